@@ -1,0 +1,104 @@
+"""Sample, Batch and collate: names instead of positions, padded sequences with their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mmcl.errors import ShapeError
+
+
+class Sample(TypedDict, total=False):
+    """One example. Keys that a data set does not have are absent, never None.
+
+    ``audio`` is a mono waveform ``(samples,)`` in [-1, 1] at the data set's sample rate; ``features`` is what a frozen
+    encoder made of it, ``(dim,)`` or ``(frames, dim)``; ``label`` is the index of the class.
+    """
+
+    id: str
+    audio: Tensor
+    features: Tensor
+    image: Tensor
+    text: str
+    label: int
+    slots: dict[str, str]
+    speaker: str
+
+
+class Batch(dict[str, Any]):
+    """Samples side by side: tensors are stacked or padded, everything else is a list.
+
+    Padded entries ``name`` come with ``name_lengths``; :meth:`mask` turns these into a boolean mask.
+    """
+
+    @property
+    def size(self) -> int:
+        """Number of samples in the batch."""
+        return len(next(iter(self.values()))) if self else 0
+
+    def mask(self, name: str) -> Tensor:
+        """True where entry ``name`` holds data and False where it is padding, ``(batch, time)``.
+
+        >>> batch = collate([{"audio": torch.ones(2)}, {"audio": torch.ones(3)}])
+        >>> batch.mask("audio").tolist()
+        [[True, True, False], [True, True, True]]
+        """
+        return length_mask(self[f"{name}_lengths"], self[name].shape[1])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move every tensor to ``device``."""
+        return Batch({k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in self.items()})
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """Boolean mask ``(batch, size)`` that is True before each row's length.
+
+    >>> length_mask(torch.tensor([1, 3]), 3).tolist()
+    [[True, False, False], [True, True, True]]
+    """
+    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def collate(samples: Sequence[Sample] | Sequence[Mapping[str, Any]]) -> Batch:
+    """Make a :class:`Batch` of samples: pad audio and sequences with zeros, stack images and vectors, list the rest.
+
+    The keys are those that every sample has. A one-dimensional ``audio`` or a two-dimensional ``features`` is a
+    sequence: it is padded to the longest and ``<name>_lengths`` ``(batch,)`` is added.
+
+    Raises:
+        ShapeError: there is no sample, or tensors of one name differ in more than their length.
+
+    >>> batch = collate([{"audio": torch.ones(2), "label": 3}, {"audio": torch.ones(4), "label": 1}])
+    >>> batch["audio"].shape, batch["audio_lengths"].tolist(), batch["label"].tolist()
+    (torch.Size([2, 4]), [2, 4], [3, 1])
+    """
+    if not samples:
+        raise ShapeError(
+            "collate got 0 samples, expected at least 1: check that the data set or experience is not empty"
+        )
+    batch = Batch()
+    for name in samples[0]:
+        if not all(name in sample for sample in samples):
+            continue
+        values = [sample[name] for sample in samples]  # type: ignore[literal-required]
+        if isinstance(values[0], Tensor):
+            is_sequence = (name == "audio" and values[0].dim() == 1) or (name == "features" and values[0].dim() == 2)
+            shapes = {tuple(value.shape[1:]) if is_sequence else tuple(value.shape) for value in values}
+            if len(shapes) > 1 or len({value.dim() for value in values}) > 1:
+                raise ShapeError(
+                    f"samples of one batch have {name} of shapes {sorted(map(str, shapes))}: expected equal shapes"
+                )
+            if is_sequence:
+                batch[name] = pad_sequence(values, batch_first=True)
+                batch[f"{name}_lengths"] = torch.tensor([len(value) for value in values])
+            else:
+                batch[name] = torch.stack(values)
+        elif isinstance(values[0], (bool, int)):
+            batch[name] = torch.tensor(values)
+        else:
+            batch[name] = values
+    return batch

@@ -1,0 +1,88 @@
+"""What every encoder looks like: inputs of one modality in, :class:`Encoded` out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmcl.batch import length_mask
+from mmcl.errors import ConfigError
+
+POOLINGS = ("mean", "max", "mean_max")
+
+
+class Encoded(NamedTuple):
+    """What an encoder makes of a batch.
+
+    ``sequence`` is ``(batch, time, dim)``, ``lengths`` is ``(batch,)`` in steps of ``sequence``, and ``pooled`` is
+    ``(batch, pooled_dim)``: one vector per sample, padding left out.
+    """
+
+    sequence: Tensor
+    lengths: Tensor
+    pooled: Tensor
+
+
+class Encoder(nn.Module, ABC):
+    """Inputs of one modality -> features.
+
+    An encoder is two steps, so that what never changes can be computed once and cached:
+    ``frozen_features`` (log-mel frames, or the layers of a pretrained network that are not trained) and
+    ``from_features`` (the layers that are). ``forward`` is one after the other.
+
+    Attributes:
+        modality: ``"audio"``, ``"text"``, ``"image"``.
+        dim: size of a step of ``Encoded.sequence``.
+        pooled_dim: size of ``Encoded.pooled``: ``dim``, or twice that with ``pooling="mean_max"``.
+        frozen: nothing in the encoder is trained; then ``Encoded.pooled`` itself can be cached.
+    """
+
+    modality: str
+    dim: int
+    pooling: str = "mean"
+    frozen: bool = False
+
+    @property
+    def pooled_dim(self) -> int:
+        return 2 * self.dim if self.pooling == "mean_max" else self.dim
+
+    @abstractmethod
+    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what training never changes, ``(batch, time, features)``, and its lengths ``(batch,)``."""
+
+    @abstractmethod
+    def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
+        """Return the encoding of what :meth:`frozen_features` gave."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Name :meth:`frozen_features` (and, where ``frozen``, the pooling): equal fingerprints give equal features."""
+
+    def forward(self, inputs: Any, lengths: Tensor | None = None) -> Encoded:
+        """Encode a batch: waveforms ``(batch, samples)`` with ``lengths`` in samples, or a list of texts."""
+        return self.from_features(*self.frozen_features(inputs, lengths))
+
+
+def pool(sequence: Tensor, lengths: Tensor, pooling: str = "mean") -> Tensor:
+    """One vector per sequence, over the steps before its length only.
+
+    Args:
+        sequence: ``(batch, time, dim)``.
+        lengths: ``(batch,)``, each at least 1.
+        pooling: ``"mean"``, ``"max"`` (both ``(batch, dim)``) or ``"mean_max"``, side by side ``(batch, 2 dim)``.
+
+    >>> pool(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2]), "mean_max").tolist()
+    [[2.0, 3.0]]
+    """
+    if pooling not in POOLINGS:
+        raise ConfigError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
+    mask = length_mask(lengths, sequence.shape[1])[:, :, None]
+    parts = []
+    if pooling != "max":
+        parts.append((sequence * mask).sum(1) / lengths[:, None].clamp(min=1).to(sequence.dtype))
+    if pooling != "mean":
+        parts.append(sequence.masked_fill(~mask, float("-inf")).amax(1))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

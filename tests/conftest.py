@@ -1,0 +1,29 @@
+"""Fixtures that find the real data and weights, or skip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value or not Path(value).is_dir():
+        pytest.skip(f"{variable} names no folder")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real data sets."""
+    return _folder("MMCL_DATA")
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Folder of real pretrained weights."""
+    return _folder("MMCL_WEIGHTS")
