@@ -49,6 +49,22 @@ class Batch(dict[str, Any]):
         """
         return length_mask(self[f"{name}_lengths"], self[name].shape[1])
 
+    def select(self, chosen: Tensor) -> Batch:
+        """The samples where ``chosen``, boolean ``(batch,)``, is True.
+
+        >>> Batch(label=torch.tensor([4, 5]), text=["a", "b"]).select(torch.tensor([False, True]))
+        {'label': tensor([5]), 'text': ['b']}
+        """
+        keep = chosen.tolist()
+        return Batch(
+            {
+                name: value[chosen]
+                if isinstance(value, Tensor)
+                else [v for v, kept in zip(value, keep, strict=True) if kept]
+                for name, value in self.items()
+            }
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """Move every tensor to ``device``."""
         return Batch({k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in self.items()})

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor
+from mmcl.errors import DataError, LabelError, MissingDataError
 
-from mmcl.batch import Batch, Sample
-from mmcl.errors import DataError, LabelError
+if TYPE_CHECKING:  # reading annotations needs no torch, and `mmcl data ls` is quick without it
+    from torch import Tensor
+
+    from mmcl.batch import Batch, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,41 @@ class BatchedDataset(Dataset, Protocol):
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a data set comes from, and how its folder is known.
+
+    ``marker`` lists paths inside the folder of which one must be there: a folder without any of them is something else.
+    A data set without ``url`` is not offered by anyone but made on the spot.
+    """
+
+    name: str
+    folder: str
+    marker: tuple[str, ...]
+    owner: str
+    license: str
+    size: str
+    url: str
+    note: str = ""
+
+    def lack(self, root: Path) -> str:
+        """Say in one clause why ``root`` is not this data set; empty if it is."""
+        if not root.is_dir():
+            return f"there is no folder {root}"
+        if not any((root / path).exists() for path in self.marker):
+            return f"{root} has no {' or '.join(self.marker)}"
+        return ""
+
+    def offer(self) -> str:
+        """Say in one clause how to get the data."""
+        if not self.url:
+            return f"make it with 'mmcl data make {self.name}'"
+        return (
+            f"get it from {self.owner}, {self.url}, and set MMCL_DATA to the folder that holds '{self.folder}', "
+            "or pass its path as root"
+        )
+
+
+@dataclass(frozen=True)
 class Utterance:
     """One recording: where it lies and what is known of it."""
 
@@ -59,21 +97,38 @@ class Utterance:
 
 
 class SpeechDataset(ABC):
-    """Recordings with labels. A subclass says only how its owner lays out the files, by ``_read``.
+    """Recordings with labels. A subclass says where they come from and how its owner lays out the files, by ``_read``.
 
     Args:
         root: the folder of the data set, as its owner lays it out.
-        split: one of the data set's own splits.
+        split: one of the data set's own ``splits``.
         max_seconds: longer recordings are left out, in every split, with one warning that counts them; None keeps all.
+
+    Attributes:
+        splits: names of the splits.
+        source: who offers the data, where and under which licence.
+        classes: name of each class, in words.
+        labels: label of each recording.
+        texts: transcript of each recording, or the words of its label where there is none.
 
     Raises:
         MissingDataError: the folder, or a file that the data set lists, is not there.
-        DataError: an annotation cannot be read.
+        DataError: there is no such split, or an annotation cannot be read.
     """
 
+    splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
+    source: ClassVar[Source | None] = None
+
     def __init__(self, root: str | Path, split: str, *, max_seconds: float | None = None) -> None:
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.split = split
+        if split not in self.splits:
+            raise DataError(
+                f"{type(self).__name__} has no split '{split}'{nearest(split, self.splits)}: "
+                f"expected one of {', '.join(self.splits)}"
+            )
+        if self.source is not None and (lack := self.source.lack(self.root)):
+            raise MissingDataError(f"{type(self).__name__} is missing: {lack}; {self.source.offer()}")
         self.classes, utterances = self._read()
         for utterance in utterances:
             if not 0 <= utterance.label < len(self.classes):
@@ -86,20 +141,12 @@ class SpeechDataset(ABC):
             raise DataError(
                 f"{self.root} has no recordings in split '{split}': check the annotations and max_seconds={max_seconds}"
             )
+        self.labels = [utterance.label for utterance in self.utterances]
+        self.texts = [utterance.text or self.classes[utterance.label] for utterance in self.utterances]
 
     @abstractmethod
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
         """Return the class names and the utterances of ``self.split`` under ``self.root``."""
-
-    @property
-    def labels(self) -> list[int]:
-        """Label of each recording."""
-        return [utterance.label for utterance in self.utterances]
-
-    @property
-    def texts(self) -> list[str]:
-        """Transcript of each recording, or the words of its label where there is none."""
-        return [utterance.text or self.classes[utterance.label] for utterance in self.utterances]
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -108,23 +155,34 @@ class SpeechDataset(ABC):
         from mmcl.data.audio import load_audio
 
         utterance = self.utterances[index]
-        return Sample(
-            id=utterance.id,
-            audio=load_audio(utterance.path),
-            label=utterance.label,
-            text=utterance.text or self.classes[utterance.label],
-            slots=dict(utterance.slots),
-            speaker=utterance.speaker,
-        )
+        return {
+            "id": utterance.id,
+            "audio": load_audio(utterance.path),
+            "label": utterance.label,
+            "text": self.texts[index],
+            "slots": dict(utterance.slots),
+            "speaker": utterance.speaker,
+        }
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Suggest the choice closest to a mistyped name, as a clause for an error message; empty if none is close.
+
+    >>> "no split 'tset'" + nearest("tset", ["train", "valid", "test"])
+    "no split 'tset' (did you mean 'test'?)"
+    """
+    close = get_close_matches(str(name), list(choices), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _short_enough(utterances: list[Utterance], max_seconds: float) -> list[Utterance]:
     from mmcl.data.audio import audio_seconds
 
-    kept = [utterance for utterance in utterances if audio_seconds(utterance.path) <= max_seconds]
-    if len(kept) < len(utterances):
-        first = next(utterance for utterance in utterances if utterance not in kept)
+    kept, too_long = [], []
+    for utterance in utterances:
+        (kept if audio_seconds(utterance.path) <= max_seconds else too_long).append(utterance)
+    if too_long:
         logger.warning(
-            "left out %d recordings longer than %g s, first %s", len(utterances) - len(kept), max_seconds, first.path
+            "left out %d recordings longer than %g s, first %s", len(too_long), max_seconds, too_long[0].path
         )
     return kept

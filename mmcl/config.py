@@ -1,0 +1,175 @@
+"""Configs: YAML and ``key=value`` overrides become one typed, frozen model; all faults are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from mmcl import plain_yaml
+from mmcl.errors import ConfigError
+from mmcl.explain import did_you_mean, explain, sections_of
+
+T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+#: A tuple that may be written as a single value: ``strategy: replay`` for ``strategy: [replay]``.
+OneOrMore = Annotated[
+    tuple[T, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
+]
+
+
+class StrictModel(BaseModel):
+    """Base of every config: unknown keys are errors, defaults are validated, nothing changes after reading.
+
+    Describe a field by ``Field(description=...)``: ``mmcl ls TASK`` prints it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise ValueError(f"{str(value).lower()} should be a number")
+        return value
+
+
+def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] = ()) -> ModelT:
+    """Read a YAML file, apply ``key=value`` overrides (``encoder.name=cnn``; values are YAML) and validate both.
+
+    Raises:
+        ConfigError: the file cannot be read, or it or an override has faults: one line for each.
+
+    >>> import tempfile
+    >>> class Config(StrictModel):
+    ...     learning_rate: float
+    ...     seeds: tuple[int, ...] = (0,)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "demo.yaml"
+    ...     _ = file.write_text("learning_rate: 1e-3")
+    ...     load_config(Config, file, ["seeds=[1, 2]"])
+    Config(learning_rate=0.001, seeds=(1, 2))
+    """
+    data, faults = _read(Path(path))
+    overridden = {key for key in (_override(data, text, faults) for text in overrides) if key}
+    config = None
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        for key, message in explain(model, data, error.errors(include_url=False)).items():
+            here = any(key == start or key.startswith((f"{start}.", f"{start}[")) for start in overridden)
+            faults.append(f"{'command line' if here else path}: {f'{key}: ' if key else ''}{message}")
+    if faults or config is None:
+        raise ConfigError("\n".join(faults))
+    return config
+
+
+def dump_config(config: BaseModel) -> str:
+    """Write a config as YAML that :func:`load_config` reads back to an equal one.
+
+    >>> class Config(StrictModel):
+    ...     learning_rate: float = 1e-3
+    ...     classes: tuple[str, ...] = ("yes", "no")
+    >>> print(dump_config(Config()), end="")
+    learning_rate: 0.001
+    classes: ['yes', 'no']
+    """
+    return plain_yaml.dump(config.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a config, as text: its dotted key, type, default and description."""
+
+    key: str
+    type: str
+    default: str
+    description: str
+
+
+def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
+    """List the settings of a config model, those of its sections included.
+
+    >>> class Config(StrictModel):
+    ...     encoder: Literal["cnn", "conformer"] = "cnn"
+    ...     seeds: tuple[int, ...] = (0, 1)
+    >>> [(setting.key, setting.type, setting.default) for setting in settings(Config)]
+    [('encoder', 'cnn | conformer', 'cnn'), ('seeds', '[int, ...]', '[0, 1]')]
+    """
+    for name, field in model.model_fields.items():
+        sections = sections_of(field.annotation)
+        if sections and field.annotation is sections[0]:
+            yield from settings(sections[0], f"{prefix}{name}.")
+        else:
+            default = "required" if field.is_required() else _text(field.get_default(call_default_factory=True))
+            yield Setting(f"{prefix}{name}", _type_name(field.annotation), default, field.description or "")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The data of a file and the faults in how it is written."""
+    try:
+        data, faults = plain_yaml.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = sorted(other.name for other in path.parent.glob("*.yaml"))
+        hint = did_you_mean(path.name, near, "this folder has") if near else "check the path"
+        raise ConfigError(f"{path}: no such file, {hint}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text, expected a YAML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a YAML file") from None
+    except plain_yaml.NotPlainYAML as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if data is None and not faults:
+        raise ConfigError(f"{path}: empty, expected one 'key: value' a line")
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{path}: its top level is a {type(data).__name__}, expected one 'key: value' a line")
+    return data or {}, [f"{path}: {f'{key}: ' if key else ''}{message}" for key, message in faults]
+
+
+def _override(data: dict[str, Any], text: str, faults: list[str]) -> str | None:
+    """Put ``key=value`` into ``data`` and return the key, or None and a fault."""
+    key, equals, written = (part.strip() for part in text.partition("="))
+    *outer, name = key.split(".")
+    if not equals or not all([*outer, name]):
+        faults.append(f"command line: '{text}' is not a setting, expected key=value such as learning_rate=0.001")
+        return None
+    try:
+        value, wrong = plain_yaml.parse(written)
+    except plain_yaml.NotPlainYAML as error:
+        faults.append(f"command line: {key}: '{written}' is not a YAML value ({error}), put it in quotes")
+        return None
+    faults.extend(f"command line: {f'{key}.{inner}' if inner else key}: {message}" for inner, message in wrong)
+    section = data
+    for depth, part in enumerate(outer, start=1):
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            faults.append(f"command line: {key}: '{'.'.join(outer[:depth])}' is {section!r}, expected a section")
+            return None
+    if not wrong:
+        section[name] = value
+    return key
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if isinstance(annotation, type) and origin is None:
+        return "none" if annotation is NoneType else annotation.__name__
+    names = [_type_name(argument) for argument in arguments if argument is not Ellipsis]
+    if origin in (list, tuple):
+        return f"[{', '.join(names)}{', ...' if origin is list or Ellipsis in arguments else ''}]"
+    return f"{{{': '.join(names)}}}" if origin is dict else " | ".join(names)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_text, value))}]"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,35 @@
+"""Data sets of samples, and the streams of experiences made of them; each is loaded when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmcl.data.barista import Barista as Barista
+    from mmcl.data.catalog import open_dataset as open_dataset
+    from mmcl.data.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
+    from mmcl.data.speech_commands import SpeechCommands as SpeechCommands
+    from mmcl.data.spoken_digits import SpokenDigits as SpokenDigits
+    from mmcl.data.streams import class_incremental as class_incremental
+    from mmcl.data.synthetic_commands import SyntheticCommands as SyntheticCommands
+
+DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
+    "Barista": "mmcl.data.barista",
+    "FluentSpeechCommands": "mmcl.data.fluent_speech_commands",
+    "SpeechCommands": "mmcl.data.speech_commands",
+    "SpokenDigits": "mmcl.data.spoken_digits",
+    "SyntheticCommands": "mmcl.data.synthetic_commands",
+}
+_LAZY = {**DATASETS, "class_incremental": "mmcl.data.streams", "open_dataset": "mmcl.data.catalog"}
+__all__ = list(_LAZY)
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'mmcl.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,121 @@
+"""Class-incremental streams: a data set cut into experiences of classes that arrive one group after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.benchmarks.utils.data_attribute import DataAttribute
+
+from mmcl.batch import collate
+from mmcl.data.base import Dataset
+from mmcl.errors import StreamError
+
+
+def class_incremental(
+    train: Dataset,
+    test: Dataset,
+    experiences: int = 5,
+    class_order: Sequence[int] | None = None,
+    seed: int = 0,
+    initial: int | None = None,
+) -> Any:
+    """Make an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
+
+    Labels stay those of the data sets. Each experience has, beside Avalanche's own attributes, ``source`` (the data
+    set) and ``dataset.rows`` (which of its samples), so that a sample is named by one number and a memory is a list of
+    numbers. ``benchmark.class_order`` and ``benchmark.groups`` say who arrives when.
+
+    Args:
+        train: data of the train stream.
+        test: data of the test stream: its experiences hold the same classes as those of the train stream.
+        experiences: number of groups.
+        class_order: labels in order of arrival; None for a random order by ``seed``.
+        seed: of the random order, used for nothing else.
+        initial: classes of the first group, the rest in equal groups (31 = 6 + 5 x 5); None for equal groups, the
+            first ones larger by one where the division leaves a remainder.
+
+    Raises:
+        StreamError: more experiences than classes, a class without samples in train or test, a ``class_order`` that is
+            no order of the classes, or data sets of different classes.
+
+    >>> from mmcl.data.streams import arrival_groups
+    >>> arrival_groups([4, 0, 1, 3, 2], experiences=2)
+    [[4, 0, 1], [3, 2]]
+    >>> [len(group) for group in arrival_groups(range(31), experiences=6, initial=6)]
+    [6, 5, 5, 5, 5, 5]
+    """
+    if list(train.classes) != list(test.classes):
+        raise StreamError(
+            f"train has classes {list(train.classes)[:5]}..., test has {list(test.classes)[:5]}...: "
+            "expected the same, take both from one data set"
+        )
+    order = _order(len(train.classes), class_order, seed)
+    groups = arrival_groups(order, experiences, initial)
+    for name, dataset in (("train", train), ("test", test)):
+        present = set(dataset.labels)
+        for label in order:
+            if label not in present:
+                raise StreamError(
+                    f"class '{train.classes[label]}' has 0 samples in {name}, expected at least 1: "
+                    "leave it out of the data set or choose another split"
+                )
+    streams = {
+        name: [_subset(dataset, group) for group in groups] for name, dataset in (("train", train), ("test", test))
+    }
+    benchmark = with_classes_timeline(benchmark_from_datasets(**streams))
+    for name, dataset in (("train", train), ("test", test)):
+        for number, experience in enumerate(benchmark.streams[name]):
+            experience.source = dataset
+            experience.group = groups[number]
+    benchmark.class_order, benchmark.groups = order, groups
+    return benchmark
+
+
+def arrival_groups(order: Sequence[int], experiences: int, initial: int | None = None) -> list[list[int]]:
+    """Cut ``order`` into ``experiences`` groups, see :func:`class_incremental`."""
+    count = len(order)
+    if experiences < 1 or experiences > count:
+        raise StreamError(f"experiences is {experiences} for {count} classes, expected 1 to {count}")
+    if initial is None:
+        size, larger = divmod(count, experiences)
+        sizes = [size + (number < larger) for number in range(experiences)]
+    else:
+        rest, later = count - initial, experiences - 1
+        if initial < 1 or rest < later or (later == 0) != (rest == 0) or (later and rest % later):
+            raise StreamError(
+                f"initial is {initial} of {count} classes, which leaves {rest} for {later} experiences: "
+                "expected a number that leaves equal groups"
+            )
+        sizes = [initial] + [rest // later for _ in range(later)]
+    starts = [sum(sizes[:number]) for number in range(experiences)]
+    return [list(order[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
+
+
+def _order(classes: int, class_order: Sequence[int] | None, seed: int) -> list[int]:
+    if class_order is None:
+        return torch.randperm(classes, generator=torch.Generator().manual_seed(seed)).tolist()
+    if sorted(class_order) != list(range(classes)):
+        missing = sorted(set(range(classes)) - set(class_order))
+        strange = sorted(
+            label for label, times in Counter(class_order).items() if times > 1 or not 0 <= label < classes
+        )
+        raise StreamError(
+            f"class_order is no order of the {classes} classes: missing {missing}, unknown or repeated {strange}; "
+            f"expected each of 0 to {classes - 1} once"
+        )
+    return list(class_order)
+
+
+def _subset(dataset: Dataset, labels: Sequence[int]) -> Any:
+    chosen = set(labels)
+    rows = [row for row, label in enumerate(dataset.labels) if label in chosen]
+    attributes = [
+        DataAttribute(list(dataset.labels), "targets"),
+        DataAttribute(list(range(len(dataset))), "rows"),
+    ]
+    return AvalancheDataset([dataset], data_attributes=attributes, collate_fn=collate).subset(rows)

@@ -1,0 +1,112 @@
+"""What is wrong with a config, in the user's own words: the dotted key, the value, and the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+
+def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "expected one of") -> str:
+    """Name the nearest of ``choices``, or list them all where none is near.
+
+    >>> did_you_mean("coconutt", ["naive", "coconut"])
+    "did you mean 'coconut'?"
+    >>> did_you_mean("x", ["naive", "coconut"])
+    'expected one of naive, coconut'
+    """
+    names = list(choices)
+    by_lower = {name.lower(): name for name in reversed(names)}
+    if near := get_close_matches(word.lower(), by_lower, n=1):
+        return f"did you mean '{by_lower[near[0]]}'?"
+    return f"{otherwise} {', '.join(names) or 'nothing'}"
+
+
+def explain(model: type[BaseModel], data: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, str]:
+    """Turn pydantic's errors about ``data`` into one message for each faulty key.
+
+    Args:
+        model: what ``data`` was validated as.
+        errors: ``ValidationError.errors()``, which has one for each branch of a union.
+    """
+    messages: dict[str, list[str]] = {}
+    for error in errors:
+        key, sections = _locate(model, data, error)
+        if error["type"] in ("extra_forbidden", "missing"):
+            key = _join(key, error["loc"][-1])
+        messages.setdefault(key, []).append(_message(model, sections, error))
+    return {key: _merge(several) for key, several in messages.items()}
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the config models within a type such as ``tuple[A | B, ...]``."""
+    if get_args(annotation):
+        return [section for argument in get_args(annotation) for section in sections_of(argument)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _join(key: str, name: object) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def _locate(model: type[BaseModel], data: Any, error: ErrorDetails) -> tuple[str, list[type[BaseModel]]]:
+    """The dotted key as the user wrote it, and the models that the last part of the location may belong to.
+
+    The location also has parts that no user wrote: branches of unions, positions in what was given as one value.
+    """
+    location = error["loc"][:-1] if error["type"] in ("extra_forbidden", "missing") else error["loc"]
+    key, sections = "", [model]
+    for part in location:
+        field = next((s.model_fields[part] for s in sections if isinstance(part, str) and part in s.model_fields), None)
+        if isinstance(data, dict) and part in data:
+            key, data = _join(key, part), data[str(part)]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+            key = f"{key}[{part}]" if isinstance(data, dict | list) else key  # a plain value is named by itself
+        elif field is not None:  # not written: the default is at fault
+            key, data = _join(key, part), None
+        elif branch := [section for section in sections if section.__name__ == part]:
+            sections = branch
+        sections = sections_of(field.annotation) if field is not None else sections
+    return key, sections
+
+
+def _message(model: type[BaseModel], sections: list[type[BaseModel]], error: ErrorDetails) -> str:
+    text = repr(error["input"])
+    value = text if len(text) <= 60 else f"{text[:57]}..."
+    if error["type"] == "missing":
+        return "missing, expected a value"
+    if error["type"] == "extra_forbidden":
+        return _unknown(str(error["loc"][-1]), model, sections)
+    if error["type"] in ("literal_error", "enum"):
+        expected = str(error["ctx"]["expected"])  # such as "'a', 'b' or 'c'"
+        choices = re.findall(r"'([^']*)'", expected) or re.split(r", | or ", expected)
+        near = did_you_mean(str(error["input"]), choices, otherwise="")
+        return f"{value} is not one of {', '.join(choices)}" + (f"; {near}" if near.endswith("?") else "")
+    if error["type"] in ("value_error", "assertion_error"):  # raised by a config's own validator
+        return str(error["msg"]).partition(", ")[2]
+    problem = re.sub(r", (unable to|got) .*", "", str(error["msg"]))
+    return f"{value} {problem.removeprefix('Input ')}" if problem.startswith("Input ") else f"{value}: {problem}"
+
+
+def _unknown(name: str, model: type[BaseModel], sections: list[type[BaseModel]]) -> str:
+    if name.startswith("_"):
+        return "not allowed: a config is data and cannot name code, remove it"
+    names = [field for section in sections for field in section.model_fields]
+    if not get_close_matches(name.lower(), [known.lower() for known in names]):
+        for section, field in model.model_fields.items():
+            inner = [known for part in sections_of(field.annotation) for known in part.model_fields]
+            if name in inner:
+                return f"unknown key, did you mean '{section}.{name}'?"
+    return f"unknown key, {did_you_mean(name, names)}"
+
+
+def _merge(messages: list[str]) -> str:
+    """One message out of those of a union's branches; a list of choices tells most."""
+    unlike = list(dict.fromkeys(messages))
+    choices = [message for message in unlike if " is not one of " in message]
+    return choices[0] if choices else ", or ".join(unlike)

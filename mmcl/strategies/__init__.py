@@ -1,0 +1,10 @@
+"""The class-incremental loop and its strategies, as Avalanche plugins. Importing this loads Avalanche (seconds)."""
+
+from mmcl.strategies.presets import coconut as coconut
+from mmcl.strategies.presets import icarl as icarl
+from mmcl.strategies.presets import joint as joint
+from mmcl.strategies.presets import lwf as lwf
+from mmcl.strategies.presets import naive as naive
+from mmcl.strategies.presets import replay as replay
+
+__all__ = ["coconut", "icarl", "joint", "lwf", "naive", "replay"]

@@ -1,0 +1,97 @@
+"""COCONUT: continual contrastive learning of spoken language understanding."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import nn
+
+from mmcl.errors import ConfigError
+from mmcl.freeze import frozen_copy
+from mmcl.objectives.mm import MMLoss
+from mmcl.objectives.nspt import NSPTLoss
+from mmcl.strategies.distillation import restored_teacher, teacher_state
+
+
+class Coconut(SupervisedPlugin):  # type: ignore[misc]
+    """Add COCONUT's two contrastive terms to training with rehearsal.
+
+    ``loss = cross-entropy + mm_weight * MM + nspt_weight * (NSPT(audio) + NSPT(text))`` with
+
+    * MM (:class:`~mmcl.objectives.MMLoss`): audio against text, anchors the new samples, in every experience;
+    * NSPT (:class:`~mmcl.objectives.NSPTLoss`): anchors the rehearsal samples, positives from the model as it was
+      before the experience, from the second experience on.
+
+    COCONUT, Cappellazzo et al., arXiv 2310.02699, equation 7, in the form for a classifier. Differs from the paper: the
+    text of a sample is its transcript, or the words of its label, in place of the decoder's intent token.
+
+    Args:
+        mm_weight: of MM.
+        nspt_weight: of NSPT; None for past / (past + new classes), so that it grows with the experiences.
+        temperature: of both.
+        denominator: of NSPT.
+        mm_anchors: ``"new"`` samples, as the paper has it, or ``"all"`` of the batch.
+    """
+
+    def __init__(
+        self,
+        mm_weight: float = 0.1,
+        nspt_weight: float | None = None,
+        temperature: float = 0.1,
+        denominator: Literal["literal", "proper"] = "literal",
+        mm_anchors: Literal["new", "all"] = "new",
+    ) -> None:
+        super().__init__()
+        if mm_weight < 0 or (nspt_weight or 0) < 0 or temperature <= 0:
+            raise ConfigError(
+                f"mm_weight is {mm_weight}, nspt_weight {nspt_weight}, temperature {temperature}: "
+                "expected weights >= 0 and a temperature > 0"
+            )
+        self.mm_weight = mm_weight
+        self.nspt_weight = nspt_weight
+        self.mm_anchors = mm_anchors
+        self.mm = MMLoss(temperature)
+        self.nspt = NSPTLoss(temperature, denominator)
+        self.teacher: nn.Module | None = None
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the two terms."""
+        batch, model = strategy.mbatch, strategy.model
+        weight = self._nspt_weight(strategy) if self.teacher is not None else 0.0
+        is_rehearsal, labels = batch["is_rehearsal"], batch["label"]
+        if self.mm_weight == 0 and (weight == 0 or not is_rehearsal.any()):
+            return
+        audio, text = model.project_audio(strategy.output.embedding), model.project_text(batch["text"])
+        if self.mm_weight:
+            anchors = None if self.mm_anchors == "all" else ~is_rehearsal
+            strategy.add_loss("mm", self.mm(audio, text, labels, anchors), self.mm_weight)
+        if self.teacher is None or weight == 0 or not is_rehearsal.any():
+            return
+        past = batch.select(is_rehearsal)
+        taught_audio, taught_text = torch.zeros_like(audio), torch.zeros_like(text)
+        with torch.no_grad():
+            taught_audio[is_rehearsal] = self.teacher.project_audio(self.teacher.embed(past))
+            taught_text[is_rehearsal] = self.teacher.project_text(past["text"])
+        for name, student, taught in (("nspt_audio", audio, taught_audio), ("nspt_text", text, taught_text)):
+            strategy.add_loss(name, self.nspt(student, taught, labels, is_rehearsal), weight)
+
+    def _nspt_weight(self, strategy: Any) -> float:
+        if self.nspt_weight is not None:
+            return self.nspt_weight
+        experience = strategy.experience
+        return len(experience.previous_classes) / len(experience.classes_seen_so_far)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Make the teacher of the next experience."""
+        if self.nspt_weight != 0:
+            self.teacher = frozen_copy(strategy.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The teacher's weights."""
+        return teacher_state(self.teacher)
+
+    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+        """Take up the teacher that :meth:`state_dict` gave."""
+        self.teacher = restored_teacher(state, strategy.model)

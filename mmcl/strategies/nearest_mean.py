@@ -1,0 +1,42 @@
+"""Nearest mean of exemplars: classify by distance to what is in memory (iCaRL)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mmcl.strategies.rehearsal import Rehearsal, embed_rows
+
+
+class NearestMean(SupervisedPlugin):  # type: ignore[misc]
+    """In evaluation, replace the logits by minus the distance to each class's mean exemplar.
+
+    ``score_y = -|| e - m_y ||`` with e the unit-length embedding of the sample and m_y the mean of those of the class's
+    samples in memory, itself scaled to unit length. iCaRL, Rebuffi et al. 2017, algorithm 1.
+
+    Args:
+        rehearsal: the memory; it stands before this plugin, so that it is up to date.
+    """
+
+    def __init__(self, rehearsal: Rehearsal) -> None:
+        super().__init__()
+        self.rehearsal = rehearsal
+        self.means: Tensor | None = None
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Compute the means under the model as it is now."""
+        source, memory = strategy.experience.source, self.rehearsal.memory
+        means = torch.full((len(source.classes), strategy.output.embedding.shape[1]), float("inf"))
+        for label, rows in memory.items():
+            embeddings = embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
+            means[label] = normalize(embeddings.mean(0), dim=0)
+        self.means = means.to(strategy.device)
+
+    def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Classify."""
+        if self.means is not None:
+            strategy.mb_output = -torch.cdist(normalize(strategy.output.embedding, dim=1), self.means)

@@ -1,0 +1,131 @@
+"""Rehearsal: a memory of samples of earlier classes, trained on beside the new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from mmcl.data.base import Dataset
+from mmcl.errors import ConfigError
+from mmcl.strategies.loader import BatchLoader
+
+
+class Rehearsal(SupervisedPlugin):  # type: ignore[misc]
+    """Keep samples of every class seen, equally many of each, and shuffle them into the data of each experience.
+
+    The memory holds ``memory_size`` samples in all: each class has its share, and gives up its last chosen samples when
+    new classes come. It is a list of row numbers, not of samples.
+
+    Args:
+        memory_size: samples in all; 0 keeps none, None keeps everything (which makes training joint).
+        selection: ``"random"``, or ``"herding"``: one after the other, the sample that brings the mean of those chosen
+            nearest to the mean of the class (iCaRL, Rebuffi et al. 2017, algorithm 4), in unit-length embeddings.
+
+    Raises:
+        ConfigError: the memory is smaller than the number of classes in the stream; known before anything is trained.
+    """
+
+    def __init__(self, memory_size: int | None, selection: Literal["random", "herding"] = "random") -> None:
+        super().__init__()
+        if memory_size is not None and memory_size < 0:
+            raise ConfigError(f"memory_size is {memory_size}, expected 0 or more, or None to keep everything")
+        if selection not in ("random", "herding"):
+            raise ConfigError(f"selection is {selection!r}, expected 'random' or 'herding'")
+        self.memory_size = memory_size
+        self.selection = selection
+        self.memory: dict[int, list[int]] = {}  # label -> rows, best first; in order of arrival
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows in memory, class by class."""
+        return [row for rows in self.memory.values() for row in rows]
+
+    def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a memory that could not hold one sample of each class."""
+        classes = len(strategy.experience.source.classes)
+        if self.memory_size and self.memory_size < classes:
+            raise ConfigError(
+                f"memory_size is {self.memory_size}, smaller than the number of classes, {classes}: "
+                "expected at least one sample a class, or 0 for no memory"
+            )
+
+    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the memory to the experience."""
+        strategy.rehearse(self.rows)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Choose samples of the new classes, and make room for them."""
+        if self.memory_size == 0:
+            return
+        source, dataset = strategy.experience.source, strategy.experience.dataset
+        rows, labels = torch.tensor(dataset.rows[:]), torch.tensor(dataset.targets[:])
+        for label in strategy.experience.group:
+            self.memory[label] = self._ranked(strategy, source, rows[labels == label])
+        for (label, chosen), share in zip(self.memory.items(), self._shares(), strict=True):
+            self.memory[label] = chosen[:share]
+
+    def _shares(self) -> list[int | None]:
+        if self.memory_size is None:
+            return [None] * len(self.memory)
+        share, larger = divmod(self.memory_size, len(self.memory))
+        return [share + (number < larger) for number in range(len(self.memory))]
+
+    def _ranked(self, strategy: Any, source: Dataset, rows: Tensor) -> list[int]:
+        if self.memory_size is None:
+            return rows.tolist()
+        if self.selection == "random":
+            return rows[torch.randperm(len(rows))].tolist()
+        embeddings = embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
+        return rows[herding(embeddings, limit=self.memory_size)].tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory, as row numbers."""
+        return {"labels": list(self.memory), "rows": list(self.memory.values())}
+
+    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+        """Take up a memory that :meth:`state_dict` gave."""
+        self.memory = dict(zip(state["labels"], state["rows"], strict=True))
+
+
+def herding(embeddings: Tensor, limit: int) -> Tensor:
+    """Order samples so that the mean of the first k is near the mean of all, for every k.
+
+    Args:
+        embeddings: ``(samples, dim)``.
+        limit: how many to order.
+
+    Returns:
+        Indices ``(min(samples, limit),)``.
+
+    >>> herding(torch.tensor([[0.0], [1.0], [5.0]]), limit=2).tolist()  # mean 2: 1 is nearest, then (1 + 5) / 2
+    [1, 2]
+    """
+    mean = embeddings.mean(0)
+    total = torch.zeros_like(mean)
+    open_ = torch.ones(len(embeddings), dtype=torch.bool, device=embeddings.device)
+    chosen: list[int] = []
+    for count in range(1, min(limit, len(embeddings)) + 1):
+        distances = (mean - (total + embeddings) / count).norm(dim=1).masked_fill(~open_, float("inf"))
+        best = int(distances.argmin())
+        chosen.append(best)
+        open_[best] = False
+        total = total + embeddings[best]
+    return torch.tensor(chosen, dtype=torch.long)
+
+
+@torch.no_grad()
+def embed_rows(
+    model: nn.Module, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device
+) -> Tensor:
+    """Return the model's unit-length embeddings of samples, in evaluation mode, ``(rows, dim)``."""
+    was_training = model.training
+    model.eval()
+    loader = BatchLoader(source, torch.as_tensor(rows), batch_size=batch_size, shuffle=False)
+    embeddings = torch.cat([normalize(model(batch.to(device)).embedding, dim=1) for batch in loader])
+    model.train(was_training)
+    return embeddings

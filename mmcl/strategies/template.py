@@ -1,0 +1,287 @@
+"""The training loop: the one subclass of Avalanche's template, which feeds named batches and can be resumed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from mmcl.batch import Batch
+from mmcl.errors import LabelError, StreamError, TrainingError
+from mmcl.seeding import random_state, set_random_state
+from mmcl.strategies.loader import BatchLoader
+
+State = dict[str, Any]
+SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
+
+
+class MMCLTemplate(SupervisedTemplate):
+    """Avalanche's supervised template over named batches.
+
+    Use it as any Avalanche strategy: ``for experience in benchmark.train_stream: strategy.train(experience)``, with a
+    benchmark of :func:`mmcl.data.class_incremental`. Plugins see ``strategy.mbatch`` (a :class:`~mmcl.batch.Batch`),
+    ``strategy.output`` (what the model made of it) and ``strategy.mb_output`` (its logits); they add a term to the loss
+    by :meth:`add_loss` in ``before_backward``, and samples to the experience by :meth:`rehearse` in
+    ``after_train_dataset_adaptation``.
+
+    Args:
+        model: takes a batch, returns an object with ``logits``; ``grow(labels)`` is called before each experience.
+        optimizer: its state starts anew with each experience, and parameters that the model has grown join its last
+            group.
+        epochs: passes over each experience.
+        batch_size: samples a step.
+        eval_batch_size: samples a step in evaluation.
+        scheduler: makes a learning rate schedule of the optimizer and the number of steps in an experience.
+        clip_norm: largest norm of the gradient; None to leave it as it is.
+        plugins: in the order in which they are called.
+        evaluator: Avalanche's metrics and loggers; None for none.
+        device: where the model is trained.
+        workers: processes that load samples, for data that is not in memory.
+
+    Raises:
+        TrainingError: the loss is not finite; names experience, epoch and step.
+        LabelError: an experience has labels that the model's head does not.
+        StreamError: an experience is empty, or of another kind of benchmark.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+        scheduler: SchedulerMaker | None = None,
+        clip_norm: float | None = None,
+        plugins: Sequence[SupervisedPlugin] = (),
+        evaluator: EvaluationPlugin | None = None,
+        device: str | torch.device = "cpu",
+        workers: int = 0,
+    ) -> None:
+        super().__init__(
+            model=model,
+            optimizer=optimizer,
+            criterion=nn.CrossEntropyLoss(),
+            train_mb_size=batch_size,
+            train_epochs=epochs,
+            eval_mb_size=eval_batch_size,
+            device=device,
+            plugins=list(plugins),
+            evaluator=evaluator or _no_evaluator(),
+        )
+        if evaluator is None:
+            self.plugins.remove(self.evaluator)  # it copies the experience at every hook, with nothing to measure
+        self.clip_norm = clip_norm
+        self.workers = workers
+        self.output: Any = None
+        self.losses: dict[str, float] = {}
+        self.epoch = 0
+        self._make_scheduler = scheduler
+        self._scheduler: LRScheduler | None = None
+        self._initial_rates = [group["lr"] for group in optimizer.param_groups]
+        self._rehearsed = torch.empty(0, dtype=torch.long)
+        self._pending: State | None = None
+
+    # Named batches
+
+    @property
+    def mb_x(self) -> Batch:
+        """The current batch, all of it."""
+        return self.mbatch
+
+    @property
+    def mb_y(self) -> Tensor:
+        """Labels of the current batch, ``(batch,)``."""
+        return self.mbatch["label"]
+
+    @property
+    def mb_task_id(self) -> Tensor:
+        """0 for every sample: a class-incremental model is not told the task."""
+        return torch.zeros_like(self.mb_y)
+
+    def _unpack_minibatch(self) -> None:
+        if self.device.type != "cpu":
+            self.mbatch = self.mbatch.to(self.device)
+
+    def forward(self) -> Tensor:
+        """Return the logits of the current batch, ``(batch, classes)``."""
+        self.output = self.model(self.mbatch)
+        return self.output.logits
+
+    # Data of an experience
+
+    def train_dataset_adaptation(self, **kwargs: Any) -> None:
+        """Take the experience's data, and forget what was rehearsed in the one before."""
+        if not hasattr(self.experience, "source"):
+            raise StreamError("the experience has no 'source': make the benchmark with mmcl.data.class_incremental")
+        super().train_dataset_adaptation(**kwargs)
+        if len(self.adapted_dataset) == 0:
+            number = self.experience.current_experience
+            raise StreamError(f"experience {number} has 0 samples, expected at least 1: check the data set's labels")
+        self._rehearsed = torch.empty(0, dtype=torch.long)
+
+    def rehearse(self, rows: Sequence[int]) -> None:
+        """Train on these rows of the data set beside those of the experience."""
+        self._rehearsed = torch.cat([self._rehearsed, torch.as_tensor(rows, dtype=torch.long)])
+
+    def make_train_dataloader(self, **kwargs: Any) -> None:
+        """Shuffle the experience's samples and the rehearsed ones together."""
+        new = torch.tensor(self.adapted_dataset.rows[:], dtype=torch.long)
+        flags = torch.zeros(len(new) + len(self._rehearsed), dtype=torch.bool)
+        flags[len(new) :] = True
+        self.dataloader = BatchLoader(
+            self.experience.source,
+            torch.cat([new, self._rehearsed]),
+            is_rehearsal=flags,
+            batch_size=self.train_mb_size,
+            workers=self.workers,
+        )
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        """Read the experience in its own order."""
+        rows = torch.tensor(self.adapted_dataset.rows[:], dtype=torch.long)
+        self.dataloader = BatchLoader(
+            self.experience.source, rows, batch_size=self.eval_mb_size, shuffle=False, workers=self.workers
+        )
+
+    def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
+        """Open the head for the classes of the experience, in training only."""
+        model = self.model if model is None else model
+        if self.is_training:
+            if hasattr(model, "grow"):
+                model.grow(self.experience.group)
+            else:
+                super().model_adaptation(model)
+        return model.to(self.device)
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """Start the optimizer anew on the parameters that the model has now."""
+        current = {id(parameter): parameter for parameter in self.model.parameters() if parameter.requires_grad}
+        for group in self.optimizer.param_groups:
+            group["params"] = [current.pop(id(parameter)) for parameter in group["params"] if id(parameter) in current]
+        self.optimizer.param_groups[-1]["params"].extend(current.values())
+        self.optimizer.state.clear()
+        for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
+            group.pop("initial_lr", None)
+            group["lr"] = rate
+        if self._make_scheduler is not None:
+            self._scheduler = self._make_scheduler(self.optimizer, self.train_epochs * len(self.dataloader))
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """Adapt model and optimizer to the experience."""
+        self.model = self.model_adaptation()
+        self.make_optimizer()
+
+    # The loop
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        self.epoch = 0
+        if self._pending is not None:
+            self._continue(self._pending)
+        while self.epoch < self.train_epochs and not self._stop_training:
+            self._before_training_epoch(**kwargs)
+            self.losses = {}
+            self.training_epoch(**kwargs)
+            self.losses = {name: value / len(self.dataloader) for name, value in self.losses.items()}
+            self.epoch += 1
+            self._after_training_epoch(**kwargs)
+
+    def add_loss(self, name: str, value: Tensor, weight: float = 1.0) -> None:
+        """Add ``weight * value`` to the loss of this step; ``losses[name]`` is the mean of ``value`` over the epoch."""
+        self.loss = self.loss + weight * value
+        self._note(name, value)
+
+    def criterion(self) -> Tensor:
+        """Return the cross-entropy of the current batch."""
+        if self.is_training and self.mb_output.shape[1] <= int(self.mb_y.max()):
+            raise LabelError(
+                f"experience {self.experience.current_experience} has label {int(self.mb_y.max())}, but the model's "
+                f"head has {self.mb_output.shape[1]} classes: give the head more, or the model a grow(labels)"
+            )
+        loss = super().criterion()
+        if self.is_training:
+            self._note("cross_entropy", loss)
+        return loss
+
+    def backward(self) -> None:
+        """Compute gradients, of a loss that is finite."""
+        value = self.loss.item()
+        if not math.isfinite(value):
+            terms = ", ".join(sorted(self.losses))
+            raise TrainingError(
+                f"the loss is {value} in experience {self.experience.current_experience}, epoch {self.epoch + 1}, step "
+                f"{self.clock.train_epoch_iterations + 1} (terms: {terms}): lower the learning rate or set clip_norm"
+            )
+        self.losses["loss"] = self.losses.get("loss", 0.0) + value
+        super().backward()
+
+    def optimizer_step(self) -> None:
+        """Take one step of the optimizer, and of the schedule."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.optimizer.step()
+        if self._scheduler is not None:
+            self._scheduler.step()
+
+    def _note(self, name: str, value: Tensor) -> None:
+        self.losses[name] = self.losses.get(name, 0.0) + value.item()
+
+    # Resuming
+
+    def state_dict(self) -> State:
+        """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
+        return {
+            "experience": self.experience.current_experience,
+            "epoch": self.epoch,
+            "model": trainable_state(self.model),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self._scheduler is None else _plain(self._scheduler.state_dict()),
+            "plugins": [plugin.state_dict() if hasattr(plugin, "state_dict") else None for plugin in self.plugins],
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from ``state``: the next ``train`` must be on its experience, and continues after its epoch.
+
+        Model and plugins (memory, teacher) take it up at once, because what happens before an experience needs them;
+        optimizer, schedule and generators once the experience is set up.
+        """
+        self.model.load_state_dict(state["model"], strict=False)
+        for plugin, saved in zip(self.plugins, state["plugins"], strict=True):
+            if saved is not None:
+                plugin.load_state_dict(saved, self)
+        self._pending = state
+
+    def _continue(self, state: State) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        set_random_state(state["random"])
+        self.epoch = state["epoch"]
+        self._pending = None
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of ``model`` without what is frozen, which a new model has as well."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def _no_evaluator() -> EvaluationPlugin:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No loggers specified")
+        return EvaluationPlugin(loggers=[])
+
+
+def _plain(state: State) -> State:
+    return {name: value for name, value in state.items() if isinstance(value, (int, float, str, list, bool))}

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+
+from mmcl.errors import ShapeError
+from mmcl.metrics import (
+    average_accuracy,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+    last_accuracy,
+    seen_accuracy,
+)
+
+# Three experiences of 10, 20 and 30 test samples, worked by hand.
+MATRIX = [
+    [0.9, 0.1, 0.2],
+    [0.6, 0.8, 0.3],
+    [0.7, 0.5, 1.0],
+]
+SIZES = [10, 20, 30]
+
+
+def test_seen_accuracy_by_hand():
+    assert seen_accuracy(MATRIX) == pytest.approx([0.9, 1.4 / 2, 2.2 / 3])
+    assert seen_accuracy(MATRIX, SIZES) == pytest.approx([0.9, (6 + 16) / 30, (7 + 10 + 30) / 60])
+
+
+def test_average_and_last_accuracy_by_hand():
+    assert average_accuracy(MATRIX) == pytest.approx((0.9 + 0.7 + 2.2 / 3) / 3)
+    assert average_accuracy(MATRIX, SIZES) == pytest.approx((0.9 + 22 / 30 + 47 / 60) / 3)
+    assert last_accuracy(MATRIX, SIZES) == pytest.approx(47 / 60)
+
+
+def test_forgetting_is_best_so_far_minus_last():
+    # Experience 0: best 0.9, last 0.7. Experience 1: best 0.8, last 0.5. The last experience does not count.
+    assert forgetting(MATRIX) == pytest.approx((0.2 + 0.3) / 2)
+
+
+def test_forgetting_counts_from_the_experience_itself_and_may_be_negative():
+    # What is known of experience 1 before it was trained is no memory of it; and the last row may be the best.
+    assert forgetting([[0.5, 1.0], [0.8, 0.2]]) == pytest.approx(-0.3)
+
+
+def test_forgetting_differs_from_first_minus_last():
+    assert forgetting([[0.5, 0, 0], [0.9, 0.5, 0], [0.6, 0.5, 0.5]]) == pytest.approx((0.3 + 0.0) / 2)
+
+
+def test_transfers_by_hand():
+    assert backward_transfer(MATRIX) == pytest.approx(((0.7 - 0.9) + (0.5 - 0.8)) / 2)
+    assert forward_transfer(MATRIX) == pytest.approx((0.1 + 0.3) / 2)
+    assert forward_transfer(MATRIX, baseline=[0.05, 0.05, 0.1]) == pytest.approx((0.05 + 0.2) / 2)
+
+
+def test_a_single_experience_has_nothing_to_forget_or_transfer():
+    assert (forgetting([[0.4]]), backward_transfer([[0.4]]), forward_transfer([[0.4]])) == (0.0, 0.0, 0.0)
+    assert average_accuracy([[0.4]]) == last_accuracy([[0.4]]) == 0.4
+
+
+def test_what_was_not_evaluated_is_not_guessed():
+    assert math.isnan(forward_transfer([[0.5, None], [0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("matrix", [[[0.1, 0.2]], [], [0.1, 0.2], [[[0.1]]]])
+def test_a_matrix_that_is_not_square_is_refused(matrix):
+    with pytest.raises(ShapeError, match=r"expected \(experiences, experiences\)"):
+        forgetting(matrix)
+
+
+def test_sizes_and_baseline_of_another_length_are_refused():
+    with pytest.raises(ShapeError, match="sizes has 2 entries, expected one per experience, 3"):
+        average_accuracy(MATRIX, [1, 2])
+    with pytest.raises(ShapeError, match="baseline has 2 entries"):
+        forward_transfer(MATRIX, [0.1, 0.1])
