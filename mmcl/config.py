@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from mmcl import plain_yaml
 from mmcl.errors import ConfigError
@@ -31,12 +31,13 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
-            raise ValueError(f"{str(value).lower()} should be a number")
-        return value
+    def _refuse_bool_as_number(cls, data: Any) -> Any:
+        for name, field in cls.model_fields.items():
+            if field.annotation in (int, float) and isinstance(data, dict) and isinstance(data.get(name), bool):
+                data = {**data, name: str(data[name]).lower()}  # a word, which is then refused in the usual way
+        return data
 
 
 def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] = ()) -> ModelT:
@@ -56,16 +57,18 @@ def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] 
     Config(learning_rate=0.001, seeds=(1, 2))
     """
     data, faults = _read(Path(path))
-    overridden = {key for key in (_override(data, text, faults) for text in overrides) if key}
+    overridden = [key for key in (_override(data, text, faults) for text in overrides) if key]
     config = None
     try:
         config = model.model_validate(data)
     except ValidationError as error:
+        told = {key for _, key, _ in faults}
         for key, message in explain(model, data, error.errors(include_url=False)).items():
             here = any(key == start or key.startswith((f"{start}.", f"{start}[")) for start in overridden)
-            faults.append(f"{'command line' if here else path}: {f'{key}: ' if key else ''}{message}")
+            if key not in told:
+                faults.append(("command line" if here else str(path), key, message))
     if faults or config is None:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(": ".join(part for part in fault if part) for fault in faults))
     return config
 
 
@@ -110,7 +113,10 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
             yield Setting(f"{prefix}{name}", _type_name(field.annotation), default, field.description or "")
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+_Fault = tuple[str, str, str]  # where it was written, the dotted key, the message
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[_Fault]]:
     """The data of a file and the faults in how it is written."""
     try:
         data, faults = plain_yaml.parse(path.read_text(encoding="utf-8"))
@@ -128,31 +134,37 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise ConfigError(f"{path}: empty, expected one 'key: value' a line")
     if data is not None and not isinstance(data, dict):
         raise ConfigError(f"{path}: its top level is a {type(data).__name__}, expected one 'key: value' a line")
-    return data or {}, [f"{path}: {f'{key}: ' if key else ''}{message}" for key, message in faults]
+    return data or {}, [(str(path), fault.key, f"{fault.message} (line {fault.line})") for fault in faults]
 
 
-def _override(data: dict[str, Any], text: str, faults: list[str]) -> str | None:
-    """Put ``key=value`` into ``data`` and return the key, or None and a fault."""
+def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | None:
+    """Put ``key=value`` into ``data``; return the key of what is new there, or None where that cannot be done."""
     key, equals, written = (part.strip() for part in text.partition("="))
     *outer, name = key.split(".")
+    source = "command line"
     if not equals or not all([*outer, name]):
-        faults.append(f"command line: '{text}' is not a setting, expected key=value such as learning_rate=0.001")
+        faults.append((source, "", f"'{text}' is not a setting, expected key=value such as learning_rate=0.001"))
+        return None
+    if any(part.startswith("_") for part in (*outer, name)):
+        faults.append((source, key, f"not allowed: {plain_yaml.NO_CODE}, remove it"))
         return None
     try:
         value, wrong = plain_yaml.parse(written)
     except plain_yaml.NotPlainYAML as error:
-        faults.append(f"command line: {key}: '{written}' is not a YAML value ({error}), put it in quotes")
+        faults.append((source, key, f"'{written}' is not a YAML value ({error}), put it in quotes"))
         return None
-    faults.extend(f"command line: {f'{key}.{inner}' if inner else key}: {message}" for inner, message in wrong)
-    section = data
+    faults.extend((source, f"{key}.{fault.key}" if fault.key else key, fault.message) for fault in wrong)
+    section, new = data, key
     for depth, part in enumerate(outer, start=1):
+        path = ".".join(outer[:depth])
+        new = path if part not in section and new == key else new
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
-            faults.append(f"command line: {key}: '{'.'.join(outer[:depth])}' is {section!r}, expected a section")
+            faults.append((source, key, f"'{path}' is {section!r}, expected a section"))
             return None
     if not wrong:
         section[name] = value
-    return key
+    return new
 
 
 def _type_name(annotation: Any) -> str:

@@ -23,7 +23,7 @@ def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "expected o
     by_lower = {name.lower(): name for name in reversed(names)}
     if near := get_close_matches(word.lower(), by_lower, n=1):
         return f"did you mean '{by_lower[near[0]]}'?"
-    return f"{otherwise} {', '.join(names) or 'nothing'}"
+    return f"{otherwise} {', '.join(names)}" if names else "there is none"
 
 
 def explain(model: type[BaseModel], data: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, str]:
@@ -38,6 +38,8 @@ def explain(model: type[BaseModel], data: dict[str, Any], errors: Sequence[Error
         key, sections = _locate(model, data, error)
         if error["type"] in ("extra_forbidden", "missing"):
             key = _join(key, error["loc"][-1])
+        elif error["type"].startswith("union_tag_"):  # at the section, about the field that tells its kind
+            key = _join(key, error["ctx"]["discriminator"].strip("'"))
         messages.setdefault(key, []).append(_message(model, sections, error))
     return {key: _merge(several) for key, several in messages.items()}
 
@@ -65,37 +67,48 @@ def _locate(model: type[BaseModel], data: Any, error: ErrorDetails) -> tuple[str
         if isinstance(data, dict) and part in data:
             key, data = _join(key, part), data[str(part)]
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-            key = f"{key}[{part}]" if isinstance(data, dict | list) else key  # a plain value is named by itself
+            key, data = f"{key}[{part}]", data[part]
         elif field is not None:  # not written: the default is at fault
             key, data = _join(key, part), None
-        elif branch := [section for section in sections if section.__name__ == part]:
+        elif branch := [section for section in sections if _is_branch(section, part)]:
             sections = branch
         sections = sections_of(field.annotation) if field is not None else sections
     return key, sections
 
 
+def _is_branch(section: type[BaseModel], part: object) -> bool:
+    """Whether a part of a location means this model: by its name, or by the kind that a literal field of it tells."""
+    return section.__name__ == part or any(
+        part in get_args(field.annotation) for field in section.model_fields.values()
+    )
+
+
 def _message(model: type[BaseModel], sections: list[type[BaseModel]], error: ErrorDetails) -> str:
-    text = repr(error["input"])
-    value = text if len(text) <= 60 else f"{text[:57]}..."
-    if error["type"] == "missing":
+    given = error["ctx"]["tag"] if error["type"] == "union_tag_invalid" else error["input"]
+    value = repr(given) if len(repr(given)) <= 60 else f"{repr(given)[:57]}..."
+    if error["type"] in ("missing", "union_tag_not_found"):
         return "missing, expected a value"
     if error["type"] == "extra_forbidden":
         return _unknown(str(error["loc"][-1]), model, sections)
-    if error["type"] in ("literal_error", "enum"):
-        expected = str(error["ctx"]["expected"])  # such as "'a', 'b' or 'c'"
+    if error["type"] in ("literal_error", "enum", "union_tag_invalid"):
+        expected = str(error["ctx"].get("expected") or error["ctx"]["expected_tags"])  # such as "'a', 'b' or 'c'"
         choices = re.findall(r"'([^']*)'", expected) or re.split(r", | or ", expected)
-        near = did_you_mean(str(error["input"]), choices, otherwise="")
+        near = did_you_mean(str(given), choices)
         return f"{value} is not one of {', '.join(choices)}" + (f"; {near}" if near.endswith("?") else "")
     if error["type"] in ("value_error", "assertion_error"):  # raised by a config's own validator
         return str(error["msg"]).partition(", ")[2]
-    problem = re.sub(r", (unable to|got) .*", "", str(error["msg"]))
+    problem = str(error["msg"])
+    for pattern, plain in (
+        (r", (unable to|got) .*", ""),
+        (r"[Dd]ictionary( or .*)?", "section"),
+        (r"[Tt]uple", "list"),
+        (r" after validation, not (\d+)", r", has \1"),
+    ):
+        problem = re.sub(pattern, plain, problem)
     return f"{value} {problem.removeprefix('Input ')}" if problem.startswith("Input ") else f"{value}: {problem}"
 
 
 def _unknown(name: str, model: type[BaseModel], sections: list[type[BaseModel]]) -> str:
-    if name.startswith("_"):
-        return "not allowed: a config is data and cannot name code, remove it"
     names = [field for section in sections for field in section.model_fields]
     if not get_close_matches(name.lower(), [known.lower() for known in names]):
         for section, field in model.model_fields.items():

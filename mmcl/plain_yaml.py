@@ -1,16 +1,17 @@
-"""YAML as plain data: the 1.2 core schema, no aliases, no tags that name code, no key given twice.
+"""YAML as plain data: the 1.2 core schema, no aliases, nothing that names code, no key given twice.
 
-PyYAML reads YAML 1.1, where ``1e-3`` is a word, ``010`` is eight, and ``yes`` and ``on`` (classes of some data sets) are
-booleans. Here numbers are numbers and words are words.
+PyYAML reads YAML 1.1, where ``1e-3`` is a word, ``010`` is eight, and ``yes`` and ``on`` (classes of some data sets)
+are booleans. Here numbers are numbers and words are words.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+NO_CODE = "configs are data and cannot name code"
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -18,8 +19,16 @@ class NotPlainYAML(ValueError):
     """A text that is not YAML, or that uses an alias; the message says where and why."""
 
 
-def parse(text: str) -> tuple[Any, list[tuple[str, str]]]:
-    """Read one YAML document: its data, and its faults as (dotted key, message). What is at fault is left out.
+class Fault(NamedTuple):
+    """Something that plain data cannot be: the dotted key, what is wrong with it, and the line, counted from 1."""
+
+    key: str
+    message: str
+    line: int
+
+
+def parse(text: str) -> tuple[Any, list[Fault]]:
+    """Read one YAML document: its data and its faults. What is at fault is left out of the data.
 
     Raises:
         NotPlainYAML: the text cannot be read at all.
@@ -27,7 +36,7 @@ def parse(text: str) -> tuple[Any, list[tuple[str, str]]]:
     >>> parse("rate: 1e-3\\nwords: [yes, on]")
     ({'rate': 0.001, 'words': ['yes', 'on']}, [])
     >>> parse("rate: 1\\nrate: 2")
-    ({'rate': 1}, [('rate', 'given twice (line 2), remove one of them')])
+    ({'rate': 1}, [Fault(key='rate', message='given twice, remove one of them', line=2)])
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -37,7 +46,7 @@ def parse(text: str) -> tuple[Any, list[tuple[str, str]]]:
         raise NotPlainYAML(f"{where}{error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise NotPlainYAML(" ".join(str(error).split())) from None
-    faults: list[tuple[str, str]] = []
+    faults: list[Fault] = []
     value = None if node is None else _value(node, "", faults)
     return (None if value is _LEFT_OUT else value), faults
 
@@ -58,7 +67,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             alias = self.peek_event()
-            message = f"'*{alias.anchor}' is an alias, write the value out (or put it in quotes, if it is a word)"
+            message = f"'*{alias.anchor}' is an alias, write the value out"
             raise yaml.MarkedYAMLError(problem=message, problem_mark=alias.start_mark)
         return super().compose_node(parent, index)
 
@@ -84,7 +93,7 @@ _Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence(f"{
 _LEFT_OUT = object()
 
 
-def _value(node: yaml.Node, key: str, faults: list[tuple[str, str]]) -> Any:
+def _value(node: yaml.Node, key: str, faults: list[Fault]) -> Any:
     kind = node.tag.removeprefix(_TAG)
     line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode) and kind == "map":
@@ -96,27 +105,30 @@ def _value(node: yaml.Node, key: str, faults: list[tuple[str, str]]) -> Any:
         try:
             return _scalar(kind, node.value)
         except ValueError:
-            faults.append((key, f"'{node.value}' is not a {kind} (line {line}), remove the tag '!!{kind}'"))
+            faults.append(Fault(key, f"'{node.value}' is not a {kind}, remove the tag '!!{kind}'", line))
             return _LEFT_OUT
     tag = node.tag.replace(_TAG, "!!")
-    faults.append((key, f"tag '{tag}' (line {line}) is not allowed: a config is data and cannot name code, remove it"))
+    faults.append(Fault(key, f"tag '{tag}' is not allowed: {NO_CODE}, remove it", line))
     return _LEFT_OUT
 
 
-def _mapping(node: yaml.MappingNode, key: str, faults: list[tuple[str, str]]) -> dict[str, Any]:
+def _mapping(node: yaml.MappingNode, key: str, faults: list[Fault]) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     seen: set[str] = set()
     for name_node, value_node in node.value:
         line = name_node.start_mark.line + 1
         if not isinstance(name_node, yaml.ScalarNode):
-            faults.append((key, f"a key (line {line}) is not a word, expected 'key: value'"))
+            faults.append(Fault(key, "a key is not a word, expected 'key: value'", line))
             continue
         name = str(name_node.value)
         path = f"{key}.{name}" if key else name
         if name in seen:
-            faults.append((path, f"given twice (line {line}), remove one of them"))
+            faults.append(Fault(path, "given twice, remove one of them", line))
             continue
         seen.add(name)
+        if name.startswith("_"):  # such as _target_, by which other tools name the code to run
+            faults.append(Fault(path, f"not allowed: {NO_CODE}, remove it", line))
+            continue
         value = _value(value_node, path, faults)
         if value is not _LEFT_OUT:
             mapping[name] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchaudio.functional import resample
+from torchaudio.transforms import Resample
 
 from mmcl.data.base import SAMPLE_RATE
-from mmcl.errors import AudioError, MissingDataError
+from mmcl.errors import AudioError, ConfigError, MissingDataError
 
 _LOWEST_RATE = 1_000  # hertz; speech below is a broken header, and a rate of 1 Hz would resample to terabytes
 _STREAMED = 0x7FFFF000  # sizes from here on are what programs write into a WAV header while the end is unknown
@@ -23,11 +24,13 @@ _STREAMED = 0x7FFFF000  # sizes from here on are what programs write into a WAV 
 def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
     """Decode a file into a mono float32 waveform ``(samples,)`` at ``sample_rate`` hertz.
 
-    Channels are averaged and other sample rates resampled. Silence is audio.
+    Channels are averaged and other sample rates resampled. Silence is audio. A cut file is recognised if it is WAV,
+    FLAC or MP3; the headers of other formats do not tell.
 
     Raises:
         MissingDataError: there is no such file.
         AudioError: the file is empty, truncated, not audio, or has samples that are not finite.
+        ConfigError: ``sample_rate`` is too low for speech.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "tone.wav")
@@ -35,13 +38,20 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
     >>> load_audio(path).shape, audio_seconds(path)
     (torch.Size([16000]), 1.0)
     """
+    if sample_rate < _LOWEST_RATE:
+        raise ConfigError(f"sample_rate is {sample_rate} Hz, expected {_LOWEST_RATE} or more")
     waveform, rate = decode(path)
     audio = torch.from_numpy(waveform)
     if rate == sample_rate:
         return audio
     # A rate without a common divisor would need a filter of gigabytes; within a millionth of it there is a small one.
     ratio = Fraction(rate, sample_rate).limit_denominator(1_000)
-    return resample(audio, ratio.numerator, ratio.denominator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one utterance is too short to share: on a busy machine the threads wait 50 times longer
+    try:
+        return _resampler(ratio.numerator, ratio.denominator)(audio)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
@@ -86,8 +96,8 @@ def _open(path: Path) -> soundfile.SoundFile:
         file = soundfile.SoundFile(path)
     except (RuntimeError, TypeError) as error:  # libsndfile's own, and soundfile's for a headerless .raw
         raise AudioError(
-            f"{path} is not audio: its {path.stat().st_size} bytes have no header of WAV, FLAC, OGG or MP3; "
-            "copy it again from its source"
+            f"{path} is not audio ({getattr(error, 'error_string', error)}): its {path.stat().st_size} bytes have no "
+            "header of WAV, FLAC, OGG or MP3; copy it again from its source"
         ) from error
     if file.frames == 0 or file.samplerate < _LOWEST_RATE:
         file.close()
@@ -96,6 +106,11 @@ def _open(path: Path) -> soundfile.SoundFile:
             f"{_LOWEST_RATE} Hz or more: copy it again from its source"
         )
     return file
+
+
+@lru_cache(maxsize=8)
+def _resampler(rate: int, new_rate: int) -> Resample:
+    return Resample(rate, new_rate)  # holds the filter, which for 44.1 kHz takes longer to make than to use
 
 
 def _is_cut_wav(path: Path) -> bool:

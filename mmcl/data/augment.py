@@ -57,7 +57,8 @@ class WaveformAugment(nn.Module):
         """Augment waveforms ``(batch, samples)`` with ``lengths`` ``(batch,)``; return both anew."""
         if audio.dim() != 2 or lengths.shape != audio.shape[:1]:
             raise ShapeError(
-                f"audio is {tuple(audio.shape)} with lengths {tuple(lengths.shape)}, expected (batch, samples) and (batch,)"
+                f"audio is {tuple(audio.shape)} with lengths {tuple(lengths.shape)}, "
+                "expected (batch, samples) and (batch,)"
             )
         if not self.training:
             return audio, lengths

@@ -19,7 +19,7 @@ class Barista(SpeechDataset):
 
     Recordings without that slot are left out; the other slots are kept in ``slots``. The owner gives neither
     transcripts nor splits: a text is the words of the class, and each class is split 64 / 16 / 20 % into train, valid
-    and test by the hash of ``seed`` and recording, so that a copy that lacks some files has the same splits of the rest.
+    and test by the hash of ``seed`` and recording, so that a copy that lacks some files splits the others alike.
 
     Args:
         root: folder with ``label.json`` and ``speech/``, or ``label/label.json`` and ``speech/clean/``.

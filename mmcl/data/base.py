@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -144,6 +145,20 @@ class SpeechDataset(ABC):
         self.labels = [utterance.label for utterance in self.utterances]
         self.texts = [utterance.text or self.classes[utterance.label] for utterance in self.utterances]
 
+    def __add__(self, other: SpeechDataset) -> SpeechDataset:
+        """Join two splits of the same classes; raises DataError if the classes differ."""
+        if self.classes != other.classes:
+            raise DataError(
+                f"{self.root} ({self.split}) and {other.root} ({other.split}) have {len(self.classes)} and "
+                f"{len(other.classes)} classes that are not the same: expected splits of one data set"
+            )
+        joined = copy(self)
+        joined.split = f"{self.split}+{other.split}"
+        joined.utterances = self.utterances + other.utterances
+        joined.labels = self.labels + other.labels
+        joined.texts = self.texts + other.texts
+        return joined
+
     @abstractmethod
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
         """Return the class names and the utterances of ``self.split`` under ``self.root``."""
@@ -178,7 +193,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def _short_enough(utterances: list[Utterance], max_seconds: float) -> list[Utterance]:
     from mmcl.data.audio import audio_seconds
 
-    kept, too_long = [], []
+    kept: list[Utterance] = []
+    too_long: list[Utterance] = []
     for utterance in utterances:
         (kept if audio_seconds(utterance.path) <= max_seconds else too_long).append(utterance)
     if too_long:

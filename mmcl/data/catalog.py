@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -36,23 +36,17 @@ class Entry:
     url: str
     splits: tuple[str, ...]
     note: str
+    source: Source = field(repr=False)
 
     def load(self) -> type[SpeechDataset]:
         """Import and return the class."""
         module, _, name = self.loader.partition(":")
         return getattr(import_module(module), name)
 
-    @property
-    def source(self) -> Source:
-        """Where the data set comes from."""
-        source = self.load().source
-        assert source is not None  # what makes it an entry
-        return source
-
 
 @dataclass(frozen=True)
 class Status:
-    """Whether a data set is on this machine: its folder or where it would be looked for first, and why it is missing."""
+    """Whether a data set is on this machine: its folder, or where it is looked for first and why it is missing."""
 
     found: bool
     path: Path
@@ -91,6 +85,7 @@ def entries() -> tuple[Entry, ...]:
                     url=source.url,
                     splits=dataset.splits,
                     note=source.note,
+                    source=source,
                 )
             )
     return tuple(sorted(found, key=lambda entry: entry.name))
@@ -134,6 +129,8 @@ def data_root(name: str, root: str | Path | None = None) -> Path:
 def open_dataset(name: str, split: str, root: str | Path | None = None, **options: Any) -> SpeechDataset:
     """Read one split of a data set by its name; ``options`` are those of its class.
 
+    A data set that is generated is made first, where it is missing.
+
     Raises:
         MissingDataError: the data set is not on this machine; says where it was looked for and how to get it.
         DataError: there is no such data set or split, or it cannot be read.
@@ -148,6 +145,8 @@ def open_dataset(name: str, split: str, root: str | Path | None = None, **option
                 f"data set {name} has no option '{option}'{nearest(option, known)}: expected some of {', '.join(known)}"
             )
     state = status(entry, root)
+    if not entry.url:  # it is made where it is missing, and its options say which one is meant
+        return dataset(state.path if state.found and not options else root, split, **options)
     if not state.found:
         raise MissingDataError(f"data set {name} is missing: {state.why}")
     return dataset(state.path, split, **options)
@@ -190,6 +189,8 @@ def check(
 def make(name: str = "synthetic_commands", root: str | Path | None = None, **options: Any) -> Path:
     """Make a data set that is generated, in ``root`` or else in the user's cache, and return its folder.
 
+    ``options`` are those of its class.
+
     Raises:
         DataError: the data set is one of recordings, which its owner offers.
     """
@@ -198,10 +199,7 @@ def make(name: str = "synthetic_commands", root: str | Path | None = None, **opt
         raise DataError(f"data set {name} cannot be made: {entry.source.offer()}")
     from mmcl.data.synthetic_commands import make_synthetic_commands
 
-    # Not in MMCL_DATA, which may be shared by many and read-only.
-    folder = Path(root).expanduser() if root is not None else cache_dir() / "data" / entry.folder
-    make_synthetic_commands(folder, **options)
-    return folder
+    return make_synthetic_commands(root, **options)  # never in MMCL_DATA, which may be shared and read-only
 
 
 def _audio_files(root: Path) -> list[Path]:

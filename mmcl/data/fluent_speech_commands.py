@@ -114,8 +114,8 @@ def _read_csv(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _require_files(root: Path, csv_path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
-    """Raise MissingDataError if a recording is not there; lists each folder once, which on a network disk is what counts."""
-    present: dict[Path, set[str]] = {}
+    """Raise MissingDataError if a recording is not there."""
+    present: dict[Path, set[str]] = {}  # each folder is listed once: on a network disk a look per file takes minutes
     missing = []
     for line, row in rows:
         path = root / row["path"]

@@ -28,7 +28,7 @@ def class_incremental(
 
     Labels stay those of the data sets. Each experience has, beside Avalanche's own attributes, ``source`` (the data
     set) and ``dataset.rows`` (which of its samples), so that a sample is named by one number and a memory is a list of
-    numbers. ``benchmark.class_order`` and ``benchmark.groups`` say who arrives when.
+    numbers. ``benchmark.description`` says who arrives when, in plain data for the record.
 
     Args:
         train: data of the train stream.
@@ -72,7 +72,13 @@ def class_incremental(
         for number, experience in enumerate(benchmark.streams[name]):
             experience.source = dataset
             experience.group = groups[number]
-    benchmark.class_order, benchmark.groups = order, groups
+    benchmark.description = {
+        "class_order": order,
+        "experiences": [[train.classes[label] for label in group] for group in groups],
+        "train_sizes": [len(experience.dataset) for experience in benchmark.train_stream],
+        "test_sizes": [len(experience.dataset) for experience in benchmark.test_stream],
+        "stream_seed": None if class_order is not None else seed,
+    }
     return benchmark
 
 

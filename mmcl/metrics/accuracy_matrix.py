@@ -56,7 +56,7 @@ class AccuracyMatrix(SupervisedPlugin):  # type: ignore[misc]
         self.sizes = self._sizes
         self.per_class.append(self._classes)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
         """All rows so far."""
         classes = [[list(row), list(row.values())] for row in self.per_class]
         return {"matrix": self.matrix, "sizes": self.sizes, "per_class": classes}

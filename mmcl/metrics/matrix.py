@@ -18,22 +18,24 @@ def seen_accuracy(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> list
     """Accuracy on everything seen so far, after each experience: the mean of ``matrix[t][:t + 1]``.
 
     Args:
-        matrix: ``(experiences, experiences)``.
+        matrix: ``(trained, experiences)``; its first rows only, while the later ones are still to come, will do.
         sizes: test samples of each experience. With them an experience counts by its size, so that the result is the
             accuracy over samples; without them all experiences count alike.
 
     Raises:
-        ShapeError: the matrix is not square, or ``sizes`` has another length.
+        ShapeError: the matrix has more rows than columns, or ``sizes`` has another length.
 
     >>> seen_accuracy([[1.0, 0.0], [0.5, 0.9]])
     [1.0, 0.7]
     >>> seen_accuracy([[1.0, 0.0], [0.5, 0.9]], sizes=[1, 3])
     [1.0, 0.8]
     """
-    accuracy = _square(matrix)
-    counts = np.ones(len(accuracy)) if sizes is None else np.asarray(sizes, dtype=float)
-    if len(counts) != len(accuracy):
-        raise ShapeError(f"sizes has {len(counts)} entries, expected one per experience, {len(accuracy)}")
+    accuracy = np.asarray(matrix, dtype=float)
+    if accuracy.ndim != 2 or not 0 < accuracy.shape[0] <= accuracy.shape[1]:
+        raise ShapeError(f"accuracy matrix has shape {accuracy.shape}, expected (trained, experiences), none later")
+    counts = np.ones(accuracy.shape[1]) if sizes is None else np.asarray(sizes, dtype=float)
+    if len(counts) != accuracy.shape[1]:
+        raise ShapeError(f"sizes has {len(counts)} entries, expected one per experience, {accuracy.shape[1]}")
     return [float(np.average(row[: t + 1], weights=counts[: t + 1])) for t, row in enumerate(accuracy)]
 
 
@@ -43,7 +45,7 @@ def average_accuracy(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> f
     >>> average_accuracy([[1.0, 0.0], [0.5, 0.9]])
     0.85
     """
-    return float(np.mean(seen_accuracy(matrix, sizes)))
+    return float(np.mean(seen_accuracy(_square(matrix), sizes)))
 
 
 def last_accuracy(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> float:
@@ -52,7 +54,7 @@ def last_accuracy(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> floa
     >>> last_accuracy([[1.0, 0.0], [0.5, 0.9]])
     0.7
     """
-    return seen_accuracy(matrix, sizes)[-1]
+    return seen_accuracy(_square(matrix), sizes)[-1]
 
 
 def forgetting(matrix: ArrayLike) -> float:

@@ -65,9 +65,12 @@ class GrowingHead(nn.Module):
         self.seen = torch.cat([self.seen, self.seen.new_zeros(added)])
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-        # A saved head may have more columns than a new one: open them before torch compares the shapes.
-        if f"{prefix}seen" in state_dict:
-            self._resize(len(state_dict[f"{prefix}seen"]))
+        # A saved head may have other columns: take its size before torch compares the shapes.
+        saved = state_dict.get(f"{prefix}seen")
+        if saved is not None and saved.shape != self.seen.shape:
+            self.weight = nn.Parameter(self.weight.new_empty(len(saved), self.weight.shape[1]))
+            self.bias = nn.Parameter(self.bias.new_empty(len(saved)))
+            self.seen = self.seen.new_empty(len(saved))
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
 
 
@@ -92,6 +95,9 @@ class SLUClassifier(nn.Module):
     (torch.Size([2, 3]), torch.Size([2, 32]))
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(
         self,
         encoder: Encoder,
@@ -103,6 +109,8 @@ class SLUClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.register_buffer("shift", torch.zeros(encoder.pooled_dim))
+        self.register_buffer("scale", torch.ones(encoder.pooled_dim))
         self.trunk = nn.Sequential(nn.Linear(encoder.pooled_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.head = GrowingHead(hidden)
         self.text_encoder = text_encoder
@@ -115,6 +123,14 @@ class SLUClassifier(nn.Module):
         """Open the head's columns of ``labels``."""
         self.head.grow(labels)
 
+    def standardize(self, pooled: Tensor) -> None:
+        """Scale what the encoder gives to mean 0 and deviation 1 from now on, as it is in ``pooled``.
+
+        Dimensions of pretrained features differ in size by orders of magnitude, which slows the layers on top of them
+        down. Give the features ``(samples, pooled_dim)`` of the first experience: later ones are not known yet.
+        """
+        self.shift, self.scale = pooled.mean(0), pooled.std(0).clamp(min=1e-6)
+
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings ``(batch, hidden)``."""
         if "features" not in batch:
@@ -124,7 +140,7 @@ class SLUClassifier(nn.Module):
             pooled = self.encoder.from_features(batch["features"], batch["features_lengths"]).pooled
         else:
             pooled = batch["features"]
-        return self.trunk(pooled)
+        return self.trunk((pooled - self.shift) / self.scale)
 
     def forward(self, batch: Batch) -> Classified:
         embedding = self.embed(batch)

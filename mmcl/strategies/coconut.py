@@ -88,9 +88,9 @@ class Coconut(SupervisedPlugin):  # type: ignore[misc]
         if self.nspt_weight != 0:
             self.teacher = frozen_copy(strategy.model)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
         """The teacher's weights."""
-        return teacher_state(self.teacher)
+        return teacher_state(self.teacher, strategy.model)
 
     def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
         """Take up the teacher that :meth:`state_dict` gave."""

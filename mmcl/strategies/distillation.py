@@ -48,18 +48,21 @@ class LogitDistillation(SupervisedPlugin):  # type: ignore[misc]
         if self.weight:
             self.teacher = frozen_copy(strategy.model)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
         """The teacher's weights."""
-        return teacher_state(self.teacher)
+        return teacher_state(self.teacher, strategy.model)
 
     def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
         """Take up the teacher that :meth:`state_dict` gave."""
         self.teacher = restored_teacher(state, strategy.model)
 
 
-def teacher_state(teacher: nn.Module | None) -> dict[str, Any]:
-    """Return what a checkpoint needs of a teacher, nothing if there is none yet."""
-    return {} if teacher is None else {"teacher": trainable_state(teacher)}
+def teacher_state(teacher: nn.Module | None, model: nn.Module) -> dict[str, Any]:
+    """Return what a checkpoint needs of a teacher of ``model``, nothing if there is none yet."""
+    if teacher is None:
+        return {}
+    trained = trainable_state(model)  # of the teacher itself everything is frozen
+    return {"teacher": {name: tensor for name, tensor in teacher.state_dict().items() if name in trained}}
 
 
 def restored_teacher(state: dict[str, Any], model: nn.Module) -> nn.Module | None:

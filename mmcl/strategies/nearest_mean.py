@@ -30,11 +30,14 @@ class NearestMean(SupervisedPlugin):  # type: ignore[misc]
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Compute the means under the model as it is now."""
         source, memory = strategy.experience.source, self.rehearsal.memory
-        means = torch.full((len(source.classes), strategy.output.embedding.shape[1]), float("inf"))
-        for label, rows in memory.items():
-            embeddings = embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
-            means[label] = normalize(embeddings.mean(0), dim=0)
-        self.means = means.to(strategy.device)
+        embeddings = {
+            label: embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
+            for label, rows in memory.items()
+        }
+        dim = next(iter(embeddings.values())).shape[1]
+        self.means = torch.full((len(source.classes), dim), float("inf"), device=strategy.device)
+        for label, exemplars in embeddings.items():
+            self.means[label] = normalize(exemplars.mean(0), dim=0)
 
     def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Classify."""

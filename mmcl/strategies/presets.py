@@ -23,12 +23,12 @@ Selection = Literal["random", "herding"]
 
 def naive(model: nn.Module, optimizer: Optimizer, *, plugins: Sequence[Any] = (), **loop: Any) -> MMCLTemplate:
     """Train on each experience as it comes: the lower bound, which forgets."""
-    return MMCLTemplate(model, optimizer, plugins=plugins, **loop)
+    return MMCLTemplate(model=model, optimizer=optimizer, plugins=plugins, **loop)
 
 
 def joint(model: nn.Module, optimizer: Optimizer, *, plugins: Sequence[Any] = (), **loop: Any) -> MMCLTemplate:
     """Train on everything seen so far: the upper bound, a rehearsal without limit."""
-    return MMCLTemplate(model, optimizer, plugins=[Rehearsal(None), *plugins], **loop)
+    return MMCLTemplate(model=model, optimizer=optimizer, plugins=[Rehearsal(None), *plugins], **loop)
 
 
 def replay(
@@ -41,7 +41,7 @@ def replay(
     **loop: Any,
 ) -> MMCLTemplate:
     """Rehearse a class-balanced memory of fixed size beside each experience."""
-    return MMCLTemplate(model, optimizer, plugins=[Rehearsal(memory_size, selection), *plugins], **loop)
+    return MMCLTemplate(model=model, optimizer=optimizer, plugins=[Rehearsal(memory_size, selection), *plugins], **loop)
 
 
 def lwf(
@@ -54,7 +54,9 @@ def lwf(
     **loop: Any,
 ) -> MMCLTemplate:
     """Learn without forgetting: distil the earlier model's logits, without a memory (Li and Hoiem 2016)."""
-    return MMCLTemplate(model, optimizer, plugins=[LogitDistillation(weight, temperature), *plugins], **loop)
+    return MMCLTemplate(
+        model=model, optimizer=optimizer, plugins=[LogitDistillation(weight, temperature), *plugins], **loop
+    )
 
 
 def icarl(
@@ -73,7 +75,7 @@ def icarl(
     """
     rehearsal = Rehearsal(memory_size, "herding")
     method = [rehearsal, LogitDistillation(weight, temperature), NearestMean(rehearsal)]
-    return MMCLTemplate(model, optimizer, plugins=[*method, *plugins], **loop)
+    return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method, *plugins], **loop)
 
 
 def coconut(
@@ -95,4 +97,4 @@ def coconut(
         Rehearsal(memory_size, selection),
         Coconut(mm_weight, nspt_weight, temperature, denominator, mm_anchors),
     ]
-    return MMCLTemplate(model, optimizer, plugins=[*method, *plugins], **loop)
+    return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method, *plugins], **loop)

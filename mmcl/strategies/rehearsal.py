@@ -83,7 +83,7 @@ class Rehearsal(SupervisedPlugin):  # type: ignore[misc]
         embeddings = embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
         return rows[herding(embeddings, limit=self.memory_size)].tolist()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
         """The memory, as row numbers."""
         return {"labels": list(self.memory), "rows": list(self.memory.values())}
 

@@ -55,9 +55,9 @@ class MMCLTemplate(SupervisedTemplate):
 
     def __init__(
         self,
+        *,
         model: nn.Module,
         optimizer: Optimizer,
-        *,
         epochs: int = 1,
         batch_size: int = 32,
         eval_batch_size: int = 256,
@@ -202,15 +202,19 @@ class MMCLTemplate(SupervisedTemplate):
         self._note(name, value)
 
     def criterion(self) -> Tensor:
-        """Return the cross-entropy of the current batch."""
-        if self.is_training and self.mb_output.shape[1] <= int(self.mb_y.max()):
+        """Return the cross-entropy of the current batch; in evaluation, of its samples whose class has arrived."""
+        logits, labels = self.mb_output, self.mb_y
+        if not self.is_training:
+            known = labels < logits.shape[1]
+            known[known.clone()] &= logits[known, labels[known]].isfinite()
+            return self._criterion(logits[known], labels[known]) if bool(known.any()) else self._make_empty_loss()
+        if logits.shape[1] <= int(labels.max()):
             raise LabelError(
-                f"experience {self.experience.current_experience} has label {int(self.mb_y.max())}, but the model's "
-                f"head has {self.mb_output.shape[1]} classes: give the head more, or the model a grow(labels)"
+                f"experience {self.experience.current_experience} has label {int(labels.max())}, but the model's head "
+                f"has {logits.shape[1]} classes: give the head more, or the model a grow(labels)"
             )
-        loss = super().criterion()
-        if self.is_training:
-            self._note("cross_entropy", loss)
+        loss = self._criterion(logits, labels)
+        self._note("cross_entropy", loss)
         return loss
 
     def backward(self) -> None:
@@ -246,7 +250,7 @@ class MMCLTemplate(SupervisedTemplate):
             "model": trainable_state(self.model),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self._scheduler is None else _plain(self._scheduler.state_dict()),
-            "plugins": [plugin.state_dict() if hasattr(plugin, "state_dict") else None for plugin in self.plugins],
+            "plugins": [plugin.state_dict(self) if hasattr(plugin, "state_dict") else None for plugin in self.plugins],
             "random": random_state(),
         }
 

@@ -26,6 +26,12 @@ def test_seen_accuracy_by_hand():
     assert seen_accuracy(MATRIX, SIZES) == pytest.approx([0.9, (6 + 16) / 30, (7 + 10 + 30) / 60])
 
 
+def test_seen_accuracy_of_a_stream_that_goes_on():
+    assert seen_accuracy(MATRIX[:2], SIZES) == pytest.approx([0.9, 22 / 30])
+    with pytest.raises(ShapeError, match=r"shape \(2, 1\), expected \(trained, experiences\)"):
+        seen_accuracy([[0.1], [0.2]])
+
+
 def test_average_and_last_accuracy_by_hand():
     assert average_accuracy(MATRIX) == pytest.approx((0.9 + 0.7 + 2.2 / 3) / 3)
     assert average_accuracy(MATRIX, SIZES) == pytest.approx((0.9 + 22 / 30 + 47 / 60) / 3)

@@ -1,0 +1,233 @@
+"""The command line: ls, cp, run, validate, compare, data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from mmcl import __version__, data_cli
+from mmcl.data_cli import console
+from mmcl.errors import ConfigError, MMCLError
+
+if TYPE_CHECKING:
+    from mmcl.runs import Run
+
+# What a command needs is imported in it: `mmcl --help` loads neither torch nor pydantic nor matplotlib.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_debug = False
+app.add_typer(data_cli.app, name="data")
+
+Task = Annotated[str, typer.Argument(metavar="TASK", help="A task, as `mmcl ls` lists them.")]
+Config = Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help="A config of the task, or a file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings to change, values as in YAML: `seeds=[0,1]`."),
+]
+
+
+def main() -> None:
+    """Run the command line; errors that mmcl raises on purpose become one line each and an exit code."""
+    try:
+        app(prog_name="mmcl")
+    except MMCLError as error:
+        _fail(error)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"mmcl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MMCL_DEBUG", help="Show where an error comes from.")
+    ] = False,
+) -> None:
+    """Multimodal and speech continual learning.
+
+    A **task** is a benchmark; a **config** of it is one experiment; a **run** is the folder of its results.
+
+    - `mmcl ls` : which tasks and configs there are
+    - `mmcl run slu_incremental` : run the demo of a task
+    - `mmcl run slu_incremental strategy=[naive,replay] seeds=[0,1,2]` : with other settings
+    - `mmcl compare runs/slu_incremental/*` : one table and report of several runs
+
+    Data sets are looked for in the folder that `MMCL_DATA` names, your own `tasks/` and `configs/` in those of
+    `MMCL_PATH`.
+    """
+    global _debug
+    _debug = debug
+
+
+@app.command()
+def ls(
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="List the settings of this task.")] = None,
+) -> None:
+    """List tasks and their configs; with a TASK, its configs and every setting.
+
+    - `mmcl ls`
+    - `mmcl ls slu_incremental`
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmcl import experiments
+    from mmcl.config import settings
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    tasks = experiments.tasks()
+    for name in tasks if task is None else [task]:
+        configs = experiments.configs(name)
+        table.add_row(Text(name, "bold"), Text(experiments.description(tasks[name])))
+        for config, path in configs.items():
+            table.add_row(Text(f"  {name}/{config}"), Text(experiments.description(path)))
+    console().print(table)
+    if task is None:
+        typer.echo("\nmmcl ls TASK lists its settings, mmcl run TASK --config CONFIG runs it")
+        return
+    listing = Table("setting", "type", "default", "what it is", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for setting in settings(experiments.load_task(task).Config):
+        listing.add_row(*(Text(text) for text in (setting.key, setting.type, setting.default, setting.description)))
+    typer.echo()
+    console().print(listing)
+
+
+@app.command()
+def cp(
+    config: Annotated[str, typer.Argument(metavar="TASK/CONFIG", help="A config, as `mmcl ls` lists them.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, or a folder for it.")],
+) -> None:
+    """Copy a config to a file of your own, to edit.
+
+    - `mmcl cp slu_incremental/demo my.yaml`
+    - `mmcl run slu_incremental --config my.yaml`
+    """
+    from mmcl.atomic import written_whole
+    from mmcl.experiments import find_config
+
+    task, slash, name = config.partition("/")
+    if not slash:
+        raise ConfigError(f"'{config}' is not TASK/CONFIG such as slu_incremental/demo (`mmcl ls` lists them)")
+    source = find_config(task, name)
+    target = file / source.name if file.is_dir() else file
+    if target.exists():
+        raise ConfigError(f"{target} exists: choose another name, or remove it first")
+    try:
+        with written_whole(target) as temporary:
+            temporary.write_bytes(source.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot write {target} ({error.strerror}): choose another place") from None
+    typer.echo(f"{target}: edit it, then mmcl run {task} --config {target}")
+
+
+@app.command()
+def validate(task: Task, settings: Settings = None, config: Config = "demo") -> None:
+    """Print a config as resolved, or every fault in it (exit code 2); nothing is run.
+
+    - `mmcl validate slu_incremental --config my.yaml epochs=5`
+    """
+    from mmcl.config import dump_config
+
+    _, resolved, _ = _load(task, config, settings)
+    typer.echo(dump_config(resolved), nl=False)
+
+
+@app.command()
+def run(
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="A task, as `mmcl ls` lists them.")] = None,
+    settings: Settings = None,
+    config: Config = "demo",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="Where results go [default: runs/TASK/CONFIG-DATE-TIME]."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a run that was interrupted.")
+    ] = None,
+) -> None:
+    """Run a task, then show the results and write a report. `mmcl ls TASK` lists its settings.
+
+    - `mmcl run slu_incremental`
+    - `mmcl run slu_incremental --config barista seeds=[0,1,2] learning_rate=1e-3`
+    - `mmcl run slu_incremental --config my.yaml --folder results/first`
+    - `mmcl run --resume results/first`
+    """
+    from mmcl.runs import Run
+
+    if resume is not None:
+        if task is not None or settings or folder is not None or config != "demo":
+            raise ConfigError(f"--resume {resume} takes the task and all settings from the run: give nothing beside it")
+        module, resolved, _ = _load(Run.read(resume).task, str(resume / "config.yaml"), None)
+        opened = Run.open(resume)
+    else:
+        if task is None or "=" in task:
+            raise ConfigError("which task? expected `mmcl run TASK KEY=VALUE ...` (`mmcl ls` lists them)")
+        module, resolved, name = _load(task, config, settings)
+        opened = Run.create(task, resolved, folder, config_name=name)
+    typer.echo(f"run folder: {opened.folder}")
+    try:
+        with opened:
+            module.main(resolved, opened)
+    except KeyboardInterrupt:
+        typer.secho(f"\ninterrupted; go on with: mmcl run --resume {opened.folder}", fg="yellow", err=True)
+        raise typer.Exit(130) from None
+    _show([opened], opened.folder / "report.html")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The report; one that is there is replaced.")
+    ] = Path("comparison.html"),
+) -> None:
+    """Show the results of several runs in one table, and write a report of them.
+
+    - `mmcl compare runs/slu_incremental/* --output comparison.html`
+    """
+    from mmcl.runs import Run
+
+    _show([Run.read(folder) for folder in runs], output)
+
+
+def _load(task: str, config: str, settings: list[str] | None) -> tuple[Any, Any, str]:
+    """The module of a task, its config as resolved, and the config's name."""
+    from mmcl.config import load_config
+    from mmcl.experiments import find_config, load_task
+
+    module = load_task(task)
+    path = find_config(task, config)
+    return module, load_config(module.Config, path, settings or []), path.stem
+
+
+def _show(runs: list[Run], report: Path) -> None:
+    from mmcl.report import results_table, write_report
+
+    console().print(results_table(runs))
+    typer.echo(f"report: {write_report(runs, report)}")
+
+
+def _fail(error: MMCLError) -> NoReturn:
+    if _debug:
+        raise error
+    typer.secho(f"error: {error}" if "\n" not in str(error) else str(error), fg="red", err=True)
+    sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+if __name__ == "__main__":
+    main()

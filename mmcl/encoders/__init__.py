@@ -1,0 +1,32 @@
+"""Encoders: inputs of one modality in, features out, behind one protocol; each is loaded when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmcl.encoders.base import Encoded as Encoded
+    from mmcl.encoders.base import Encoder as Encoder
+    from mmcl.encoders.build import build_encoder as build_encoder
+    from mmcl.encoders.cache import cached_features as cached_features
+    from mmcl.encoders.feature_dataset import FeatureDataset as FeatureDataset
+
+_LAZY = {
+    "Encoded": "mmcl.encoders.base",
+    "Encoder": "mmcl.encoders.base",
+    "FeatureDataset": "mmcl.encoders.feature_dataset",
+    "build_encoder": "mmcl.encoders.build",
+    "cached_features": "mmcl.encoders.cache",
+}
+__all__ = list(_LAZY)
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'mmcl.encoders' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

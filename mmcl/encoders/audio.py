@@ -1,0 +1,113 @@
+"""Audio encoders trained from scratch: log-mel frames, SpecAugment, a network, pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torchaudio.transforms import SpecAugment
+
+from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
+from mmcl.encoders.log_mel import LogMel
+from mmcl.encoders.networks import ConformerNetwork, ConvolutionNetwork
+from mmcl.errors import ConfigError
+
+
+class LogMelEncoder(Encoder):
+    """Encode speech by a network on log-mel frames; the frames are what can be cached.
+
+    Args:
+        network: frames ``(batch, time, mels)`` and lengths -> a shorter sequence ``(batch, steps, dim)`` and lengths.
+        mels: bands of the front-end.
+        pooling: see :func:`~mmcl.encoders.base.pool`.
+        spec_augment: in training, replace two random spans of time and two of frequency by their mean.
+    """
+
+    modality = "audio"
+
+    def __init__(
+        self,
+        network: ConvolutionNetwork | ConformerNetwork,
+        *,
+        mels: int = 64,
+        pooling: str = "mean",
+        spec_augment: bool = True,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.front_end = LogMel(mels)
+        self.pooling = pooling
+        self.dim = network.dim
+        # Frames have mean 0, so zero is the mean. At most a fifth of the frames and an eighth of the bands at a time.
+        self.spec_augment = SpecAugment(2, 20, 2, mels // 8, iid_masks=True, p=0.2, zero_masking=True)
+        self.augments = spec_augment
+
+    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return log-mel frames ``(batch, time, mels)`` and their lengths."""
+        return self.front_end(inputs, lengths)
+
+    def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
+        if self.training and self.augments:
+            features = self.spec_augment(features.transpose(1, 2)).transpose(1, 2)
+        sequence, lengths = self.network(features, lengths)
+        return Encoded(sequence, lengths, pool(sequence, lengths, self.pooling))
+
+    def fingerprint(self) -> str:
+        """Name the front-end and, where the encoder is frozen, its network and pooling."""
+        name = self.front_end.fingerprint()
+        return f"{name}; {weights_hash(self.network)} {self.pooling}" if self.frozen else name
+
+
+def cnn(
+    *,
+    dim: int = 128,
+    blocks: int = 4,
+    mels: int = 64,
+    dropout: float = 0.1,
+    spec_augment: bool = True,
+    pooling: str = "mean",
+) -> LogMelEncoder:
+    """Build a small convolutional encoder that trains quickly on the CPU, one step for 40 ms.
+
+    >>> import torch
+    >>> encoder = cnn(dim=32)
+    >>> encoder(torch.randn(2, 16000)).sequence.shape
+    torch.Size([2, 25, 32])
+    """
+    _check_sizes(dim=dim, blocks=blocks, mels=mels)
+    network = ConvolutionNetwork(mels, dim, blocks, dropout)
+    return LogMelEncoder(network, mels=mels, pooling=pooling, spec_augment=spec_augment)
+
+
+def conformer(
+    *,
+    dim: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    kernel: int = 15,
+    mels: int = 64,
+    dropout: float = 0.1,
+    spec_augment: bool = True,
+    pooling: str = "mean",
+) -> LogMelEncoder:
+    """Build an encoder around torchaudio's Conformer (Gulati et al., 2020), one step for 40 ms.
+
+    >>> import torch
+    >>> encoder = conformer(dim=32, layers=1)
+    >>> encoder(torch.randn(2, 16000)).sequence.shape
+    torch.Size([2, 25, 32])
+    """
+    _check_sizes(dim=dim, layers=layers, heads=heads, kernel=kernel, mels=mels)
+    if dim % heads or kernel % 2 == 0:
+        raise ConfigError(
+            f"a Conformer with dim={dim}, heads={heads}, kernel={kernel} cannot be built: "
+            "expected heads that divide dim and an odd kernel"
+        )
+    network = ConformerNetwork(mels, dim, layers, heads, kernel, dropout)
+    return LogMelEncoder(network, mels=mels, pooling=pooling, spec_augment=spec_augment)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{name} of the encoder is {size}, expected at least 1")

@@ -1,0 +1,63 @@
+"""FeatureDataset: samples whose features are mapped from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmcl.batch import Batch, Sample, length_mask
+from mmcl.data.base import Dataset
+from mmcl.encoders.feature_store import Entry
+
+
+class FeatureDataset:
+    """A data set whose samples have ``features`` in place of audio, mapped from disk; made by :func:`cached_features`.
+
+    ``batch(rows)`` makes a batch in a few operations: ``features`` ``(batch, dim)``, or padded ``(batch, time, dim)``
+    with ``features_lengths``, ``label`` ``(batch,)`` and ``text``, a list.
+    """
+
+    def __init__(
+        self, dataset: Dataset, ids: Sequence[str], matrix: Tensor, entries: Sequence[Entry], pooled: bool
+    ) -> None:
+        self.classes = dataset.classes
+        self.labels = list(dataset.labels)
+        self.texts = list(dataset.texts)
+        self.ids = list(ids)
+        self.dim = matrix.shape[1]
+        self._label = torch.tensor(self.labels, dtype=torch.long)
+        self._matrix = matrix
+        self._first = torch.tensor([entry.row for entry in entries])
+        self._length = torch.tensor([entry.rows for entry in entries])
+        self._pooled = pooled
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self))[index]
+        batch = self.batch(torch.tensor([index]))
+        return Sample(
+            id=self.ids[index], features=batch["features"][0], label=self.labels[index], text=self.texts[index]
+        )
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The batch of samples ``rows``, ``(batch,)``."""
+        first, texts = self._first.index_select(0, rows), self.texts
+        batch = Batch(
+            label=self._label.index_select(0, rows),
+            text=[texts[row] for row in rows.tolist()],
+        )
+        if self._pooled:
+            batch["features"] = self._matrix.index_select(0, first)
+            return batch
+        lengths = self._length.index_select(0, rows)
+        steps = torch.arange(int(lengths.max()))
+        place = (first[:, None] + steps).clamp(max=len(self._matrix) - 1)
+        features = self._matrix.index_select(0, place.view(-1)).view(*place.shape, self.dim)
+        features = features.float() if features.is_floating_point() else features.long()
+        batch["features"] = features * length_mask(lengths, len(steps))[:, :, None]
+        batch["features_lengths"] = lengths
+        return batch

@@ -1,0 +1,165 @@
+"""Load pretrained networks through transformers, from a folder or the hub's copy on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoTokenizer, FeatureExtractionMixin
+from transformers.utils import logging as transformers_logging
+
+from mmcl.data.base import SAMPLE_RATE
+from mmcl.encoders.base import Encoder
+from mmcl.errors import ConfigError, DataError, MissingDataError
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  #: "owner/model"
+WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
+_UNUSED = ("masked_spec_embed", "pooler.")  # weights that a checkpoint may lack: no encoder here uses them
+
+
+def pretrained_audio(
+    name: str | Path, *, tune_from: int | None = None, pooling: str = "mean", download: bool = False
+) -> Encoder:
+    """Load a pretrained audio encoder: Whisper's, wav2vec 2.0, HuBERT or WavLM.
+
+    Args:
+        name: a folder in the layout of transformers, or ``"owner/model"`` on the hub.
+        tune_from: train the layers from this one on; None trains nothing.
+        pooling: see :func:`~mmcl.encoders.base.pool`.
+        download: fetch what is not on this machine from the hub.
+
+    Raises:
+        MissingDataError: the folder or model is not there.
+        DataError: the weights cannot be read, or are not those of the config.
+        ConfigError: the model is of another kind, or has no layer ``tune_from``.
+    """
+    config = _config(name, download)
+    if config.model_type == "whisper":
+        from mmcl.encoders.whisper import WhisperAudioEncoder
+
+        config.decoder_layers = 0  # only the encoder is used
+        front_end = {"feature_size": config.num_mel_bins, **_preprocessing(name, download)}
+        model = _model(name, config, download).encoder
+        return WhisperAudioEncoder(model, front_end, tune_from=tune_from, pooling=pooling)
+    if config.model_type in WAVEFORM_MODELS:
+        from mmcl.encoders.wav2vec import Wav2VecEncoder
+
+        normalize = _preprocessing(name, download).get("do_normalize", True)
+        model = _model(name, config, download)
+        return Wav2VecEncoder(model, normalize=normalize, tune_from=tune_from, pooling=pooling)
+    raise ConfigError(
+        f"'{name}' is a model of type '{config.model_type}', expected one of whisper, {', '.join(WAVEFORM_MODELS)}"
+    )
+
+
+def pretrained_text(
+    name: str | Path, *, tune_from: int | None = None, pooling: str = "mean", download: bool = False
+) -> Encoder:
+    """Load a pretrained text encoder such as MiniLM; arguments and errors as :func:`pretrained_audio`."""
+    from mmcl.encoders.text import SentenceEncoder
+
+    config = _config(name, download)
+    if config.is_encoder_decoder or config.model_type in ("whisper", *WAVEFORM_MODELS):
+        raise ConfigError(
+            f"'{name}' is a model of type '{config.model_type}', expected an encoder of text such as bert"
+        )
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                _located(name), local_files_only=not download, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingDataError(_not_found(name, "tokenizer")) from error
+    if not len(tokenizer.all_special_tokens) < len(tokenizer) <= getattr(config, "vocab_size", 0):
+        # Where there are no files, transformers makes a tokenizer that knows no word.
+        raise MissingDataError(_not_found(name, "tokenizer with a vocabulary that the model knows"))
+    return SentenceEncoder(_model(name, config, download), tokenizer, tune_from=tune_from, pooling=pooling)
+
+
+def _config(name: str | Path, download: bool) -> Any:
+    if not Path(name).expanduser().is_dir() and not HUB_NAME.fullmatch(str(name)):
+        raise MissingDataError(f"there is no folder '{name}': expected a folder with config.json and model.safetensors")
+    try:
+        return AutoConfig.from_pretrained(_located(name), local_files_only=not download, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingDataError(_not_found(name, "config.json with a model_type")) from error
+
+
+def _preprocessing(name: str | Path, download: bool) -> dict[str, Any]:
+    """The settings of ``preprocessor_config.json``; none where there is no such file."""
+    try:
+        with _quiet():
+            settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(
+                _located(name), local_files_only=not download
+            )
+    except (OSError, ValueError, KeyError) as error:
+        if (Path(name).expanduser() / "preprocessor_config.json").exists():
+            raise DataError(f"preprocessor_config.json of '{name}' cannot be read: copy it again") from error
+        return {}
+    if (rate := settings.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
+        raise ConfigError(f"'{name}' takes audio at {rate} Hz, expected {SAMPLE_RATE} Hz")
+    return dict(settings)
+
+
+def _model(name: str | Path, config: Any, download: bool) -> Any:
+    """The network in float32, with every weight that it uses from the checkpoint."""
+    try:
+        with _quiet():
+            model, report = AutoModel.from_pretrained(
+                _located(name),
+                config=config,
+                dtype=torch.float32,
+                attn_implementation="eager" if config.model_type == "wavlm" else "sdpa",
+                local_files_only=not download,
+                trust_remote_code=False,
+                weights_only=True,
+                output_loading_info=True,
+            )
+    except OSError as error:
+        raise MissingDataError(_not_found(name, "model.safetensors")) from error
+    except (SafetensorError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"the weights of '{name}' cannot be read ({reason}): copy them again from their source"
+        ) from error
+    if missing := sorted(key for key in report["missing_keys"] if not key.startswith(_UNUSED)):
+        raise DataError(
+            f"the weights of '{name}' lack {len(missing)} that its config.json asks for, first '{missing[0]}': "
+            "copy both again from their source"
+        )
+    return model
+
+
+def _located(name: str | Path) -> str:
+    folder = Path(name).expanduser()
+    return str(folder) if folder.is_dir() else str(name)
+
+
+def _not_found(name: str | Path, what: str) -> str:
+    if Path(name).expanduser().is_dir():
+        return f"folder '{name}' has no usable {what}: expected a model in the layout of transformers"
+    return (
+        f"'{name}' is neither a folder nor a model on this machine (no {what}): "
+        "pass download=True to fetch it from the hub, or the folder of a copy"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and reports of unused weights, and no thread that asks the hub to convert a checkpoint."""
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,122 @@
+"""WhisperAudioEncoder: Whisper's encoder on utterances of their true length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import WhisperFeatureExtractor
+
+from mmcl.batch import length_mask
+from mmcl.data.base import SAMPLE_RATE
+from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
+from mmcl.encoders.tuning import freeze_below
+from mmcl.encoders.waveforms import checked_lengths
+from mmcl.freeze import freeze
+
+
+class WhisperAudioEncoder(Encoder):
+    """Encode speech with Whisper (Radford et al., 2022), 50 steps a second.
+
+    Differs from the paper: an utterance is not padded to 30 s of silence. Its log-mel frames end where it ends, the
+    position table is sliced, and attention leaves out the padding of a batch, so that a batch gives what its
+    utterances give alone, and a command of 3 s costs a tenth. An utterance of 30 s is encoded as upstream.
+
+    Args:
+        model: transformers' ``WhisperEncoder``.
+        front_end: settings of its ``WhisperFeatureExtractor``.
+        tune_from: train the layers from this one on, and the last norm; None freezes all.
+        pooling: see :func:`~mmcl.encoders.base.pool`.
+
+    Raises:
+        ConfigError: there is no layer ``tune_from``.
+        ShapeError: (when called) an utterance is longer than 30 s.
+    """
+
+    modality = "audio"
+    window: Tensor
+    mel_filters: Tensor
+
+    def __init__(
+        self, model: Any, front_end: Mapping[str, Any], *, tune_from: int | None = None, pooling: str = "mean"
+    ) -> None:
+        super().__init__()
+        extractor = WhisperFeatureExtractor(**front_end)
+        self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
+        self.model = model
+        self.dim = model.config.d_model
+        self.pooling = pooling
+        self.max_seconds = 2 * model.config.max_source_positions * self.hop / SAMPLE_RATE
+        self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
+        mel_filters = torch.from_numpy(extractor.mel_filters).float()
+        self.register_buffer("mel_filters", mel_filters, persistent=False)
+        self.tune_from = len(model.layers) if tune_from is None else tune_from
+        if tune_from is None:
+            self.frozen = True
+            freeze(self)
+        else:
+            freeze_below(model.name_or_path, tune_from, [model.conv1, model.conv2, model.embed_positions], model.layers)
+
+    @torch.no_grad()
+    def log_mel(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return Whisper's log-mel frames ``(batch, mels, time)``, 100 a second and zero after their lengths.
+
+        ``frames = (max(log10(mel power), largest of the utterance - 8) + 4) / 4``
+        """
+        samples = checked_lengths(waveforms, lengths, max_seconds=self.max_seconds)
+        lengths = samples // self.hop
+        signal = _reflected(waveforms, samples, self.n_fft // 2)
+        spectrum = torch.stft(signal, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        frames = self.mel_filters.T @ spectrum[:, :, : int(lengths.max())].abs().square()
+        frames = frames.clamp(min=1e-10).log10()
+        mask = length_mask(lengths, frames.shape[2])[:, None, :]
+        largest = frames.masked_fill(~mask, float("-inf")).amax((1, 2), keepdim=True)
+        return ((torch.maximum(frames, largest - 8.0) + 4.0) / 4.0) * mask, lengths
+
+    @torch.no_grad()
+    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the hidden states that enter layer ``tune_from``, or where all is frozen the last."""
+        frames, lengths = self.log_mel(inputs, lengths)
+        hidden = nn.functional.gelu(self.model.conv1(frames))
+        # What the first convolution makes of the padding next to an utterance must not reach the second.
+        hidden = hidden * length_mask(lengths, hidden.shape[2])[:, None, :]
+        hidden = nn.functional.gelu(self.model.conv2(hidden)).transpose(1, 2)
+        lengths = (lengths - 1) // 2 + 1
+        hidden = hidden + self.model.embed_positions.weight[: hidden.shape[1]]
+        hidden = self._layers(hidden, lengths, 0, self.tune_from)
+        if self.frozen:
+            hidden = self.model.layer_norm(hidden)
+        return hidden * length_mask(lengths, hidden.shape[1])[:, :, None], lengths
+
+    def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
+        if not self.frozen:
+            features = self._layers(features, lengths, self.tune_from, len(self.model.layers))
+            features = self.model.layer_norm(features)
+        return Encoded(features, lengths, pool(features, lengths, self.pooling))
+
+    def fingerprint(self) -> str:
+        """Name the front-end, the frozen weights and, where all is frozen, the pooling."""
+        model = self.model
+        used = [model.conv1, model.conv2, model.embed_positions, *model.layers[: self.tune_from]]
+        if self.frozen:
+            used.append(model.layer_norm)
+        front_end = f"whisper 1: {self.n_fft}/{self.hop} samples, {self.mel_filters.shape[1]} bands"
+        return f"{front_end}; {weights_hash(*used)}{f' {self.pooling}' if self.frozen else f' to {self.tune_from}'}"
+
+    def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
+        mask = length_mask(lengths, hidden.shape[1])
+        attended = None if bool(mask.all()) else mask[:, None, None, :]
+        for layer in self.model.layers[first:last]:
+            hidden = layer(hidden, attended)
+        return hidden
+
+
+def _reflected(waveforms: Tensor, lengths: Tensor, margin: int) -> Tensor:
+    """Mirror each waveform at both of its own ends, ``(batch, samples + 2 margin)``; zero after that."""
+    place = torch.arange(-margin, waveforms.shape[1] + margin, device=waveforms.device).expand(len(waveforms), -1)
+    last = lengths[:, None] - 1
+    source = torch.where(place > last, 2 * last - place, place).abs()
+    signal = waveforms.gather(1, source.clamp(max=waveforms.shape[1] - 1))
+    return signal * (place <= last + margin)

@@ -1,0 +1,171 @@
+"""The plots of a report, as SVG text: accuracy over classes, accuracy matrices, forgetting by class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from io import StringIO
+from itertools import cycle
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from mmcl.results import StrategyResults
+
+INK, GRID = "#333333", "#e4e4e4"
+#: Bounds in grey and black; these three and all others in the colours of Okabe and Ito, told apart by the colour-blind.
+_FIXED = {
+    "naive": "#8a8a8a",
+    "joint": "#222222",
+    "replay": "#0072b2",
+    "coconut": "#d55e00",
+    "lwf": "#009e73",
+    "icarl": "#cc79a7",
+}
+_OTHERS = ("#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#e9f0f7", "#b5d1e8", "#5599cc", "#1a5f9e", "#08306b"])
+
+
+def accuracy_curves(strategies: Sequence[StrategyResults]) -> str:
+    """Draw accuracy on the classes seen so far over their number: a line for the mean, a band for the deviation."""
+    colours = strategy_colours(strategies)
+    runs = list(dict.fromkeys(each.run for each in strategies))
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    ticks: set[int] = set()
+    for each in strategies:
+        points = each.accuracy_by_classes()
+        if not points:
+            continue
+        ticks |= set(points)
+        x, mean = list(points), [100 * estimate.mean for estimate in points.values()]
+        deviation = [100 * (estimate.deviation or 0.0) for estimate in points.values()]
+        style = runs.index(each.run)
+        axes.plot(
+            x,
+            mean,
+            color=colours[each.strategy],
+            linestyle=_LINES[style % len(_LINES)],
+            marker=_MARKERS[style % len(_MARKERS)],
+            markersize=4.5,
+            linewidth=1.8,
+            label=each.label,
+        )
+        if any(deviation):
+            low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
+            axes.fill_between(x, low, high, color=colours[each.strategy], alpha=0.15, linewidth=0)
+    if not ticks:
+        return ""
+    axes.set(xlabel="classes seen", ylabel="accuracy on them (%)", ylim=(0, 102))
+    if len(ticks) <= 12:
+        axes.set_xticks(sorted(ticks))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color=GRID)
+    _plain(axes)
+    figure.legend(loc="outside right upper", frameon=False)
+    return _svg(figure, "Accuracy over the classes seen so far")
+
+
+def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
+    """Draw a heat map for each strategy: accuracy on each experience after training on each, mean over seeds."""
+    matrices = [(each.label, matrix) for each in strategies if (matrix := each.matrix())]
+    if not matrices:
+        return ""
+    columns = min(len(matrices), 4)
+    rows = ceil(len(matrices) / columns)
+    figure = Figure(figsize=(2.5 * columns + 0.4, 2.7 * rows), layout=ConstrainedLayoutEngine(hspace=0.08))
+    for place, (label, matrix) in enumerate(matrices, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        size = max(len(matrix), len(matrix[0]))
+        cells = np.array(matrix, dtype=float)  # missing ones become nan
+        not_yet_seen = np.triu(np.ones(cells.shape, dtype=bool), k=1)
+        if not np.nan_to_num(cells[not_yet_seen]).any():
+            cells[not_yet_seen] = np.nan
+        edges = [np.arange(length + 1) - 0.5 for length in (cells.shape[1], cells.shape[0])]
+        colours: dict[str, Any] = {"cmap": _HEAT, "vmin": 0.0, "vmax": 1.0, "edgecolors": "white", "linewidth": 1.5}
+        axes.pcolormesh(*edges, np.ma.masked_invalid(cells), **colours)
+        for i, j in np.argwhere(np.isfinite(cells)) if size <= 12 else []:
+            style: dict[str, Any] = {"color": "white" if cells[i, j] > 0.45 else INK, "fontsize": 9 if size <= 7 else 6}
+            text = axes.text(j, i, f"{100 * cells[i, j]:.0f}", ha="center", va="center", **style)
+            text.set_in_layout(False)  # it is inside, and measuring it takes time
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+        axes.set_aspect("equal")
+        axes.set_title(label, fontsize=10, color=INK)
+        ticks = range(0, size, ceil(size / 12))
+        axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
+        axes.set_yticks(ticks, [str(tick + 1) for tick in ticks])
+        axes.set_xlabel("tested on experience")
+        if place % columns == 1 or columns == 1:
+            axes.set_ylabel("after experience")
+        _plain(axes, frame=False)
+    return _svg(figure, "Accuracy matrices")
+
+
+def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
+    """Draw forgetting by class, best accuracy so far minus last: a panel for each strategy, most forgotten on top."""
+    drops = {each.label: found for each in strategies if (found := each.forgetting_by_class())}
+    if not drops:
+        return ""
+    classes = sorted({name for found in drops.values() for name in found})
+    classes.sort(key=lambda name: sum(found.get(name, 0.0) for found in drops.values()))
+    colours = strategy_colours(strategies)
+    lowest = min(0.0, *(100 * drop for found in drops.values() for drop in found.values()))
+    columns = min(len(drops), 4)
+    rows = ceil(len(drops) / columns)
+    figure = Figure(
+        figsize=(2.0 + 2.0 * columns, rows * (0.9 + 0.2 * len(classes))),
+        layout=ConstrainedLayoutEngine(wspace=0.04, hspace=0.04),
+    )
+    shared: Any = None
+    for place, each in enumerate((each for each in strategies if each.label in drops), start=1):
+        shared = axes = figure.add_subplot(rows, columns, place, sharey=shared)
+        values = [100 * drops[each.label].get(name, 0.0) for name in classes]
+        axes.barh(range(len(classes)), values, color=colours[each.strategy], height=0.7)
+        axes.set_title(each.label, fontsize=10, color=INK)
+        axes.set(xlim=(lowest - (2 if lowest else 0), 102), xlabel="forgetting (%)")
+        axes.set_ylim(-0.6, len(classes) - 0.4)
+        axes.xaxis.set_major_locator(MultipleLocator(50))
+        axes.set_yticks(range(len(classes)), classes)
+        axes.tick_params(axis="y", labelleft=place % columns == 1 or columns == 1)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.grid(axis="x", color=GRID)
+        _plain(axes)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    return _svg(figure, "Forgetting by class")
+
+
+def strategy_colours(strategies: Sequence[StrategyResults]) -> dict[str, str]:
+    """Give each strategy its colour, the same in every report."""
+    others = cycle(_OTHERS)
+    return {name: _FIXED.get(name) or next(others) for name in dict.fromkeys(each.strategy for each in strategies)}
+
+
+def _plain(axes: Any, frame: bool = True) -> None:
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=9, length=3 if frame else 0)
+    axes.xaxis.label.set(color=INK, fontsize=9)
+    axes.yaxis.label.set(color=INK, fontsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(frame and side in ("left", "bottom"))
+        spine.set_color("#999999")
+
+
+def _svg(figure: Figure, title: str) -> str:
+    """The figure as an ``<svg>`` element: text stays text, and no id that another figure of the page could have."""
+    out = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Title": title})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return re.sub(r'<g id="[^"]*"', "<g", svg).replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

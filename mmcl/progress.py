@@ -1,0 +1,32 @@
+"""The progress display that all long work shares."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def progress_display(*, disable: bool = False) -> Progress:
+    """Return a display of bars on standard error, with what is done, the time taken and the time left.
+
+    >>> with progress_display(disable=True) as progress:
+    ...     for _ in progress.track(range(3), description="counting"):
+    ...         pass
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=disable,
+    )

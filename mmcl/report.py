@@ -1,0 +1,221 @@
+"""Reports: the results of one or several runs as one HTML file without links, and as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmcl import plain_yaml
+from mmcl.atomic import written_whole
+from mmcl.errors import RunError
+from mmcl.results import collect, run_names, table_rows
+from mmcl.runs import Run
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+_NOTE = "accuracies in percent, mean ± standard deviation over seeds"
+
+
+def results_table(runs: Sequence[Run | str | Path]) -> Table:
+    """Lay out mean ± standard deviation over seeds for the terminal, a row for each strategy of each run.
+
+    Raises:
+        RunError: a folder is not a run.
+    """
+    from rich import box
+    from rich.table import Table
+
+    opened = _opened(runs)
+    headings, rows = table_rows(collect(opened))
+    table = Table(
+        title=_title(opened),
+        caption=_NOTE,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+    )
+    for number, heading in enumerate(headings):
+        lines = heading.replace(" ", "\n", 1)
+        table.add_column(lines, justify="right" if number else "left", no_wrap=True, vertical="bottom")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def write_report(runs: Sequence[Run | str | Path], path: str | Path) -> Path:
+    """Write the report of one or several runs, finished or not, to ``path`` and return it.
+
+    Raises:
+        RunError: a folder is not a run, or the file cannot be written.
+    """
+    path = Path(path)
+    html = report_html(runs)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write the report {path} ({error.strerror}): choose another place") from None
+    return path
+
+
+def report_html(runs: Sequence[Run | str | Path]) -> str:
+    """Return the report as one page of HTML, plots included.
+
+    Raises:
+        RunError: a folder is not a run.
+    """
+    from mmcl import figures
+
+    opened = _opened(runs)
+    strategies = collect(opened)
+    sections = [
+        ("Results", _NOTE, _table(*table_rows(strategies)) if strategies else ""),
+        (
+            "Accuracy over experiences",
+            "line: mean over seeds, band: standard deviation",
+            figures.accuracy_curves(strategies),
+        ),
+        ("Accuracy matrices", "test accuracy in percent, mean over seeds", figures.accuracy_matrices(strategies)),
+        (
+            "Forgetting per class",
+            "best accuracy so far minus last, mean over seeds",
+            figures.class_forgetting(strategies),
+        ),
+        ("Streams", "the classes of each experience, in the order of training", _streams(opened)),
+        ("Config", "", _configs(opened)),
+        ("Environment", "", _environments(opened)),
+    ]
+    body = [f"<header><h1>{escape(_title(opened))}</h1>{''.join(map(_status, opened))}</header>"]
+    for heading, note, content in sections:
+        content = content or '<p class="note">Nothing is logged yet.</p>'
+        note = f'<p class="note">{note}</p>' if note else ""
+        body.append(f"<section><h2>{heading}</h2>{note}{content}</section>")
+    return _PAGE.format(title=escape(_title(opened)), style=_STYLE, body="\n".join(body))
+
+
+def _opened(runs: Sequence[Run | str | Path]) -> list[Run]:
+    """The runs, each once."""
+    unique: dict[Path, Run] = {}
+    for run in (run if isinstance(run, Run) else Run.read(run) for run in runs):
+        unique.setdefault(run.folder.resolve(), run)
+    return list(unique.values())
+
+
+def _title(runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return f"{runs[0].task} / {runs[0].environment['config']}"
+    return f"{len(runs)} runs of {', '.join(dict.fromkeys(run.task for run in runs))}"
+
+
+def _status(run: Run) -> str:
+    kind = run.status.partition(":")[0]
+    return f'<p class="run"><code>{escape(str(run.folder))}</code> <span class="{kind}">{escape(run.status)}</span></p>'
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _streams(runs: Sequence[Run]) -> str:
+    parts = []
+    for run, name in zip(runs, run_names(runs), strict=True):
+        by_seed = {row["seed"]: row for row in run.metrics("stream")}  # the same for each strategy
+        for seed, row in by_seed.items():
+            sizes = zip(row["experiences"], row["train_sizes"], row["test_sizes"], strict=False)
+            rows = [[str(i), ", ".join(c), str(train), str(test)] for i, (c, train, test) in enumerate(sizes, start=1)]
+            label = f"seed {seed}" if len(runs) == 1 else f"{name}, seed {seed}"
+            table = _table(["experience", "classes", "train samples", "test samples"], rows)
+            parts.append(f"<details><summary>{escape(label)}</summary>{table}</details>")
+    return "".join(parts)
+
+
+def _configs(runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return f"<pre>{escape(plain_yaml.dump(runs[0].config))}</pre>"
+    names = run_names(runs)
+    flat = [dict(_flatten(run.config)) for run in runs]
+    keys = dict.fromkeys(key for config in flat for key in config)
+    unlike = [key for key in keys if len({str(config.get(key, "")) for config in flat}) > 1]
+    table = _table(["setting", *names], [[key, *(str(config.get(key, "")) for config in flat)] for key in unlike])
+    whole = (
+        f"<details><summary>{escape(name)}</summary><pre>{escape(plain_yaml.dump(run.config))}</pre></details>"
+        for run, name in zip(runs, names, strict=True)
+    )
+    return (table if unlike else '<p class="note">All settings are equal.</p>') + "".join(whole)
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _environments(runs: Sequence[Run]) -> str:
+    columns = []
+    for environment in (run.environment for run in runs):
+        changes = " with uncommitted changes" if environment["uncommitted_changes"] else ""
+        columns.append(
+            {
+                "command": environment["command"],
+                "started": environment["time"],
+                "resumed": ", ".join(again["time"] for again in environment["resumed"]) or "never",
+                "seeds": environment["seeds"],
+                "commit": f"{environment['commit']}{changes}" if environment["commit"] else "not from a checkout",
+                "platform": f"{environment['platform']}, {environment['processors']} processors",
+                "versions": f"python {environment['python']}, "
+                + ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version),
+            }
+        )
+    headings = ["", *(run_names(runs) if len(runs) > 1 else [""])]
+    return _table(headings, [[name, *(str(column[name]) for column in columns)] for name in columns[0]])
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .25rem; }
+h2 { font-size: 1.1rem; margin: 2.2rem 0 .25rem; padding-top: .9rem; border-top: 1px solid #e4e4e4; }
+.note { color: #666; margin: 0 0 .6rem; font-size: .9rem; }
+.run { margin: .15rem 0; font-size: .9rem; }
+.run span { border-radius: 1rem; padding: .05rem .6rem; background: #eef1f4; }
+.run .finished { background: #e0f2e9; color: #14532d; }
+.run .failed, .run .interrupted { background: #fdecea; color: #8a1c10; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid #eee; vertical-align: top; }
+th { font-weight: 600; border-bottom: 1px solid #999; }
+td { overflow-wrap: anywhere; }
+td:first-child { white-space: nowrap; }
+section:first-of-type td:not(:first-child), section:first-of-type th:not(:first-child) { text-align: right; }
+code, pre { font-family: ui-monospace, monospace; font-size: .85rem; }
+pre { background: #f6f7f8; padding: .8rem 1rem; overflow-x: auto; border-radius: .3rem; }
+svg { max-width: 100%; height: auto; display: block; }
+svg text { font-family: system-ui, sans-serif !important; }
+details { margin: .3rem 0; }
+summary { cursor: pointer; }
+"""

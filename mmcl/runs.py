@@ -1,0 +1,317 @@
+"""A run is a folder that can be resumed, compared and reported.
+
+::
+
+    config.yaml        every setting, as resolved
+    environment.json   task, command, versions, machine, commit, seeds; the same again for each time it was resumed
+    metrics.jsonl      one row a line, in the order of training
+    checkpoints/       <name>.safetensors
+    status.json        running, finished, interrupted, or failed and why
+    report.html        written at the end
+    tensorboard/       if the config has `tensorboard: true`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from pydantic import BaseModel
+
+from mmcl import plain_yaml
+from mmcl.atomic import written_whole
+from mmcl.config import dump_config
+from mmcl.environment import describe_environment
+from mmcl.errors import RunError
+from mmcl.tensorboard import TensorBoardLog, check_tensorboard
+
+
+class Run:
+    """The folder of a run, for one process to write (:meth:`create`, :meth:`open`) and any to read (:meth:`read`).
+
+    As a context manager a run that is written notes how it ended: finished, interrupted, or failed and why.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: Any = None
+        self._metrics: IO[bytes] | None = None
+        self._tensorboard: TensorBoardLog | None = None
+
+    # --- three ways to one ---
+
+    @classmethod
+    def create(
+        cls, task: str, config: BaseModel, folder: str | Path | None = None, *, config_name: str = "config"
+    ) -> Run:
+        """Make a new run's folder, by default ``runs/<task>/<config name>-<date>-<time>``.
+
+        Raises:
+            RunError: the folder is not empty, or cannot be written.
+            ConfigError: the config asks for TensorBoard, which is not installed.
+        """
+        if getattr(config, "tensorboard", False):
+            check_tensorboard()
+        name = f"{config_name}-{datetime.now():%Y%m%d-%H%M%S}"
+        wanted = Path(folder) if folder is not None else _free(Path("runs", task, name))
+        environment = {"task": task, "config": config_name, "seeds": getattr(config, "seeds", None)}
+        environment |= {**describe_environment(), "resumed": []}
+        filled = wanted.with_name(f".{wanted.name}.{os.getpid()}.tmp")  # killed before its end, it looks like no run
+        try:
+            (filled / "checkpoints").mkdir(parents=True)
+            (filled / "metrics.jsonl").touch()
+            (filled / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+            (filled / "environment.json").write_text(_json(environment), encoding="utf-8")
+            (filled / "status.json").write_text(_json({"status": "running"}), encoding="utf-8")
+            filled.rename(wanted)  # which may be there if it is empty
+        except OSError as error:
+            if wanted.is_dir() and any(wanted.iterdir()):
+                hint = f", or go on with it: mmcl run --resume {wanted}" if (wanted / "config.yaml").exists() else ""
+                raise RunError(f"{wanted} is not an empty folder: choose another with --folder{hint}") from None
+            raise RunError(
+                f"cannot make the folder {wanted} ({error.strerror}): choose another with --folder"
+            ) from None
+        finally:
+            shutil.rmtree(filled, ignore_errors=True)
+        run = cls(wanted)
+        run._start_writing()
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open a run to go on with it, from its last checkpoint: rows of metrics after that are dropped, to be redone.
+
+        Raises:
+            RunError: the folder is not a run, is in use by another process, or its metrics were cut.
+            CheckpointError: a checkpoint is damaged.
+        """
+        run = cls.read(folder)
+        run._acquire()
+        try:
+            for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*")]:
+                leftover.unlink(missing_ok=True)
+            run._drop_rows_after_last_checkpoint()
+            environment = run.environment
+            environment["resumed"].append(describe_environment())
+            run._write_json("environment.json", environment)
+            run._set_status("running")
+            run._start_writing()
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Run:
+        """Open a run to look at it; another process may be writing it.
+
+        Raises:
+            RunError: the folder is not a run.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise RunError(f"there is no run folder {folder}: check the path (`mmcl run` prints it)")
+        for name in ("config.yaml", "environment.json", "metrics.jsonl"):
+            if not (folder / name).is_file():
+                raise RunError(f"{folder} is not a run: it has no {name}, expected a folder made by `mmcl run`")
+        return cls(folder)
+
+    # --- what is in it ---
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every setting, as in ``config.yaml``."""
+        data, _ = plain_yaml.parse((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        return data
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Task, config name, command, versions and machine, as in ``environment.json``."""
+        return self._read_json("environment.json")
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return str(self.environment["task"])
+
+    @property
+    def status(self) -> str:
+        """``running``, ``finished``, ``interrupted`` or ``failed: <why>``; a killed run still says ``running``."""
+        return str(self._read_json("status.json")["status"]) if (self.folder / "status.json").exists() else "unknown"
+
+    def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return the rows logged so far, those of one kind if it is given; a half-written last row is left out.
+
+        Raises:
+            RunError: a row before the last is not what was logged.
+        """
+        path = self.folder / "metrics.jsonl"
+        rows = []
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                row = json.loads(line)
+                if kind is None or row["kind"] == kind:
+                    rows.append(row)
+            except (ValueError, KeyError, TypeError):
+                raise RunError(f"{path}, line {number}: not a row of metrics, remove that line") from None
+        return rows
+
+    # --- writing ---
+
+    def log(self, kind: str, **values: Any) -> None:
+        """Append a row to the metrics; it is in the file when this returns, for good with the next checkpoint.
+
+        Raises:
+            RunError: the run was opened for reading, or the disk is full.
+        """
+        row = {"kind": kind, **values}
+        file = self._writable()
+        before = os.fstat(file.fileno()).st_size
+        rest = memoryview(f"{json.dumps(row, default=_plain)}\n".encode())
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            file.truncate(before)
+            raise RunError(
+                f"cannot write {self.folder / 'metrics.jsonl'} ({error.strerror}): make room, then `mmcl run --resume "
+                f"{self.folder}`"
+            ) from None
+        if self._tensorboard is not None:
+            self._tensorboard.write(row)
+
+    def checkpoint(self, name: str, state: Any) -> None:
+        """Write a checkpoint (see :func:`mmcl.checkpoint.save_checkpoint`); the rows logged so far belong to it.
+
+        Units of a run (a strategy with a seed, say) have a name each and follow one another. Checkpoint after each
+        epoch and once more after a unit's last row, or that row is logged again when the run is resumed.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        from mmcl.checkpoint import save_checkpoint
+
+        file = self._writable()
+        os.fsync(file.fileno())  # or a loss of power could keep the checkpoint and lose rows before it
+        save_checkpoint(self._checkpoint(name), {"metrics_bytes": os.fstat(file.fileno()).st_size, "state": state})
+
+    def restore(self, name: str) -> Any:
+        """Return the state of a checkpoint, or None if there is none yet.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        from mmcl.checkpoint import load_checkpoint
+
+        path = self._checkpoint(name)
+        return load_checkpoint(path)["state"] if path.exists() else None
+
+    def close(self, status: str | None = None) -> None:
+        """Stop writing, and note how the run ended if ``status`` says so; other processes may write it then."""
+        try:
+            if self._metrics is not None:
+                self._metrics.close()
+            if self._tensorboard is not None:
+                self._tensorboard.close()
+            if status is not None:
+                self._set_status(status)
+        finally:
+            self._metrics = self._tensorboard = None
+            if self._lock is not None:
+                self._lock.release()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close("finished")
+            return
+        name = "" if kind is None or kind.__module__.startswith("mmcl.") else f"{kind.__name__}: "
+        status = "interrupted" if kind is KeyboardInterrupt else f"failed: {name}{' '.join(str(error).split())}"
+        with suppress(OSError):  # a full disk, most likely, which is then what `error` is about
+            self.close(status)
+
+    # --- inside ---
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def _acquire(self) -> None:
+        from filelock import FileLock, Timeout
+
+        if self._lock is None:
+            lock = FileLock(self.folder / ".lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                raise RunError(
+                    f"{self.folder} is in use by another process: wait until it ends, or stop it, then try again"
+                ) from None
+            except OSError as error:
+                raise RunError(f"cannot write in {self.folder} ({error.strerror}): check its permissions") from None
+            self._lock = lock
+
+    def _start_writing(self) -> None:
+        self._acquire()
+        self._metrics = (self.folder / "metrics.jsonl").open("ab", buffering=0)
+        if self.config.get("tensorboard"):
+            self._tensorboard = TensorBoardLog(self.folder / "tensorboard", self.metrics())
+
+    def _writable(self) -> IO[bytes]:
+        if self._metrics is None:
+            raise RunError(f"{self.folder} is not open for writing: use Run.create or Run.open")
+        return self._metrics
+
+    def _drop_rows_after_last_checkpoint(self) -> None:
+        """Units of training follow one another, so the longest length that a checkpoint knows is the last one's."""
+        from mmcl.checkpoint import peek_checkpoint
+
+        path = self.folder / "metrics.jsonl"
+        lengths = [peek_checkpoint(each)["metrics_bytes"] for each in self.folder.glob("checkpoints/[!.]*.safetensors")]
+        known, there = max(lengths, default=0), path.stat().st_size
+        if there < known:
+            raise RunError(
+                f"{path} has {there} bytes, but a checkpoint was written after {known}: put the file back as it was, "
+                "or start the run again"
+            )
+        os.truncate(path, known)
+
+    def _set_status(self, status: str) -> None:
+        self._write_json("status.json", {"status": status})
+
+    def _write_json(self, name: str, value: Any) -> None:
+        with written_whole(self.folder / name) as temporary:
+            temporary.write_text(_json(value), encoding="utf-8")
+
+    def _read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {self.folder / name} ({error}): expected what `mmcl run` wrote") from None
+
+
+def _free(folder: Path) -> Path:
+    """``folder``, or with a number after it if there is one of that name already."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return folder if not folder.exists() else next(other for other in numbered if not other.exists())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a tensor or an array."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be logged: convert it to numbers and strings")

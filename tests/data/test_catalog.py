@@ -1,0 +1,186 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mmcl.data import catalog
+from mmcl.data.catalog import check, data_root, entries, find, open_dataset, status
+from mmcl.errors import ConfigError, DataError, MissingDataError
+
+CHECKOUT = Path(catalog.__file__).parents[2]
+
+
+def write_digits(root, digits=range(10), indices=(0, 5, 10)):
+    (root / "recordings").mkdir(parents=True)
+    for digit in digits:
+        for index in indices:
+            path = root / "recordings" / f"{digit}_theo_{index}.wav"
+            soundfile.write(path, 0.2 * np.sin(np.arange(800) * 0.3), 8_000)
+    return root
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """The two folders that are looked in: MMCL_DATA and the cache."""
+    monkeypatch.setenv("MMCL_DATA", str(tmp_path / "shared"))
+    monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "shared", tmp_path / "cache" / "data"
+
+
+def test_every_entry_is_told_apart_and_says_where_it_comes_from():
+    names = [entry.name for entry in entries()]
+    assert names == sorted(set(names))
+    assert {"barista", "fluent_speech_commands", "fsdd", "speech_commands", "synthetic_commands"} <= set(names)
+    assert len({entry.folder for entry in entries()}) == len(names)
+    for entry in entries():
+        assert entry.owner and entry.license and entry.size and entry.splits
+        assert entry.url.startswith("http") or entry.name == "synthetic_commands"
+        assert entry.load().source is entry.source
+
+
+def test_find_suggests_the_nearest_name():
+    assert find("fsdd").loader == "mmcl.data.spoken_digits:SpokenDigits"
+    with pytest.raises(
+        DataError, match=r"no data set 'barsta' \(did you mean 'barista'\?\): expected one of barista, "
+    ):
+        find("barsta")
+
+
+def test_explicit_root_then_shared_folder_then_cache(places, tmp_path):
+    shared, cache = places
+    assert data_root("fsdd") == shared / "fsdd", "where to put it"
+    write_digits(cache / "fsdd")
+    assert data_root("fsdd") == cache / "fsdd"
+    (shared / "fsdd").mkdir(parents=True)
+    assert data_root("fsdd") == cache / "fsdd", "an empty folder hides nothing"
+    write_digits(shared / "fsdd")
+    assert data_root("fsdd") == shared / "fsdd"
+    assert data_root("fsdd", tmp_path / "own") == tmp_path / "own"
+
+
+def test_without_settings_the_cache_is_in_the_home_folder(monkeypatch):
+    monkeypatch.delenv("MMCL_DATA", raising=False)
+    monkeypatch.delenv("MMCL_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(Path("nobody").absolute()))
+    assert data_root("fsdd") == Path("nobody").absolute() / ".cache" / "mmcl" / "data" / "fsdd"
+
+
+def test_status_says_what_was_looked_for(places):
+    shared, cache = places
+    state = status(find("fsdd"))
+    assert (state.found, state.path) == (False, shared / "fsdd")
+    for part in (str(shared / "fsdd"), str(cache / "fsdd"), "MMCL_DATA", "github.com/Jakobovski"):
+        assert part in state.why
+    (shared / "fsdd").mkdir(parents=True)
+    assert f"{shared / 'fsdd'} has no recordings" in status(find("fsdd")).why
+    write_digits(cache / "fsdd")
+    assert status(find("fsdd")) == catalog.Status(True, cache / "fsdd")
+
+
+def test_open_dataset(places):
+    write_digits(places[0] / "fsdd")
+    dataset = open_dataset("fsdd", "test", speakers=["theo"])
+    assert (type(dataset).__name__, len(dataset)) == ("SpokenDigits", 10)
+
+
+def test_open_dataset_names_what_is_wrong(places):
+    with pytest.raises(
+        MissingDataError, match=r"data set fsdd is missing: there is no folder .* and there is no folder"
+    ):
+        open_dataset("fsdd", "test")
+    write_digits(places[0] / "fsdd")
+    with pytest.raises(DataError, match=r"no data set 'fsd' \(did you mean 'fsdd'\?\)"):
+        open_dataset("fsd", "test")
+    with pytest.raises(DataError, match=r"no split 'testing' \(did you mean 'test'\?\)"):
+        open_dataset("fsdd", "testing")
+    with pytest.raises(ConfigError, match=r"data set fsdd has no option 'speaker' \(did you mean 'speakers'\?\)"):
+        open_dataset("fsdd", "test", speaker=["theo"])
+
+
+def test_missing_synthetic_corpus_says_how_to_make_it(places):
+    with pytest.raises(MissingDataError, match="make it with 'mmcl data make synthetic_commands'"):
+        open_dataset("synthetic_commands", "train", make=False)
+
+
+def test_check_reads_every_file_and_names_the_bad_ones(places):
+    root = write_digits(places[0] / "fsdd")
+    folder = root / "recordings"
+    data = (folder / "1_theo_0.wav").read_bytes()
+    (folder / "1_theo_0.wav").write_bytes(data[:-100])
+    (folder / "2_theo_5.wav").write_bytes(b"")
+    (folder / "3_theo_10.wav").write_text("this is no sound\n" * 10)
+    soundfile.write(folder / "4_theo_0.wav", np.zeros(800), 8_000)
+    soundfile.write(folder / "5_theo_0.wav", np.full(800, np.nan), 8_000, subtype="FLOAT")
+    (root / "noise").mkdir()
+    (root / "noise" / "unlisted.flac").write_bytes(b"fLaC")
+    (root / ".git").mkdir()
+    (root / ".git" / "hidden.wav").write_bytes(b"")
+    seen = []
+    faults = check(find("fsdd"), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 31) for done in range(1, 32)]
+    assert [(str(fault.path.relative_to(root)), fault.warning) for fault in faults] == [
+        ("noise/unlisted.flac", False),
+        ("recordings/1_theo_0.wav", False),
+        ("recordings/2_theo_5.wav", False),
+        ("recordings/3_theo_10.wav", False),
+        ("recordings/5_theo_0.wav", False),
+        ("recordings/4_theo_0.wav", True),
+    ]
+    reasons = [fault.reason for fault in faults]
+    for start, reason in zip(
+        ("is not audio", "is truncated", "is empty", "is not audio", "has samples that are not finite", "is silent"),
+        reasons,
+        strict=True,
+    ):
+        assert reason.startswith(start)
+
+
+def test_check_reports_annotations_once(places):
+    root = write_digits(places[0] / "fsdd")
+    (root / "recordings" / "seven.wav").write_bytes((root / "recordings" / "7_theo_0.wav").read_bytes())
+    (fault,) = check(find("fsdd"))
+    assert fault.path == root and "seven.wav is not named like a recording" in fault.reason
+
+
+def test_check_needs_the_data(places):
+    with pytest.raises(MissingDataError, match="data set fsdd is missing"):
+        check(find("fsdd"))
+
+
+def test_check_of_the_real_copies(data_dir, caplog):
+    assert check(find("fsdd"), root=data_dir / "fsdd") == []
+    (fault,) = check(find("barista"), root=data_dir / "barista")
+    assert fault.warning and fault.reason.startswith("left out 6 of 625 labels")
+    assert not caplog.records, "what the loader logs is in the list, and is not shown three times"
+
+
+def test_generated_data_is_made_once_and_then_found(places, tmp_path):
+    pytest.importorskip("espeakng_loader", reason="the extra 'synth' is not installed")
+    options = {"utterances_per_intent": (2, 1, 1), "intents": 2, "progress": False}
+    made = catalog.make(root=tmp_path / "own", **options)
+    assert made == tmp_path / "own"
+    assert status(find("synthetic_commands"), made).found
+    before = sorted((path, path.stat().st_mtime_ns) for path in made.rglob("*"))
+    assert len(open_dataset("synthetic_commands", "train", made)) == 4
+    assert check(find("synthetic_commands"), root=made) == []
+    assert sorted((path, path.stat().st_mtime_ns) for path in made.rglob("*")) == before
+
+
+def test_generated_data_is_made_where_it_is_missing(places):
+    pytest.importorskip("espeakng_loader", reason="the extra 'synth' is not installed")
+    dataset = open_dataset("synthetic_commands", "test", utterances_per_intent=(2, 1, 1), intents=2, progress=False)
+    assert dataset.root.parent == places[1], "in the cache, never in MMCL_DATA"
+
+
+def test_recordings_of_people_cannot_be_made(places):
+    with pytest.raises(DataError, match=r"data set fsdd cannot be made: get it from .*free-spoken-digit-dataset"):
+        catalog.make("fsdd")
+
+
+def test_listing_loads_no_torch():
+    code = "import sys; from mmcl.data.catalog import *; list(map(status, entries())); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    assert done.stdout == "False\n"

@@ -1,0 +1,299 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmcl.batch import collate
+from mmcl.data.audio import load_audio
+from mmcl.encoders import build_encoder, cached_features
+from mmcl.encoders.cache import default_folder
+from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return build_encoder("audio", "cnn", dim=32, pooling="mean_max", frozen=True)
+
+
+def counted(encoder, monkeypatch):
+    """How many utterances the encoder's front-end is given from now on."""
+    calls = []
+    forward = encoder.front_end.forward
+    monkeypatch.setattr(
+        encoder.front_end, "forward", lambda audio, lengths: (calls.append(len(audio)), forward(audio, lengths))[1]
+    )
+    return calls
+
+
+def features(dataset, encoder, **options):
+    return cached_features(dataset, encoder, progress=False, **options)
+
+
+def everything(dataset):
+    return dataset.batch(torch.arange(len(dataset)))
+
+
+def test_pooled_is_what_the_encoder_gives(spoken, encoder):
+    kept = features(spoken, encoder, batch_size=2)
+    for row in range(len(spoken)):
+        pooled = encoder(spoken[row]["audio"][None]).pooled[0]
+        assert (kept[row]["features"] - pooled).abs().max() < 1e-5
+        assert (kept[row]["id"], kept[row]["label"]) == (spoken.utterances[row].id, spoken.labels[row])
+        assert kept[row]["text"] == spoken.texts[row]
+    assert everything(kept)["features"].shape == (5, encoder.pooled_dim) and "features_lengths" not in everything(kept)
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(True, 4e-3), (False, 1e-5)])
+def test_sequences_are_what_never_changes(spoken, half, tolerance):
+    encoder = build_encoder("audio", "cnn", dim=32).train()
+    batch = everything(features(spoken, encoder, half=half))
+    audio = collate([{"audio": spoken[row]["audio"]} for row in range(len(spoken))])
+    frames, lengths = encoder.frozen_features(audio["audio"], audio["audio_lengths"])
+    assert torch.equal(batch["features_lengths"], lengths) and batch["features"].dtype == torch.float32
+    assert (batch["features"] - frames).abs().max() < tolerance
+    assert encoder.training, "the mode is put back"
+
+
+def test_the_second_call_computes_nothing(spoken, encoder, monkeypatch, caplog):
+    caplog.set_level("INFO", "mmcl.encoders.cache")
+    first = everything(features(spoken, encoder))
+    calls, decoded = counted(encoder, monkeypatch), spoken.decoded
+    second = everything(features(spoken, encoder))
+    assert torch.equal(first["features"], second["features"])
+    assert calls == [] and spoken.decoded == decoded
+    assert [record.getMessage().split(" are in")[0] for record in caplog.records] == [
+        "features of 0 of 5 samples",
+        "features of 5 of 5 samples",
+    ]
+
+
+def test_other_weights_pooling_and_form_are_kept_apart(spoken, encoder, folder):
+    features(spoken, encoder)
+    encoder.network.subsampling.first.linear.bias.data += 1
+    changed = everything(features(spoken, encoder))
+    assert (changed["features"] - encoder(spoken[0]["audio"][None]).pooled).abs().amin(1)[0] < 1e-5
+    features(spoken, encoder, keep="sequence")
+    features(spoken, encoder, keep="sequence", half=False)
+    encoder.pooling = "max"
+    features(spoken, encoder)
+    assert len(list(folder.iterdir())) == 5
+
+
+def test_a_changed_file_is_encoded_again(digit_paths, encoder, tmp_path, monkeypatch, make_spoken):
+    for path in digit_paths:
+        shutil.copy(path, tmp_path / path.name)
+    dataset = make_spoken([tmp_path / path.name for path in digit_paths])
+    before = everything(features(dataset, encoder))["features"]
+    shutil.copy(digit_paths[1], dataset.utterances[3].path)
+    calls = counted(encoder, monkeypatch)
+    after = everything(features(dataset, encoder))["features"]
+    assert calls == [], "its new content is that of another file, which is known"
+    assert torch.equal(after[3], before[1]) and torch.equal(after[:3], before[:3])
+    dataset.utterances[0].path.write_bytes((digit_paths[0].parent / "8_lucas_2.wav").read_bytes())
+    fresh = features(dataset, encoder)[0]["features"]
+    assert calls == [1]
+    assert (fresh - encoder(load_audio(dataset.utterances[0].path)[None]).pooled[0]).abs().max() < 1e-5
+
+
+def test_equal_files_are_encoded_once(digit_paths, encoder, monkeypatch, make_spoken):
+    calls = counted(encoder, monkeypatch)
+    dataset = make_spoken([digit_paths[0], digit_paths[1], digit_paths[0], digit_paths[0]])
+    batch = everything(features(dataset, encoder))
+    assert sum(calls) == 2
+    assert torch.equal(batch["features"][0], batch["features"][3]) and not batch["features"][0].equal(
+        batch["features"][1]
+    )
+
+
+def test_sets_that_overlap_share_what_they_have(digit_paths, encoder, monkeypatch, make_spoken):
+    calls = counted(encoder, monkeypatch)
+    features(make_spoken(digit_paths[:3]), encoder)
+    features(make_spoken(digit_paths[1:]), encoder)
+    assert sum(calls) == 5
+
+
+def test_a_data_set_without_files(digits, encoder, monkeypatch):
+    class Waveforms(list):
+        classes, labels, texts = ("a",), [0] * 5, [""] * 5
+
+    waveforms = Waveforms({"audio": audio, "label": 0} for audio in digits)
+    calls = counted(encoder, monkeypatch)
+    kept = features(waveforms, encoder)
+    features(waveforms, encoder)
+    assert sum(calls) == 5 and kept[2]["id"] == "2"
+    assert (kept[2]["features"] - encoder(digits[2][None]).pooled[0]).abs().max() < 1e-5
+
+
+def test_long_ones_come_first(digit_paths, encoder, monkeypatch, make_spoken):
+    dataset = make_spoken(digit_paths)
+    order = []
+    monkeypatch.setattr(
+        type(dataset), "__getitem__", lambda self, row: order.append(row) or {"audio": load_audio(digit_paths[row])}
+    )
+    features(dataset, encoder, batch_size=2)
+    lengths = [len(load_audio(digit_paths[row])) for row in order]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_texts(encoder):
+    class Texts(list):
+        classes, labels, texts = ("a",), [0, 0, 0], ["turn on the lights", "lights", "turn on the lights"]
+
+    texts = Texts([{}, {}, {}])
+    words = build_encoder("text", "words", dim=8)
+    batch = everything(features(texts, words))
+    assert batch["features"].dtype == torch.int64, "rows of words are exact"
+    encoded = words.from_features(batch["features"], batch["features_lengths"])
+    assert torch.equal(encoded.pooled, words(texts.texts).pooled)
+    frozen = build_encoder("text", "words", dim=8, frozen=True)
+    assert (everything(features(texts, frozen))["features"] - frozen(texts.texts).pooled).abs().max() < 1e-6
+
+
+def test_whisper_features_train_its_upper_layers(spoken, weights_dir):
+    encoder = build_encoder("audio", weights_dir / "whisper-base-encoder", tune_from=5, pooling="mean_max").eval()
+    batch = everything(features(spoken, encoder))
+    pooled = encoder.from_features(batch["features"], batch["features_lengths"]).pooled
+    direct = torch.cat([encoder(spoken[row]["audio"][None]).pooled for row in range(len(spoken))])
+    assert batch["features"].shape[2] == 512 and (pooled - direct).abs().max() < 0.05
+    pooled.sum().backward()
+    assert encoder.model.layers[5].fc1.weight.grad is not None
+
+
+def test_the_order_of_random_numbers_is_the_same_with_and_without_cache(spoken):
+    numbers = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        features(spoken, build_encoder("audio", "cnn", dim=32))
+        numbers.append(torch.rand(1))
+    assert torch.equal(*numbers)
+
+
+def test_a_damaged_cache_is_mended(spoken, encoder, folder, monkeypatch):
+    expected = everything(features(spoken, encoder))["features"]
+    index = next(folder.glob("*/index.jsonl"))
+    calls = counted(encoder, monkeypatch)
+    index.write_bytes(index.read_bytes()[:-20])
+    assert torch.allclose(everything(features(spoken, encoder))["features"], expected, atol=1e-5)
+    assert sum(calls) == 1
+    index.with_name("features.bin").write_bytes(b"")
+    assert torch.allclose(everything(features(spoken, encoder))["features"], expected, atol=1e-5)
+    assert sum(calls) == 6
+
+
+CODE = """
+import sys
+from pathlib import Path
+from mmcl.encoders import build_encoder, cached_features
+from mmcl.data.audio import load_audio
+from types import SimpleNamespace
+
+class Spoken(list):
+    classes = ("a",)
+
+paths = [Path(path) for path in sys.argv[1:]]
+dataset = Spoken({"audio": load_audio(path)} for path in paths)
+dataset.labels, dataset.texts = [0] * len(paths), [""] * len(paths)
+dataset.utterances = [SimpleNamespace(id=path.stem, path=path) for path in paths]
+cached_features(dataset, build_encoder("audio", "cnn"), batch_size=1, progress=False)
+"""
+
+
+def test_two_processes_share_a_folder(digit_paths, folder, make_spoken, monkeypatch):
+    more = sorted(digit_paths[0].parent.glob("3_*_1*.wav"))[:20]
+    sets = [more[:14], more[6:]]
+    processes = [subprocess.Popen([sys.executable, "-c", CODE, *map(str, paths)]) for paths in sets]
+    assert [process.wait() for process in processes] == [0, 0]
+    encoder = build_encoder("audio", "cnn")
+    calls = counted(encoder, monkeypatch)
+    dataset = make_spoken(more)
+    kept = features(dataset, encoder)
+    assert calls == [] and len(next(folder.glob("*/index.jsonl")).read_text().splitlines()) == 20
+    for row in range(20):
+        frames, _ = encoder.frozen_features(dataset[row]["audio"][None])
+        assert (kept[row]["features"] - frames[0]).abs().max() < 4e-3
+
+
+def test_the_folder(monkeypatch, tmp_path, spoken, encoder):
+    assert default_folder() == tmp_path / "cache" / "features"
+    features(spoken, encoder, folder=tmp_path / "elsewhere")
+    assert not default_folder().exists() and len(list((tmp_path / "elsewhere").iterdir())) == 1
+    monkeypatch.delenv("MMCL_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder() == tmp_path / ".cache" / "mmcl" / "features"
+
+
+def test_the_bar_goes_to_stderr(spoken, encoder, capsys):
+    cached_features(spoken, encoder)
+    output = capsys.readouterr()
+    assert output.out == "" and "encoding" in output.err and "100%" in output.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"keep": "pooling"},
+            r"unknown keep 'pooling' \(did you mean 'pooled'\?\), expected one of auto, pooled, sequence",
+        ),
+        ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
+        ({"keep": "pooled"}, "keep='pooled' of an encoder that is trained would go stale: expected keep='sequence'"),
+    ],
+)
+def test_options_that_cannot_be(spoken, options, message):
+    with pytest.raises(ConfigError, match=message):
+        features(spoken, build_encoder("audio", "cnn"), **options)
+
+
+def test_bad_files_are_named(digit_paths, encoder, tmp_path, make_spoken):
+    bad = tmp_path / "0_bad_0.wav"
+    with pytest.raises(MissingDataError, match=r"0_bad_0.wav cannot be read \(No such file"):
+        features(make_spoken([*digit_paths, bad]), encoder)
+    bad.write_bytes(b"")
+    with pytest.raises(AudioError, match="0_bad_0.wav is empty"):
+        features(make_spoken([*digit_paths, bad]), encoder)
+    with pytest.raises(DataError, match="the data set has 0 samples, expected at least 1 to encode"):
+        features(make_spoken([]), encoder)
+
+
+def test_features_that_are_not_finite_are_not_kept(spoken, encoder, folder):
+    encoder.network.subsampling.second.norm.weight.data.fill_(float("inf"))
+    with pytest.raises(DataError, match="features of '.*' are not finite in float32: check the recording"):
+        features(spoken, encoder)
+    assert not list(folder.glob("*/features.bin"))
+
+
+def test_features_too_large_for_half(spoken, monkeypatch):
+    encoder = build_encoder("audio", "cnn")
+    forward = encoder.front_end.forward
+    monkeypatch.setattr(encoder.front_end, "forward", lambda *inputs: (forward(*inputs)[0] * 1e5, forward(*inputs)[1]))
+    with pytest.raises(DataError, match="are not finite in float16: check the recording, or pass half=False"):
+        features(spoken, encoder)
+    assert features(spoken, encoder, half=False)[0]["features"].abs().max() > 65504
+
+
+def test_a_full_disk_leaves_what_was_there(spoken, encoder, digit_paths, make_spoken, monkeypatch):
+    features(make_spoken(digit_paths[:2]), encoder)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mmcl.encoders.feature_store._write_all", full)
+    with pytest.raises(DataError, match=r"cannot write features to .* \(No space left on device\): free space there"):
+        features(spoken, encoder)
+    calls = counted(encoder, monkeypatch)
+    assert len(features(make_spoken(digit_paths[:2]), encoder)) == 2 and calls == []
+
+
+def test_an_encoder_comes_home(spoken):
+    encoder = build_encoder("audio", "cnn").train()
+    features(spoken, encoder, device="cpu")
+    assert encoder.training and next(encoder.parameters()).device == torch.device("cpu")

@@ -1,0 +1,76 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mmcl.batch import collate
+from mmcl.data.base import BatchedDataset
+from mmcl.encoders.feature_dataset import FeatureDataset
+from mmcl.encoders.feature_store import FeatureStore
+
+SOURCE = SimpleNamespace(classes=("off", "on"), labels=[1, 0, 1], texts=["a", "b", "c"])
+ROWS = [np.arange(4, dtype=np.float16).reshape(2, 2), np.full((3, 2), 7, np.float16), np.full((1, 2), -1, np.float16)]
+
+
+@pytest.fixture
+def sequences(tmp_path):
+    """Three samples, the third of the same content as the first."""
+    store = FeatureStore(tmp_path)
+    with store.writing():
+        store.append(zip("xyz", ROWS, strict=True))
+    entries = store.entries("xyz")
+    return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [entries[key] for key in "yxy"], pooled=False)
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    store = FeatureStore(tmp_path)
+    with store.writing():
+        store.append((key, np.full((1, 3), number, np.float32)) for number, key in enumerate("xy"))
+    entries = store.entries("xy")
+    return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [entries[key] for key in "yxx"], pooled=True)
+
+
+def test_it_is_a_batched_dataset(vectors):
+    assert isinstance(vectors, BatchedDataset)
+    assert (len(vectors), vectors.dim, list(vectors.classes), vectors.labels) == (3, 3, ["off", "on"], [1, 0, 1])
+
+
+def test_batch_of_vectors(vectors):
+    batch = vectors.batch(torch.tensor([2, 0]))
+    assert batch["features"].tolist() == [[0.0] * 3, [1.0] * 3] and "features_lengths" not in batch
+    assert batch["label"].tolist() == [1, 1] and batch["text"] == ["c", "a"] and batch.size == 2
+
+
+def test_batch_of_sequences(sequences):
+    batch = sequences.batch(torch.tensor([1, 0, 2]))
+    assert batch["features"].dtype == torch.float32
+    assert batch["features"].tolist() == [[[0, 1], [2, 3], [0, 0]], [[7, 7]] * 3, [[7, 7]] * 3]
+    assert batch["features_lengths"].tolist() == [2, 3, 3]
+    assert batch.mask("features")[0].tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["vectors", "sequences"])
+def test_samples_collate_to_the_same_batch(kind, request):
+    dataset = request.getfixturevalue(kind)
+    by_one = collate([dataset[1], dataset[-1]])
+    at_once = dataset.batch(torch.tensor([1, 2]))
+    assert dataset[1]["id"] == "j" and dataset[-1]["id"] == "k"
+    for name, value in at_once.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(by_one[name], value), name
+        else:
+            assert by_one[name] == value, name
+
+
+def test_a_batch_can_be_changed_without_changing_the_data(vectors):
+    vectors.batch(torch.tensor([0]))["features"].zero_()
+    vectors[0]["features"].zero_()
+    assert vectors.batch(torch.tensor([0]))["features"].tolist() == [[1.0] * 3]
+
+
+def test_the_end_of_the_data(vectors):
+    with pytest.raises(IndexError):
+        vectors[3]
+    assert [sample["text"] for sample in vectors] == ["a", "b", "c"]

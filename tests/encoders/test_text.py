@@ -1,0 +1,124 @@
+import zlib
+
+import pytest
+import torch
+
+from mmcl.encoders.pretrained import pretrained_text
+from mmcl.encoders.text import WordEncoder
+from mmcl.errors import ConfigError, ShapeError
+
+
+@pytest.fixture(scope="module")
+def minilm(weights_dir):
+    return pretrained_text(weights_dir / "all-MiniLM-L6-v2")
+
+
+def cosine(encoder, one, other):
+    return torch.cosine_similarity(*encoder([one, other]).pooled, dim=0).item()
+
+
+def test_words_are_the_mean_of_their_rows():
+    encoder = WordEncoder(dim=8, buckets=50)
+    rows = [1 + zlib.crc32(word) % 50 for word in (b"turn", b"on", b"the", b"lights")]
+    encoded = encoder(["Turn on the LIGHTS!", "lights"])
+    assert encoded.lengths.tolist() == [4, 1] and encoded.sequence.shape == (2, 4, 8)
+    assert torch.allclose(encoded.pooled[0], encoder.embedding.weight[rows].mean(0), atol=1e-6)
+    assert torch.equal(encoded.pooled[1], encoder.embedding.weight[rows[3]])
+
+
+def test_a_text_without_words_is_one_trained_token():
+    encoder = WordEncoder(dim=8)
+    encoded = encoder(["", "...", "on"])
+    assert torch.equal(encoded.pooled[0], encoder.embedding.weight[0])
+    assert torch.equal(encoded.pooled[1], encoded.pooled[0]) and not torch.equal(encoded.pooled[2], encoded.pooled[0])
+    assert encoded.lengths.tolist() == [1, 1, 1]
+    encoded.pooled[0].sum().backward()
+    assert encoder.embedding.weight.grad[0].any()
+
+
+def test_other_alphabets_and_apostrophes():
+    encoder = WordEncoder()
+    assert encoder(["don't", "включи свет", "灯"]).lengths.tolist() == [1, 2, 1]
+
+
+def test_words_share_few_rows():
+    features, _ = WordEncoder().frozen_features([f"word{number}" for number in range(300)])
+    assert len(set(features.flatten().tolist())) > 280 and features.min() >= 1 and features.max() <= 4096
+
+
+def test_words_are_trained_and_their_fingerprint_is_the_rule():
+    encoder = WordEncoder(dim=8)
+    assert not encoder.frozen and encoder.modality == "text"
+    assert encoder.fingerprint() == WordEncoder(dim=16).fingerprint() != WordEncoder(buckets=9).fingerprint()
+
+
+def test_minilm_knows_what_sentences_mean(minilm):
+    alike = cosine(minilm, "turn on the lights", "switch the lights on")
+    assert alike > 0.85
+    assert cosine(minilm, "turn on the lights", "turn off the lights") < alike
+    assert cosine(minilm, "turn on the lights", "a cappuccino with soy milk please") < 0.3
+    assert cosine(minilm, "That is a happy person", "That is a very happy person") > 0.9
+    assert cosine(minilm, "That is a happy person", "Today is a sunny day") < 0.4
+
+
+def test_minilm_in_a_batch_is_each_sentence_alone(minilm):
+    texts = ["lights", "turn on the lights in the kitchen", ""]
+    together = minilm(texts)
+    assert together.lengths.tolist() == [3, 9, 2] and together.sequence.shape == (3, 9, 384)
+    for row, text in enumerate(texts):
+        assert (together.pooled[row] - minilm([text]).pooled[0]).abs().max() < 1e-5
+    assert minilm.frozen and not together.pooled.requires_grad
+
+
+def test_minilm_by_its_own_definition(minilm):
+    tokens = minilm.tokenizer(["turn on the lights"], return_tensors="pt")
+    with torch.no_grad():
+        hidden = minilm.model(**tokens).last_hidden_state
+    assert (minilm(["turn on the lights"]).pooled - hidden.mean(1)).abs().max() < 1e-5
+
+
+def test_cls_pooling(minilm, weights_dir):
+    encoder = pretrained_text(weights_dir / "all-MiniLM-L6-v2", pooling="cls")
+    encoded = encoder(["turn on the lights"])
+    assert torch.equal(encoded.pooled, encoded.sequence[:, 0]) and encoder.pooled_dim == 384
+    assert encoder.fingerprint() != minilm.fingerprint()
+
+
+@pytest.mark.parametrize("tune_from", [0, 4])
+def test_tuning_gives_the_same_and_trains_the_upper_layers(minilm, weights_dir, tune_from):
+    tuned = pretrained_text(weights_dir / "all-MiniLM-L6-v2", tune_from=tune_from).eval()
+    texts = ["turn on the lights", "lights"]
+    features, lengths = tuned.frozen_features(texts)
+    assert features.shape == (2, 6, 1) and not features.is_floating_point()
+    encoded = tuned.from_features(features.masked_fill(features == tuned.tokenizer.pad_token_id, 7), lengths)
+    assert (encoded.pooled - minilm(texts).pooled).abs().max() < 1e-5, "whatever stands in the padding"
+    encoded.pooled.square().sum().backward()
+    trained = {name: parameter for name, parameter in tuned.named_parameters() if parameter.requires_grad}
+    assert {int(name.split(".")[3]) for name in trained} == set(range(tune_from, 6))
+    assert all(parameter.grad is not None for parameter in trained.values())
+    assert tuned.fingerprint() != minilm.fingerprint()
+
+
+def test_a_long_text_is_cut(minilm):
+    assert minilm(["lights " * 1000]).lengths.tolist() == [512]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("turn on", "a text encoder got str, expected a list of str"),
+        ([], "a text encoder got 0 texts"),
+        ([1], "got list, expected a list of str"),
+        (torch.zeros(2), "got Tensor, expected a list of str"),
+    ],
+)
+def test_inputs_that_are_no_texts(texts, message):
+    with pytest.raises(ShapeError, match=message):
+        WordEncoder()(texts)
+
+
+def test_sizes_and_layers_that_cannot_be(weights_dir):
+    with pytest.raises(ConfigError, match="dim=0 and buckets=4096, expected at least 1 each"):
+        WordEncoder(dim=0)
+    with pytest.raises(ConfigError, match="tune_from is 6, but '.*' has 6 layers: expected 0 to 5"):
+        pretrained_text(weights_dir / "all-MiniLM-L6-v2", tune_from=6)

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from mmcl.encoders import build_encoder
+from mmcl.errors import ConfigError
+from mmcl.models import SLUClassifier
+from mmcl.strategies import coconut, replay
+from mmcl.strategies.coconut import Coconut
+
+
+class Terms(SupervisedPlugin):
+    """Keeps the losses of every epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def after_training_epoch(self, strategy, **kwargs):
+        self.epochs.append((strategy.experience.current_experience, dict(strategy.losses)))
+
+
+def test_without_weights_it_is_replay_bit_for_bit(make, train, benchmark):
+    one = train(make(replay, memory_size=20), benchmark)
+    other = train(make(coconut, memory_size=20, mm_weight=0.0, nspt_weight=0.0), benchmark)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_without_memory_only_the_new_samples_are_contrasted(make, train, benchmark):
+    terms = Terms()
+    train(make(coconut, memory_size=0, plugins=[terms]), benchmark, 2)
+    assert all(losses.keys() == {"cross_entropy", "mm", "loss"} for _, losses in terms.epochs)
+
+
+@pytest.mark.parametrize("denominator", ["literal", "proper"])
+def test_terms_are_there_when_they_should_be_and_add_up(denominator, make, train, benchmark):
+    terms = Terms()
+    train(make(coconut, memory_size=40, denominator=denominator, batch_size=200, plugins=[terms]), benchmark, 3)
+    weights = {0: 0.0, 1: 2 / 4, 2: 4 / 6}  # past / (past + new classes)
+    for experience, losses in terms.epochs:
+        assert ("nspt_audio" in losses) == ("nspt_text" in losses) == (experience > 0)
+        nspt = losses.get("nspt_audio", 0.0) + losses.get("nspt_text", 0.0)
+        expected = losses["cross_entropy"] + 0.1 * losses["mm"] + weights[experience] * nspt
+        assert losses["loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_audio_and_text_of_a_class_come_together(make, train, benchmark, digits):
+    strategy = make(coconut, memory_size=40, mm_weight=1.0, epochs=10)
+    train(strategy, benchmark)
+    model, (_, test) = strategy.model.eval(), digits
+    with torch.no_grad():
+        audio = model.project_audio(model.embed(test.batch(torch.arange(len(test)))))
+        text = model.project_text(test.classes)
+        nearest = torch.cosine_similarity(audio[:, None], text[None], dim=2).argmax(1)
+    assert (nearest == torch.tensor(test.labels)).float().mean() > 0.5  # chance is 0.1
+
+
+def test_the_teacher_is_frozen(make, train, benchmark):
+    strategy = make(coconut, memory_size=40)
+    train(strategy, benchmark, 1)
+    teacher = next(plugin for plugin in strategy.plugins if isinstance(plugin, Coconut)).teacher
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+    assert not teacher.training and all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+
+
+def test_a_model_without_text_is_refused(benchmark):
+    encoder = build_encoder("audio", "cnn", pooling="mean_max", frozen=True)
+    encoder.dim = 128
+    model = SLUClassifier(encoder, hidden=8)
+    strategy = coconut(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(ConfigError, match="the model has no text encoder"):
+        strategy.train(benchmark.train_stream[0])
+
+
+def test_settings_out_of_range_are_refused(make):
+    with pytest.raises(ConfigError, match="mm_weight is -0.1"):
+        make(coconut, mm_weight=-0.1)
+    with pytest.raises(ConfigError, match="denominator is 'both'"):
+        make(coconut, denominator="both")

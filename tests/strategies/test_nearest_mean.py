@@ -1,0 +1,33 @@
+import torch
+from avalanche.core import SupervisedPlugin
+from torch.nn.functional import normalize
+
+from mmcl.strategies import icarl
+from mmcl.strategies.rehearsal import Rehearsal
+
+
+def test_it_predicts_the_class_whose_exemplars_are_nearest(make, train, benchmark, digits):
+    predicted = []
+
+    class Watcher(SupervisedPlugin):
+        def after_eval_iteration(self, strategy, **kwargs):
+            predicted.extend(strategy.mb_output.argmax(1).tolist())
+
+    strategy = make(icarl, memory_size=20, plugins=[Watcher()])
+    train(strategy, benchmark, 3)
+    strategy.eval(benchmark.test_stream)
+
+    train_set, test_set = digits
+    memory = next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)).memory
+    model = strategy.model.eval()
+
+    def embed(dataset, row):
+        with torch.no_grad():
+            return normalize(model.embed(dataset.batch(torch.tensor([row]))), dim=1)[0]
+
+    means = {y: normalize(sum(embed(train_set, row) for row in rows), dim=0) for y, rows in memory.items()}
+    rows = [row for experience in benchmark.test_stream for row in experience.dataset.rows]
+    for row, label in zip(rows, predicted, strict=True):
+        distances = {y: (embed(test_set, row) - mean).norm().item() for y, mean in means.items()}
+        assert label == min(distances, key=distances.get)
+    assert set(predicted) <= set(memory)  # classes that have not arrived are never named

@@ -1,0 +1,102 @@
+from collections import Counter
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from mmcl.errors import ConfigError
+from mmcl.strategies import joint, naive, replay
+from mmcl.strategies.rehearsal import Rehearsal, embed_rows, herding
+
+
+def memory(strategy):
+    return next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)).memory
+
+
+def test_without_memory_it_is_naive_bit_for_bit(make, train, benchmark):
+    one, other = train(make(naive), benchmark), train(make(replay, memory_size=0), benchmark)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("selection", ["random", "herding"])
+def test_the_memory_is_balanced_full_and_never_over_its_size(selection, make, benchmark):
+    strategy = make(replay, memory_size=23, selection=selection)
+    seen = []
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        seen += experience.group
+        counts = {label: len(rows) for label, rows in memory(strategy).items()}
+        assert list(counts) == seen and sum(counts.values()) == 23
+        assert max(counts.values()) - min(counts.values()) <= 1
+        for label, rows in memory(strategy).items():
+            assert len(set(rows)) == len(rows)
+            assert {experience.source.labels[row] for row in rows} == {label}
+
+
+def test_earlier_classes_keep_their_best_samples(make, benchmark):
+    strategy = make(replay, memory_size=20, selection="herding")
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    first = {label: list(rows) for label, rows in memory(strategy).items()}
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    for label, rows in first.items():
+        assert memory(strategy)[label] == rows[:5]
+
+
+def test_joint_trains_on_everything_seen_and_marks_what_is_old(make, benchmark):
+    batches = []
+
+    class Watcher(SupervisedPlugin):
+        def after_forward(self, strategy, **kwargs):
+            batches.append((strategy.epoch, strategy.mbatch["rows"], strategy.mbatch["is_rehearsal"], strategy.mb_y))
+
+    strategy = make(joint, plugins=[Watcher()])
+    for experience in benchmark.train_stream[:3]:
+        batches.clear()
+        strategy.train(experience, eval_streams=[])
+        rows = torch.cat([rows for epoch, rows, _, _ in batches if epoch == 0]).tolist()
+        expected = [
+            r for part in benchmark.train_stream[: experience.current_experience + 1] for r in part.dataset.rows
+        ]
+        assert sorted(rows) == sorted(expected)
+        for _, _, is_rehearsal, labels in batches:
+            new = torch.isin(labels, torch.tensor(experience.group))
+            assert torch.equal(is_rehearsal, ~new)
+
+
+def test_herding_equals_a_search_of_all_choices():
+    embeddings = torch.randn(9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    chosen = []
+    for _ in range(5):  # at each step, try every sample that is left
+        left = [index for index in range(9) if index not in chosen]
+        distance = {i: (embeddings.mean(0) - embeddings[[*chosen, i]].mean(0)).norm().item() for i in left}
+        chosen.append(min(distance, key=distance.get))
+    assert herding(embeddings, limit=5).tolist() == chosen
+    assert sorted(herding(embeddings, limit=50).tolist()) == list(range(9))
+
+
+def test_herded_samples_are_nearer_the_mean_than_random_ones(make, digits, benchmark):
+    strategy = make(naive)
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    rows = torch.tensor(benchmark.train_stream[0].dataset.rows[:])
+    embeddings = embed_rows(strategy.model, digits[0], rows, 64, torch.device("cpu"))
+    gap = lambda chosen: (embeddings.mean(0) - embeddings[chosen].mean(0)).norm().item()  # noqa: E731
+    random = [gap(torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:5]) for seed in range(20)]
+    assert gap(herding(embeddings, limit=5)) < min(random)
+
+
+def test_random_memories_differ_by_seed(make, benchmark):
+    kept = []
+    for seed in (0, 1):
+        strategy = make(replay, memory_size=20, seed=seed)
+        strategy.train(benchmark.train_stream[0], eval_streams=[])
+        kept.append(memory(strategy))
+    assert kept[0] != kept[1] and Counter(map(len, kept[0].values())) == {10: 2}
+
+
+def test_a_memory_smaller_than_the_classes_is_refused_before_training(make, benchmark):
+    with pytest.raises(ConfigError, match="memory_size is 9, smaller than the number of classes, 10"):
+        make(replay, memory_size=9).train(benchmark.train_stream[0])
+    with pytest.raises(ConfigError, match="memory_size is -1, expected 0 or more"):
+        make(replay, memory_size=-1)
+    with pytest.raises(ConfigError, match="selection is 'best', expected 'random' or 'herding'"):
+        make(replay, selection="best")

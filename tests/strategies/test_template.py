@@ -1,0 +1,168 @@
+import warnings
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.plugins import EvaluationPlugin
+
+from mmcl.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.data import class_incremental
+from mmcl.errors import LabelError, StreamError, TrainingError
+from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
+from mmcl.strategies.template import MMCLTemplate, trainable_state
+
+PRESETS = {"naive": naive, "joint": joint, "replay": replay, "lwf": lwf, "icarl": icarl, "coconut": coconut}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_same_seed_same_run(preset, make, train, benchmark):
+    first = train(make(PRESETS[preset]), benchmark, 2)
+    assert equal(first, train(make(PRESETS[preset]), benchmark, 2))
+    assert not equal(first, train(make(PRESETS[preset], seed=1), benchmark, 2))
+
+
+class Saver(SupervisedPlugin):
+    """Writes a checkpoint at one epoch of one experience."""
+
+    def __init__(self, path, experience, epoch):
+        super().__init__()
+        self.path, self.at = path, (experience, epoch)
+
+    def after_training_epoch(self, strategy, **kwargs):
+        if (strategy.experience.current_experience, strategy.epoch) == self.at:
+            save_checkpoint(self.path, strategy.state_dict())
+
+
+@pytest.mark.parametrize(("experience", "epoch"), [(0, 1), (1, 4), (2, 2)])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_resumed_equals_uninterrupted(preset, experience, epoch, make, train, benchmark, tmp_path):
+    path = tmp_path / "state.safetensors"
+    settings = {"scheduler": lambda optimizer, steps: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)}
+    whole = make(PRESETS[preset], plugins=[Saver(path, experience, epoch)], **settings)
+    expected = train(whole, benchmark, 4)
+
+    resumed = make(PRESETS[preset], seed=5, plugins=[Saver(path, 99, 0)], **settings)  # another start, soon overwritten
+    state = load_checkpoint(path)
+    resumed.load_state_dict(state)
+    for part in benchmark.train_stream[state["experience"] : 4]:
+        resumed.train(part, eval_streams=[])
+    trained = trainable_state(resumed.model)
+    assert equal({name: expected[name] for name in trained}, trained)
+
+
+def test_avalanche_evaluators_and_plugins_see_what_they_expect(make, benchmark):
+    seen = []
+
+    class Watcher(SupervisedPlugin):
+        def after_forward(self, strategy, **kwargs):
+            seen.append((strategy.mb_y.shape, strategy.mb_output.shape, strategy.mb_task_id.tolist()[0]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = EvaluationPlugin(accuracy_metrics(epoch=True, stream=True), loggers=[])
+    strategy = make(naive, plugins=[Watcher()], evaluator=evaluator, epochs=8)
+    results = strategy.train(benchmark.train_stream[0])
+    assert results["Top1_Acc_Epoch/train_phase/train_stream"] > 0.9
+    assert strategy.eval([benchmark.test_stream[0]])["Top1_Acc_Stream/eval_phase/test_stream"] > 0.8
+    labels, logits, task = seen[0]
+    assert labels == (16,) and logits[0] == 16 and task == 0
+
+
+def test_the_optimizer_takes_up_what_the_model_grows(make, benchmark):
+    strategy = make(naive)
+    for experience in benchmark.train_stream[:3]:
+        before = strategy.model.head.weight.shape[0]
+        strategy.train(experience, eval_streams=[])
+        after = strategy.model.head.weight
+        assert after.shape[0] >= before
+        assert any(after is parameter for parameter in strategy.optimizer.param_groups[-1]["params"])
+        assert strategy.optimizer.state[after]["exp_avg"].shape == after.shape
+
+
+def test_the_loss_of_a_step_has_to_be_finite(make, benchmark):
+    class Bomb(SupervisedPlugin):
+        def before_backward(self, strategy, **kwargs):
+            if strategy.epoch == 1 and strategy.clock.train_epoch_iterations == 2:
+                strategy.add_loss("bomb", torch.tensor(float("nan")))
+
+    strategy = make(naive, plugins=[Bomb()])
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan in experience 0, epoch 2, step 3 \(terms: bomb, cross_entropy, loss\)"
+    ):
+        strategy.train(benchmark.train_stream[0])
+
+
+def test_losses_are_means_over_the_epoch(make, benchmark):
+    collected = []
+
+    class Two(SupervisedPlugin):
+        def before_backward(self, strategy, **kwargs):
+            strategy.add_loss("two", torch.tensor(2.0), weight=0.5)
+
+        def after_training_epoch(self, strategy, **kwargs):
+            collected.append(dict(strategy.losses))
+
+    make(naive, plugins=[Two()]).train(benchmark.train_stream[0])
+    assert len(collected) == 4
+    for losses in collected:
+        assert losses["two"] == 2.0 and losses["loss"] == pytest.approx(losses["cross_entropy"] + 1.0)
+
+
+def test_a_label_outside_the_head_is_named(digits):
+    class Fixed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(256, 3)
+
+        def grow(self, labels):
+            """This head has three classes and stays so."""
+
+        def forward(self, batch):
+            from mmcl.models.classifier import Classified
+
+            return Classified(self.layer(batch["features"]), batch["features"])
+
+    model = Fixed()
+    benchmark = class_incremental(*digits, experiences=2, class_order=list(range(10)))
+    strategy = MMCLTemplate(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(LabelError, match=r"experience 0 has label \d, but the model's head has 3 classes"):
+        strategy.train(benchmark.train_stream[0])
+
+
+def test_an_empty_experience_and_a_foreign_one_are_refused(make, benchmark):
+    experience = benchmark.train_stream[0]
+    experience._dataset = experience.dataset.subset([])
+    with pytest.raises(StreamError, match="experience 0 has 0 samples"):
+        make(naive).train(experience)
+    del experience.source
+    with pytest.raises(StreamError, match=r"no 'source': make the benchmark with mmcl.data.class_incremental"):
+        make(naive).train(experience)
+
+
+def test_clip_norm_and_schedule_change_training(make, train, benchmark):
+    plain = train(make(naive), benchmark, 1)
+    assert not equal(plain, train(make(naive, clip_norm=1e-3), benchmark, 1))
+    strategy = make(
+        naive, scheduler=lambda optimizer, steps: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    )
+    train(strategy, benchmark, 1)
+    assert strategy.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)  # the last step of the experience
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    assert strategy._initial_rates == [1e-3]
+
+
+def test_evaluation_does_not_change_training(make, benchmark):
+    weights = []
+    for evaluates in (False, True):
+        strategy = make(replay, memory_size=20)
+        for experience in benchmark.train_stream[:3]:
+            strategy.train(experience, eval_streams=[])
+            if evaluates:
+                strategy.eval(benchmark.test_stream)
+        weights.append(dict(strategy.model.state_dict()))
+    assert equal(*weights)
