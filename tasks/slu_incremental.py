@@ -74,6 +74,8 @@ def learn(
     config: Config, run: Run, name: str, seed: int, train: Any, test: Any, encoder: Any, saved: Any, progress: Any
 ) -> None:
     """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
+    import torch
+
     from mmcl import metrics, strategies
     from mmcl.data import class_incremental
     from mmcl.metrics.accuracy_matrix import AccuracyMatrix
@@ -89,7 +91,7 @@ def learn(
     text = {"text_encoder": config.text.build(), "projection": config.text.projection}
     model = SLUClassifier(encoder, hidden=config.hidden, dropout=config.dropout, **text)
     if encoder.frozen:
-        model.standardize(train.batch(benchmark.train_stream[0].dataset.rows)["features"])
+        model.standardize(train.batch(torch.tensor(benchmark.train_stream[0].dataset.rows[:]))["features"])
     accuracy = AccuracyMatrix()
     tracking = Tracking(run, name, seed, progress, epochs=config.experiences * config.epochs)
     strategy = getattr(strategies, name)(

@@ -124,7 +124,7 @@ report, weather
 """
 
 _FORMAT = 1  # counts up when equal parameters would give another corpus, which then lies in another folder
-_VOICES = {"train": 40, "valid": 8, "test": 16}
+_VOICES = {"train": 36, "valid": 6, "test": 14}
 _UNSEEN = 0.25  # share of each intent's wordings that nobody says in training; they are half of what is said in test
 _MANIFEST = "corpus.json"  # a folder that has it is whole
 
@@ -162,7 +162,7 @@ class Parameters:
         ConfigError: a number that no corpus can have.
     """
 
-    utterances_per_intent: tuple[int, int, int] = (80, 8, 16)
+    utterances_per_intent: tuple[int, int, int] = (72, 12, 14)
     intents: int = 31
     seed: int = 0
 
@@ -284,7 +284,7 @@ def voices(seed: int = 0) -> dict[str, list[Voice]]:
     """Draw the voices of each split; no two of them, in any split, have the same timbre.
 
     >>> {split: len(drawn) for split, drawn in voices().items()}
-    {'train': 40, 'valid': 8, 'test': 16}
+    {'train': 36, 'valid': 6, 'test': 14}
     """
     random = Random(f"{seed} voices")
     variants = iter(random.sample(VARIANTS, sum(_VOICES.values())))
@@ -293,9 +293,9 @@ def voices(seed: int = 0) -> dict[str, list[Voice]]:
             Voice(
                 accent=random.choice(tuple(ACCENTS)),
                 variant=next(variants),
-                rate=random.randint(135, 205),
-                pitch=random.randint(25, 75),
-                pitch_range=random.randint(30, 80),
+                rate=random.randint(145, 190),
+                pitch=random.randint(35, 65),
+                pitch_range=random.randint(40, 70),
             )
             for _ in range(count)
         ]
@@ -322,8 +322,8 @@ def plan(parameters: Parameters) -> dict[str, list[Command]]:
                         speaker=f"{voice.accent}-{voice.variant}",
                         voice=replace(
                             voice,
-                            rate=voice.rate + random.randint(-12, 12),
-                            pitch=voice.pitch + random.randint(-6, 6),
+                            rate=voice.rate + random.randint(-8, 8),
+                            pitch=voice.pitch + random.randint(-4, 4),
                         ),
                         intent=intent,
                         text=next(new if split == "test" and number % 2 == 0 else known),

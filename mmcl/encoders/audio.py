@@ -61,7 +61,7 @@ class LogMelEncoder(Encoder):
 def cnn(
     *,
     dim: int = 128,
-    blocks: int = 4,
+    blocks: int = 3,
     mels: int = 64,
     dropout: float = 0.1,
     spec_augment: bool = True,
@@ -82,7 +82,7 @@ def cnn(
 def conformer(
     *,
     dim: int = 128,
-    layers: int = 4,
+    layers: int = 2,
     heads: int = 4,
     kernel: int = 15,
     mels: int = 64,

@@ -12,7 +12,6 @@ import torch
 from mmcl.encoders.feature_store import FeatureStore
 from mmcl.errors import DataError
 
-
 # Python from 3.12 on warns of forks beside threads; those of torch do not matter to a child that only writes files.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
