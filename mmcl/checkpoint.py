@@ -141,7 +141,7 @@ def _read(path: Path, with_tensors: bool) -> tuple[Any, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            # a copy each, or one small tensor would keep the whole file in memory
+            # A copy each: what is read is mapped from the file, and the file may be written over.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(

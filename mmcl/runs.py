@@ -21,7 +21,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -30,6 +30,7 @@ from mmcl.atomic import written_whole
 from mmcl.config import dump_config
 from mmcl.environment import describe_environment
 from mmcl.errors import RunError
+from mmcl.rows import RowFile
 from mmcl.tensorboard import TensorBoardLog, check_tensorboard
 
 
@@ -42,7 +43,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock: Any = None
-        self._metrics: IO[bytes] | None = None
+        self._rows = RowFile(folder / "metrics.jsonl")
         self._tensorboard: TensorBoardLog | None = None
 
     # --- three ways to one ---
@@ -152,16 +153,7 @@ class Run:
         Raises:
             RunError: a row before the last is not what was logged.
         """
-        path = self.folder / "metrics.jsonl"
-        rows = []
-        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-            try:
-                row = json.loads(line)
-                if kind is None or row["kind"] == kind:
-                    rows.append(row)
-            except (ValueError, KeyError, TypeError):
-                raise RunError(f"{path}, line {number}: not a row of metrics, remove that line") from None
-        return rows
+        return self._rows.read(kind)
 
     # --- writing ---
 
@@ -172,18 +164,7 @@ class Run:
             RunError: the run was opened for reading, or the disk is full.
         """
         row = {"kind": kind, **values}
-        file = self._writable()
-        before = os.fstat(file.fileno()).st_size
-        rest = memoryview(f"{json.dumps(row, default=_plain)}\n".encode())
-        try:
-            while rest:
-                rest = rest[file.write(rest) :]
-        except OSError as error:
-            file.truncate(before)
-            raise RunError(
-                f"cannot write {self.folder / 'metrics.jsonl'} ({error.strerror}): make room, then `mmcl run --resume "
-                f"{self.folder}`"
-            ) from None
+        self._rows.append(row)
         if self._tensorboard is not None:
             self._tensorboard.write(row)
 
@@ -198,9 +179,8 @@ class Run:
         """
         from mmcl.checkpoint import save_checkpoint
 
-        file = self._writable()
-        os.fsync(file.fileno())  # or a loss of power could keep the checkpoint and lose rows before it
-        save_checkpoint(self._checkpoint(name), {"metrics_bytes": os.fstat(file.fileno()).st_size, "state": state})
+        length = self._rows.to_disk()  # or a loss of power could keep the checkpoint and lose rows before it
+        save_checkpoint(self._checkpoint(name), {"metrics_bytes": length, "state": state})
 
     def restore(self, name: str) -> Any:
         """Return the state of a checkpoint, or None if there is none yet.
@@ -216,14 +196,13 @@ class Run:
     def close(self, status: str | None = None) -> None:
         """Stop writing, and note how the run ended if ``status`` says so; other processes may write it then."""
         try:
-            if self._metrics is not None:
-                self._metrics.close()
+            self._rows.close()
             if self._tensorboard is not None:
                 self._tensorboard.close()
             if status is not None:
                 self._set_status(status)
         finally:
-            self._metrics = self._tensorboard = None
+            self._tensorboard = None
             if self._lock is not None:
                 self._lock.release()
 
@@ -263,28 +242,16 @@ class Run:
 
     def _start_writing(self) -> None:
         self._acquire()
-        self._metrics = (self.folder / "metrics.jsonl").open("ab", buffering=0)
+        self._rows.open()
         if self.config.get("tensorboard"):
             self._tensorboard = TensorBoardLog(self.folder / "tensorboard", self.metrics())
-
-    def _writable(self) -> IO[bytes]:
-        if self._metrics is None:
-            raise RunError(f"{self.folder} is not open for writing: use Run.create or Run.open")
-        return self._metrics
 
     def _drop_rows_after_last_checkpoint(self) -> None:
         """Units of training follow one another, so the longest length that a checkpoint knows is the last one's."""
         from mmcl.checkpoint import peek_checkpoint
 
-        path = self.folder / "metrics.jsonl"
-        lengths = [peek_checkpoint(each)["metrics_bytes"] for each in self.folder.glob("checkpoints/[!.]*.safetensors")]
-        known, there = max(lengths, default=0), path.stat().st_size
-        if there < known:
-            raise RunError(
-                f"{path} has {there} bytes, but a checkpoint was written after {known}: put the file back as it was, "
-                "or start the run again"
-            )
-        os.truncate(path, known)
+        checkpoints = self.folder.glob("checkpoints/*.safetensors")
+        self._rows.cut(max((peek_checkpoint(path)["metrics_bytes"] for path in checkpoints), default=0))
 
     def _set_status(self, status: str) -> None:
         self._write_json("status.json", {"status": status})
@@ -307,11 +274,4 @@ def _free(folder: Path) -> Path:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, default=_plain) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold of a tensor or an array."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be logged: convert it to numbers and strings")
+    return json.dumps(value, indent=2) + "\n"

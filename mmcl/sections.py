@@ -48,7 +48,7 @@ class AudioSection(StrictModel):
         """Build the encoder."""
         from mmcl.encoders import build_encoder
 
-        chosen = {"frozen": self.frozen, "tune_from": self.tune_from, "pooling": self.pooling}
+        chosen: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, "pooling": self.pooling}
         return build_encoder("audio", self.name, **chosen, **self.options)
 
 

@@ -43,7 +43,7 @@ ACCENTS = {
 _VARIANTS = """
     Alex Andrea Andy Annie Denis Gene Henrique Hugo Jacky Marco Mario Mike Nguyen Storm anika antonio aunty belinda
     boris ed edward f1 f2 f3 f4 f5 grandma grandpa gustave iven iven3 iven4 john klatt3 klatt4 m1 m2 m3 m4 m5 m6 m7
-    m8 marcelo max miguel norbert pablo paul pedro quincy robert shelby steph steph2 travis victor
+    m8 marcelo max miguel norbert pablo paul pedro quincy robert steph steph2 travis victor
 """
 #: Timbres: those of espeak-ng's that are plain to hear as a person and different from each other. Left out are robots,
 #: whispers and doubles, and all of its sixth Klatt synthesiser, whose breath is other noise each time.

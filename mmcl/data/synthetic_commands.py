@@ -8,7 +8,6 @@ training.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
@@ -123,9 +122,10 @@ report, weather
     (will it|is it going to) (rain|snow)(| today| tomorrow)
 """
 
-_FORMAT = 1  # counts up when equal parameters would give another corpus, which then lies in another folder
 _VOICES = {"train": 36, "valid": 6, "test": 14}
 _UNSEEN = 0.25  # share of each intent's wordings that nobody says in training; they are half of what is said in test
+_FORMAT = 1  # counts up when plan() or record() below make something else of all this
+_EDITION = sha256(repr((_FORMAT, GRAMMAR, ACCENTS, VARIANTS, _VOICES, _UNSEEN)).encode()).hexdigest()[:8]
 _MANIFEST = "corpus.json"  # a folder that has it is whole
 
 
@@ -167,19 +167,25 @@ class Parameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        sizes = tuple(self.utterances_per_intent)
-        if len(sizes) != 3 or min(sizes) < 1:
+        sizes: object = self.utterances_per_intent
+        if not isinstance(sizes, (list, tuple)) or len(sizes) != 3 or not all(_is_whole(size, 1) for size in sizes):
             raise ConfigError(
-                f"utterances_per_intent is {list(sizes)}, expected 3 numbers for train, valid and test, each at least 1"
+                f"utterances_per_intent is {sizes!r}, expected 3 numbers for train, valid and test, each at least 1"
             )
-        object.__setattr__(self, "utterances_per_intent", sizes)  # a config gives a list
-        if not 1 <= self.intents <= len(grammar()):
-            raise ConfigError(f"intents is {self.intents}, expected 1 to {len(grammar())}, which the grammar has")
+        object.__setattr__(self, "utterances_per_intent", tuple(sizes))  # a config gives a list
+        if not _is_whole(self.intents, 1) or self.intents > len(grammar()):
+            raise ConfigError(f"intents is {self.intents!r}, expected 1 to {len(grammar())}, which the grammar has")
+        if not _is_whole(self.seed, 0):
+            raise ConfigError(f"seed is {self.seed!r}, expected a whole number from 0")
 
     @property
     def folder(self) -> str:
         """Name of the folder in the cache."""
-        return f"synthetic_commands-{sha256(repr((_FORMAT, self)).encode()).hexdigest()[:8]}"
+        return f"synthetic_commands-{sha256(repr((_EDITION, self)).encode()).hexdigest()[:8]}"
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 class SyntheticCommands(FluentSpeechCommands):
@@ -189,7 +195,7 @@ class SyntheticCommands(FluentSpeechCommands):
         root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or else ``~/.cache/mmcl``).
         split: ``"train"``, ``"valid"`` or ``"test"``.
         utterances_per_intent: numbers of train, valid and test; None for those of the corpus that is there, or else
-            64, 12 and 24.
+            72, 12 and 14, so that each voice says each intent once or twice.
         intents: number of classes; None likewise, or else 31.
         seed: of voices, wordings and variations; None likewise, or else 0.
         make: make a missing corpus.
@@ -203,7 +209,7 @@ class SyntheticCommands(FluentSpeechCommands):
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     dataset = SyntheticCommands(folder, utterances_per_intent=(1, 1, 1), intents=2, progress=False)
+    ...     dataset = SyntheticCommands(f"{folder}/tiny", utterances_per_intent=(1, 1, 1), intents=2, progress=False)
     ...     dataset.classes, dataset.texts[1]
     (('activate music', 'deactivate music'), 'no more music')
     """
@@ -214,9 +220,9 @@ class SyntheticCommands(FluentSpeechCommands):
         marker=(_MANIFEST,),
         owner="mmcl",
         license="Apache-2.0, as mmcl",
-        size="3,100 utterances, 200 MB",
+        size="3,038 utterances, 180 MB",
         url="",
-        note="31 intents of 64 voices of espeak-ng",
+        note="31 intents of 56 voices of espeak-ng",
     )
 
     def __init__(
@@ -360,11 +366,13 @@ def _resampler() -> Resample:
 
 def _reserve(wordings: Sequence[str], random: Random) -> tuple[list[str], list[str]]:
     """Part wordings into those for everywhere and those for test alone, whose every word is in one of the others."""
-    known, new = list(wordings), []
+    known = list(wordings)
+    new: list[str] = []
     for wording in random.sample(wordings, len(wordings)):
         others = [other for other in known if other != wording]
         if len(new) < _UNSEEN * len(wordings) and set(wording.split()) <= set(" ".join(others).split()):
-            known, new = others, [*new, wording]
+            known = others
+            new.append(wording)
     return known, new
 
 
@@ -397,14 +405,16 @@ def _is_made(folder: Path, wanted: dict[str, Any]) -> bool:
             raise DataError(f"{folder} has no {_MANIFEST}, expected a synthetic corpus or nothing: choose another root")
         return False
     try:
-        made = {"format": 0, **json.loads(manifest.read_text(encoding="utf-8"))["parameters"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{manifest} is damaged ({error!r}): remove {folder}, which is then made anew") from error
-    for name, value in {"format": _FORMAT, **wanted}.items():
-        if made.get(name) != (list(value) if isinstance(value, tuple) else value):
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        made = {"edition": content["edition"], **content["parameters"]}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DataError(f"{manifest} cannot be read ({error!r}): remove {folder}, and it is made anew") from error
+    for name, value in {"edition": _EDITION, **wanted}.items():
+        value = list(value) if isinstance(value, tuple) else value  # as in JSON
+        if made.get(name) != value:
             raise DataError(
-                f"{folder} holds a corpus with {name}={made.get(name)}, expected {value}: "
-                "choose another root, or remove the folder"
+                f"{folder} holds a corpus of {name} {made.get(name)}, expected {value}: "
+                "choose another root, or remove that folder"
             )
     return True
 
@@ -413,7 +423,8 @@ def _make(folder: Path, parameters: Parameters, progress: bool) -> None:
     """Write a corpus beside ``folder`` and rename it when it is whole."""
     commands = plan(parameters)
     manifest = {
-        "parameters": {"format": _FORMAT, **asdict(parameters)},
+        "edition": _EDITION,
+        "parameters": asdict(parameters),
         "espeak_ng": espeak_version(),
         "utterances": {split: len(said) for split, said in commands.items()},
         "voices": {split: len({command.speaker for command in said}) for split, said in commands.items()},
@@ -440,34 +451,32 @@ def _unseen_share(commands: dict[str, list[Command]], split: str) -> float:
 
 def _record_all(root: Path, commands: dict[str, list[Command]], progress: bool) -> None:
     import torch
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from mmcl.progress import progress_display
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the commands are shared out, each too short to be
     workers = ThreadPoolExecutor(os.cpu_count())  # espeak-ng and torch let other threads run
     try:
-        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-            task = bar.add_task("speaking commands", total=sum(map(len, commands.values())))
+        with progress_display(disable=not progress) as bars:
+            bar = bars.add_task("speaking commands", total=sum(map(len, commands.values())))
             for split, said in commands.items():
+                names = [f"wavs/speakers/{command.speaker}/{index:05d}.wav" for index, command in enumerate(said)]
+                for _ in workers.map(_write_wav, [root / name for name in names], said):
+                    bars.advance(bar)
                 with (root / "data" / f"{split}_data.csv").open("w", newline="", encoding="utf-8") as file:
                     lines = csv.writer(file, lineterminator="\n")
                     lines.writerow(["", "path", "speakerId", "transcription", *SLOTS])
-                    for index, (command, waveform) in enumerate(zip(said, workers.map(record, said), strict=True)):
-                        path = f"wavs/speakers/{command.speaker}/{index:05d}.wav"
-                        (root / path).parent.mkdir(parents=True, exist_ok=True)
-                        (root / path).write_bytes(_wav(waveform))
-                        lines.writerow([index, path, command.speaker, command.text, *command.intent])
-                        bar.advance(task)
+                    for index, (name, command) in enumerate(zip(names, said, strict=True)):
+                        lines.writerow([index, name, command.speaker, command.text, *command.intent])
     finally:
         workers.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
 
-def _wav(waveform: NDArray[np.int16]) -> bytes:
-    memory = io.BytesIO()
-    with wave.open(memory, "wb") as file:
+def _write_wav(path: Path, command: Command) -> None:
+    waveform = record(command)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, len(waveform), "NONE", ""))
         file.writeframes(waveform.astype("<i2").tobytes())
-    return memory.getvalue()

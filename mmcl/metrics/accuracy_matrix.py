@@ -9,7 +9,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 
-class AccuracyMatrix(SupervisedPlugin):  # type: ignore[misc]
+class AccuracyMatrix(SupervisedPlugin):
     """Note the accuracy on each experience, and on each class, at every ``strategy.eval(benchmark.test_stream)``.
 
     Attributes:

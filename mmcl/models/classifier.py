@@ -71,7 +71,7 @@ class GrowingHead(nn.Module):
             self.weight = nn.Parameter(self.weight.new_empty(len(saved), self.weight.shape[1]))
             self.bias = nn.Parameter(self.bias.new_empty(len(saved)))
             self.seen = self.seen.new_empty(len(saved))
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class SLUClassifier(nn.Module):

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
-from torch import nn
 
 from mmcl.errors import ConfigError
 from mmcl.freeze import frozen_copy
@@ -15,7 +14,7 @@ from mmcl.objectives.nspt import NSPTLoss
 from mmcl.strategies.distillation import restored_teacher, teacher_state
 
 
-class Coconut(SupervisedPlugin):  # type: ignore[misc]
+class Coconut(SupervisedPlugin):
     """Add COCONUT's two contrastive terms to training with rehearsal.
 
     ``loss = cross-entropy + mm_weight * MM + nspt_weight * (NSPT(audio) + NSPT(text))`` with
@@ -54,7 +53,7 @@ class Coconut(SupervisedPlugin):  # type: ignore[misc]
         self.mm_anchors = mm_anchors
         self.mm = MMLoss(temperature)
         self.nspt = NSPTLoss(temperature, denominator)
-        self.teacher: nn.Module | None = None
+        self.teacher: Any = None
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the two terms."""

@@ -14,7 +14,7 @@ from mmcl.objectives.distill import logit_distillation
 from mmcl.strategies.template import trainable_state
 
 
-class LogitDistillation(SupervisedPlugin):  # type: ignore[misc]
+class LogitDistillation(SupervisedPlugin):
     """Keep the probabilities among earlier classes what the teacher says they are (LwF, Li and Hoiem 2016).
 
     ``loss = cross-entropy + weight * logit_distillation(student, teacher)``, on every sample of the batch, over the

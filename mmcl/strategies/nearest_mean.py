@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from mmcl.strategies.rehearsal import Rehearsal, embed_rows
 
 
-class NearestMean(SupervisedPlugin):  # type: ignore[misc]
+class NearestMean(SupervisedPlugin):
     """In evaluation, replace the logits by minus the distance to each class's mean exemplar.
 
     ``score_y = -|| e - m_y ||`` with e the unit-length embedding of the sample and m_y the mean of those of the class's

@@ -15,7 +15,7 @@ from mmcl.errors import ConfigError
 from mmcl.strategies.loader import BatchLoader
 
 
-class Rehearsal(SupervisedPlugin):  # type: ignore[misc]
+class Rehearsal(SupervisedPlugin):
     """Keep samples of every class seen, equally many of each, and shuffle them into the data of each experience.
 
     The memory holds ``memory_size`` samples in all: each class has its share, and gives up its last chosen samples when

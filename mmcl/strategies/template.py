@@ -81,6 +81,8 @@ class MMCLTemplate(SupervisedTemplate):
         )
         if evaluator is None:
             self.plugins.remove(self.evaluator)  # it copies the experience at every hook, with nothing to measure
+        self.mbatch: Batch
+        self.loss: Tensor
         self.clip_norm = clip_norm
         self.workers = workers
         self.output: Any = None
@@ -158,8 +160,9 @@ class MMCLTemplate(SupervisedTemplate):
         """Open the head for the classes of the experience, in training only."""
         model = self.model if model is None else model
         if self.is_training:
-            if hasattr(model, "grow"):
-                model.grow(self.experience.group)
+            grow: Any = getattr(model, "grow", None)
+            if grow is not None:
+                grow(self.experience.group)
             else:
                 super().model_adaptation(model)
         return model.to(self.device)

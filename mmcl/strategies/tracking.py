@@ -11,7 +11,7 @@ from rich.progress import Progress
 from mmcl.runs import Run
 
 
-class Tracking(SupervisedPlugin):  # type: ignore[misc]
+class Tracking(SupervisedPlugin):
     """After each epoch, log its losses and write a checkpoint; all the while, move a progress bar.
 
     Stands last among the plugins, so that the checkpoint has what the others did.
