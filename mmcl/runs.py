@@ -202,9 +202,9 @@ class Run:
             if status is not None:
                 self._set_status(status)
         finally:
-            self._tensorboard = None
             if self._lock is not None:
                 self._lock.release()
+            self._tensorboard = self._lock = None
 
     def __enter__(self) -> Run:
         return self
@@ -217,7 +217,7 @@ class Run:
             return
         name = "" if kind is None or kind.__module__.startswith("mmcl.") else f"{kind.__name__}: "
         status = "interrupted" if kind is KeyboardInterrupt else f"failed: {name}{' '.join(str(error).split())}"
-        with suppress(OSError):  # a full disk, most likely, which is then what `error` is about
+        with suppress(RunError):  # a full disk, most likely, which is then what `error` is about
             self.close(status)
 
     # --- inside ---
@@ -257,8 +257,14 @@ class Run:
         self._write_json("status.json", {"status": status})
 
     def _write_json(self, name: str, value: Any) -> None:
-        with written_whole(self.folder / name) as temporary:
-            temporary.write_text(_json(value), encoding="utf-8")
+        try:
+            with written_whole(self.folder / name) as temporary:
+                temporary.write_text(_json(value), encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self.folder / name} ({error.strerror}): make room, then `mmcl run "
+                f"--resume {self.folder}`"
+            ) from None
 
     def _read_json(self, name: str) -> Any:
         try:

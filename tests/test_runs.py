@@ -115,22 +115,6 @@ def test_a_row_is_in_the_file_when_log_returns(run: Run) -> None:
     assert [row["kind"] for row in Run.read(run.folder).metrics("result")] == ["result"]
 
 
-def test_a_half_written_last_row_is_left_out(run: Run) -> None:
-    run.log("epoch", loss=1.0)
-    with (run.folder / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "epo')
-    assert run.metrics() == [{"kind": "epoch", "loss": 1.0}]
-
-
-@pytest.mark.parametrize("line", ["not a row", "[1]", '{"loss": 1}'])
-def test_a_row_that_is_none_is_named(run: Run, line: str) -> None:
-    run.log("epoch", loss=1.0)
-    with (run.folder / "metrics.jsonl").open("a") as file:
-        file.write(f"{line}\n")
-    with pytest.raises(RunError, match=r"metrics.jsonl, line 2: not a row of metrics, remove that line"):
-        run.metrics("epoch")
-
-
 def test_a_run_that_is_read_cannot_be_written(run: Run) -> None:
     reader = Run.read(run.folder)
     for write in (lambda: reader.log("epoch"), lambda: reader.checkpoint("a", {})):
@@ -356,6 +340,18 @@ def test_a_damaged_checkpoint_is_named_and_deleting_it_helps(tmp_path: Path, uni
     with Run.open(run.folder) as resumed:
         train(resumed)
     assert (run.folder / "metrics.jsonl").read_bytes() == uninterrupted
+
+
+def test_a_full_disk_when_resuming_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    run.close()
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(RunError, match=r"cannot write .*environment.json \(No space left on device\): make room, then"):
+        Run.open(run.folder)
+    monkeypatch.undo()
+    Run.open(run.folder).close()  # not locked by the attempt
 
 
 def test_metrics_that_were_cut_are_told(run: Run) -> None:

@@ -137,8 +137,15 @@ def _model(name: str | Path, config: Any, download: bool) -> Any:
 
 
 def _located(name: str | Path) -> str:
-    folder = Path(name).expanduser()
-    return str(folder) if folder.is_dir() else str(name)
+    """The folder of that name, or one in ``MMCL_WEIGHTS`` for a model of the hub; else the name, for the hub's cache."""
+    folder, weights = Path(name).expanduser(), os.environ.get("MMCL_WEIGHTS")
+    if folder.is_dir():
+        return str(folder)
+    if weights and HUB_NAME.fullmatch(str(name)):
+        for known in (folder.name, f"{folder.name}-encoder"):  # the latter of a copy without decoder
+            if (Path(weights).expanduser() / known / "config.json").is_file():
+                return str(Path(weights).expanduser() / known)
+    return str(name)
 
 
 def _not_found(name: str | Path, what: str) -> str:
@@ -146,7 +153,7 @@ def _not_found(name: str | Path, what: str) -> str:
         return f"folder '{name}' has no usable {what}: expected a model in the layout of transformers"
     return (
         f"'{name}' is neither a folder nor a model on this machine (no {what}): "
-        "pass download=True to fetch it from the hub, or the folder of a copy"
+        "pass download=True to fetch it from the hub, or the folder of a copy, or put that folder into MMCL_WEIGHTS"
     )
 
 

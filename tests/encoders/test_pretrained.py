@@ -39,6 +39,13 @@ def test_a_model_of_the_hub_that_is_not_on_this_machine():
         pretrained_audio("nobody/no-such-model")
 
 
+def test_a_model_of_the_hub_is_found_among_the_weights(weights_dir, monkeypatch):
+    monkeypatch.setenv("MMCL_WEIGHTS", str(weights_dir))
+    text = pretrained_text("sentence-transformers/all-MiniLM-L6-v2")
+    assert text.fingerprint() == pretrained_text(weights_dir / "all-MiniLM-L6-v2").fingerprint()
+    assert pretrained_audio("openai/whisper-base").dim == 512  # from whisper-base-encoder, a copy without decoder
+
+
 def test_nothing_is_asked_of_the_hub_unless_wanted(monkeypatch):
     asked = []
 

@@ -100,7 +100,7 @@ def test_a_run_that_fails_says_why_and_can_still_be_read(mmcl, whole, tmp_path):
     failed = mmcl(*tiny, "optimizer.learning_rate=1e30")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert "the loss is" in failed.stderr and "lower the learning rate" in failed.stderr
-    assert json.loads((folder / "status.json").read_text())["status"].startswith("failed: TrainingError")
+    assert json.loads((folder / "status.json").read_text())["status"].startswith("failed: the loss is")
     compared = mmcl("compare", folder, whole[0], "--output", tmp_path / "both.html")
     assert compared.returncode == 0, compared.stderr
     assert (tmp_path / "both.html").stat().st_size > 1000
