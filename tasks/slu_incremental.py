@@ -51,15 +51,19 @@ class Config(StrictModel):
     coconut: Coconut = Coconut()
     distillation: Distillation = Distillation()
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
+    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
 
 def main(config: Config, run: Run) -> None:
     """Train every strategy with every seed; what a resumed run has finished is not done again."""
+    import torch
+
     from mmcl.encoders import cached_features
     from mmcl.progress import progress_display
     from mmcl.strategies.tracking import unit_name
 
+    torch.set_num_threads(config.threads)
     encoder = config.encoder.build()
     train, test = (cached_features(part, encoder, device=config.device) for part in config.data.build())
     with progress_display() as progress:

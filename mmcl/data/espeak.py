@@ -45,8 +45,9 @@ _VARIANTS = """
     boris ed edward f1 f2 f3 f4 f5 grandma grandpa gustave iven iven3 iven4 john klatt3 klatt4 m1 m2 m3 m4 m5 m6 m7
     m8 marcelo max miguel norbert pablo paul pedro quincy robert steph steph2 travis victor
 """
-#: Timbres: those of espeak-ng's that are plain to hear as a person and different from each other. Left out are robots,
-#: whispers and doubles, and all of its sixth Klatt synthesiser, whose breath is other noise each time.
+#: Timbres: those of espeak-ng's that sound like different people and are plain to hear. Left out are robots, whispers,
+#: doubles, those that hardly anything trained on the others makes out, and all of its sixth Klatt synthesiser, whose
+#: breath is other noise each time.
 VARIANTS = tuple(_VARIANTS.split())
 
 _AUDIO_SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1  # of espeak-ng's speak_lib.h, as are the numbers in speak()

@@ -137,7 +137,7 @@ def _model(name: str | Path, config: Any, download: bool) -> Any:
 
 
 def _located(name: str | Path) -> str:
-    """The folder of that name, or one in ``MMCL_WEIGHTS`` for a model of the hub; else the name, for the hub's cache."""
+    """The folder of that name, or a hub model's in ``MMCL_WEIGHTS``; else the name, for the hub's cache."""
     folder, weights = Path(name).expanduser(), os.environ.get("MMCL_WEIGHTS")
     if folder.is_dir():
         return str(folder)
