@@ -92,3 +92,20 @@ class OptimizerSection(StrictModel):
         import torch
 
         return torch.optim.lr_scheduler.CosineAnnealingLR if self.schedule == "cosine" else None
+
+
+class CoconutSection(StrictModel):
+    """The contrastive terms of COCONUT; see :class:`mmcl.strategies.coconut.Coconut`."""
+
+    mm_weight: float = Field(0.1, ge=0, description="of the audio-text contrast")
+    nspt_weight: float | None = Field(None, ge=0, description="of the distillation; none: past / all classes")
+    temperature: float = Field(0.1, gt=0, description="of both contrasts")
+    denominator: Literal["literal", "proper"] = Field("literal", description="of the distillation")
+    mm_anchors: Literal["new", "all"] = Field("new", description="samples that are compared with all texts")
+
+
+class DistillationSection(StrictModel):
+    """Distillation of logits, in lwf and icarl."""
+
+    weight: float = Field(1.0, ge=0, description="of the distillation in lwf and icarl")
+    temperature: float = Field(2.0, gt=0, description="of the softened logits")

@@ -10,28 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from mmcl import sections
 from mmcl.config import OneOrMore, StrictModel
-from mmcl.sections import AudioSection, DataSection, OptimizerSection, TextSection
 
 if TYPE_CHECKING:
     from mmcl.runs import Run
 
 
-class Coconut(StrictModel):
-    mm_weight: float = Field(0.1, ge=0, description="of the audio-text contrast")
-    nspt_weight: float | None = Field(None, ge=0, description="of the distillation; none: past / all classes")
-    temperature: float = Field(0.1, gt=0, description="of both contrasts")
-    denominator: Literal["literal", "proper"] = Field("literal", description="of the distillation")
-    mm_anchors: Literal["new", "all"] = Field("new", description="samples that are compared with all texts")
-
-
-class Distillation(StrictModel):
-    weight: float = Field(1.0, ge=0, description="of the distillation in lwf and icarl")
-    temperature: float = Field(2.0, gt=0, description="of the softened logits")
-
-
 class Config(StrictModel):
-    data: DataSection = DataSection()
+    data: sections.DataSection = sections.DataSection()
     experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
     initial: int | None = Field(None, ge=1, description="classes in the first group; none: equal groups")
     class_order: tuple[int, ...] | None = Field(None, description="labels in order of arrival; none: random by seed")
@@ -39,17 +26,17 @@ class Config(StrictModel):
         ("naive", "replay", "coconut", "joint"), min_length=1, description="one or more"
     )
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: class order, weights, memory, batches")
-    encoder: AudioSection = AudioSection()
-    text: TextSection = TextSection()
+    encoder: sections.AudioSection = sections.AudioSection()
+    text: sections.TextSection = sections.TextSection()
     hidden: int = Field(256, ge=1, description="width of the hidden layer")
     dropout: float = Field(0.0, ge=0, lt=1, description="after the hidden layer")
-    optimizer: OptimizerSection = OptimizerSection()
+    optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over each experience")
     batch_size: int = Field(32, ge=1, description="samples a step")
     memory_size: int = Field(50, ge=0, description="samples rehearsed, all classes together")
     selection: Literal["random", "herding"] = Field("random", description="of these samples")
-    coconut: Coconut = Coconut()
-    distillation: Distillation = Distillation()
+    coconut: sections.CoconutSection = sections.CoconutSection()
+    distillation: sections.DistillationSection = sections.DistillationSection()
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")

@@ -134,7 +134,7 @@ def grammar() -> dict[Intent, tuple[str, ...]]:
     """Read :data:`GRAMMAR`: each intent with its wordings.
 
     >>> grammar()["activate", "lights", "kitchen"][:2]
-    ('turn on the kitchen light', 'turn on the kitchen lights')
+    ('turn on the light in the kitchen', 'turn on the lights in the kitchen')
     """
     intents: dict[Intent, tuple[str, ...]] = {}
     for block in re.findall(r"^\w.*(?:\n .*)+", GRAMMAR, re.MULTILINE):
@@ -211,7 +211,7 @@ class SyntheticCommands(FluentSpeechCommands):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     dataset = SyntheticCommands(f"{folder}/tiny", utterances_per_intent=(1, 1, 1), intents=2, progress=False)
     ...     dataset.classes, dataset.texts[1]
-    (('activate music', 'deactivate music'), 'no more music')
+    (('activate music', 'deactivate music'), 'no more music please')
     """
 
     source = Source(

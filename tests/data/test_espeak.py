@@ -70,8 +70,9 @@ def test_other_threads_and_processes_say_the_same():
         at_once = list(threads.map(lambda voice: speak(TEXT, voice)[0].tobytes(), EVERYONE * 2))
     assert at_once == expected * 2
     code = (
-        "from hashlib import sha256; from mmcl.data.espeak import *; from tests.data.test_espeak import EVERYONE, TEXT\n"
-        "print(sha256(b''.join(speak(TEXT, voice)[0].tobytes() for voice in EVERYONE)).hexdigest(), end='')"
+        "from hashlib import sha256; from mmcl.data.espeak import Voice, speak\n"
+        f"said = [speak({TEXT!r}, voice)[0].tobytes() for voice in {EVERYONE!r}]\n"
+        "print(sha256(b''.join(said)).hexdigest(), end='')"
     )
     assert run(code) == sha256(b"".join(expected)).hexdigest()
 
