@@ -9,15 +9,15 @@ class Config(StrictModel):
 
 
 def test_each_epoch_is_logged_and_checkpointed(make, benchmark, tmp_path):
-    run = Run.create("test", Config(), tmp_path / "run")
-    tracking = Tracking(run, "naive", 7)
-    strategy = make(naive, epochs=3, plugins=[tracking])
-    strategy.train(benchmark.train_stream[0], eval_streams=[])
-    strategy.train(benchmark.train_stream[1], eval_streams=[])
-    rows = run.metrics("epoch")
-    assert [(row["experience"], row["epoch"]) for row in rows] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
-    assert all(row["strategy"] == "naive" and row["seed"] == 7 for row in rows)
-    assert rows[2]["loss"] < rows[0]["loss"] and rows[0]["losses"].keys() == {"cross_entropy"}
-    assert tracking.seconds >= sum(row["seconds"] for row in rows) * 0.99
-    saved = run.restore("naive-seed7")
-    assert not saved["finished"] and (saved["training"]["experience"], saved["training"]["epoch"]) == (1, 3)
+    with Run.create("test", Config(), tmp_path / "run") as run:
+        tracking = Tracking(run, "naive", 7)
+        strategy = make(naive, epochs=3, plugins=[tracking])
+        strategy.train(benchmark.train_stream[0], eval_streams=[])
+        strategy.train(benchmark.train_stream[1], eval_streams=[])
+        rows = run.metrics("epoch")
+        assert [(row["experience"], row["epoch"]) for row in rows] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
+        assert all(row["strategy"] == "naive" and row["seed"] == 7 for row in rows)
+        assert rows[2]["loss"] < rows[0]["loss"] and rows[0]["losses"].keys() == {"cross_entropy"}
+        assert tracking.seconds >= sum(row["seconds"] for row in rows) * 0.99
+        saved = run.restore("naive-seed7")
+        assert not saved["finished"] and (saved["training"]["experience"], saved["training"]["epoch"]) == (1, 3)
