@@ -40,6 +40,7 @@ class GrowingHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(0, dim))
         self.bias = nn.Parameter(torch.empty(0))
         self.register_buffer("seen", torch.empty(0, dtype=torch.bool))
+        self._all_seen = True
 
     def grow(self, labels: Iterable[int]) -> None:
         """Open the columns of ``labels``; columns that are open already stay as they are."""
@@ -49,11 +50,12 @@ class GrowingHead(nn.Module):
         size = max([len(self.seen), *(label + 1 for label in labels)])
         self._resize(size)
         self.seen[torch.tensor(labels, dtype=torch.long, device=self.seen.device)] = True
+        self._all_seen = bool(self.seen.all())
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Return logits ``(batch, classes)`` of embeddings ``(batch, dim)``."""
         logits = nn.functional.linear(embedding, self.weight, self.bias)
-        return logits if bool(self.seen.all()) else logits.masked_fill(~self.seen, float("-inf"))
+        return logits if self._all_seen else logits.masked_fill(~self.seen, float("-inf"))
 
     def _resize(self, size: int) -> None:
         added = size - len(self.seen)
@@ -72,6 +74,7 @@ class GrowingHead(nn.Module):
             self.bias = nn.Parameter(self.bias.new_empty(len(saved)))
             self.seen = self.seen.new_empty(len(saved))
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self._all_seen = bool(self.seen.all())
 
 
 class SLUClassifier(nn.Module):
@@ -95,8 +98,8 @@ class SLUClassifier(nn.Module):
     (torch.Size([2, 3]), torch.Size([2, 32]))
     """
 
-    shift: Tensor
-    scale: Tensor
+    gain: Tensor
+    offset: Tensor
 
     def __init__(
         self,
@@ -109,8 +112,8 @@ class SLUClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.register_buffer("shift", torch.zeros(encoder.pooled_dim))
-        self.register_buffer("scale", torch.ones(encoder.pooled_dim))
+        self.register_buffer("gain", torch.ones(encoder.pooled_dim))
+        self.register_buffer("offset", torch.zeros(encoder.pooled_dim))
         self.trunk = nn.Sequential(nn.Linear(encoder.pooled_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.head = GrowingHead(hidden)
         self.text_encoder = text_encoder
@@ -129,7 +132,8 @@ class SLUClassifier(nn.Module):
         Dimensions of pretrained features differ in size by orders of magnitude, which slows the layers on top of them
         down. Give the features ``(samples, pooled_dim)`` of the first experience: later ones are not known yet.
         """
-        self.shift, self.scale = pooled.mean(0), pooled.std(0).clamp(min=1e-6)
+        self.gain = 1 / pooled.std(0).clamp(min=1e-6)
+        self.offset = -pooled.mean(0) * self.gain
 
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings ``(batch, hidden)``."""
@@ -140,7 +144,7 @@ class SLUClassifier(nn.Module):
             pooled = self.encoder.from_features(batch["features"], batch["features_lengths"]).pooled
         else:
             pooled = batch["features"]
-        return self.trunk((pooled - self.shift) / self.scale)
+        return self.trunk(torch.addcmul(self.offset, pooled, self.gain))
 
     def forward(self, batch: Batch) -> Classified:
         embedding = self.embed(batch)

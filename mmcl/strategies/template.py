@@ -11,6 +11,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
+from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -79,8 +80,10 @@ class MMCLTemplate(SupervisedTemplate):
             plugins=list(plugins),
             evaluator=evaluator or _no_evaluator(),
         )
-        if evaluator is None:
-            self.plugins.remove(self.evaluator)  # it copies the experience at every hook, with nothing to measure
+        # Both are asked at every hook of every step, where there is nothing to measure or to evaluate.
+        idle = [plugin for plugin in self.plugins if isinstance(plugin, PeriodicEval)]
+        for plugin in [*idle, *([self.evaluator] if evaluator is None else [])]:
+            self.plugins.remove(plugin)
         self.mbatch: Batch
         self.loss: Tensor
         self.clip_norm = clip_norm
@@ -88,6 +91,7 @@ class MMCLTemplate(SupervisedTemplate):
         self.output: Any = None
         self.losses: dict[str, float] = {}
         self.epoch = 0
+        self._unchecked = True  # whether the head is wide enough for the experience
         self._make_scheduler = scheduler
         self._scheduler: LRScheduler | None = None
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
@@ -188,7 +192,7 @@ class MMCLTemplate(SupervisedTemplate):
     # The loop
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        self.epoch = 0
+        self.epoch, self._unchecked = 0, True
         if self._pending is not None:
             self._continue(self._pending)
         while self.epoch < self.train_epochs and not self._stop_training:
@@ -211,11 +215,14 @@ class MMCLTemplate(SupervisedTemplate):
             known = labels < logits.shape[1]
             known[known.clone()] &= logits[known, labels[known]].isfinite()
             return self._criterion(logits[known], labels[known]) if bool(known.any()) else self._make_empty_loss()
-        if logits.shape[1] <= int(labels.max()):
-            raise LabelError(
-                f"experience {self.experience.current_experience} has label {int(labels.max())}, but the model's head "
-                f"has {logits.shape[1]} classes: give the head more, or the model a grow(labels)"
-            )
+        if self._unchecked:
+            self._unchecked = False
+            largest = max(self.experience.classes_seen_so_far)
+            if logits.shape[1] <= largest:
+                raise LabelError(
+                    f"experience {self.experience.current_experience} has label {largest}, but the model's head has "
+                    f"{logits.shape[1]} classes: give the head more, or the model a grow(labels)"
+                )
         loss = self._criterion(logits, labels)
         self._note("cross_entropy", loss)
         return loss

@@ -24,7 +24,7 @@ from mmcl.data import open_dataset
 from mmcl.encoders import Encoder, build_encoder, cached_features
 from mmcl.encoders.feature_dataset import FeatureDataset
 
-warnings.filterwarnings("ignore")
+warnings.simplefilter("ignore")
 
 DIM, HIDDEN, CLASSES = 1024, 256, 10
 
@@ -111,7 +111,7 @@ def avalanche(data: FeatureDataset, memory: int, epochs: int, batch_size: int, e
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15, help="how often each loop is timed")
-    parser.add_argument("--epochs", type=int, default=2, help="epochs each time")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs each time")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--memory", type=int, default=500)
     arguments = parser.parse_args()
