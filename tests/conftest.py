@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors; threads of several tests would wait for one another
 
 
 def _folder(variable: str) -> Path:
