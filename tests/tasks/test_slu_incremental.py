@@ -111,8 +111,8 @@ def test_a_run_that_fails_says_why_and_can_still_be_read(mmcl, whole, tmp_path):
     [
         (["experiences=5"], "experiences is 5 for 4 classes, expected 1 to 4"),
         (["memory_size=3", "strategy=replay"], "memory_size is 3, smaller than the number of classes, 4"),
-        (["data.name=barist"], "there is no data set 'barist', did you mean 'barista'?"),
-        (["encoder.name=cnnn"], "unknown audio encoder 'cnnn', did you mean 'cnn'?"),
+        (["data.name=barist"], "there is no data set 'barist' (did you mean 'barista'?)"),
+        (["encoder.name=cnnn"], "unknown audio encoder 'cnnn' (did you mean 'cnn'?)"),
         (["strategy=cocnut", "epoch=3"], "did you mean 'coconut'?"),
     ],
 )
@@ -123,7 +123,7 @@ def test_settings_that_cannot_be_are_refused_in_one_line(mmcl, settings, message
 
 
 def test_the_real_data_runs_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):
-    """Two epochs of digits of one speaker: no benchmark, but every part of one."""
+    """Digits of one speaker, five of each to train on: no benchmark, but every part of one."""
     folder = tmp_path / "digits"
     settings = ["data.options={speakers: [george]}", "data.train=[valid]", "strategy=[naive,joint]", "seeds=[0]"]
     done = mmcl(
@@ -131,7 +131,7 @@ def test_the_real_data_runs_with_the_real_encoder(data_dir, weights_dir, mmcl, t
     )
     assert done.returncode == 0, done.stderr
     last = {row["strategy"]: row["last_accuracy"] for row in rows(folder) if row["kind"] == "result"}
-    assert last["naive"] < 0.5 < 0.7 < last["joint"]
+    assert last["joint"] > max(0.7, last["naive"] + 0.1)
 
 
 @pytest.mark.parametrize("config", sorted(path.stem for path in Path("configs/slu_incremental").glob("*.yaml")))
