@@ -10,6 +10,7 @@
     ├── StreamError              a stream of experiences that cannot be made from this data
     ├── LabelError               a label outside the classes that the model or data set knows
     ├── ShapeError               tensors whose shapes do not fit together
+    ├── InputError               numbers that a function has no answer for: not finite, out of range, no permutation
     ├── TrainingError            training that cannot go on, such as a loss that is not finite
     └── RunError                 a run folder that cannot be created, read or resumed
         └── CheckpointError      a checkpoint that is missing, damaged or of another model
@@ -50,6 +51,10 @@ class LabelError(MMCLError):
 
 class ShapeError(MMCLError):
     """Tensors whose shapes do not fit together."""
+
+
+class InputError(MMCLError):
+    """Numbers that a function has no answer for."""
 
 
 class TrainingError(MMCLError):

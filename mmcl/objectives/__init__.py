@@ -1,8 +1,51 @@
 """Losses on tensors: no training loop, no Avalanche, no files. Each is a thin definition on one kernel."""
 
+from mmcl.objectives.clip import CLIPLoss as CLIPLoss
+from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
+from mmcl.objectives.dcl import DCLLoss as DCLLoss
+from mmcl.objectives.distill import feature_distillation as feature_distillation
 from mmcl.objectives.distill import logit_distillation as logit_distillation
+from mmcl.objectives.distill import relational_distillation as relational_distillation
+from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
+from mmcl.objectives.kernel import two_way_info_nce as two_way_info_nce
 from mmcl.objectives.kernel import weighted_info_nce as weighted_info_nce
+from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
 from mmcl.objectives.mm import MMLoss as MMLoss
 from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
+from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
+from mmcl.objectives.pairs import Dense as Dense
+from mmcl.objectives.pairs import Identity as Identity
+from mmcl.objectives.pairs import Mixed as Mixed
+from mmcl.objectives.pairs import Pairs as Pairs
+from mmcl.objectives.pairs import SameLabel as SameLabel
+from mmcl.objectives.pairs import Similarity as Similarity
+from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
+from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
+from mmcl.objectives.sup_con import SupConLoss as SupConLoss
+from mmcl.objectives.temperature import LearnableTemperature as LearnableTemperature
 
-__all__ = ["MMLoss", "NSPTLoss", "logit_distillation", "weighted_info_nce"]
+__all__ = [
+    "CLIPLoss",
+    "CWCLLoss",
+    "DCLLoss",
+    "Dense",
+    "HardContrastiveLoss",
+    "Identity",
+    "LearnableTemperature",
+    "M3CoLoss",
+    "MMLoss",
+    "Mixed",
+    "NSPTLoss",
+    "NTXentLoss",
+    "Pairs",
+    "SameLabel",
+    "SigLIPLoss",
+    "Similarity",
+    "SoftClipLoss",
+    "SupConLoss",
+    "feature_distillation",
+    "logit_distillation",
+    "relational_distillation",
+    "two_way_info_nce",
+    "weighted_info_nce",
+]

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize as unit
 
 from mmcl.errors import ShapeError
+from mmcl.objectives.gather import Processes
+from mmcl.objectives.inputs import Temperature, check_features, precise, temperature_of, unit
+from mmcl.objectives.logsumexp import pairwise_logsumexp
+from mmcl.objectives.pairs import Dense, Pairs
 
 
 def weighted_info_nce(
     queries: Tensor,
     keys: Tensor,
-    weights: Tensor,
+    weights: Pairs | Tensor,
     *,
-    denominator: Tensor | None = None,
-    temperature: float | Tensor = 0.1,
+    denominator: Pairs | Tensor | None = None,
+    temperature: Temperature = 0.1,
     normalize: bool = True,
     normalize_rows: bool = True,
+    coefficient: Tensor | None = None,
+    extra_keys: Tensor | None = None,
+    block_size: int | None = None,
+    gather: bool = False,
 ) -> Tensor:
     """Compare each query with all keys, and pull it towards those that have weight.
 
@@ -25,53 +32,151 @@ def weighted_info_nce(
 
         loss_i = c_i log sum_k N_ik exp(s_ik) - sum_j W_ij s_ij,    c_i = sum_j W_ij
 
-    and the result is the mean over the rows that have weight. A row without weight counts 0 and keeps its gradient
-    path; without any such row the result is 0. Entries of W may lie outside N. Half precision is computed in float32.
+    and the result is the mean over the rows that have weight. A row without weight, or compared with nothing, counts 0
+    and keeps its gradient path; without any other row the result is 0. Entries of W may lie outside N. Half precision
+    is computed in float32, under autocast too.
+
+    Large batches are computed a tile of similarities at a time, which holds O(batch x dim + block_size^2) numbers and
+    gives the same value and gradient. Queries contrasted with themselves, handed over as one and the same tensor, need
+    half of the similarities.
 
     Args:
         queries: ``(queries, dim)``.
         keys: ``(keys, dim)``.
-        weights: ``(queries, keys)``, boolean or non-negative.
-        denominator: which keys a query is compared with, ``(queries, keys)``, boolean or non-negative; None for all.
-        temperature: a number or a tensor of no dimensions, greater than 0.
+        weights: W, as :mod:`~mmcl.objectives.pairs` or as a tensor ``(queries, keys)``, boolean or non-negative.
+        denominator: N, which keys a query is compared with, likewise; None for all. It gets no gradient.
+        temperature: greater than 0: a number, a tensor of no dimensions, a module that returns one, or one number for
+            each query, ``(queries,)``.
         normalize: scale queries and keys to unit length first.
         normalize_rows: scale each row of W to sum 1; False keeps the row's mass as the factor of its logsumexp.
+        coefficient: c, ``(queries,)``, where it is not the row's mass; rows count where it or the mass is not 0.
+        extra_keys: ``(queries, extra, dim)``: further keys that only this query is compared with.
+        block_size: rows and columns of a tile; None chooses; as many as there are rows or more holds all at once.
+        gather: compare with the keys of all processes of ``torch.distributed``. The sum of what the processes return
+            is the loss of the joined batch, and so is the gradient; DistributedDataParallel takes the mean over
+            processes: multiply the loss by their number there. A tensor of weights then has columns for all keys.
 
     Raises:
         ShapeError: the shapes do not fit together.
+        InputError: features that are not finite or no floating point, weights that are negative or all zero, a
+            temperature or block size that is not positive.
+        ConfigError: gather without a process group.
+        TrainingError: a second derivative of a batch of several tiles.
 
     >>> queries, keys = torch.eye(2), torch.eye(2)
     >>> round(weighted_info_nce(queries, keys, torch.eye(2), temperature=1.0).item(), 4)  # log(e + 1) - 1
     0.3133
     """
-    if queries.dim() != 2 or keys.dim() != 2 or queries.shape[1] != keys.shape[1]:
-        raise ShapeError(
-            f"queries {tuple(queries.shape)} and keys {tuple(keys.shape)} do not fit: expected (batch, dim), equal dim"
+    check_features(queries=queries, keys=keys)
+    pairs = _pairs("weights", weights)
+    compared = denominator if denominator is None else _pairs("denominator", denominator)
+    with torch.autocast(queries.device.type, enabled=False):
+        q, k = _factors(queries, keys, temperature, normalize, alike=queries is keys and extra_keys is None)
+        processes = Processes.of(k) if gather else None
+        if processes:
+            k, pairs = processes.gather(k), pairs.gathered(processes)
+            compared = None if compared is None else compared.gathered(processes)
+        for name, given in (("weights", pairs), ("denominator", compared)):
+            if given is not None and given.shape != (len(q), len(k)):
+                raise ShapeError(f"{name} has shape {given.shape}, expected (queries, keys) = {(len(q), len(k))}")
+        sums, _ = pairwise_logsumexp(q, k, compared, block_size=block_size)
+        if extra_keys is not None:
+            sums = torch.logaddexp(sums, _extra(q, extra_keys, normalize).logsumexp(1))
+        mass = pairs.row_sums(q)
+        if coefficient is not None and coefficient.shape != mass.shape:
+            raise ShapeError(f"coefficient has shape {tuple(coefficient.shape)}, expected ({len(q)},)")
+        scale = _reciprocal(mass) if normalize_rows else torch.ones_like(mass)
+        factor = mass * scale if coefficient is None else coefficient.to(mass.dtype)
+        counts = ((mass != 0) | (factor != 0)) & ~sums.isneginf()
+        sums = torch.where(counts, sums, 0)
+        total = factor @ sums - torch.where(counts, scale, 0) @ pairs.row_dots(q, k)
+        rows = counts.sum()
+        return total / (processes.stack(rows).sum() if processes else rows).clamp(min=1)
+
+
+def two_way_info_nce(
+    queries: Tensor,
+    keys: Tensor,
+    forward: Pairs,
+    backward: Pairs,
+    *,
+    temperature: Temperature = 0.1,
+    normalize_rows: bool = True,
+    skip_empty: bool = True,
+    block_size: int | None = None,
+    gather: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return :func:`weighted_info_nce` of the queries among the keys, and of the keys among the queries, in one sweep.
+
+    Arguments are as there, and all pairs are compared; here they are each time of shape ``(queries, keys)``, so that
+    the weights of ``backward``, with which a query pulls a key, are normalised along their columns.
+
+    Args:
+        forward: how much each key pulls a query.
+        backward: how much each query pulls a key.
+        skip_empty: take the means over the rows that have weight; False: over all rows.
+
+    >>> from mmcl.objectives.pairs import Identity
+    >>> forward, backward = two_way_info_nce(torch.eye(2), torch.eye(2), Identity(2), Identity(2), temperature=1.0)
+    >>> round(forward.item(), 4), round(backward.item(), 4)
+    (0.3133, 0.3133)
+    """
+    check_features(queries=queries, keys=keys)
+    with torch.autocast(queries.device.type, enabled=False):
+        q, k = _factors(queries, keys, temperature, True, alike=False)
+        processes = Processes.of(k) if gather else None
+        if processes:
+            k, forward, backward = processes.gather(k), forward.gathered(processes), backward.gathered(processes)
+        for name, given in (("forward", forward), ("backward", backward)):
+            if given.shape != (len(q), len(k)):
+                raise ShapeError(f"{name} weights have shape {given.shape}, expected {(len(q), len(k))}")
+        sums, key_sums = pairwise_logsumexp(q, k, columns=True, block_size=block_size)
+        mass, key_mass = forward.row_sums(q), backward.column_sums(q)
+        if processes:
+            # What a process has of a key's sum is over its own queries; each process then counts its own keys.
+            key_sums = processes.stack(key_sums).logsumexp(0)
+            key_mass = processes.stack(key_mass).sum(0)
+        own = processes.own if processes else slice(None)
+        scale, key_scale = (_reciprocal(m) if normalize_rows else torch.ones_like(m) for m in (mass, key_mass))
+        totals = (
+            (mass * scale) @ sums - scale @ forward.row_dots(q, k),
+            (key_mass * key_scale)[own] @ key_sums[own] - key_scale @ backward.column_dots(q, k),
         )
-    pairs = (len(queries), len(keys))
-    for name, matrix in (("weights", weights), ("denominator", denominator)):
-        if matrix is not None and tuple(matrix.shape) != pairs:
-            raise ShapeError(f"{name} has shape {tuple(matrix.shape)}, expected (queries, keys) = {pairs}")
+        counts = torch.stack([(m != 0 if skip_empty else torch.ones_like(m)).sum() for m in (mass, key_mass[own])])
+        counts = (processes.stack(counts).sum(0) if processes else counts).clamp(min=1)
+        return totals[0] / counts[0], totals[1] / counts[1]
 
-    dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-    queries, keys = queries.to(dtype), keys.to(dtype)
-    if normalize:
-        queries, keys = unit(queries, dim=1), unit(keys, dim=1)
-    similarities = queries @ keys.T / temperature
 
-    weights = weights.to(dtype)
-    mass = weights.sum(1)
-    counts = mass > 0
-    if normalize_rows:
-        weights = weights / torch.where(counts, mass, 1)[:, None]
-        mass = counts.to(dtype)
+def _pairs(name: str, given: Pairs | Tensor) -> Pairs:
+    return given if isinstance(given, Pairs) else Dense(given, name)
 
-    compared = similarities
-    if denominator is not None:
-        compared = similarities.masked_fill(denominator == 0, float("-inf"))
-        if denominator.dtype != torch.bool:
-            compared = compared + torch.where(denominator == 0, 1, denominator).to(dtype).log()
-        # A row that is compared with nothing has no logsumexp; it may not have weight either.
-        compared = torch.where((denominator != 0).any(1, keepdim=True) | counts[:, None], compared, similarities)
-    losses = mass * compared.logsumexp(1) - (weights * similarities).sum(1)
-    return losses.sum() / counts.sum().clamp(min=1)
+
+def _factors(
+    queries: Tensor, keys: Tensor, temperature: Temperature, normalize: bool, alike: bool
+) -> tuple[Tensor, Tensor]:
+    """Return two tensors whose products are the similarities; one and the same where the sides are alike."""
+    value = temperature_of(temperature, rows=len(queries))
+    q, k = precise(queries, keys)
+    scale = 1 / value
+    if isinstance(scale, Tensor):
+        scale = scale.to(q.dtype)
+        alike, scale = alike and scale.dim() == 0, scale[:, None] if scale.dim() else scale
+    if alike:
+        q = unit(q, scale**0.5) if normalize else q * scale**0.5
+        return q, q
+    return (unit(q, scale), unit(k)) if normalize else (q * scale, k)
+
+
+def _extra(queries: Tensor, extra_keys: Tensor, normalize: bool) -> Tensor:
+    if extra_keys.dim() != 3 or (extra_keys.shape[0], extra_keys.shape[2]) != queries.shape:
+        raise ShapeError(
+            f"extra_keys has shape {tuple(extra_keys.shape)}, expected (queries, extra, dim) with "
+            f"{len(queries)} queries and dim {queries.shape[1]}"
+        )
+    flat = extra_keys.to(queries.dtype).flatten(0, 1)
+    extra = (unit(flat) if normalize else flat).view_as(extra_keys)
+    return torch.einsum("qd,qed->qe", queries, extra)
+
+
+def _reciprocal(mass: Tensor) -> Tensor:
+    return torch.where(mass != 0, 1 / torch.where(mass != 0, mass, 1), 0)

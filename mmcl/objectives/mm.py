@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
-import torch
 from torch import Tensor
 
-from mmcl.errors import ShapeError
+from mmcl.objectives.inputs import Temperature, check_labels, check_paired
 from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.pairs import SameLabel
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,23 @@ class MMLoss:
     COCONUT (Cappellazzo et al., arXiv 2310.02699), equation 6, as far as its published reviews confirm it. Differs from
     the paper: a mean over anchors in place of a sum; which samples are anchors is left to the caller.
 
-    Raises:
-        ShapeError: embeddings, labels and flags are not of one batch.
+    Args:
+        temperature: greater than 0.
+        block_size, gather: as of ``weighted_info_nce``.
 
+    Raises:
+        ShapeError, LabelError, InputError: embeddings, labels and flags that are not of one batch, or not finite.
+
+    >>> import torch
     >>> audio, text = torch.eye(2), torch.eye(2)
     >>> round(MMLoss(temperature=1.0)(audio, text, torch.tensor([0, 1])).item(), 4)  # 2 (log(e + 1) - 1)
     0.6265
     """
 
-    temperature: float | Tensor = 0.1
+    temperature: Temperature = 0.1
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
 
     def __call__(self, audio: Tensor, text: Tensor, labels: Tensor, is_anchor: Tensor | None = None) -> Tensor:
         """Return the loss of one batch, 0 if it has no anchor.
@@ -45,13 +53,20 @@ class MMLoss:
             labels: ``(batch,)``.
             is_anchor: boolean ``(batch,)``; None for all.
         """
-        if audio.shape != text.shape or labels.shape != audio.shape[:1]:
-            raise ShapeError(
-                f"audio {tuple(audio.shape)}, text {tuple(text.shape)} and labels {tuple(labels.shape)} are not of one "
-                "batch: expected (batch, dim) twice and (batch,)"
+        check_paired(audio=audio, text=text)
+        check_labels(len(audio), labels=labels)
+        if is_anchor is not None:
+            check_labels(len(audio), is_anchor=is_anchor)
+        anchors = slice(None) if is_anchor is None else is_anchor.bool()
+        to_text, to_audio = (
+            weighted_info_nce(
+                one[anchors],
+                other,
+                SameLabel(labels[anchors], labels),
+                temperature=self.temperature,
+                block_size=self.block_size,
+                gather=self.gather,
             )
-        anchors = torch.ones_like(labels, dtype=torch.bool) if is_anchor is None else is_anchor
-        positives = labels[anchors][:, None] == labels[None, :]
-        to_text = weighted_info_nce(audio[anchors], text, positives, temperature=self.temperature)
-        to_audio = weighted_info_nce(text[anchors], audio, positives, temperature=self.temperature)
+            for one, other in ((audio, text), (text, audio))
+        )
         return to_text + to_audio

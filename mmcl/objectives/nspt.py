@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mmcl.errors import ConfigError, ShapeError
+from mmcl.objectives.inputs import Temperature, check_labels, check_paired
 from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.pairs import SameLabel
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,14 @@ class NSPTLoss:
     COCONUT (Cappellazzo et al., arXiv 2310.02699), equation 5, as far as its published reviews confirm it.
     Differs from the paper: the sum over anchors is a mean, and ``proper`` is ours. The teacher gets no gradient.
 
+    Args:
+        temperature: greater than 0.
+        denominator: ``"literal"`` or ``"proper"``.
+        block_size, gather: as of ``weighted_info_nce``.
+
     Raises:
         ConfigError: the denominator is neither of the two.
-        ShapeError: embeddings, labels and flags are not of one batch.
+        ShapeError, LabelError, InputError: embeddings, labels and flags that are not of one batch, or not finite.
 
     >>> student, labels = torch.eye(2), torch.tensor([0, 1])
     >>> loss = NSPTLoss(temperature=1.0, denominator="proper")(student, student, labels, torch.tensor([True, False]))
@@ -40,8 +47,11 @@ class NSPTLoss:
     0.3133
     """
 
-    temperature: float | Tensor = 0.1
+    temperature: Temperature = 0.1
     denominator: Literal["literal", "proper"] = "literal"
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
 
     def __post_init__(self) -> None:
         if self.denominator not in ("literal", "proper"):
@@ -56,23 +66,24 @@ class NSPTLoss:
             labels: ``(batch,)``.
             is_rehearsal: which samples come from the memory, boolean ``(batch,)``.
         """
-        if student.shape != teacher.shape or labels.shape != student.shape[:1] or is_rehearsal.shape != labels.shape:
-            raise ShapeError(
-                f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}, labels {tuple(labels.shape)} and "
-                f"is_rehearsal {tuple(is_rehearsal.shape)} are not of one batch: "
-                "expected (batch, dim) twice and (batch,) twice"
-            )
-        same = labels[is_rehearsal][:, None] == labels[None, :]  # (anchors, batch)
-        positives = same & is_rehearsal[None, :]
-        outside = torch.zeros_like(same)
-        if self.denominator == "literal":
-            compared = torch.cat([outside, torch.ones_like(same)], dim=1)
-        else:
-            compared = torch.cat([positives, ~same], dim=1)
+        check_paired(student=student)
+        if teacher.shape != student.shape:
+            raise ShapeError(f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} are not of one batch")
+        check_labels(len(student), labels=labels, is_rehearsal=is_rehearsal)
+        is_rehearsal, labels = is_rehearsal.bool(), labels.long()
+        anchors, nobody = labels[is_rehearsal], torch.full_like(labels, torch.iinfo(torch.long).min)
+        # Keys are the teacher's rehearsal rows, then all of the student's; only the teacher's are positives.
+        literal = self.denominator == "literal"
         return weighted_info_nce(
             student[is_rehearsal],
-            torch.cat([teacher.detach(), student]),
-            torch.cat([positives, outside], dim=1),
-            denominator=compared,
+            torch.cat([teacher.detach()[is_rehearsal], student]),
+            SameLabel(anchors, torch.cat([anchors, nobody])),
+            denominator=SameLabel(
+                anchors,
+                torch.cat([nobody[is_rehearsal], nobody] if literal else [anchors, labels]),
+                differ=torch.cat([torch.zeros_like(is_rehearsal[is_rehearsal]), torch.ones_like(is_rehearsal)]),
+            ),
             temperature=self.temperature,
+            block_size=self.block_size,
+            gather=self.gather,
         )

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from mmcl.errors import ShapeError
-from mmcl.objectives import logit_distillation
+from mmcl.errors import InputError, ShapeError
+from mmcl.objectives import feature_distillation, logit_distillation, relational_distillation
 
 
 def draw(seed):
@@ -29,3 +29,86 @@ def test_the_teacher_gets_no_gradient():
 def test_other_classes_are_refused():
     with pytest.raises(ShapeError, match=r"student \(3, 4\) and teacher \(3, 3\) differ"):
         logit_distillation(draw(0), draw(1)[:, :3])
+
+
+def test_logits_of_no_sample_and_a_temperature_of_zero():
+    assert logit_distillation(draw(0)[:0], draw(1)[:0]).item() == 0
+    with pytest.raises(InputError, match="temperature is 0"):
+        logit_distillation(draw(0), draw(1), 0.0)
+
+
+def test_features_equal_the_slow_sum():
+    student, teacher = draw(0), draw(1)
+    expected = sum(float(s - t) ** 2 for s, t in zip(student.flatten(), teacher.flatten(), strict=True)) / 12
+    assert feature_distillation(student, teacher).item() == pytest.approx(expected)
+    cosines = torch.cosine_similarity(student, teacher)
+    assert feature_distillation(student, 7 * teacher, normalize=True).item() == pytest.approx(
+        (2 - 2 * cosines).mean().item()
+    )
+    assert feature_distillation(student[:0], teacher[:0]).item() == 0
+
+
+def huber(x):
+    return x * x / 2 if abs(x) <= 1 else abs(x) - 0.5
+
+
+def slow_relations(student, teacher, distance_weight, angle_weight):
+    count = len(student)
+    pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
+    scales = [sum(float((one[i] - one[j]).norm()) for i, j in pairs) / len(pairs) for one in (student, teacher)]
+    distances = [
+        huber(float((student[i] - student[j]).norm()) / scales[0] - float((teacher[i] - teacher[j]).norm()) / scales[1])
+        for i, j in pairs
+    ]
+    angles = []
+    for i, j in pairs:
+        for k in range(count):
+            if k not in (i, j):
+                one, other = (
+                    float(torch.cosine_similarity(z[i] - z[j], z[k] - z[j], dim=0)) for z in (student, teacher)
+                )
+                angles.append(huber(one - other))
+    return distance_weight * sum(distances) / len(distances) + angle_weight * sum(angles) / len(angles)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (1.0, 2.0)])
+def test_relations_equal_the_slow_triple_loop(weights):
+    student = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    teacher = torch.randn(5, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)  # another dim
+    loss = relational_distillation(student, teacher, distance_weight=weights[0], angle_weight=weights[1])
+    assert loss.item() == pytest.approx(slow_relations(student, teacher, *weights), rel=1e-12)
+
+
+def test_relations_do_not_see_rotation_size_or_place():
+    student = draw(0).requires_grad_()
+    rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)).Q
+    loss = relational_distillation(student, (3 * student @ rotation + 7).detach())
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0, abs=1e-20) and torch.allclose(student.grad, torch.zeros(3, 4).double())
+
+
+def test_relations_of_duplicates_and_of_few_samples_are_finite():
+    for rows in (0, 1, 2, 3, 6):
+        student = torch.ones(rows, 4, dtype=torch.float64, requires_grad=True)
+        loss = relational_distillation(student, torch.randn(rows, 3, dtype=torch.float64))
+        loss.backward()
+        assert math.isfinite(loss.item()) and bool(student.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "loss", [logit_distillation, feature_distillation, relational_distillation], ids=lambda loss: loss.__name__
+)
+def test_gradients_are_the_student_s_alone(loss):
+    student, teacher = draw(0).requires_grad_(), draw(1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher.detach()), student)
+    loss(student, teacher).backward()
+    assert teacher.grad is None
+    low = loss(student.bfloat16(), teacher.bfloat16())
+    assert low.dtype == torch.float32 and low.item() == pytest.approx(loss(student, teacher).item(), rel=0.05, abs=0.01)
+
+
+def test_relations_of_another_batch_or_weight_are_refused():
+    with pytest.raises(ShapeError, match="are not of one batch"):
+        relational_distillation(draw(0), draw(1)[:2])
+    with pytest.raises(InputError, match="angle_weight -1"):
+        relational_distillation(draw(0), draw(1), angle_weight=-1)

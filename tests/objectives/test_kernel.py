@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from mmcl.errors import ShapeError
-from mmcl.objectives import weighted_info_nce
+from mmcl.errors import InputError, ShapeError
+from mmcl.objectives import Dense, Identity, SameLabel, Similarity, two_way_info_nce, weighted_info_nce
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -82,3 +82,156 @@ def test_shapes_that_do_not_fit_are_refused():
         weighted_info_nce(draw(2, 3), draw(2, 4), torch.eye(2))
     with pytest.raises(ShapeError, match=r"weights has shape \(2, 2\), expected \(queries, keys\) = \(2, 3\)"):
         weighted_info_nce(draw(2, 3), draw(3, 3), torch.eye(2))
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+def test_each_query_can_have_a_temperature(block_size):
+    queries, keys = draw(5, 4).requires_grad_(), draw(6, 4, seed=1)
+    temperature, weights = draw(5, seed=2).abs().add(0.1).requires_grad_(), draw(5, 6, seed=3).abs()
+    options = {"temperature": temperature, "block_size": block_size}
+    loss = weighted_info_nce(queries, keys, weights, **options)
+    one_by_one = [
+        weighted_info_nce(queries[i : i + 1], keys, weights[i : i + 1], temperature=temperature[i]) for i in range(5)
+    ]
+    expected = torch.stack(one_by_one).mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for one, other in zip(
+        torch.autograd.grad(loss, (queries, temperature)),
+        torch.autograd.grad(expected, (queries, temperature)),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+def test_its_gradient_is_that_of_isogclr_s_first_step(block_size):
+    """Each anchor has its own temperature; the published step's gradient is a softmax over the negatives, times h."""
+    queries, temperature = normalize(draw(6, 4), dim=1), torch.linspace(0.2, 0.7, 6, dtype=torch.float64)
+
+    def surrogate(z):  # what the algorithm differentiates on its first visit: s_i is the batch's own mean
+        z = normalize(z, dim=1)
+        similarity, others = z @ z.T, ~torch.eye(6, dtype=torch.bool)
+        h = similarity - similarity[torch.arange(6), (torch.arange(6) + 3) % 6][:, None]
+        negative = others & ((torch.arange(6)[:, None] - torch.arange(6)) % 3 != 0)
+        weights = (h / temperature[:, None]).masked_fill(~negative, -torch.inf).softmax(1).detach()
+        return (weights * h).sum(1).mean()
+
+    def ours(z):  # tau_i (log sum of negatives - s_i,p / tau_i)
+        return weighted_info_nce(
+            z,
+            z,
+            Identity(6, shift=3).scaled(temperature),
+            denominator=SameLabel(torch.arange(3).repeat(2)).complement(),
+            temperature=temperature,
+            normalize_rows=False,
+            block_size=block_size,
+        )
+
+    one, other = (torch.autograd.functional.jacobian(function, queries) for function in (surrogate, ours))
+    assert torch.allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+def test_extra_keys_are_compared_with_their_own_query_alone(block_size):
+    """Hard-negative mixtures (MoCHi): synthetic negatives made for one anchor, beside the keys of all."""
+    queries, keys, extra = draw(4, 5).requires_grad_(), draw(6, 5, seed=1), draw(4, 3, 5, seed=2)
+    logits = normalize(queries, dim=1) @ normalize(keys, dim=1).T / 0.2
+    own = torch.einsum("qd,qed->qe", normalize(queries, dim=1), normalize(extra, dim=2)) / 0.2
+    expected = cross_entropy(torch.cat([logits, own], dim=1), torch.arange(4))
+    weights = Identity(4, keys=6)
+    loss = weighted_info_nce(queries, keys, weights, temperature=0.2, extra_keys=extra, block_size=block_size)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    one, other = (torch.autograd.grad(value, queries)[0] for value in (loss, expected))
+    assert torch.allclose(one, other, atol=1e-12)
+    of_itself = weighted_info_nce(queries, queries, Identity(4), temperature=0.2, extra_keys=extra, block_size=2)
+    clone = weighted_info_nce(queries, queries.clone(), Identity(4), temperature=0.2, extra_keys=extra)
+    assert of_itself.item() == pytest.approx(clone.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+def test_a_coefficient_takes_the_place_of_the_row_s_mass(block_size):
+    queries, keys, weights = draw(4, 5), draw(6, 5, seed=1), draw(4, 6, seed=2).abs()
+    coefficient = torch.tensor([1.0, 0.0, 2.0, 0.5])
+    s = normalize(queries, dim=1) @ normalize(keys, dim=1).T / 0.3
+    expected = (coefficient * s.logsumexp(1) - (weights * s).sum(1)).mean()
+    loss = weighted_info_nce(
+        queries,
+        keys,
+        weights,
+        temperature=0.3,
+        normalize_rows=False,
+        coefficient=coefficient,
+        block_size=block_size,
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 3])
+@pytest.mark.parametrize(
+    "weights",
+    [Identity(5, keys=7), SameLabel(torch.arange(5) % 2, torch.arange(7) % 3), Similarity(draw(5, 2), draw(7, 2))],
+)
+def test_pairs_are_their_matrix_dense_and_blockwise(weights, block_size):
+    queries, keys = draw(5, 4).requires_grad_(), draw(7, 4, seed=1).requires_grad_()
+    written_out = weights.dense(queries)
+    denominator = draw(5, 7, seed=2) > -0.5
+    for normalize_rows in (True, False):
+        options = {"denominator": denominator, "normalize_rows": normalize_rows, "temperature": 0.3}
+        dense = weighted_info_nce(queries, keys, written_out, **options)
+        blockwise = weighted_info_nce(queries, keys, weights, block_size=block_size, **options)
+        assert blockwise.item() == pytest.approx(dense.item(), rel=1e-12)
+        for one, other in zip(
+            torch.autograd.grad(dense, (queries, keys)), torch.autograd.grad(blockwise, (queries, keys)), strict=True
+        ):
+            assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_as_it_comes_no_size_is_special():
+    """The sizes at which the path changes, and at which a tile is not whole."""
+    for rows, columns in ((512, 512), (513, 512), (512, 513), (1025, 3), (2, 1100)):
+        queries, keys = draw(rows, 3).requires_grad_(), draw(columns, 3, seed=1)
+        weights = SameLabel(torch.arange(rows) % 7, torch.arange(columns) % 7)
+        dense = weighted_info_nce(queries, keys, weights, block_size=2000)
+        loss = weighted_info_nce(queries, keys, weights)
+        assert loss.item() == pytest.approx(dense.item(), rel=1e-12)
+        one, other = (torch.autograd.grad(value, queries)[0] for value in (loss, dense))
+        assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_without_normalisation_lengths_count():
+    queries, keys = draw(5, 3), draw(5, 3, seed=1)
+    expected = cross_entropy(queries @ keys.T / 2, torch.arange(5))
+    loss = weighted_info_nce(queries, keys, Identity(5), temperature=2.0, normalize=False)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_two_ways_are_one_way_and_the_other():
+    a, b = draw(5, 3), draw(7, 3, seed=1)
+    forward, backward = draw(5, 7, seed=2).abs(), draw(5, 7, seed=3).clamp(min=0)
+    backward[:, 2] = 0
+    for block_size in (None, 2):
+        for normalize_rows in (True, False):
+            options = {"temperature": 0.3, "normalize_rows": normalize_rows, "block_size": block_size}
+            there, back = two_way_info_nce(a, b, Dense(forward), Dense(backward), **options)
+            assert there.item() == pytest.approx(weighted_info_nce(a, b, forward, **options).item(), rel=1e-12)
+            assert back.item() == pytest.approx(weighted_info_nce(b, a, backward.T, **options).item(), rel=1e-12)
+        there, back = two_way_info_nce(a, b, Dense(forward), Dense(backward), skip_empty=False)
+        assert back.item() == pytest.approx(weighted_info_nce(b, a, backward.T).item() * 6 / 7, rel=1e-12)
+
+
+def test_numbers_that_have_no_answer_are_refused():
+    a, ones = torch.ones(2, 3), torch.ones(2, 2)
+    with pytest.raises(InputError, match="weights lies between -1.0 and 1.0, expected non-negative"):
+        weighted_info_nce(a, a, ones - 2 * torch.eye(2))
+    with pytest.raises(InputError, match=r"weights \(2, 2\) is all zero"):
+        weighted_info_nce(a, a, torch.zeros(2, 2))
+    with pytest.raises(InputError, match="denominator lies between -1.0 and -1.0"):
+        weighted_info_nce(a, a, ones, denominator=-ones)
+    with pytest.raises(ShapeError, match=r"denominator has shape \(2, 3\), expected \(queries, keys\) = \(2, 2\)"):
+        weighted_info_nce(a, a, ones, denominator=torch.ones(2, 3))
+    with pytest.raises(ShapeError, match=r"coefficient has shape \(3,\), expected \(2,\)"):
+        weighted_info_nce(a, a, ones, coefficient=torch.ones(3))
+    with pytest.raises(ShapeError, match=r"extra_keys has shape \(2, 3\), expected \(queries, extra, dim\)"):
+        weighted_info_nce(a, a, ones, extra_keys=a)
+    with pytest.raises(ShapeError, match="forward weights have shape"):
+        two_way_info_nce(a, a, Identity(3), Identity(2))

@@ -55,5 +55,5 @@ def test_gradients():
 
 
 def test_another_batch_is_refused():
-    with pytest.raises(ShapeError, match="are not of one batch"):
+    with pytest.raises(ShapeError, match="are not paired"):
         MMLoss()(draw(0), draw(1)[:3], LABELS)

@@ -1,0 +1,48 @@
+"""CLIP: paired rows of two modalities find one another."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+from torch import Tensor
+
+from mmcl.objectives.inputs import Temperature, check_paired
+from mmcl.objectives.kernel import two_way_info_nce
+from mmcl.objectives.pairs import Identity
+
+
+@dataclass(frozen=True)
+class CLIPLoss:
+    """Pull row i of one side and row i of the other together, away from all other rows, in both directions.
+
+    With <., .> the cosine::
+
+        loss = 1/2 mean_i [ -log softmax_j(<a_i, b_j> / temperature)_i  -  log softmax_j(<b_i, a_j> / temperature)_i ]
+
+    CLIP (Radford et al. 2021, arXiv 2103.00020), figure 3.
+
+    Args:
+        temperature: greater than 0; CLIP learns it: :class:`~mmcl.objectives.LearnableTemperature`.
+        block_size, gather: as of ``weighted_info_nce``.
+
+    Raises:
+        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired.
+
+    >>> import torch
+    >>> round(CLIPLoss(temperature=1.0)(torch.eye(2), torch.eye(2)).item(), 4)  # log(e + 1) - 1
+    0.3133
+    """
+
+    temperature: Temperature = 0.07
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the loss of paired rows ``(batch, dim)``."""
+        check_paired(a=a, b=b)
+        pairs = Identity(len(a))
+        forward, backward = two_way_info_nce(
+            a, b, pairs, pairs, temperature=self.temperature, block_size=self.block_size, gather=self.gather
+        )
+        return (forward + backward) / 2

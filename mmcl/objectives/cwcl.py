@@ -1,0 +1,60 @@
+"""CWCL: how alike the frozen side's samples are says how much each pulls the trained side."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+from torch import Tensor
+
+from mmcl.objectives.inputs import Temperature, check_paired
+from mmcl.objectives.kernel import two_way_info_nce
+from mmcl.objectives.pairs import Identity, Similarity
+
+
+@dataclass(frozen=True)
+class CWCLLoss:
+    """Align a trained modality with the structure that a frozen, pretrained one already has.
+
+    With p the trained rows, q the frozen ones and <., .> the cosine::
+
+        w_ij    = (1 + <q_i, q_j>) / 2
+        forward = -mean_i 1/(sum_j w_ij) sum_j w_ij log softmax_k(<p_i, q_k> / temperature)_j
+        plain   = -mean_i log softmax_k(<q_i, p_k> / temperature)_i
+        loss    = forward + plain
+
+    so the continuous weights are in the direction trained -> frozen, and the other one is plain contrast. The weights
+    get no gradient.
+
+    CWCL (Srinivasa et al., arXiv 2309.14580). The paper's text was not at hand: formula and directions are those of
+    independent re-implementations and of its patent's abstract.
+
+    Args:
+        temperature: greater than 0.
+        block_size, gather: as of ``weighted_info_nce``.
+
+    Raises:
+        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired.
+
+    >>> import torch
+    >>> round(CWCLLoss(temperature=1.0)(torch.eye(2), torch.eye(2)).item(), 4)  # (log(e + 1) - 2/3) + (log(e + 1) - 1)
+    0.9599
+    """
+
+    temperature: Temperature = 0.07
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
+
+    def __call__(self, trained: Tensor, frozen: Tensor) -> Tensor:
+        """Return the loss of paired rows ``(batch, dim)``."""
+        check_paired(trained=trained, frozen=frozen)
+        forward, plain = two_way_info_nce(
+            trained,
+            frozen,
+            Similarity(frozen.detach()),
+            Identity(len(frozen)),
+            temperature=self.temperature,
+            block_size=self.block_size,
+            gather=self.gather,
+        )
+        return forward + plain

@@ -1,0 +1,83 @@
+"""DCL and DCLW: NT-Xent without the positive pair in its denominator."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from mmcl.errors import InputError
+from mmcl.objectives.gather import Processes
+from mmcl.objectives.inputs import Temperature, check_paired, precise, unit
+from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.pairs import Identity, Pairs, SameLabel
+
+
+@dataclass(frozen=True)
+class DCLLoss:
+    """Pull the two views of each sample together, away from the views of all other samples.
+
+    With z the 2 n views, p(i) the other view of i's sample and <., .> the cosine::
+
+        loss_i = -w_i <z_i, z_p(i)> / temperature + log sum_{k != i, p(i)} exp(<z_i, z_k> / temperature)
+
+    and the result is the mean over views. DCL has w = 1. DCLW, with ``sigma``, pulls close pairs less; its weights
+    get no gradient::
+
+        w_i = 2 - exp(<z_i, z_p(i)> / sigma) / mean_j exp(<z_j, z_p(j)> / sigma)
+
+    A single sample is compared with nothing and counts 0. Yeh et al. 2022 (arXiv 2110.06848), L_DC and L_DCW. Differs
+    from the paper: the mean over both views, in place of the sum over the two.
+
+    Args:
+        temperature: greater than 0.
+        sigma: of DCLW's weights, 0.5 in the paper; None for DCL.
+        block_size, gather: as of ``weighted_info_nce``.
+
+    Raises:
+        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; views that are not paired,
+            sigma not greater than 0.
+
+    >>> views = torch.eye(2)
+    >>> round(DCLLoss(temperature=1.0)(views, views).item(), 4)  # log 2 - 1
+    -0.3069
+    """
+
+    temperature: Temperature = 0.1
+    sigma: float | None = None
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sigma is not None and not self.sigma > 0:
+            raise InputError(f"sigma is {self.sigma}, expected > 0, or None for weights of 1")
+
+    def __call__(self, view1: Tensor, view2: Tensor) -> Tensor:
+        """Return the loss of paired views ``(batch, dim)``."""
+        check_paired(view1=view1, view2=view2)
+        features, count = torch.cat([view1, view2]), len(view1)
+        first = Processes.of(view1).own.start if self.gather else 0  # no two processes number a sample alike
+        samples = torch.arange(first, first + count, device=view1.device).repeat(2)
+        positives: Pairs = Identity(2 * count, shift=count)
+        if self.sigma is not None:
+            positives = positives.scaled(self._weights(view1.detach(), view2.detach(), self.sigma).repeat(2))
+        return weighted_info_nce(
+            features,
+            features,
+            positives,
+            denominator=SameLabel(samples).complement(),
+            temperature=self.temperature,
+            normalize_rows=False,
+            coefficient=torch.ones_like(samples),
+            block_size=self.block_size,
+            gather=self.gather,
+        )
+
+    def _weights(self, view1: Tensor, view2: Tensor, sigma: float) -> Tensor:
+        one, other = precise(view1, view2)
+        scores = (unit(one) * unit(other)).sum(1) / sigma
+        processes = Processes.of(scores) if self.gather else None
+        everyone = processes.gather(scores) if processes else scores
+        return 2 - len(everyone) * (scores - everyone.logsumexp(0)).exp()

@@ -1,0 +1,56 @@
+"""NT-Xent: two views of one sample find one another among all views."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from mmcl.objectives.inputs import Temperature, check_paired
+from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.pairs import Identity
+
+
+@dataclass(frozen=True)
+class NTXentLoss:
+    """Pull the two views of each sample together, away from all other views of both sides.
+
+    With z the 2 n views, p(i) the other view of i's sample and <., .> the cosine::
+
+        loss_i = -log [ exp(<z_i, z_p(i)> / temperature) / sum_{k != i} exp(<z_i, z_k> / temperature) ]
+
+    and the result is the mean over views.
+
+    SimCLR (Chen et al. 2020, arXiv 2002.05709), equation 1 and algorithm 1.
+
+    Args:
+        temperature: greater than 0.
+        block_size, gather: as of ``weighted_info_nce``.
+
+    Raises:
+        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; views that are not paired.
+
+    >>> views = torch.eye(2)
+    >>> round(NTXentLoss(temperature=1.0)(views, views).item(), 4)  # log(e + 2) - 1
+    0.5514
+    """
+
+    temperature: Temperature = 0.1
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
+
+    def __call__(self, view1: Tensor, view2: Tensor) -> Tensor:
+        """Return the loss of paired views ``(batch, dim)``."""
+        check_paired(view1=view1, view2=view2)
+        features = torch.cat([view1, view2])
+        return weighted_info_nce(
+            features,
+            features,
+            Identity(len(features), shift=len(view1)),
+            denominator=Identity(len(features)).complement(),
+            temperature=self.temperature,
+            block_size=self.block_size,
+            gather=self.gather,
+        )

@@ -1,0 +1,381 @@
+"""Which queries and keys belong together, and how much: matrices W that are never written out.
+
+An objective needs of W its products with features, and those cost O(batch x dim) for every kind below but ``Dense``,
+because a class has one mean, a mixture two parts, and a similarity of features is itself a product.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mmcl.errors import ConfigError, InputError, ShapeError
+from mmcl.objectives.gather import Processes
+from mmcl.objectives.inputs import check_features, check_labels, unit
+
+
+class Pairs(ABC):
+    """A matrix W >= 0 of shape ``(queries, keys)``: W_ij is how much key j pulls query i."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """``(queries, keys)``."""
+
+    @abstractmethod
+    def matmul(self, keys: Tensor) -> Tensor:
+        """Return ``W keys``, of shape ``(queries, dim)``."""
+
+    @abstractmethod
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        """Return ``W^T queries``, of shape ``(keys, dim)``."""
+
+    @abstractmethod
+    def gathered(self, processes: Processes) -> Pairs:
+        """Return the same for the queries of this process and the keys of all."""
+
+    def row_sums(self, like: Tensor) -> Tensor:
+        """Return how much all keys pull each query, ``(queries,)``, of ``like``'s type and device."""
+        return self.matmul(like.new_ones(self.shape[1], 1)).squeeze(1)
+
+    def column_sums(self, like: Tensor) -> Tensor:
+        """Return how much each key pulls all queries, ``(keys,)``."""
+        return self.transposed_matmul(like.new_ones(self.shape[0], 1)).squeeze(1)
+
+    def row_dots(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return ``sum_j W_ij <q_i, k_j>`` for each query, ``(queries,)``."""
+        return (queries * self.matmul(keys)).sum(1)
+
+    def column_dots(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``."""
+        return (self.transposed_matmul(queries) * keys).sum(1)
+
+    def dense(self, like: Tensor) -> Tensor:
+        """Return W written out, ``(queries, keys)``."""
+        return self.matmul(torch.eye(self.shape[1], dtype=like.dtype, device=like.device))
+
+    def scaled(self, factors: Tensor) -> Pairs:
+        """Return W with each row times its factor, ``(queries,)``."""
+        return _Scaled(self, factors)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(Pairs):
+    """Row i of one side belongs with row i of the other.
+
+    Args:
+        count: rows of each side.
+        shift: with row i + shift instead, counted around: half of the rows, where two views of a batch are stacked.
+
+    >>> Identity(2).complement().dense(torch.zeros(1))
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+
+    count: int
+    shift: int = 0
+    differ: bool = field(default=False, kw_only=True)
+    offset: int = field(default=0, kw_only=True)
+    keys: int | None = field(default=None, kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.count, self.count if self.keys is None else self.keys
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        own = keys[self.offset : self.offset + self.count]
+        own = own.roll(-self.shift, 0) if self.shift else own
+        return keys.sum(0) - own if self.differ else own
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        own = queries.roll(self.shift, 0) if self.shift else queries
+        own = pad(own, (0, 0, self.offset, self.shape[1] - self.offset - self.count))
+        return queries.sum(0) - own if self.differ else own
+
+    def gathered(self, processes: Processes) -> Identity:
+        return replace(self, offset=processes.own.start, keys=processes.total)
+
+    def complement(self) -> Identity:
+        """Return all other pairs."""
+        return replace(self, differ=not self.differ)
+
+    def labelled(self, device: torch.device) -> SameLabel:
+        """Return the same pairs as labels: every sample has one of its own."""
+        keys = torch.arange(self.shape[1], device=device)
+        if self.keys is None and not self.shift:
+            return SameLabel(keys, differ=self.differ)
+        return SameLabel(keys[self.offset : self.offset + self.count].roll(-self.shift), keys, differ=self.differ)
+
+
+@dataclass(frozen=True, eq=False)
+class SameLabel(Pairs):
+    """A query belongs with the keys of its label.
+
+    Args:
+        labels: of the queries, ``(queries,)``, whole numbers.
+        key_labels: of the keys, ``(keys,)``; None where queries and keys are the same samples.
+        exclude_self: leave each sample's pair with itself out, where queries and keys are the same samples.
+        differ: a key belongs with the queries of other labels instead: True for all keys, or boolean ``(keys,)``.
+
+    Raises:
+        ShapeError: labels are not one for each row.
+        LabelError: labels are not whole numbers.
+        ConfigError: exclude_self where it has no meaning.
+
+    >>> SameLabel(torch.tensor([0, 1, 0]), exclude_self=True).dense(torch.zeros(1))
+    tensor([[0., 0., 1.],
+            [0., 0., 0.],
+            [1., 0., 0.]])
+    """
+
+    labels: Tensor
+    key_labels: Tensor | None = None
+    exclude_self: bool = False
+    differ: bool | Tensor = False
+    own: Identity | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_labels(len(self.labels), labels=self.labels)
+        check_labels(self.shape[1], key_labels=self.of_keys)
+        if isinstance(self.differ, Tensor):
+            check_labels(self.shape[1], differ=self.differ)
+        if self.exclude_self and self.own is None:
+            if self.key_labels is not None or self.differ is not False:
+                raise ConfigError("exclude_self with key_labels or differ: a sample is then no key of its own label")
+            object.__setattr__(self, "own", Identity(len(self.labels)))
+
+    @property
+    def of_keys(self) -> Tensor:
+        """Labels of the keys, ``(keys,)``."""
+        return self.labels if self.key_labels is None else self.key_labels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.labels), len(self.of_keys)
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        if self.differ is False:
+            same = _label_sums(keys, self.of_keys, self.labels)
+            return same if self.own is None else same - self.own.matmul(keys)
+        differ = torch.as_tensor(self.differ, device=keys.device).expand(len(keys))[:, None]
+        others = keys.masked_fill(~differ, 0).sum(0)
+        return others + _label_sums(torch.where(differ, -keys, keys), self.of_keys, self.labels)
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        same = _label_sums(queries, self.labels, self.of_keys)
+        if self.differ is False:
+            return same if self.own is None else same - self.own.transposed_matmul(queries)
+        differ = torch.as_tensor(self.differ, device=queries.device).expand(len(same))[:, None]
+        return torch.where(differ, queries.sum(0) - same, same)
+
+    def gathered(self, processes: Processes) -> SameLabel:
+        return replace(
+            self,
+            key_labels=processes.gather(self.of_keys),
+            differ=processes.gather(self.differ) if isinstance(self.differ, Tensor) else self.differ,
+            own=None if self.own is None else self.own.gathered(processes),
+        )
+
+    def complement(self) -> SameLabel:
+        """Return all other pairs."""
+        if self.exclude_self:
+            raise ConfigError("SameLabel(exclude_self=True) has no complement here; take that of SameLabel(labels)")
+        return replace(self, differ=~self.differ if isinstance(self.differ, Tensor) else not self.differ)
+
+
+def _label_sums(rows: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
+    """Sum the rows of each label, and return for each label asked for its sum."""
+    if not len(rows):
+        return rows.new_zeros(len(asked), rows.shape[1])
+    # The first place of a label among the sorted ones is its number: no shape depends on what the labels are.
+    ordered = labels.sort().values
+    numbers = torch.searchsorted(ordered, labels)
+    sums = torch.zeros_like(rows).index_add(0, numbers, rows)
+    if asked is labels:
+        return sums[numbers]
+    places = torch.searchsorted(ordered, asked).clamp(max=len(ordered) - 1)
+    return sums[places].masked_fill((ordered[places] != asked)[:, None], 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity(Pairs):
+    """A query belongs with each key as much as their features are alike: ``W_ij = (1 + cos(f_i, g_j)) / 2``.
+
+    CWCL (Srinivasa et al., arXiv 2309.14580), the weights; within [0, 1].
+
+    Args:
+        features: f, of the queries, ``(queries, dim)``.
+        key_features: g, of the keys, ``(keys, dim)``; None where they are the same.
+
+    Raises:
+        ShapeError, InputError: features that no objective can use.
+
+    >>> Similarity(torch.tensor([[1.0, 0.0], [0.0, 2.0]])).dense(torch.zeros(1))
+    tensor([[1.0000, 0.5000],
+            [0.5000, 1.0000]])
+    """
+
+    features: Tensor
+    key_features: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_features(features=self.features, key_features=self._keys())
+
+    def _keys(self) -> Tensor:
+        return self.features if self.key_features is None else self.key_features
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.features), len(self._keys())
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        return _similar(self.features, self._keys(), keys)
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        return _similar(self._keys(), self.features, queries)
+
+    def gathered(self, processes: Processes) -> Similarity:
+        return Similarity(self.features, processes.gather(self._keys()))
+
+
+def _similar(targets: Tensor, sources: Tensor, rows: Tensor) -> Tensor:
+    targets, sources = unit(targets.to(rows.dtype), 0.5), unit(sources.to(rows.dtype))
+    return rows.sum(0) / 2 + targets @ (sources.T @ rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed(Pairs):
+    """A mixture belongs with each of its two parts as much as it holds of it.
+
+    ``W_i,i = lam_i`` and ``W_i,permutation(i) = 1 - lam_i``; their sum 1 where the two are one.
+
+    Args:
+        permutation: the partner of each row, ``(batch,)``.
+        lam: the share of the row itself, within [0, 1], ``(batch,)``.
+
+    Raises:
+        ShapeError: lam is not one number for each row.
+        InputError: lam is outside [0, 1], or permutation is none.
+
+    >>> Mixed(torch.tensor([1, 0]), torch.tensor([0.75, 1.0])).dense(torch.zeros(1))
+    tensor([[0.7500, 0.2500],
+            [0.0000, 1.0000]])
+    """
+
+    permutation: Tensor
+    lam: Tensor
+    own: Identity | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_labels(len(self.permutation), permutation=self.permutation)
+        if self.lam.shape != self.permutation.shape:
+            raise ShapeError(
+                f"lam has shape {tuple(self.lam.shape)}, expected one share for each row, ({len(self.permutation)},)"
+            )
+        if self.own is None:
+            object.__setattr__(self, "own", Identity(len(self.permutation)))
+        if torch.compiler.is_compiling():
+            return
+        if not torch.equal(self.permutation.sort().values.cpu(), torch.arange(len(self.permutation))):
+            raise InputError(
+                f"permutation {self.permutation.tolist()[:8]} is none: expected each of 0 to "
+                f"{len(self.permutation) - 1} once; torch.randperm makes one"
+            )
+        if not bool(((self.lam >= 0) & (self.lam <= 1)).all()):
+            worst = self.lam.detach()[(self.lam - 0.5).abs().nan_to_num(torch.inf).argmax()].item()
+            raise InputError(f"lam holds {worst}, expected shares within [0, 1]")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._own().shape
+
+    def _own(self) -> Identity:
+        assert self.own is not None
+        return self.own
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        lam, own = self.lam.to(keys.dtype)[:, None], self._own().matmul(keys)
+        return lam * own + (1 - lam) * own[self.permutation]
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        lam = self.lam.to(queries.dtype)[:, None]
+        return self._own().transposed_matmul((lam * queries).index_add(0, self.permutation, (1 - lam) * queries))
+
+    def gathered(self, processes: Processes) -> Mixed:
+        return Mixed(self.permutation, self.lam, own=self._own().gathered(processes))
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Pairs):
+    """Any W, handed over written out.
+
+    Args:
+        matrix: ``(queries, keys)``, boolean or non-negative; with ``gather``, the keys are those of all processes.
+        name: what errors call it.
+
+    Raises:
+        ShapeError: not two dimensions.
+        InputError: negative, not finite, or all zero; a mask may be empty, as a batch may hold no positive pair.
+
+    >>> Dense(torch.tensor([[0.0, 2.0]])).row_sums(torch.zeros(1))
+    tensor([2.])
+    """
+
+    matrix: Tensor
+    name: str = "weights"
+
+    def __post_init__(self) -> None:
+        if self.matrix.dim() != 2:
+            raise ShapeError(f"{self.name} has shape {tuple(self.matrix.shape)}, expected (queries, keys)")
+        if torch.compiler.is_compiling() or not self.matrix.numel():
+            return
+        low, high = (float(bound) for bound in self.matrix.detach().aminmax())
+        if not (low >= 0 and high < torch.inf):
+            raise InputError(f"{self.name} lies between {low} and {high}, expected non-negative finite numbers")
+        if high == 0 and self.matrix.dtype != torch.bool:
+            raise InputError(
+                f"{self.name} {tuple(self.matrix.shape)} is all zero, expected some above 0; "
+                "a batch that may hold no pair can give a boolean mask, or SameLabel"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        return self.matrix.to(keys.dtype) @ keys
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        return self.matrix.T.to(queries.dtype) @ queries
+
+    def gathered(self, processes: Processes) -> Dense:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled(Pairs):
+    pairs: Pairs
+    factors: Tensor
+
+    def __post_init__(self) -> None:
+        if tuple(self.factors.shape) != self.pairs.shape[:1]:
+            raise ShapeError(
+                f"factors have shape {tuple(self.factors.shape)}, expected one for each query, ({self.pairs.shape[0]},)"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pairs.shape
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        return self.factors.to(keys.dtype)[:, None] * self.pairs.matmul(keys)
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        return self.pairs.transposed_matmul(self.factors.to(queries.dtype)[:, None] * queries)
+
+    def gathered(self, processes: Processes) -> Pairs:
+        return _Scaled(self.pairs.gathered(processes), self.factors)

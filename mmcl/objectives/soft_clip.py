@@ -1,0 +1,98 @@
+"""SoftCLIP: how alike the target side's samples are, as a softmax, is what the contrast should come to."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from mmcl.objectives.gather import Processes
+from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
+from mmcl.objectives.kernel import two_way_info_nce
+from mmcl.objectives.pairs import Identity, Pairs
+
+
+@dataclass(frozen=True)
+class SoftClipLoss:
+    """Contrast two modalities with the similarities of the second one as targets, one ordered pair of modalities.
+
+    With <., .> the cosine and C_ij = <a_i, b_j> / temperature::
+
+        Q_ij = softmax_j(<b_i, b_j> / temperature)
+        loss = 1/2 [ -mean_i sum_j Q_ij log softmax_j(C_i)_j  -  mean_i sum_j Q_ij log softmax_j(C^T_i)_j ]
+
+    The same Q serves both directions, and it has gradient. MultiSClip of M3CoL adds the losses of its ordered pairs.
+
+    M3CoL (Kumar et al., arXiv 2409.17777), MultiSClip, as its released code has it; the objective is MindEye's SoftCLIP
+    (Scotti et al., arXiv 2305.18274).
+
+    Args:
+        temperature: greater than 0.
+        block_size, gather: as of ``weighted_info_nce``.
+
+    Raises:
+        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired.
+
+    >>> round(SoftClipLoss(temperature=1.0)(torch.eye(2), torch.eye(2)).item(), 4)  # log(e + 1) - e / (e + 1)
+    0.5822
+    """
+
+    temperature: Temperature = 0.125
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the loss of paired rows ``(batch, dim)``; b is the one whose similarities are the targets."""
+        check_paired(a=a, b=b)
+        temperature = temperature_of(self.temperature)
+        with torch.autocast(b.device.type, enabled=False):
+            (features,) = precise(b)
+            pairs = _Softmax(unit(features, temperature**-0.5), Identity(len(b)))
+        forward, backward = two_way_info_nce(
+            a,
+            b,
+            pairs,
+            pairs,
+            temperature=temperature,
+            block_size=self.block_size,
+            gather=self.gather,
+        )
+        return (forward + backward) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Softmax(Pairs):
+    """Q along rows, and Q again along columns; products with it are attention, which writes no Q out."""
+
+    features: Tensor
+    own: Identity
+    processes: Processes | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.own.shape
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        queries = self.own.matmul(self.features)
+        one, other, values = (rows[None, None] for rows in (queries, self.features, keys))
+        return scaled_dot_product_attention(one, other, values, scale=1.0)[0, 0]
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        raise NotImplementedError("only sums and dots are needed")
+
+    def column_dots(self, queries: Tensor, keys: Tensor) -> Tensor:
+        everyone = queries if self.processes is None else self.processes.gather(queries)
+        own = (self.own.matmul(keys) * self.matmul(everyone)).sum(1, keepdim=True)
+        return self.own.transposed_matmul(own).squeeze(1)
+
+    def row_sums(self, like: Tensor) -> Tensor:
+        return like.new_ones(self.shape[0])
+
+    def column_sums(self, like: Tensor) -> Tensor:
+        return self.own.column_sums(like)
+
+    def gathered(self, processes: Processes) -> Pairs:
+        return _Softmax(processes.gather(self.features), self.own.gathered(processes), processes)

@@ -1,0 +1,60 @@
+"""SupCon: samples of one label find one another."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+from torch import Tensor
+
+from mmcl.objectives.inputs import Temperature, check_features, check_labels
+from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.pairs import Identity, SameLabel
+
+
+@dataclass(frozen=True)
+class SupConLoss:
+    """Pull each sample towards those of its label, away from all others; itself is neither.
+
+    With P(i) the other samples of i's label and <., .> the cosine::
+
+        loss_i = -1/|P(i)| sum_{p in P(i)} log [ exp(<z_i, z_p> / temperature)
+                                                 / sum_{k != i} exp(<z_i, z_k> / temperature) ]
+
+    and the result is the mean over the samples with a positive, 0 if there is none. Views of one sample are rows of one
+    label.
+
+    Khosla et al. 2020 (arXiv 2004.11362), equation 2 (the sum outside of the logarithm). Differs from the paper: a mean
+    over samples in place of a sum, and their code's factor temperature / base temperature is left out.
+
+    Args:
+        temperature: greater than 0.
+        block_size, gather: as of ``weighted_info_nce``.
+
+    Raises:
+        ShapeError, LabelError, InputError, ConfigError: as of ``weighted_info_nce``; labels that
+            are not one whole number for each row.
+
+    >>> import torch
+    >>> features, labels = torch.eye(2)[[0, 0, 1]], torch.tensor([5, 5, 3])
+    >>> round(SupConLoss(temperature=1.0)(features, labels).item(), 4)  # log(e + 1) - 1
+    0.3133
+    """
+
+    temperature: Temperature = 0.1
+    _: KW_ONLY
+    block_size: int | None = None
+    gather: bool = False
+
+    def __call__(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of features ``(batch, dim)`` and their labels ``(batch,)``."""
+        check_features(features=features)
+        check_labels(len(features), labels=labels)
+        return weighted_info_nce(
+            features,
+            features,
+            SameLabel(labels, exclude_self=True),
+            denominator=Identity(len(features)).complement(),
+            temperature=self.temperature,
+            block_size=self.block_size,
+            gather=self.gather,
+        )

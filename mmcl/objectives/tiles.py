@@ -1,0 +1,128 @@
+"""All similarities of two sets of features, a tile at a time, so that they are never held together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmcl.errors import InputError
+
+#: Rows and columns of a tile. Larger ones gain nothing on a processor, smaller ones cost more calls.
+TILE = {"cpu": 512}
+TILE_ELSEWHERE = 4096
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Which pairs count: those of equal labels, of different ones where ``differ``, or those of a matrix.
+
+    Args:
+        labels: ``(queries,)``, or None for no rule of labels.
+        key_labels: ``(keys,)``.
+        differ: boolean ``(keys,)``.
+        matrix: ``(queries, keys)``, boolean or non-negative, or None.
+    """
+
+    labels: Tensor | None = None
+    key_labels: Tensor | None = None
+    differ: Tensor | None = None
+    matrix: Tensor | None = None
+
+    def apply(self, similarities: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Add log N to a tile, in place: minus infinity where a pair does not count."""
+        if self.labels is not None and self.key_labels is not None and self.differ is not None:
+            same = self.labels[rows, None] == self.key_labels[columns]
+            similarities.masked_fill_(same == self.differ[columns], -torch.inf)
+        if self.matrix is not None:
+            similarities.add_(log_weights(self.matrix[rows, columns], similarities.dtype))
+        return similarities
+
+
+def log_weights(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the logarithm, minus infinity for zero.
+
+    >>> log_weights(torch.tensor([[True, False]]), torch.float32)
+    tensor([[0., -inf]])
+    """
+    return matrix.to(dtype).log()
+
+
+def tile_size(device: torch.device, block_size: int | None) -> int:
+    """Return the rows and columns of a tile: what is asked for, or what suits the device.
+
+    Raises:
+        InputError: below 1.
+
+    >>> tile_size(torch.device("cpu"), 7)
+    7
+    """
+    if block_size is not None and block_size < 1:
+        raise InputError(f"block_size is {block_size}, expected 1 or more, or None to have it chosen")
+    return TILE.get(device.type, TILE_ELSEWHERE) if block_size is None else block_size
+
+
+def tiles(
+    queries: Tensor, keys: Tensor | None, compared: Compared | None, size: int
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Go through the tiles of ``queries keys^T``; each is overwritten by the next.
+
+    Tiles in which no pair counts are left out. Without ``keys`` the queries are compared with one another, which is
+    symmetric: only tiles on the diagonal and to its right come.
+
+    Args:
+        queries: ``(queries, dim)``.
+        keys: ``(keys, dim)`` or None.
+        compared: which pairs count, or None for all.
+        size: rows and columns of a tile.
+    """
+    against = queries if keys is None else keys
+    rule = _Rule(compared, size) if compared is not None else None
+    buffer = queries.new_empty(min(size, len(queries)) * min(size, len(against)))
+    for top in range(0, len(queries), size):
+        rows = slice(top, min(top + size, len(queries)))
+        for left in range(top if keys is None else 0, len(against), size):
+            columns = slice(left, min(left + size, len(against)))
+            counts = rule.counts(top // size, left // size) if rule else "all"
+            if counts == "none":
+                continue
+            height, width = rows.stop - top, columns.stop - left
+            tile = buffer[: height * width].view(height, width)
+            torch.mm(queries[rows], against[columns].T, out=tile)
+            if counts == "some" and compared is not None:
+                compared.apply(tile, rows, columns)
+            yield rows, columns, tile
+
+
+class _Rule:
+    """Knows of a whole tile, from the lowest and highest label of its rows and columns, what counts in it.
+
+    With it, leaving out the diagonal touches the tiles on the diagonal alone.
+    """
+
+    def __init__(self, compared: Compared, size: int) -> None:
+        self.matrix = compared.matrix is not None
+        self.labels = compared.labels is not None
+        if compared.labels is not None and compared.key_labels is not None and compared.differ is not None:
+            self.rows = _bounds(compared.labels, size)
+            self.columns = _bounds(compared.key_labels, size)
+            self.differ = _bounds(compared.differ.long(), size)
+
+    def counts(self, row: int, column: int) -> str:
+        if self.labels:
+            (low, high), (key_low, key_high) = self.rows[row], self.columns[column]
+            apart = high < key_low or key_high < low
+            if apart and self.differ[column] == (0, 0):
+                return "none"
+            if apart and self.differ[column] == (1, 1) and not self.matrix:
+                return "all"
+        return "some"
+
+
+def _bounds(labels: Tensor, size: int) -> list[tuple[int, int]]:
+    if not len(labels):
+        return []
+    parts = [torch.stack(part.aminmax()) for part in labels.split(size)]
+    return [(low, high) for low, high in torch.stack(parts).tolist()]

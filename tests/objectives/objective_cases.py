@@ -1,0 +1,117 @@
+"""Every objective with a batch to try it on: for the tests that hold for all, and run by processes of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmcl.objectives import (
+    CLIPLoss,
+    CWCLLoss,
+    DCLLoss,
+    HardContrastiveLoss,
+    M3CoLoss,
+    MMLoss,
+    NSPTLoss,
+    NTXentLoss,
+    SameLabel,
+    SigLIPLoss,
+    SoftClipLoss,
+    SupConLoss,
+    weighted_info_nce,
+)
+
+DIM = 6
+
+
+class Case(NamedTuple):
+    """An objective, and which of the batch it takes, in its order."""
+
+    make: Callable
+    takes: str
+
+    def __call__(self, batch: dict[str, Tensor], **options) -> Tensor:
+        return self.make(**options)(*(batch[name] for name in self.takes.split()))
+
+
+def weighted(**options):
+    """The kernel itself: weighted rows, a denominator of labels."""
+
+    def loss(a, b, labels, lam):
+        pairs, others = SameLabel(labels).scaled(lam), SameLabel(labels).complement()
+        return weighted_info_nce(a, b, pairs, denominator=others, normalize_rows=False, **options)
+
+    return loss
+
+
+def mixed(**options):
+    return M3CoLoss(**options).from_mixed
+
+
+CASES = {
+    "clip": Case(CLIPLoss, "a b"),
+    "cwcl": Case(CWCLLoss, "a b"),
+    "dcl": Case(DCLLoss, "a b"),
+    "dclw": Case(lambda **options: DCLLoss(sigma=0.5, **options), "a b"),
+    "hard_contrastive": Case(lambda **options: HardContrastiveLoss(share=0.4, **options), "a b"),
+    "kernel": Case(weighted, "a b labels lam"),
+    "m3co": Case(mixed, "a b permutation lam"),
+    "mm": Case(MMLoss, "a b labels is_rehearsal"),
+    "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
+    "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
+    "nt_xent": Case(NTXentLoss, "a b"),
+    "siglip": Case(SigLIPLoss, "a b"),
+    "soft_clip": Case(SoftClipLoss, "a b"),
+    "sup_con": Case(SupConLoss, "a labels"),
+}
+
+
+def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """A batch made of parts of these sizes: partners of mixtures are of one part."""
+    generator, count = torch.Generator().manual_seed(seed), sum(sizes)
+    partners, start = [], 0
+    for size in sizes:
+        partners.append(start + torch.randperm(size, generator=generator))
+        start += size
+    return {
+        "a": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
+        "b": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
+        "labels": torch.randint(0, 3, (count,), generator=generator),
+        "is_rehearsal": torch.rand(count, generator=generator) < 0.5,
+        "permutation": torch.cat(partners) if partners else torch.zeros(0, dtype=torch.long),
+        "lam": torch.rand(count, generator=generator, dtype=dtype),
+    }
+
+
+def run(rank: int, sizes: list[int], meeting: str, output: str, block_size: int | None) -> None:
+    """What one of several processes does: its part of the batch, all objectives, losses and gradients to a file."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=len(sizes))
+    own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    found = {}
+    for name, case in CASES.items():
+        batch = {key: value.detach()[own].requires_grad_(value.requires_grad) for key, value in draw(sizes).items()}
+        batch["permutation"] = batch["permutation"] - own.start
+        temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        loss = case(batch, temperature=temperature, gather=True, block_size=block_size)
+        loss.backward()
+        gradients = {key: batch[key].grad for key in ("a", "b") if batch[key].grad is not None}
+        found[name] = {
+            "loss": loss.item(),
+            "temperature": temperature.grad.item(),
+            **{key: value.tolist() for key, value in gradients.items()},
+        }
+    Path(output).write_text(json.dumps(found))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    given_rank, given_sizes, given_meeting, given_output, given_block = sys.argv[1:]
+    run(int(given_rank), json.loads(given_sizes), given_meeting, given_output, json.loads(given_block))

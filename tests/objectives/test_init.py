@@ -1,0 +1,173 @@
+"""What holds for every objective."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from objective_cases import CASES, DIM, draw
+
+from mmcl.errors import InputError, LabelError, MMCLError, ShapeError
+from mmcl.objectives import LearnableTemperature
+
+every = pytest.mark.parametrize("name", CASES)
+
+
+def value_and_gradients(name, batch, **options):
+    temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    sides = [batch[key] for key in CASES[name].takes.split() if key in ("a", "b")]
+    loss = CASES[name](batch, temperature=temperature, **options)
+    # NSPT's teacher has no gradient.
+    found = torch.autograd.grad(loss, [temperature, *sides], allow_unused=True)
+    return loss, [gradient for gradient in found if gradient is not None]
+
+
+def assert_same(one, other, tolerance=1e-10):
+    assert torch.allclose(one[0], other[0], rtol=tolerance, atol=tolerance)
+    assert len(one[1]) == len(other[1])
+    for first, second in zip(one[1], other[1], strict=True):
+        assert torch.allclose(first, second, rtol=tolerance, atol=tolerance)
+
+
+@every
+@pytest.mark.parametrize("block_size", [1, 2, 3, 5, 16])
+def test_dense_and_blockwise_give_the_same_value_and_gradients(name, block_size):
+    batch = draw([11])
+    assert_same(value_and_gradients(name, batch, block_size=block_size), value_and_gradients(name, batch))
+
+
+@every
+def test_gradients(name):
+    def loss(a, b, temperature):
+        return CASES[name](draw([5], seed=1) | {"a": a, "b": b}, temperature=temperature)
+
+    batch = draw([5], seed=1)
+    temperature = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    # A negative that enters or leaves the hardest, or a weight without gradient, is no slope: those have tests apart.
+    if name == "dclw":
+        pytest.skip("its weight is a constant for the gradient, on purpose")
+    if name.startswith("nspt") or name == "cwcl":
+        batch["b"] = batch["b"].detach()  # the teacher, or what the weights are made of, is a constant
+    assert torch.autograd.gradcheck(loss, (batch["a"], batch["b"], temperature))
+
+
+@every
+def test_bfloat16_is_near_float32(name):
+    batch = draw([64], dtype=torch.float32)
+    half = batch | {key: batch[key].bfloat16() for key in ("a", "b")}
+    for block_size in (None, 16):
+        exact, low = CASES[name](batch, block_size=block_size), CASES[name](half, block_size=block_size)
+        assert low.dtype == torch.float32
+        assert low.item() == pytest.approx(exact.item(), rel=2e-2, abs=2e-2)
+
+
+@every
+@pytest.mark.parametrize("block_size", [None, 4])
+def test_under_autocast_it_is_as_exact_as_without(name, block_size):
+    batch = draw([16], dtype=torch.float32)
+    exact = CASES[name](batch, block_size=block_size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = CASES[name](batch, block_size=block_size)
+    loss.backward()
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact.item(), rel=1e-6)
+    expected = torch.autograd.grad(exact, batch["a"])[0]
+    assert torch.allclose(batch["a"].grad, expected, atol=1e-6)
+
+
+@every
+def test_a_learnable_temperature_learns(name):
+    temperature = LearnableTemperature(0.1)
+    loss = CASES[name](draw([8]), temperature=temperature)
+    assert loss.item() == pytest.approx(CASES[name](draw([8]), temperature=0.1).item(), rel=1e-5)
+    loss.backward()
+    assert temperature.log_scale.grad.item() != 0
+
+
+@every
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rows=st.integers(1, 9),
+    seed=st.integers(0, 2**20),
+    kind=st.sampled_from(["plain", "one label", "all labels", "no rehearsal", "duplicates", "zeros", "large", "small"]),
+    block_size=st.sampled_from([None, 1, 2, 4]),
+)
+def test_degenerate_batches_have_a_finite_loss_and_gradient_the_same_on_both_paths(name, rows, seed, kind, block_size):
+    batch = draw([rows], seed=seed)
+    with torch.no_grad():
+        if kind == "one label":
+            batch["labels"].zero_()
+        elif kind == "all labels":
+            batch["labels"] = torch.arange(rows)
+        elif kind == "no rehearsal":
+            batch["is_rehearsal"].zero_()
+        elif kind == "duplicates":
+            batch["a"][:] = batch["a"][0]
+            batch["b"][:] = batch["b"][0]
+        elif kind == "zeros":
+            batch["a"][rows // 2] = 0
+            batch["b"][rows // 2] = 0
+        elif kind in ("large", "small"):
+            factor = 1e4 if kind == "large" else 1e-4
+            batch["a"] *= factor
+            batch["b"] *= factor
+    found = value_and_gradients(name, batch, block_size=block_size)
+    assert math.isfinite(found[0].item())
+    assert all(bool(gradient.isfinite().all()) for gradient in found[1])
+    assert_same(found, value_and_gradients(name, batch), tolerance=1e-9 if kind != "small" else 1e-6)
+
+
+@every
+@pytest.mark.parametrize("block_size", [None, 4])
+@pytest.mark.filterwarnings("ignore")  # torch warns of its own doing where a choice of rows breaks the graph
+def test_torch_compile(name, block_size):
+    batch = draw([9])
+    arguments = [batch[key] for key in CASES[name].takes.split()]
+    torch.compiler.reset()
+    whole = name not in ("hard_contrastive", "mm", "nspt_literal", "nspt_proper")
+    compiled = torch.compile(CASES[name].make(block_size=block_size), backend="aot_eager", fullgraph=whole)
+    loss, expected = compiled(*arguments), CASES[name](batch, block_size=block_size)
+    assert torch.allclose(loss, expected, rtol=1e-12)
+    one, other = (torch.autograd.grad(value, batch["a"])[0] for value in (loss, expected))
+    assert torch.allclose(one, other, atol=1e-12)
+
+
+@every
+def test_a_row_that_is_not_finite_is_named(name):
+    batch = draw([6])
+    with torch.no_grad():
+        batch["a"][4, 2] = float("nan")
+        batch["is_rehearsal"][:] = True
+    with pytest.raises(InputError, match=r"row 4 is not finite, it holds nan"):
+        CASES[name](batch)
+
+
+@every
+def test_what_cannot_be_used_is_refused(name):
+    batch = draw([4])
+    other = {key: value[:3] for key, value in batch.items()}
+    second = CASES[name].takes.split()[1]
+    with pytest.raises((ShapeError, LabelError)):
+        CASES[name](batch | {second: other[second]})
+    with pytest.raises(ShapeError):
+        CASES[name](batch | {"a": batch["a"][0]})
+    with pytest.raises(InputError, match="expected floating point"):
+        CASES[name](batch | {"a": torch.ones(4, DIM, dtype=torch.long), "b": torch.ones(4, DIM, dtype=torch.long)})
+    for temperature in (0.0, -1.0, torch.tensor(0.0), float("nan")):
+        with pytest.raises(InputError, match="temperature is"):
+            CASES[name](batch, temperature=temperature)
+    with pytest.raises(ShapeError, match="temperature has shape"):
+        CASES[name](batch, temperature=torch.ones(7))
+    with pytest.raises(MMCLError, match="block_size is 0"):
+        CASES[name](batch, block_size=0)
+
+
+@every
+def test_a_second_derivative_is_right_where_dense_and_refused_where_blockwise(name):
+    batch = draw([6])
+    loss = CASES[name](batch, block_size=2)
+    (gradient,) = torch.autograd.grad(loss, batch["a"], create_graph=True)
+    if name == "hard_contrastive":
+        pytest.skip("its blocks are dense ones")
+    with pytest.raises((MMCLError, RuntimeError), match="second derivative|derivative for aten.*is not implemented"):
+        gradient.sum().backward()
