@@ -1,0 +1,93 @@
+"""How features lie on the unit sphere: uniformity, alignment, tolerance. Each has gradient, should one train on it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mmcl.errors import InputError, ShapeError
+from mmcl.objectives.inputs import check_features, check_labels, check_paired, precise, unit
+from mmcl.objectives.logsumexp import pairwise_logsumexp
+from mmcl.objectives.pairs import Identity, SameLabel
+
+
+def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None = None) -> Tensor:
+    """Return how evenly the features cover the sphere; lower is more even, 0 is all in one point.
+
+    ``log mean over i != j of exp(-scale |z_i - z_j|^2)`` with z of unit length. Wang and Isola 2020 (arXiv 2005.10242),
+    L_uniform; Wang and Liu 2021 (arXiv 2012.09740) measure contrastive losses with it.
+
+    Args:
+        features: ``(batch, dim)``, at least two.
+        scale: t of the paper, greater than 0.
+        block_size: as of :func:`~mmcl.objectives.weighted_info_nce`.
+
+    Raises:
+        ShapeError: fewer than two rows.
+        InputError: features that are not finite, a scale that is not positive.
+
+    >>> round(uniformity(torch.eye(2)).item(), 4)  # the squared distance is 2
+    -4.0
+    """
+    check_features(features=features)
+    if len(features) < 2:
+        raise ShapeError(f"features has shape {tuple(features.shape)}, expected two rows or more to compare")
+    if not scale > 0:
+        raise InputError(f"scale is {scale}, expected > 0")
+    # |z_i - z_j|^2 = 2 - 2 <z_i, z_j>
+    (z,) = precise(features)
+    z = unit(z, (2 * scale) ** 0.5)
+    sums, _ = pairwise_logsumexp(z, z, Identity(len(z)).complement(), block_size=block_size)
+    return sums.logsumexp(0) - math.log(len(z) * (len(z) - 1)) - 2 * scale
+
+
+def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
+    """Return how far positive pairs are apart: ``mean_i |a_i - b_i|^power``, a and b of unit length.
+
+    Wang and Isola 2020 (arXiv 2005.10242), L_align.
+
+    Args:
+        a: ``(batch, dim)``.
+        b: the same samples otherwise seen, ``(batch, dim)``.
+        power: alpha of the paper, greater than 0.
+
+    Raises:
+        ShapeError: sides that are not paired.
+        InputError: features that are not finite, a power that is not positive.
+
+    >>> round(alignment(torch.eye(2), torch.eye(2).flip(0)).item(), 4)
+    2.0
+    """
+    check_paired(a=a, b=b)
+    if not power > 0:
+        raise InputError(f"power is {power}, expected > 0")
+    one, other = (unit(side) for side in precise(a, b))
+    return (one - other).norm(dim=1).pow(power).mean()
+
+
+def tolerance(features: Tensor, labels: Tensor, *, same_label_only: bool = False) -> Tensor:
+    """Return how alike samples of one label are: ``mean over i != j of <z_i, z_j> [y_i = y_j]``, z of unit length.
+
+    Wang and Liu 2021 (arXiv 2012.09740), tolerance. As printed there the mean is over all pairs, so that it is scaled
+    by how often two samples share a label; most use the mean over those pairs alone.
+
+    Args:
+        features: ``(batch, dim)``.
+        labels: ``(batch,)``.
+        same_label_only: take the mean over the pairs that share a label; 0 if there is none.
+
+    Raises:
+        ShapeError, LabelError, InputError: features or labels that do not fit together or are not finite.
+
+    >>> features, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+    >>> round(tolerance(features, labels).item(), 4), tolerance(features, labels, same_label_only=True).item()
+    (0.3333, 1.0)
+    """
+    check_features(features=features)
+    check_labels(len(features), labels=labels)
+    (z,) = precise(features)
+    z, pairs = unit(z), SameLabel(labels, exclude_self=True)
+    count = pairs.row_sums(z).sum() if same_label_only else torch.tensor(len(z) * (len(z) - 1), device=z.device)
+    return pairs.row_dots(z, z).sum() / count.clamp(min=1)

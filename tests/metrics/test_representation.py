@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from mmcl.errors import InputError, ShapeError
+from mmcl.metrics.representation import alignment, tolerance, uniformity
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("block_size", [None, 3])
+def test_uniformity_equals_that_of_the_distances(block_size):
+    features = draw(8, 4).requires_grad_()
+    expected = torch.pdist(normalize(features, dim=1)).pow(2).mul(-2).exp().mean().log()
+    found = uniformity(features, block_size=block_size)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+    one, other = (torch.autograd.grad(value, features)[0] for value in (found, expected))
+    assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_one_point_is_not_uniform_and_opposites_are():
+    assert uniformity(torch.ones(5, 3)).item() == pytest.approx(0.0, abs=1e-6)
+    assert uniformity(torch.tensor([[1.0], [-1.0]])).item() == pytest.approx(-8.0)
+
+
+def test_alignment_is_the_mean_distance():
+    a, b = draw(6, 3), draw(6, 3, seed=1)
+    distances = (normalize(a, dim=1) - normalize(b, dim=1)).norm(dim=1)
+    assert alignment(a, b).item() == pytest.approx(distances.square().mean().item())
+    assert alignment(a, b, power=1.0).item() == pytest.approx(distances.mean().item())
+    assert alignment(a, 5 * a).item() == pytest.approx(0.0)
+
+
+def test_tolerance_equals_the_slow_double_loop():
+    features, labels = normalize(draw(7, 3), dim=1), torch.tensor([0, 1, 0, 2, 1, 0, 5])
+    same = [float(features[i] @ features[j]) for i in range(7) for j in range(7) if i != j and labels[i] == labels[j]]
+    assert tolerance(3 * features, labels).item() == pytest.approx(sum(same) / 42)
+    assert tolerance(features, labels, same_label_only=True).item() == pytest.approx(sum(same) / len(same))
+    assert tolerance(features, torch.arange(7), same_label_only=True).item() == 0
+
+
+def test_what_cannot_be_measured_is_refused():
+    with pytest.raises(ShapeError, match="expected two rows or more"):
+        uniformity(torch.ones(1, 3))
+    with pytest.raises(InputError, match="scale is 0"):
+        uniformity(torch.ones(2, 3), 0)
+    with pytest.raises(InputError, match="power is -1"):
+        alignment(torch.ones(2, 3), torch.ones(2, 3), -1)
