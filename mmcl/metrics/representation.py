@@ -39,7 +39,7 @@ def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None =
     # |z_i - z_j|^2 = 2 - 2 <z_i, z_j>
     (z,) = precise(features)
     z = unit(z, (2 * scale) ** 0.5)
-    sums, _ = pairwise_logsumexp(z, z, Identity(len(z)).complement(), block_size=block_size)
+    sums, _, _ = pairwise_logsumexp(z, z, Identity(len(z)).complement(), block_size=block_size)
     return sums.logsumexp(0) - math.log(len(z) * (len(z) - 1)) - 2 * scale
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -117,8 +117,28 @@ def unit(rows: Tensor, length: float | Tensor = 1.0) -> Tensor:
     >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), length=10.0).tolist()
     [[6.0, 8.0], [0.0, 0.0]]
     """
-    norms = rows.norm(dim=1, keepdim=True)
-    return rows * (length / torch.where(norms > 0, norms, 1))
+    return _Unit.apply(rows, torch.as_tensor(length, dtype=rows.dtype, device=rows.device))
+
+
+class _Unit(torch.autograd.Function):
+    """By itself autograd would keep and make three times as many tensors of the rows' size, which is what costs."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, length: Tensor) -> Tensor:
+        norms = rows.norm(dim=1, keepdim=True)
+        scale = length / torch.where(norms > 0, norms, 1)
+        result = rows * scale
+        ctx.save_for_backward(rows, length)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        rows, length = ctx.saved_tensors
+        norms = rows.norm(dim=1, keepdim=True)
+        inverse = 1 / torch.where(norms > 0, norms, 1)
+        along = torch.einsum("bd,bd->b", gradient, rows)[:, None] * inverse
+        result = torch.addcmul(gradient, rows, -along * inverse).mul_(length * inverse)
+        return result, along.sum_to_size(length.shape) if ctx.needs_input_grad[1] else None
 
 
 def precise(*tensors: Tensor) -> list[Tensor]:

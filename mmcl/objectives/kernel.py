@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mmcl.errors import ShapeError
 from mmcl.objectives.gather import Processes
@@ -79,7 +80,8 @@ def weighted_info_nce(
         for name, given in (("weights", pairs), ("denominator", compared)):
             if given is not None and given.shape != (len(q), len(k)):
                 raise ShapeError(f"{name} has shape {given.shape}, expected (queries, keys) = {(len(q), len(k))}")
-        sums, _ = pairwise_logsumexp(q, k, compared, block_size=block_size)
+        sums, _, own_dots = pairwise_logsumexp(q, k, compared, diagonal=pairs.diagonal, block_size=block_size)
+        dots = own_dots if pairs.diagonal is not None else pairs.row_dots(q, k)
         if extra_keys is not None:
             sums = torch.logaddexp(sums, _extra(q, extra_keys, normalize).logsumexp(1))
         mass = pairs.row_sums(q)
@@ -89,7 +91,7 @@ def weighted_info_nce(
         factor = mass * scale if coefficient is None else coefficient.to(mass.dtype)
         counts = ((mass != 0) | (factor != 0)) & ~sums.isneginf()
         sums = torch.where(counts, sums, 0)
-        total = factor @ sums - torch.where(counts, scale, 0) @ pairs.row_dots(q, k)
+        total = factor @ sums - torch.where(counts, scale, 0) @ dots
         rows = counts.sum()
         return total / (processes.stack(rows).sum() if processes else rows).clamp(min=1)
 
@@ -130,7 +132,13 @@ def two_way_info_nce(
         for name, given in (("forward", forward), ("backward", backward)):
             if given.shape != (len(q), len(k)):
                 raise ShapeError(f"{name} weights have shape {given.shape}, expected {(len(q), len(k))}")
-        sums, key_sums = pairwise_logsumexp(q, k, columns=True, block_size=block_size)
+        diagonal = backward.diagonal if forward.diagonal is None else forward.diagonal
+        sums, key_sums, own_dots = pairwise_logsumexp(q, k, columns=True, diagonal=diagonal, block_size=block_size)
+        dots = own_dots if forward.diagonal is not None else forward.row_dots(q, k)
+        if backward.diagonal is not None:
+            key_dots = pad(own_dots, (backward.diagonal, len(k) - backward.diagonal - len(q)))
+        else:
+            key_dots = backward.column_dots(q, k)
         mass, key_mass = forward.row_sums(q), backward.column_sums(q)
         if processes:
             # What a process has of a key's sum is over its own queries; each process then counts its own keys.
@@ -139,8 +147,8 @@ def two_way_info_nce(
         own = processes.own if processes else slice(None)
         scale, key_scale = (_reciprocal(m) if normalize_rows else torch.ones_like(m) for m in (mass, key_mass))
         totals = (
-            (mass * scale) @ sums - scale @ forward.row_dots(q, k),
-            (key_mass * key_scale)[own] @ key_sums[own] - key_scale @ backward.column_dots(q, k),
+            (mass * scale) @ sums - scale @ dots,
+            (key_mass * key_scale)[own] @ key_sums[own] - key_scale @ key_dots,
         )
         counts = torch.stack([(m != 0 if skip_empty else torch.ones_like(m)).sum() for m in (mass, key_mass[own])])
         counts = (processes.stack(counts).sum(0) if processes else counts).clamp(min=1)

@@ -1,13 +1,14 @@
 """The logsumexp over all pairs, in both directions: the part of an objective that costs, dense or a tile at a time."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from mmcl.errors import TrainingError
 from mmcl.objectives.pairs import Identity, Pairs, SameLabel
-from mmcl.objectives.tiles import Compared, log_weights, tile_size, tiles
-
-# Annotations here are not postponed: torch reads an operator's schema from them.
+from mmcl.objectives.tiles import Compared, log_weights, refuse_second_derivative, tile_size, tiles
 
 
 def pairwise_logsumexp(
@@ -16,8 +17,9 @@ def pairwise_logsumexp(
     compared: Pairs | Tensor | None = None,
     *,
     columns: bool = False,
+    diagonal: int | None = None,
     block_size: int | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``log sum_k N_ik exp(<q_i, k_k>)`` for each query and, if asked, the same over queries for each key.
 
     A query that is compared with nothing has minus infinity, and gradient 0. Where queries and keys are one and the
@@ -33,28 +35,35 @@ def pairwise_logsumexp(
         compared: N, as pairs of which each counts or not, or a boolean or non-negative matrix ``(queries, keys)``; no
             gradient. None for all pairs. Pairs other than Identity and SameLabel are written out in full.
         columns: also return the logsumexp of each key.
+        diagonal: also return ``<q_i, k_(diagonal + i)>``: here it costs no further tensor of the features' size.
         block_size: rows and columns of a tile; None for dense where that is as quick, and else what suits the device;
             as many as there are rows or more is dense.
 
     Returns:
-        ``(queries,)``, and ``(keys,)`` or, if not asked for, ``(0,)``.
+        ``(queries,)``; ``(keys,)`` and ``(queries,)`` or, if not asked for, ``(0,)``.
 
     Raises:
         InputError: block_size is below 1.
         TrainingError: a second derivative is asked for, blockwise.
 
-    >>> rows, _ = pairwise_logsumexp(torch.zeros(2, 3), torch.zeros(4, 3))
+    >>> rows, _, _ = pairwise_logsumexp(torch.zeros(2, 3), torch.zeros(4, 3))
     >>> rows.exp()
     tensor([4., 4.])
     """
     size = tile_size(queries.device, block_size)
     rule = _rule(compared, queries)
     if len(queries) <= size and len(keys) <= size:
-        return _dense(queries, keys, rule, columns)
-    of_itself = queries is keys and not columns and _symmetric(compared)
+        own = queries.new_empty(0) if diagonal is None else _own(queries, keys, diagonal)
+        return *_dense(queries, keys, rule, columns), own
+    of_itself = queries is keys and not columns and diagonal is None and _symmetric(compared)
+    against, place = None if of_itself else keys, -1 if diagonal is None else diagonal
     return torch.ops.mmcl.pairwise_logsumexp(
-        queries, None if of_itself else keys, rule.labels, rule.key_labels, rule.differ, rule.matrix, columns, size
+        queries, against, rule.labels, rule.key_labels, rule.differ, rule.matrix, columns, place, size
     )
+
+
+def _own(queries: Tensor, keys: Tensor, diagonal: int) -> Tensor:
+    return torch.einsum("qd,qd->q", queries, keys[diagonal : diagonal + len(queries)])
 
 
 def _rule(compared: Pairs | Tensor | None, like: Tensor) -> Compared:
@@ -104,17 +113,22 @@ def _add_up(tile: Tensor, dim: int, highest: Tensor, total: Tensor, scratch: Ten
     total.add_(relative.exp_().sum(dim))
 
 
-@torch.library.custom_op("mmcl::pairwise_logsumexp", mutates_args=())
-def _forward(
-    queries: Tensor,
-    keys: Tensor | None,
-    labels: Tensor | None,
-    key_labels: Tensor | None,
-    differ: Tensor | None,
-    matrix: Tensor | None,
-    columns: bool,
-    size: int,
-) -> tuple[Tensor, Tensor]:
+# An operator of torch's library is one node for autograd and for torch.compile, however many tiles there are. (Its
+# decorator custom_op would do the same, and import the whole compiler at the first call.)
+_RULE = "Tensor? labels, Tensor? key_labels, Tensor? differ, Tensor? matrix"
+torch.library.define(
+    "mmcl::pairwise_logsumexp",
+    f"(Tensor queries, Tensor? keys, {_RULE}, bool columns, int diagonal, int size) -> (Tensor, Tensor, Tensor)",
+)
+torch.library.define(
+    "mmcl::pairwise_logsumexp_backward",
+    "(Tensor? row_gradient, Tensor? column_gradient, Tensor? own_gradient, Tensor rows, Tensor column_sums, "
+    f"Tensor queries, Tensor? keys, {_RULE}, bool columns, int diagonal, int size, bool[] wanted) -> (Tensor, Tensor)",
+)
+
+
+@torch.library.impl("mmcl::pairwise_logsumexp", "CompositeExplicitAutograd")
+def _forward(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size):  # type: ignore[no-untyped-def]
     count = len(queries) if keys is None else len(keys)
     lowest = torch.finfo(queries.dtype).min / 4  # not infinity, whose difference with itself is no number
     highest, total = queries.new_full((len(queries),), lowest), queries.new_zeros(len(queries))
@@ -130,40 +144,32 @@ def _forward(
             if columns or (keys is None and row != column):
                 _add_up(tile, 0, key_highest[column], key_total[column], scratch)
     rows = total.log_().add_(highest)
-    return rows, queries.new_empty(0) if keys is None else key_total.log_().add_(key_highest)
+    column_sums = queries.new_empty(0) if keys is None else key_total.log_().add_(key_highest)
+    return rows, column_sums, queries.new_empty(0) if diagonal < 0 else _own(queries, keys, diagonal)
 
 
-@_forward.register_fake
-def _(queries, keys, labels, key_labels, differ, matrix, columns, size):  # type: ignore[no-untyped-def]
-    return queries.new_empty(len(queries)), queries.new_empty(len(keys) if columns else 0)
+@torch.library.register_fake("mmcl::pairwise_logsumexp")
+def _(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size):  # type: ignore[no-untyped-def]
+    count = len(queries)
+    sizes = (count, len(keys) if columns else 0, 0 if diagonal < 0 else count)
+    return tuple(queries.new_empty(size) for size in sizes)
 
 
-@torch.library.custom_op("mmcl::pairwise_logsumexp_backward", mutates_args=())
-def _backward(
-    row_gradient: Tensor,
-    column_gradient: Tensor,
-    rows: Tensor,
-    column_sums: Tensor,
-    queries: Tensor,
-    keys: Tensor | None,
-    labels: Tensor | None,
-    key_labels: Tensor | None,
-    differ: Tensor | None,
-    matrix: Tensor | None,
-    columns: bool,
-    size: int,
-    wanted: list[bool],
-) -> tuple[Tensor, Tensor]:
+@torch.library.impl("mmcl::pairwise_logsumexp_backward", "CompositeExplicitAutograd")
+def _backward(row_gradient, column_gradient, own_gradient, rows, column_sums, *rest):  # type: ignore[no-untyped-def]
+    queries, keys, *rule, columns, diagonal, size, wanted = rest
     against = queries if keys is None else keys
     query_gradient = torch.zeros_like(queries) if wanted[0] else queries.new_empty(0)
     key_gradient = torch.zeros_like(against) if keys is not None and wanted[1] else queries.new_empty(0)
+    row_gradient = torch.zeros_like(rows) if row_gradient is None else row_gradient
+    column_gradient = torch.zeros_like(column_sums) if column_gradient is None else column_gradient
     if keys is None:
         columns, column_sums, column_gradient, key_gradient = True, rows, row_gradient, query_gradient
     # A query compared with nothing: exp(-inf - 0) is the 0 that it needs.
     rows, column_sums = rows.masked_fill(rows.isneginf(), 0), column_sums.masked_fill(column_sums.isneginf(), 0)
     scratch = queries.new_empty(min(size, len(queries)) * min(size, len(against)))
     with torch.autocast(queries.device.type, enabled=False):
-        for row, column, tile in tiles(queries, keys, Compared(labels, key_labels, differ, matrix), size):
+        for row, column, tile in tiles(queries, keys, Compared(*rule), size):
             slope = torch.sub(tile, rows[row, None], out=scratch[: tile.numel()].view_as(tile))
             slope.exp_().mul_(row_gradient[row, None])
             if columns:
@@ -172,35 +178,35 @@ def _backward(
                 query_gradient[row].addmm_(slope, against[column])
             if (keys is None and row != column) or (keys is not None and wanted[1]):
                 key_gradient[column].addmm_(slope.T, queries[row])
+    if own_gradient is not None and diagonal >= 0:
+        own = slice(diagonal, diagonal + len(queries))
+        if wanted[0]:
+            query_gradient.addcmul_(own_gradient[:, None], keys[own])
+        if wanted[1]:
+            key_gradient[own].addcmul_(own_gradient[:, None], queries)
     return query_gradient, queries.new_empty(0) if keys is None else key_gradient
 
 
-@_backward.register_fake
-def _(row_gradient, column_gradient, rows, column_sums, queries, keys, *rest):  # type: ignore[no-untyped-def]
-    wanted = rest[-1]
+@torch.library.register_fake("mmcl::pairwise_logsumexp_backward")
+def _(row_gradient, column_gradient, own_gradient, rows, column_sums, *rest):  # type: ignore[no-untyped-def]
+    queries, keys, *_, wanted = rest
     of_keys = torch.empty_like(keys) if keys is not None and wanted[1] else queries.new_empty(0)
     return torch.empty_like(queries) if wanted[0] else queries.new_empty(0), of_keys
 
 
-def _remember(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    *tensors, ctx.columns, ctx.size = inputs
-    ctx.save_for_backward(*output, *tensors)
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.columns, ctx.diagonal, ctx.size = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output[:2], *tensors)
 
 
-def _differentiate(ctx, row_gradient, column_gradient):  # type: ignore[no-untyped-def]
-    rows, column_sums, queries, keys, *rule = ctx.saved_tensors
+def _differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+    refuse_second_derivative()
     wanted = list(ctx.needs_input_grad[:2])
     of_queries, of_keys = torch.ops.mmcl.pairwise_logsumexp_backward(
-        row_gradient, column_gradient, rows, column_sums, queries, keys, *rule, ctx.columns, ctx.size, wanted
+        *gradients, *ctx.saved_tensors, ctx.columns, ctx.diagonal, ctx.size, wanted
     )
-    return of_queries if wanted[0] else None, of_keys if wanted[1] else None, None, None, None, None, None, None
+    return of_queries if wanted[0] else None, of_keys if wanted[1] else None, *[None] * 7
 
 
-def _refuse(ctx, *gradients):  # type: ignore[no-untyped-def]
-    raise TrainingError(
-        "blockwise objectives have no second derivative: make block_size as large as the batch, which is the dense path"
-    )
-
-
-_forward.register_autograd(_differentiate, setup_context=_remember)
-_backward.register_autograd(_refuse, setup_context=lambda ctx, inputs, output: None)
+torch.library.register_autograd("mmcl::pairwise_logsumexp", _differentiate, setup_context=_remember)

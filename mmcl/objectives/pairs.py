@@ -26,6 +26,11 @@ class Pairs(ABC):
     def shape(self) -> tuple[int, int]:
         """``(queries, keys)``."""
 
+    @property
+    def diagonal(self) -> int | None:
+        """The one key of the first query, where the next query's is the next, and so on; None where W is not so."""
+        return None
+
     @abstractmethod
     def matmul(self, keys: Tensor) -> Tensor:
         """Return ``W keys``, of shape ``(queries, dim)``."""
@@ -95,6 +100,10 @@ class Identity(Pairs):
         own = queries.roll(self.shift, 0) if self.shift else queries
         own = pad(own, (0, 0, self.offset, self.shape[1] - self.offset - self.count))
         return queries.sum(0) - own if self.differ else own
+
+    @property
+    def diagonal(self) -> int | None:
+        return None if self.differ or self.shift else self.offset
 
     def gathered(self, processes: Processes) -> Identity:
         return replace(self, offset=processes.own.start, keys=processes.total)

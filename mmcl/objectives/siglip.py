@@ -1,18 +1,18 @@
 """SigLIP: each pair is a question of its own, whether the two belong together."""
 
+from __future__ import annotations
+
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mmcl.errors import TrainingError
 from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
 from mmcl.objectives.pairs import Identity
-from mmcl.objectives.tiles import tile_size, tiles
-
-# Annotations here are not postponed: torch reads an operator's schema from them.
+from mmcl.objectives.tiles import refuse_second_derivative, tile_size, tiles
 
 
 @dataclass(frozen=True)
@@ -56,77 +56,91 @@ class SigLIPLoss:
             if self.gather:
                 processes = Processes.of(keys)
                 keys, own, total = processes.gather(keys), own.gathered(processes), processes.total
-            # log sigmoid(-x) = -softplus(x) for all pairs; those that belong together have log sigmoid(x), x more.
-            together = own.row_dots(queries, keys).sum() + len(a) * bias
-            return (_pairwise_softplus(queries, keys, bias, self.block_size) - together) / max(total, 1)
+            return _pairwise_loss(queries, keys, bias, own.offset, self.block_size) / max(total, 1)
 
 
-def _pairwise_softplus(queries: Tensor, keys: Tensor, bias: Tensor, block_size: int | None) -> Tensor:
-    """Return ``sum_ij log(1 + exp(<q_i, k_j> + bias))``."""
+def _pairwise_loss(queries: Tensor, keys: Tensor, bias: Tensor, diagonal: int, block_size: int | None) -> Tensor:
+    """Return ``-sum_ij log sigmoid(z_ij x_ij)``, where x = <q_i, k_j> + bias and z_ij is 1 at j = diagonal + i."""
     size = tile_size(queries.device, block_size)
     if len(queries) <= size and len(keys) <= size:
-        return softplus(queries @ keys.T + bias).sum()
-    return torch.ops.mmcl.pairwise_softplus(queries, keys, bias, size)
+        x = queries @ keys.T + bias
+        return softplus(x).sum() - x.diagonal(diagonal).sum()
+    wanted = [torch.is_grad_enabled() and side.requires_grad for side in (queries, keys, bias)]
+    return torch.ops.mmcl.pairwise_sigmoid_loss(queries, keys, bias, diagonal, size, wanted)[0]
 
 
-@torch.library.custom_op("mmcl::pairwise_softplus", mutates_args=())
-def _forward(queries: Tensor, keys: Tensor, bias: Tensor, size: int) -> Tensor:
+# The sum needs nothing of all pairs before it has its gradient, so that both come of one sweep. An operator of torch's
+# library is one node for autograd and for torch.compile, however many tiles there are.
+torch.library.define(
+    "mmcl::pairwise_sigmoid_loss",
+    "(Tensor queries, Tensor keys, Tensor bias, int diagonal, int size, bool[] wanted) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.impl("mmcl::pairwise_sigmoid_loss", "CompositeExplicitAutograd")
+def _forward(queries, keys, bias, diagonal, size, wanted):  # type: ignore[no-untyped-def]
     total = torch.zeros_like(bias)
-    with torch.autocast(queries.device.type, enabled=False):
-        for _, _, tile in tiles(queries, keys, None, size):
-            total += softplus(tile.add_(bias)).sum()
-    return total
-
-
-@torch.library.custom_op("mmcl::pairwise_softplus_backward", mutates_args=())
-def _backward(
-    gradient: Tensor, queries: Tensor, keys: Tensor, bias: Tensor, size: int, wanted: list[bool]
-) -> tuple[Tensor, Tensor, Tensor]:
     of_queries, of_keys, of_bias = (
         torch.zeros_like(one) if needed else one.new_empty(0)
         for one, needed in zip((queries, keys, bias), wanted, strict=True)
     )
+    scratch = queries.new_empty(min(size, len(queries)) * min(size, len(keys)))
+    steep = bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() > 80)  # near where exp becomes infinite
     with torch.autocast(queries.device.type, enabled=False):
         for row, column, tile in tiles(queries, keys, None, size):
-            slope = tile.add_(bias).neg_().exp_().add_(1).reciprocal_().mul_(gradient)  # quicker than sigmoid_
+            # log sigmoid(-x) = -softplus(x) for all pairs; those that belong together have log sigmoid(x), x more.
+            together = _diagonal(tile.add_(bias), diagonal + row.start - column.start)
+            total -= together.sum()
+            total += _softplus_to_sigmoid(tile, scratch[: tile.numel()].view_as(tile), steep)
+            together.sub_(1)
             if wanted[0]:
-                of_queries[row].addmm_(slope, keys[column])
+                of_queries[row].addmm_(tile, keys[column])
             if wanted[1]:
-                of_keys[column].addmm_(slope.T, queries[row])
+                of_keys[column].addmm_(tile.T, queries[row])
             if wanted[2]:
-                of_bias += slope.sum()
-    return of_queries, of_keys, of_bias
+                of_bias += tile.sum()
+    return total, of_queries, of_keys, of_bias
 
 
-@_forward.register_fake
-def _(queries, keys, bias, size):  # type: ignore[no-untyped-def]
-    return torch.empty_like(bias)
+def _highest_norm(rows: Tensor) -> Tensor:
+    return rows.norm(dim=1).amax() if len(rows) else rows.new_zeros(())
 
 
-@_backward.register_fake
-def _(gradient, queries, keys, bias, size, wanted):  # type: ignore[no-untyped-def]
-    sides = (queries, keys, bias)
-    return tuple(
-        torch.empty_like(one) if needed else one.new_empty(0) for one, needed in zip(sides, wanted, strict=True)
-    )
+def _softplus_to_sigmoid(x: Tensor, scratch: Tensor, steep: bool) -> Tensor:
+    """Return the sum of log(1 + exp(x)), and leave sigmoid(x) in its place; one exponential serves both."""
+    if steep:
+        total = softplus(x).sum()
+        x.sigmoid_()
+        return total
+    total = torch.log1p(x.exp_(), out=scratch).sum()
+    x.div_(torch.add(x, 1, out=scratch))
+    return total
 
 
-def _remember(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    *tensors, ctx.size = inputs
-    ctx.save_for_backward(*tensors)
+def _diagonal(tile: Tensor, offset: int) -> Tensor:
+    """Return a view of it, empty where it misses the tile."""
+    return tile.diagonal(offset) if -tile.shape[0] < offset < tile.shape[1] else tile.new_empty(0)
 
 
-def _differentiate(ctx, gradient):  # type: ignore[no-untyped-def]
-    wanted = list(ctx.needs_input_grad[:3])
-    found = torch.ops.mmcl.pairwise_softplus_backward(gradient, *ctx.saved_tensors, ctx.size, wanted)
-    return *(one if needed else None for one, needed in zip(found, wanted, strict=True)), None
+@torch.library.register_fake("mmcl::pairwise_sigmoid_loss")
+def _(queries, keys, bias, diagonal, size, wanted):  # type: ignore[no-untyped-def]
+    sides = zip((queries, keys, bias), wanted, strict=True)
+    return torch.empty_like(bias), *(torch.empty_like(one) if needed else one.new_empty(0) for one, needed in sides)
 
 
-def _refuse(ctx, *gradients):  # type: ignore[no-untyped-def]
-    raise TrainingError(
-        "blockwise objectives have no second derivative: make block_size as large as the batch, which is the dense path"
-    )
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.wanted = inputs[-1]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output[1:])
 
 
-_forward.register_autograd(_differentiate, setup_context=_remember)
-_backward.register_autograd(_refuse, setup_context=lambda ctx, inputs, output: None)
+def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Any, ...]:
+    refuse_second_derivative()
+    if gradient is None:
+        return (None,) * 6
+    found = zip(ctx.saved_tensors, ctx.wanted, strict=True)
+    return *(gradient * slope if needed else None for slope, needed in found), None, None, None
+
+
+torch.library.register_autograd("mmcl::pairwise_sigmoid_loss", _differentiate, setup_context=_remember)

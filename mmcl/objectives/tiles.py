@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmcl.errors import InputError
+from mmcl.errors import InputError, TrainingError
 
 #: Rows and columns of a tile. Larger ones gain nothing on a processor, smaller ones cost more calls.
 TILE = {"cpu": 512}
@@ -62,6 +62,22 @@ def tile_size(device: torch.device, block_size: int | None) -> int:
     if block_size is not None and block_size < 1:
         raise InputError(f"block_size is {block_size}, expected 1 or more, or None to have it chosen")
     return TILE.get(device.type, TILE_ELSEWHERE) if block_size is None else block_size
+
+
+def refuse_second_derivative() -> None:
+    """Say, in a backward that goes by tiles, that its result is no function to differentiate again.
+
+    Raises:
+        TrainingError: backward was asked to create a graph.
+
+    >>> with torch.no_grad():
+    ...     refuse_second_derivative()
+    """
+    if torch.is_grad_enabled():
+        raise TrainingError(
+            "create_graph=True, but blockwise objectives have no second derivative: "
+            "make block_size as large as the batch, which is the dense path"
+        )
 
 
 def tiles(
