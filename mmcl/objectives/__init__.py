@@ -1,5 +1,6 @@
 """Losses on tensors: no training loop, no Avalanche, no files. Each is a thin definition on one kernel."""
 
+from mmcl.objectives.base import Pairs as Pairs
 from mmcl.objectives.clip import CLIPLoss as CLIPLoss
 from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
 from mmcl.objectives.dcl import DCLLoss as DCLLoss
@@ -16,7 +17,6 @@ from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
 from mmcl.objectives.pairs import Dense as Dense
 from mmcl.objectives.pairs import Identity as Identity
 from mmcl.objectives.pairs import Mixed as Mixed
-from mmcl.objectives.pairs import Pairs as Pairs
 from mmcl.objectives.pairs import SameLabel as SameLabel
 from mmcl.objectives.pairs import Similarity as Similarity
 from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss

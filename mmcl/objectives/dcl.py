@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError
+from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import Temperature, check_paired, precise, unit
 from mmcl.objectives.kernel import weighted_info_nce
-from mmcl.objectives.pairs import Identity, Pairs, SameLabel
+from mmcl.objectives.pairs import Identity, SameLabel
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmcl.objectives.pairs import Identity, Pairs, SameLabel
+from mmcl.objectives.base import Pairs
+from mmcl.objectives.pairs import Identity, SameLabel
 from mmcl.objectives.tiles import Compared, log_weights, refuse_second_derivative, tile_size, tiles
 
 

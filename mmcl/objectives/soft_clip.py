@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
 from mmcl.objectives.kernel import two_way_info_nce
-from mmcl.objectives.pairs import Identity, Pairs
+from mmcl.objectives.pairs import Identity
 
 
 @dataclass(frozen=True)

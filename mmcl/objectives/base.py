@@ -1,0 +1,87 @@
+"""What an objective asks of a matrix of weights, so that nobody has to write it out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmcl.errors import ShapeError
+from mmcl.objectives.gather import Processes
+
+
+class Pairs(ABC):
+    """A matrix W >= 0 of shape ``(queries, keys)``: W_ij is how much key j pulls query i."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """``(queries, keys)``."""
+
+    @property
+    def diagonal(self) -> int | None:
+        """The one key of the first query, where the next query's is the next, and so on; None where W is not so."""
+        return None
+
+    @abstractmethod
+    def matmul(self, keys: Tensor) -> Tensor:
+        """Return ``W keys``, of shape ``(queries, dim)``."""
+
+    @abstractmethod
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        """Return ``W^T queries``, of shape ``(keys, dim)``."""
+
+    @abstractmethod
+    def gathered(self, processes: Processes) -> Pairs:
+        """Return the same for the queries of this process and the keys of all."""
+
+    def row_sums(self, like: Tensor) -> Tensor:
+        """Return how much all keys pull each query, ``(queries,)``, of ``like``'s type and device."""
+        return self.matmul(like.new_ones(self.shape[1], 1)).squeeze(1)
+
+    def column_sums(self, like: Tensor) -> Tensor:
+        """Return how much each key pulls all queries, ``(keys,)``."""
+        return self.transposed_matmul(like.new_ones(self.shape[0], 1)).squeeze(1)
+
+    def row_dots(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return ``sum_j W_ij <q_i, k_j>`` for each query, ``(queries,)``."""
+        return (queries * self.matmul(keys)).sum(1)
+
+    def column_dots(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``."""
+        return (self.transposed_matmul(queries) * keys).sum(1)
+
+    def dense(self, like: Tensor) -> Tensor:
+        """Return W written out, ``(queries, keys)``."""
+        return self.matmul(torch.eye(self.shape[1], dtype=like.dtype, device=like.device))
+
+    def scaled(self, factors: Tensor) -> Pairs:
+        """Return W with each row times its factor, ``(queries,)``."""
+        return _Scaled(self, factors)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled(Pairs):
+    pairs: Pairs
+    factors: Tensor
+
+    def __post_init__(self) -> None:
+        if tuple(self.factors.shape) != self.pairs.shape[:1]:
+            raise ShapeError(
+                f"factors have shape {tuple(self.factors.shape)}, expected one for each query, ({self.pairs.shape[0]},)"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pairs.shape
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        return self.factors.to(keys.dtype)[:, None] * self.pairs.matmul(keys)
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        return self.pairs.transposed_matmul(self.factors.to(queries.dtype)[:, None] * queries)
+
+    def gathered(self, processes: Processes) -> Pairs:
+        return _Scaled(self.pairs.gathered(processes), self.factors)

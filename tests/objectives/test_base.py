@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from mmcl.errors import ShapeError
+from mmcl.objectives import Pairs
+
+
+class Twice(Pairs):
+    """The least that a new kind of weights has to say."""
+
+    @property
+    def shape(self):
+        return 2, 2
+
+    def matmul(self, keys):
+        return 2 * keys
+
+    def transposed_matmul(self, queries):
+        return 2 * queries
+
+    def gathered(self, processes):
+        raise NotImplementedError
+
+
+def test_all_else_follows_from_the_two_products():
+    queries, keys = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    assert torch.equal(Twice().dense(keys), 2 * torch.eye(2))
+    assert Twice().row_sums(keys).tolist() == Twice().column_sums(keys).tolist() == [2.0, 2.0]
+    assert Twice().row_dots(queries, keys).tolist() == Twice().column_dots(queries, keys).tolist() == [6.0, 8.0]
+    assert Twice().diagonal is None
+
+
+def test_rows_can_be_scaled():
+    scaled = Twice().scaled(torch.tensor([1.0, 10.0]))
+    assert scaled.dense(torch.zeros(1)).tolist() == [[2.0, 0.0], [0.0, 20.0]]
+    assert scaled.column_sums(torch.zeros(1)).tolist() == [2.0, 20.0]
+    with pytest.raises(ShapeError, match=r"factors have shape \(3,\), expected one for each query, \(2,\)"):
+        Twice().scaled(torch.ones(3))
