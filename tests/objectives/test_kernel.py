@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
 from mmcl.errors import InputError, ShapeError
@@ -184,6 +186,59 @@ def test_pairs_are_their_matrix_dense_and_blockwise(weights, block_size):
             torch.autograd.grad(dense, (queries, keys)), torch.autograd.grad(blockwise, (queries, keys)), strict=True
         ):
             assert torch.allclose(one, other, atol=1e-12)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    rows=st.integers(0, 7),
+    columns=st.integers(1, 7),
+    seed=st.integers(0, 2**20),
+    weights=st.sampled_from(["labels", "similarity", "sparse", "mask"]),
+    denominator=st.sampled_from(["all", "labels", "other labels", "sparse", "mask"]),
+    normalize_rows=st.booleans(),
+    scale=st.sampled_from([0.0, 1e-3, 1.0, 1e4]),
+    block_size=st.integers(1, 8),
+)
+def test_whatever_the_shapes_and_kinds_both_paths_give_the_loop_s_value(
+    rows, columns, seed, weights, denominator, normalize_rows, scale, block_size
+):
+    queries, keys = (
+        (scale * draw(rows, 3, seed=seed)).requires_grad_(),
+        draw(columns, 3, seed=seed + 1).requires_grad_(),
+    )
+    labels, key_labels = (draw(count, seed=seed + 2).mul(2).long() for count in (rows, columns))
+    numbers = draw(rows, columns, seed=seed + 3).clamp(min=0)
+    kinds = {
+        "all": None,
+        "labels": SameLabel(labels, key_labels),
+        "other labels": SameLabel(labels, key_labels).complement(),
+        "similarity": Similarity(draw(rows, 2, seed=seed), draw(columns, 2, seed=seed + 1)),
+        "sparse": numbers if bool(numbers.any()) else None,  # all zero is refused
+        "mask": numbers > 0,
+    }
+    given_weights = numbers > 0 if kinds[weights] is None else kinds[weights]
+    options = {"denominator": kinds[denominator], "normalize_rows": normalize_rows, "temperature": 0.4}
+    results = []
+    for size in (None, block_size):
+        loss = weighted_info_nce(queries, keys, given_weights, block_size=size, **options)
+        gradients = torch.autograd.grad(loss, (queries, keys))
+        assert math.isfinite(loss.item()) and all(bool(gradient.isfinite().all()) for gradient in gradients)
+        results.append((loss, *gradients))
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-10)
+    if scale:
+        matrices = [
+            torch.ones(rows, columns)
+            if pairs is None
+            else pairs
+            if isinstance(pairs, torch.Tensor)
+            else pairs.dense(keys)
+            for pairs in (given_weights, kinds[denominator])
+        ]
+        counts = [bool(row.any()) for row in matrices[1]]  # compared with nothing: it counts 0
+        w, n = (matrix.double()[counts] for matrix in matrices)
+        expected = slow(queries.detach()[counts], keys.detach(), w, n, 0.4, normalize_rows) if w.any() else 0.0
+        assert results[0][0].item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_as_it_comes_no_size_is_special():
