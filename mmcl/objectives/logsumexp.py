@@ -52,6 +52,8 @@ def pairwise_logsumexp(
     tensor([4., 4.])
     """
     size = tile_size(queries.device, block_size)
+    if isinstance(compared, Identity):
+        compared = compared.labelled(queries.device)
     rule = _rule(compared, queries)
     if len(queries) <= size and len(keys) <= size:
         own = queries.new_empty(0) if diagonal is None else _own(queries, keys, diagonal)
@@ -70,8 +72,6 @@ def _own(queries: Tensor, keys: Tensor, diagonal: int) -> Tensor:
 def _rule(compared: Pairs | Tensor | None, like: Tensor) -> Compared:
     if compared is None:
         return Compared()
-    if isinstance(compared, Identity):
-        compared = compared.labelled(like.device)
     if isinstance(compared, SameLabel) and not compared.exclude_self:
         keys = compared.of_keys
         return Compared(compared.labels, keys, torch.as_tensor(compared.differ, device=keys.device).expand(len(keys)))
@@ -81,7 +81,7 @@ def _rule(compared: Pairs | Tensor | None, like: Tensor) -> Compared:
 def _symmetric(compared: Pairs | Tensor | None) -> bool:
     if isinstance(compared, SameLabel):
         return compared.key_labels is None and isinstance(compared.differ, bool) and not compared.exclude_self
-    return compared is None or isinstance(compared, Identity)
+    return compared is None
 
 
 def _dense(queries: Tensor, keys: Tensor, rule: Compared, columns: bool) -> tuple[Tensor, Tensor]:

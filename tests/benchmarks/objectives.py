@@ -123,11 +123,13 @@ def measure(side: str, name: str, batch: int, dim: int, threads: int, repeats: i
         sides = [normalize(torch.randn(rows, dim, generator=generator), dim=1).requires_grad_() for _ in range(2)]
         return [*sides, torch.randint(0, LABELS, (rows,), generator=generator)]
 
-    def run(a: torch.Tensor, b: torch.Tensor, labels: torch.Tensor) -> None:
+    def run(a: torch.Tensor, b: torch.Tensor, labels: torch.Tensor) -> float:
         a.grad = b.grad = None
         loss = step(a, b, labels)
-        if loss is not None:
-            loss.backward()
+        if loss is None:
+            return 0.0
+        loss.backward()
+        return loss.item()
 
     run(*inputs(600))  # whatever is set up once
     if side == "limit":
@@ -136,14 +138,14 @@ def measure(side: str, name: str, batch: int, dim: int, threads: int, repeats: i
     ctypes.CDLL(None).malloc_trim(0)  # what was freed by now would hide as much of the step's own
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    run(*given)
+    value = run(*given)
     peak = memory("VmHWM") - before
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
         run(*given)
         seconds.append(time.perf_counter() - started)
-    return {"seconds": statistics.median(seconds), "peak": peak}
+    return {"seconds": statistics.median(seconds), "peak": peak, "value": value}
 
 
 def ask(side: str, name: str, batch: int, dim: int, threads: int) -> dict[str, float] | None:
@@ -173,6 +175,10 @@ def compare(name: str, batch: int, dim: int, threads: int, rounds: int) -> list[
             measured = ask(side, name, batch, dim, threads)
             if measured:
                 found[side].append(measured)
+
+    for one, other in zip(found["mmcl"], found["peer"], strict=False):
+        if abs(one["value"] - other["value"]) > 1e-4 * abs(other["value"]):
+            raise SystemExit(f"{name}: mmcl's loss is {one['value']}, the peer's {other['value']}: not the same thing")
 
     def median(side: str, key: str) -> float | None:
         return statistics.median(one[key] for one in found[side]) if found[side] else None

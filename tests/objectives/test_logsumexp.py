@@ -37,7 +37,15 @@ def test_equals_the_plain_sum(rule, block_size):
 
 @pytest.mark.parametrize("block_size", [None, 1, 2, 3, 4])
 @pytest.mark.parametrize(
-    "compared", [None, Identity(7).complement(), SameLabel(LABELS), SameLabel(LABELS).complement(), LABELS > 1]
+    "compared",
+    [
+        None,
+        Identity(7, shift=1),
+        Identity(7).complement(),
+        SameLabel(LABELS),
+        SameLabel(LABELS).complement(),
+        LABELS > 1,
+    ],
 )
 def test_of_itself_gradients_are_those_of_two_sides(compared, block_size):
     if isinstance(compared, torch.Tensor):
