@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors; threads of several tests would wait for one another
+
+
+def _give_lazy_modules_no_file() -> None:
+    """hypothesis asks every module for its file, which speechbrain's lazy ones answer by importing what is not there."""
+    for module in list(sys.modules.values()):
+        if type(module).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
+            module.__dict__.setdefault("__file__", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems() -> None:
+    _give_lazy_modules_no_file()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    _give_lazy_modules_no_file()
 
 
 def _folder(variable: str) -> Path:
