@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors; threads of severa
 
 
 def _give_lazy_modules_no_file() -> None:
-    """hypothesis asks every module for its file, which speechbrain's lazy ones answer by importing what is not there."""
+    """hypothesis asks every module for its file; speechbrain's lazy ones would import what is not there to answer."""
     for module in list(sys.modules.values()):
         if type(module).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
             module.__dict__.setdefault("__file__", None)
