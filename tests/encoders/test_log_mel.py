@@ -23,7 +23,9 @@ def test_real_speech_against_the_definition(digits, mels):
     frames, lengths = LogMel(mels)(digits[0][None])
     reference = loop_reference(digits[0].numpy(), mels)
     assert frames.shape[1:] == reference.shape and lengths.tolist() == [len(reference)]
-    assert np.abs(frames[0].numpy() - reference).max() < 1e-3
+    apart = np.abs(frames[0].numpy() - reference)
+    assert apart.mean() < 1e-4
+    assert apart.max() < 1e-2  # the logarithm of a nearly silent bin shows how a processor rounds its Fourier transform
 
 
 def test_a_padded_batch_is_its_utterances(digits, batch):
