@@ -1,11 +1,11 @@
-"""The one place where a teacher is made."""
+"""The one place where a teacher is made, and where what is frozen is told from what is trained."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -38,6 +38,16 @@ def frozen_copy(module: ModuleT) -> ModuleT:
     (True, False, False)
     """
     return freeze(deepcopy(module))
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of ``model`` without what is frozen, which a new model has as well.
+
+    >>> sorted(trainable_state(nn.Sequential(freeze(nn.Linear(2, 3)), nn.Linear(3, 1))))
+    ['1.bias', '1.weight']
+    """
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
 def _stay_frozen(self: ModuleT, mode: bool = True) -> ModuleT:

@@ -69,10 +69,10 @@ def learn(
 
     from mmcl import metrics, strategies
     from mmcl.data import class_incremental
+    from mmcl.freeze import trainable_state
     from mmcl.metrics.accuracy_matrix import AccuracyMatrix
     from mmcl.models import SLUClassifier
     from mmcl.seeding import seed_everything
-    from mmcl.strategies.template import trainable_state
     from mmcl.strategies.tracking import Tracking
 
     unit = {"strategy": name, "seed": seed}

@@ -9,9 +9,8 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 
 from mmcl.errors import ConfigError
-from mmcl.freeze import frozen_copy
+from mmcl.freeze import frozen_copy, trainable_state
 from mmcl.objectives.distill import logit_distillation
-from mmcl.strategies.template import trainable_state
 
 
 class LogitDistillation(SupervisedPlugin):

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl.batch import Batch
 from mmcl.errors import LabelError, StreamError, TrainingError
+from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
 
@@ -283,12 +284,6 @@ class MMCLTemplate(SupervisedTemplate):
         set_random_state(state["random"])
         self.epoch = state["epoch"]
         self._pending = None
-
-
-def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of ``model`` without what is frozen, which a new model has as well."""
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
 def _no_evaluator() -> EvaluationPlugin:

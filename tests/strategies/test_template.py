@@ -9,8 +9,9 @@ from avalanche.training.plugins import EvaluationPlugin
 from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.data import class_incremental
 from mmcl.errors import LabelError, StreamError, TrainingError
+from mmcl.freeze import trainable_state
 from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
-from mmcl.strategies.template import MMCLTemplate, trainable_state
+from mmcl.strategies.template import MMCLTemplate
 
 PRESETS = {"naive": naive, "joint": joint, "replay": replay, "lwf": lwf, "icarl": icarl, "coconut": coconut}
 
