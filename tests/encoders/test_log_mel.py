@@ -20,12 +20,12 @@ def loop_reference(waveform, mels):
 
 @pytest.mark.parametrize("mels", [40, 64])
 def test_real_speech_against_the_definition(digits, mels):
-    frames, lengths = LogMel(mels)(digits[0][None])
     reference = loop_reference(digits[0].numpy(), mels)
+    # In double precision: in float32, the logarithm of a nearly silent bin shows how a processor rounds its transform.
+    frames, lengths = LogMel(mels).double()(digits[0][None].double())
     assert frames.shape[1:] == reference.shape and lengths.tolist() == [len(reference)]
-    apart = np.abs(frames[0].numpy() - reference)
-    assert apart.mean() < 1e-4
-    assert apart.max() < 1e-2  # the logarithm of a nearly silent bin shows how a processor rounds its Fourier transform
+    assert np.abs(frames[0].numpy() - reference).max() < 1e-3
+    assert np.abs(LogMel(mels)(digits[0][None])[0][0].numpy() - reference).mean() < 1e-4
 
 
 def test_a_padded_batch_is_its_utterances(digits, batch):
