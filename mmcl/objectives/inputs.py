@@ -107,6 +107,38 @@ def check_labels(count: int, **labels: Tensor) -> None:
             raise LabelError(f"{name} is of type {given.dtype}, expected whole numbers; convert it with .long()")
 
 
+def check_mixture(permutation: Tensor, lam: Tensor) -> None:
+    """Refuse what says of no mixture how it was made.
+
+    Args:
+        permutation: the partner of each row, ``(batch,)``.
+        lam: the share of the row itself, ``(batch,)``.
+
+    Raises:
+        ShapeError, LabelError: not one number, and one whole number, for each row.
+        InputError: lam is outside [0, 1], or permutation is none.
+
+    >>> check_mixture(torch.tensor([1, 1]), torch.tensor([0.5, 0.5]))
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.InputError: permutation [1, 1] is none: expected each of 0 to 1 once; torch.randperm makes one
+    """
+    count = len(permutation)
+    check_labels(count, permutation=permutation)
+    if tuple(lam.shape) != (count,):
+        raise ShapeError(f"lam has shape {tuple(lam.shape)}, expected one share for each row, ({count},)")
+    if torch.compiler.is_compiling():
+        return
+    if not torch.equal(permutation.sort().values.cpu(), torch.arange(count)):
+        raise InputError(
+            f"permutation {permutation.tolist()[:8]} is none: expected each of 0 to {count - 1} once; "
+            "torch.randperm makes one"
+        )
+    if not bool(((lam >= 0) & (lam <= 1)).all()):
+        worst = lam.detach()[(lam - 0.5).abs().nan_to_num(torch.inf).argmax()].item()
+        raise InputError(f"lam holds {worst}, expected shares within [0, 1]; draw them from a Beta distribution")
+
+
 def unit(rows: Tensor, length: float | Tensor = 1.0) -> Tensor:
     """Scale each row to one length; a row of zeros stays one, with a gradient of the size of its neighbours'.
 

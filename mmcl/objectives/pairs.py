@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from mmcl.errors import ConfigError, InputError, ShapeError
 from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import check_features, check_labels, unit
+from mmcl.objectives.inputs import check_features, check_labels, check_mixture, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,45 +227,29 @@ class Mixed(Pairs):
 
     permutation: Tensor
     lam: Tensor
-    own: Identity | None = field(default=None, kw_only=True)
+    place: Identity | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_labels(len(self.permutation), permutation=self.permutation)
-        if self.lam.shape != self.permutation.shape:
-            raise ShapeError(
-                f"lam has shape {tuple(self.lam.shape)}, expected one share for each row, ({len(self.permutation)},)"
-            )
-        if self.own is None:
-            object.__setattr__(self, "own", Identity(len(self.permutation)))
-        if torch.compiler.is_compiling():
-            return
-        if not torch.equal(self.permutation.sort().values.cpu(), torch.arange(len(self.permutation))):
-            raise InputError(
-                f"permutation {self.permutation.tolist()[:8]} is none: expected each of 0 to "
-                f"{len(self.permutation) - 1} once; torch.randperm makes one"
-            )
-        if not bool(((self.lam >= 0) & (self.lam <= 1)).all()):
-            worst = self.lam.detach()[(self.lam - 0.5).abs().nan_to_num(torch.inf).argmax()].item()
-            raise InputError(f"lam holds {worst}, expected shares within [0, 1]")
+        check_mixture(self.permutation, self.lam)
+
+    @property
+    def _own(self) -> Identity:
+        return Identity(len(self.permutation)) if self.place is None else self.place
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self._own().shape
-
-    def _own(self) -> Identity:
-        assert self.own is not None
-        return self.own
+        return self._own.shape
 
     def matmul(self, keys: Tensor) -> Tensor:
-        lam, own = self.lam.to(keys.dtype)[:, None], self._own().matmul(keys)
+        lam, own = self.lam.to(keys.dtype)[:, None], self._own.matmul(keys)
         return lam * own + (1 - lam) * own[self.permutation]
 
     def transposed_matmul(self, queries: Tensor) -> Tensor:
         lam = self.lam.to(queries.dtype)[:, None]
-        return self._own().transposed_matmul((lam * queries).index_add(0, self.permutation, (1 - lam) * queries))
+        return self._own.transposed_matmul((lam * queries).index_add(0, self.permutation, (1 - lam) * queries))
 
     def gathered(self, processes: Processes) -> Mixed:
-        return Mixed(self.permutation, self.lam, own=self._own().gathered(processes))
+        return replace(self, place=self._own.gathered(processes))
 
 
 @dataclass(frozen=True, eq=False)

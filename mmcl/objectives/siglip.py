@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from mmcl.errors import InputError
 from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
 from mmcl.objectives.pairs import Identity
@@ -32,7 +33,8 @@ class SigLIPLoss:
         block_size, gather: as of ``weighted_info_nce``.
 
     Raises:
-        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired.
+        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired, a bias
+            that is not one finite number.
         TrainingError: a second derivative of a batch of several tiles.
 
     >>> round(SigLIPLoss(temperature=1.0, bias=0.0)(torch.eye(1), torch.eye(1)).item(), 4)  # log(1 + 1/e)
@@ -52,6 +54,8 @@ class SigLIPLoss:
             queries, keys = precise(a, b)
             queries, keys = unit(queries, 1 / temperature_of(self.temperature)), unit(keys)
             bias = torch.as_tensor(self.bias, dtype=queries.dtype, device=queries.device)
+            if bias.dim() or not (torch.compiler.is_compiling() or bool(bias.isfinite())):
+                raise InputError(f"bias is {bias.tolist()}, expected one finite number; the paper begins with -10")
             own, total = Identity(len(a)), len(a)
             if self.gather:
                 processes = Processes.of(keys)

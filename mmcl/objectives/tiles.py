@@ -36,7 +36,7 @@ class Compared:
         if self.labels is not None and self.key_labels is not None and self.differ is not None:
             same = self.labels[rows, None] == self.key_labels[columns]
             similarities.masked_fill_(same == self.differ[columns], -torch.inf)
-        if self.matrix is not None:
+        elif self.matrix is not None:
             similarities.add_(log_weights(self.matrix[rows, columns], similarities.dtype))
         return similarities
 
@@ -119,7 +119,6 @@ class _Rule:
     """
 
     def __init__(self, compared: Compared, size: int) -> None:
-        self.matrix = compared.matrix is not None
         self.labels = compared.labels is not None
         if compared.labels is not None and compared.key_labels is not None and compared.differ is not None:
             self.rows = _bounds(compared.labels, size)
@@ -132,7 +131,7 @@ class _Rule:
             apart = high < key_low or key_high < low
             if apart and self.differ[column] == (0, 0):
                 return "none"
-            if apart and self.differ[column] == (1, 1) and not self.matrix:
+            if apart and self.differ[column] == (1, 1):
                 return "all"
         return "some"
 

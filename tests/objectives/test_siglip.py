@@ -5,6 +5,7 @@ import torch
 from objective_cases import draw
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
+from mmcl.errors import InputError
 from mmcl.objectives import SigLIPLoss
 
 
@@ -47,3 +48,10 @@ def test_a_steep_temperature_overflows_nowhere():
         loss = SigLIPLoss(0.001, 0.0, block_size=block_size)(a, -a.detach())  # every pair is answered wrong
         (gradient,) = torch.autograd.grad(loss, a)
         assert loss.item() == pytest.approx(2000.0) and bool(gradient.isfinite().all())
+
+
+def test_a_bias_that_is_not_one_finite_number_is_refused():
+    a = torch.eye(2)
+    for bias in (float("nan"), torch.zeros(1), torch.tensor(-torch.inf)):
+        with pytest.raises(InputError, match="bias is .*, expected one finite number"):
+            SigLIPLoss(bias=bias)(a, a)
