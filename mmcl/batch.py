@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -11,12 +11,16 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.errors import ShapeError
 
+if TYPE_CHECKING:
+    from mmcl.data.base import Entity
+
 
 class Sample(TypedDict, total=False):
     """One example. Keys that a data set does not have are absent, never None.
 
     ``audio`` is a mono waveform ``(samples,)`` in [-1, 1] at the data set's sample rate; ``features`` is what a frozen
-    encoder made of it, ``(dim,)`` or ``(frames, dim)``; ``label`` is the index of the class.
+    encoder made of it, ``(dim,)`` or ``(frames, dim)``; ``label`` is the index of the class; ``text`` is what is said;
+    ``entities`` are what it says of each slot, in the order of speech.
     """
 
     id: str
@@ -25,7 +29,7 @@ class Sample(TypedDict, total=False):
     image: Tensor
     text: str
     label: int
-    slots: dict[str, str]
+    entities: tuple[Entity, ...]
     speaker: str
 
 

@@ -6,9 +6,10 @@ import json
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
-from mmcl.data.base import Source, SpeechDataset, Utterance, logger, nearest
-from mmcl.errors import DataError, MissingDataError
+from mmcl.data.base import Entity, Source, SpeechDataset, Utterance, logger, nearest
+from mmcl.errors import ConfigError, DataError, MissingDataError
 
 _TEST_SHARE, _VALID_SHARE = 0.20, 0.16
 _SUFFIXES = (".flac", ".wav")  # of two recordings of one order, the first of these
@@ -17,15 +18,16 @@ _SUFFIXES = (".flac", ".wav")  # of two recordings of one order, the first of th
 class Barista(SpeechDataset):
     """Read the coffee orders of Picovoice's speech-to-intent benchmark, with the value of one slot as the class.
 
-    Recordings without that slot are left out; the other slots are kept in ``slots``. The owner gives neither
-    transcripts nor splits: a text is the words of the class, and each class is split 64 / 16 / 20 % into train, valid
-    and test by the hash of ``seed`` and recording, so that a copy that lacks some files splits the others alike.
+    Recordings without that slot are left out; the other slots are its entities. The owner gives neither transcripts
+    nor splits: a text is the words of the class, or of all slots, and each class is split 64 / 16 / 20 % into train,
+    valid and test by the hash of ``seed`` and recording, so that a copy that lacks some files splits the others alike.
 
     Args:
         root: folder with ``label.json`` and ``speech/``, or ``label/label.json`` and ``speech/clean/``.
         split: ``"train"``, ``"valid"`` or ``"test"``.
         slot: the slot whose value is the class.
         seed: another number, another split.
+        words: which words stand for the transcript: those of the ``"class"``, or of all ``"slots"`` by name.
         max_seconds: leave out longer recordings.
 
     Raises:
@@ -51,10 +53,14 @@ class Barista(SpeechDataset):
         slot: str = "coffeeDrink",
         seed: int = 0,
         *,
+        words: Literal["class", "slots"] = "class",
         max_seconds: float | None = None,
     ) -> None:
+        if words not in ("class", "slots"):
+            raise ConfigError(f"words is {words!r}, expected 'class' or 'slots'")
         self.slot = slot
         self.seed = seed
+        self.words = words
         super().__init__(root, split, max_seconds=max_seconds)
 
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
@@ -84,8 +90,9 @@ class Barista(SpeechDataset):
                 )
             for id in present:
                 if split_of[id] == self.split:
-                    others = {slot: value for slot, value in orders[id].items() if slot != self.slot}
-                    utterances.append(Utterance(id, recordings[id], label, slots=others))
+                    others = tuple(Entity(slot, value) for slot, value in orders[id].items() if slot != self.slot)
+                    text = " ".join(orders[id].values()) if self.words == "slots" else ""
+                    utterances.append(Utterance(id, recordings[id], label, text, entities=others))
         return classes, utterances
 
     def _recordings(self, orders: dict[str, dict[str, str]]) -> dict[str, Path]:
@@ -119,7 +126,7 @@ def _read_orders(path: Path) -> dict[str, dict[str, str]]:
         labels = json.loads(path.read_text(encoding="utf-8"))
         # Values of the sort " soy milk" are a leftover of the owner's templates.
         return {
-            Path(name).stem: {slot: value.strip() for slot, value in entry["slots"].items()}
+            Path(name).stem: {slot: value.strip() for slot, value in sorted(entry["slots"].items())}
             for name, entry in labels.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

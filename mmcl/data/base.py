@@ -6,10 +6,10 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from mmcl.errors import DataError, LabelError, MissingDataError
 
@@ -85,6 +85,13 @@ class Source:
         )
 
 
+class Entity(NamedTuple):
+    """What an utterance says of one slot: its type, such as ``date``, and its value in the words that are spoken."""
+
+    type: str
+    value: str
+
+
 @dataclass(frozen=True)
 class Utterance:
     """One recording: where it lies and what is known of it."""
@@ -94,7 +101,7 @@ class Utterance:
     label: int
     text: str = ""
     speaker: str = ""
-    slots: dict[str, str] = field(default_factory=dict)
+    entities: tuple[Entity, ...] = ()
 
 
 class SpeechDataset(ABC):
@@ -111,6 +118,8 @@ class SpeechDataset(ABC):
         classes: name of each class, in words.
         labels: label of each recording.
         texts: transcript of each recording, or the words of its label where there is none.
+        entities: entities of each recording, in the order in which they are spoken.
+        superclasses: name of each class's superclass, such as SLURP's scenarios; empty where classes have none.
 
     Raises:
         MissingDataError: the folder, or a file that the data set lists, is not there.
@@ -119,6 +128,7 @@ class SpeechDataset(ABC):
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
     source: ClassVar[Source | None] = None
+    superclasses: Sequence[str] = ()
 
     def __init__(self, root: str | Path, split: str, *, max_seconds: float | None = None) -> None:
         self.root = Path(root).expanduser()
@@ -144,6 +154,7 @@ class SpeechDataset(ABC):
             )
         self.labels = [utterance.label for utterance in self.utterances]
         self.texts = [utterance.text or self.classes[utterance.label] for utterance in self.utterances]
+        self.entities = [utterance.entities for utterance in self.utterances]
 
     def __add__(self, other: SpeechDataset) -> SpeechDataset:
         """Join two splits of the same classes; raises DataError if the classes differ."""
@@ -157,6 +168,7 @@ class SpeechDataset(ABC):
         joined.utterances = self.utterances + other.utterances
         joined.labels = self.labels + other.labels
         joined.texts = self.texts + other.texts
+        joined.entities = self.entities + other.entities
         return joined
 
     @abstractmethod
@@ -175,7 +187,7 @@ class SpeechDataset(ABC):
             "audio": load_audio(utterance.path),
             "label": utterance.label,
             "text": self.texts[index],
-            "slots": dict(utterance.slots),
+            "entities": utterance.entities,
             "speaker": utterance.speaker,
         }
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from os import scandir
 from pathlib import Path
 
-from mmcl.data.base import Source, SpeechDataset, Utterance
+from mmcl.data.base import Entity, Source, SpeechDataset, Utterance
 from mmcl.errors import DataError, MissingDataError
 
 SLOTS = ("action", "object", "location")
@@ -62,7 +62,7 @@ class FluentSpeechCommands(SpeechDataset):
                 label=label_of[_intent(row)],
                 text=row["transcription"],
                 speaker=row["speakerId"],
-                slots={slot: row[slot] for slot in SLOTS},
+                entities=tuple(Entity(slot, row[slot]) for slot in SLOTS if row[slot] != "none"),
             )
             for _, row in rows[self.split]
         ]

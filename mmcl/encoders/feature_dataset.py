@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, Sample, length_mask
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, Entity
 from mmcl.encoders.feature_store import Entry
 
 
@@ -16,7 +16,7 @@ class FeatureDataset:
     """A data set whose samples have ``features`` in place of audio, mapped from disk; made by :func:`cached_features`.
 
     ``batch(rows)`` makes a batch in a few operations: ``features`` ``(batch, dim)``, or padded ``(batch, time, dim)``
-    with ``features_lengths``, ``label`` ``(batch,)`` and ``text``, a list.
+    with ``features_lengths``, ``label`` ``(batch,)``, and the lists ``text`` and ``entities``.
     """
 
     def __init__(
@@ -25,6 +25,8 @@ class FeatureDataset:
         self.classes = dataset.classes
         self.labels = list(dataset.labels)
         self.texts = list(dataset.texts)
+        self.superclasses = tuple(getattr(dataset, "superclasses", ()))
+        self.entities: list[tuple[Entity, ...]] = list(getattr(dataset, "entities", [()] * len(self.labels)))
         self.ids = list(ids)
         self.dim = matrix.shape[1]
         self._label = torch.tensor(self.labels, dtype=torch.long)
@@ -40,15 +42,20 @@ class FeatureDataset:
         index = range(len(self))[index]
         batch = self.batch(torch.tensor([index]))
         return Sample(
-            id=self.ids[index], features=batch["features"][0], label=self.labels[index], text=self.texts[index]
+            id=self.ids[index],
+            features=batch["features"][0],
+            label=self.labels[index],
+            text=self.texts[index],
+            entities=self.entities[index],
         )
 
     def batch(self, rows: Tensor) -> Batch:
         """The batch of samples ``rows``, ``(batch,)``."""
-        first, texts = self._first.index_select(0, rows), self.texts
+        first, chosen = self._first.index_select(0, rows), rows.tolist()
         batch = Batch(
             label=self._label.index_select(0, rows),
-            text=[texts[row] for row in rows.tolist()],
+            text=[self.texts[row] for row in chosen],
+            entities=[self.entities[row] for row in chosen],
         )
         if self._pooled:
             batch["features"] = self._matrix.index_select(0, first)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from mmcl.data.barista import Barista
-from mmcl.errors import DataError, MissingDataError
+from mmcl.errors import ConfigError, DataError, MissingDataError
 
 SPLITS = ("train", "valid", "test")
 
@@ -45,8 +45,15 @@ def test_sample(root):
     index = next(i for i, utterance in enumerate(dataset.utterances) if int(utterance.id[2:]) % 6 == 3)
     sample = dataset[index]
     assert (sample["label"], sample["text"], sample["speaker"]) == (0, "latte", "")
-    assert sample["slots"] == {"milkAmount": "soy milk"}, "the other slots, without stray spaces"
+    assert sample["entities"] == (("milkAmount", "soy milk"),), "the other slots, without stray spaces"
     assert sample["audio"].shape == (800,)
+
+
+def test_the_words_of_all_slots_can_stand_for_the_transcript(root):
+    dataset = Barista(root, "train", words="slots")
+    assert set(dataset.texts) >= {"latte", "mocha", "latte soy milk", "mocha soy milk"}
+    with pytest.raises(ConfigError, match="words is 'all', expected 'class' or 'slots'"):
+        Barista(root, "train", words="all")
 
 
 @pytest.mark.parametrize("count", [6, 7, 11, 50])
@@ -92,7 +99,7 @@ def test_another_slot(root):
     dataset = Barista(root, "train", "milkAmount")
     assert dataset.classes == ("soy milk",)
     assert {split: len(Barista(root, split, "milkAmount")) for split in SPLITS} == {"train": 11, "valid": 3, "test": 3}
-    assert set(dataset[0]["slots"]) == {"coffeeDrink"}
+    assert [entity.type for entity in dataset[0]["entities"]] == ["coffeeDrink"]
 
 
 def test_unknown_slot(root):

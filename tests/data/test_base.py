@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmcl.data.base import Dataset, Source, SpeechDataset, Utterance, nearest
+from mmcl.data.base import Dataset, Entity, Source, SpeechDataset, Utterance, nearest
 from mmcl.errors import DataError, LabelError, MissingDataError
 
 SOURCE = Source("tones", "tones", ("list.txt", "other.txt"), "Nobody", "CC0", "3 tones", "https://example.org/tones")
@@ -19,7 +19,7 @@ class Tones(SpeechDataset):
 
     def _read(self):
         return ("low", "high"), [
-            Utterance(f"tone{i}", self.root / f"{i}.wav", label, text="" if label else "hum", slots={"pitch": str(i)})
+            Utterance(f"tone{i}", self.root / f"{i}.wav", label, "" if label else "hum", "", (Entity("pitch", str(i)),))
             for i, label in enumerate(self.labels_on_disk)
         ]
 
@@ -44,11 +44,9 @@ def test_is_an_indexable_of_samples(root):
         "id": "tone1",
         "label": 1,
         "text": "high",
-        "slots": {"pitch": "1"},
+        "entities": (("pitch", "1"),),
         "speaker": "",
     }
-    sample["slots"]["pitch"] = "changed"
-    assert dataset[1]["slots"] == {"pitch": "1"}
 
 
 def test_root_may_start_at_the_home_folder(root, monkeypatch):

@@ -50,7 +50,7 @@ def test_reads_the_layout_of_the_owner(root):
     assert sample["id"] == "wavs/speakers/4aGjX3AG5xcxeL7a/a1.wav"
     assert sample["audio"].shape == (3200,)
     assert sample["speaker"] == "4aGjX3AG5xcxeL7a"
-    assert sample["slots"] == {"action": "activate", "object": "lights", "location": "kitchen"}
+    assert dict(sample["entities"]) == {"action": "activate", "object": "lights", "location": "kitchen"}
 
 
 def test_classes_are_those_of_all_splits_in_every_split(root):
