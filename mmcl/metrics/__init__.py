@@ -6,12 +6,18 @@ from mmcl.metrics.matrix import forgetting as forgetting
 from mmcl.metrics.matrix import forward_transfer as forward_transfer
 from mmcl.metrics.matrix import last_accuracy as last_accuracy
 from mmcl.metrics.matrix import seen_accuracy as seen_accuracy
+from mmcl.metrics.slu import entity_scores as entity_scores
+from mmcl.metrics.slu import slu_f1 as slu_f1
+from mmcl.metrics.slu import word_error_rate as word_error_rate
 
 __all__ = [
     "average_accuracy",
     "backward_transfer",
+    "entity_scores",
     "forgetting",
     "forward_transfer",
     "last_accuracy",
     "seen_accuracy",
+    "slu_f1",
+    "word_error_rate",
 ]
