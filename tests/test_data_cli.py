@@ -80,3 +80,16 @@ def test_what_is_recorded_cannot_be_made(capsys: pytest.CaptureFixture[str], mon
     code, _, err = mmcl_data(capsys, monkeypatch, "make", "fsdd")
     assert code == 1
     assert err.startswith("error: data set fsdd cannot be made: get it from ")
+
+
+def test_what_is_generated_needs_its_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MMCL_DATA", str(tmp_path))
+    monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
+    code, out, err = mmcl_data(capsys, monkeypatch, "make", "slurp_tts", "--root", str(tmp_path / "corpus"))
+    assert (code, out) == (1, "")
+    assert err.startswith(
+        "error: SLURP's text, which slurp_tts speaks (its text_root), is missing: there is no folder "
+    )
+    assert not (tmp_path / "corpus").exists()

@@ -9,16 +9,20 @@ if TYPE_CHECKING:
     from mmcl.data.barista import Barista as Barista
     from mmcl.data.catalog import open_dataset as open_dataset
     from mmcl.data.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
+    from mmcl.data.slurp import Slurp as Slurp
     from mmcl.data.speech_commands import SpeechCommands as SpeechCommands
     from mmcl.data.spoken_digits import SpokenDigits as SpokenDigits
+    from mmcl.data.spoken_slurp import SpokenSlurp as SpokenSlurp
     from mmcl.data.streams import class_incremental as class_incremental
     from mmcl.data.synthetic_commands import SyntheticCommands as SyntheticCommands
 
 DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "Barista": "mmcl.data.barista",
     "FluentSpeechCommands": "mmcl.data.fluent_speech_commands",
+    "Slurp": "mmcl.data.slurp",
     "SpeechCommands": "mmcl.data.speech_commands",
     "SpokenDigits": "mmcl.data.spoken_digits",
+    "SpokenSlurp": "mmcl.data.spoken_slurp",
     "SyntheticCommands": "mmcl.data.synthetic_commands",
 }
 _LAZY = {**DATASETS, "class_incremental": "mmcl.data.streams", "open_dataset": "mmcl.data.catalog"}

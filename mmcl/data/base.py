@@ -192,6 +192,16 @@ class SpeechDataset(ABC):
         }
 
 
+def superclass_labels(superclasses: Sequence[str]) -> list[int]:
+    """Number the superclass of each class, in the order of their names.
+
+    >>> superclass_labels(["alarm", "play", "alarm", "audio"])
+    [0, 2, 0, 1]
+    """
+    names = sorted(set(superclasses))
+    return [names.index(name) for name in superclasses]
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Suggest the choice closest to a mistyped name, as a clause for an error message; empty if none is close.
 

@@ -67,7 +67,7 @@ def entries() -> tuple[Entry, ...]:
     """List every data set that says where it comes from, by name.
 
     >>> [entry.name for entry in entries()]
-    ['barista', 'fluent_speech_commands', 'fsdd', 'speech_commands', 'synthetic_commands']
+    ['barista', 'fluent_speech_commands', 'fsdd', 'slurp', 'slurp_tts', 'speech_commands', 'synthetic_commands']
     """
     found = []
     for name, module in DATASETS.items():
@@ -197,9 +197,9 @@ def make(name: str = "synthetic_commands", root: str | Path | None = None, **opt
     entry = find(name)
     if entry.url:
         raise DataError(f"data set {name} cannot be made: {entry.source.offer()}")
-    from mmcl.data.synthetic_commands import make_synthetic_commands
-
-    return make_synthetic_commands(root, **options)  # never in MMCL_DATA, which may be shared and read-only
+    dataset: Any = entry.load()
+    made: Path = dataset.generate(root, **options)  # never in MMCL_DATA, which may be shared and read-only
+    return made
 
 
 def _audio_files(root: Path) -> list[Path]:

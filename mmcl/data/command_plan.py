@@ -44,14 +44,14 @@ class Parameters:
 
     def __post_init__(self) -> None:
         sizes: object = self.utterances_per_intent
-        if not isinstance(sizes, (list, tuple)) or len(sizes) != 3 or not all(_is_whole(size, 1) for size in sizes):
+        if not isinstance(sizes, (list, tuple)) or len(sizes) != 3 or not all(is_whole(size, 1) for size in sizes):
             raise ConfigError(
                 f"utterances_per_intent is {sizes!r}, expected 3 numbers for train, valid and test, each at least 1"
             )
         object.__setattr__(self, "utterances_per_intent", tuple(sizes))  # a config gives a list
-        if not _is_whole(self.intents, 1) or self.intents > len(grammar()):
+        if not is_whole(self.intents, 1) or self.intents > len(grammar()):
             raise ConfigError(f"intents is {self.intents!r}, expected 1 to {len(grammar())}, which the grammar has")
-        if not _is_whole(self.seed, 0):
+        if not is_whole(self.seed, 0):
             raise ConfigError(f"seed is {self.seed!r}, expected a whole number from 0")
 
     @property
@@ -60,7 +60,8 @@ class Parameters:
         return f"synthetic_commands-{sha256(repr((EDITION, self)).encode()).hexdigest()[:8]}"
 
 
-def _is_whole(value: object, least: int) -> bool:
+def is_whole(value: object, least: int) -> bool:
+    """Tell if a value is a whole number of at least ``least``."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -113,23 +114,26 @@ def plan(parameters: Parameters) -> dict[str, list[Command]]:
             speaker = _turns(random, speakers)
             known, new = (_turns(random, each) for each in _reserve(wordings, Random(f"{parameters.seed} {intent}")))
             for number in range(size):
-                voice = next(speaker)
-                commands[split].append(
-                    Command(
-                        speaker=f"{voice.accent}-{voice.variant}",
-                        voice=replace(
-                            voice,
-                            rate=voice.rate + random.randint(-8, 8),
-                            pitch=voice.pitch + random.randint(-4, 4),
-                        ),
-                        intent=intent,
-                        text=next(new if split == "test" and number % 2 == 0 else known),
-                        before=random.randint(50, 350),
-                        after=random.randint(50, 350),
-                        noise=random.randint(2, 60),
-                    )
-                )
+                wording = new if split == "test" and number % 2 == 0 else known
+                commands[split].append(utter(random, next(speaker), intent, wording))
     return commands
+
+
+def utter(random: Random, voice: Voice, intent: Intent, wording: Iterator[str]) -> Command:
+    """Have a voice say the next wording, at a rate and pitch a little off its own; silences and noise vary too."""
+    return Command(  # the order of these lines is the order of the draws, in which the wording may take part
+        speaker=f"{voice.accent}-{voice.variant}",
+        voice=replace(
+            voice,
+            rate=voice.rate + random.randint(-8, 8),
+            pitch=voice.pitch + random.randint(-4, 4),
+        ),
+        intent=intent,
+        text=next(wording),
+        before=random.randint(50, 350),
+        after=random.randint(50, 350),
+        noise=random.randint(2, 60),
+    )
 
 
 def record(command: Command) -> NDArray[np.int16]:

@@ -12,7 +12,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, logger, nearest, superclass_labels
 from mmcl.errors import StreamError
 
 
@@ -20,9 +20,11 @@ def class_incremental(
     train: Dataset,
     test: Dataset,
     experiences: int = 5,
-    class_order: Sequence[int] | None = None,
+    class_order: Sequence[int | str] | None = None,
     seed: int = 0,
     initial: int | None = None,
+    *,
+    by_superclass: bool = False,
 ) -> Any:
     """Make an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
 
@@ -34,14 +36,17 @@ def class_incremental(
         train: data of the train stream.
         test: data of the test stream: its experiences hold the same classes as those of the train stream.
         experiences: number of groups.
-        class_order: labels in order of arrival; None for a random order by ``seed``.
+        class_order: labels or names in order of arrival; None for a random order by ``seed``.
         seed: of the random order, used for nothing else.
         initial: classes of the first group, the rest in equal groups (31 = 6 + 5 x 5); None for equal groups, the
             first ones larger by one where the division leaves a remainder.
+        by_superclass: what arrives in groups, and ``class_order`` and ``initial`` speak of, are superclasses: SLURP's
+            intents arrive with all others of their scenario. A class may then lack samples in train, and those of test
+            count as errors, or in test; a warning names it.
 
     Raises:
         StreamError: more experiences than classes, a class without samples in train or test, a ``class_order`` that is
-            no order of the classes, or data sets of different classes.
+            no order of the classes, superclasses that the data set does not have, or data sets of different classes.
 
     >>> from mmcl.data.streams import arrival_groups
     >>> arrival_groups([4, 0, 1, 3, 2], experiences=2)
@@ -54,16 +59,11 @@ def class_incremental(
             f"train has classes {list(train.classes)[:5]}..., test has {list(test.classes)[:5]}...: "
             "expected the same, take both from one data set"
         )
-    order = _order(len(train.classes), class_order, seed)
-    groups = arrival_groups(order, experiences, initial)
-    for name, dataset in (("train", train), ("test", test)):
-        present = set(dataset.labels)
-        for label in order:
-            if label not in present:
-                raise StreamError(
-                    f"class '{train.classes[label]}' has 0 samples in {name}, expected at least 1: "
-                    "leave it out of the data set or choose another split"
-                )
+    unit_of = superclass_labels(_superclasses(train)) if by_superclass else list(range(len(train.classes)))
+    names = sorted(set(_superclasses(train))) if by_superclass else train.classes
+    arriving = arrival_groups(_order(names, class_order, seed), experiences, initial)
+    groups = [[label for unit in group for label, own in enumerate(unit_of) if own == unit] for group in arriving]
+    _check_present(train, test, groups, by_superclass)
     streams = {
         name: [_subset(dataset, group) for group in groups] for name, dataset in (("train", train), ("test", test))
     }
@@ -73,7 +73,7 @@ def class_incremental(
             experience.source = dataset
             experience.group = groups[number]
     benchmark.description = {
-        "class_order": order,
+        "class_order": [label for group in groups for label in group],
         "experiences": [[train.classes[label] for label in group] for group in groups],
         "train_sizes": [len(experience.dataset) for experience in benchmark.train_stream],
         "test_sizes": [len(experience.dataset) for experience in benchmark.test_stream],
@@ -102,19 +102,54 @@ def arrival_groups(order: Sequence[int], experiences: int, initial: int | None =
     return [list(order[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
 
 
-def _order(classes: int, class_order: Sequence[int] | None, seed: int) -> list[int]:
+def _superclasses(dataset: Dataset) -> Sequence[str]:
+    superclasses: Sequence[str] = getattr(dataset, "superclasses", ())
+    if not superclasses:
+        raise StreamError("the data set has no superclasses: expected by_superclass=False, or one such as SLURP")
+    return superclasses
+
+
+def _order(names: Sequence[str], class_order: Sequence[int | str] | None, seed: int) -> list[int]:
+    classes = len(names)
     if class_order is None:
         return torch.randperm(classes, generator=torch.Generator().manual_seed(seed)).tolist()
-    if sorted(class_order) != list(range(classes)):
-        missing = sorted(set(range(classes)) - set(class_order))
-        strange = sorted(
-            label for label, times in Counter(class_order).items() if times > 1 or not 0 <= label < classes
-        )
+    for name in class_order:
+        if isinstance(name, str) and name not in names:
+            raise StreamError(f"class_order has '{name}'{nearest(name, names)}, expected names or numbers of classes")
+    order = [names.index(name) if isinstance(name, str) else name for name in class_order]
+    if sorted(order) != list(range(classes)):
+        missing = sorted(set(range(classes)) - set(order))
+        strange = sorted(label for label, times in Counter(order).items() if times > 1 or not 0 <= label < classes)
         raise StreamError(
             f"class_order is no order of the {classes} classes: missing {missing}, unknown or repeated {strange}; "
             f"expected each of 0 to {classes - 1} once"
         )
-    return list(class_order)
+    return order
+
+
+def _check_present(train: Dataset, test: Dataset, groups: Sequence[Sequence[int]], by_superclass: bool) -> None:
+    """Refuse classes that nothing can be learnt or said of; in superclasses, warn and refuse what is all empty."""
+    for name, dataset, other in (("train", train, test), ("test", test, train)):
+        present, lacking = set(dataset.labels), []
+        for number, group in enumerate(groups):
+            lacking += [label for label in group if label not in present]
+            if by_superclass and not present & set(group):
+                raise StreamError(f"experience {number} has 0 samples in {name}, expected at least 1: check the split")
+        if lacking and not by_superclass:
+            raise StreamError(
+                f"class '{train.classes[lacking[0]]}' has 0 samples in {name}, expected at least 1: "
+                "leave it out of the data set or choose another split"
+            )
+        if lacking:
+            others = sum(label in lacking for label in other.labels)
+            logger.warning(
+                "%d of %d classes have no sample in %s, first '%s'; %s",
+                len(lacking),
+                len(train.classes),
+                name,
+                train.classes[lacking[0]],
+                f"their {others} test samples count as errors" if name == "train" else "how they fare is not measured",
+            )
 
 
 def _subset(dataset: Dataset, labels: Sequence[int]) -> Any:

@@ -8,28 +8,17 @@ training.
 from __future__ import annotations
 
 import csv
-import json
-import os
-import shutil
 import wave
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock
+from typing import Any
 
 from mmcl.data.base import SAMPLE_RATE, Source
 from mmcl.data.command_plan import EDITION, Command, Parameters, plan, record
+from mmcl.data.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
 from mmcl.data.espeak import espeak_version
 from mmcl.data.fluent_speech_commands import SLOTS, FluentSpeechCommands
-from mmcl.errors import DataError
-
-if TYPE_CHECKING:
-    pass
-
-_MANIFEST = "corpus.json"  # a folder that has it is whole
 
 
 class SyntheticCommands(FluentSpeechCommands):
@@ -61,7 +50,7 @@ class SyntheticCommands(FluentSpeechCommands):
     source = Source(
         name="synthetic_commands",
         folder=Parameters().folder,
-        marker=(_MANIFEST,),
+        marker=(MANIFEST,),
         owner="mmcl",
         license="Apache-2.0, as mmcl",
         size="3,038 utterances, 180 MB",
@@ -82,10 +71,15 @@ class SyntheticCommands(FluentSpeechCommands):
         max_seconds: float | None = None,
     ) -> None:
         wanted = _wanted(utterances_per_intent, intents, seed)
-        folder = _folder(root, wanted)
-        if not _is_made(folder, wanted) and make and split in self.splits:
+        folder = corpus_folder(root, Parameters(**wanted).folder)
+        if not is_made(folder, EDITION, wanted) and make and split in self.splits:
             make_synthetic_commands(root, **wanted, progress=progress)
         super().__init__(folder, split, max_seconds=max_seconds)
+
+    @staticmethod
+    def generate(root: str | Path | None = None, **options: Any) -> Path:
+        """Make the corpus unless it is there, and return its folder; options as of :func:`make_synthetic_commands`."""
+        return make_synthetic_commands(root, **options)
 
 
 def make_synthetic_commands(
@@ -102,19 +96,8 @@ def make_synthetic_commands(
     else is making waits for it.
     """
     wanted = _wanted(utterances_per_intent, intents, seed)
-    folder = _folder(root, wanted)
-    if _is_made(folder, wanted):
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if not _is_made(folder, wanted):  # nobody made it while we waited
-                _make(folder, Parameters(**wanted), progress)
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({error.strerror or error}): free some disk, or choose another root"
-        ) from error
-    return folder
+    folder = corpus_folder(root, Parameters(**wanted).folder)
+    return make_once(folder, EDITION, wanted, lambda: _make(folder, Parameters(**wanted), progress))
 
 
 def _wanted(utterances_per_intent: Sequence[int] | None, intents: int | None, seed: int | None) -> dict[str, Any]:
@@ -125,37 +108,7 @@ def _wanted(utterances_per_intent: Sequence[int] | None, intents: int | None, se
     return {name: whole[name] for name in wanted}
 
 
-def _folder(root: str | Path | None, wanted: dict[str, Any]) -> Path:
-    from mmcl.data.catalog import cache_dir
-
-    folder = cache_dir() / "data" / Parameters(**wanted).folder if root is None else Path(root).expanduser()
-    return folder.absolute()
-
-
-def _is_made(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Tell if a corpus is there; raises DataError if it is another one, or something else is there."""
-    manifest = folder / _MANIFEST
-    if not manifest.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DataError(f"{folder} has no {_MANIFEST}, expected a synthetic corpus or nothing: choose another root")
-        return False
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        made = {"edition": content["edition"], **content["parameters"]}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{manifest} cannot be read ({error!r}): remove {folder}, and it is made anew") from error
-    for name, value in {"edition": EDITION, **wanted}.items():
-        value = list(value) if isinstance(value, tuple) else value  # as in JSON
-        if made.get(name) != value:
-            raise DataError(
-                f"{folder} holds a corpus of {name} {made.get(name)}, expected {value}: "
-                "choose another root, or remove that folder"
-            )
-    return True
-
-
 def _make(folder: Path, parameters: Parameters, progress: bool) -> None:
-    """Write a corpus beside ``folder`` and rename it when it is whole."""
     commands = plan(parameters)
     manifest = {
         "edition": EDITION,
@@ -165,17 +118,8 @@ def _make(folder: Path, parameters: Parameters, progress: bool) -> None:
         "voices": {split: len({command.speaker for command in said}) for split, said in commands.items()},
         "unseen_wording_share": {split: _unseen_share(commands, split) for split in ("valid", "test")},
     }
-    temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)  # of one who was killed
-    try:
-        (temporary / "data").mkdir(parents=True)
-        _record_all(temporary, commands, progress)
-        (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()  # it is empty
-        os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with appearing_whole(folder, manifest) as partial:
+        _write(partial, commands, progress)
 
 
 def _unseen_share(commands: dict[str, list[Command]], split: str) -> float:
@@ -184,29 +128,22 @@ def _unseen_share(commands: dict[str, list[Command]], split: str) -> float:
     return sum(command.text not in train for command in commands[split]) / len(commands[split])
 
 
-def _record_all(root: Path, commands: dict[str, list[Command]], progress: bool) -> None:
-    import torch
-
-    from mmcl.progress import progress_display
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the commands are shared out, each too short to be
-    workers = ThreadPoolExecutor(os.cpu_count())  # espeak-ng and torch let other threads run
-    try:
-        with progress_display(disable=not progress) as bars:
-            bar = bars.add_task("speaking commands", total=sum(map(len, commands.values())))
-            for split, said in commands.items():
-                names = [f"wavs/speakers/{command.speaker}/{index:05d}.wav" for index, command in enumerate(said)]
-                for _ in workers.map(_write_wav, [root / name for name in names], said):
-                    bars.advance(bar)
-                with (root / "data" / f"{split}_data.csv").open("w", newline="", encoding="utf-8") as file:
-                    lines = csv.writer(file, lineterminator="\n")
-                    lines.writerow(["", "path", "speakerId", "transcription", *SLOTS])
-                    for index, (name, command) in enumerate(zip(names, said, strict=True)):
-                        lines.writerow([index, name, command.speaker, command.text, *command.intent])
-    finally:
-        workers.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
+def _write(root: Path, commands: dict[str, list[Command]], progress: bool) -> None:
+    names = {
+        split: [f"wavs/speakers/{command.speaker}/{index:05d}.wav" for index, command in enumerate(said)]
+        for split, said in commands.items()
+    }
+    jobs = [
+        (root / name, command) for split in names for name, command in zip(names[split], commands[split], strict=True)
+    ]
+    share_out(_write_wav, jobs, "speaking commands", progress=progress)
+    (root / "data").mkdir()
+    for split, said in commands.items():
+        with (root / "data" / f"{split}_data.csv").open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(["", "path", "speakerId", "transcription", *SLOTS])
+            for index, (name, command) in enumerate(zip(names[split], said, strict=True)):
+                lines.writerow([index, name, command.speaker, command.text, *command.intent])
 
 
 def _write_wav(path: Path, command: Command) -> None:

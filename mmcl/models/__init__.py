@@ -1,6 +1,32 @@
-"""Encoders put together."""
+"""Encoders put together; each model is loaded when it is first used."""
 
-from mmcl.models.classifier import GrowingHead as GrowingHead
-from mmcl.models.classifier import SLUClassifier as SLUClassifier
+from __future__ import annotations
 
-__all__ = ["GrowingHead", "SLUClassifier"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmcl.models.classifier import GrowingHead as GrowingHead
+    from mmcl.models.classifier import SLUClassifier as SLUClassifier
+    from mmcl.models.frame import Frame as Frame
+    from mmcl.models.seq2seq import SLUSeq2Seq as SLUSeq2Seq
+    from mmcl.models.tokenizer import FrameTokenizer as FrameTokenizer
+
+_LAZY = {
+    "Frame": "mmcl.models.frame",
+    "FrameTokenizer": "mmcl.models.tokenizer",
+    "GrowingHead": "mmcl.models.classifier",
+    "SLUClassifier": "mmcl.models.classifier",
+    "SLUSeq2Seq": "mmcl.models.seq2seq",
+}
+__all__ = list(_LAZY)
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'mmcl.models' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -155,9 +155,9 @@ class SLUClassifier(nn.Module):
         self._text_side()
         return self.audio_projection(embedding)
 
-    def project_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts in the audio-text space, ``(batch, projection)``."""
-        encoder = self._text_side()
+    def project_text(self, batch: Batch) -> Tensor:
+        """The ``text`` of a batch in the audio-text space, ``(batch, projection)``."""
+        encoder, texts = self._text_side(), batch["text"]
         if not encoder.frozen:
             return self.text_projection(encoder(texts).pooled)
         if missing := sorted(set(texts) - self._encoded_texts.keys()):

@@ -8,10 +8,9 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from mmcl.errors import ConfigError
-from mmcl.freeze import frozen_copy
 from mmcl.objectives.mm import MMLoss
 from mmcl.objectives.nspt import NSPTLoss
-from mmcl.strategies.distillation import restored_teacher, teacher_state
+from mmcl.strategies.teacher import teacher_of
 
 
 class Coconut(SupervisedPlugin):
@@ -23,8 +22,9 @@ class Coconut(SupervisedPlugin):
     * NSPT (:class:`~mmcl.objectives.NSPTLoss`): anchors the rehearsal samples, positives from the model as it was
       before the experience, from the second experience on.
 
-    COCONUT, Cappellazzo et al., arXiv 2310.02699, equation 7, in the form for a classifier. Differs from the paper: the
-    text of a sample is its transcript, or the words of its label, in place of the decoder's intent token.
+    COCONUT, Cappellazzo et al., arXiv 2310.02699, equation 7, for any model with an audio-text space. That of
+    :class:`~mmcl.models.SLUSeq2Seq` is the paper's: its text is the decoder's embedding of the intent's token. Differs
+    from the paper for :class:`~mmcl.models.SLUClassifier`, whose text is the transcript or the words of the label.
 
     Args:
         mm_weight: of MM.
@@ -53,26 +53,26 @@ class Coconut(SupervisedPlugin):
         self.mm_anchors = mm_anchors
         self.mm = MMLoss(temperature)
         self.nspt = NSPTLoss(temperature, denominator)
-        self.teacher: Any = None
+        self.needs_teacher = nspt_weight != 0
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the two terms."""
-        batch, model = strategy.mbatch, strategy.model
-        weight = self._nspt_weight(strategy) if self.teacher is not None else 0.0
+        batch, model, teacher = strategy.mbatch, strategy.model, teacher_of(strategy)
+        weight = self._nspt_weight(strategy) if teacher is not None else 0.0
         is_rehearsal, labels = batch["is_rehearsal"], batch["label"]
         if self.mm_weight == 0 and (weight == 0 or not is_rehearsal.any()):
             return
-        audio, text = model.project_audio(strategy.output.embedding), model.project_text(batch["text"])
+        audio, text = model.project_audio(strategy.output.embedding), model.project_text(batch)
         if self.mm_weight:
             anchors = None if self.mm_anchors == "all" else ~is_rehearsal
             strategy.add_loss("mm", self.mm(audio, text, labels, anchors), self.mm_weight)
-        if self.teacher is None or weight == 0 or not is_rehearsal.any():
+        if teacher is None or weight == 0 or not is_rehearsal.any():
             return
         past = batch.select(is_rehearsal)
         taught_audio, taught_text = torch.zeros_like(audio), torch.zeros_like(text)
         with torch.no_grad():
-            taught_audio[is_rehearsal] = self.teacher.project_audio(self.teacher.embed(past))
-            taught_text[is_rehearsal] = self.teacher.project_text(past["text"])
+            taught_audio[is_rehearsal] = teacher.project_audio(teacher.embed(past))
+            taught_text[is_rehearsal] = teacher.project_text(past)
         for name, student, taught in (("nspt_audio", audio, taught_audio), ("nspt_text", text, taught_text)):
             strategy.add_loss(name, self.nspt(student, taught, labels, is_rehearsal), weight)
 
@@ -81,16 +81,3 @@ class Coconut(SupervisedPlugin):
             return self.nspt_weight
         experience = strategy.experience
         return len(experience.previous_classes) / len(experience.classes_seen_so_far)
-
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Make the teacher of the next experience."""
-        if self.nspt_weight != 0:
-            self.teacher = frozen_copy(strategy.model)
-
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """The teacher's weights."""
-        return teacher_state(self.teacher, strategy.model)
-
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up the teacher that :meth:`state_dict` gave."""
-        self.teacher = restored_teacher(state, strategy.model)

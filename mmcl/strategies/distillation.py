@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
-from torch import nn
 
+from mmcl.batch import length_mask
 from mmcl.errors import ConfigError
-from mmcl.freeze import frozen_copy, trainable_state
-from mmcl.objectives.distill import logit_distillation
+from mmcl.objectives.distill import feature_distillation, logit_distillation
+from mmcl.strategies.teacher import teacher_of
 
 
 class LogitDistillation(SupervisedPlugin):
@@ -30,44 +30,92 @@ class LogitDistillation(SupervisedPlugin):
             raise ConfigError(f"weight is {weight}, temperature {temperature}: expected weight >= 0, temperature > 0")
         self.weight = weight
         self.temperature = temperature
-        self.teacher: nn.Module | None = None
+        self.needs_teacher = weight > 0
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the term."""
-        if self.teacher is None or self.weight == 0:
+        teacher = teacher_of(strategy)
+        if teacher is None or self.weight == 0:
             return
         with torch.no_grad():
-            target = self.teacher(strategy.mbatch).logits
+            target = teacher(strategy.mbatch).logits
         known = target[0].isfinite().nonzero().flatten()  # a class that had not arrived has logit minus infinity
         term = logit_distillation(strategy.mb_output[:, known], target[:, known], self.temperature)
         strategy.add_loss("distillation", term, self.weight)
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Make the teacher of the next experience."""
-        if self.weight:
-            self.teacher = frozen_copy(strategy.model)
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """The teacher's weights."""
-        return teacher_state(self.teacher, strategy.model)
+class AudioDistillation(SupervisedPlugin):
+    """Keep what the decoder hears of rehearsal samples (audio-KD, Cappellazzo et al., arXiv 2305.13899).
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up the teacher that :meth:`state_dict` gave."""
-        self.teacher = restored_teacher(state, strategy.model)
+    ``loss = cross-entropy + weight * mean over the steps of rehearsal samples and over dimensions of (s - t)^2``, s and
+    t being what student and teacher encode. Differs from the paper: its norm is not known; this is that of the authors'
+    earlier work on classifiers (arXiv 2211.08161), whose weight follows the share of rehearsal samples in the batch.
+
+    Args:
+        weight: of the term; 0 leaves training as it is without the plugin.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = _checked(weight, "audio")
+        self.needs_teacher = weight > 0
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a model without a decoder."""
+        require_decoder(strategy.model, "audio distillation")
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the term."""
+        teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
+        if teacher is None or self.weight == 0 or not is_rehearsal.any():
+            return
+        with torch.no_grad():
+            taught = teacher.encode(strategy.mbatch.select(is_rehearsal)).sequence
+        encoded = strategy.output.encoded
+        heard = length_mask(encoded.lengths[is_rehearsal], taught.shape[1])
+        student = encoded.sequence[is_rehearsal]
+        strategy.add_loss("audio_kd", feature_distillation(student[heard], taught[heard]), self.weight)
 
 
-def teacher_state(teacher: nn.Module | None, model: nn.Module) -> dict[str, Any]:
-    """Return what a checkpoint needs of a teacher of ``model``, nothing if there is none yet."""
-    if teacher is None:
-        return {}
-    trained = trainable_state(model)  # of the teacher itself everything is frozen
-    return {"teacher": {name: tensor for name, tensor in teacher.state_dict().items() if name in trained}}
+class TokenDistillation(SupervisedPlugin):
+    """Keep the probabilities of the next token of rehearsal samples (token-KD, Cappellazzo et al., arXiv 2305.13899).
+
+    ``loss = cross-entropy + weight * mean over the tokens of rehearsal samples of KL(teacher || student)``, over the
+    whole vocabulary, both after the true tokens before; its gradient is that of the published cross-entropy with the
+    teacher's probabilities. Differs from the paper: a mean in place of sums.
+
+    Args:
+        weight: of the term; 0 leaves training as it is without the plugin.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = _checked(weight, "token")
+        self.needs_teacher = weight > 0
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a model without a decoder."""
+        require_decoder(strategy.model, "token distillation")
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the term."""
+        teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
+        if teacher is None or self.weight == 0 or not is_rehearsal.any():
+            return
+        targets = strategy.output.targets[is_rehearsal]
+        with torch.no_grad():
+            taught = teacher.teacher_forced(teacher.encode(strategy.mbatch.select(is_rehearsal)), targets)
+        student, counted = strategy.output.logits[is_rehearsal], targets != -100
+        strategy.add_loss("token_kd", logit_distillation(student[counted], taught[counted], 1.0), self.weight)
 
 
-def restored_teacher(state: dict[str, Any], model: nn.Module) -> nn.Module | None:
-    """Return the teacher that :func:`teacher_state` described; ``model`` is of the same making."""
-    if "teacher" not in state:
-        return None
-    teacher = frozen_copy(model)
-    teacher.load_state_dict(state["teacher"], strict=False)
-    return teacher
+def require_decoder(model: Any, what: str) -> None:
+    """Refuse a model that writes no tokens."""
+    if not hasattr(model, "teacher_forced"):
+        raise ConfigError(f"{what} got a {type(model).__name__}, expected a model that writes tokens: SLUSeq2Seq")
+
+
+def _checked(weight: float, what: str) -> float:
+    if weight < 0:
+        raise ConfigError(f"the weight of {what} distillation is {weight}, expected 0 or more")
+    return weight

@@ -7,30 +7,36 @@ from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, superclass_labels
 from mmcl.errors import ConfigError
 from mmcl.strategies.loader import BatchLoader
+
+Selection = Literal["random", "herding"]
 
 
 class Rehearsal(SupervisedPlugin):
     """Keep samples of every class seen, equally many of each, and shuffle them into the data of each experience.
 
     The memory holds ``memory_size`` samples in all: each class has its share, and gives up its last chosen samples when
-    new classes come. It is a list of row numbers, not of samples.
+    new classes come. It is a list of row numbers, not of samples. With ``by_superclass`` the shares are those of
+    superclasses, such as SLURP's scenarios, as in the code that COCONUT builds on.
 
     Args:
         memory_size: samples in all; 0 keeps none, None keeps everything (which makes training joint).
         selection: ``"random"``, or ``"herding"``: one after the other, the sample that brings the mean of those chosen
             nearest to the mean of the class (iCaRL, Rebuffi et al. 2017, algorithm 4), in unit-length embeddings.
+        by_superclass: equally many of each superclass of the data set.
 
     Raises:
         ConfigError: the memory is smaller than the number of classes in the stream; known before anything is trained.
     """
 
-    def __init__(self, memory_size: int | None, selection: Literal["random", "herding"] = "random") -> None:
+    def __init__(
+        self, memory_size: int | None, selection: Selection = "random", *, by_superclass: bool = False
+    ) -> None:
         super().__init__()
         if memory_size is not None and memory_size < 0:
             raise ConfigError(f"memory_size is {memory_size}, expected 0 or more, or None to keep everything")
@@ -38,7 +44,10 @@ class Rehearsal(SupervisedPlugin):
             raise ConfigError(f"selection is {selection!r}, expected 'random' or 'herding'")
         self.memory_size = memory_size
         self.selection = selection
-        self.memory: dict[int, list[int]] = {}  # label -> rows, best first; in order of arrival
+        self.by_superclass = by_superclass
+        self.memory: dict[
+            int, list[int]
+        ] = {}  # label (of class or superclass) -> rows, best first; in order of arrival
 
     @property
     def rows(self) -> list[int]:
@@ -47,11 +56,15 @@ class Rehearsal(SupervisedPlugin):
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse a memory that could not hold one sample of each class."""
-        classes = len(strategy.experience.source.classes)
-        if self.memory_size and self.memory_size < classes:
+        kind, units = "classes", len(strategy.experience.source.classes)
+        if self.by_superclass:
+            kind, units = "superclasses", len(set(strategy.experience.source.superclasses))
+            if not units:
+                raise ConfigError("the data set has no superclasses to share the memory: expected by_superclass=False")
+        if self.memory_size and self.memory_size < units:
             raise ConfigError(
-                f"memory_size is {self.memory_size}, smaller than the number of classes, {classes}: "
-                "expected at least one sample a class, or 0 for no memory"
+                f"memory_size is {self.memory_size}, smaller than the number of {kind}, {units}: "
+                f"expected at least one sample for each of the {kind}, or 0 for no memory"
             )
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
@@ -64,8 +77,13 @@ class Rehearsal(SupervisedPlugin):
             return
         source, dataset = strategy.experience.source, strategy.experience.dataset
         rows, labels = torch.tensor(dataset.rows[:]), torch.tensor(dataset.targets[:])
-        for label in strategy.experience.group:
-            self.memory[label] = self._ranked(strategy, source, rows[labels == label])
+        if self.by_superclass:
+            labels = torch.tensor(superclass_labels(source.superclasses))[labels]
+        # A class may have no sample to train on, where it arrives with others of its superclass.
+        present = dict.fromkeys(labels.tolist()) if self.by_superclass else strategy.experience.group
+        for label in present:
+            if len(own := rows[labels == label]):
+                self.memory[label] = self._ranked(strategy, source, own)
         for (label, chosen), share in zip(self.memory.items(), self._shares(), strict=True):
             self.memory[label] = chosen[:share]
 
@@ -120,12 +138,12 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
 
 @torch.no_grad()
 def embed_rows(
-    model: nn.Module, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device
+    model: Any, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device
 ) -> Tensor:
     """Return the model's unit-length embeddings of samples, in evaluation mode, ``(rows, dim)``."""
     was_training = model.training
     model.eval()
     loader = BatchLoader(source, torch.as_tensor(rows), batch_size=batch_size, shuffle=False)
-    embeddings = torch.cat([normalize(model(batch.to(device)).embedding, dim=1) for batch in loader])
+    embeddings = torch.cat([normalize(model.embed(batch.to(device)), dim=1) for batch in loader])
     model.train(was_training)
     return embeddings

@@ -21,6 +21,7 @@ from mmcl.errors import LabelError, StreamError, TrainingError
 from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.teacher import Teacher
 
 State = dict[str, Any]
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
@@ -36,7 +37,8 @@ class MMCLTemplate(SupervisedTemplate):
     ``after_train_dataset_adaptation``.
 
     Args:
-        model: takes a batch, returns an object with ``logits``; ``grow(labels)`` is called before each experience.
+        model: takes a batch, returns an object with ``logits`` ``(batch, classes)``; or in training with ``logits``
+            ``(batch, steps, tokens)`` and ``targets`` ``(batch, steps)``. Each experience begins with ``grow(labels)``.
         optimizer: its state starts anew with each experience, and parameters that the model has grown join its last
             group.
         epochs: passes over each experience.
@@ -78,7 +80,7 @@ class MMCLTemplate(SupervisedTemplate):
             train_epochs=epochs,
             eval_mb_size=eval_batch_size,
             device=device,
-            plugins=list(plugins),
+            plugins=_with_teacher(plugins),
             evaluator=evaluator or _no_evaluator(),
         )
         # Both are asked at every hook of every step, where there is nothing to measure or to evaluate.
@@ -210,8 +212,14 @@ class MMCLTemplate(SupervisedTemplate):
         self._note(name, value)
 
     def criterion(self) -> Tensor:
-        """Return the cross-entropy of the current batch; in evaluation, of its samples whose class has arrived."""
+        """Return the cross-entropy of the current batch: of its tokens where the output has ``targets``, else of its
+        labels; in evaluation, of the samples whose class has arrived."""
         logits, labels = self.mb_output, self.mb_y
+        targets = getattr(self.output, "targets", None)
+        if targets is not None:  # a sequence, of which each token is a choice
+            loss = self._criterion(logits.flatten(0, 1), targets.flatten())
+            self._note("cross_entropy", loss)
+            return loss
         if not self.is_training:
             known = labels < logits.shape[1]
             known[known.clone()] &= logits[known, labels[known]].isfinite()
@@ -284,6 +292,13 @@ class MMCLTemplate(SupervisedTemplate):
         set_random_state(state["random"])
         self.epoch = state["epoch"]
         self._pending = None
+
+
+def _with_teacher(plugins: Sequence[SupervisedPlugin]) -> list[SupervisedPlugin]:
+    """The plugins, after a teacher if one of them needs it and none brings it."""
+    needed = any(getattr(plugin, "needs_teacher", False) for plugin in plugins)
+    there = any(isinstance(plugin, Teacher) for plugin in plugins)
+    return [Teacher(), *plugins] if needed and not there else list(plugins)
 
 
 def _no_evaluator() -> EvaluationPlugin:

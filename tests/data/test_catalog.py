@@ -33,11 +33,11 @@ def places(tmp_path, monkeypatch):
 def test_every_entry_is_told_apart_and_says_where_it_comes_from():
     names = [entry.name for entry in entries()]
     assert names == sorted(set(names))
-    assert {"barista", "fluent_speech_commands", "fsdd", "speech_commands", "synthetic_commands"} <= set(names)
+    assert {"barista", "fluent_speech_commands", "fsdd", "slurp", "speech_commands", "synthetic_commands"} <= set(names)
     assert len({entry.folder for entry in entries()}) == len(names)
     for entry in entries():
         assert entry.owner and entry.license and entry.size and entry.splits
-        assert entry.url.startswith("http") or entry.name == "synthetic_commands"
+        assert entry.url.startswith("http") != hasattr(entry.load(), "generate"), "offered by its owner, or made"
         assert entry.load().source is entry.source
 
 
@@ -167,6 +167,25 @@ def test_generated_data_is_made_once_and_then_found(places, tmp_path):
     assert len(open_dataset("synthetic_commands", "train", made)) == 4
     assert check(find("synthetic_commands"), root=made) == []
     assert sorted((path, path.stat().st_mtime_ns) for path in made.rglob("*")) == before
+
+
+def test_spoken_slurp_is_made_and_is_not_taken_for_slurp(data_dir, places, tmp_path):
+    pytest.importorskip("espeakng_loader", reason="the extra 'synth' is not installed")
+    options = {"sentences": 6, "intents": 2, "text_root": data_dir / "slurp", "progress": False}
+    made = catalog.make("slurp_tts", **options)
+    assert made.parent == places[1], "in the cache, never in MMCL_DATA"
+    assert check(find("slurp_tts"), root=made) == []
+    dataset = open_dataset("slurp_tts", "test", **options)
+    assert (type(dataset).__name__, dataset.root, len(dataset)) == ("SpokenSlurp", made, 2)
+    assert not status(find("slurp")).found
+
+
+def test_slurp_needs_recordings_and_says_where_they_were_looked_for(data_dir, places):
+    assert status(find("slurp"), data_dir / "slurp").found
+    with pytest.raises(MissingDataError, match="13078 of 13078 recordings .* are missing"):
+        open_dataset("slurp", "test", data_dir / "slurp")
+    with pytest.raises(ConfigError, match=r"data set slurp has no option 'recording' \(did you mean 'recordings'\?\)"):
+        open_dataset("slurp", "test", recording="headset")
 
 
 def test_generated_data_is_made_where_it_is_missing(places):

@@ -35,6 +35,6 @@ def test_every_name_is_listed():
 
 
 def test_reading_annotations_loads_no_torch():
-    code = "import sys; from mmcl.data import Barista, SpokenDigits; print('torch' in sys.modules)"
+    code = "import sys; from mmcl.data import Barista, Slurp, SpokenDigits; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout == "False\n"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl.batch import collate
+from mmcl.batch import Batch, collate
 from mmcl.data import SpokenDigits
 from mmcl.data.audio import load_audio
 from mmcl.encoders import build_encoder, cached_features
@@ -76,8 +76,8 @@ def test_texts_of_a_frozen_encoder_are_encoded_once():
     model = SLUClassifier(build_encoder("audio", "cnn", dim=8), hidden=4, text_encoder=text, projection=6)
     calls = []
     text.register_forward_hook(lambda module, inputs, output: calls.append(inputs[0]))
-    first = model.project_text(["a latte", "tea", "tea"])
-    again = model.project_text(["tea", "a latte"])
+    first = model.project_text(Batch(text=["a latte", "tea", "tea"]))
+    again = model.project_text(Batch(text=["tea", "a latte"]))
     assert calls == [["a latte", "tea"]] and first.shape == (3, 6)
     assert torch.equal(first[1], first[2]) and torch.allclose(first[[1, 0]], again)
 

@@ -2,11 +2,12 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
+from mmcl.batch import Batch
 from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError
 from mmcl.models import SLUClassifier
 from mmcl.strategies import coconut, replay
-from mmcl.strategies.coconut import Coconut
+from mmcl.strategies.teacher import teacher_of
 
 
 class Terms(SupervisedPlugin):
@@ -50,7 +51,7 @@ def test_audio_and_text_of_a_class_come_together(make, train, benchmark, digits)
     model, (_, test) = strategy.model.eval(), digits
     with torch.no_grad():
         audio = model.project_audio(model.embed(test.batch(torch.arange(len(test)))))
-        text = model.project_text(test.classes)
+        text = model.project_text(Batch(text=test.classes))
         nearest = torch.cosine_similarity(audio[:, None], text[None], dim=2).argmax(1)
     assert (nearest == torch.tensor(test.labels)).float().mean() > 0.5  # chance is 0.1
 
@@ -58,7 +59,7 @@ def test_audio_and_text_of_a_class_come_together(make, train, benchmark, digits)
 def test_the_teacher_is_frozen(make, train, benchmark):
     strategy = make(coconut, memory_size=40)
     train(strategy, benchmark, 1)
-    teacher = next(plugin for plugin in strategy.plugins if isinstance(plugin, Coconut)).teacher
+    teacher = teacher_of(strategy)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     strategy.train(benchmark.train_stream[1], eval_streams=[])
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())

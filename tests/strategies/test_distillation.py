@@ -5,7 +5,7 @@ from avalanche.core import SupervisedPlugin
 from mmcl.errors import ConfigError
 from mmcl.objectives import logit_distillation
 from mmcl.strategies import lwf, naive
-from mmcl.strategies.distillation import LogitDistillation
+from mmcl.strategies.teacher import teacher_of
 
 
 def test_without_weight_it_is_naive_bit_for_bit(make, train, benchmark):
@@ -16,7 +16,7 @@ def test_without_weight_it_is_naive_bit_for_bit(make, train, benchmark):
 def test_the_teacher_is_the_model_before_the_experience_and_stays_so(make, benchmark):
     strategy = make(lwf)
     strategy.train(benchmark.train_stream[0], eval_streams=[])
-    teacher = next(plugin for plugin in strategy.plugins if isinstance(plugin, LogitDistillation)).teacher
+    teacher = teacher_of(strategy)
     before = {name: value.clone() for name, value in strategy.model.state_dict().items()}
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
 
@@ -36,7 +36,7 @@ def test_the_term_is_over_the_classes_the_teacher_knows(make, benchmark):
     strategy, terms = make(lwf, temperature=3.0), []
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     old = sorted(benchmark.train_stream[0].group)
-    teacher = next(plugin for plugin in strategy.plugins if isinstance(plugin, LogitDistillation)).teacher
+    teacher = teacher_of(strategy)
 
     class Watcher(SupervisedPlugin):
         def after_backward(self, strategy, **kwargs):

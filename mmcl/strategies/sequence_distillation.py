@@ -1,0 +1,86 @@
+"""Sequence distillation: rehearse what the model itself wrote of a sample before it learnt anything new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch.nn.functional import cross_entropy
+
+from mmcl.encoders.base import Encoded
+from mmcl.errors import ConfigError
+from mmcl.strategies.distillation import require_decoder
+from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.rehearsal import Rehearsal
+
+
+class SequenceDistillation(SupervisedPlugin):
+    """Train rehearsal samples on the sequences that beam search finds for them (seq-KD, arXiv 2305.13899).
+
+    At the end of each experience the model writes a sequence y of every sample in memory, and in the next::
+
+        loss = cross-entropy + weight * mean over the tokens of y of  -log p(token | audio, tokens before)
+
+    Cappellazzo et al., after Kim and Rush 2016: the beam's best sequence stands for the sum over all. Differs from the
+    paper: a mean over the tokens in place of a sum.
+
+    Args:
+        weight: of the term; 0 leaves training as it is without the plugin.
+        beams: width of the search; None for the model's own.
+
+    Raises:
+        ConfigError: (when training begins) no rehearsal stands before this plugin, or the model writes no tokens.
+    """
+
+    def __init__(self, weight: float = 1.0, beams: int | None = None) -> None:
+        super().__init__()
+        if weight < 0 or (beams is not None and beams < 1):
+            raise ConfigError(f"weight is {weight}, beams {beams}: expected weight >= 0 and beams >= 1")
+        self.weight = weight
+        self.beams = beams
+        self.sequences: dict[int, list[int]] = {}  # row -> tokens
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a strategy that this cannot be added to."""
+        require_decoder(strategy.model, "sequence distillation")
+        before = strategy.plugins[: strategy.plugins.index(self)]
+        if not any(isinstance(plugin, Rehearsal) for plugin in before):
+            raise ConfigError("sequence distillation has no memory to write about: add it to replay or coconut")
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the term."""
+        is_rehearsal = strategy.mbatch["is_rehearsal"]
+        if self.weight == 0 or not self.sequences or not is_rehearsal.any():
+            return
+        rows = strategy.mbatch["rows"][is_rehearsal].tolist()
+        targets = strategy.model.targets([self.sequences[row] for row in rows])
+        encoded = Encoded(*(part[is_rehearsal] for part in strategy.output.encoded))
+        logits = strategy.model.teacher_forced(encoded, targets)
+        strategy.add_loss("sequence_kd", cross_entropy(logits.flatten(0, 1), targets.flatten()), self.weight)
+
+    @torch.no_grad()
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Write about what is in memory now."""
+        if self.weight == 0:
+            return
+        rows = next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)).rows
+        loader = BatchLoader(
+            strategy.experience.source, torch.tensor(rows), batch_size=strategy.eval_mb_size, shuffle=False
+        )
+        model = strategy.model.eval()
+        encoded = (model.encode(batch.to(strategy.device)) for batch in loader)
+        written = [tokens for part in encoded for tokens in model.decode(part, beams=self.beams)]
+        self.sequences = dict(zip(rows, written, strict=True))
+        model.train()
+
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
+        """The sequences, one after the other."""
+        lengths = [len(tokens) for tokens in self.sequences.values()]
+        tokens = [token for tokens in self.sequences.values() for token in tokens]
+        return {"rows": torch.tensor(list(self.sequences)), "lengths": lengths, "tokens": torch.tensor(tokens)}
+
+    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+        """Take up the sequences that :meth:`state_dict` gave."""
+        parts = state["tokens"].long().split(state["lengths"])
+        self.sequences = {row: part.tolist() for row, part in zip(state["rows"].tolist(), parts, strict=True)}

@@ -1,0 +1,48 @@
+"""Teacher: the model as it was before the experience, kept once for all plugins that learn from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avalanche.core import SupervisedPlugin
+from torch import nn
+
+from mmcl.freeze import frozen_copy, trainable_state
+
+
+class Teacher(SupervisedPlugin):
+    """Copy and freeze the model at the end of each experience.
+
+    The training loop adds one where a plugin has ``needs_teacher``; :func:`teacher_of` gives the model.
+
+    Attributes:
+        model: the teacher; None in the first experience.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model: nn.Module | None = None
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Make the teacher of the next experience."""
+        self.model = frozen_copy(strategy.model)
+
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
+        """The teacher's weights, without what was frozen before, which every copy has."""
+        if self.model is None:
+            return {}
+        trained = trainable_state(strategy.model)  # of the teacher itself everything is frozen
+        return {"teacher": {name: tensor for name, tensor in self.model.state_dict().items() if name in trained}}
+
+    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+        """Take up the teacher that :meth:`state_dict` gave."""
+        self.model = None
+        if "teacher" in state:
+            self.model = frozen_copy(strategy.model)
+            self.model.load_state_dict(state["teacher"], strict=False)
+
+
+def teacher_of(strategy: Any) -> Any:
+    """Return the model as it was before this experience, None in the first or where no plugin needs one."""
+    teachers = (plugin.model for plugin in strategy.plugins if isinstance(plugin, Teacher))
+    return next(teachers, None)
