@@ -19,16 +19,17 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from mmcl.results import StrategyResults
 
 INK, GRID = "#333333", "#e4e4e4"
-#: Bounds in grey and black; these three and all others in the colours of Okabe and Ito, told apart by the colour-blind.
+#: Bounds in grey and black, all others in the colours of Okabe and Ito, told apart by the colour-blind.
 _FIXED = {
     "naive": "#8a8a8a",
+    "offline": "#222222",
     "joint": "#222222",
     "replay": "#0072b2",
     "coconut": "#d55e00",
     "lwf": "#009e73",
     "icarl": "#cc79a7",
 }
-_OTHERS = ("#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_OTHERS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00")
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#e9f0f7", "#b5d1e8", "#5599cc", "#1a5f9e", "#08306b"])
@@ -146,8 +147,10 @@ def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
 
 def strategy_colours(strategies: Sequence[StrategyResults]) -> dict[str, str]:
     """Give each strategy its colour, the same in every report."""
-    others = cycle(_OTHERS)
-    return {name: _FIXED.get(name) or next(others) for name in dict.fromkeys(each.strategy for each in strategies)}
+    names = list(dict.fromkeys(each.strategy for each in strategies))
+    taken = {_FIXED[name] for name in names if name in _FIXED}
+    others = cycle([colour for colour in _OTHERS if colour not in taken])
+    return {name: _FIXED.get(name) or next(others) for name in names}
 
 
 def _plain(axes: Any, frame: bool = True) -> None:

@@ -127,7 +127,8 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def _streams(runs: Sequence[Run]) -> str:
     parts = []
     for run, name in zip(runs, run_names(runs), strict=True):
-        by_seed = {row["seed"]: row for row in run.metrics("stream")}  # the same for each strategy
+        # The same for each strategy, but for one that trains on everything at once.
+        by_seed = {row["seed"]: row for row in sorted(run.metrics("stream"), key=lambda row: len(row["experiences"]))}
         for seed, row in by_seed.items():
             sizes = zip(row["experiences"], row["train_sizes"], row["test_sizes"], strict=False)
             rows = [[str(i), ", ".join(c), str(train), str(test)] for i, (c, train, test) in enumerate(sizes, start=1)]

@@ -10,15 +10,20 @@ from typing import Any
 
 from mmcl.runs import Run
 
-#: What a row of kind "result" holds: fractions, which are shown in percent, and a time in seconds.
+#: What a row of kind "result" holds: fractions, which are shown in percent, and a time in seconds. Rates of errors and
+#: SLU-F1 are of models that write what they understand, and like accuracies over what has been seen so far.
 MEASURES = {
     "average_accuracy": "average accuracy",
     "last_accuracy": "last accuracy",
+    "word_error_rate": "word error rate",
+    "sequence_error_rate": "sequence error rate",
+    "slu_f1": "SLU-F1",
     "forgetting": "forgetting",
     "backward_transfer": "backward transfer",
     "forward_transfer": "forward transfer",
     "seconds": "time (s)",
 }
+_OFTEN_ZERO = ("forgetting", "backward_transfer", "forward_transfer")
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,6 @@ def collect(runs: Sequence[Run | str | Path]) -> list[StrategyResults]:
     collected = []
     for run, name in zip(opened, run_names(opened), strict=True):
         rows = run.metrics()
-        streams = {row["seed"]: row for row in rows if row["kind"] == "stream"}
         for strategy in dict.fromkeys(row["strategy"] for row in rows if "strategy" in row):
             own = [row for row in rows if row.get("strategy") == strategy]
             evaluations: dict[int, dict[int, dict[str, Any]]] = {}
@@ -130,6 +134,7 @@ def collect(runs: Sequence[Run | str | Path]) -> list[StrategyResults]:
                 if row["kind"] == "evaluation":
                     evaluations.setdefault(row["seed"], {})[row["experience"]] = row
             results = {row["seed"]: row for row in own if row["kind"] == "result"}
+            streams = {row["seed"]: row for row in own if row["kind"] == "stream"}
             label = strategy if len(opened) == 1 else f"{name}/{strategy}"
             seeds = list(dict.fromkeys(row["seed"] for row in own))
             collected.append(StrategyResults(label, strategy, name, seeds, results, evaluations, streams))
@@ -152,10 +157,12 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 def table_rows(strategies: Sequence[StrategyResults]) -> tuple[list[str], list[list[str]]]:
     """Lay out the measures as text: the headings, and one row for each strategy.
 
-    A measure that is missing or 0 everywhere has no column (such as forward transfer, where no class is known early).
+    A measure that is missing everywhere has no column, nor has one of transfer that is 0 everywhere (such as forward
+    transfer, where no class is known early).
     """
     estimates = {name: [each.measure(name) for each in strategies] for name in MEASURES}
-    shown = [name for name, column in estimates.items() if any(estimate and estimate.mean for estimate in column)]
+    there = {name: [estimate.mean for estimate in column if estimate] for name, column in estimates.items()}
+    shown = [name for name, means in there.items() if any(means) or (means and name not in _OFTEN_ZERO)]
     rows = []
     for number, each in enumerate(strategies):
         done = len(each.results)

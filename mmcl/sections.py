@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mmcl.config import OneOrMore, StrictModel
+from mmcl.explain import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
     from torch import nn
     from torch.optim import Optimizer
 
     from mmcl.data.base import SpeechDataset
     from mmcl.encoders.base import Encoder
+    from mmcl.models.classifier import SLUClassifier
+    from mmcl.models.seq2seq import SLUSeq2Seq
+    from mmcl.models.tokenizer import FrameTokenizer
+
+STRATEGY_HELP = (
+    "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut; replay and coconut "
+    "with +audio_kd, +token_kd, +sequence_kd"
+)
+STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut")
+DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")
+
+
+def _strategy_name(name: str) -> str:
+    """Refuse what is no strategy, alone or with distillations added."""
+    base, *added = name.split("+")
+    for part, known in ((base, STRATEGIES), *((each, DISTILLATIONS) for each in added)):
+        if part not in known:
+            raise ValueError(f"'{name}' is not a strategy, {did_you_mean(part, known)}")
+    if added and base not in ("replay", "coconut"):
+        raise ValueError(f"'{name}' has no memory to distil with, expected replay or coconut before the +")
+    return name
+
+
+#: One of :data:`STRATEGIES`; ``replay`` and ``coconut`` with any of :data:`DISTILLATIONS` after a ``+``.
+StrategyName = Annotated[str, AfterValidator(_strategy_name)]
+
+
+def check_strategies(names: Sequence[str], model: str) -> None:
+    """Refuse strategies that a model cannot be trained with."""
+    for name in names:
+        if model == "seq2seq" and name in ("lwf", "icarl"):
+            raise ValueError(f"strategy '{name}' is for a classifier, expected model: classifier, or replay+token_kd")
+        if model != "seq2seq" and "+" in name:
+            raise ValueError(f"strategy '{name}' distils what a decoder writes, expected model: seq2seq")
 
 
 class DataSection(StrictModel):
@@ -66,6 +104,21 @@ class TextSection(StrictModel):
         return build_encoder("text", self.name, **self.options)
 
 
+class ClassifierSection(StrictModel):
+    """A hidden layer and a head that grows; see :class:`mmcl.models.SLUClassifier`."""
+
+    hidden: int = Field(256, ge=1, description="width of the hidden layer")
+    dropout: float = Field(0.0, ge=0, lt=1, description="after the hidden layer")
+    text: TextSection = TextSection()
+
+    def build(self, encoder: Encoder) -> SLUClassifier:
+        """Build the model."""
+        from mmcl.models import SLUClassifier
+
+        text: dict[str, Any] = {"text_encoder": self.text.build(), "projection": self.text.projection}
+        return SLUClassifier(encoder, hidden=self.hidden, dropout=self.dropout, **text)
+
+
 class OptimizerSection(StrictModel):
     """AdamW and its schedule."""
 
@@ -109,3 +162,78 @@ class DistillationSection(StrictModel):
 
     weight: float = Field(1.0, ge=0, description="of the distillation in lwf and icarl")
     temperature: float = Field(2.0, gt=0, description="of the softened logits")
+
+
+class Seq2SeqSection(StrictModel):
+    """A decoder that writes intent, entities and transcript; see :class:`mmcl.models.SLUSeq2Seq`."""
+
+    dim: int = Field(768, ge=2, description="width of the decoder")
+    layers: int = Field(6, ge=1, description="of the decoder")
+    heads: int = Field(8, ge=1, description="of attention")
+    feedforward: int = Field(3072, ge=1, description="width within a layer")
+    encoder_layers: int = Field(0, ge=0, description="transformer layers on top of the audio encoder")
+    subsampling: int = Field(1, ge=1, description="steps of the audio encoder that become one")
+    summary: bool = Field(False, description="the mean and maximum of all steps stand before them")
+    dropout: float = Field(0.1, ge=0, lt=1, description="in all transformer layers")
+    tied: bool = Field(True, description="one matrix for tokens in and out")
+    projection: int = Field(512, ge=1, description="dimension of the audio-text space")
+    entities: bool = Field(True, description="write entities; without, intent and transcript alone")
+    vocabulary: int = Field(1000, ge=1, description="tokens, those of intents and characters included")
+    bpe_dropout: float = Field(0.1, ge=0, lt=1, description="merges left out in training, of the tokenizer")
+    beams: int = Field(5, ge=1, description="width of the search in tests; 1 is greedy")
+    length_penalty: float = Field(0.6, description="scores are divided by tokens to this power")
+    max_tokens: int = Field(130, ge=1, description="longest sequence that is decoded")
+
+    def tokenizer(self, train: Any, path: Path) -> FrameTokenizer:
+        """Train the tokenizer on a data set and write it to ``path``, or read what is there."""
+        from mmcl.errors import CheckpointError
+        from mmcl.models import Frame, FrameTokenizer
+
+        if path.exists():
+            tokenizer = FrameTokenizer.load(path)
+            if tokenizer.intents != tuple(train.classes):
+                raise CheckpointError(
+                    f"{path} has {len(tokenizer.intents)} intents that are not the {len(train.classes)} classes of the "
+                    "data: put the tokenizer.json of this run back"
+                )
+            return tokenizer
+        entities = train.entities if self.entities else [()] * len(train)
+        said: Iterable[Any] = zip(train.labels, entities, train.texts, strict=True)
+        frames = [Frame(train.classes[label], entities, text) for label, entities, text in said]
+        size: dict[str, Any] = {"vocabulary": self.vocabulary, "dropout": self.bpe_dropout}
+        tokenizer = FrameTokenizer.train(frames, train.classes, **size)
+        tokenizer.save(path)
+        return tokenizer
+
+    def build(self, encoder: Encoder, tokenizer: FrameTokenizer) -> SLUSeq2Seq:
+        """Build the model."""
+        from mmcl.models import SLUSeq2Seq
+
+        return SLUSeq2Seq(encoder, tokenizer, **self.model_dump(exclude={"vocabulary", "bpe_dropout"}))
+
+
+class KnowledgeDistillationSection(StrictModel):
+    """The distillations that a strategy's name adds after a ``+``."""
+
+    audio_weight: float = Field(1.0, ge=0, description="of audio_kd: what the decoder hears")
+    token_weight: float = Field(1.0, ge=0, description="of token_kd: probabilities of the next token")
+    sequence_weight: float = Field(1.0, ge=0, description="of sequence_kd: the sequences that the model wrote before")
+    beams: int | None = Field(None, ge=1, description="of sequence_kd; none: those of the model")
+
+    def build(self, name: str) -> Any:
+        """Make the plugin of one of :data:`DISTILLATIONS`."""
+        from mmcl.strategies.distillation import AudioDistillation, TokenDistillation
+        from mmcl.strategies.sequence_distillation import SequenceDistillation
+
+        if name == "audio_kd":
+            return AudioDistillation(self.audio_weight)
+        if name == "token_kd":
+            return TokenDistillation(self.token_weight)
+        return SequenceDistillation(self.sequence_weight, self.beams)
+
+
+def frame_scores(model: str) -> list[Any]:
+    """Make the plugin that scores what a model writes, if it writes."""
+    from mmcl.metrics.frame_scores import FrameScores
+
+    return [FrameScores()] if model == "seq2seq" else []

@@ -1,14 +1,15 @@
 """Class-incremental spoken language understanding: what does each strategy remember?
 
 For each seed the classes of a data set arrive in groups (experiences). Each strategy trains a model on one after the
-other, and after each the model is tested on all of them. What is frozen in the encoder is computed once and cached.
+other, and after each the model is tested on all of them. The model names a class, or writes what it understands:
+intent, entities and transcript. What is frozen in the encoder is computed once and cached.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mmcl import sections
 from mmcl.config import OneOrMore, StrictModel
@@ -21,25 +22,34 @@ class Config(StrictModel):
     data: sections.DataSection = sections.DataSection()
     experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
     initial: int | None = Field(None, ge=1, description="classes in the first group; none: equal groups")
-    class_order: tuple[int, ...] | None = Field(None, description="labels in order of arrival; none: random by seed")
-    strategy: OneOrMore[Literal["naive", "replay", "lwf", "icarl", "coconut", "joint"]] = Field(
-        ("naive", "replay", "coconut", "joint"), min_length=1, description="one or more"
+    class_order: tuple[int | str, ...] | None = Field(None, description="labels or names as they arrive; none: random")
+    by_superclass: bool = Field(False, description="superclasses arrive (SLURP's scenarios), and share the memory")
+    strategy: OneOrMore[sections.StrategyName] = Field(
+        ("naive", "replay", "coconut", "joint"), min_length=1, description=sections.STRATEGY_HELP
     )
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: class order, weights, memory, batches")
     encoder: sections.AudioSection = sections.AudioSection()
-    text: sections.TextSection = sections.TextSection()
-    hidden: int = Field(256, ge=1, description="width of the hidden layer")
-    dropout: float = Field(0.0, ge=0, lt=1, description="after the hidden layer")
+    model: Literal["classifier", "seq2seq"] = Field("classifier", description="names a class, or writes a sequence")
+    classifier: sections.ClassifierSection = sections.ClassifierSection()
+    seq2seq: sections.Seq2SeqSection = sections.Seq2SeqSection()
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over each experience")
     batch_size: int = Field(32, ge=1, description="samples a step")
+    eval_batch_size: int = Field(256, ge=1, description="samples a step in tests")
     memory_size: int = Field(50, ge=0, description="samples rehearsed, all classes together")
+    memory_share: float | None = Field(None, ge=0, le=1, description="in its place: share of the training data")
     selection: Literal["random", "herding"] = Field("random", description="of these samples")
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
+    knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
+
+    @model_validator(mode="after")
+    def _strategies_suit_the_model(self) -> Config:
+        sections.check_strategies(self.strategy, self.model)
+        return self
 
 
 def main(config: Config, run: Run) -> None:
@@ -52,85 +62,79 @@ def main(config: Config, run: Run) -> None:
 
     torch.set_num_threads(config.threads)
     encoder = config.encoder.build()
-    train, test = (cached_features(part, encoder, device=config.device) for part in config.data.build())
+    keep = "sequence" if config.model == "seq2seq" else "auto"
+    data = [cached_features(part, encoder, device=config.device, keep=keep) for part in config.data.build()]
+    tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if config.model == "seq2seq" else None
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.strategy:
                 saved = run.restore(unit_name(name, seed)) or {"finished": False, "training": None}
                 if not saved["finished"]:
-                    learn(config, run, name, seed, train, test, encoder, saved["training"], progress)
+                    learn(config, run, name, seed, data, encoder, tokenizer, saved["training"], progress)
 
 
 def learn(
-    config: Config, run: Run, name: str, seed: int, train: Any, test: Any, encoder: Any, saved: Any, progress: Any
+    config: Config, run: Run, name: str, seed: int, data: Any, encoder: Any, tokenizer: Any, saved: Any, progress: Any
 ) -> None:
     """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
-    import torch
-
     from mmcl import metrics, strategies
     from mmcl.data import class_incremental
     from mmcl.freeze import trainable_state
     from mmcl.metrics.accuracy_matrix import AccuracyMatrix
-    from mmcl.models import SLUClassifier
     from mmcl.seeding import seed_everything
     from mmcl.strategies.tracking import Tracking
 
-    unit = {"strategy": name, "seed": seed}
-    benchmark = class_incremental(train, test, config.experiences, config.class_order, seed, config.initial)
+    unit, (base, *distillations), (train, test) = {"strategy": name, "seed": seed}, name.split("+"), data
+    experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)
+    benchmark = class_incremental(
+        train, test, experiences, config.class_order, seed, initial, by_superclass=config.by_superclass
+    )
     seed_everything(seed)
     encoder = encoder if encoder.frozen else config.encoder.build()
-    text = {"text_encoder": config.text.build(), "projection": config.text.projection}
-    model = SLUClassifier(encoder, hidden=config.hidden, dropout=config.dropout, **text)
+    model = config.seq2seq.build(encoder, tokenizer) if tokenizer else config.classifier.build(encoder)
     if encoder.frozen:
-        model.standardize(train.batch(torch.tensor(benchmark.train_stream[0].dataset.rows[:]))["features"])
-    accuracy = AccuracyMatrix()
-    tracking = Tracking(run, name, seed, progress, epochs=config.experiences * config.epochs)
-    strategy = getattr(strategies, name)(
+        model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
+    accuracy, scores = AccuracyMatrix(), sections.frame_scores(config.model)
+    tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
+    added = [config.knowledge_distillation.build(each) for each in distillations]
+    strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
-        **settings(config, name),
+        **settings(config, base, len(train)),
         epochs=config.epochs,
         batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
         scheduler=config.optimizer.scheduler(),
         clip_norm=config.optimizer.clip_norm,
         device=config.device,
-        plugins=[accuracy, tracking],
+        plugins=[*added, accuracy, *scores, tracking],
     )
-    first = 0
     if saved is None:
         run.log("stream", **unit, **benchmark.description)
     else:
         strategy.load_state_dict(saved)
-        first = saved["experience"]
 
-    for experience in benchmark.train_stream[first:]:
+    for experience in benchmark.train_stream[saved["experience"] if saved else 0 :]:
         strategy.train(experience, eval_streams=[])
         strategy.eval(benchmark.test_stream)
         row, classes = accuracy.matrix[-1], {train.classes[label]: a for label, a in accuracy.per_class[-1].items()}
-        seen = metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]
-        number = experience.current_experience
-        run.log("evaluation", **unit, experience=number, accuracy=row, seen_accuracy=seen, per_class=classes)
+        result = {"accuracy": row, "seen_accuracy": metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]}
+        result |= {measure: value for each in scores for measure, value in each.rows[-1].items()}
+        run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=classes)
 
-    matrix, sizes = accuracy.matrix, accuracy.sizes
-    run.log(
-        "result",
-        **unit,
-        average_accuracy=metrics.average_accuracy(matrix, sizes),
-        last_accuracy=metrics.last_accuracy(matrix, sizes),
-        forgetting=metrics.forgetting(matrix),
-        backward_transfer=metrics.backward_transfer(matrix),
-        forward_transfer=metrics.forward_transfer(matrix),
-        seconds=tracking.seconds,
-    )
+    result = metrics.summary(accuracy.matrix, accuracy.sizes)
+    result |= {measure: value for each in scores for measure, value in each.average().items()}
+    run.log("result", **unit, **result, seconds=tracking.seconds)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(model)})
 
 
-def settings(config: Config, name: str) -> dict[str, Any]:
-    """What the strategy of this name takes from the config."""
-    memory = {"memory_size": config.memory_size}
+def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
+    """What the strategy takes from the config, for so many training samples."""
+    size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
+    memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
     return {
-        "replay": {**memory, "selection": config.selection},
-        "icarl": {**memory, **config.distillation.model_dump()},
+        "replay": memory,
+        "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
-        "coconut": {**memory, "selection": config.selection, **config.coconut.model_dump()},
-    }.get(name, {})
+        "coconut": {**memory, **config.coconut.model_dump()},
+    }.get(base, {})

@@ -24,9 +24,10 @@ def make(folder: Path, rows: list[dict[str, Any]]) -> Run:
     return Run.read(folder)
 
 
-def stream(seed: int, *experiences: list[str]) -> dict[str, Any]:
+def stream(seed: int, *experiences: list[str], strategy: str = "replay") -> dict[str, Any]:
     sizes = [len(names) for names in experiences]
-    return {"kind": "stream", "seed": seed, "experiences": list(experiences), "train_sizes": sizes, "test_sizes": sizes}
+    row = {"kind": "stream", "strategy": strategy, "seed": seed, "experiences": list(experiences)}
+    return row | {"train_sizes": sizes, "test_sizes": sizes}
 
 
 def evaluation(

@@ -1,11 +1,24 @@
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from mmcl.encoders import build_encoder
-from mmcl.errors import MissingDataError
+from mmcl.errors import CheckpointError, MissingDataError
 from mmcl.models import SLUClassifier
-from mmcl.sections import AudioSection, DataSection, OptimizerSection, TextSection
+from mmcl.sections import (
+    DISTILLATIONS,
+    AudioSection,
+    ClassifierSection,
+    DataSection,
+    KnowledgeDistillationSection,
+    OptimizerSection,
+    Seq2SeqSection,
+    StrategyName,
+    TextSection,
+    check_strategies,
+    frame_scores,
+)
 
 
 def test_data_of_several_splits_are_joined(data_dir):
@@ -46,3 +59,56 @@ def test_schedules():
         optimizer.step()
         schedule.step()
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_strategies_are_named_alone_or_with_distillations():
+    names = TypeAdapter(StrategyName)
+    for name in ("offline", "coconut", "replay+sequence_kd", "coconut+audio_kd+token_kd"):
+        assert names.validate_python(name) == name
+    for name, message in (
+        ("cocnut", "'cocnut' is not a strategy, did you mean 'coconut'?"),
+        ("replay+sequnce_kd", "did you mean 'sequence_kd'?"),
+        ("naive+token_kd", "'naive\\+token_kd' has no memory to distil with"),
+    ):
+        with pytest.raises(ValidationError, match=message.replace("?", "[?]")):
+            names.validate_python(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("lwf", "seq2seq"), ("icarl", "seq2seq"), ("replay+token_kd", "classifier")]
+)
+def test_strategies_that_do_not_suit_the_model_are_refused(name, model):
+    with pytest.raises(ValueError, match=f"strategy '{name.replace('+', '.')}'.* expected model: "):
+        check_strategies(["naive", name], model)
+
+
+def test_each_distillation_takes_its_own_weight():
+    section = KnowledgeDistillationSection(audio_weight=2.0, token_weight=3.0, sequence_weight=4.0)
+    assert [section.build(name).weight for name in DISTILLATIONS] == [2.0, 3.0, 4.0]
+
+
+class Two:
+    classes, labels, texts, entities = ("no", "yes"), [0, 1], ["no", "yes please"], [(), ()]
+
+    def __len__(self):
+        return 2
+
+
+def test_a_tokenizer_is_trained_once_and_is_that_of_its_data(tmp_path):
+    section, path = Seq2SeqSection(vocabulary=40), tmp_path / "tokenizer.json"
+    trained = section.tokenizer(Two(), path)
+    assert trained.intents == Two.classes and len(trained) <= 40
+    assert section.tokenizer(Two(), path).fingerprint == trained.fingerprint
+    other = Two()
+    other.classes = ("no", "perhaps")
+    with pytest.raises(CheckpointError, match="has 2 intents that are not the 2 classes of the data"):
+        section.tokenizer(other, path)
+
+
+def test_both_models_are_built_as_told(tmp_path):
+    encoder = build_encoder("audio", "cnn", dim=16)
+    tokenizer = Seq2SeqSection(vocabulary=40).tokenizer(Two(), tmp_path / "tokenizer.json")
+    writer = Seq2SeqSection(dim=8, layers=1, heads=2, feedforward=8, projection=6, beams=3).build(encoder, tokenizer)
+    assert (writer.beams, writer.audio_projection.out_features) == (3, 6)
+    assert ClassifierSection(hidden=7).build(encoder).head.weight.shape == (0, 7)
+    assert len(frame_scores("seq2seq")) == 1 and frame_scores("classifier") == []

@@ -49,6 +49,11 @@ class FeatureDataset:
             entities=self.entities[index],
         )
 
+    def vectors(self, rows: Sequence[int], limit: int = 500) -> Tensor:
+        """The features of the first ``limit`` samples of ``rows``, steps one after the other, ``(vectors, dim)``."""
+        batch = self.batch(torch.tensor(rows[:] if self._pooled else rows[:limit]))
+        return batch["features"] if self._pooled else batch["features"][batch.mask("features")]
+
     def batch(self, rows: Tensor) -> Batch:
         """The batch of samples ``rows``, ``(batch,)``."""
         first, chosen = self._first.index_select(0, rows), rows.tolist()

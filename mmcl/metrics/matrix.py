@@ -103,6 +103,22 @@ def forward_transfer(matrix: ArrayLike, baseline: Sequence[float] | None = None)
     return float(np.mean(gains)) if gains else 0.0
 
 
+def summary(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> dict[str, float]:
+    """Return all of the measures above by name.
+
+    >>> measures = summary([[1.0, 0.0], [0.5, 0.9]])
+    >>> list(measures), measures["forgetting"]
+    (['average_accuracy', 'last_accuracy', 'forgetting', 'backward_transfer', 'forward_transfer'], 0.5)
+    """
+    return {
+        "average_accuracy": average_accuracy(matrix, sizes),
+        "last_accuracy": last_accuracy(matrix, sizes),
+        "forgetting": forgetting(matrix),
+        "backward_transfer": backward_transfer(matrix),
+        "forward_transfer": forward_transfer(matrix),
+    }
+
+
 def _square(matrix: ArrayLike) -> NDArray[np.float64]:
     accuracy = np.asarray(matrix, dtype=float)
     if accuracy.ndim != 2 or accuracy.shape[0] != accuracy.shape[1] or accuracy.size == 0:

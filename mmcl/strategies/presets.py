@@ -1,7 +1,8 @@
 """One function per named method: the training loop with the plugins that make it that method.
 
 Each takes a model and an optimizer, its own settings by name, and beside them ``plugins`` to add and any setting of
-:class:`~mmcl.strategies.template.MMCLTemplate` (``epochs``, ``batch_size``, ``device``, ...).
+:class:`~mmcl.strategies.template.MMCLTemplate` (``epochs``, ``batch_size``, ``device``, ...). To a strategy that
+rehearses a sequence-to-sequence model add distillation as plugins: ``coconut(..., plugins=[SequenceDistillation()])``.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ from torch.optim import Optimizer
 from mmcl.strategies.coconut import Coconut
 from mmcl.strategies.distillation import LogitDistillation
 from mmcl.strategies.nearest_mean import NearestMean
-from mmcl.strategies.rehearsal import Rehearsal
+from mmcl.strategies.rehearsal import Rehearsal, Selection
 from mmcl.strategies.template import MMCLTemplate
-
-Selection = Literal["random", "herding"]
 
 
 def naive(model: nn.Module, optimizer: Optimizer, *, plugins: Sequence[Any] = (), **loop: Any) -> MMCLTemplate:
@@ -37,11 +36,13 @@ def replay(
     *,
     memory_size: int = 50,
     selection: Selection = "random",
+    by_superclass: bool = False,
     plugins: Sequence[Any] = (),
     **loop: Any,
 ) -> MMCLTemplate:
     """Rehearse a class-balanced memory of fixed size beside each experience."""
-    return MMCLTemplate(model=model, optimizer=optimizer, plugins=[Rehearsal(memory_size, selection), *plugins], **loop)
+    memory = Rehearsal(memory_size, selection, by_superclass=by_superclass)
+    return MMCLTemplate(model=model, optimizer=optimizer, plugins=[memory, *plugins], **loop)
 
 
 def lwf(
@@ -84,6 +85,7 @@ def coconut(
     *,
     memory_size: int = 50,
     selection: Selection = "random",
+    by_superclass: bool = False,
     mm_weight: float = 0.1,
     nspt_weight: float | None = None,
     temperature: float = 0.1,
@@ -94,7 +96,7 @@ def coconut(
 ) -> MMCLTemplate:
     """Rehearse, and hold the embeddings by contrast: teacher against student, audio against text (arXiv 2310.02699)."""
     method = [
-        Rehearsal(memory_size, selection),
+        Rehearsal(memory_size, selection, by_superclass=by_superclass),
         Coconut(mm_weight, nspt_weight, temperature, denominator, mm_anchors),
     ]
     return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method, *plugins], **loop)

@@ -16,6 +16,7 @@ pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the ex
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
 TWO = ["strategy=[replay,coconut]", "seeds=[3]", "epochs=3"]
+SEQ2SEQ = ["strategy=[offline,replay+token_kd,coconut+audio_kd+sequence_kd]", "seeds=[3]", "epochs=6"]
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,18 @@ def mmcl(environment):
 @pytest.fixture(scope="module")
 def whole(mmcl, tmp_path_factory):
     """A run that was not interrupted."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", folder, *TWO)
+    return uninterrupted(mmcl, tmp_path_factory, "tiny", TWO)
+
+
+@pytest.fixture(scope="module")
+def written(mmcl, tmp_path_factory):
+    """The same of models that write sequences."""
+    return uninterrupted(mmcl, tmp_path_factory, "tiny_seq2seq", SEQ2SEQ)
+
+
+def uninterrupted(mmcl, tmp_path_factory, config, settings):
+    folder = tmp_path_factory.mktemp("runs") / config
+    done = mmcl("run", "slu_incremental", "--config", config, "--folder", folder, *settings)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -63,9 +74,44 @@ def test_a_run_shows_and_keeps_its_results(whole):
     assert "coconut" in (folder / "report.html").read_text()
 
 
-def killed(environment, folder, lines):
+def test_a_model_that_writes_is_scored_by_what_it_writes(written):
+    folder, printed = written
+    assert "SLU-F1" in printed and "error rate" in " ".join(printed.split())
+    results = {row["strategy"]: row for row in rows(folder) if row["kind"] == "result"}
+    assert list(results) == ["offline", "replay+token_kd", "coconut+audio_kd+sequence_kd"]
+    for row in results.values():
+        assert 0 <= row["slu_f1"] <= 1 and row["word_error_rate"] >= 0 and row["sequence_error_rate"] >= 0
+    streams = {row["strategy"]: row for row in rows(folder) if row["kind"] == "stream"}
+    assert len(streams["offline"]["experiences"]) == 1 and len(streams["replay+token_kd"]["experiences"]) == 2
+    last = [row for row in rows(folder) if row["kind"] == "epoch"][-1]
+    assert last["losses"].keys() >= {"cross_entropy", "audio_kd", "sequence_kd", "mm", "nspt_audio", "nspt_text"}
+    assert (folder / "tokenizer.json").stat().st_size > 1000
+
+
+def test_requests_arrive_by_scenario(mmcl, data_dir, tmp_path):
+    """SLURP's sentences as espeak-ng speaks them: intents arrive with their scenario, which shares the memory."""
+    data = ["data.name=slurp_tts", "data.options={intents: 4, sentences: 40}", "by_superclass=true", "memory_size=2"]
+    settings = [*data, "class_order=[audio,alarm]", "strategy=replay", "seeds=0", "epochs=1"]
+    done = mmcl("run", "slu_incremental", "--config", "tiny_seq2seq", "--folder", tmp_path / "run", *settings)
+    assert done.returncode == 0, done.stderr
+    stream = next(row for row in rows(tmp_path / "run") if row["kind"] == "stream")
+    assert [{name.split()[0] for name in names} for names in stream["experiences"]] == [{"audio"}, {"alarm"}]
+
+
+def test_a_tokenizer_of_another_run_is_refused(written, mmcl, environment, tmp_path):
+    folder = tmp_path / "killed"
+    killed(environment, folder, 8, "tiny_seq2seq", SEQ2SEQ)
+    other = json.loads((folder / "tokenizer.json").read_text())
+    other["tokenizer"]["model"]["merges"].pop()
+    (folder / "tokenizer.json").write_text(json.dumps(other))
+    done = mmcl("run", "--resume", folder)
+    assert done.returncode == 1 and "load the tokenizer.json of the same run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def killed(environment, folder, lines, config="tiny", settings=TWO):
     """Start a run, and kill it once it has logged this many lines."""
-    command = [*COMMAND, "run", "slu_incremental", "--config", "tiny", "--folder", str(folder), *TWO]
+    command = [*COMMAND, "run", "slu_incremental", "--config", config, "--folder", str(folder), *settings]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = folder / "metrics.jsonl"
     while process.poll() is None:
@@ -85,6 +131,17 @@ def test_a_killed_run_resumes_to_the_same_metrics(lines, whole, mmcl, environmen
     done = mmcl("run", "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert rows(folder) == rows(whole[0])
+
+
+@pytest.mark.parametrize(
+    "lines", [15, pytest.param(8, marks=pytest.mark.slow), pytest.param(35, marks=pytest.mark.slow)]
+)
+def test_so_does_one_whose_model_writes(lines, written, mmcl, environment, tmp_path):
+    folder = tmp_path / "killed"
+    killed(environment, folder, lines, "tiny_seq2seq", SEQ2SEQ)
+    done = mmcl("run", "--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert rows(folder) == rows(written[0])
 
 
 def test_resuming_a_finished_run_changes_nothing(whole, mmcl):

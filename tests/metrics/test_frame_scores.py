@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from mmcl.batch import Batch
+from mmcl.data import class_incremental
+from mmcl.data.base import Entity
+from mmcl.metrics.frame_scores import FrameScores, frame_scores
+from mmcl.models import Frame
+from mmcl.models.seq2seq import Understood
+from mmcl.strategies import naive
+
+TIME = (Entity("time", "five am"),)
+
+
+def test_scores_of_a_few_frames_worked_out_by_hand():
+    said = [Frame("alarm set", TIME, "wake me at five am"), Frame("music play", (), "play some jazz")]
+    decoded = [Frame("alarm set", TIME, "wake me at nine am"), Frame("", (), "play jazz")]
+    scores = frame_scores(list(zip(said, decoded, strict=True)))
+    assert scores["word_error_rate"] == pytest.approx(2 / 8)  # nine for five, some is lost
+    assert scores["sequence_error_rate"] == pytest.approx(
+        4 / 15
+    )  # 2 + 3 + 5 and 2 + 3 words; music play is lost as well
+    assert scores["slu_f1"] == 1.0 and scores["without_intent"] == 0.5
+
+
+def test_without_entities_there_is_no_slu_f1():
+    assert frame_scores([(Frame("a", (), "yes"), Frame("a", (), "yes"))])["slu_f1"] is None
+    invented = frame_scores([(Frame("a", (), "yes"), Frame("a", TIME, "yes"))])
+    assert invented["slu_f1"] == 0.0
+
+
+class Three:
+    """Six samples of three classes that say their number."""
+
+    classes = ("zero", "one", "two")
+    labels = [0, 0, 1, 1, 2, 2]
+    texts = ["zero", "zero", "one", "one", "two", "two"]
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return {"label": self.labels[index], "text": self.texts[index]}
+
+
+class Writer(torch.nn.Module):
+    """Says "zero" of everything in evaluation, but knows the first class."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+
+    def grow(self, labels):
+        """Knows all classes."""
+
+    def frames(self, batch: Batch):
+        return [Frame(text, (), text) for text in batch["text"]]
+
+    def forward(self, batch: Batch):
+        logits = self.weight.expand(batch.size, 3)
+        return Understood(logits, logits, [Frame("zero", (), "zero")] * batch.size)
+
+
+def test_each_evaluation_counts_what_has_been_seen_so_far_and_survives_a_checkpoint():
+    benchmark, scores = class_incremental(Three(), Three(), 3, class_order=[0, 1, 2]), FrameScores()
+    model = Writer()
+    strategy = naive(model, torch.optim.SGD(model.parameters(), lr=0.0), plugins=[scores])
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(benchmark.test_stream)
+    assert [row["word_error_rate"] for row in scores.rows] == pytest.approx([0, 1 / 2, 2 / 3])
+    average = scores.average()
+    assert average["word_error_rate"] == pytest.approx((1 / 2 + 2 / 3) / 3) and average["slu_f1"] is None
+    restored = FrameScores()
+    restored.load_state_dict(scores.state_dict(strategy), strategy)
+    assert restored.rows == scores.rows
