@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d
 
 from mmcl.batch import length_mask
 from mmcl.errors import ConfigError
@@ -87,6 +88,27 @@ def pool(sequence: Tensor, lengths: Tensor, pooling: str = "mean") -> Tensor:
     if pooling != "mean":
         parts.append(sequence.masked_fill(~mask, float("-inf")).amax(1))
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def subsample(sequence: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Make one step of ``size`` steps, their mean; the last of a sequence is that of the steps it has.
+
+    Args:
+        sequence: ``(batch, time, dim)``.
+        lengths: ``(batch,)``.
+        size: 1 or more.
+
+    >>> steps, lengths = subsample(torch.tensor([[[1.0], [3.0], [5.0], [9.0]]]), torch.tensor([3]), 2)
+    >>> steps.tolist(), lengths.tolist()
+    ([[[2.0], [5.0]]], [2])
+    """
+    if size == 1:
+        return sequence, lengths
+    there = length_mask(lengths, sequence.shape[1])[:, :, None].to(sequence.dtype)
+    sums, counts = (
+        avg_pool1d(part.transpose(1, 2), size, ceil_mode=True).transpose(1, 2) for part in (sequence * there, there)
+    )
+    return sums / counts.clamp(min=1 / size), (lengths - 1) // size + 1
 
 
 def weights_hash(*modules: nn.Module) -> str:

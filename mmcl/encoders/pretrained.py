@@ -24,7 +24,12 @@ _UNUSED = ("masked_spec_embed", "pooler.")  # weights that a checkpoint may lack
 
 
 def pretrained_audio(
-    name: str | Path, *, tune_from: int | None = None, pooling: str = "mean", download: bool = False
+    name: str | Path,
+    *,
+    tune_from: int | None = None,
+    pooling: str = "mean",
+    subsampling: int = 1,
+    download: bool = False,
 ) -> Encoder:
     """Load a pretrained audio encoder: Whisper's, wav2vec 2.0, HuBERT or WavLM.
 
@@ -32,13 +37,17 @@ def pretrained_audio(
         name: a folder in the layout of transformers, or ``"owner/model"`` on the hub.
         tune_from: train the layers from this one on; None trains nothing.
         pooling: see :func:`~mmcl.encoders.base.pool`.
+        subsampling: steps of the encoder that become one, their mean.
         download: fetch what is not on this machine from the hub.
 
     Raises:
         MissingDataError: the folder or model is not there.
         DataError: the weights cannot be read, or are not those of the config.
-        ConfigError: the model is of another kind, or has no layer ``tune_from``.
+        ConfigError: the model is of another kind, or has no layer ``tune_from``, or ``subsampling`` is not 1 or more.
     """
+    if subsampling < 1:
+        raise ConfigError(f"subsampling is {subsampling}, expected 1 or more steps that become one")
+    end: dict[str, Any] = {"tune_from": tune_from, "pooling": pooling, "subsampling": subsampling}
     config = _config(name, download)
     if config.model_type == "whisper":
         from mmcl.encoders.whisper import WhisperAudioEncoder
@@ -46,13 +55,13 @@ def pretrained_audio(
         config.decoder_layers = 0  # only the encoder is used
         front_end = {"feature_size": config.num_mel_bins, **_preprocessing(name, download)}
         model = _model(name, config, download).encoder
-        return WhisperAudioEncoder(model, front_end, tune_from=tune_from, pooling=pooling)
+        return WhisperAudioEncoder(model, front_end, **end)
     if config.model_type in WAVEFORM_MODELS:
         from mmcl.encoders.wav2vec import Wav2VecEncoder
 
         normalize = _preprocessing(name, download).get("do_normalize", True)
         model = _model(name, config, download)
-        return Wav2VecEncoder(model, normalize=normalize, tune_from=tune_from, pooling=pooling)
+        return Wav2VecEncoder(model, normalize=normalize, **end)
     raise ConfigError(
         f"'{name}' is a model of type '{config.model_type}', expected one of whisper, {', '.join(WAVEFORM_MODELS)}"
     )

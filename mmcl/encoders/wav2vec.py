@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
-from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, pool, subsample, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths
 from mmcl.errors import ConfigError
@@ -29,6 +29,7 @@ class Wav2VecEncoder(Encoder):
         normalize: give each waveform mean 0 and variance 1, as the model was trained.
         tune_from: train the layers from this one on, and a last norm; None freezes all. The convolutions stay frozen.
         pooling: see :func:`~mmcl.encoders.base.pool`.
+        subsampling: steps that become one in the end, see :func:`~mmcl.encoders.base.subsample`.
 
     Raises:
         ConfigError: there is no layer ``tune_from``, or the model ends in an adapter.
@@ -36,7 +37,15 @@ class Wav2VecEncoder(Encoder):
 
     modality = "audio"
 
-    def __init__(self, model: Any, *, normalize: bool, tune_from: int | None = None, pooling: str = "mean") -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        normalize: bool,
+        tune_from: int | None = None,
+        pooling: str = "mean",
+        subsampling: int = 1,
+    ) -> None:
         super().__init__()
         if getattr(model, "adapter", None) is not None:
             raise ConfigError(
@@ -46,6 +55,7 @@ class Wav2VecEncoder(Encoder):
         self.normalize = normalize
         self.dim = model.config.hidden_size
         self.pooling = pooling
+        self.subsampling = subsampling
         self.norm_comes_last = bool(model.config.do_stable_layer_norm)
         self.tune_from = len(model.encoder.layers) if tune_from is None else tune_from
         freeze(model.feature_extractor)
@@ -76,13 +86,14 @@ class Wav2VecEncoder(Encoder):
         hidden = self._layers(hidden, lengths, 0, self.tune_from)
         if self.frozen and self.norm_comes_last:
             hidden = self.model.encoder.layer_norm(hidden)
-        return hidden * mask, lengths
+        return subsample(hidden * mask, lengths, self.subsampling) if self.frozen else (hidden * mask, lengths)
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
         if not self.frozen:
             features = self._layers(features, lengths, self.tune_from, len(self.model.encoder.layers))
             if self.norm_comes_last:
                 features = self.model.encoder.layer_norm(features)
+            features, lengths = subsample(features, lengths, self.subsampling)
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
 
     def fingerprint(self) -> str:
@@ -93,7 +104,10 @@ class Wav2VecEncoder(Encoder):
         if self.frozen or not self.norm_comes_last:
             used.append(model.encoder.layer_norm)
         front_end = f"{model.config.model_type} 1: normalize={self.normalize}"
-        return f"{front_end}; {weights_hash(*used)}{f' {self.pooling}' if self.frozen else f' to {self.tune_from}'}"
+        end = f" {self.pooling}" if self.frozen else f" to {self.tune_from}"
+        if self.frozen and self.subsampling > 1:
+            end += f" /{self.subsampling}"
+        return f"{front_end}; {weights_hash(*used)}{end}"
 
     def _normalized(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         mask = length_mask(lengths, waveforms.shape[1])

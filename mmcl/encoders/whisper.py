@@ -11,7 +11,7 @@ from transformers import WhisperFeatureExtractor
 
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
-from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, pool, subsample, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths
 from mmcl.freeze import freeze
@@ -29,6 +29,7 @@ class WhisperAudioEncoder(Encoder):
         front_end: settings of its ``WhisperFeatureExtractor``.
         tune_from: train the layers from this one on, and the last norm; None freezes all.
         pooling: see :func:`~mmcl.encoders.base.pool`.
+        subsampling: steps that become one in the end, see :func:`~mmcl.encoders.base.subsample`.
 
     Raises:
         ConfigError: there is no layer ``tune_from``.
@@ -40,7 +41,13 @@ class WhisperAudioEncoder(Encoder):
     mel_filters: Tensor
 
     def __init__(
-        self, model: Any, front_end: Mapping[str, Any], *, tune_from: int | None = None, pooling: str = "mean"
+        self,
+        model: Any,
+        front_end: Mapping[str, Any],
+        *,
+        tune_from: int | None = None,
+        pooling: str = "mean",
+        subsampling: int = 1,
     ) -> None:
         super().__init__()
         extractor = WhisperFeatureExtractor(**front_end)
@@ -48,6 +55,7 @@ class WhisperAudioEncoder(Encoder):
         self.model = model
         self.dim = model.config.d_model
         self.pooling = pooling
+        self.subsampling = subsampling
         self.max_seconds = 2 * model.config.max_source_positions * self.hop / SAMPLE_RATE
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
         mel_filters = torch.from_numpy(extractor.mel_filters).float()
@@ -88,12 +96,13 @@ class WhisperAudioEncoder(Encoder):
         hidden = self._layers(hidden, lengths, 0, self.tune_from)
         if self.frozen:
             hidden = self.model.layer_norm(hidden)
-        return hidden * length_mask(lengths, hidden.shape[1])[:, :, None], lengths
+        hidden = hidden * length_mask(lengths, hidden.shape[1])[:, :, None]
+        return subsample(hidden, lengths, self.subsampling) if self.frozen else (hidden, lengths)
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
         if not self.frozen:
             features = self._layers(features, lengths, self.tune_from, len(self.model.layers))
-            features = self.model.layer_norm(features)
+            features, lengths = subsample(self.model.layer_norm(features), lengths, self.subsampling)
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
 
     def fingerprint(self) -> str:
@@ -103,7 +112,10 @@ class WhisperAudioEncoder(Encoder):
         if self.frozen:
             used.append(model.layer_norm)
         front_end = f"whisper 1: {self.n_fft}/{self.hop} samples, {self.mel_filters.shape[1]} bands"
-        return f"{front_end}; {weights_hash(*used)}{f' {self.pooling}' if self.frozen else f' to {self.tune_from}'}"
+        end = f" {self.pooling}" if self.frozen else f" to {self.tune_from}"
+        if self.frozen and self.subsampling > 1:
+            end += f" /{self.subsampling}"
+        return f"{front_end}; {weights_hash(*used)}{end}"
 
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         mask = length_mask(lengths, hidden.shape[1])

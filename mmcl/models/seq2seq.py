@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool1d, pad
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PegasusConfig, PegasusForConditionalGeneration
+from transformers import PegasusConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from mmcl.batch import Batch, length_mask
 from mmcl.encoders.base import Encoded, Encoder, pool
 from mmcl.errors import CheckpointError, ConfigError, LabelError
+from mmcl.models.beam_search import BeamSearchDecoder
 from mmcl.models.frame import Frame
 from mmcl.models.tokenizer import FrameTokenizer
 
@@ -44,7 +45,7 @@ class Understood(NamedTuple):
 class SLUSeq2Seq(nn.Module):
     """Write ``intent SEP [type FILL value SEP ...] transcript`` of speech.
 
-    The encoder's steps, the mean of ``subsampling`` at a time, pass a linear layer and ``encoder_layers`` transformer
+    The encoder's steps pass a linear layer and ``encoder_layers`` transformer
     layers; a transformer decoder with sinusoidal positions and layer normalisation first attends to them. Both are
     transformers' Pegasus, whose generation gives the beam search; padding is masked everywhere. The system of
     Cappellazzo et al., arXiv 2305.13899 and 2310.02699: 6 layers, 768, 8 heads, an encoder that is trained. Differs
@@ -61,7 +62,6 @@ class SLUSeq2Seq(nn.Module):
         tokenizer: of the intents and the words of the training data.
         dim, layers, heads, feedforward: of the decoder.
         encoder_layers: transformer layers on top of the encoder.
-        subsampling: steps of the encoder that become one.
         summary: put mean and maximum of the encoder's steps before the others, as a step of their own: a decoder that
             is trained from little data finds the intent there long before it has learnt where to look.
         dropout: in all transformer layers.
@@ -78,7 +78,7 @@ class SLUSeq2Seq(nn.Module):
         LabelError: a label without an intent of the tokenizer.
 
     >>> from mmcl.encoders import build_encoder
-    >>> tokenizer = FrameTokenizer.train([Frame("lights on", (), "turn on the lights")], ["lights on"])
+    >>> tokenizer = FrameTokenizer.train([Frame("lights on", (), "turn on the lights")], ["lights on"], dropout=0.0)
     >>> model = SLUSeq2Seq(build_encoder("audio", "cnn"), tokenizer, dim=32, layers=1, heads=2, feedforward=64)
     >>> audio = {"audio": torch.zeros(1, 16000), "audio_lengths": torch.tensor([16000])}
     >>> batch = Batch(label=torch.tensor([0]), text=["turn on the lights"], **audio)
@@ -99,10 +99,9 @@ class SLUSeq2Seq(nn.Module):
         heads: int = 8,
         feedforward: int = 3072,
         encoder_layers: int = 0,
-        subsampling: int = 1,
         summary: bool = False,
         dropout: float = 0.1,
-        tied: bool = True,
+        tied: bool = False,
         projection: int = 512,
         entities: bool = True,
         beams: int = 1,
@@ -110,15 +109,16 @@ class SLUSeq2Seq(nn.Module):
         max_tokens: int = 130,
     ) -> None:
         super().__init__()
-        if dim % heads or dim % 2 or min(dim, layers, heads, feedforward, subsampling, beams, max_tokens) < 1:
+        sizes = dim, layers, heads, feedforward, encoder_layers + 1, projection, beams, max_tokens
+        if min(sizes) < 1 or dim % heads or dim % 2:
             raise ConfigError(
-                f"a decoder with dim={dim}, layers={layers}, heads={heads}, feedforward={feedforward}, subsampling="
-                f"{subsampling}, beams={beams}, max_tokens={max_tokens} cannot be built: expected 1 or more of each, "
-                "an even dim and heads that divide it"
+                f"a model with dim={dim}, layers={layers}, heads={heads}, feedforward={feedforward}, encoder_layers="
+                f"{encoder_layers}, projection={projection}, beams={beams}, max_tokens="
+                f"{max_tokens} cannot be built: expected 0 or more encoder_layers, 1 or more of all else, an even dim "
+                "and heads that divide it"
             )
         self.encoder = encoder
         self.tokenizer = tokenizer
-        self.subsampling = subsampling
         self.entities = entities
         self.beams, self.length_penalty, self.max_tokens = beams, length_penalty, max_tokens
         self.register_buffer("gain", torch.ones(encoder.dim))
@@ -144,7 +144,7 @@ class SLUSeq2Seq(nn.Module):
             decoder_start_token_id=tokenizer.start,
             forced_eos_token_id=None,
         )
-        self.transformer = PegasusForConditionalGeneration(config)
+        self.transformer = BeamSearchDecoder(config)
         self.audio_projection = nn.Linear(dim, projection)
         self.text_projection = nn.Linear(dim, projection)
 
@@ -173,11 +173,7 @@ class SLUSeq2Seq(nn.Module):
             encoded = self.encoder(batch[modality], batch.get(f"{modality}_lengths"))
         lengths = encoded.lengths
         steps = torch.addcmul(self.offset, encoded.sequence, self.gain)
-        steps = steps * length_mask(lengths, steps.shape[1])[:, :, None]
         summary = None if self.summary is None else self.summary(pool(steps, lengths, "mean_max"))
-        if self.subsampling > 1:
-            steps = avg_pool1d(steps.transpose(1, 2), self.subsampling, ceil_mode=True).transpose(1, 2)
-            lengths = (lengths - 1) // self.subsampling + 1
         steps = self.input(steps)
         if summary is not None:
             steps, lengths = torch.cat([summary[:, None], steps], dim=1), lengths + 1

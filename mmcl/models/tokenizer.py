@@ -18,7 +18,9 @@ from mmcl.models.frame import Frame, Intent, Mark, Piece, parse
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 _SPECIAL = (PAD, UNKNOWN, START, END, Mark.SEP.value, Mark.FILL.value)
-_END_OF_WORD = "##"  # marks a token that ends a word, so that words can be put together again
+# Marks a token that begins a word, so that words can be put together again. (The library's mark for a token that ends
+# one has it number the tokens in the order of a hash map, another in each run.)
+_WORD = "▁"
 
 
 class FrameTokenizer:
@@ -44,6 +46,7 @@ class FrameTokenizer:
         self.intents = tuple(intents)
         self.dropout = dropout
         self._tokenizer = tokenizer
+        tokenizer.encode_special_tokens = True  # a mark or an intent that is spelt out in a text is text
         self.pad, self.start, self.end = (self._id(token) for token in (PAD, START, END))
         self._mark_ids = {mark: self._id(mark.value) for mark in Mark}
         self._intent_ids = {intent: self._id(_intent_token(intent)) for intent in self.intents}
@@ -76,15 +79,15 @@ class FrameTokenizer:
         """
         pieces = [piece for frame in frames for piece in frame.pieces()]
         texts = [piece for piece in pieces if not isinstance(piece, (Mark, Intent))]
-        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, end_of_word_suffix=_END_OF_WORD))
-        clean = [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"[^\w\s']"), " ")]
-        tokenizer.normalizer = normalizers.Sequence(clean)
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        tokenizer.decoder = decoders.BPEDecoder(suffix=_END_OF_WORD)
-        special = [*_SPECIAL, *map(_intent_token, intents)]
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocabulary, special_tokens=special, end_of_word_suffix=_END_OF_WORD, show_progress=False
+        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+        space = normalizers.Replace(Regex(r"[^\w']+"), " ")
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.Lowercase(), space, normalizers.Strip()]
         )
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_WORD)
+        tokenizer.decoder = decoders.Metaspace(_WORD)
+        special = [*_SPECIAL, *map(_intent_token, intents)]
+        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
         if tokenizer.get_vocab_size() > vocabulary:
             raise ConfigError(
@@ -107,7 +110,7 @@ class FrameTokenizer:
         >>> FrameTokenizer.train([Frame("a", (), "yes")], ["a"]).normalized("Yes, it's 5 o'clock.")
         "yes it's 5 o'clock"
         """
-        return " ".join(self._tokenizer.normalizer.normalize_str(text).split())
+        return self._tokenizer.normalizer.normalize_str(text)
 
     def frame(self, label: int, entities: Sequence[Entity], text: str) -> Frame:
         """Return the frame of a sample, its texts normalised; a decoder that is right writes just this.
@@ -208,7 +211,7 @@ class FrameTokenizer:
 
     def _subwords(self, word: str) -> list[int]:
         """The tokens of one word, each merge that could be made left out with probability ``dropout`` at each step."""
-        parts = [*word[:-1], word[-1] + _END_OF_WORD]
+        parts = [_WORD, *word]
         ranks, dropout, draw = self._ranks, self.dropout, random.random
         while len(parts) > 1:
             possible = [
@@ -224,4 +227,5 @@ class FrameTokenizer:
 
 
 def _intent_token(intent: str) -> str:
-    return f"<{intent}>"
+    token = f"<{intent}>"
+    return token if token not in _SPECIAL else f"<{token}>"

@@ -73,7 +73,7 @@ class AudioDistillation(SupervisedPlugin):
             taught = teacher.encode(strategy.mbatch.select(is_rehearsal)).sequence
         encoded = strategy.output.encoded
         heard = length_mask(encoded.lengths[is_rehearsal], taught.shape[1])
-        student = encoded.sequence[is_rehearsal]
+        student = encoded.sequence[is_rehearsal, : taught.shape[1]]  # new samples may be longer
         strategy.add_loss("audio_kd", feature_distillation(student[heard], taught[heard]), self.weight)
 
 

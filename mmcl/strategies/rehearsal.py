@@ -58,9 +58,17 @@ class Rehearsal(SupervisedPlugin):
         """Refuse a memory that could not hold one sample of each class."""
         kind, units = "classes", len(strategy.experience.source.classes)
         if self.by_superclass:
-            kind, units = "superclasses", len(set(strategy.experience.source.superclasses))
+            names = getattr(strategy.experience.source, "superclasses", ())
+            kind, units = "superclasses", len(set(names))
             if not units:
                 raise ConfigError("the data set has no superclasses to share the memory: expected by_superclass=False")
+            arrivals = [{names[label] for label in part.group} for part in strategy.experience.origin_stream]
+            twice = sorted(name for name in set(names) if sum(name in arrived for arrived in arrivals) > 1)
+            if twice:  # the classes that arrive later would take the place of the earlier ones
+                raise ConfigError(
+                    f"superclass '{twice[0]}' arrives in more than one experience and cannot share the memory: make "
+                    "the stream with by_superclass=True as well"
+                )
         if self.memory_size and self.memory_size < units:
             raise ConfigError(
                 f"memory_size is {self.memory_size}, smaller than the number of {kind}, {units}: "

@@ -62,9 +62,9 @@ class SequenceDistillation(SupervisedPlugin):
     @torch.no_grad()
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Write about what is in memory now."""
-        if self.weight == 0:
-            return
         rows = next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)).rows
+        if self.weight == 0 or not rows:
+            return
         loader = BatchLoader(
             strategy.experience.source, torch.tensor(rows), batch_size=strategy.eval_mb_size, shuffle=False
         )

@@ -7,7 +7,7 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
-from mmcl.freeze import frozen_copy, trainable_state
+from mmcl.freeze import freeze, frozen_copy, trainable_state
 
 
 class Teacher(SupervisedPlugin):
@@ -40,6 +40,7 @@ class Teacher(SupervisedPlugin):
         if "teacher" in state:
             self.model = frozen_copy(strategy.model)
             self.model.load_state_dict(state["teacher"], strict=False)
+            freeze(self.model)  # a head that had another size has new parameters now
 
 
 def teacher_of(strategy: Any) -> Any:

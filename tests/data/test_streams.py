@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from mmcl.data import Barista, SpokenDigits, class_incremental
@@ -24,6 +26,15 @@ def test_classes_arrive_once_and_all_their_samples_with_them(orders):
         assert sorted(rows) == list(range(len(dataset)))
         assert sorted(arrived) == list(range(10))
     assert [len(experience.group) for experience in benchmark.train_stream] == [3, 3, 2, 2]
+
+
+def test_classes_can_be_ordered_by_name(orders):
+    names = sorted(orders[0].classes, reverse=True)
+    record = class_incremental(*orders, class_order=names).description
+    assert [name for group in record["experiences"] for name in group] == names
+    assert record["class_order"] == [orders[0].classes.index(name) for name in names]
+    mixed = [orders[0].classes.index(name) if place % 2 else name for place, name in enumerate(names)]
+    assert class_incremental(*orders, class_order=mixed).description == record
 
 
 def test_order_depends_on_the_seed_alone(orders):
@@ -58,6 +69,14 @@ def test_initial_takes_the_first_group():
         ({"experiences": 0}, "experiences is 0 for 10 classes"),
         ({"experiences": 3, "initial": 3}, "initial is 3 of 10 classes, which leaves 7 for 2 experiences"),
         ({"experiences": 2, "initial": 10}, "initial is 10 of 10 classes, which leaves 0 for 1 experiences"),
+        (
+            {"class_order": ["late", *range(9)]},
+            r"class_order has 'late' \(did you mean 'latte'\?\), expected names or numbers of classes",
+        ),
+        (
+            {"by_superclass": True},
+            "the data set has no superclasses: expected by_superclass=False, or one such as SLURP",
+        ),
         ({"class_order": [0, 0, 1, 2, 3, 4, 5, 6, 7, 10]}, r"missing \[8, 9\], unknown or repeated \[0, 10\]"),
     ],
 )
@@ -78,3 +97,86 @@ def test_a_class_without_samples_is_named(orders, data_dir):
     test.labels = [utterance.label for utterance in test.utterances]
     with pytest.raises(StreamError, match=f"class '{test.classes[4]}' has 0 samples in test"):
         class_incremental(orders[0], test)
+
+
+class Commands:
+    """Nine samples of five classes of three superclasses, in memory."""
+
+    classes = ("alarm set", "alarm stop", "music play", "news read", "music stop")
+    superclasses = ("alarm", "alarm", "music", "news", "music")
+
+    def __init__(self, labels=(0, 1, 2, 3, 4, 0, 4, 2, 2)):
+        self.labels = list(labels)
+        self.texts = [self.classes[label] for label in labels]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {"label": self.labels[index], "text": self.texts[index]}
+
+
+def test_superclasses_arrive_whole():
+    record = class_incremental(
+        Commands(), Commands(), 3, class_order=["music", "alarm", "news"], by_superclass=True
+    ).description
+    assert record["experiences"] == [["music play", "music stop"], ["alarm set", "alarm stop"], ["news read"]]
+    assert record["class_order"] == [2, 4, 0, 1, 3] and record["train_sizes"] == [5, 3, 1]
+
+    benchmark = class_incremental(Commands(), Commands(), 2, seed=1, by_superclass=True)
+    for name in ("train", "test"):
+        for experience in benchmark.streams[name]:
+            arrived = {Commands.superclasses[label] for label in experience.group}
+            whole = [label for label in range(5) if Commands.superclasses[label] in arrived]
+            assert (
+                sorted(experience.group)
+                == whole
+                == sorted({experience.source.labels[r] for r in experience.dataset.rows})
+            )
+    orders = {
+        tuple(class_incremental(Commands(), Commands(), 3, seed=seed, by_superclass=True).description["class_order"])
+        for seed in range(20)
+    }
+    assert len(orders) == 6
+
+
+def test_numbers_of_superclasses_are_those_of_their_sorted_names():
+    record = class_incremental(Commands(), Commands(), 2, [2, 0, 1], initial=1, by_superclass=True).description
+    assert record["experiences"] == [["news read"], ["alarm set", "alarm stop", "music play", "music stop"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"experiences": 4}, "experiences is 4 for 3 classes, expected 1 to 3"),
+        ({"class_order": ["alarm", "musik", "news"]}, r"class_order has 'musik' \(did you mean 'music'\?\)"),
+        ({"class_order": ["alarm set", "music", "news"]}, "class_order has 'alarm set'"),
+        ({"class_order": ["alarm", "music"]}, r"no order of the 3 classes: missing \[2\]"),
+    ],
+)
+def test_superclasses_that_cannot_arrive_so_are_refused(settings, message):
+    with pytest.raises(StreamError, match=message):
+        class_incremental(Commands(), Commands(), **{"experiences": 3, **settings}, by_superclass=True)
+
+
+def test_a_class_of_a_superclass_may_lack_samples_and_is_counted(caplog):
+    caplog.set_level(logging.WARNING, logger="mmcl")
+    without_stop = Commands([0, 2, 3, 4])
+    benchmark = class_incremental(without_stop, Commands([0, 1, 1, 2, 3, 4]), 3, by_superclass=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 of 5 classes have no sample in train, first 'alarm stop'; their 2 test samples count as errors"
+    ]
+    assert sum(benchmark.description["test_sizes"]) == 6 and 1 in benchmark.description["class_order"]
+    caplog.clear()
+    class_incremental(Commands([0, 1, 2, 3, 4]), Commands([0, 3, 4]), 3, by_superclass=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 of 5 classes have no sample in test, first 'alarm stop'; how they fare is not measured"
+    ]
+
+
+def test_an_experience_without_samples_is_refused():
+    order = ["news", "alarm", "music"]
+    with pytest.raises(StreamError, match="experience 1 has 0 samples in train, expected at least 1: check the split"):
+        class_incremental(Commands([2, 3, 4]), Commands(), 3, order, by_superclass=True)
+    with pytest.raises(StreamError, match="experience 2 has 0 samples in test"):
+        class_incremental(Commands(), Commands([0, 1, 3]), 3, order, by_superclass=True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmcl.encoders.base import pool, weights_hash
+from mmcl.encoders.base import pool, subsample, weights_hash
 from mmcl.errors import ConfigError
 
 
@@ -17,6 +17,18 @@ def test_pool_by_hand():
 def test_pool_of_an_unknown_kind():
     with pytest.raises(ConfigError, match="pooling is 'median', expected one of mean, max, mean_max"):
         pool(torch.zeros(1, 1, 1), torch.tensor([1]), "median")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 20])
+def test_subsampling_is_the_mean_of_the_steps_that_are_there(size):
+    lengths = torch.tensor([1, 3, 7, 8, 11])
+    sequence = torch.randn(5, 13, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    steps, counts = subsample(sequence, lengths, size)
+    for row, length in enumerate(lengths.tolist()):
+        expected = [sequence[row, start : min(start + size, length)].mean(0) for start in range(0, length, size)]
+        assert counts[row] == len(expected)
+        assert torch.allclose(steps[row, : len(expected)], torch.stack(expected))
+        assert size == 1 or not steps[row, len(expected) :].any()
 
 
 def test_weights_hash_sees_values_buffers_names_and_shapes():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmcl.batch import collate
-from mmcl.data.base import BatchedDataset
+from mmcl.data.base import BatchedDataset, Entity
 from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.encoders.feature_store import FeatureStore
 
@@ -74,3 +74,22 @@ def test_the_end_of_the_data(vectors):
     with pytest.raises(IndexError):
         vectors[3]
     assert [sample["text"] for sample in vectors] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["vectors", "sequences"])
+def test_a_source_may_have_no_entities_and_superclasses(kind, request):
+    dataset = request.getfixturevalue(kind)
+    assert dataset.entities == [()] * 3 and dataset.superclasses == ()
+    assert dataset.batch(torch.tensor([1]))["entities"] == [()]
+
+
+def test_entities_and_superclasses_are_those_of_the_source(tmp_path):
+    entities = [(Entity("room", "bath"),), (), (Entity("room", "hall"), Entity("color", "red"))]
+    source = SimpleNamespace(**vars(SOURCE), entities=entities, superclasses=["iot", "iot"])
+    store = FeatureStore(tmp_path)
+    with store.writing():
+        store.append(zip("xyz", ROWS, strict=True))
+    dataset = FeatureDataset(source, ["i", "j", "k"], store.matrix(), list(store.entries("xyz").values()), pooled=False)
+    assert dataset.entities == entities and dataset.superclasses == ("iot", "iot")
+    assert dataset.batch(torch.tensor([2, 0]))["entities"] == [entities[2], entities[0]]
+    assert dataset[2]["entities"] == entities[2] and collate([dataset[0], dataset[1]])["entities"] == entities[:2]

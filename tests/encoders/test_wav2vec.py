@@ -116,6 +116,31 @@ def test_normalisation_follows_the_checkpoint(tmp_path, digits):
     assert normalized(torch.zeros(1, 16000)).pooled.isfinite().all(), "silence"
 
 
+def test_subsampled_steps_are_means_whether_frozen_or_tuned(tmp_path, digits):
+    save(tmp_path, "wav2vec2", BASE)
+    batch = collate([{"audio": audio} for audio in digits])
+    full, frozen, tuned = (
+        pretrained_audio(tmp_path, **options).eval()
+        for options in ({}, {"subsampling": 3}, {"subsampling": 3, "tune_from": 1})
+    )
+    whole = full(batch["audio"], batch["audio_lengths"])
+    for encoder in (frozen, tuned):
+        encoded = encoder(batch["audio"], batch["audio_lengths"])
+        for row, length in enumerate(whole.lengths.tolist()):
+            means = torch.stack(
+                [whole.sequence[row, place : place + 3][: length - place].mean(0) for place in range(0, length, 3)]
+            )
+            assert encoded.lengths[row] == len(means)
+            assert (encoded.sequence[row, : len(means)] - means).abs().max() < 1e-4
+    features, lengths = frozen.frozen_features(batch["audio"], batch["audio_lengths"])
+    assert features.shape[1] == lengths.max() == -(-whole.lengths.max() // 3)  # what is cached is a third
+    assert tuned.frozen_features(batch["audio"])[0].shape[1] == whole.lengths.max()
+    assert frozen.fingerprint() != full.fingerprint()
+    assert pretrained_audio(tmp_path, tune_from=1).fingerprint() == tuned.fingerprint()  # the same can be cached
+    with pytest.raises(ConfigError, match="subsampling is 0, expected 1 or more"):
+        pretrained_audio(tmp_path, subsampling=0)
+
+
 def test_a_layer_that_is_not_there(folder):
     with pytest.raises(ConfigError, match="tune_from is 3, but '.*' has 3 layers: expected 0 to 2"):
         pretrained_audio(folder, tune_from=3)

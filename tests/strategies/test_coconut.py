@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
@@ -54,6 +56,76 @@ def test_audio_and_text_of_a_class_come_together(make, train, benchmark, digits)
         text = model.project_text(Batch(text=test.classes))
         nearest = torch.cosine_similarity(audio[:, None], text[None], dim=2).argmax(1)
     assert (nearest == torch.tensor(test.labels)).float().mean() > 0.5  # chance is 0.1
+
+
+def unit(vectors):
+    return [vector / vector.norm() for vector in vectors]
+
+
+@pytest.mark.parametrize("denominator", ["literal", "proper"])
+def test_the_terms_of_a_model_that_writes_are_what_a_slow_loop_says(
+    denominator, make_seq2seq, train, sequence_benchmark, each_step, alone
+):
+    """The audio is the mean of the encoded steps, the text the embedding of the intent's token; anchors of MM are the
+    new samples, those of NSPT the rehearsed ones, whose positives are the teacher's."""
+    settings = {"memory_size": 60, "temperature": 0.2, "mm_weight": 0.3, "nspt_weight": 0.7, "denominator": denominator}
+    strategy = make_seq2seq(coconut, batch_size=4, epochs=1, **settings)
+    train(strategy, sequence_benchmark, 1)
+    steps = []
+
+    def embeddings(model, batch):
+        samples = [alone(batch, row) for row in range(batch.size)]
+        tokens = [model.tokenizer.encode(model.frames(sample)[0])[0] for sample in samples]
+        matrix = model.transformer.get_input_embeddings().weight
+        audio = [model.audio_projection(model.encode(sample).sequence[0].mean(0)) for sample in samples]
+        return unit(audio), unit([model.text_projection(matrix[token]) for token in tokens])
+
+    def similarity(one, other):
+        return (one @ other).item() / 0.2
+
+    def check(strategy, terms):
+        batch, labels = strategy.mbatch, strategy.mb_y.tolist()
+        past = batch["is_rehearsal"].tolist()
+        everyone = range(batch.size)
+        student, teacher = embeddings(strategy.model, batch), embeddings(teacher_of(strategy), batch)
+        steps.append(sum(past))
+
+        mm = 0.0
+        for k in (k for k in everyone if not past[k]):
+            same = [i for i in everyone if labels[i] == labels[k]]
+            for one, other in (student, student[::-1]):
+                total = math.log(sum(math.exp(similarity(one[k], other[i])) for i in everyone))
+                mm += sum(total - similarity(one[k], other[p]) for p in same) / len(same)
+        expected = {"mm": mm / max(past.count(False), 1)}
+
+        for name, own, taught in zip(("nspt_audio", "nspt_text"), student, teacher, strict=True):
+            values = []
+            for k in (k for k in everyone if past[k]):
+                same = [i for i in everyone if labels[i] == labels[k]]
+                if denominator == "literal":
+                    below = [similarity(own[k], own[i]) for i in everyone]
+                else:
+                    below = [similarity(own[k], taught[i]) for i in same]
+                    below += [similarity(own[k], own[i]) for i in everyone if i not in same]
+                total = math.log(sum(math.exp(value) for value in below))
+                values.append(sum(total - similarity(own[k], taught[p]) for p in same) / len(same))
+            if values:
+                expected[name] = sum(values) / len(values)
+        assert ("nspt_audio" in terms) == ("nspt_text" in terms) == any(past)
+        for name, value in expected.items():
+            assert terms.get(name, 0.0) == pytest.approx(value, abs=1e-4), name
+        weighted = 0.3 * expected["mm"] + 0.7 * (expected.get("nspt_audio", 0) + expected.get("nspt_text", 0))
+        assert strategy.loss.item() == pytest.approx(terms["cross_entropy"] + weighted, abs=1e-4)
+
+    each_step(strategy, sequence_benchmark.train_stream[1], check)
+    assert {0, 1, 2} <= set(steps)
+
+
+def test_without_weights_a_model_that_writes_is_that_of_replay_bit_for_bit(make_seq2seq, train, sequence_benchmark):
+    one = train(make_seq2seq(replay, memory_size=20, dropout=0.1), sequence_benchmark, 3)
+    other = make_seq2seq(coconut, memory_size=20, dropout=0.1, mm_weight=0.0, nspt_weight=0.0)
+    other = train(other, sequence_benchmark, 3)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_the_teacher_is_frozen(make, train, benchmark):

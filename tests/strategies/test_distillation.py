@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
 from mmcl.errors import ConfigError
 from mmcl.objectives import logit_distillation
-from mmcl.strategies import lwf, naive
+from mmcl.strategies import coconut, lwf, naive, replay
+from mmcl.strategies.distillation import AudioDistillation, TokenDistillation
 from mmcl.strategies.teacher import teacher_of
 
 
@@ -59,3 +62,102 @@ def test_settings_out_of_range_are_refused(make):
         make(lwf, weight=-1.0)
     with pytest.raises(ConfigError, match="temperature 0.0"):
         make(lwf, temperature=0.0)
+
+
+def after_the_first(make_seq2seq, train, benchmark, *plugins, **settings):
+    """A strategy that rehearses and has learnt the first experience, two samples a step."""
+    settings = {"memory_size": 30, "batch_size": 2, "epochs": 1, **settings}
+    strategy = make_seq2seq(replay, plugins=plugins, **settings)
+    train(strategy, benchmark, 1)
+    return strategy
+
+
+def rehearsed(batch):
+    return batch["is_rehearsal"].nonzero().flatten().tolist()
+
+
+def next_token(model, batch, tokens):
+    """Log-probabilities of the token that follows, ``(vocabulary,)``."""
+    return torch.log_softmax(model.teacher_forced(model.encode(batch), torch.tensor([[*tokens, 0]]))[0, -1], dim=0)
+
+
+def test_audio_and_token_distillation_are_what_a_slow_loop_says(
+    make_seq2seq, train, sequence_benchmark, each_step, alone
+):
+    plugins = AudioDistillation(0.5), TokenDistillation(0.25)
+    strategy = after_the_first(make_seq2seq, train, sequence_benchmark, *plugins)
+    steps = []
+
+    def check(strategy, terms):
+        model, teacher, batch = strategy.model, teacher_of(strategy), strategy.mbatch
+        rows = rehearsed(batch)
+        steps.append(len(rows))
+        if not rows:
+            assert terms.keys() == {"cross_entropy", "loss"}
+            return
+        squares, divergences = [], []
+        for row in rows:
+            sample = alone(batch, row)
+            student, taught = model.encode(sample).sequence[0], teacher.encode(sample).sequence[0]
+            squares += [
+                (s - t) ** 2 for s, t in zip(student.flatten().tolist(), taught.flatten().tolist(), strict=True)
+            ]
+            (frame,) = model.frames(sample)
+            tokens = model.tokenizer.encode(frame)
+            for place in range(len(tokens)):
+                ours, theirs = (next_token(one, sample, tokens[:place]).tolist() for one in (model, teacher))
+                divergences.append(sum(math.exp(t) * (t - s) for s, t in zip(ours, theirs, strict=True)))
+        audio, token = sum(squares) / len(squares), sum(divergences) / len(divergences)
+        assert terms["audio_kd"] == pytest.approx(audio, rel=1e-3, abs=1e-6)
+        assert terms["token_kd"] == pytest.approx(token, rel=1e-3, abs=1e-6)
+        expected = terms["cross_entropy"] + 0.5 * terms["audio_kd"] + 0.25 * terms["token_kd"]
+        assert strategy.loss.item() == pytest.approx(expected, abs=1e-5)
+
+    each_step(strategy, sequence_benchmark.train_stream[1], check)
+    assert set(steps) == {0, 1, 2}
+
+
+def test_the_cross_entropy_is_that_of_each_token_alone(make_seq2seq, train, sequence_benchmark, each_step, alone):
+    def check(strategy, terms):
+        model, batch, values = strategy.model, strategy.mbatch, []
+        for row in range(2):
+            sample = alone(batch, row)
+            (frame,) = model.frames(sample)
+            tokens = model.tokenizer.encode(frame)
+            values += [-next_token(model, sample, tokens[:place])[token].item() for place, token in enumerate(tokens)]
+        assert terms["cross_entropy"] == pytest.approx(sum(values) / len(values), abs=1e-4)
+
+    strategy = make_seq2seq(naive, batch_size=2, epochs=1)
+    each_step(strategy, sequence_benchmark.train_stream[0], check)
+
+
+@pytest.mark.parametrize("kind", [AudioDistillation, TokenDistillation])
+def test_distilling_changes_training_and_without_weight_does_not(kind, make_seq2seq, train, sequence_benchmark):
+    def weights(*plugins):
+        return train(make_seq2seq(replay, memory_size=20, dropout=0.1, plugins=plugins), sequence_benchmark, 3)
+
+    plain, zero, one = weights(), weights(kind(0.0)), weights(kind(1.0))
+    assert plain.keys() == zero.keys() and all(torch.equal(plain[name], zero[name]) for name in plain)
+    assert any(not torch.equal(plain[name], one[name]) for name in plain)
+
+
+@pytest.mark.parametrize("kind", [AudioDistillation, TokenDistillation])
+def test_without_rehearsal_there_is_nothing_to_distil(kind, make_seq2seq, train, sequence_benchmark):
+    one = train(make_seq2seq(naive), sequence_benchmark, 2)
+    other = train(make_seq2seq(naive, plugins=[kind()]), sequence_benchmark, 2)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(AudioDistillation, "audio distillation"), (TokenDistillation, "token distillation")]
+)
+def test_a_model_that_writes_nothing_is_refused(kind, name, make, benchmark):
+    with pytest.raises(ConfigError, match=f"{name} got a SLUClassifier, expected a model that writes tokens"):
+        make(coconut, plugins=[kind()]).train(benchmark.train_stream[0])
+
+
+def test_negative_weights_are_refused():
+    with pytest.raises(ConfigError, match="the weight of audio distillation is -1.0, expected 0 or more"):
+        AudioDistillation(-1.0)
+    with pytest.raises(ConfigError, match="the weight of token distillation is -0.5, expected 0 or more"):
+        TokenDistillation(-0.5)

@@ -1,9 +1,11 @@
 from collections import Counter
+from copy import copy
 
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
+from mmcl.data import class_incremental
 from mmcl.errors import ConfigError
 from mmcl.strategies import joint, naive, replay
 from mmcl.strategies.rehearsal import Rehearsal, embed_rows, herding
@@ -100,3 +102,57 @@ def test_a_memory_smaller_than_the_classes_is_refused_before_training(make, benc
         make(replay, memory_size=-1)
     with pytest.raises(ConfigError, match="selection is 'best', expected 'random' or 'herding'"):
         make(replay, selection="best")
+
+
+@pytest.fixture
+def grouped(digits):
+    """The digits in three superclasses: of two, five and three classes."""
+    parts = [copy(part) for part in digits]
+    for part in parts:
+        part.superclasses = ["few"] * 2 + ["many"] * 5 + ["some"] * 3
+    return parts
+
+
+@pytest.mark.parametrize("selection", ["random", "herding"])
+def test_by_superclass_the_memory_is_shared_by_superclasses(selection, make, grouped):
+    benchmark = class_incremental(*grouped, 3, ["many", "few", "some"], by_superclass=True)
+    strategy = make(replay, memory_size=23, selection=selection, by_superclass=True, epochs=1)
+    expected = [{"many": 23}, {"many": 12, "few": 11}, {"many": 8, "few": 8, "some": 7}]
+    kept = {}
+    for experience, shares in zip(benchmark.train_stream, expected, strict=True):
+        strategy.train(experience, eval_streams=[])
+        rows = [row for rows in memory(strategy).values() for row in rows]
+        source = experience.source
+        assert Counter(source.superclasses[source.labels[row]] for row in rows) == shares
+        assert len(set(rows)) == len(rows)
+        for superclass, earlier in kept.items():
+            assert memory(strategy)[superclass] == earlier[: len(memory(strategy)[superclass])]
+        kept = {superclass: list(rows) for superclass, rows in memory(strategy).items()}
+    assert len({source.labels[row] for row in kept[1]}) > 1  # of "many", rows of several classes
+
+
+def test_by_superclass_a_class_without_samples_is_no_trouble(make, grouped):
+    train = grouped[0]
+    rows = [row for row, label in enumerate(train.labels) if label != 8]
+    train.labels, train.texts = ([values[row] for row in rows] for values in (train.labels, train.texts))
+    train.features, train._labels = train.features[rows], train._labels[rows]
+    benchmark = class_incremental(*grouped, 3, by_superclass=True)
+    strategy = make(replay, memory_size=20, by_superclass=True, epochs=1)
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+    assert [len(rows) for rows in memory(strategy).values()] == [7, 7, 6]
+
+
+def test_by_superclass_a_memory_that_is_too_small_is_refused(make, grouped):
+    benchmark = class_incremental(*grouped, 3, by_superclass=True)
+    with pytest.raises(ConfigError, match="memory_size is 2, smaller than the number of superclasses, 3"):
+        make(replay, memory_size=2, by_superclass=True).train(benchmark.train_stream[0])
+    make(replay, memory_size=3, by_superclass=True, epochs=1).train(benchmark.train_stream[0])
+
+
+def test_by_superclass_is_refused_without_superclasses_or_where_they_come_in_parts(make, benchmark, grouped):
+    with pytest.raises(ConfigError, match="no superclasses to share the memory: expected by_superclass=False"):
+        make(replay, by_superclass=True).train(benchmark.train_stream[0])
+    in_parts = class_incremental(*grouped, 5, class_order=range(10))
+    with pytest.raises(ConfigError, match="superclass 'many' arrives in more than one experience.*by_superclass=True"):
+        make(replay, by_superclass=True).train(in_parts.train_stream[0])
