@@ -58,7 +58,7 @@ def written(model, beams, rows=6):
 @pytest.mark.parametrize("rows", [1, 6])
 def test_it_writes_what_the_library_writes(beams, rows, both):
     theirs, ours = (written(model, beams, rows) for model in both)
-    assert torch.equal(theirs, ours) and theirs.unique().numel() > 5
+    assert torch.equal(theirs, ours) and theirs.unique().numel() > 3
 
 
 def test_the_audio_is_read_once_for_all_beams(both, monkeypatch):
