@@ -180,7 +180,9 @@ def test_decoding_leaves_the_model_as_it_was_and_gives_no_gradient(make, samples
     encoded = model.encode(collate(samples))
     assert model.decode(encoded) == model.decode(encoded)  # without dropout
     assert all(part.training for part in model.modules())
-    freeze(model)
+    model.eval().decode(encoded)
+    assert not any(part.training for part in model.modules())
+    freeze(model.train())
     model.decode(encoded)
     assert not any(part.training for part in model.modules())
 
