@@ -35,6 +35,7 @@ class Config(StrictModel):
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over each experience")
     batch_size: int = Field(32, ge=1, description="samples a step")
+    bucket: int = Field(1, ge=1, description="batches that are sorted by length together; 1: none")
     eval_batch_size: int = Field(256, ge=1, description="samples a step in tests")
     memory_size: int = Field(50, ge=0, description="samples rehearsed, all classes together")
     memory_share: float | None = Field(None, ge=0, le=1, description="in its place: share of the training data")
@@ -101,12 +102,9 @@ def learn(
         model,
         config.optimizer.build(model, encoder),
         **settings(config, base, len(train)),
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        eval_batch_size=config.eval_batch_size,
+        **config.model_dump(include={"epochs", "batch_size", "eval_batch_size", "bucket", "device"}),
         scheduler=config.optimizer.scheduler(),
         clip_norm=config.optimizer.clip_norm,
-        device=config.device,
         plugins=[*added, accuracy, *scores, tracking],
     )
     if saved is None:

@@ -34,6 +34,7 @@ class FeatureDataset:
         self._first = torch.tensor([entry.row for entry in entries])
         self._length = torch.tensor([entry.rows for entry in entries])
         self._pooled = pooled
+        self.lengths = None if pooled else self._length
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -50,6 +50,7 @@ class MMCLTemplate(SupervisedTemplate):
         evaluator: Avalanche's metrics and loggers; None for none.
         device: where the model is trained.
         workers: processes that load samples, for data that is not in memory.
+        bucket: batches whose samples are sorted by length together, so that little is padded; 1 for none.
 
     Raises:
         TrainingError: the loss is not finite; names experience, epoch and step.
@@ -71,6 +72,7 @@ class MMCLTemplate(SupervisedTemplate):
         evaluator: EvaluationPlugin | None = None,
         device: str | torch.device = "cpu",
         workers: int = 0,
+        bucket: int = 1,
     ) -> None:
         super().__init__(
             model=model,
@@ -91,6 +93,7 @@ class MMCLTemplate(SupervisedTemplate):
         self.loss: Tensor
         self.clip_norm = clip_norm
         self.workers = workers
+        self.bucket = bucket
         self.output: Any = None
         self.losses: dict[str, float] = {}
         self.epoch = 0
@@ -154,13 +157,19 @@ class MMCLTemplate(SupervisedTemplate):
             is_rehearsal=flags,
             batch_size=self.train_mb_size,
             workers=self.workers,
+            bucket=self.bucket,
         )
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         """Read the experience in its own order."""
         rows = torch.tensor(self.adapted_dataset.rows[:], dtype=torch.long)
         self.dataloader = BatchLoader(
-            self.experience.source, rows, batch_size=self.eval_mb_size, shuffle=False, workers=self.workers
+            self.experience.source,
+            rows,
+            batch_size=self.eval_mb_size,
+            shuffle=False,
+            workers=self.workers,
+            bucket=self.bucket,
         )
 
     def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:

@@ -49,3 +49,41 @@ def test_in_order_without_shuffling(digits):
     (batch,) = BatchLoader(digits[0], rows, shuffle=False, batch_size=3)
     assert batch["rows"].tolist() == [7, 3, 5]
     assert batch["label"].tolist() == [digits[0].labels[row] for row in (7, 3, 5)]
+
+
+class OfLengths:
+    """Samples that are their lengths."""
+
+    classes, lengths = ("any",), torch.tensor([7, 1, 5, 3, 9, 2, 8, 4, 6, 0, 11, 10])
+    labels, texts = [0] * 12, ["any"] * 12
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return {"label": 0, "size": int(self.lengths[index])}
+
+
+def spread(batches):
+    return sum(int(batch["size"].max() - batch["size"].min()) for batch in batches)
+
+
+def test_a_bucket_puts_samples_of_like_length_together_and_loses_none():
+    seed_everything(0)
+    flags = torch.arange(12) % 2 == 0
+    first, second = (
+        list(BatchLoader(OfLengths(), torch.arange(12), is_rehearsal=flags, batch_size=3, bucket=4)) for _ in range(2)
+    )
+    for batches in (first, second):
+        assert sorted(torch.cat([batch["rows"] for batch in batches]).tolist()) == list(range(12))
+        assert spread(batches) == 4 * 2, "all in one bucket: each batch has three lengths in a row"
+        assert all(torch.equal(batch["is_rehearsal"], batch["rows"] % 2 == 0) for batch in batches)
+    assert [batch["rows"].tolist() for batch in first] != [batch["rows"].tolist() for batch in second]
+    halves = list(BatchLoader(OfLengths(), torch.arange(12), batch_size=3, bucket=2))
+    assert 4 * 2 <= spread(halves) < spread(BatchLoader(OfLengths(), torch.arange(12), batch_size=3))
+
+
+def test_without_shuffling_a_bucket_sorts_and_a_short_batch_stays_one():
+    loader = BatchLoader(OfLengths(), torch.arange(11), batch_size=4, shuffle=False, bucket=9)
+    sizes = [batch["size"].tolist() for batch in loader]
+    assert sizes == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 11]] and len(loader) == 3
