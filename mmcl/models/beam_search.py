@@ -1,7 +1,7 @@
 """Beam search in which the beams of an utterance share what they attend to.
 
-transformers keeps the audio's keys and values once for each beam, and copies them all at each step. They are the same
-for all beams of an utterance: here each step reads one of them and copies none. What is found stays the same.
+transformers keeps the audio's keys and values once for each beam, and copies all of them at each step. They are equal
+for all beams of an utterance: here there is one of each, which no step copies. What is found stays the same.
 """
 
 from __future__ import annotations
@@ -24,16 +24,11 @@ class BeamSearchDecoder(PegasusForConditionalGeneration):
         super().__init__(config)
         self.config._attn_implementation = _NAME
 
-    def generate(self, *args: Any, num_beams: int = 1, **kwargs: Any) -> Any:
-        """Decode as transformers does, see there."""
-        listening = [layer.encoder_attn for layer in self.model.decoder.layers]
-        for attention in listening:
-            attention.beams = num_beams
-        try:
-            return super().generate(*args, num_beams=num_beams, **kwargs)
-        finally:
-            for attention in listening:
-                attention.beams = 1
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Any = None, **rest: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Called by transformers before the first step: begin each beam, and leave the audio as it is."""
+        return input_ids.repeat_interleave(expand_size, dim=0), rest
 
     def _reorder_cache(self, cache: Any, beams: Tensor) -> Any:
         """Called by transformers after each step; a beam only ever goes on from one of its own utterance."""
@@ -44,20 +39,17 @@ class BeamSearchDecoder(PegasusForConditionalGeneration):
 def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
 ) -> tuple[Tensor, None]:
-    """transformers' attention; where beams attend to audio, those of an utterance are steps of one query.
+    """transformers' attention; where beams attend to audio, those of an utterance are the steps of one query.
 
-    ``query`` is ``(utterances beams, heads, 1, dim)`` and the result ``(utterances beams, 1, heads, dim)``.
+    ``query`` is ``(utterances beams, heads, 1, dim)``, ``key`` and ``value`` ``(utterances, heads, time, dim)``; the
+    result is ``(utterances beams, 1, heads, dim)``.
     """
-    beams = getattr(module, "beams", 1)
-    if beams == 1:
+    if len(query) == len(key):
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
         return attended, None
     rows, heads, _, dim = query.shape
-    together = query.view(rows // beams, beams, heads, dim).transpose(1, 2)
-    mask = None if attention_mask is None else attention_mask[::beams]
-    attended = scaled_dot_product_attention(
-        together, key[::beams], value[::beams], attn_mask=mask, scale=settings["scaling"]
-    )
+    together = query.view(len(key), -1, heads, dim).transpose(1, 2)
+    attended = scaled_dot_product_attention(together, key, value, attn_mask=attention_mask, scale=settings["scaling"])
     return attended.transpose(1, 2).reshape(rows, 1, heads, dim), None
 
 
