@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mmcl.config import load_config
+from mmcl.data.slurp import read_sentences
+from mmcl.experiments import find_config, load_task
+
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
@@ -191,7 +195,29 @@ def test_the_real_data_runs_with_the_real_encoder(data_dir, weights_dir, mmcl, t
     assert last["joint"] > max(0.7, last["naive"] + 0.1)
 
 
+@pytest.mark.parametrize(
+    ("given", "size"), [({"memory_size": 30}, 30), ({"memory_share": 0.02}, 14), ({"memory_share": 0.0}, 0)]
+)
+def test_the_memory_is_a_number_or_a_share_of_the_training_data(given, size):
+    task = load_task("slu_incremental")
+    for base in ("replay", "coconut", "icarl"):
+        assert task.settings(task.Config(**given), base, 700)["memory_size"] == size
+
+
 @pytest.mark.parametrize("config", sorted(path.stem for path in Path("configs/slu_incremental").glob("*.yaml")))
 def test_every_config_is_valid(config, mmcl):
     done = mmcl("validate", "slu_incremental", "--config", config)
     assert done.returncode == 0 and "strategy:" in done.stdout, done.stderr
+
+
+def order(config):
+    done = find_config("slu_incremental", config)
+    return load_config(load_task("slu_incremental").Config, done).class_order
+
+
+def test_the_published_streams_name_every_class_once(data_dir):
+    assert order("fsc3") == order("fsc6") and len(set(order("fsc6"))) == len(order("fsc6")) == 31
+    assert set(order("fsc6")) >= {"increase heat washroom", "change language", "bring shoes", "activate lights"}
+    sentences = [line for name in ("devel", "test") for line in read_sentences(data_dir / "slurp" / f"{name}.jsonl")]
+    for config in ("slurp3", "slurp6"):
+        assert list(order(config)) == sorted({sentence.scenario for sentence in sentences})
