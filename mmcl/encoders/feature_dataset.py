@@ -11,6 +11,8 @@ from mmcl.batch import Batch, Sample, length_mask
 from mmcl.data.base import Dataset, Entity
 from mmcl.encoders.feature_store import Entry
 
+_ENOUGH = 500  # utterances of some hundred steps each
+
 
 class FeatureDataset:
     """A data set whose samples have ``features`` in place of audio, mapped from disk; made by :func:`cached_features`.
@@ -50,10 +52,13 @@ class FeatureDataset:
             entities=self.entities[index],
         )
 
-    def vectors(self, rows: Sequence[int], limit: int = 500) -> Tensor:
-        """The features of the first ``limit`` samples of ``rows``, steps one after the other, ``(vectors, dim)``."""
-        batch = self.batch(torch.tensor(rows[:] if self._pooled else rows[:limit]))
-        return batch["features"] if self._pooled else batch["features"][batch.mask("features")]
+    def vectors(self, rows: Sequence[int]) -> Tensor:
+        """The features of ``rows`` one after the other, ``(vectors, dim)``, for statistics: the vector of each sample,
+        or, where samples are sequences, the steps of the first 500, which tell as much."""
+        if self._pooled:
+            return self.batch(torch.tensor(rows))["features"]
+        batch = self.batch(torch.tensor(rows[:_ENOUGH]))
+        return batch["features"][batch.mask("features")]
 
     def batch(self, rows: Tensor) -> Batch:
         """The batch of samples ``rows``, ``(batch,)``."""

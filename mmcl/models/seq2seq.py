@@ -45,12 +45,12 @@ class Understood(NamedTuple):
 class SLUSeq2Seq(nn.Module):
     """Write ``intent SEP [type FILL value SEP ...] transcript`` of speech.
 
-    The encoder's steps pass a linear layer and ``encoder_layers`` transformer
-    layers; a transformer decoder with sinusoidal positions and layer normalisation first attends to them. Both are
-    transformers' Pegasus, whose generation gives the beam search; padding is masked everywhere. The system of
-    Cappellazzo et al., arXiv 2305.13899 and 2310.02699: 6 layers, 768, 8 heads, an encoder that is trained. Differs
-    from the paper: the linear layer and a layer normalisation between encoder and decoder, which together with
-    ``encoder_layers`` are what is trained on the audio's side where the encoder is frozen and its features are cached.
+    The encoder's steps pass a linear layer and ``encoder_layers`` transformer layers; a transformer decoder with
+    sinusoidal positions and layer normalisation first attends to them. Both are transformers' Pegasus, whose generation
+    gives the beam search; padding is masked everywhere. The system of Cappellazzo et al., arXiv 2305.13899 and
+    2310.02699: 6 layers, 768, 8 heads, an encoder that is trained. Differs from the paper: the linear layer and a layer
+    normalisation between encoder and decoder, which together with ``encoder_layers`` are what is trained on the audio's
+    side where the encoder is frozen and its features are cached.
 
     For COCONUT the model has an audio-text space: the mean of the encoded steps, and the decoder's embedding of the
     intent's token, each through one linear projection.

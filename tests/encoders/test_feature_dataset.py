@@ -51,6 +51,14 @@ def test_batch_of_sequences(sequences):
     assert batch.mask("features")[0].tolist() == [True, True, False]
 
 
+def test_all_vectors_stand_one_after_the_other_without_padding(vectors, sequences, monkeypatch):
+    assert vectors.vectors([2, 0]).tolist() == [[0.0] * 3, [1.0] * 3] and vectors.lengths is None
+    steps = sequences.vectors([1, 0])
+    assert steps.tolist() == [[0, 1], [2, 3], [7, 7], [7, 7], [7, 7]] and sequences.lengths.tolist() == [3, 2, 3]
+    monkeypatch.setattr("mmcl.encoders.feature_dataset._ENOUGH", 1)
+    assert sequences.vectors([1, 0]).tolist() == [[0, 1], [2, 3]]
+
+
 @pytest.mark.parametrize("kind", ["vectors", "sequences"])
 def test_samples_collate_to_the_same_batch(kind, request):
     dataset = request.getfixturevalue(kind)
