@@ -51,8 +51,11 @@ def test_batch_of_sequences(sequences):
     assert batch.mask("features")[0].tolist() == [True, True, False]
 
 
-def test_all_vectors_stand_one_after_the_other_without_padding(vectors, sequences, monkeypatch):
+def test_vectors_of_samples_stand_one_after_the_other(vectors):
     assert vectors.vectors([2, 0]).tolist() == [[0.0] * 3, [1.0] * 3] and vectors.lengths is None
+
+
+def test_steps_of_samples_stand_one_after_the_other_without_padding(sequences, monkeypatch):
     steps = sequences.vectors([1, 0])
     assert steps.tolist() == [[0, 1], [2, 3], [7, 7], [7, 7], [7, 7]] and sequences.lengths.tolist() == [3, 2, 3]
     monkeypatch.setattr("mmcl.encoders.feature_dataset._ENOUGH", 1)
