@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
@@ -47,3 +48,10 @@ def teacher_of(strategy: Any) -> Any:
     """Return the model as it was before this experience, None in the first or where no plugin needs one."""
     teachers = (plugin.model for plugin in strategy.plugins if isinstance(plugin, Teacher))
     return next(teachers, None)
+
+
+def with_teacher(plugins: Sequence[SupervisedPlugin]) -> list[SupervisedPlugin]:
+    """Return the plugins, after a teacher if one of them needs it and none brings it."""
+    needed = any(getattr(plugin, "needs_teacher", False) for plugin in plugins)
+    there = any(isinstance(plugin, Teacher) for plugin in plugins)
+    return [Teacher(), *plugins] if needed and not there else list(plugins)

@@ -21,7 +21,7 @@ from mmcl.errors import LabelError, StreamError, TrainingError
 from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
-from mmcl.strategies.teacher import Teacher
+from mmcl.strategies.teacher import with_teacher
 
 State = dict[str, Any]
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
@@ -82,7 +82,7 @@ class MMCLTemplate(SupervisedTemplate):
             train_epochs=epochs,
             eval_mb_size=eval_batch_size,
             device=device,
-            plugins=_with_teacher(plugins),
+            plugins=with_teacher(plugins),
             evaluator=evaluator or _no_evaluator(),
         )
         # Both are asked at every hook of every step, where there is nothing to measure or to evaluate.
@@ -149,28 +149,17 @@ class MMCLTemplate(SupervisedTemplate):
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Shuffle the experience's samples and the rehearsed ones together."""
         new = torch.tensor(self.adapted_dataset.rows[:], dtype=torch.long)
-        flags = torch.zeros(len(new) + len(self._rehearsed), dtype=torch.bool)
-        flags[len(new) :] = True
-        self.dataloader = BatchLoader(
-            self.experience.source,
-            torch.cat([new, self._rehearsed]),
-            is_rehearsal=flags,
-            batch_size=self.train_mb_size,
-            workers=self.workers,
-            bucket=self.bucket,
-        )
+        rows = torch.cat([new, self._rehearsed])
+        is_rehearsal = torch.arange(len(rows)) >= len(new)
+        self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
-        """Read the experience in its own order."""
+        """Read the experience in its own order, or with buckets by length."""
         rows = torch.tensor(self.adapted_dataset.rows[:], dtype=torch.long)
-        self.dataloader = BatchLoader(
-            self.experience.source,
-            rows,
-            batch_size=self.eval_mb_size,
-            shuffle=False,
-            workers=self.workers,
-            bucket=self.bucket,
-        )
+        self.dataloader = self._load(rows, batch_size=self.eval_mb_size, shuffle=False)
+
+    def _load(self, rows: Tensor, **settings: Any) -> BatchLoader:
+        return BatchLoader(self.experience.source, rows, workers=self.workers, bucket=self.bucket, **settings)
 
     def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
         """Open the head for the classes of the experience, in training only."""
@@ -226,14 +215,12 @@ class MMCLTemplate(SupervisedTemplate):
         logits, labels = self.mb_output, self.mb_y
         targets = getattr(self.output, "targets", None)
         if targets is not None:  # a sequence, of which each token is a choice
-            loss = self._criterion(logits.flatten(0, 1), targets.flatten())
-            self._note("cross_entropy", loss)
-            return loss
-        if not self.is_training:
+            logits, labels = logits.flatten(0, 1), targets.flatten()
+        elif not self.is_training:
             known = labels < logits.shape[1]
             known[known.clone()] &= logits[known, labels[known]].isfinite()
             return self._criterion(logits[known], labels[known]) if bool(known.any()) else self._make_empty_loss()
-        if self._unchecked:
+        elif self._unchecked:
             self._unchecked = False
             largest = max(self.experience.classes_seen_so_far)
             if logits.shape[1] <= largest:
@@ -301,13 +288,6 @@ class MMCLTemplate(SupervisedTemplate):
         set_random_state(state["random"])
         self.epoch = state["epoch"]
         self._pending = None
-
-
-def _with_teacher(plugins: Sequence[SupervisedPlugin]) -> list[SupervisedPlugin]:
-    """The plugins, after a teacher if one of them needs it and none brings it."""
-    needed = any(getattr(plugin, "needs_teacher", False) for plugin in plugins)
-    there = any(isinstance(plugin, Teacher) for plugin in plugins)
-    return [Teacher(), *plugins] if needed and not there else list(plugins)
 
 
 def _no_evaluator() -> EvaluationPlugin:
