@@ -31,7 +31,7 @@ class Slurp(SpeechDataset):
 
     The classes are those of all annotation files that are there, sorted, so that they are the same in every split; the
     field ``intent`` of the annotations, which is at odds with scenario and action here and there, is not used. Texts
-    and values of entities are :func:`normalised`. What is left out is counted in warnings: recordings without a word
+    and values of entities are :func:`normalized`. What is left out is counted in warnings: recordings without a word
     in their transcript, and entities without one.
 
     Args:
@@ -149,12 +149,12 @@ class Sentence:
         return _words(self.scenario, self.action)
 
 
-def normalised(text: str) -> str:
+def normalized(text: str) -> str:
     """Write a text as its words in lower case, one space apart, without punctuation but for apostrophes inside words.
 
     All other punctuation parts words, since it is not spoken.
 
-    >>> normalised("What's 'At&T' worth in U. S. D., at five o'clock?")
+    >>> normalized("What's 'At&T' worth in U. S. D., at five o'clock?")
     "what's at t worth in u s d at five o'clock"
     """
     return " ".join(_WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")))
@@ -197,7 +197,7 @@ def _sentence(row: dict[str, Any]) -> Sentence:
     spoken = sorted(row["entities"], key=lambda entity: min(entity["span"], default=0))
     return Sentence(
         id=str(row["slurp_id"]),
-        text=normalised(row["sentence"]),
+        text=normalized(row["sentence"]),
         scenario=row["scenario"],
         action=row["action"],
         entities=tuple(Entity(entity["type"], value) for entity in spoken if (value := _value(entity, row))),
@@ -211,7 +211,7 @@ def _value(entity: dict[str, Any], row: dict[str, Any]) -> str:
     tokens = row["tokens"]
     if not all(0 <= index < len(tokens) for index in entity["span"]):
         return ""
-    return normalised(_CLITIC.sub("", " ".join(tokens[index]["surface"] for index in entity["span"])))
+    return normalized(_CLITIC.sub("", " ".join(tokens[index]["surface"] for index in entity["span"])))
 
 
 def _intent(row: dict[str, Any]) -> tuple[str, str]:

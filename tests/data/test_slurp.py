@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmcl.data.slurp import Slurp, normalised, read_sentences
+from mmcl.data.slurp import Slurp, normalized, read_sentences
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 SPLITS = ("train", "valid", "test")
@@ -148,9 +148,9 @@ def test_synthetic_recordings_are_added_to_train_alone(root):
         ("... ?", ""),
     ],
 )
-def test_normalised(text, words):
-    assert normalised(text) == words
-    assert normalised(words) == words
+def test_normalized(text, words):
+    assert normalized(text) == words
+    assert normalized(words) == words
 
 
 def entities(tmp_path, tokens, *annotated):
