@@ -1,6 +1,6 @@
 """What batches save in beam search: utterances decoded together against one by one.
 
-Trains a small sequence-to-sequence model for a moment on cached features of Whisper-base (barista in MMCL_DATA,
+Trains a small sequence-to-sequence model for two minutes on cached features of Whisper-base (barista in MMCL_DATA,
 whisper-base in MMCL_WEIGHTS), so that what it writes has an end, and decodes utterances in batches, longest first, and
 one by one, in turns. Seconds are medians of the rounds.
 
@@ -49,7 +49,7 @@ def trained(count: int, steps: int, folder: str | None) -> tuple[SLUSeq2Seq, lis
         heads=4,
         feedforward=256,
         summary=True,
-        max_tokens=40,
+        max_tokens=60,
     )
     everything = data.batch(torch.arange(count))
     model.standardize(everything["features"][everything.mask("features")])
@@ -83,7 +83,7 @@ def decode(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=100, help="how many (default: 100)")
-    parser.add_argument("--steps", type=int, default=60, help="steps of training before (default: 60)")
+    parser.add_argument("--steps", type=int, default=400, help="steps of training before (default: 400)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median counts (default: 3)")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5, 20], help="widths of the search")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[25], help="utterances decoded together")

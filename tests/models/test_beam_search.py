@@ -75,13 +75,31 @@ def test_the_audio_is_read_once_for_all_beams(both, monkeypatch):
     assert sizes == {(6, 5, 6)}
 
 
-def test_outside_of_a_search_it_is_the_library_s_decoder(both):
+@pytest.mark.parametrize("beams", [2, 5])
+def test_who_is_done_leaves_the_decoder_and_what_is_written_stays(beams, both, monkeypatch):
+    for model in both:
+        model.final_logits_bias[0, END] = 4.0
+    rows, decode = [], both[1].model.decoder.forward
+
+    def watched(*args, **inputs):
+        rows.append(len(inputs["input_ids"]))
+        return decode(*args, **inputs)
+
+    monkeypatch.setattr(both[1].model.decoder, "forward", watched)
+    theirs, ours = (written(model, beams, rows=12) for model in both)
+    assert torch.equal(theirs, ours) and len(ours.unique(dim=0)) > 4
+    assert rows[0] == 12 * beams and rows == sorted(rows, reverse=True) and rows[-1] < rows[0]
+    assert all(count % beams == 0 for count in rows)
+    assert_same_logits(both)  # a search is over when it is over
+
+
+def assert_same_logits(both):
     steps, mask = audio()
     tokens = torch.randint(3, VOCABULARY, (6, 7), generator=torch.Generator().manual_seed(2))
-    logits = [
-        model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=steps), attention_mask=mask, decoder_input_ids=tokens
-        ).logits
-        for model in both
-    ]
+    inputs = {"encoder_outputs": BaseModelOutput(last_hidden_state=steps), "attention_mask": mask}
+    logits = [model(**inputs, decoder_input_ids=tokens).logits for model in both]
     assert (logits[0] - logits[1]).abs().max() < 1e-5
+
+
+def test_outside_of_a_search_it_is_the_library_s_decoder(both):
+    assert_same_logits(both)
