@@ -1,0 +1,79 @@
+"""Retrieval across modalities: does the right partner come first?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mmcl.errors import InputError, ShapeError
+
+_ROWS = 1024  # queries compared at a time: no matrix of all pairs is held
+
+
+class Retrieval(NamedTuple):
+    """Of queries that each seek their partner among all: the share found within the first k, for each k, and the mean
+    and median rank, of which 1 is best."""
+
+    recall: dict[int, float]
+    mean_rank: float
+    median_rank: float
+
+
+def ranks(queries: Tensor, keys: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Return for each query the rank of its partner among all keys by cosine, ``(queries,)``, 1 for the first.
+
+    Keys that are as near as the partner come before it, so that a collapsed space ranks last, not first.
+
+    Args:
+        queries: ``(queries, dim)``.
+        keys: ``(keys, dim)``.
+        targets: the partner of each query, ``(queries,)``; None for the key of the same row.
+
+    Raises:
+        ShapeError: sides that do not fit together.
+        InputError: embeddings that are not finite, or a target that is no key.
+
+    >>> ranks(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([[1.0, 0.1], [1.0, 0.0]])).tolist()
+    [2, 2]
+    """
+    if queries.dim() != 2 or keys.dim() != 2 or queries.shape[1] != keys.shape[1] or not len(keys):
+        raise ShapeError(
+            f"queries have shape {tuple(queries.shape)} and keys {tuple(keys.shape)}, expected (queries, dim) and "
+            "(keys, dim), and at least one key"
+        )
+    if not (queries.isfinite().all() and keys.isfinite().all()):
+        raise InputError("embeddings are not finite, expected numbers: check what made them")
+    targets = torch.arange(len(queries), device=queries.device) if targets is None else targets
+    if targets.shape != queries.shape[:1]:
+        raise ShapeError(f"targets have shape {tuple(targets.shape)}, expected one for each of {len(queries)} queries")
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(keys):
+        raise InputError(f"targets are {int(targets.min())} to {int(targets.max())}, expected 0 to {len(keys) - 1}")
+    queries, keys = normalize(queries, dim=1), normalize(keys, dim=1)
+    found = []
+    for rows, wanted in zip(queries.split(_ROWS), targets.split(_ROWS), strict=True):
+        similarities = rows @ keys.T
+        found.append((similarities >= similarities.gather(1, wanted[:, None])).sum(1))
+    return torch.cat(found) if found else targets
+
+
+def retrieval(
+    queries: Tensor, keys: Tensor, targets: Tensor | None = None, *, at: Sequence[int] = (1, 5, 10)
+) -> Retrieval:
+    """Return how well queries find their partner among keys; arguments and errors as of :func:`ranks`.
+
+    Args:
+        at: the k of recall@k.
+
+    >>> retrieval(torch.eye(3), torch.eye(3), at=(1,))
+    Retrieval(recall={1: 1.0}, mean_rank=1.0, median_rank=1.0)
+    """
+    place = ranks(queries, keys, targets).double()
+    if not len(place):
+        raise ShapeError("there are 0 queries, expected at least 1")
+    return Retrieval(
+        {k: float((place <= k).double().mean()) for k in at}, float(place.mean()), float(place.quantile(0.5))
+    )
