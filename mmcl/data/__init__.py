@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mmcl.data.slurp import Slurp as Slurp
     from mmcl.data.speech_commands import SpeechCommands as SpeechCommands
     from mmcl.data.spoken_digits import SpokenDigits as SpokenDigits
+    from mmcl.data.spoken_sentences import SpokenSentences as SpokenSentences
     from mmcl.data.spoken_slurp import SpokenSlurp as SpokenSlurp
     from mmcl.data.streams import class_incremental as class_incremental
     from mmcl.data.synthetic_commands import SyntheticCommands as SyntheticCommands
@@ -22,6 +23,7 @@ DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "Slurp": "mmcl.data.slurp",
     "SpeechCommands": "mmcl.data.speech_commands",
     "SpokenDigits": "mmcl.data.spoken_digits",
+    "SpokenSentences": "mmcl.data.spoken_sentences",
     "SpokenSlurp": "mmcl.data.spoken_slurp",
     "SyntheticCommands": "mmcl.data.synthetic_commands",
 }

@@ -66,8 +66,8 @@ class Fault:
 def entries() -> tuple[Entry, ...]:
     """List every data set that says where it comes from, by name.
 
-    >>> [entry.name for entry in entries()]
-    ['barista', 'fluent_speech_commands', 'fsdd', 'slurp', 'slurp_tts', 'speech_commands', 'synthetic_commands']
+    >>> [entry.name for entry in entries()][:4]
+    ['barista', 'fluent_speech_commands', 'fsdd', 'sentences_tts']
     """
     found = []
     for name, module in DATASETS.items():

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
+from io import BytesIO
 from itertools import islice
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcl.atomic import written_whole
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.data.command_grammar import GRAMMAR, grammar
 from mmcl.data.espeak import ACCENTS, VARIANTS, Voice, speak
@@ -147,6 +150,18 @@ def record(command: Command) -> NDArray[np.int16]:
     # Bytes of Python's own generator are the same everywhere, which numpy's are not promised to be.
     noise = np.frombuffer(Random(repr(command)).randbytes(len(waveform)), np.int8) / 128
     return np.clip(np.rint(waveform + command.noise * noise), -32768, 32767).astype(np.int16)
+
+
+def record_into(path: Path, command: Command) -> None:
+    """Write what :func:`record` makes of a command as FLAC, whole or not at all; what is there is left alone."""
+    import soundfile
+
+    if path.exists():  # an earlier generation got so far
+        return
+    encoded = BytesIO()  # a full disk is not reported by soundfile's own writing
+    soundfile.write(encoded, record(command), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    with written_whole(path) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
 
 
 @lru_cache(maxsize=1)

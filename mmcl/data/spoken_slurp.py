@@ -10,15 +10,13 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from mmcl.atomic import written_whole
-from mmcl.data.base import SAMPLE_RATE, Source, logger
-from mmcl.data.command_plan import Command, is_whole, record, utter, voices
+from mmcl.data.base import Source, logger
+from mmcl.data.command_plan import Command, is_whole, record_into, utter, voices
 from mmcl.data.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
 from mmcl.data.espeak import espeak_version
 from mmcl.data.slurp import FILES, Sentence, Slurp, annotations_folder, read_sentences
@@ -240,7 +238,7 @@ def _write(root: Path, planned: dict[str, list[tuple[Sentence, Command]]], progr
     for leftover in audio.glob(".*"):  # of one who was killed as he wrote it
         leftover.unlink()
     jobs = [(audio / _file(sentence), command) for said in planned.values() for sentence, command in said]
-    share_out(_write_flac, jobs, "speaking sentences", progress=progress)
+    share_out(record_into, jobs, "speaking sentences", progress=progress)
     for split, said in planned.items():
         with (annotations / FILES[split]).open("w", encoding="utf-8", newline="\n") as lines:
             for sentence, command in said:
@@ -251,14 +249,3 @@ def _write(root: Path, planned: dict[str, list[tuple[Sentence, Command]]], progr
 
 def _file(sentence: Sentence) -> str:
     return f"audio-{sentence.id}.flac"
-
-
-def _write_flac(path: Path, command: Command) -> None:
-    import soundfile
-
-    if path.exists():  # an earlier generation got so far
-        return
-    encoded = BytesIO()  # a full disk is not reported by soundfile's own writing
-    soundfile.write(encoded, record(command), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    with written_whole(path) as temporary:
-        temporary.write_bytes(encoded.getbuffer())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from mmcl.data import espeak, spoken_slurp
+from mmcl.data import command_plan, espeak, spoken_slurp
 from mmcl.data.command_plan import record, voices
 from mmcl.data.slurp import FILES, Slurp, read_sentences
 from mmcl.data.spoken_slurp import Parameters, SpokenSlurp, plan
@@ -211,7 +211,7 @@ def test_reading_makes_what_is_missing_in_the_cache(tmp_path, monkeypatch, text_
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path))
     train = SpokenSlurp(**TINY, text_root=text_root)
     assert (train.root.parent, len(train), train.split) == (tmp_path / "data", 3, "train")
-    monkeypatch.setattr(spoken_slurp, "record", None)  # making it again would fail
+    monkeypatch.setattr(command_plan, "record", None)  # making it again would fail
     assert len(SpokenSlurp(split="test", **TINY, text_root=text_root)) == 3
     assert len(SpokenSlurp(train.root, "valid")) == 3, "an explicit folder needs no numbers"
 
@@ -237,7 +237,7 @@ def test_interrupted_it_goes_on_where_it_stopped(tmp_path, monkeypatch, corpus, 
 
     root = tmp_path / "corpus"
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(spoken_slurp, "record", some)
+    monkeypatch.setattr(command_plan, "record", some)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else DataError) as caught:
         SpokenSlurp.generate(root, text_root=text_root, **TINY)
     if error is not KeyboardInterrupt:
@@ -252,7 +252,7 @@ def test_interrupted_it_goes_on_where_it_stopped(tmp_path, monkeypatch, corpus, 
         spoken.append(command)
         return record(command)
 
-    monkeypatch.setattr(spoken_slurp, "record", rest)
+    monkeypatch.setattr(command_plan, "record", rest)
     SpokenSlurp.generate(root, text_root=text_root, **TINY)
     assert len(spoken) == len(set(map(repr, spoken))) == 9, "nothing is spoken twice"
     for path, written in kept.items():
@@ -265,7 +265,7 @@ def test_what_was_begun_with_other_numbers_is_not_kept(tmp_path, monkeypatch, co
     def fail(command):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(spoken_slurp, "record", fail)
+    monkeypatch.setattr(command_plan, "record", fail)
     with pytest.raises(KeyboardInterrupt):
         SpokenSlurp.generate(tmp_path / "corpus", text_root=text_root, **TINY, seed=1)
     audio = tmp_path / ".corpus.partial/audio/slurp_real"
@@ -278,9 +278,9 @@ def test_what_was_begun_with_other_numbers_is_not_kept(tmp_path, monkeypatch, co
 def test_killed_it_leaves_nothing_that_is_not_whole(tmp_path, corpus, text_root):
     root = tmp_path / "corpus"
     code = (
-        "import time; from mmcl.data import spoken_slurp\n"
-        "record = spoken_slurp.record\n"
-        "spoken_slurp.record = lambda command: (time.sleep(0.2), record(command))[1]\n"
+        "import time; from mmcl.data import command_plan, spoken_slurp\n"
+        "record = command_plan.record\n"
+        "command_plan.record = lambda command: (time.sleep(0.2), record(command))[1]\n"
         f"spoken_slurp.SpokenSlurp.generate({str(root)!r}, text_root={str(text_root)!r}, **{TINY})"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # who is killed cannot tidy up

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from mmcl.data.paired import PairedDataset
+from mmcl.errors import DataError
+
+TEXTS = ["on", "off", "on", "up", "off", "on"]
+
+
+class Said:
+    classes = ("speech",)
+
+    def __init__(self, texts=TEXTS):
+        self.texts, self.labels = texts, [0] * len(texts)
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, row):
+        return {"text": self.texts[row], "audio": torch.full((row + 2,), float(row)), "row": row}
+
+
+class Fast(Said):
+    """In memory: made in one step."""
+
+    def batch(self, rows):
+        from mmcl.batch import Batch
+
+        return Batch(row=rows, features=rows[:, None].float())
+
+
+@pytest.mark.parametrize("second", [Said(), Fast()])
+def test_rows_stay_together(second):
+    first, other = PairedDataset(Said(), second).batch(torch.tensor([4, 0, 3]))
+    assert first["row"].tolist() == other["row"].tolist() == [4, 0, 3]
+    assert first["text"] == ["off", "on", "up"] and first["audio_lengths"].tolist() == [6, 2, 5]
+
+
+def test_samples_of_one_data_set_are_read_once():
+    said = Said()
+    first, second = PairedDataset(said, said).batch(torch.tensor([1, 2]))
+    assert first is second
+
+
+def test_every_row_comes_once_or_one_of_each_text():
+    pairs, drawn = PairedDataset(Said(), Said()), set()
+    assert sorted(pairs.shuffled().tolist()) == list(range(6))
+    for _ in range(60):
+        rows = pairs.shuffled(distinct=True).tolist()
+        assert sorted(TEXTS[row] for row in rows) == ["off", "on", "up"]
+        drawn |= set(rows)
+    assert drawn == set(range(6))
+    orders = {tuple(TEXTS[row] for row in pairs.shuffled(distinct=True).tolist()) for _ in range(60)}
+    assert len(orders) == 6  # any text comes first
+
+
+def test_a_seed_fixes_the_order():
+    pairs = PairedDataset(Said(), Said())
+    torch.manual_seed(1)
+    first = pairs.shuffled(distinct=True)
+    torch.manual_seed(1)
+    assert torch.equal(pairs.shuffled(distinct=True), first)
+
+
+def test_what_is_no_pair_is_refused():
+    with pytest.raises(DataError, match="6 samples of one side and 2 of the other"):
+        PairedDataset(Said(), Said(["on", "off"]))
+    with pytest.raises(DataError, match="pair 1 has text 'off' on one side and 'up'"):
+        PairedDataset(Said(["on", "off"]), Said(["on", "up"]))
+    with pytest.raises(DataError, match="0 pairs"):
+        PairedDataset(Said([]), Said([]))
