@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmcl.data.barista import Barista as Barista
+    from mmcl.data.captions import Captions as Captions
     from mmcl.data.catalog import open_dataset as open_dataset
     from mmcl.data.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
+    from mmcl.data.mnist import Mnist as Mnist
+    from mmcl.data.paired import PairedDataset as PairedDataset
     from mmcl.data.slurp import Slurp as Slurp
     from mmcl.data.speech_commands import SpeechCommands as SpeechCommands
     from mmcl.data.spoken_digits import SpokenDigits as SpokenDigits
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "Barista": "mmcl.data.barista",
     "FluentSpeechCommands": "mmcl.data.fluent_speech_commands",
+    "Mnist": "mmcl.data.mnist",
     "Slurp": "mmcl.data.slurp",
     "SpeechCommands": "mmcl.data.speech_commands",
     "SpokenDigits": "mmcl.data.spoken_digits",
@@ -27,7 +31,13 @@ DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "SpokenSlurp": "mmcl.data.spoken_slurp",
     "SyntheticCommands": "mmcl.data.synthetic_commands",
 }
-_LAZY = {**DATASETS, "class_incremental": "mmcl.data.streams", "open_dataset": "mmcl.data.catalog"}
+_LAZY = {
+    **DATASETS,
+    "Captions": "mmcl.data.captions",
+    "PairedDataset": "mmcl.data.paired",
+    "class_incremental": "mmcl.data.streams",
+    "open_dataset": "mmcl.data.catalog",
+}
 __all__ = list(_LAZY)
 
 

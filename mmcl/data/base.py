@@ -147,7 +147,7 @@ class SpeechDataset(ABC):
                     f"{utterance.path} has label {utterance.label}, expected 0 to {len(self.classes) - 1}: "
                     "check the annotations"
                 )
-        self.utterances = _short_enough(utterances, max_seconds) if max_seconds is not None else utterances
+        self.utterances = short_enough(utterances, max_seconds) if max_seconds is not None else utterances
         if not self.utterances:
             raise DataError(
                 f"{self.root} has no recordings in split '{split}': check the annotations and max_seconds={max_seconds}"
@@ -212,7 +212,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def _short_enough(utterances: list[Utterance], max_seconds: float) -> list[Utterance]:
+def short_enough(utterances: list[Utterance], max_seconds: float) -> list[Utterance]:
+    """Leave out longer recordings, with a warning that counts them."""
     from mmcl.data.audio import audio_seconds
 
     kept: list[Utterance] = []

@@ -1,0 +1,153 @@
+"""ContrastiveTrainer: the loop that trains two towers on pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from mmcl.batch import Batch
+from mmcl.data.paired import PairedDataset
+from mmcl.errors import ConfigError, TrainingError
+from mmcl.freeze import trainable_state
+from mmcl.models.gradient_cache import gradient_cached_backward
+from mmcl.models.two_tower import TwoTower
+from mmcl.seeding import random_state, set_random_state
+
+
+class ContrastiveTrainer:
+    """Train two towers on pairs; iterating trains an epoch at a time and yields its mean loss.
+
+    ::
+
+        for loss in (trainer := ContrastiveTrainer(model, pairs, CLIPLoss(), optimizer, epochs=10)):
+            print(trainer.epoch, loss)
+
+    A batch can be parted, which changes the memory that a step takes but not its gradient: see
+    :func:`~mmcl.models.gradient_cache.gradient_cached_backward`. The last, smaller batch of an epoch is left out where
+    it is not the only one: a contrast with few others is another one.
+
+    Args:
+        model: two towers, trained in place.
+        pairs: what to train on.
+        objective: a function of paired embeddings. Its ``temperature`` may be a module, which is saved with the rest;
+            the optimizer must have its parameters.
+        optimizer: of all parameters that are trained.
+        epochs: passes over the pairs.
+        batch_size: pairs that are compared with each other.
+        micro_batch_size: pairs whose graph is held at a time; None for all of the batch.
+        distinct_texts: an epoch has a random one of the samples of each text.
+        scheduler: makes the schedule of an optimizer and a number of steps; None for constant rates.
+        clip_norm: largest norm of the gradient; None for any.
+        device: where the towers are trained.
+
+    Raises:
+        ConfigError: sizes that are no sizes, or a batch of one pair.
+        TrainingError: a loss that is not finite; says in which step.
+    """
+
+    def __init__(
+        self,
+        model: TwoTower,
+        pairs: PairedDataset,
+        objective: Callable[[Tensor, Tensor], Tensor],
+        optimizer: Optimizer,
+        *,
+        epochs: int = 10,
+        batch_size: int = 256,
+        micro_batch_size: int | None = None,
+        distinct_texts: bool = False,
+        scheduler: Callable[[Optimizer, int], LRScheduler] | None = None,
+        clip_norm: float | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
+            raise ConfigError(
+                f"epochs={epochs}, batch_size={batch_size}, micro_batch_size={micro_batch_size}: expected at least 1 "
+                "epoch, 2 pairs to compare, and parts of 1 or more"
+            )
+        if len(pairs) < 2:
+            raise ConfigError(f"there is {len(pairs)} pair, expected at least 2 to compare")
+        self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
+        self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
+        self.distinct_texts, self.clip_norm, self.device = distinct_texts, clip_norm, torch.device(device)
+        self.epoch = 0
+        self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts))) if scheduler else 0
+        self._scheduler = None if scheduler is None else scheduler(optimizer, epochs * self.steps)
+        temperature = getattr(objective, "temperature", None)
+        self._temperature = temperature if isinstance(temperature, nn.Module) else None
+
+    def __iter__(self) -> Iterator[float]:
+        self.model.to(self.device)
+        if self._temperature is not None:
+            self._temperature.to(self.device)
+        while self.epoch < self.epochs:
+            yield self._train_epoch()
+
+    def _train_epoch(self) -> float:
+        self.model.train()
+        total, batches = 0.0, self._batches(self.pairs.shuffled(distinct=self.distinct_texts))
+        for step, rows in enumerate(batches, start=1):
+            self.optimizer.zero_grad()
+            loss = self._backward(rows).item()
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} in epoch {self.epoch + 1}, step {step} of {len(batches)}: lower the learning "
+                    "rate or set clip_norm"
+                )
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            self.optimizer.step()
+            if self._scheduler is not None:
+                self._scheduler.step()
+            total += loss
+        self.epoch += 1
+        return total / len(batches)
+
+    def _batches(self, order: Tensor) -> list[Tensor]:
+        batches = list(order.split(self.batch_size))
+        return batches[:-1] if len(batches) > 1 and len(batches[-1]) < self.batch_size else batches
+
+    def _backward(self, rows: Tensor) -> Tensor:
+        towers = self.model.first, self.model.second
+        if self.micro_batch_size is None or self.micro_batch_size >= len(rows):
+            loss = self.objective(*self.model(*self._pair(rows)))
+            loss.backward()
+            return loss.detach()
+        parts = [self._pair(part) for part in rows.split(self.micro_batch_size)]
+        return gradient_cached_backward(self.objective, towers, parts)
+
+    def _pair(self, rows: Tensor) -> tuple[Batch, Batch]:
+        first, second = self.pairs.batch(rows)
+        return first.to(self.device), second.to(self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
+        return {
+            "epoch": self.epoch,
+            "model": trainable_state(self.model),
+            "temperature": None if self._temperature is None else self._temperature.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self._scheduler is None else _plain(self._scheduler.state_dict()),
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.model.load_state_dict(state["model"], strict=False)
+        if self._temperature is not None:
+            self._temperature.load_state_dict(state["temperature"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        set_random_state(state["random"])
+        self.epoch = state["epoch"]
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if isinstance(value, (int, float, str, list, bool))}

@@ -1,0 +1,150 @@
+"""Captions: files of your own, each with a text: a CSV, or a folder of files and texts of the same name."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmcl.data.base import Utterance, nearest, short_enough
+from mmcl.errors import ConfigError, DataError, MissingDataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmcl.batch import Sample
+
+_SUFFIXES = {
+    "audio": (".wav", ".flac", ".ogg", ".mp3"),
+    "image": (".jpg", ".jpeg", ".png", ".webp"),
+}
+
+
+class Captions:
+    """Read recordings or images with a text each; there is one class.
+
+    A CSV file has a header with a column ``audio`` or ``image``, a path from where the CSV lies, and a column ``text``.
+    A folder has, at any depth, files such as ``0001.flac`` or ``0001.jpg``, each with its text in ``0001.txt`` beside
+    it, as archives of webdataset hold them.
+
+    Args:
+        path: the CSV file or the folder.
+        size: images are resized so that the shorter side has so many pixels, and their middle square is taken.
+        max_seconds: leave out longer recordings; None keeps all.
+
+    Attributes:
+        modality: ``"audio"`` or ``"image"``.
+
+    Raises:
+        MissingDataError: the path, or a file that it lists, is not there; says how many.
+        DataError: no pair, a text that is missing or empty, both modalities at once, or (when read) a damaged image.
+        AudioError: (when read) a file that is not audio.
+        ConfigError: no size.
+
+    >>> import tempfile
+    >>> from torchvision.utils import save_image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> save_image(__import__("torch").rand(3, 40, 60), folder / "1.png")
+    >>> _ = (folder / "1.txt").write_text("noise")
+    >>> data = Captions(folder, size=32)
+    >>> data.modality, data.texts, data[0]["image"].shape
+    ('image', ['noise'], torch.Size([3, 32, 32]))
+    """
+
+    classes = ("caption",)
+
+    def __init__(self, path: str | Path, *, size: int = 224, max_seconds: float | None = None) -> None:
+        if size < 1:
+            raise ConfigError(f"size of images is {size}, expected at least 1 pixel")
+        self.path = Path(path).expanduser()
+        self.size = size
+        if not self.path.exists():
+            raise MissingDataError(f"there is no {self.path}: expected a CSV file, or a folder of files and texts")
+        pairs = list(_folder(self.path) if self.path.is_dir() else _csv(self.path))
+        if not pairs:
+            raise DataError(
+                f"{self.path} has no pair: expected rows of a CSV, or in a folder files "
+                f"({', '.join(suffix for each in _SUFFIXES.values() for suffix in each)}) with a .txt of the same name"
+            )
+        kinds = {kind for kind, _, _ in pairs}
+        if len(kinds) > 1:
+            raise DataError(f"{self.path} has recordings and images, expected one of them: part it in two")
+        self.modality = kinds.pop()
+        if absent := [file for _, file, _ in pairs if not file.is_file()]:
+            raise MissingDataError(
+                f"{len(absent)} of {len(pairs)} files that {self.path} lists are not there, first {absent[0]}: "
+                "paths start from where the CSV lies"
+            )
+        if self.modality == "audio":
+            said = [Utterance(file.stem, file, 0, text) for _, file, text in pairs]
+            self.utterances = said if max_seconds is None else short_enough(said, max_seconds)
+            pairs = [("audio", utterance.path, utterance.text) for utterance in self.utterances]
+        self.files = [file for _, file, _ in pairs]
+        self.texts = [text for _, _, text in pairs]
+        self.labels = [0] * len(pairs)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> Sample:
+        file, text = self.files[index], self.texts[index]
+        if self.modality == "image":
+            return {"id": file.stem, "image": _image(file, self.size), "text": text, "label": 0}
+        from mmcl.data.audio import load_audio
+
+        return {"id": file.stem, "audio": load_audio(file), "text": text, "label": 0}
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Path, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            columns = reader.fieldnames or ()
+            kinds = [kind for kind in _SUFFIXES if kind in columns]
+            if len(kinds) != 1 or "text" not in columns:
+                hint = next((nearest(name, columns) for name in ("audio", "image", "text") if name not in columns), "")
+                raise DataError(
+                    f"{path} has columns {', '.join(columns) or 'none'}{hint}, expected audio or image, and text"
+                )
+            for row in reader:
+                yield (
+                    kinds[0],
+                    path.parent / (row[kinds[0]] or ""),
+                    _text(row["text"], f"line {reader.line_num} of {path}"),
+                )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with a header") from None
+
+
+def _folder(folder: Path) -> Iterator[tuple[str, Path, str]]:
+    for path in sorted(folder.rglob("*")):
+        kind = next((kind for kind, suffixes in _SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+        if kind is None or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        caption = path.with_suffix(".txt")
+        try:
+            yield kind, path, _text(caption.read_text(encoding="utf-8"), str(caption))
+        except FileNotFoundError:
+            raise DataError(f"{path} has no text: expected {caption.name} beside it") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{caption} cannot be read ({error}): save it as UTF-8") from None
+
+
+def _text(text: str | None, where: str) -> str:
+    if not (text := " ".join((text or "").split())):
+        raise DataError(f"{where} has no text, expected words: fill it in, or remove it")
+    return text
+
+
+def _image(path: Path, size: int) -> Tensor:
+    """The image in [0, 1], ``(3, size, size)``."""
+    from torchvision.io import ImageReadMode, decode_image
+    from torchvision.transforms.functional import center_crop, resize
+
+    try:
+        image = decode_image(str(path), ImageReadMode.RGB)
+    except RuntimeError as error:
+        raise DataError(f"{path} is not an image that can be read ({error}): copy it again from its source") from None
+    cropped: Tensor = center_crop(resize(image, [size], antialias=True), [size, size])
+    return cropped.float() / 255

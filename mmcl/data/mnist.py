@@ -1,0 +1,128 @@
+"""MNIST: handwritten digits as grey images of 28 x 28, of LeCun, Cortes and Burges."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcl.data.base import Source, nearest
+from mmcl.data.spoken_digits import DIGITS
+from mmcl.errors import DataError, LabelError, MissingDataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmcl.batch import Batch, Sample
+
+_FILES = {"train": "train", "valid": "train", "test": "t10k"}
+_VALID = 5000  # the last images of the owner's training set, which has no validation split
+
+
+class Mnist:
+    """Read MNIST's idx files, plain or gzipped; all images are in memory.
+
+    A sample has an ``image`` ``(1, 28, 28)`` in [0, 1], and the word of its digit as ``text``.
+
+    Args:
+        root: folder with ``raw/train-images-idx3-ubyte`` and the others, as torchvision lays them out, or with these
+            files themselves.
+        split: ``"train"`` (the owner's without the last 5,000), ``"valid"`` (those) or ``"test"``.
+        digits: keep the images of these digits only, by number; None keeps all. The classes stay the ten.
+
+    Raises:
+        MissingDataError: the folder or a file is not there.
+        DataError: there is no such split, or a file is not what it should be.
+        LabelError: a digit that is none.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
+    source: ClassVar[Source] = Source(
+        name="mnist",
+        folder="MNIST",
+        marker=("raw", "train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"),
+        owner="Yann LeCun, Corinna Cortes and Chris Burges",
+        license="CC BY-SA 3.0",
+        size="70,000 images, 11 MB",
+        url="https://huggingface.co/datasets/ylecun/mnist or torchvision.datasets.MNIST(download=True)",
+        note="10 handwritten digits",
+    )
+    classes = DIGITS
+
+    def __init__(self, root: str | Path, split: str = "train", digits: Sequence[int] | None = None) -> None:
+        import torch
+
+        self.root = Path(root).expanduser()
+        self.split = split
+        if split not in self.splits:
+            raise DataError(
+                f"Mnist has no split '{split}'{nearest(split, self.splits)}: expected one of {', '.join(self.splits)}"
+            )
+        if lack := self.source.lack(self.root):
+            raise MissingDataError(f"Mnist is missing: {lack}; {self.source.offer()}")
+        for digit in digits or ():
+            if digit not in range(10):
+                raise LabelError(f"digits has {digit!r}, expected numbers from 0 to 9")
+        images = _read(self.root, f"{_FILES[split]}-images-idx3-ubyte", 3)
+        labels = _read(self.root, f"{_FILES[split]}-labels-idx1-ubyte", 1)
+        if len(images) != len(labels) or images.shape[1:] != (28, 28) or (len(labels) and labels.max() > 9):
+            raise DataError(
+                f"{self.root} has {len(images)} images of {images.shape[1:]} and {len(labels)} labels up to "
+                f"{labels.max(initial=0)}, expected as many of each, 28 x 28 and 0 to 9: copy it again"
+            )
+        first = max(0, len(images) - _VALID)
+        part = {"train": slice(0, first), "valid": slice(first, None), "test": slice(None)}[split]
+        images, labels = images[part], labels[part]
+        if digits is not None:
+            kept = np.isin(labels, list(digits))
+            images, labels = images[kept], labels[kept]
+        if not len(labels):
+            raise DataError(f"{self.root} has no images of digits={digits} in split '{split}', expected some")
+        self._images = torch.from_numpy(images.copy())
+        self._labels = torch.from_numpy(labels.astype(np.int64))
+        self.labels = self._labels.tolist()
+        self.texts = [DIGITS[label] for label in self.labels]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self))[index]
+        return {
+            "id": f"{self.split}-{index}",
+            "image": self._images[index][None].float() / 255,
+            "label": self.labels[index],
+            "text": self.texts[index],
+        }
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The batch of samples ``rows``, ``(batch,)``."""
+        from mmcl.batch import Batch
+
+        return Batch(
+            image=self._images[rows][:, None].float() / 255,
+            label=self._labels[rows],
+            text=[self.texts[row] for row in rows.tolist()],
+        )
+
+
+def _read(root: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
+    """Read an idx file: two zeros, the type (8 for bytes), the number of dimensions, their sizes, the values."""
+    places = [folder / each for folder in (root / "raw", root) for each in (name, f"{name}.gz")]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise MissingDataError(f"there is no {places[0]}, plain or with .gz: {Mnist.source.offer()}")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        head = 4 + 4 * dimensions
+        sizes = np.frombuffer(content, ">u4", dimensions, offset=4)
+        if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) != head + int(np.prod(sizes, dtype=np.int64)):
+            raise ValueError(f"{len(content)} bytes of head {content[:4].hex()} and sizes {sizes.tolist()}")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path} is not an idx file of bytes ({error}): copy it again from its source") from None
+    return np.frombuffer(content, np.uint8, offset=head).reshape(sizes.astype(int))

@@ -1,0 +1,103 @@
+import pytest
+import soundfile
+import torch
+from torchvision.io import write_png
+
+from mmcl.data.captions import Captions
+from mmcl.encoders import build_encoder, cached_features
+from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
+
+
+def write_audio(path, seconds=0.5):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, torch.sin(torch.arange(int(16000 * seconds)) / 9).numpy() * 0.3, 16000)
+
+
+def write_image(path, height=20, width=30, value=128):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(torch.full((3, height, width), value, dtype=torch.uint8), str(path))
+
+
+def test_a_csv_of_recordings(tmp_path):
+    for name in ("a", "b"):
+        write_audio(tmp_path / "wav" / f"{name}.wav")
+    (tmp_path / "said.csv").write_text('speaker,audio,text\n1,wav/b.wav,"hello,  you"\n2,wav/a.wav,good bye\n')
+    data = Captions(tmp_path / "said.csv")
+    assert data.modality == "audio" and data.texts == ["hello, you", "good bye"] and data.labels == [0, 0]
+    assert data[0]["audio"].shape == (8000,) and data[0]["id"] == "b"
+    features = cached_features(data, build_encoder("audio", "cnn"), tmp_path / "cache", progress=False)
+    assert features.texts == data.texts and len(features[1]["features"]) > 10
+
+
+def test_a_folder_of_images_in_any_depth(tmp_path):
+    write_image(tmp_path / "00" / "2.png", 20, 40, 255)
+    write_image(tmp_path / "01" / "1.PNG", 60, 30, 0)
+    (tmp_path / "00" / "2.txt").write_text("white\n")
+    (tmp_path / "01" / "1.txt").write_text("black")
+    (tmp_path / "01" / "1.json").write_text("{}")
+    data = Captions(tmp_path, size=16)
+    assert data.modality == "image" and data.texts == ["white", "black"]
+    assert torch.equal(data[0]["image"], torch.ones(3, 16, 16)) and data[1]["image"].max() == 0
+
+
+def test_an_image_s_middle_is_taken(tmp_path):
+    image = torch.zeros(3, 10, 30, dtype=torch.uint8)
+    image[:, :, 10:20] = 200
+    write_png(image, str(tmp_path / "1.png"))
+    (tmp_path / "1.txt").write_text("bar")
+    assert torch.allclose(Captions(tmp_path, size=10)[0]["image"], torch.full((3, 10, 10), 200 / 255))
+
+
+def test_long_recordings_are_left_out_with_count(tmp_path, caplog):
+    for name, seconds in (("a", 0.5), ("b", 2.0)):
+        write_audio(tmp_path / f"{name}.flac", seconds)
+        (tmp_path / f"{name}.txt").write_text(name)
+    data = Captions(tmp_path, max_seconds=1.0)
+    assert data.texts == ["a"] and len(data) == 1 and "left out 1 recordings longer than 1 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("audoi,text\na.wav,hello\n", "columns audoi, text.*did you mean 'audoi'.*expected audio or image"),
+        ("audio,image,text\na.wav,a.png,hello\n", "expected audio or image"),
+        ("", "columns none"),
+        ("audio,text\n", "has no pair"),
+        ("audio,text\na.wav, \n", "line 2 of .* has no text"),
+        ("audio,text\na.wav\n", "line 2 of .* has no text"),
+        ('audio,text\na.wav,"hello\n', "cannot be read as CSV"),
+    ],
+)
+def test_a_csv_that_is_none_is_refused(content, message, tmp_path):
+    write_audio(tmp_path / "a.wav")
+    (tmp_path / "said.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        Captions(tmp_path / "said.csv")
+
+
+def test_faults_are_told(tmp_path):
+    with pytest.raises(MissingDataError, match="there is no .*nowhere"):
+        Captions(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="has no pair"):
+        Captions(tmp_path)
+    with pytest.raises(ConfigError, match="size of images is 0"):
+        Captions(tmp_path, size=0)
+    write_audio(tmp_path / "a.wav")
+    with pytest.raises(DataError, match=r"a\.wav has no text: expected a\.txt"):
+        Captions(tmp_path)
+    (tmp_path / "a.txt").write_text("a")
+    write_image(tmp_path / "b.png")
+    (tmp_path / "b.txt").write_text("b")
+    with pytest.raises(DataError, match="recordings and images"):
+        Captions(tmp_path)
+    (tmp_path / "a.wav").unlink()
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"b\.png is not an image"):
+        Captions(tmp_path)[0]
+    (tmp_path / "said.csv").write_text("audio,text\nx.wav,x\ny.wav,y\n")
+    with pytest.raises(MissingDataError, match=r"2 of 2 files .* first .*x\.wav"):
+        Captions(tmp_path / "said.csv")
+    (tmp_path / "x.wav").write_bytes(b"")
+    (tmp_path / "y.wav").write_bytes(b"")
+    with pytest.raises(AudioError, match=r"x\.wav is empty"):
+        Captions(tmp_path / "said.csv")[0]

@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from mmcl.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.contrastive_trainer import ContrastiveTrainer
+from mmcl.data.paired import PairedDataset
+from mmcl.encoders import build_encoder
+from mmcl.errors import ConfigError, TrainingError
+from mmcl.models import TwoTower
+from mmcl.models.heads import HeadOptions
+from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature
+from mmcl.seeding import seed_everything
+
+WORDS = ("lights", "music", "alarm", "radio", "door")
+TEXTS = [f"{verb} {thing}" for verb in ("start", "stop", "dim", "find") for thing in WORDS] + ["start lights"]
+
+
+class Tones:
+    """Waveforms that follow from their text: a tone for each of its words."""
+
+    classes, labels, texts = ("speech",), [0] * len(TEXTS), TEXTS
+
+    def __len__(self):
+        return len(TEXTS)
+
+    def __getitem__(self, row):
+        time = torch.arange(3200) / 16000
+        tones = [torch.sin(2 * torch.pi * (300 + sum(map(ord, word)) % 1700) * time) for word in TEXTS[row].split()]
+        return {"audio": torch.cat(tones) * 0.3, "text": TEXTS[row]}
+
+
+def build(dropout=0.2, temperature=0.2, **settings):
+    seed_everything(0)
+    model = TwoTower(
+        build_encoder("audio", "cnn", dim=16, blocks=1, dropout=dropout),
+        build_encoder("text", "words", dim=16, frozen=True),
+        first_head=HeadOptions("mlp", 32, dropout=dropout),
+        second_head="none",
+    )
+    temperature = LearnableTemperature(temperature)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW([{"params": parameters}, {"params": temperature.parameters()}], lr=5e-3)
+    pairs = PairedDataset(Tones(), Tones())
+    chosen = {"epochs": 3, "batch_size": 8, **settings}
+    return ContrastiveTrainer(model, pairs, CLIPLoss(temperature), optimizer, **chosen)
+
+
+def state(trainer):
+    return torch.cat(
+        [v.flatten().float() for v in trainer.model.state_dict().values()] + [trainer.objective.temperature()[None]]
+    )
+
+
+def test_the_loss_falls_and_the_temperature_learns():
+    trainer = build(epochs=12, dropout=0.0)
+    losses = list(trainer)
+    assert len(losses) == 12 and losses[-1] < 0.6 * losses[0]
+    assert abs(trainer.objective.temperature().item() - 0.2) > 1e-3
+
+
+def test_a_parted_batch_trains_alike():
+    states = []
+    for size in (None, 3):
+        trainer = build(dropout=0.0, micro_batch_size=size)
+        trainer.model.first.encoder.augments = False
+        list(trainer)
+        states.append(state(trainer))
+    assert torch.allclose(*states, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 3, "distinct_texts": True}])
+def test_resumed_it_ends_as_uninterrupted(settings, tmp_path):
+    settings = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR, "clip_norm": 1.0, **settings}
+    straight = build(**settings)
+    losses = list(straight)
+    first = build(**settings)
+    for _ in first:
+        save_checkpoint(tmp_path / f"{first.epoch}.safetensors", first.state_dict())
+        break
+    again = build(**settings)
+    torch.rand(5)
+    again.load_state_dict(load_checkpoint(tmp_path / "1.safetensors"))
+    assert list(again) == losses[1:] and torch.equal(state(again), state(straight))
+
+
+def test_a_smaller_last_batch_is_left_out(monkeypatch):
+    sizes = []
+    trainer = build(epochs=1)  # 21 pairs, 8 a batch
+    monkeypatch.setattr(trainer, "objective", lambda a, b: (sizes.append(len(a)), CLIPLoss()(a, b))[1])
+    list(trainer)
+    assert sizes == [8, 8]
+    sizes.clear()
+    trainer = build(epochs=1, batch_size=100)
+    monkeypatch.setattr(trainer, "objective", lambda a, b: (sizes.append(len(a)), CLIPLoss()(a, b))[1])
+    list(trainer)
+    assert sizes == [21]
+
+
+def test_with_distinct_texts_no_two_of_a_batch_are_alike(monkeypatch):
+    trainer, seen = build(epochs=6, batch_size=20, distinct_texts=True), []
+    batch = trainer.pairs.batch
+    monkeypatch.setattr(trainer.pairs, "batch", lambda rows: (seen.append(rows.tolist()), batch(rows))[1])
+    list(trainer)
+    assert [len({TEXTS[row] for row in rows}) for rows in seen] == [20] * 6
+    assert {row for rows in seen for row in rows} >= {0, 20}  # either of the two that say the same
+
+
+def test_the_locked_side_stays():
+    trainer = build()
+    trainer.objective = CWCLLoss(0.1)
+    before = [parameter.clone() for parameter in trainer.model.second.parameters()]
+    list(trainer)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.second.parameters(), strict=True))
+
+
+def test_a_loss_that_is_not_finite_is_told(monkeypatch):
+    trainer, steps = build(), []
+    monkeypatch.setattr(
+        trainer, "objective", lambda a, b: (steps.append(1), (a * b).sum() * (float("nan") if len(steps) > 3 else 1))[1]
+    )
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 2, step 2 of 2"):
+        list(trainer)
+
+
+def test_faults_are_told():
+    with pytest.raises(ConfigError, match="batch_size=1"):
+        build(batch_size=1)
+    with pytest.raises(ConfigError, match="micro_batch_size=0"):
+        build(micro_batch_size=0)
+    with pytest.raises(ConfigError, match="epochs=0"):
+        build(epochs=0)
