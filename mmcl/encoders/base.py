@@ -32,23 +32,30 @@ class Encoder(nn.Module, ABC):
     """Inputs of one modality -> features.
 
     An encoder is two steps, so that what never changes can be computed once and cached:
-    ``frozen_features`` (log-mel frames, or the layers of a pretrained network that are not trained) and
+    ``frozen_features`` (log-mel frames, pixels, or the layers of a pretrained network that are not trained) and
     ``from_features`` (the layers that are). ``forward`` is one after the other.
 
     Attributes:
         modality: ``"audio"``, ``"text"``, ``"image"``.
         dim: size of a step of ``Encoded.sequence``.
-        pooled_dim: size of ``Encoded.pooled``: ``dim``, or twice that with ``pooling="mean_max"``.
+        own_dim: size of the vector that the network itself makes of an input, None where it makes none.
+        pooled_dim: size of ``Encoded.pooled``: ``dim``, twice that with ``pooling="mean_max"``, or ``own_dim`` with
+            ``pooling="own"``.
         frozen: nothing in the encoder is trained; then ``Encoded.pooled`` itself can be cached.
+        spec: what :func:`~mmcl.encoders.build_encoder` was called with, by which a saved model builds it again.
     """
 
     modality: str
     dim: int
+    own_dim: int | None = None
     pooling: str = "mean"
     frozen: bool = False
+    spec: dict[str, Any] | None = None
 
     @property
     def pooled_dim(self) -> int:
+        if self.pooling == "own" and self.own_dim is not None:
+            return self.own_dim
         return 2 * self.dim if self.pooling == "mean_max" else self.dim
 
     @abstractmethod
@@ -64,7 +71,8 @@ class Encoder(nn.Module, ABC):
         """Name :meth:`frozen_features` (and, where ``frozen``, the pooling): equal fingerprints give equal features."""
 
     def forward(self, inputs: Any, lengths: Tensor | None = None) -> Encoded:
-        """Encode a batch: waveforms ``(batch, samples)`` with ``lengths`` in samples, or a list of texts."""
+        """Encode a batch: waveforms ``(batch, samples)`` with ``lengths`` in samples, a list of texts, or images
+        ``(batch, channels, height, width)`` in [0, 1]."""
         return self.from_features(*self.frozen_features(inputs, lengths))
 
 

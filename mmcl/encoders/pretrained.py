@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, FeatureExtractionMixin
 from transformers.utils import logging as transformers_logging
@@ -20,6 +21,7 @@ from mmcl.errors import ConfigError, DataError, MissingDataError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  #: "owner/model"
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
+_FILES = ["config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin"]
 _UNUSED = ("masked_spec_embed", "pooler.")  # weights that a checkpoint may lack: no encoder here uses them
 
 
@@ -79,9 +81,9 @@ def pretrained_text(
             f"'{name}' is a model of type '{config.model_type}', expected an encoder of text such as bert"
         )
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                _located(name), local_files_only=not download, trust_remote_code=False
+                located(name), local_files_only=not download, trust_remote_code=False
             )
     except (OSError, ValueError, KeyError) as error:
         raise MissingDataError(_not_found(name, "tokenizer")) from error
@@ -91,11 +93,43 @@ def pretrained_text(
     return SentenceEncoder(_model(name, config, download), tokenizer, tune_from=tune_from, pooling=pooling)
 
 
+def pretrained_image(
+    name: str | Path,
+    *,
+    frozen: bool | None = None,
+    tune_from: int | None = None,
+    pooling: str = "own",
+    download: bool = False,
+) -> Encoder:
+    """Load a pretrained image encoder: ViT, DINOv2 or the image tower of CLIP.
+
+    Args:
+        name: a folder in the layout of transformers, or ``"owner/model"`` on the hub.
+        frozen: train nothing; None is True where ``tune_from`` is None. False trains all.
+        tune_from: train the layers from this one on.
+        pooling: ``"own"``, the class token, for CLIP projected; or see :func:`~mmcl.encoders.base.pool`.
+        download: fetch what is not on this machine from the hub.
+
+    Raises:
+        MissingDataError, DataError, ConfigError: as :func:`pretrained_audio`.
+    """
+    from mmcl.encoders.image_tower import ImageTower
+    from mmcl.encoders.vision_transformers import KINDS, VisionTransformerTower, image_input
+
+    config = _config(name, download)
+    if config.model_type not in KINDS:
+        raise ConfigError(f"'{name}' is a model of type '{config.model_type}', expected one of {', '.join(KINDS)}")
+    images = image_input(str(name), config, _preprocessing(name, download))
+    tower = VisionTransformerTower(_model(name, config, download))
+    frozen = tune_from is None if frozen is None else frozen
+    return ImageTower(tower, images, name=config.model_type, frozen=frozen, tune_from=tune_from, pooling=pooling)
+
+
 def _config(name: str | Path, download: bool) -> Any:
     if not Path(name).expanduser().is_dir() and not HUB_NAME.fullmatch(str(name)):
         raise MissingDataError(f"there is no folder '{name}': expected a folder with config.json and model.safetensors")
     try:
-        return AutoConfig.from_pretrained(_located(name), local_files_only=not download, trust_remote_code=False)
+        return AutoConfig.from_pretrained(located(name), local_files_only=not download, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise MissingDataError(_not_found(name, "config.json with a model_type")) from error
 
@@ -103,9 +137,9 @@ def _config(name: str | Path, download: bool) -> Any:
 def _preprocessing(name: str | Path, download: bool) -> dict[str, Any]:
     """The settings of ``preprocessor_config.json``; none where there is no such file."""
     try:
-        with _quiet():
+        with quiet():
             settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(
-                _located(name), local_files_only=not download
+                located(name), local_files_only=not download
             )
     except (OSError, ValueError, KeyError) as error:
         if (Path(name).expanduser() / "preprocessor_config.json").exists():
@@ -119,12 +153,12 @@ def _preprocessing(name: str | Path, download: bool) -> dict[str, Any]:
 def _model(name: str | Path, config: Any, download: bool) -> Any:
     """The network in float32, with every weight that it uses from the checkpoint."""
     try:
-        with _quiet():
+        with quiet():
             model, report = AutoModel.from_pretrained(
-                _located(name),
+                located(name),
                 config=config,
                 dtype=torch.float32,
-                attn_implementation="eager" if config.model_type == "wavlm" else "sdpa",
+                attn_implementation=_attention(config),
                 local_files_only=not download,
                 trust_remote_code=False,
                 weights_only=True,
@@ -145,8 +179,32 @@ def _model(name: str | Path, config: Any, download: bool) -> Any:
     return model
 
 
-def _located(name: str | Path) -> str:
-    """The folder of that name, or a hub model's in ``MMCL_WEIGHTS``; else the name, for the hub's cache."""
+def waveform_folder(name: str | Path, download: bool) -> tuple[str, str]:
+    """Return the folder of a wav2vec 2.0, HuBERT or WavLM, its own or that in the hub's cache, and how to compute its
+    attention; its weights are known to be whole.
+
+    Raises:
+        MissingDataError: it is not on this machine.
+        DataError: the weights cannot be read, or are not those of the config.
+        ConfigError: the model is of another kind.
+    """
+    config = _config(name, download)
+    if config.model_type not in WAVEFORM_MODELS:
+        raise ConfigError(
+            f"'{name}' is a model of type '{config.model_type}', expected one of {', '.join(WAVEFORM_MODELS)}"
+        )
+    _model(name, config, download)
+    folder, attention = located(name), _attention(config)
+    if Path(folder).is_dir():
+        return folder, attention
+    try:
+        return snapshot_download(folder, local_files_only=not download, allow_patterns=_FILES), attention
+    except (OSError, ValueError) as error:
+        raise MissingDataError(_not_found(name, "model.safetensors")) from error
+
+
+def located(name: str | Path) -> str:
+    """Return the folder of that name, or a hub model's in ``MMCL_WEIGHTS``; else the name, for the hub's cache."""
     folder, weights = Path(name).expanduser(), os.environ.get("MMCL_WEIGHTS")
     if folder.is_dir():
         return str(folder)
@@ -155,6 +213,10 @@ def _located(name: str | Path) -> str:
             if (Path(weights).expanduser() / known / "config.json").is_file():
                 return str(Path(weights).expanduser() / known)
     return str(name)
+
+
+def _attention(config: Any) -> str:
+    return "eager" if config.model_type == "wavlm" else "sdpa"
 
 
 def _not_found(name: str | Path, what: str) -> str:
@@ -167,8 +229,8 @@ def _not_found(name: str | Path, what: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and reports of unused weights, and no thread that asks the hub to convert a checkpoint."""
+def quiet() -> Iterator[None]:
+    """Silence transformers: no progress bars, no reports of unused weights, no thread that asks the hub to convert."""
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.freeze import freeze
+
+logger = logging.getLogger(__name__)
 
 _WORD = re.compile(r"[\w']+")
 _NO_WORD = 0  # a text without words is one step of this
@@ -51,7 +54,7 @@ class WordEncoder(Encoder):
 
     def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the rows of the words, integers ``(batch, words, 1)``."""
-        rows = [_word_rows(text, self.buckets) for text in _checked(inputs)]
+        rows = [_word_rows(text, self.buckets) for text in checked_texts(inputs)]
         counts = [len(row) for row in rows]
         longest = max(counts)
         padded = torch.tensor([row + (_NO_WORD,) * (longest - len(row)) for row in rows])
@@ -70,6 +73,8 @@ class WordEncoder(Encoder):
 
 class SentenceEncoder(Encoder):
     """Encode texts with a pretrained encoder such as MiniLM; vectors are not normalised.
+
+    A text of more tokens than the model takes is cut, and that is logged.
 
     Args:
         model: a transformers model of texts.
@@ -91,6 +96,7 @@ class SentenceEncoder(Encoder):
         self.tokenizer = tokenizer
         self.dim = model.config.hidden_size
         self.pooling = pooling
+        self.cut_texts = CutTexts()
         self.max_tokens = min(tokenizer.model_max_length, model.config.max_position_embeddings)
         if tune_from is None:
             self.frozen = True
@@ -107,10 +113,14 @@ class SentenceEncoder(Encoder):
     def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the last hidden states ``(batch, tokens, dim)``, or where layers are trained the tokens themselves,
         integers ``(batch, tokens, 1)``."""
-        texts = _checked(inputs)
+        texts = checked_texts(inputs)
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         tokens = tokens.to(self.model.device)
         lengths = tokens["attention_mask"].sum(1)
+        full = [text for text, length in zip(texts, lengths.tolist(), strict=True) if length == self.max_tokens]
+        whole = self.tokenizer(full, verbose=False)["input_ids"] if full else []
+        longer = [text for text, known in zip(full, whole, strict=True) if len(known) > self.max_tokens]
+        self.cut_texts.log(longer, len(texts), self.max_tokens)
         if not self.frozen:
             return tokens["input_ids"][:, :, None], lengths
         with torch.no_grad():
@@ -140,7 +150,26 @@ def _word_rows(text: str, buckets: int) -> tuple[int, ...]:
     return tuple(1 + zlib.crc32(word.encode()) % buckets for word in _WORD.findall(text.lower())) or (_NO_WORD,)
 
 
-def _checked(texts: Any) -> list[str]:
+class CutTexts:
+    """Log how many texts an encoder had to cut, and one of them; a text that comes again is not counted again.
+
+    >>> CutTexts().log([], 8, 512)
+    """
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def log(self, cut: Sequence[str], texts: int, tokens: int) -> None:
+        """Log those of ``cut`` that are new, of so many ``texts``, which were cut to so many ``tokens``."""
+        new = list(dict.fromkeys(text for text in cut if text not in self.known))
+        if new:
+            self.known.update(new)
+            start = " ".join(new[0].split())[:40]
+            logger.warning("cut %d of %d texts to %d tokens, first '%s ...'", len(new), texts, tokens, start)
+
+
+def checked_texts(texts: Any) -> list[str]:
+    """Return ``texts`` once it is known to be some; raises ShapeError if not."""
     if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise ShapeError(f"a text encoder got {type(texts).__name__}, expected a list of str")
     if not texts:

@@ -99,8 +99,12 @@ def test_tuning_gives_the_same_and_trains_the_upper_layers(minilm, weights_dir, 
     assert tuned.fingerprint() != minilm.fingerprint()
 
 
-def test_a_long_text_is_cut(minilm):
-    assert minilm(["lights " * 1000]).lengths.tolist() == [512]
+def test_a_long_text_is_cut_and_that_is_logged(minilm, caplog):
+    assert minilm(["lights " * 510, "on"]).lengths.tolist() == [512, 3] and not caplog.records, "it just fits"
+    assert minilm(["lights " * 511, "on", "turn " * 1000]).lengths.tolist() == [512, 3, 512]
+    assert "cut 2 of 3 texts to 512 tokens, first 'lights lights" in caplog.text and len(caplog.records) == 1
+    minilm(["on", "turn " * 1000])
+    assert len(caplog.records) == 1, "a text is counted once"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""The image networks of timm, by their names."""
+
+from __future__ import annotations
+
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from timm.models import get_pretrained_cfg
+from timm.models.resnet import ResNet
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from mmcl.data.base import nearest
+from mmcl.encoders.image_input import ImageInput
+from mmcl.encoders.image_tower import ImageTower, Tower
+from mmcl.encoders.weights import hub_file, linked_weights, load_weights, read_weights
+from mmcl.errors import ConfigError
+
+_MODES = {"center": "shortest", "squash": "squash", "border": "longest"}
+
+
+def timm_image(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    frozen: bool | None = None,
+    tune_from: int | None = None,
+    pooling: str = "own",
+    download: bool = False,
+) -> ImageTower:
+    """Build timm's network ``name`` without its classifier; ``pooling="own"`` is what enters that.
+
+    The sequence are the tokens or positions of ``forward_features``. Images are resized and normalized as
+    ``timm.data.create_transform`` does it for the network.
+
+    Args:
+        name: one of ``timm.list_models()``, such as ``"resnet18"``; ``"resnet18.a1_in1k"`` names the training as well.
+        weights: a file, or one of timm's tags of that network, such as ``"a1_in1k"``; None draws random ones.
+        frozen: train nothing; None is True where there are weights and no ``tune_from``. False trains all.
+        tune_from: train the layers from this one on: blocks of a vision transformer, the four stages of a ResNet.
+        pooling: ``"own"``, or see :func:`~mmcl.encoders.base.pool`.
+        download: fetch the weights of a tag.
+
+    Raises:
+        ConfigError: an unknown network or tag, or one that cannot be tuned from a layer.
+        MissingDataError: the weights are not on this machine.
+        DataError: the weights cannot be read, or are not those of the network.
+    """
+    architecture, _, tag = name.partition(".")
+    known = timm.list_models()
+    if architecture not in known:
+        raise ConfigError(
+            f"timm has no model '{architecture}'{nearest(architecture, known)}, expected one of its {len(known)}: see "
+            "timm.list_models()"
+        )
+    tags = [each.partition(".")[2] for each in timm.list_models(f"{architecture}.*", pretrained=True)]
+    from_file = weights is not None and Path(weights).expanduser().is_file()
+    if weights is not None and not from_file:
+        tag = str(weights)
+    if tag and tag not in tags:
+        raise ConfigError(
+            f"'{tag}' is neither a file nor a tag of 'timm:{architecture}'{nearest(tag, tags)}, "
+            f"expected {'one of ' + ', '.join(tags) if tags else 'a file: timm offers no weights of it'}"
+        )
+    full = f"{architecture}.{tag}" if tag else architecture
+    network = timm.create_model(full, pretrained=False, num_classes=0)
+    if from_file:
+        load_weights(network, read_weights(str(weights)), f"timm:{full}")
+    elif weights is not None:
+        source = get_pretrained_cfg(full)
+        if source.hf_hub_id:
+            path = hub_file(source.hf_hub_id, ["model.safetensors", "pytorch_model.bin"], full, download=download)
+            load_weights(network, read_weights(path), f"timm:{full}")
+        else:
+            load_weights(network, linked_weights(source.url, full, download=download), f"timm:{full}")
+    frozen = (weights is not None and tune_from is None) if frozen is None else frozen
+    return ImageTower(
+        _tower(network), _images(network), name=f"timm:{full}", frozen=frozen, tune_from=tune_from, pooling=pooling
+    )
+
+
+def _images(network: Any) -> ImageInput:
+    """The network's own evaluation transform."""
+    settings = resolve_model_data_config(network)
+    _, height, width = settings["input_size"]
+    part = settings["crop_pct"]
+    return ImageInput(
+        (height, width),
+        mean=settings["mean"],
+        std=settings["std"],
+        interpolation=settings["interpolation"] if settings["interpolation"] != "random" else "bilinear",
+        mode=_MODES[settings["crop_mode"]],
+        scale=(floor(height / part), floor(width / part)),
+        fill=[round(255 * value) / 255 for value in settings["mean"]],
+    )
+
+
+def _tower(network: Any) -> Tower:
+    kind = type(network)
+    if isinstance(network, VisionTransformer) and kind.forward_features is VisionTransformer.forward_features:
+        front = ["patch_embed", "cls_token", "reg_token", "pos_embed", "pos_drop", "patch_drop", "norm_pre"]
+        return _TimmTower(network, front, list(network.blocks))
+    if isinstance(network, ResNet) and kind.forward_features is ResNet.forward_features:
+        stages = [network.layer1, network.layer2, network.layer3, network.layer4]
+        return _TimmTower(network, ["conv1", "bn1", "act1", "maxpool"], stages)
+    return _TimmTower(network, [], [])
+
+
+class _TimmTower(Tower):
+    """A network of timm, cut between its layers where these are known, else before its head."""
+
+    def __init__(self, network: Any, front: list[str], layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = layers
+        parts = [getattr(network, name, None) for name in front] if layers else [network]
+        self.front_parts = [part for part in parts if part is not None]
+        self.channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        network.eval()
+        with torch.no_grad():
+            size = resolve_model_data_config(network)["input_size"]
+            sequence, own = self.end(self.between(self.front(torch.zeros(1, *size)), 0, len(layers)))
+        network.train()
+        self.dim, self.own_dim = sequence.shape[2], own.shape[1]
+
+    def front(self, images: Tensor) -> Tensor:
+        network = self.network
+        if isinstance(network, VisionTransformer) and self.layers:
+            return network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(images))))
+        if self.layers:
+            return network.maxpool(network.act1(network.bn1(network.conv1(images))))
+        hidden = network.forward_features(images)
+        return hidden.permute(0, 3, 1, 2) if self.channels_last and hidden.dim() == 4 else hidden
+
+    def end(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        network = self.network
+        if isinstance(network, VisionTransformer) and self.layers:
+            hidden = network.norm(hidden)
+        sequence = hidden.flatten(2).transpose(1, 2) if hidden.dim() == 4 else hidden
+        if self.channels_last and hidden.dim() == 4:
+            hidden = hidden.permute(0, 2, 3, 1)
+        return sequence, network.forward_head(hidden, pre_logits=True)

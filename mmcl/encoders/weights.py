@@ -1,0 +1,108 @@
+"""Weights of networks in files: read without running anything that is in them, fetched only when that is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mmcl.errors import DataError, MissingDataError
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file, or of one that ``torch.save`` wrote of a state dict.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: the file cannot be read, or holds more than tensors.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise MissingDataError(f"there is no file '{path}': expected weights in .safetensors, or a state dict in .pt")
+    try:
+        if path.suffix == ".safetensors":
+            read: Any = load_file(path)
+        else:
+            read = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, with what is damaged, foreign or meant to do harm
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"the weights in '{path}' cannot be read ({reason}): expected .safetensors, or a state dict of tensors"
+        ) from error
+    for wrapping in ("state_dict", "model"):  # what training scripts put around it
+        if isinstance(read, Mapping) and isinstance(read.get(wrapping), Mapping):
+            read = read[wrapping]
+    if not isinstance(read, Mapping) or not read or not all(isinstance(value, Tensor) for value in read.values()):
+        raise DataError(f"'{path}' holds no state dict, expected names and their tensors")
+    return {str(name).removeprefix("module."): value for name, value in read.items()}
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str, *, prefix: str = "") -> None:
+    """Put those ``weights`` that start with ``prefix`` into ``network``; it must find all of its own.
+
+    Raises:
+        DataError: some are missing or of another shape.
+    """
+    given = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    try:
+        report = network.load_state_dict(given, strict=False)
+    except RuntimeError as error:
+        reason = next((line.strip() for line in str(error).splitlines() if "mismatch" in line), str(error))
+        raise DataError(
+            f"the weights of '{name}' do not fit ({reason}): expected those of this very network"
+        ) from error
+    if missing := [key for key in report.missing_keys if not key.endswith("num_batches_tracked")]:
+        raise DataError(
+            f"the weights of '{name}' lack {len(missing)} that it has, first '{prefix}{missing[0]}': expected those of "
+            "this very network"
+        )
+
+
+def hub_file(repository: str, filenames: Sequence[str], name: str, *, download: bool) -> Path:
+    """Return the path of the first of some files that the hub has: its copy on this machine, or, with ``download``,
+    what is fetched.
+
+    Raises:
+        MissingDataError: none of them is there.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for filename in filenames:
+        try:
+            return Path(hf_hub_download(repository, filename, local_files_only=not download))
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            reason = error
+    raise MissingDataError(_not_here(name, f"{repository}/{filenames[0]}", download)) from reason
+
+
+def linked_weights(url: str, name: str, *, download: bool) -> dict[str, Tensor]:
+    """Read the weights that lie at ``url`` from where torch.hub keeps them; with ``download``, fetch them first.
+
+    Raises:
+        MissingDataError: they are not there.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        if not download:
+            raise MissingDataError(_not_here(name, str(path), download))
+        os.makedirs(path.parent, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except OSError as error:
+            raise MissingDataError(_not_here(name, url, download)) from error
+    return read_weights(path)
+
+
+def _not_here(name: str, what: str, download: bool) -> str:
+    if download:
+        return f"the weights of '{name}' cannot be fetched ({what}): check the network, or pass the path of a file"
+    return (
+        f"the weights of '{name}' are not on this machine (no {what}): pass download=True to fetch them, the path of a "
+        "file, or none for random ones"
+    )

@@ -1,0 +1,86 @@
+import json
+
+import open_clip
+import pytest
+import torch
+
+from mmcl.encoders.open_clip_models import model_config, model_tokenizer, model_weights, one_tower
+from mmcl.errors import ConfigError, DataError, MissingDataError
+
+
+def weights(name, pretrained=None, download=False):
+    return model_weights(name, model_config(name), pretrained, download)
+
+
+def test_a_model_prepares_images_as_its_tags_have_in_common():
+    none, clip = weights("ViT-B-32")
+    assert none is None and clip["mean"] == open_clip.OPENAI_DATASET_MEAN and clip["resize_mode"] == "shortest"
+    siglip = weights("ViT-B-16-SigLIP")[1]
+    assert siglip["mean"] == (0.5, 0.5, 0.5) and siglip["resize_mode"] == "squash"
+    tags = open_clip.list_pretrained_tags_by_model("ViT-L-14")
+    assert len({open_clip.get_pretrained_cfg("ViT-L-14", tag)["mean"] for tag in tags}) == 2
+    assert weights("ViT-L-14")[1]["mean"] == open_clip.OPENAI_DATASET_MEAN, "where they differ, open_clip's own"
+
+
+def test_a_file_prepares_images_as_is_written_beside_it(tmp_path):
+    torch.save({"visual.proj": torch.ones(1)}, tmp_path / "weights.pt")
+    assert weights("ViT-B-32", tmp_path / "weights.pt")[1]["mean"] == open_clip.OPENAI_DATASET_MEAN
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": {"mean": [0.1, 0.2, 0.3]}}))
+    read, prepared = weights("ViT-B-32", str(tmp_path / "weights.pt"))
+    assert list(read) == ["visual.proj"] and prepared["mean"] == [0.1, 0.2, 0.3] and prepared["std"]
+    (tmp_path / "open_clip_config.json").write_text("[1]")
+    with pytest.raises(DataError, match="open_clip_config.json cannot be read"):
+        weights("ViT-B-32", tmp_path / "weights.pt")
+
+
+def test_every_tag_of_the_other_activation_is_sent_to_its_model():
+    sent = 0
+    for name, tag in open_clip.list_pretrained():
+        try:
+            weights(name, tag)
+        except MissingDataError:
+            continue
+        except ConfigError as error:
+            sent += 1
+            other = str(error).rpartition("open_clip:")[2].rstrip("'")
+            quick = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)
+            assert model_config(other).get("quick_gelu", False) == quick != model_config(name).get("quick_gelu", False)
+            with pytest.raises(MissingDataError):
+                weights(other, tag)
+    assert sent >= 8, "those of OpenAI"
+
+
+def test_tags_are_read_from_where_the_hub_keeps_them(tmp_path, monkeypatch):
+    asked = []
+
+    def get(repository, filename, local_files_only):
+        asked.append((repository, filename, local_files_only))
+        return str(tmp_path / "weights.pt")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", get)
+    torch.save({"visual.proj": torch.ones(1)}, tmp_path / "weights.pt")
+    read, prepared = weights("ViT-B-32", "laion2b_s34b_b79k")
+    assert list(read) == ["visual.proj"] and prepared["interpolation"] == "bicubic"
+    weights("ViT-L-14", "datacomp_xl_s13b_b90k", download=True)
+    assert asked[0] == ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip_model.safetensors", True)
+    assert asked[1][2] is False
+
+
+def test_what_is_not_there():
+    with pytest.raises(
+        ConfigError, match=r"no model 'ViT-B32' \(did you mean 'ViT-B-32'\?\), expected one of its \d+: see"
+    ):
+        model_config("ViT-B32")
+    with pytest.raises(ConfigError, match=r"neither a file nor a tag of 'open_clip:ViT-B-32' \(did you mean 'openai'"):
+        weights("ViT-B-32", "openia")
+    with pytest.raises(MissingDataError, match="'open_clip:ViT-B-32 laion2b_s34b_b79k' are not on this machine"):
+        weights("ViT-B-32", "laion2b_s34b_b79k")
+    with pytest.raises(MissingDataError, match="the tokenizer 'timm/ViT-B-16-SigLIP' .* pass download=True"):
+        model_tokenizer("ViT-B-16-SigLIP", model_config("ViT-B-16-SigLIP"), False)
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_the_other_tower_is_small(modality):
+    model = one_tower(model_config("ViT-S-32-alt"), modality)
+    wanted, other = (model.visual, model.text) if modality == "image" else (model.text, model.visual)
+    assert sum(p.numel() for p in other.parameters()) < 20_000 < 1_000_000 < sum(p.numel() for p in wanted.parameters())

@@ -1,0 +1,105 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from mmcl.encoders.weights import hub_file, linked_weights, load_weights, read_weights
+from mmcl.errors import DataError, MissingDataError
+
+
+class Harm:
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_what_is_written_is_read(tmp_path):
+    layer = nn.Linear(2, 3)
+    save_file(layer.state_dict(), tmp_path / "a.safetensors")
+    torch.save(layer.state_dict(), tmp_path / "b.pt")
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in layer.state_dict().items()}}, tmp_path / "c.pt")
+    for name in ("a.safetensors", "b.pt", "c.pt"):
+        other = nn.Linear(2, 3)
+        load_weights(other, read_weights(tmp_path / name), "some")
+        assert torch.equal(other.weight, layer.weight) and torch.equal(other.bias, layer.bias)
+
+
+def test_nothing_in_a_file_is_run(tmp_path):
+    harm = Harm()
+    harm.path = str(tmp_path / "harm")
+    (tmp_path / "pickled.pt").write_bytes(pickle.dumps({"weight": harm}))
+    torch.save({"weight": harm}, tmp_path / "saved.pt")
+    for name in ("pickled.pt", "saved.pt"):
+        with pytest.raises(DataError, match=f"the weights in '.*{name}' cannot be read"):
+            read_weights(tmp_path / name)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_files_that_hold_something_else(tmp_path):
+    with pytest.raises(MissingDataError, match="there is no file '.*nothing.pt': expected weights in .safetensors"):
+        read_weights(tmp_path / "nothing.pt")
+    for name, content in (("damaged.safetensors", b"123"), ("damaged.pt", b""), ("other.pt", b"PK\x03\x04 and so on")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"the weights in '.*{name}' cannot be read"):
+            read_weights(tmp_path / name)
+    for number, held in enumerate(([1, 2], {"epoch": 3}, {})):
+        torch.save(held, tmp_path / f"{number}.pt")
+        with pytest.raises(DataError, match="holds no state dict, expected names and their tensors"):
+            read_weights(tmp_path / f"{number}.pt")
+
+
+def test_weights_of_another_network():
+    weights = {"tower.weight": torch.zeros(3, 2), "tower.bias": torch.zeros(3), "head.weight": torch.zeros(9, 9)}
+    layer = nn.Linear(2, 3)
+    load_weights(layer, weights, "some", prefix="tower.")
+    assert not layer.weight.any(), "what the network does not have is left out"
+    with pytest.raises(DataError, match="the weights of 'some' lack 1 that it has, first 'head.bias'"):
+        load_weights(nn.Linear(9, 9), weights, "some", prefix="head.")
+    with pytest.raises(DataError, match="the weights of 'some' do not fit .size mismatch for weight"):
+        load_weights(nn.Linear(4, 3), weights, "some", prefix="tower.")
+
+
+def test_counters_of_batch_norm_may_be_missing():
+    state = nn.BatchNorm1d(2).state_dict()
+    del state["num_batches_tracked"]
+    load_weights(nn.BatchNorm1d(2), state, "some")
+
+
+def test_nothing_is_fetched_unless_wanted(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(url, path, progress):
+        asked.append(url)
+        raise OSError("no network")
+
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
+    url = "https://example.org/net.pth"
+    with pytest.raises(MissingDataError, match=r"'net' are not on this machine \(no .*net.pth\): pass download=True"):
+        linked_weights(url, "net", download=False)
+    assert asked == []
+    with pytest.raises(
+        MissingDataError, match="'net' cannot be fetched .https://example.org/net.pth.: check the network"
+    ):
+        linked_weights(url, "net", download=True)
+    assert asked == [url]
+    torch.save({"weight": torch.ones(1)}, tmp_path / "checkpoints" / "net.pth")
+    assert linked_weights(url, "net", download=False)["weight"] == 1
+
+
+def test_the_hub_is_asked_for_one_file_after_the_other(tmp_path, monkeypatch):
+    asked = []
+
+    def get(repository, filename, local_files_only):
+        asked.append((filename, local_files_only))
+        if filename == "b.bin":
+            return str(tmp_path / filename)
+        raise FileNotFoundError(filename)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", get)
+    assert hub_file("a/b", ["a.safetensors", "b.bin"], "net", download=False) == tmp_path / "b.bin"
+    assert asked == [("a.safetensors", True), ("b.bin", True)]
+    with pytest.raises(MissingDataError, match="'net' cannot be fetched .a/b/c.bin."):
+        hub_file("a/b", ["c.bin"], "net", download=True)
+    assert asked[-1] == ("c.bin", False)
