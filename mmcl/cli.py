@@ -1,4 +1,4 @@
-"""The command line: ls, cp, run, validate, compare, data."""
+"""The command line: ls, cp, run, validate, compare, predict, data."""
 
 from __future__ import annotations
 
@@ -203,6 +203,49 @@ def compare(
     from mmcl.runs import Run
 
     _show([Run.read(folder) for folder in runs], output)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of two towers, or a folder of a model.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording or an image.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
+    intents: Annotated[
+        list[str] | None, typer.Option("--intents", metavar="TEXT...", help="What it may mean, in words.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", metavar="FILE", help="In their place a JSON file: {name: [texts]}.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Which of the run's models.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which of some intents a recording is nearest to, by a model that was trained on none of them.
+
+    - `mmcl predict runs/speech_to_intent/demo order.wav --intents "order a latte" "turn on the lights"`
+    - `mmcl predict runs/speech_to_intent/demo order.wav --prompts intents.json --model cwcl-seed0 --json`
+    """
+    import json
+
+    from mmcl import predict as predicting
+    from mmcl.data.base import nearest
+    from mmcl.models import TwoTower
+    from mmcl.pretraining import model_folders
+
+    texts = [*(intents or []), *(more or [])]
+    if bool(texts) == (prompts is not None):
+        raise ConfigError('which intents? expected --intents "order a latte" "turn on the lights", or --prompts FILE')
+    folders = model_folders(run)
+    if model is not None and model not in folders:
+        raise ConfigError(f"{run} has no model '{model}'{nearest(model, folders)}: expected {', '.join(folders)}")
+    chosen = predicting.read_intents(prompts) if prompts is not None else {text: [text] for text in texts}
+    name = model or next(iter(folders))
+    found = predicting.predict(TwoTower.load(folders[name]), file, chosen)
+    if as_json:
+        rows = [each._asdict() for each in found]
+        typer.echo(json.dumps({"file": str(file), "model": name, "predictions": rows}, indent=2))
+        return
+    typer.echo(f"{file}, by {name}")
+    console().print(predicting.predictions_table(found))
 
 
 def _load(task: str, config: str, settings: list[str] | None) -> tuple[Any, Any, str]:

@@ -32,7 +32,7 @@ _FIXED = {
 _OTHERS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00")
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_HEAT = LinearSegmentedColormap.from_list("heat", ["#e9f0f7", "#b5d1e8", "#5599cc", "#1a5f9e", "#08306b"])
+HEAT = LinearSegmentedColormap.from_list("heat", ["#e9f0f7", "#b5d1e8", "#5599cc", "#1a5f9e", "#08306b"])
 
 
 def accuracy_curves(strategies: Sequence[StrategyResults]) -> str:
@@ -71,9 +71,9 @@ def accuracy_curves(strategies: Sequence[StrategyResults]) -> str:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color=GRID)
-    _plain(axes)
+    plain_axes(axes)
     figure.legend(loc="outside right upper", frameon=False)
-    return _svg(figure, "Accuracy over the classes seen so far")
+    return as_svg(figure, "Accuracy over the classes seen so far")
 
 
 def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
@@ -92,7 +92,7 @@ def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
         if not np.nan_to_num(cells[not_yet_seen]).any():
             cells[not_yet_seen] = np.nan
         edges = [np.arange(length + 1) - 0.5 for length in (cells.shape[1], cells.shape[0])]
-        colours: dict[str, Any] = {"cmap": _HEAT, "vmin": 0.0, "vmax": 1.0, "edgecolors": "white", "linewidth": 1.5}
+        colours: dict[str, Any] = {"cmap": HEAT, "vmin": 0.0, "vmax": 1.0, "edgecolors": "white", "linewidth": 1.5}
         axes.pcolormesh(*edges, np.ma.masked_invalid(cells), **colours)
         for i, j in np.argwhere(np.isfinite(cells)) if size <= 12 else []:
             style: dict[str, Any] = {"color": "white" if cells[i, j] > 0.45 else INK, "fontsize": 9 if size <= 7 else 6}
@@ -107,8 +107,8 @@ def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
         axes.set_xlabel("tested on experience")
         if place % columns == 1 or columns == 1:
             axes.set_ylabel("after experience")
-        _plain(axes, frame=False)
-    return _svg(figure, "Accuracy matrices")
+        plain_axes(axes, frame=False)
+    return as_svg(figure, "Accuracy matrices")
 
 
 def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
@@ -139,10 +139,10 @@ def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
         axes.tick_params(axis="y", labelleft=place % columns == 1 or columns == 1)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.grid(axis="x", color=GRID)
-        _plain(axes)
+        plain_axes(axes)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    return _svg(figure, "Forgetting by class")
+    return as_svg(figure, "Forgetting by class")
 
 
 def strategy_colours(strategies: Sequence[StrategyResults]) -> dict[str, str]:
@@ -153,7 +153,8 @@ def strategy_colours(strategies: Sequence[StrategyResults]) -> dict[str, str]:
     return {name: _FIXED.get(name) or next(others) for name in names}
 
 
-def _plain(axes: Any, frame: bool = True) -> None:
+def plain_axes(axes: Any, frame: bool = True) -> None:
+    """Draw axes in grey, with no frame but left and below."""
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=9, length=3 if frame else 0)
     axes.xaxis.label.set(color=INK, fontsize=9)
@@ -163,8 +164,8 @@ def _plain(axes: Any, frame: bool = True) -> None:
         spine.set_color("#999999")
 
 
-def _svg(figure: Figure, title: str) -> str:
-    """The figure as an ``<svg>`` element: text stays text, and no id that another figure of the page could have."""
+def as_svg(figure: Figure, title: str) -> str:
+    """Return the figure as an ``<svg>`` element: text stays text, and no id is that of another figure of the page."""
     out = StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Title": title})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmcl import plain_yaml
 from mmcl.atomic import written_whole
 from mmcl.errors import RunError
-from mmcl.results import collect, run_names, table_rows
+from mmcl.results import StrategyResults, collect, run_names, table_rows
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -70,12 +70,30 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     Raises:
         RunError: a folder is not a run.
     """
-    from mmcl import figures
-
     opened = _opened(runs)
     strategies = collect(opened)
+    kinds = {row["kind"] for run in opened for row in run.metrics()}
+    incremental = not kinds or bool(kinds & {"stream", "evaluation"})
     sections = [
         ("Results", _NOTE, _table(*table_rows(strategies)) if strategies else ""),
+        *(_class_incremental(opened, strategies) if incremental else []),
+        *_zero_shot(opened),
+        ("Config", "", _configs(opened)),
+        ("Environment", "", _environments(opened)),
+    ]
+    body = [f"<header><h1>{escape(_title(opened))}</h1>{''.join(map(_status, opened))}</header>"]
+    for heading, note, content in sections:
+        content = content or '<p class="note">Nothing is logged yet.</p>'
+        note = f'<p class="note">{note}</p>' if note else ""
+        body.append(f"<section><h2>{heading}</h2>{note}{content}</section>")
+    return _PAGE.format(title=escape(_title(opened)), style=_STYLE, body="\n".join(body))
+
+
+def _class_incremental(opened: Sequence[Run], strategies: Sequence[StrategyResults]) -> list[tuple[str, str, str]]:
+    """The sections of what was learnt in experiences."""
+    from mmcl import figures
+
+    return [
         (
             "Accuracy over experiences",
             "line: mean over seeds, band: standard deviation",
@@ -88,15 +106,25 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
             figures.class_forgetting(strategies),
         ),
         ("Streams", "the classes of each experience, in the order of training", _streams(opened)),
-        ("Config", "", _configs(opened)),
-        ("Environment", "", _environments(opened)),
     ]
-    body = [f"<header><h1>{escape(_title(opened))}</h1>{''.join(map(_status, opened))}</header>"]
-    for heading, note, content in sections:
-        content = content or '<p class="note">Nothing is logged yet.</p>'
-        note = f'<p class="note">{note}</p>' if note else ""
-        body.append(f"<section><h2>{heading}</h2>{note}{content}</section>")
-    return _PAGE.format(title=escape(_title(opened)), style=_STYLE, body="\n".join(body))
+
+
+def _zero_shot(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """The sections of two towers, each where there is something to show."""
+    from mmcl import tower_figures
+
+    rows = [row for run in opened for row in run.metrics()]
+    sections = [
+        ("Training loss", "mean over seeds", tower_figures.losses(rows)),
+        ("Confusion", "zero-shot, row: true class, column: nearest class; first seed", tower_figures.confusions(rows)),
+        (
+            "Structure of similarities",
+            "pairs of held-out samples: cosine of their texts in the locked tower against cosine of the speech of one "
+            "and the text of the other; first seed",
+            tower_figures.similarities(rows),
+        ),
+    ]
+    return [section for section in sections if section[2]]
 
 
 def _opened(runs: Sequence[Run | str | Path]) -> list[Run]:

@@ -69,8 +69,12 @@ class StrategyResults:
     streams: dict[int, dict[str, Any]]
 
     def measure(self, name: str) -> Estimate | None:
-        """Estimate one of :data:`MEASURES` from the seeds that are done."""
-        return Estimate.of(row.get(name) for row in self.results.values())
+        """Estimate one of :data:`MEASURES`, or of a task's own, from the seeds that are done."""
+        return Estimate.of({**row.get("measures", {}), **row}.get(name) for row in self.results.values())
+
+    def own_measures(self) -> list[str]:
+        """Names of the measures that the task has beside :data:`MEASURES`: fractions in a row's ``measures``."""
+        return list(dict.fromkeys(name for row in self.results.values() for name in row.get("measures", {})))
 
     def accuracy_by_classes(self) -> dict[int, Estimate]:
         """Accuracy on what was seen so far, by the number of classes seen (or of experiences, where none is logged)."""
@@ -160,7 +164,9 @@ def table_rows(strategies: Sequence[StrategyResults]) -> tuple[list[str], list[l
     A measure that is missing everywhere has no column, nor has one of transfer that is 0 everywhere (such as forward
     transfer, where no class is known early).
     """
-    estimates = {name: [each.measure(name) for each in strategies] for name in MEASURES}
+    own = dict.fromkeys(name for each in strategies for name in each.own_measures())
+    headings = {**{name: name for name in own}, **MEASURES}
+    estimates = {name: [each.measure(name) for each in strategies] for name in headings}
     there = {name: [estimate.mean for estimate in column if estimate] for name, column in estimates.items()}
     shown = [name for name, means in there.items() if any(means) or (means and name not in _OFTEN_ZERO)]
     rows = []
@@ -170,4 +176,4 @@ def table_rows(strategies: Sequence[StrategyResults]) -> tuple[list[str], list[l
         cells = [(estimates[name][number], 1.0 if name == "seconds" else 100.0) for name in shown]
         rows.append([each.label, seeds, *(estimate.text(scale) if estimate else "-" for estimate, scale in cells)])
     heading = "run/strategy" if any("/" in each.label for each in strategies) else "strategy"
-    return [heading, "seeds", *(MEASURES[name] for name in shown)], rows
+    return [heading, "seeds", *(headings[name] for name in shown)], rows

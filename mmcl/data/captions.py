@@ -45,7 +45,7 @@ class Captions:
     >>> import tempfile
     >>> from torchvision.utils import save_image
     >>> folder = Path(tempfile.mkdtemp())
-    >>> save_image(__import__("torch").rand(3, 40, 60), folder / "1.png")
+    >>> saveload_image(__import__("torch").rand(3, 40, 60), folder / "1.png")
     >>> _ = (folder / "1.txt").write_text("noise")
     >>> data = Captions(folder, size=32)
     >>> data.modality, data.texts, data[0]["image"].shape
@@ -90,7 +90,7 @@ class Captions:
     def __getitem__(self, index: int) -> Sample:
         file, text = self.files[index], self.texts[index]
         if self.modality == "image":
-            return {"id": file.stem, "image": _image(file, self.size), "text": text, "label": 0}
+            return {"id": file.stem, "image": load_image(file, self.size), "text": text, "label": 0}
         from mmcl.data.audio import load_audio
 
         return {"id": file.stem, "audio": load_audio(file), "text": text, "label": 0}
@@ -137,8 +137,8 @@ def _text(text: str | None, where: str) -> str:
     return text
 
 
-def _image(path: Path, size: int) -> Tensor:
-    """The image in [0, 1], ``(3, size, size)``."""
+def load_image(path: Path, size: int) -> Tensor:
+    """Return the middle square of an image in [0, 1], ``(3, size, size)``; raises DataError if it cannot be read."""
     from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.functional import center_crop, resize
 

@@ -60,8 +60,16 @@ class PairedDataset:
 
     def batch(self, rows: Tensor) -> tuple[Batch, Batch]:
         """The batches of both sides of samples ``rows``, ``(batch,)``."""
-        first = _batch(self.first, rows)
-        return first, first if self.second is self.first else _batch(self.second, rows)
+        first = batch_of(self.first, rows)
+        return first, first if self.second is self.first else batch_of(self.second, rows)
+
+    def first_of_each_text(self) -> Tensor:
+        """Return one row of each text, the first, in their order."""
+        return (
+            torch.tensor(list({text: row for row, text in reversed(list(enumerate(self.texts)))}.values()))
+            .sort()
+            .values
+        )
 
     def shuffled(self, *, distinct: bool = False) -> Tensor:
         """Return all rows in a random order, or, with ``distinct``, a random one of those of each text.
@@ -77,7 +85,8 @@ class PairedDataset:
         return order[first.sort().values]
 
 
-def _batch(dataset: Dataset, rows: Tensor) -> Batch:
+def batch_of(dataset: Dataset, rows: Tensor) -> Batch:
+    """Return the batch of samples ``rows``, ``(batch,)``, of any data set."""
     if isinstance(dataset, BatchedDataset):
         return dataset.batch(rows)
     return collate([dataset[row] for row in rows.tolist()])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mmcl.models.frame import Frame as Frame
     from mmcl.models.seq2seq import SLUSeq2Seq as SLUSeq2Seq
     from mmcl.models.tokenizer import FrameTokenizer as FrameTokenizer
+    from mmcl.models.two_tower import TwoTower as TwoTower
 
 _LAZY = {
     "Frame": "mmcl.models.frame",
@@ -18,6 +19,7 @@ _LAZY = {
     "GrowingHead": "mmcl.models.classifier",
     "SLUClassifier": "mmcl.models.classifier",
     "SLUSeq2Seq": "mmcl.models.seq2seq",
+    "TwoTower": "mmcl.models.two_tower",
 }
 __all__ = list(_LAZY)
 

@@ -54,6 +54,10 @@ def test_every_row_comes_once_or_one_of_each_text():
     assert len(orders) == 6  # any text comes first
 
 
+def test_the_first_of_each_text():
+    assert PairedDataset(Said(), Said()).first_of_each_text().tolist() == [0, 1, 3]
+
+
 def test_a_seed_fixes_the_order():
     pairs = PairedDataset(Said(), Said())
     torch.manual_seed(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,20 +20,6 @@ pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the ex
 COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
 TWO = ["strategy=[replay,coconut]", "seeds=[3]", "epochs=3"]
 SEQ2SEQ = ["strategy=[offline,replay+token_kd,coconut+audio_kd+sequence_kd]", "seeds=[3]", "epochs=6"]
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """One cache for all runs here, and one thread, which tiny models are fastest with."""
-    return {**os.environ, "MMCL_CACHE": str(tmp_path_factory.mktemp("cache")), "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="module")
-def mmcl(environment):
-    def _mmcl(*arguments):
-        return subprocess.run([*COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True)
-
-    return _mmcl
 
 
 @pytest.fixture(scope="module")

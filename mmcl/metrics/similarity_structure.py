@@ -1,0 +1,57 @@
+"""Whether the structure of one modality is that of another: similarities across against similarities within."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mmcl.objectives.inputs import check_paired
+
+_LOW, _HIGH, _BINS = -0.35, 1.0, 45  # cosines of sentences are rarely lower
+
+
+def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
+    """Compare ``cos(first_i, second_j)`` with ``cos(second_i, second_j)`` over all i and j that differ.
+
+    A contrast with hard targets pushes all of the former down alike; CWCL is to make them follow the latter, which
+    shows as a correlation.
+
+    Args:
+        first: embeddings of the side that was trained, ``(batch, dim)``.
+        second: those of the locked side, paired, ``(batch, dim)``.
+
+    Returns:
+        ``correlation`` (Pearson's, 0 where one of the two does not vary); ``counts`` of a histogram, rows by the
+        cosine within, columns by that across, with their ``edges``; ``means`` of the cosine across for those
+        ``centres`` of the cosine within that 20 pairs or more have.
+
+    Raises:
+        ShapeError, InputError: sides that are not paired, or not finite.
+
+    >>> vectors = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    >>> round(similarity_structure(vectors, vectors)["correlation"], 4)
+    1.0
+    """
+    check_paired(first=first, second=second)
+    one, other = normalize(first.double(), dim=1), normalize(second.double(), dim=1)
+    differ = ~torch.eye(len(one), dtype=torch.bool)
+    across, within = (one @ other.T)[differ], (other @ other.T)[differ]
+    edges = torch.linspace(_LOW, _HIGH, _BINS + 1, dtype=torch.double)
+    cells = [
+        (values.clamp(_LOW, _HIGH - 1e-9) - _LOW).div((_HIGH - _LOW) / _BINS).long() for values in (within, across)
+    ]
+    counts = torch.bincount(cells[0] * _BINS + cells[1], minlength=_BINS**2).view(_BINS, _BINS)
+    sums = torch.zeros(_BINS, dtype=torch.double).index_add_(0, cells[0], across)
+    enough = counts.sum(1) >= 20
+    deviations = [values - values.mean() for values in (within, across)]
+    spread = float(deviations[0].norm() * deviations[1].norm())
+    return {
+        "correlation": float(deviations[0] @ deviations[1]) / spread if spread > 1e-12 else 0.0,
+        "edges": [round(edge, 4) for edge in edges.tolist()],
+        "counts": counts.tolist(),
+        "centres": [round(centre, 4) for centre in ((edges[1:] + edges[:-1]) / 2)[enough].tolist()],
+        "means": [round(mean, 4) for mean in (sums / counts.sum(1).clamp(min=1))[enough].tolist()],
+    }

@@ -1,0 +1,226 @@
+"""TwoTower: two encoders whose samples meet in one space, to be trained by a contrastive objective."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mmcl.atomic import written_whole
+from mmcl.batch import Batch
+from mmcl.data.base import Dataset
+from mmcl.data.paired import batch_of
+from mmcl.encoders.base import Encoded, Encoder
+from mmcl.errors import CheckpointError, ConfigError
+from mmcl.freeze import trainable_state
+from mmcl.metrics.zero_shot import class_embeddings
+from mmcl.models.heads import Head, HeadOptions
+
+_FORMAT = 1
+
+
+class Embedded(NamedTuple):
+    """Paired embeddings ``(batch, dim)``, not normalised."""
+
+    first: Tensor
+    second: Tensor
+
+
+class Tower(nn.Module):
+    """An encoder and its head: a batch of one modality -> embeddings ``(batch, dim)``, not normalised.
+
+    A batch has ``features`` (of :func:`~mmcl.encoders.cached_features`) or else the encoder's own modality.
+    """
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    @property
+    def modality(self) -> str:
+        """That of the encoder."""
+        return self.encoder.modality
+
+    @property
+    def keep(self) -> str:
+        """What of the encoder can be cached, as :func:`~mmcl.encoders.cached_features` names it."""
+        return "sequence" if self.head.options.reads_steps or not self.encoder.frozen else "pooled"
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.head(self._encode(batch))
+
+    def _encode(self, batch: Batch) -> Encoded:
+        if "features" not in batch:
+            return self.encoder(batch[self.modality], batch.get(f"{self.modality}_lengths"))
+        features = batch["features"]
+        if "features_lengths" in batch:
+            return self.encoder.from_features(features, batch["features_lengths"])
+        return Encoded(features[:, None], torch.ones(len(features), dtype=torch.long), features)
+
+
+class TwoTower(nn.Module):
+    """Embed two modalities in one space.
+
+    A tower is locked by a frozen encoder and the head ``none`` (LiT, Zhai et al. 2022, arXiv 2111.07991); its encoder
+    is tuned from some layer on by ``build_encoder(tune_from=...)``. Any objective of :mod:`mmcl.objectives` that takes
+    paired rows trains it::
+
+        loss = CWCLLoss(0.07)(*model(speech, text))     # trained side first, frozen side second
+
+    Args:
+        first: encoder of the first modality; CWCL's trained one.
+        second: encoder of the other; CWCL's frozen one.
+        first_head, second_head: names of heads, or :class:`~mmcl.models.heads.HeadOptions`.
+        dim: dimension of the shared space; None for that of a side whose head is ``none``, or else 512.
+
+    Raises:
+        ConfigError: two encoders of one modality, or dimensions that differ where nothing projects.
+
+    >>> from mmcl.encoders import build_encoder
+    >>> model = TwoTower(build_encoder("audio", "cnn"), build_encoder("text", "words", dim=64), second_head="none")
+    >>> batch = Batch(audio=torch.zeros(2, 16000), audio_lengths=torch.tensor([16000, 8000]), text=["on", "lights off"])
+    >>> [side.shape for side in model(batch, batch)]
+    [torch.Size([2, 64]), torch.Size([2, 64])]
+    """
+
+    def __init__(
+        self,
+        first: Encoder,
+        second: Encoder,
+        *,
+        first_head: str | HeadOptions = "mlp",
+        second_head: str | HeadOptions = "linear",
+        dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        if first.modality == second.modality:
+            raise ConfigError(f"both encoders are of {first.modality}, expected two modalities")
+        options = [HeadOptions(head) if isinstance(head, str) else head for head in (first_head, second_head)]
+        given = [e.pooled_dim for e, o in zip((first, second), options, strict=True) if o.name == "none"]
+        self.dim = dim if dim is not None else given[0] if given else 512
+        if self.dim < 1:
+            raise ConfigError(f"dim of the shared space is {self.dim}, expected at least 1")
+        self.first, self.second = (
+            Tower(encoder, head.build(encoder, self.dim))
+            for encoder, head in zip((first, second), options, strict=True)
+        )
+
+    def tower(self, modality: str) -> Tower:
+        """Return the tower of a modality; raises ConfigError if there is none."""
+        for tower in (self.first, self.second):
+            if tower.modality == modality:
+                return tower
+        raise ConfigError(f"there is no tower of {modality}: expected {self.first.modality} or {self.second.modality}")
+
+    def forward(self, first: Batch, second: Batch) -> Embedded:
+        return Embedded(self.first(first), self.second(second))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model into a folder: ``model.json``, how it was built, and ``model.safetensors``, its weights.
+
+        What is frozen and can be had again from where it came, such as a pretrained encoder, is not written: its
+        fingerprint is.
+
+        Raises:
+            CheckpointError: it cannot be written, or an encoder was not made by ``build_encoder``.
+        """
+        from mmcl.encoders import build_encoder
+
+        folder = Path(folder)
+        description: dict[str, Any] = {"mmcl_two_tower": _FORMAT, "dim": self.dim}
+        state = trainable_state(self)
+        for side, tower in (("first", self.first), ("second", self.second)):
+            if tower.encoder.spec is None:
+                raise CheckpointError(
+                    f"the {tower.modality} encoder cannot be described: expected one made by build_encoder"
+                )
+            fingerprint: str | None = tower.encoder.fingerprint()
+            if build_encoder(**tower.encoder.spec).fingerprint() != fingerprint:  # random weights, which are frozen
+                fingerprint = None
+                state |= tower.state_dict(prefix=f"{side}.")
+            head = vars(tower.head.options)
+            description[side] = {"encoder": tower.encoder.spec, "fingerprint": fingerprint, "head": head}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with written_whole(folder / "model.safetensors") as temporary:
+                save_file(state, temporary)
+            with written_whole(folder / "model.json") as temporary:
+                temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot write the model in {folder} ({error}): choose another folder") from None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TwoTower:
+        """Build the model that :meth:`save` wrote.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or a pretrained encoder is not the one that was there.
+            MissingDataError: a pretrained encoder is not on this machine.
+        """
+        from mmcl.encoders import build_encoder
+
+        folder = Path(folder)
+        try:
+            described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            if described.get("mmcl_two_tower") != _FORMAT:
+                raise ValueError(f"format is {described.get('mmcl_two_tower')}, expected {_FORMAT}")
+            sides = [described[side] for side in ("first", "second")]
+            specs = [dict(side["encoder"]) for side in sides]
+            heads = [HeadOptions(**side["head"]) for side in sides]
+            state = load_file(folder / "model.safetensors")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"there is no model in {folder} that can be read ({error}): expected what TwoTower.save wrote"
+            ) from None
+        encoders = [build_encoder(**spec) for spec in specs]
+        for encoder, side in zip(encoders, sides, strict=True):
+            if side["fingerprint"] is not None and encoder.fingerprint() != side["fingerprint"]:
+                raise CheckpointError(
+                    f"{side['encoder']['modality']} encoder '{side['encoder']['name']}' is not the one that {folder} "
+                    "was trained with: expected its weights of then"
+                )
+        model = cls(*encoders, first_head=heads[0], second_head=heads[1], dim=described["dim"])
+        whole = tuple(
+            f"{name}." for name, side in zip(("first", "second"), sides, strict=True) if not side["fingerprint"]
+        )
+        wanted = trainable_state(model).keys() | {name for name in model.state_dict() if name.startswith(whole)}
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if name in wanted}
+        if {name: tensor.shape for name, tensor in state.items()} != shapes:
+            raise CheckpointError(f"model.safetensors in {folder} is of another model: expected what model.json says")
+        model.load_state_dict(state, strict=False)
+        return model.eval()
+
+
+@torch.no_grad()
+def embed_rows(
+    tower: Tower, data: Dataset, rows: Tensor | None = None, *, batch_size: int = 256, device: str = "cpu"
+) -> Tensor:
+    """Return the tower's embeddings of samples, in evaluation mode, ``(rows, dim)``.
+
+    Args:
+        tower: one of a :class:`TwoTower`.
+        data: samples, or their cached features.
+        rows: which samples; None for all.
+    """
+    rows = torch.arange(len(data)) if rows is None else rows
+    was_training = tower.training
+    tower.to(device).eval()
+    found = [tower(batch_of(data, part).to(device)).cpu() for part in rows.split(batch_size)]
+    tower.train(was_training)
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def class_vectors(model: TwoTower, prompts: Sequence[Sequence[str]], *, device: str = "cpu") -> Tensor:
+    """Return one unit vector for each class, of the texts that it is called by, ``(classes, dim)``."""
+    texts = [text for called in prompts for text in called]
+    tower = model.tower("text").to(device).eval()
+    parts = [tower(Batch(text=texts[start : start + 256])).cpu() for start in range(0, len(texts), 256)]
+    return class_embeddings(torch.cat(parts), [len(called) for called in prompts])

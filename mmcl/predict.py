@@ -1,0 +1,95 @@
+"""predict: which of some intents a recording or an image is nearest to, by a model of two towers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mmcl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmcl.models.two_tower import TwoTower
+
+_BAR = 30  # characters
+
+
+class Prediction(NamedTuple):
+    """An intent, the cosine of its words with the sample, and the share of a softmax over all intents."""
+
+    intent: str
+    cosine: float
+    share: float
+
+
+def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[str]]) -> list[Prediction]:
+    """Return the intents, the nearest first.
+
+    Args:
+        model: with a tower of texts, and one of audio or images.
+        file: a recording or an image.
+        intents: names, each with the texts that it is called by; their mean direction counts.
+
+    Raises:
+        ConfigError: an intent without text, or one text of two intents.
+        MissingDataError, AudioError, DataError: the file is not there, or cannot be read.
+    """
+    import torch
+
+    from mmcl.batch import collate
+    from mmcl.data.audio import load_audio
+    from mmcl.data.captions import load_image
+    from mmcl.metrics.zero_shot import check_prompts, zero_shot_scores
+    from mmcl.models.two_tower import class_vectors
+
+    check_prompts(intents)
+    if not intents:
+        raise ConfigError("there are 0 intents, expected at least one, such as --intents 'turn on the lights'")
+    tower = model.first if model.second.modality == "text" else model.second
+    image = tower.modality == "image"
+    sample = {"image": load_image(Path(file), 224)} if image else {"audio": load_audio(file)}
+    with torch.no_grad():
+        vector = tower.eval()(collate([sample]))
+    cosines = zero_shot_scores(vector, class_vectors(model, list(intents.values())))[0]
+    shares = (cosines / 0.05).softmax(0)  # a usual temperature, for the eye: the order is that of the cosines
+    found = [Prediction(*row) for row in zip(intents, cosines.tolist(), shares.tolist(), strict=True)]
+    return sorted(found, key=lambda each: -each.cosine)
+
+
+def read_intents(path: str | Path) -> dict[str, list[str]]:
+    """Read a JSON file of intents: a list of texts, or an object of names, each with a text or a list of texts.
+
+    Raises:
+        ConfigError: it is not there, or something else.
+    """
+    try:
+        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON ({error}): expected intents and their texts") from None
+    if isinstance(content, list):
+        content = (
+            {text: text for text in content if isinstance(text, str)}
+            if all(isinstance(text, str) for text in content)
+            else None
+        )
+    if isinstance(content, dict):
+        listed = {name: [texts] if isinstance(texts, str) else texts for name, texts in content.items()}
+        if all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in listed.values()):
+            return listed
+    example = '["lights on", ...] or {"lights_on": ["turn on the lights", ...], ...}'
+    raise ConfigError(f"{path} is no list of intents: expected {example}")
+
+
+def predictions_table(predictions: Sequence[Prediction]) -> Table:
+    """Lay out predictions with a bar each for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("intent", "cosine", "share", "", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for number, each in enumerate(predictions):
+        bar = Text("█" * max(1, round(_BAR * each.share)), "green" if number == 0 else "blue")
+        table.add_row(Text(each.intent), f"{each.cosine:.3f}", f"{100 * each.share:.0f} %", bar)
+    return table

@@ -1,0 +1,63 @@
+"""Contrastive pretraining: how well do two modalities find each other, by each objective?
+
+For each objective and seed two towers are trained on pairs; held-out pairs then seek their partners among each other,
+both ways. What is frozen in an encoder is computed once and cached. Trained models are in the run's `models/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from mmcl.config import OneOrMore
+from mmcl.pretraining import ObjectiveName, PretrainingSection
+
+if TYPE_CHECKING:
+    from mmcl.runs import Run
+
+
+class Config(PretrainingSection):  # its settings stand beside these
+    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description="one or more of these")
+    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
+    candidates: int = Field(500, ge=2, description="held-out pairs that seek their partners among each other")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
+    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
+    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
+
+
+def main(config: Config, run: Run) -> None:
+    """Train by every objective with every seed; what a resumed run has finished is not done again."""
+    import torch
+
+    from mmcl.pretraining import paired, pretrain
+    from mmcl.progress import progress_display
+
+    torch.set_num_threads(config.threads)
+    towers = config.build()
+    train, valid = (paired(config.pairs.build(split), towers, config.device) for split in ("train", "valid"))
+    done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
+    with progress_display() as progress:
+        for seed in config.seeds:
+            for name in config.objective:
+                model = pretrain(config, name, seed, train, run, progress, config.device)
+                if (name, seed) not in done:
+                    run.log("result", strategy=name, seed=seed, measures=retrieved(model, valid, config))
+
+
+def retrieved(model: Any, pairs: Any, config: Config) -> dict[str, float]:
+    """Recall of partners among the first held-out pairs, both ways."""
+    from mmcl.metrics.retrieval import retrieval
+    from mmcl.models.two_tower import embed_rows
+
+    rows = pairs.first_of_each_text()[: config.candidates]  # two of one text could not be told apart
+    first, second = (
+        embed_rows(tower, data, rows, device=config.device)
+        for tower, data in ((model.first, pairs.first), (model.second, pairs.second))
+    )
+    measures = {}
+    one, other = model.first.modality, model.second.modality
+    for direction, queries, keys in ((f"{one} to {other}", first, second), (f"{other} to {one}", second, first)):
+        found = retrieval(queries, keys, at=(1, 10))
+        measures |= {f"{direction}, first": found.recall[1], f"{direction}, first 10": found.recall[10]}
+    return measures

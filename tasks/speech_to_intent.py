@@ -1,0 +1,153 @@
+"""Zero-shot transfer from speech to intent: intents that nobody trained on are recognised by their words alone.
+
+Two towers are trained on pairs of speech and text by each objective, or taken from an earlier run; then recordings find
+the nearest of their classes' names. One template and the ensemble of all are measured apart, as is a linear probe,
+which needs labels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from mmcl.config import OneOrMore, StrictModel
+from mmcl.pretraining import ObjectiveName, PretrainingSection
+
+if TYPE_CHECKING:
+    from mmcl.runs import Run
+
+
+class EvaluationSection(StrictModel):
+    name: str = Field(description="data set, as `mmcl data ls` lists them")
+    root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
+    split: str = Field("test", description="split to evaluate on; choose settings on valid")
+    options: dict[str, Any] = Field({}, description="of the data set")
+    by: Literal["class", "superclass", "text"] = Field("class", description="what is sought: class, superclass or text")
+    templates: OneOrMore[str] = Field(("{}",), min_length=1, description="the first is measured alone, then all")
+    prompts: str | None = Field(None, description="in their place: a JSON file of {class: [texts]}")
+    candidates: int | None = Field(None, ge=2, description="texts to choose from; none: all of the split")
+    probe: OneOrMore[str] = Field((), description="splits that a linear probe is trained on; none: no probe")
+
+
+class Config(PretrainingSection):  # its settings stand beside these
+    model: str | None = Field(None, description="folder of a run, or of a model: nothing is trained")
+    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description="one or more of these")
+    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
+    evaluations: tuple[EvaluationSection, ...] = Field((EvaluationSection(name="fsdd"),), min_length=1)
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
+    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
+    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
+
+
+def main(config: Config, run: Run) -> None:
+    """Train by every objective with every seed, and evaluate; what a resumed run has finished is not done again."""
+    import torch
+
+    from mmcl.metrics.similarity_structure import similarity_structure
+    from mmcl.models import TwoTower
+    from mmcl.models.two_tower import embed_rows
+    from mmcl.pretraining import model_folders, paired, pretrain
+    from mmcl.progress import progress_display
+
+    torch.set_num_threads(config.threads)
+    done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
+    if config.model is not None:
+        for name, folder in model_folders(config.model).items():
+            evaluate(config, run, {"strategy": name, "seed": 0}, TwoTower.load(folder))
+        return
+    towers = config.build()
+    train, valid = (paired(config.pairs.build(split), towers, config.device) for split in ("train", "valid"))
+    with progress_display() as progress:
+        for seed in config.seeds:
+            for name in config.objective:
+                model = pretrain(config, name, seed, train, run, progress, config.device)
+                if (name, seed) not in done:
+                    unit = {"strategy": name, "seed": seed}
+                    rows = valid.first_of_each_text()[:500]
+                    sides = zip((model.first, model.second), (valid.first, valid.second), strict=True)
+                    first, second = (embed_rows(tower, data, rows, device=config.device) for tower, data in sides)
+                    run.log("similarity", **unit, **similarity_structure(first, second))
+                    evaluate(config, run, unit, model)
+
+
+def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None:
+    """Log how well one model names what it was not trained to name."""
+    from mmcl.data import open_dataset
+    from mmcl.metrics.zero_shot import zero_shot, zero_shot_scores
+    from mmcl.models.two_tower import class_vectors, embed_rows
+    from mmcl.pretraining import encoded
+
+    measures: dict[str, float] = {}
+    for each in config.evaluations:
+        data = open_dataset(each.name, each.split, each.root, **each.options)
+        samples = embed_rows(
+            model.first, encoded(data, model, model.first.modality, config.device), device=config.device
+        )
+        rows, labels, classes, prompts = sought(each, data)
+        title = each.name if each.by == "class" else f"{each.name} by {each.by}"
+        kinds = {"one template": 1, "ensemble": None} if max(map(len, prompts)) > 1 else {"": None}
+        for kind, count in kinds.items():
+            named = class_vectors(model, [called[:count] for called in prompts], device=config.device)
+            scores = zero_shot_scores(samples[rows], named)
+            result = zero_shot(scores, labels)
+            name = f"{title}, {kind}" if kind else title
+            measures[name] = result.top1
+            corrected = zero_shot(zero_shot_scores(samples[rows], named, hubness=10), labels).top1
+            figures = {"top1": result.top1, "top5": result.top5, "top1_hubness_corrected": corrected}
+            if each.by != "text":
+                figures |= {"per_class": result.per_class, "confusion": result.confusion}
+            run.log("zero_shot", **unit, data=name, classes=classes if each.by != "text" else [], **figures)
+        if each.probe:
+            measures[f"{title}, linear probe"] = probe(config, each, model, samples, data)
+    run.log("result", **unit, measures=measures)
+
+
+def sought(each: EvaluationSection, data: Any) -> tuple[Any, Any, list[str], list[list[str]]]:
+    """Which samples, their labels, what these are called in the table, and the prompts of each."""
+    import torch
+
+    from mmcl.data.base import superclass_labels
+    from mmcl.errors import ConfigError
+    from mmcl.metrics.zero_shot import check_prompts, prompts
+    from mmcl.predict import read_intents
+
+    labels = torch.tensor(data.labels)
+    if each.by == "text":
+        texts = list(dict.fromkeys(data.texts))[: each.candidates]
+        place = {text: number for number, text in enumerate(texts)}
+        rows = torch.tensor([row for row, text in enumerate(data.texts) if text in place])
+        return rows, torch.tensor([place[data.texts[row]] for row in rows]), texts, [[text] for text in texts]
+    classes = list(data.classes)
+    if each.by == "superclass":
+        if not getattr(data, "superclasses", ()):
+            raise ConfigError(f"data set {each.name} has no superclasses, expected by: class or text")
+        labels = torch.tensor(superclass_labels(data.superclasses))[labels]
+        classes = sorted(set(data.superclasses))
+    if each.prompts is None:
+        called = prompts(classes, each.templates)
+    else:
+        called = read_intents(each.prompts)
+        check_prompts(called, classes)
+    return torch.arange(len(labels)), labels, classes, [called[name] for name in classes]
+
+
+def probe(config: Config, each: EvaluationSection, model: Any, samples: Any, data: Any) -> float:
+    """Accuracy of a logistic regression on the embeddings of other splits, which are labelled."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from torch.nn.functional import normalize
+
+    from mmcl.data import open_dataset
+    from mmcl.models.two_tower import embed_rows
+    from mmcl.pretraining import encoded
+
+    vectors, labels = [], []
+    for split in each.probe:
+        part = open_dataset(each.name, split, each.root, **each.options)
+        vectors.append(
+            embed_rows(model.first, encoded(part, model, model.first.modality, config.device), device=config.device)
+        )
+        labels += part.labels
+    fitted = LogisticRegression(C=100.0, max_iter=1000).fit(normalize(torch.cat(vectors)).numpy(), labels)
+    return float(fitted.score(normalize(samples).numpy(), data.labels))

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from mmcl.errors import ShapeError
+from mmcl.metrics.similarity_structure import similarity_structure
+
+
+def draw(rows=60, dim=8, seed=0):
+    return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def slow(first, second):
+    cosine = torch.nn.functional.cosine_similarity
+    pairs = [(i, j) for i in range(len(first)) for j in range(len(first)) if i != j]
+    return (
+        [float(cosine(second[i], second[j], dim=0)) for i, j in pairs],
+        [float(cosine(first[i], second[j], dim=0)) for i, j in pairs],
+    )
+
+
+def test_it_is_that_of_a_slow_loop():
+    first, second = draw() + 0.5 * draw(seed=1), draw(seed=1)
+    found, (within, across) = similarity_structure(first, second), slow(first, second)
+    assert found["correlation"] == pytest.approx(np.corrcoef(within, across)[0, 1], abs=1e-6)
+    edges = np.array(found["edges"])
+    clipped = [np.clip(values, edges[0], edges[-1] - 1e-6) for values in (within, across)]
+    counts, _, _ = np.histogram2d(*clipped, bins=[edges, edges])
+    assert np.abs(counts - np.array(found["counts"])).sum() <= 4 and counts.sum() == 60 * 59
+    for centre, mean in zip(found["centres"], found["means"], strict=True):
+        inside = [a for w, a in zip(*(clipped[0], across), strict=True) if abs(w - centre) < 0.015]
+        assert mean == pytest.approx(np.mean(inside), abs=0.02)
+
+
+def test_a_side_that_has_the_structure_follows_it_and_one_without_does_not():
+    second = draw()
+    assert similarity_structure(3 * second, second)["correlation"] == pytest.approx(1.0)
+    assert abs(similarity_structure(draw(seed=5), second)["correlation"]) < 0.1
+    assert similarity_structure(torch.ones(6, 3), torch.ones(6, 3))["correlation"] == 0.0
+
+
+def test_sides_are_paired():
+    with pytest.raises(ShapeError):
+        similarity_structure(draw(5), draw(6))

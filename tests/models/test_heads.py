@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from mmcl.encoders import Encoded, build_encoder
+from mmcl.errors import ConfigError, ShapeError
+from mmcl.models.heads import HEADS, HeadOptions
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return build_encoder("audio", "cnn", dim=12)
+
+
+def encoded(rows=3, steps=7, dim=12):
+    generator = torch.Generator().manual_seed(1)
+    sequence, lengths = torch.randn(rows, steps, dim, generator=generator), torch.tensor([7, 4, 1][:rows])
+    sequence = sequence * (torch.arange(steps) < lengths[:, None])[:, :, None]
+    return Encoded(sequence, lengths, sequence.sum(1) / lengths[:, None])
+
+
+@pytest.mark.parametrize("options", [HeadOptions("attention", 16), HeadOptions("attention", 16, layers=2)])
+def test_attention_sees_no_padding(options, encoder):
+    head, batch = options.build(encoder, dim=5).eval(), encoded()
+    together = head(batch)
+    for row in range(3):
+        length = int(batch.lengths[row])
+        alone = Encoded(
+            batch.sequence[row : row + 1, :length], batch.lengths[row : row + 1], batch.pooled[row : row + 1]
+        )
+        assert torch.allclose(head(alone)[0], together[row], atol=1e-5)
+    loud = batch._replace(sequence=batch.sequence.masked_fill(batch.sequence == 0, 100.0))
+    assert torch.allclose(head(loud), together, atol=1e-5)
+
+
+def test_attention_reads_the_order_of_steps_through_its_layers_alone(encoder):
+    batch = encoded(rows=1)
+    backwards = batch._replace(sequence=batch.sequence.flip(1))
+    head = HeadOptions("attention", 16).build(encoder, dim=5).eval()
+    assert torch.allclose(head(batch), head(backwards), atol=1e-5)  # a weighted mean
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_gives_the_shared_space_and_learns(name, encoder):
+    dim = 12 if name == "none" else 5
+    head = HeadOptions(name, hidden=16).build(encoder, dim=dim)
+    embedding = head(encoded())
+    assert embedding.shape == (3, dim)
+    parameters = list(head.parameters())
+    assert bool(parameters) == (name != "none")
+    if parameters:
+        embedding.square().sum().backward()
+        assert all(parameter.grad is not None for parameter in parameters)
+
+
+@pytest.mark.parametrize("name", ["linear", "attention"])
+def test_what_comes_in_is_standardized(name, encoder):
+    head, seen = HeadOptions(name, 16).build(encoder, dim=5), []
+    inner = head.network if name == "linear" else head.network.input
+    inner.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    batch = encoded()
+    vectors = batch.sequence.flatten(0, 1) if name == "attention" else batch.pooled
+    head.standardize(10 * vectors + 3)
+    head(Encoded(10 * batch.sequence + 3, batch.lengths, 10 * batch.pooled + 3))
+    values = seen[0].flatten(0, -2)
+    assert values.mean(0).abs().max() < 1e-5 and (values.std(0) - 1).abs().max() < 1e-5
+
+
+def test_a_locked_side_stays_what_it_was(encoder):
+    head = HeadOptions("none").build(encoder, dim=12)
+    head.standardize(torch.randn(8, 12) * 5 + 2)
+    assert torch.equal(head(encoded()), encoded().pooled)
+
+
+def test_faults_are_told(encoder):
+    with pytest.raises(ConfigError, match="head is 'lienar'"):
+        HeadOptions("lienar")
+    with pytest.raises(ConfigError, match="hidden=10, heads=4"):
+        HeadOptions("attention", hidden=10)
+    with pytest.raises(ConfigError, match="dropout of a head is 1.0"):
+        HeadOptions("mlp", dropout=1.0)
+    with pytest.raises(ConfigError, match="audio encoder gives 12 dimensions and the shared space has 5"):
+        HeadOptions("none").build(encoder, dim=5)
+    with pytest.raises(ShapeError, match=r"expected \(vectors, 12\)"):
+        HeadOptions("linear").build(encoder, dim=5).standardize(torch.ones(4, 3))

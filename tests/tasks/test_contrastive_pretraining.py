@@ -1,0 +1,84 @@
+"""The task through the command line: results, models, resuming."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from mmcl.batch import Batch
+from mmcl.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.models import TwoTower
+
+pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
+
+
+@pytest.fixture(scope="module")
+def whole(mmcl, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = mmcl("run", "contrastive_pretraining", "--config", "tiny", "--folder", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def rows(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def test_both_ways_are_in_the_table_for_each_objective_and_seed(whole):
+    folder, printed = whole
+    results = [row for row in rows(folder) if row["kind"] == "result"]
+    assert {(row["strategy"], row["seed"]) for row in results} == {(o, s) for o in ("clip", "cwcl") for s in (0, 1)}
+    for row in results:
+        assert set(row["measures"]) == {
+            f"{way}, first{more}" for way in ("audio to text", "text to audio") for more in ("", " 10")
+        }
+        assert all(0 <= value <= 1 for value in row["measures"].values())
+    assert "cwcl" in printed and "audio" in printed
+    page = (folder / "report.html").read_text()
+    assert "Training loss" in page and "Streams" not in page and "to text, first" in page
+
+
+def test_models_are_there_and_differ_by_objective_and_seed(whole):
+    names = sorted(path.name for path in (whole[0] / "models").iterdir())
+    assert names == ["clip-seed0", "clip-seed1", "cwcl-seed0", "cwcl-seed1"]
+    embedded = [TwoTower.load(whole[0] / "models" / name).second(Batch(text=["lights on"])) for name in names]
+    assert len({tuple(vector.flatten().tolist()) for vector in embedded}) == 4
+
+
+def test_an_interrupted_run_ends_as_the_whole_one(whole, mmcl, tmp_path):
+    """What is left of a run that was killed in its third unit, and after the training of the second."""
+    folder = tmp_path / "killed"
+    shutil.copytree(whole[0], folder)
+    for unit in ("clip-seed1", "cwcl-seed1"):
+        (folder / "checkpoints" / f"{unit}.safetensors").unlink()
+        shutil.rmtree(folder / "models" / unit)
+    kept = [line for line in (folder / "metrics.jsonl").read_text().splitlines(keepends=True) if '"seed": 0' in line]
+    assert '"kind": "result"' in kept[-1]
+    kept.pop()  # trained, saved, but not yet measured
+    (folder / "metrics.jsonl").write_text("".join(kept))
+    state = load_checkpoint(folder / "checkpoints" / "cwcl-seed0.safetensors")
+    save_checkpoint(folder / "checkpoints" / "cwcl-seed0.safetensors", {**state, "metrics_bytes": len("".join(kept))})
+    done = mmcl("run", "--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert rows(folder) == rows(whole[0])
+    for unit in ("clip-seed1", "cwcl-seed1"):
+        pair = [TwoTower.load(each / "models" / unit).state_dict() for each in (folder, whole[0])]
+        assert all(torch.equal(value, pair[1][name]) for name, value in pair[0].items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["objective=[clop]"], "objective"),
+        (["first.head=none"], "gives 32 dimensions and the shared space has 16"),
+        (["first.modality=text", "first.name=words"], "both encoders are of text"),
+        (["pairs.name=captions"], "captions need options"),
+    ],
+)
+def test_faults_are_told(settings, message, mmcl, tmp_path):
+    done = mmcl("run", "contrastive_pretraining", "--config", "tiny", "--folder", tmp_path / "no", *settings)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

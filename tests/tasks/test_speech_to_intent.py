@@ -1,0 +1,112 @@
+"""The task through the command line: figures, predictions, models of earlier runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
+
+
+@pytest.fixture(scope="module")
+def whole(mmcl, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = mmcl("run", "speech_to_intent", "--config", "tiny", "--folder", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recording(whole, environment):
+    from pathlib import Path
+
+    return next(Path(environment["MMCL_CACHE"]).rglob("*.wav"))
+
+
+def rows(folder, kind):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_every_figure_is_there(whole):
+    results = rows(whole, "result")
+    assert len(results) == 4
+    for row in results:
+        assert list(row["measures"]) == [
+            "synthetic_commands, one template",
+            "synthetic_commands, ensemble",
+            "synthetic_commands, linear probe",
+            "synthetic_commands by text",
+        ]
+    found = rows(whole, "zero_shot")
+    by_class = [row for row in found if "confusion" in row]
+    assert len(found) == 12 and len(by_class) == 8
+    for row in by_class:
+        confusion, total = row["confusion"], sum(map(sum, row["confusion"]))
+        assert total == 8 and row["top1"] == sum(confusion[i][i] for i in range(4)) / total
+        assert row["top5"] == 1.0 and len(row["per_class"]) == len(row["classes"]) == 4
+    assert len(rows(whole, "similarity")) == 4
+    assert "temperature" in rows(whole, "epoch")[0] and rows(whole, "epoch")[1]["temperature"] != 0.07
+    page = (whole / "report.html").read_text()
+    assert all(heading in page for heading in ("Training loss", "Confusion", "Structure of similarities"))
+
+
+def test_models_of_an_earlier_run_are_evaluated_alike(whole, mmcl, tmp_path):
+    done = mmcl("run", "speech_to_intent", "--config", "tiny", "--folder", tmp_path / "again", f"model={whole}")
+    assert done.returncode == 0, done.stderr
+    again = {row["strategy"]: row["measures"] for row in rows(tmp_path / "again", "result")}
+    assert again == {f"{row['strategy']}-seed{row['seed']}": row["measures"] for row in rows(whole, "result")}
+    assert not rows(tmp_path / "again", "epoch")
+
+
+def test_intents_are_predicted(whole, recording, mmcl):
+    asked = ["predict", whole, recording, "--intents", "lights on", "play music", "volume down"]
+    done = mmcl(*asked)
+    assert done.returncode == 0, done.stderr
+    assert "clip-seed0" in done.stdout and "█" in done.stdout and "volume down" in done.stdout
+    found = json.loads(mmcl(*asked, "--json", "--model", "cwcl-seed1").stdout)
+    assert found["model"] == "cwcl-seed1"
+    cosines = [each["cosine"] for each in found["predictions"]]
+    assert cosines == sorted(cosines, reverse=True) and sum(e["share"] for e in found["predictions"]) == pytest.approx(
+        1
+    )
+    assert {each["intent"] for each in found["predictions"]} == {"lights on", "play music", "volume down"}
+
+
+def test_prompts_come_from_a_file(whole, recording, mmcl, tmp_path):
+    (tmp_path / "intents.json").write_text(json.dumps({"on": ["lights on", "lamp on"], "music": "play music"}))
+    done = mmcl("predict", whole, recording, "--prompts", tmp_path / "intents.json", "--json")
+    assert {each["intent"] for each in json.loads(done.stdout)["predictions"]} == {"on", "music"}
+
+
+def test_faults_are_told(whole, recording, mmcl, tmp_path):
+    empty = tmp_path / "empty.wav"
+    empty.touch()
+    (tmp_path / "bad.json").write_text('{"on": 3}')
+    (tmp_path / "other.json").write_text('{"activate lamps": ["on"]}')
+    for arguments, message in (
+        ([whole, empty, "--intents", "a"], "empty.wav is empty"),
+        ([whole, recording], "which intents?"),
+        ([whole, recording, "--intents", "a", "--model", "clip-seed7"], "no model 'clip-seed7'"),
+        ([whole, recording, "--prompts", tmp_path / "bad.json"], "is no list of intents"),
+        ([whole, recording, "--intents", " "], "has no prompt, or an empty one"),
+        ([tmp_path, recording, "--intents", "a"], "has no model"),
+    ):
+        done = mmcl("predict", *arguments)
+        assert done.returncode in (1, 2) and message in done.stderr and "Traceback" not in done.stderr
+    evaluations = f"evaluations=[{{name: fsdd, prompts: {tmp_path / 'other.json'}}}]"
+    for settings, message in (
+        ([evaluations], "prompts name an unknown class 'activate lamps'"),
+        (["evaluations=[{name: fsdd, by: superclass}]"], "has no superclasses"),
+        (["evaluations=[{name: fsdd, templates: [no place]}]"], "no place"),
+    ):
+        done = mmcl(
+            "run", "speech_to_intent", "--config", "tiny", "--folder", tmp_path / "no", f"model={whole}", *settings
+        )
+        if "is missing" in done.stderr:
+            pytest.skip("MMCL_DATA has no spoken digits")
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+        import shutil
+
+        shutil.rmtree(tmp_path / "no", ignore_errors=True)
