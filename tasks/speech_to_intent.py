@@ -73,17 +73,21 @@ def main(config: Config, run: Run) -> None:
 
 def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None:
     """Log how well one model names what it was not trained to name."""
+    import torch
+
     from mmcl.data import open_dataset
+    from mmcl.metrics.linear_probe import linear_probe
     from mmcl.metrics.zero_shot import zero_shot, zero_shot_scores
     from mmcl.models.two_tower import class_vectors, embed_rows
     from mmcl.pretraining import encoded
 
+    def embedded(part: Any) -> torch.Tensor:
+        return embed_rows(model.first, encoded(part, model, model.first.modality, config.device), device=config.device)
+
     measures: dict[str, float] = {}
     for each in config.evaluations:
         data = open_dataset(each.name, each.split, each.root, **each.options)
-        samples = embed_rows(
-            model.first, encoded(data, model, model.first.modality, config.device), device=config.device
-        )
+        samples = embedded(data)
         rows, labels, classes, prompts = sought(each, data)
         title = each.name if each.by == "class" else f"{each.name} by {each.by}"
         kinds = {"one template": 1, "ensemble": None} if max(map(len, prompts)) > 1 else {"": None}
@@ -99,7 +103,9 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
                 figures |= {"per_class": result.per_class, "confusion": result.confusion}
             run.log("zero_shot", **unit, data=name, classes=classes if each.by != "text" else [], **figures)
         if each.probe:
-            measures[f"{title}, linear probe"] = probe(config, each, model, samples, data)
+            parts = [open_dataset(each.name, split, each.root, **each.options) for split in each.probe]
+            labelled = torch.cat([embedded(part) for part in parts]), [label for part in parts for label in part.labels]
+            measures[f"{title}, linear probe"] = linear_probe(*labelled, samples, data.labels)
     run.log("result", **unit, measures=measures)
 
 
@@ -130,24 +136,3 @@ def sought(each: EvaluationSection, data: Any) -> tuple[Any, Any, list[str], lis
         called = read_intents(each.prompts)
         check_prompts(called, classes)
     return torch.arange(len(labels)), labels, classes, [called[name] for name in classes]
-
-
-def probe(config: Config, each: EvaluationSection, model: Any, samples: Any, data: Any) -> float:
-    """Accuracy of a logistic regression on the embeddings of other splits, which are labelled."""
-    import torch
-    from sklearn.linear_model import LogisticRegression
-    from torch.nn.functional import normalize
-
-    from mmcl.data import open_dataset
-    from mmcl.models.two_tower import embed_rows
-    from mmcl.pretraining import encoded
-
-    vectors, labels = [], []
-    for split in each.probe:
-        part = open_dataset(each.name, split, each.root, **each.options)
-        vectors.append(
-            embed_rows(model.first, encoded(part, model, model.first.modality, config.device), device=config.device)
-        )
-        labels += part.labels
-    fitted = LogisticRegression(C=100.0, max_iter=1000).fit(normalize(torch.cat(vectors)).numpy(), labels)
-    return float(fitted.score(normalize(samples).numpy(), data.labels))

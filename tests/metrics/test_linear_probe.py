@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from mmcl.errors import InputError
+from mmcl.metrics.linear_probe import linear_probe
+
+
+def clusters(rows, noise, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(rows) % 3
+    return torch.eye(8)[labels] + noise * torch.randn(rows, 8, generator=generator), labels.tolist()
+
+
+def test_what_is_linear_is_read_and_noise_is_not():
+    train, test = clusters(90, 0.1), clusters(30, 0.1, seed=1)
+    assert linear_probe(*train, *test) == 1.0
+    far, labels = clusters(300, 50.0, seed=2)
+    assert 0.2 < linear_probe(far[:150], labels[:150], far[150:], labels[150:]) < 0.5
+
+
+def test_lengths_do_not_count():
+    train, labels = clusters(90, 0.4)
+    test, wanted = clusters(60, 0.4, seed=1)
+    scales = torch.logspace(-3, 3, 60)[:, None]
+    assert linear_probe(train, labels, test, wanted) == linear_probe(train, labels, test * scales, wanted)
+
+
+def test_what_is_not_finite_is_refused():
+    train, labels = clusters(9, 0.1)
+    with pytest.raises(InputError):
+        linear_probe(train, labels, train * float("nan"), labels)

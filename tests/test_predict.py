@@ -1,0 +1,94 @@
+import json
+from io import StringIO
+
+import pytest
+import soundfile
+import torch
+
+from mmcl.encoders import build_encoder
+from mmcl.errors import AudioError, ConfigError, MissingDataError
+from mmcl.metrics.zero_shot import class_embeddings
+from mmcl.models import TwoTower
+from mmcl.predict import Prediction, predict, predictions_table, read_intents
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16)).eval()
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, torch.sin(torch.arange(9000) / 8).numpy() * 0.3, 16000)
+    return path
+
+
+def test_the_nearest_comes_first_by_the_mean_direction_of_its_texts(model, recording):
+    intents = {"on": ["lights on", "lamp on please"], "music": ["play a song"], "off": ["lights off"]}
+    found = predict(model, recording, intents)
+    from mmcl.batch import Batch, collate
+    from mmcl.data.audio import load_audio
+
+    with torch.no_grad():
+        texts = [text for each in intents.values() for text in each]
+        classes = class_embeddings(model.second(Batch(text=texts)), [2, 1, 1])
+        speech = model.first(collate([{"audio": load_audio(recording)}]))
+    cosines = torch.cosine_similarity(speech, classes)
+    assert {each.intent: each.cosine for each in found} == pytest.approx(
+        dict(zip(intents, cosines.tolist(), strict=True)), abs=1e-6
+    )
+    assert [each.cosine for each in found] == sorted((each.cosine for each in found), reverse=True)
+    assert sum(each.share for each in found) == pytest.approx(1.0)
+
+
+def test_images_are_named_too(tmp_path):
+    from torchvision.io import write_png
+
+    write_png(torch.randint(0, 256, (3, 40, 30), dtype=torch.uint8), str(tmp_path / "1.png"))
+    towers = TwoTower(build_encoder("image", "cnn", channels=3, dim=16), build_encoder("text", "words", dim=16)).eval()
+    assert {each.intent for each in predict(towers, tmp_path / "1.png", {"one": ["one"], "two": ["two"]})} == {
+        "one",
+        "two",
+    }
+
+
+def test_faults_are_told(model, recording, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    for file, intents, error in (
+        (tmp_path / "empty.wav", {"a": ["a"]}, AudioError),
+        (tmp_path / "nothing.wav", {"a": ["a"]}, MissingDataError),
+        (recording, {}, ConfigError),
+        (recording, {"a": ["x"], "b": ["x"]}, ConfigError),
+    ):
+        with pytest.raises(error):
+            predict(model, file, intents)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (["on", "off"], {"on": ["on"], "off": ["off"]}),
+        ({"on": "lights on", "off": ["lights off", "off"]}, {"on": ["lights on"], "off": ["lights off", "off"]}),
+    ],
+)
+def test_intents_are_read(content, found, tmp_path):
+    (tmp_path / "intents.json").write_text(json.dumps(content))
+    assert read_intents(tmp_path / "intents.json") == found
+
+
+@pytest.mark.parametrize("content", ["[1]", '"on"', '{"on": 3}', '{"on": ["a", 1]}', "[", ""])
+def test_what_is_no_list_of_intents_is_refused(content, tmp_path):
+    (tmp_path / "intents.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"intents\.json"):
+        read_intents(tmp_path / "intents.json")
+
+
+def test_the_table_has_a_bar_for_each():
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(predictions_table([Prediction("on", 0.5, 0.9), Prediction("off", 0.1, 0.1)]))
+    lines = console.export_text().splitlines()
+    assert lines[1].count("█") == 27 and lines[2].count("█") == 3 and "90 %" in lines[1]
