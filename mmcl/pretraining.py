@@ -161,8 +161,9 @@ def pretrain(
         return TwoTower.load(folder)
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
-    for tower, side in ((model.first, pairs.first), (model.second, pairs.second)):
-        if tower.encoder.frozen:
+    data: tuple[Any, Any] = pairs.first, pairs.second
+    for tower, side in zip((model.first, model.second), data, strict=True):
+        if tower.encoder.frozen:  # the features are what the head is given
             tower.head.standardize(side.vectors(range(len(side))))
     optimizer = settings.optimizer.build(model, model.first.encoder)
     if settings.learn_temperature:
