@@ -122,7 +122,7 @@ class Slurp(SpeechDataset):
                 f"{len(absent)} of {len(listed)} recordings that {annotations} lists are missing "
                 f"({len(absent) / len(listed):.1%}, expected at most {self.max_missing:.1%}), first {absent[0]}, "
                 f"looked for in {', '.join(places[:-1])} and {places[-1]} of {self.root}: "
-                f"raise max_missing, or {self.source.offer()}"
+                f"{'raise max_missing, or' if self.source.url else f'remove {self.root}, and'} {self.source.offer()}"
             )
         listed = _keep(listed, annotations, lambda item: item[1] in path_of, "whose files are missing")
         return [(sentence, path_of[name]) for sentence, name in listed]

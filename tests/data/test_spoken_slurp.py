@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -391,3 +392,12 @@ def test_listing_it_loads_no_torch():
     code = "import sys, mmcl.data.spoken_slurp; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout == "False\n"
+
+
+def test_a_recording_that_is_gone_is_made_again_with_the_corpus(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "corpus")
+    lost = next((tmp_path / "corpus/audio/slurp_real").iterdir())
+    lost.unlink()
+    with pytest.raises(MissingDataError, match=r"remove .*corpus, and make it with 'mmcl data make slurp_tts'"):
+        for split in ("train", "valid", "test"):
+            SpokenSlurp(tmp_path / "corpus", split, make=False)
