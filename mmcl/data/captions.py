@@ -45,7 +45,7 @@ class Captions:
     >>> import tempfile
     >>> from torchvision.utils import save_image
     >>> folder = Path(tempfile.mkdtemp())
-    >>> saveload_image(__import__("torch").rand(3, 40, 60), folder / "1.png")
+    >>> save_image(__import__("torch").rand(3, 40, 60), folder / "1.png")
     >>> _ = (folder / "1.txt").write_text("noise")
     >>> data = Captions(folder, size=32)
     >>> data.modality, data.texts, data[0]["image"].shape
