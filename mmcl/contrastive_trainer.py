@@ -19,6 +19,8 @@ from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
 from mmcl.seeding import random_state, set_random_state
 
+_TOGETHER = 128  # pairs that are embedded at once, and padded to the longest of them
+
 
 class ContrastiveTrainer:
     """Train two towers on pairs; iterating trains an epoch at a time and yields its mean loss.
@@ -115,8 +117,11 @@ class ContrastiveTrainer:
 
     def _backward(self, rows: Tensor) -> Tensor:
         towers = self.model.first, self.model.second
+        if self.pairs.lengths is not None:  # of parts that are nearly as long, little is padded
+            rows = rows[self.pairs.lengths[rows].argsort(stable=True)]
         if self.micro_batch_size is None or self.micro_batch_size >= len(rows):
-            loss = self.objective(*self.model(*self._pair(rows)))
+            embedded = [self.model(*self._pair(part)) for part in rows.split(_TOGETHER)]
+            loss = self.objective(*(torch.cat(side) for side in zip(*embedded, strict=True)))
             loss.backward()
             return loss.detach()
         parts = [self._pair(part) for part in rows.split(self.micro_batch_size)]

@@ -129,3 +129,22 @@ def test_faults_are_told():
         build(micro_batch_size=0)
     with pytest.raises(ConfigError, match="epochs=0"):
         build(epochs=0)
+
+
+def test_parts_of_a_batch_are_of_like_length_and_change_nothing(monkeypatch):
+    import mmcl.contrastive_trainer as module
+
+    states, sizes = [], []
+    for together in (128, 3):
+        monkeypatch.setattr(module, "_TOGETHER", together)
+        trainer = build(dropout=0.0)
+        trainer.model.first.encoder.augments = False
+        trainer.pairs.lengths = torch.tensor([len(text) for text in TEXTS])
+        trainer.model.first.register_forward_pre_hook(
+            lambda _, inputs: sizes.append([len(t) for t in inputs[0]["text"]])
+        )
+        list(trainer)
+        states.append(state(trainer))
+    assert torch.allclose(*states, atol=1e-4)
+    parts = sizes[6:9]  # of the first batch of the second training
+    assert list(map(len, parts)) == [3, 3, 2] and sum(parts, []) == sorted(sum(parts, []))

@@ -22,6 +22,7 @@ class PairedDataset:
 
     Attributes:
         texts: of the samples.
+        lengths: steps of the longer side's features, ``(samples,)``, where both know or one does; else None.
 
     Raises:
         DataError: there is no sample, or the lengths or texts differ.
@@ -51,6 +52,8 @@ class PairedDataset:
             )
         self.first, self.second = first, second
         self.texts: Sequence[str] = list(first.texts)
+        known = [lengths for side in (first, second) if (lengths := getattr(side, "lengths", None)) is not None]
+        self.lengths: Tensor | None = torch.stack(known).amax(0) if known else None
         number = {text: place for place, text in enumerate(dict.fromkeys(self.texts))}
         self._text = torch.tensor([number[text] for text in self.texts])
         self._distinct = len(number)

@@ -54,6 +54,13 @@ def test_every_row_comes_once_or_one_of_each_text():
     assert len(orders) == 6  # any text comes first
 
 
+def test_the_longer_side_says_how_long_a_pair_is():
+    one, other = Said(), Fast()
+    assert PairedDataset(one, other).lengths is None
+    one.lengths, other.lengths = torch.tensor([1, 5, 2, 2, 2, 2]), torch.tensor([3, 3, 3, 3, 3, 1])
+    assert PairedDataset(one, other).lengths.tolist() == [3, 5, 3, 3, 3, 2]
+
+
 def test_the_first_of_each_text():
     assert PairedDataset(Said(), Said()).first_of_each_text().tolist() == [0, 1, 3]
 
