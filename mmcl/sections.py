@@ -76,10 +76,10 @@ class DataSection(StrictModel):
 class AudioSection(StrictModel):
     """An audio encoder."""
 
-    name: str = Field("cnn", description="cnn, conformer, or a pretrained one: hub id or folder")
+    name: str = Field("cnn", description="cnn, conformer, hub id, folder, or library:model; see build_encoder")
     frozen: bool | None = Field(None, description="train nothing in it; none: pretrained ones are frozen")
     tune_from: int | None = Field(None, description="train the layers of a pretrained one from this one on")
-    pooling: Literal["mean", "max", "mean_max"] = Field("mean", description="over time")
+    pooling: Literal["mean", "max", "mean_max", "own"] | None = Field(None, description="over time; none: the usual")
     options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
 
     def build(self) -> Encoder:

@@ -61,7 +61,7 @@ class Tower(nn.Module):
         features = batch["features"]
         if "features_lengths" in batch:
             return self.encoder.from_features(features, batch["features_lengths"])
-        return Encoded(features[:, None], torch.ones(len(features), dtype=torch.long), features)
+        return Encoded(features[:, None], features.new_ones(len(features), dtype=torch.long), features)
 
 
 class TwoTower(nn.Module):
