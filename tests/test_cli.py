@@ -312,7 +312,19 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     """Start the command line in a process of its own."""
     environment = {**os.environ, "STEP_SECONDS": "0.05"}
     command = [sys.executable, "-m", "mmcl.cli", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_heed_control_c,
+    )
+
+
+def _heed_control_c() -> None:
+    """What a shell starts in the background ignores it, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_rows(folder: str, count: int, process: subprocess.Popen[str]) -> None:
