@@ -41,7 +41,7 @@ def confusions(rows: Sequence[dict[str, Any]]) -> str:
     """Draw a matrix for each objective and data set, of rows of kind ``zero_shot``, the first seed of each."""
     chosen: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
-        if row["kind"] == "zero_shot" and "confusion" in row and len(row["classes"]) <= _MOST_CLASSES:
+        if row["kind"] == "zero_shot" and len(row.get("confusion", ())) in range(1, _MOST_CLASSES + 1):
             chosen.setdefault((row["data"], row["strategy"]), row)
     if not chosen:
         return ""

@@ -23,6 +23,8 @@ class EvaluationSection(StrictModel):
     root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
     split: str = Field("test", description="split to evaluate on; choose settings on valid")
     options: dict[str, Any] = Field({}, description="of the data set")
+    title: str | None = Field(None, description="in the table; none: from name and by")
+    classes: OneOrMore[str] = Field((), description="samples and names of these classes only; none: all")
     by: Literal["class", "superclass", "text"] = Field("class", description="what is sought: class, superclass or text")
     templates: OneOrMore[str] = Field(("{}",), min_length=1, description="the first is measured alone, then all")
     prompts: str | None = Field(None, description="in their place: a JSON file of {class: [texts]}")
@@ -89,7 +91,7 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
         data = open_dataset(each.name, each.split, each.root, **each.options)
         samples = embedded(data)
         rows, labels, classes, prompts = sought(each, data)
-        title = each.name if each.by == "class" else f"{each.name} by {each.by}"
+        title = each.title or (each.name if each.by == "class" else f"{each.name} by {each.by}")
         kinds = {"one template": 1, "ensemble": None} if max(map(len, prompts)) > 1 else {"": None}
         for kind, count in kinds.items():
             named = class_vectors(model, [called[:count] for called in prompts], device=config.device)
@@ -99,9 +101,8 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
             measures[name] = result.top1
             corrected = zero_shot(zero_shot_scores(samples[rows], named, hubness=10), labels).top1
             figures = {"top1": result.top1, "top5": result.top5, "top1_hubness_corrected": corrected}
-            if each.by != "text":
-                figures |= {"per_class": result.per_class, "confusion": result.confusion}
-            run.log("zero_shot", **unit, data=name, classes=classes if each.by != "text" else [], **figures)
+            details = {"classes": classes, "per_class": result.per_class, "confusion": result.confusion}
+            run.log("zero_shot", **unit, data=name, **figures, **(details if each.by != "text" else {}))
         if each.probe:
             parts = [open_dataset(each.name, split, each.root, **each.options) for split in each.probe]
             labelled = torch.cat([embedded(part) for part in parts]), [label for part in parts for label in part.labels]
@@ -113,7 +114,7 @@ def sought(each: EvaluationSection, data: Any) -> tuple[Any, Any, list[str], lis
     """Which samples, their labels, what these are called in the table, and the prompts of each."""
     import torch
 
-    from mmcl.data.base import superclass_labels
+    from mmcl.data.base import nearest, superclass_labels
     from mmcl.errors import ConfigError
     from mmcl.metrics.zero_shot import check_prompts, prompts
     from mmcl.predict import read_intents
@@ -130,9 +131,10 @@ def sought(each: EvaluationSection, data: Any) -> tuple[Any, Any, list[str], lis
             raise ConfigError(f"data set {each.name} has no superclasses, expected by: class or text")
         labels = torch.tensor(superclass_labels(data.superclasses))[labels]
         classes = sorted(set(data.superclasses))
-    if each.prompts is None:
-        called = prompts(classes, each.templates)
-    else:
-        called = read_intents(each.prompts)
-        check_prompts(called, classes)
-    return torch.arange(len(labels)), labels, classes, [called[name] for name in classes]
+    called = prompts(classes, each.templates) if each.prompts is None else read_intents(each.prompts)
+    check_prompts(called, classes)
+    if unknown := [name for name in each.classes if name not in classes]:
+        raise ConfigError(f"{each.name} has no {each.by} '{unknown[0]}'{nearest(unknown[0], classes)}")
+    kept = [name for name in classes if name in each.classes or not each.classes]
+    place = torch.tensor([kept.index(name) if name in kept else -1 for name in classes])[labels]
+    return (place >= 0).nonzero().flatten(), place[place >= 0], kept, [called[name] for name in kept]

@@ -60,6 +60,21 @@ def test_models_of_an_earlier_run_are_evaluated_alike(whole, mmcl, tmp_path):
     assert not rows(tmp_path / "again", "epoch")
 
 
+def test_some_of_the_classes_are_told_apart_alone(whole, mmcl, tmp_path):
+    names = rows(whole, "zero_shot")[0]["classes"]
+    chosen = f"title: two, name: synthetic_commands, classes: [{names[2]}, {names[0]}]"
+    options = "options: {intents: 4, utterances_per_intent: [6, 2, 2]}"
+    settings = [f"model={whole}/models/clip-seed0", f"evaluations=[{{{chosen}, {options}}}]"]
+    done = mmcl("run", "speech_to_intent", "--config", "tiny", "--folder", tmp_path / "two", *settings)
+    assert done.returncode == 0, done.stderr
+    (found,) = rows(tmp_path / "two", "zero_shot")
+    assert found["data"] == "two" and found["classes"] == [names[0], names[2]]
+    assert [sum(row) for row in found["confusion"]] == [2, 2]
+    settings[1] = settings[1].replace(names[0], names[0] + "x")
+    done = mmcl("run", "speech_to_intent", "--config", "tiny", "--folder", tmp_path / "no", *settings)
+    assert done.returncode == 2 and f"has no class '{names[0]}x' (did you mean '{names[0]}'?)" in done.stderr
+
+
 def test_intents_are_predicted(whole, recording, mmcl):
     asked = ["predict", whole, recording, "--intents", "lights on", "play music", "volume down"]
     done = mmcl(*asked)
