@@ -119,6 +119,17 @@ def subsample(sequence: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Ten
     return sums / counts.clamp(min=1 / size), (lengths - 1) // size + 1
 
 
+def fingerprint_end(frozen: bool, pooling: str, tune_from: int, subsampling: int) -> str:
+    """Name where the frozen part of an audio encoder ends: in pooled and subsampled steps, or before a layer.
+
+    >>> fingerprint_end(True, "mean", 6, 4), fingerprint_end(False, "mean", 4, 4)
+    (' mean /4', ' to 4')
+    """
+    if not frozen:
+        return f" to {tune_from}"
+    return f" {pooling} /{subsampling}" if subsampling > 1 else f" {pooling}"
+
+
 def weights_hash(*modules: nn.Module) -> str:
     """Name the weights and buffers of ``modules``: equal names mean equal values.
 

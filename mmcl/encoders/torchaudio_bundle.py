@@ -15,9 +15,9 @@ from torchaudio.pipelines import Wav2Vec2Bundle
 
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE, nearest
-from mmcl.encoders.base import Encoded, Encoder, pool, subsample, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.tuning import freeze_below
-from mmcl.encoders.waveforms import checked_lengths
+from mmcl.encoders.waveforms import checked_lengths, normalized
 from mmcl.encoders.weights import linked_weights, load_weights, read_weights
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
@@ -166,9 +166,7 @@ class BundleEncoder(Encoder):
         used = [*self._front(), *self.layers[: self.tune_from]]
         if self.frozen and self.norm_comes_last:
             used.append(self.network.encoder.transformer.layer_norm)
-        end = f" {self.pooling}" if self.frozen else f" to {self.tune_from}"
-        if self.frozen and self.subsampling > 1:
-            end += f" /{self.subsampling}"
+        end = fingerprint_end(self.frozen, self.pooling, self.tune_from, self.subsampling)
         return f"{self.name} 1: normalize={self.normalize}; {weights_hash(*used)}{end}"
 
     def _front(self) -> list[Any]:
@@ -177,12 +175,9 @@ class BundleEncoder(Encoder):
         return front if self.norm_comes_last else [*front, encoder.transformer.layer_norm]
 
     def _normalized(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        mask = length_mask(lengths, waveforms.shape[1])
-        if not self.normalize:
-            return waveforms * mask
-        counts = lengths[:, None]
-        centred = (waveforms - (waveforms * mask).sum(1, keepdim=True) / counts) * mask
-        return centred / (centred.square().sum(1, keepdim=True) / counts + 1e-5).sqrt()
+        if self.normalize:
+            return normalized(waveforms, lengths, epsilon=1e-5)
+        return waveforms * length_mask(lengths, waveforms.shape[1])
 
     def _convolutions(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, steps, channels)`` of waveforms ``(batch, samples)``, and how many steps each has."""

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
-from mmcl.encoders.base import Encoded, Encoder, pool, subsample, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.tuning import freeze_below
-from mmcl.encoders.waveforms import checked_lengths
+from mmcl.encoders.waveforms import checked_lengths, normalized
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 
@@ -104,18 +104,13 @@ class Wav2VecEncoder(Encoder):
         if self.frozen or not self.norm_comes_last:
             used.append(model.encoder.layer_norm)
         front_end = f"{model.config.model_type} 1: normalize={self.normalize}"
-        end = f" {self.pooling}" if self.frozen else f" to {self.tune_from}"
-        if self.frozen and self.subsampling > 1:
-            end += f" /{self.subsampling}"
+        end = fingerprint_end(self.frozen, self.pooling, self.tune_from, self.subsampling)
         return f"{front_end}; {weights_hash(*used)}{end}"
 
     def _normalized(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        mask = length_mask(lengths, waveforms.shape[1])
-        if not self.normalize:
-            return waveforms * mask
-        counts = lengths[:, None]
-        centred = (waveforms - (waveforms * mask).sum(1, keepdim=True) / counts) * mask
-        return centred / (centred.square().sum(1, keepdim=True) / counts + 1e-7).sqrt()
+        if self.normalize:
+            return normalized(waveforms, lengths, epsilon=1e-7)
+        return waveforms * length_mask(lengths, waveforms.shape[1])
 
     def _convolutions(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """``(batch, steps, channels)`` of waveforms ``(batch, samples)``."""

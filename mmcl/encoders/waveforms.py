@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.errors import ShapeError
 
@@ -50,3 +51,17 @@ def checked_lengths(waveforms: Tensor, lengths: Tensor | None, *, max_seconds: f
             f"most {max_seconds:g} s: leave it out with max_seconds={max_seconds:g} on the data set, or cut it"
         )
     return lengths
+
+
+def normalized(waveforms: Tensor, lengths: Tensor, epsilon: float) -> Tensor:
+    """Give each waveform mean 0 and variance 1 over its own samples; what is after its length becomes zero.
+
+    ``(x - mean) / sqrt(variance + epsilon)``, which is what wav2vec 2.0 and its kin were trained on.
+
+    >>> normalized(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([2]), epsilon=0.0).tolist()
+    [[-1.0, 1.0, 0.0]]
+    """
+    mask = length_mask(lengths, waveforms.shape[1])
+    counts = lengths[:, None]
+    centred = (waveforms - (waveforms * mask).sum(1, keepdim=True) / counts) * mask
+    return centred / (centred.square().sum(1, keepdim=True) / counts + epsilon).sqrt()

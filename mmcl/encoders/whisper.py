@@ -11,7 +11,7 @@ from transformers import WhisperFeatureExtractor
 
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
-from mmcl.encoders.base import Encoded, Encoder, pool, subsample, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths
 from mmcl.freeze import freeze
@@ -112,9 +112,7 @@ class WhisperAudioEncoder(Encoder):
         if self.frozen:
             used.append(model.layer_norm)
         front_end = f"whisper 1: {self.n_fft}/{self.hop} samples, {self.mel_filters.shape[1]} bands"
-        end = f" {self.pooling}" if self.frozen else f" to {self.tune_from}"
-        if self.frozen and self.subsampling > 1:
-            end += f" /{self.subsampling}"
+        end = fingerprint_end(self.frozen, self.pooling, self.tune_from, self.subsampling)
         return f"{front_end}; {weights_hash(*used)}{end}"
 
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
