@@ -228,11 +228,17 @@ def _slurp(folder: Path) -> Iterator[str]:
 
 
 def _commonsense_qa(folder: Path) -> Iterator[str]:
-    for line in _lines(folder / "rationales" / "cqa" / "cqa_train.json"):
-        question = json.loads(line)
-        for text in (question["question"], *question["choices"]):
-            if re.search(r"[A-Za-z]", text):
-                yield " ".join(text.replace('"', "").split())
+    path = folder / "rationales" / "cqa" / "cqa_train.json"
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            question = json.loads(line)
+            texts = [question["question"], *question["choices"]]
+            spoken = [" ".join(text.replace('"', "").split()) for text in texts if re.search(r"[A-Za-z]", text)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} has no question and choices in line {number} ({error!r}): copy it again from its source"
+            ) from error
+        yield from spoken
 
 
 def _vocabulary(folder: Path) -> Iterator[str]:
@@ -240,7 +246,13 @@ def _vocabulary(folder: Path) -> Iterator[str]:
 
     from mmcl.encoders.pretrained import located
 
-    tokenizer = AutoTokenizer.from_pretrained(located(_VOCABULARY), local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(located(_VOCABULARY), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise MissingDataError(
+            f"the vocabulary that is to be spoken is that of '{_VOCABULARY}', which is not on this machine: put its "
+            "folder into MMCL_WEIGHTS, or leave out texts 'vocabulary'"
+        ) from error
     return (word for word in sorted(tokenizer.get_vocab()) if re.fullmatch(r"[a-z]{3,}", word))
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections import Counter
 from hashlib import sha256
 
@@ -136,6 +137,17 @@ def test_faults_are_told(corpus, text_root, tmp_path, monkeypatch):
             opened(corpus)
     finally:
         (corpus / "kept.jsonl").rename(corpus / "train.jsonl")
+
+
+def test_a_text_that_is_not_here_or_damaged_is_told(text_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMCL_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingDataError, match=r"all-MiniLM-L6-v2', which is not on this machine.*leave out texts"):
+        SpokenSentences.generate(tmp_path / "no", texts="vocabulary", text_root=text_root, progress=False)
+    shutil.copytree(text_root, tmp_path / "texts")
+    (tmp_path / "texts/rationales/cqa/cqa_train.json").write_text('{"question": "what?", "choices": ["a"]}\n{"q": 1}\n')
+    with pytest.raises(DataError, match=r"cqa_train\.json has no question and choices in line 2"):
+        SpokenSentences.generate(tmp_path / "no", texts="commonsense_qa", text_root=tmp_path / "texts", progress=False)
 
 
 def test_the_real_text_is_the_owner_s(data_dir):
