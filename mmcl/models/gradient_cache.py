@@ -18,8 +18,6 @@ def gradient_cached_backward(
     objective: Callable[[Tensor, Tensor], Tensor],
     towers: tuple[Callable[[_Part], Tensor], Callable[[_Part], Tensor]],
     parts: Sequence[tuple[_Part, _Part]],
-    *,
-    scale: float = 1.0,
 ) -> Tensor:
     """Add to the gradients of all parameters those of ``objective`` over all parts together; return the loss.
 
@@ -38,7 +36,6 @@ def gradient_cached_backward(
         objective: a function of paired embeddings, ``(batch, dim)`` each; its own parameters get their gradients too.
         towers: two functions or modules from a part to embeddings ``(size, dim)``.
         parts: of the batch: what the first tower takes, and the second.
-        scale: what the loss is multiplied with before backward, such as 1 / the number of steps accumulated.
 
     Raises:
         ShapeError: there is no part, or the towers make different numbers of rows of one.
@@ -73,7 +70,7 @@ def gradient_cached_backward(
                 )
     first, second = (torch.cat(side).requires_grad_() for side in zip(*embeddings, strict=True))
     loss = objective(first, second)
-    (loss * scale).backward()
+    loss.backward()
     sizes = [len(pair[0]) for pair in embeddings]
     del embeddings
     for side, (tower, whole) in enumerate(zip(towers, (first, second), strict=True)):
