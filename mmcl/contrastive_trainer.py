@@ -19,7 +19,7 @@ from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
 from mmcl.seeding import random_state, set_random_state
 
-_TOGETHER = 128  # pairs that are embedded at once, and padded to the longest of them
+_TOGETHER = 128  # sequences that are embedded at once, and padded to the longest of them
 
 
 class ContrastiveTrainer:
@@ -73,8 +73,9 @@ class ContrastiveTrainer:
                 f"epochs={epochs}, batch_size={batch_size}, micro_batch_size={micro_batch_size}: expected at least 1 "
                 "epoch, 2 pairs to compare, and parts of 1 or more"
             )
-        if len(pairs) < 2:
-            raise ConfigError(f"there is {len(pairs)} pair, expected at least 2 to compare")
+        there = len(pairs.first_of_each_text()) if distinct_texts else len(pairs)
+        if there < 2:
+            raise ConfigError(f"there is {there} pair{' of a text of its own' * distinct_texts}, expected at least 2")
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.clip_norm, self.device = distinct_texts, clip_norm, torch.device(device)
@@ -117,10 +118,11 @@ class ContrastiveTrainer:
 
     def _backward(self, rows: Tensor) -> Tensor:
         towers = self.model.first, self.model.second
+        together = len(rows)
         if self.pairs.lengths is not None:  # of parts that are nearly as long, little is padded
-            rows = rows[self.pairs.lengths[rows].argsort(stable=True)]
+            rows, together = rows[self.pairs.lengths[rows].argsort(stable=True)], _TOGETHER
         if self.micro_batch_size is None or self.micro_batch_size >= len(rows):
-            embedded = [self.model(*self._pair(part)) for part in rows.split(_TOGETHER)]
+            embedded = [self.model(*self._pair(part)) for part in rows.split(together)]
             loss = self.objective(*(torch.cat(side) for side in zip(*embedded, strict=True)))
             loss.backward()
             return loss.detach()

@@ -129,6 +129,12 @@ def test_faults_are_told():
         build(micro_batch_size=0)
     with pytest.raises(ConfigError, match="epochs=0"):
         build(epochs=0)
+    said = Tones()
+    said.texts = ["one"] * len(TEXTS)
+    trainer = build()
+    pairs = PairedDataset(said, said)
+    with pytest.raises(ConfigError, match="there is 1 pair of a text of its own, expected at least 2"):
+        ContrastiveTrainer(trainer.model, pairs, CLIPLoss(), trainer.optimizer, distinct_texts=True)
 
 
 def test_parts_of_a_batch_are_of_like_length_and_change_nothing(monkeypatch):
