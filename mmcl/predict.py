@@ -48,7 +48,7 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
     check_prompts(intents)
     if not intents:
         raise ConfigError("there are 0 intents, expected at least one, such as --intents 'turn on the lights'")
-    tower = model.first if model.second.modality == "text" else model.second
+    tower = model.beside_text
     image = tower.modality == "image"
     sample = {"image": load_image(Path(file), 224)} if image else {"audio": load_audio(file)}
     with torch.no_grad():
@@ -69,12 +69,8 @@ def read_intents(path: str | Path) -> dict[str, list[str]]:
         content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON ({error}): expected intents and their texts") from None
-    if isinstance(content, list):
-        content = (
-            {text: text for text in content if isinstance(text, str)}
-            if all(isinstance(text, str) for text in content)
-            else None
-        )
+    if isinstance(content, list) and all(isinstance(text, str) for text in content):
+        content = {text: text for text in content}
     if isinstance(content, dict):
         listed = {name: [texts] if isinstance(texts, str) else texts for name, texts in content.items()}
         if all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in listed.values()):

@@ -84,7 +84,8 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
     from mmcl.pretraining import encoded
 
     def embedded(part: Any) -> torch.Tensor:
-        return embed_rows(model.first, encoded(part, model, model.first.modality, config.device), device=config.device)
+        tower = model.beside_text
+        return embed_rows(tower, encoded(part, model, tower.modality, config.device), device=config.device)
 
     measures: dict[str, float] = {}
     for each in config.evaluations:
@@ -95,8 +96,7 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
         kinds = {"one template": 1, "ensemble": None} if max(map(len, prompts)) > 1 else {"": None}
         for kind, count in kinds.items():
             named = class_vectors(model, [called[:count] for called in prompts], device=config.device)
-            scores = zero_shot_scores(samples[rows], named)
-            result = zero_shot(scores, labels)
+            result = zero_shot(zero_shot_scores(samples[rows], named), labels)
             name = f"{title}, {kind}" if kind else title
             measures[name] = result.top1
             corrected = zero_shot(zero_shot_scores(samples[rows], named, hubness=10), labels).top1

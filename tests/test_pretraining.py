@@ -54,6 +54,16 @@ def test_captions_of_one_s_own_are_pairs(tmp_path):
     assert isinstance(data, Captions) and data.texts == ["hello"]
 
 
+def test_the_other_split_has_options_of_its_own(tmp_path):
+    from torchvision.io import write_png
+
+    write_png(torch.zeros(3, 40, 40, dtype=torch.uint8), str(tmp_path / "a.png"))
+    (tmp_path / "a.txt").write_text("dark")
+    options = {"train": str(tmp_path), "valid": str(tmp_path), "size": 16}
+    section = PairsSection(name="captions", options=options, valid_options={"size": 8})
+    assert [section.build(split)[0]["image"].shape[1] for split in ("train", "valid")] == [16, 8]
+
+
 def test_models_are_found_in_a_run_or_are_the_folder(tmp_path):
     with pytest.raises(CheckpointError, match="has no model"):
         model_folders(tmp_path)

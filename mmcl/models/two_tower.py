@@ -118,6 +118,11 @@ class TwoTower(nn.Module):
                 return tower
         raise ConfigError(f"there is no tower of {modality}: expected {self.first.modality} or {self.second.modality}")
 
+    @property
+    def beside_text(self) -> Tower:
+        """The tower whose samples can be named in words; raises ConfigError if no tower is of text."""
+        return self.second if self.tower("text") is self.first else self.first
+
     def forward(self, first: Batch, second: Batch) -> Embedded:
         return Embedded(self.first(first), self.second(second))
 

@@ -1,8 +1,8 @@
 """What batches save in beam search: utterances decoded together against one by one.
 
-Trains a small sequence-to-sequence model for two minutes on cached features of Whisper-base (barista in MMCL_DATA,
-whisper-base in MMCL_WEIGHTS), so that what it writes has an end, and decodes utterances in batches, longest first, and
-one by one, in turns. Seconds are medians of the rounds.
+Trains a small sequence-to-sequence model for some hundred steps on cached features of Whisper-base (barista in
+MMCL_DATA, whisper-base in MMCL_WEIGHTS), so that what it writes has an end, and decodes utterances in batches, longest
+first, and one by one, in turns. Seconds are medians of the rounds.
 
     python tests/benchmarks/decoding.py --batch-sizes 25 --threads 1
 """

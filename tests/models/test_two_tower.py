@@ -61,6 +61,13 @@ def test_dimensions_that_differ_need_a_projection():
         build().tower("image")
 
 
+def test_what_can_be_named_is_beside_the_texts():
+    audio, text, image = (build_encoder(*each) for each in (("audio", "cnn"), ("text", "words"), ("image", "cnn")))
+    assert TwoTower(audio, text).beside_text.modality == TwoTower(text, audio).beside_text.modality == "audio"
+    with pytest.raises(ConfigError, match="no tower of text: expected audio or image"):
+        _ = TwoTower(audio, image).beside_text
+
+
 def test_a_locked_tower_stays_and_the_other_learns():
     torch.manual_seed(0)
     text = build_encoder("text", "words", dim=24, frozen=True)

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from mmcl.experiments import load_task
+
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
 
@@ -50,6 +52,35 @@ def test_every_figure_is_there(whole):
     assert "temperature" in rows(whole, "epoch")[0] and rows(whole, "epoch")[1]["temperature"] != 0.07
     page = (whole / "report.html").read_text()
     assert all(heading in page for heading in ("Training loss", "Confusion", "Structure of similarities"))
+
+
+class Requests:
+    """Five samples of three classes in two superclasses; two of them say the same."""
+
+    classes, superclasses, labels = ("lights on", "lights off", "play"), ("home", "home", "music"), [0, 1, 2, 2, 0]
+    texts = ["lamp on", "dark please", "a song", "a tune", "lamp on"]
+
+
+def sought(**settings):
+    task = load_task("speech_to_intent")
+    rows, labels, classes, prompts = task.sought(task.EvaluationSection(name="requests", **settings), Requests())
+    return rows.tolist(), labels.tolist(), classes, prompts
+
+
+def test_what_is_sought_are_classes_superclasses_or_texts(tmp_path):
+    rows, labels, classes, prompts = sought(templates=["{}", "please {}"])
+    assert (rows, labels, classes) == ([0, 1, 2, 3, 4], [0, 1, 2, 2, 0], list(Requests.classes))
+    assert prompts[2] == ["play", "please play"]
+    rows, labels, classes, prompts = sought(by="superclass")
+    assert (labels, classes, prompts) == ([0, 0, 1, 1, 0], ["home", "music"], [["home"], ["music"]])
+    rows, labels, _, prompts = sought(by="text", candidates=3)
+    assert (rows, labels) == ([0, 1, 2, 4], [0, 1, 2, 0])
+    assert prompts == [["lamp on"], ["dark please"], ["a song"]]
+    rows, labels, classes, _ = sought(classes=["play", "lights on"])
+    assert (rows, labels, classes) == ([0, 2, 3, 4], [0, 1, 1, 0], ["lights on", "play"])
+    named = {"play": "music", "lights off": ["dark"], "lights on": ["bright", "light"]}
+    (tmp_path / "prompts.json").write_text(json.dumps(named))
+    assert sought(prompts=str(tmp_path / "prompts.json"))[3] == [["bright", "light"], ["dark"], ["music"]]
 
 
 def test_models_of_an_earlier_run_are_evaluated_alike(whole, mmcl, tmp_path):
