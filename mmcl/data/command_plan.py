@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
@@ -70,7 +70,8 @@ def is_whole(value: object, least: int) -> bool:
 
 @dataclass(frozen=True)
 class Command:
-    """One recording to be made: who says what, between how many milliseconds of silence, in how loud a noise."""
+    """One recording to be made: who says what, between how many milliseconds of silence, in how loud a noise, and if
+    it sounds as over a telephone, with nothing above 4 kHz."""
 
     speaker: str
     voice: Voice
@@ -79,6 +80,7 @@ class Command:
     before: int
     after: int
     noise: int
+    telephone: bool = field(default=False, repr=False)  # the noise follows from what is written, and is that of ever
 
 
 def voices(seed: int = 0) -> dict[str, list[Voice]]:
@@ -149,7 +151,11 @@ def record(command: Command) -> NDArray[np.int16]:
     waveform = np.pad(speech, (before, after))
     # Bytes of Python's own generator are the same everywhere, which numpy's are not promised to be.
     noise = np.frombuffer(Random(repr(command)).randbytes(len(waveform)), np.int8) / 128
-    return np.clip(np.rint(waveform + command.noise * noise), -32768, 32767).astype(np.int16)
+    waveform = waveform + command.noise * noise
+    if command.telephone:
+        down, up = _telephone()
+        waveform = up(down(torch.from_numpy(waveform)))[: len(waveform)].numpy()
+    return np.clip(np.rint(waveform), -32768, 32767).astype(np.int16)
 
 
 def record_into(path: Path, command: Command) -> None:
@@ -172,6 +178,14 @@ def _resampler() -> Resample:
     # 22,050 Hz taken for 22,000, which lowers and slows speech by 0.2 %: then 11 samples become 8, and the filter is
     # 40 times smaller. In double precision no machine rounds to other 16-bit samples.
     return Resample(11, 8, dtype=torch.float64)
+
+
+@lru_cache(maxsize=1)
+def _telephone() -> tuple[Resample, Resample]:
+    import torch
+    from torchaudio.transforms import Resample
+
+    return Resample(2, 1, dtype=torch.float64), Resample(1, 2, dtype=torch.float64)
 
 
 def _reserve(wordings: Sequence[str], random: Random) -> tuple[list[str], list[str]]:

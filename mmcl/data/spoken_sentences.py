@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -22,12 +22,12 @@ from mmcl.data.espeak import espeak_version
 from mmcl.data.slurp import FILES, annotations_folder, read_sentences
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
-TEXTS = ("slurp", "commonsense_qa", "vocabulary")
-_VOCABULARY = "sentence-transformers/all-MiniLM-L6-v2"
+TEXTS = ("slurp", "varied", "vocabulary", "commonsense_qa")
+_WORDS = 50_000  # most frequent ones of English, less those that are no words of three letters
 _TEXT = "27ff105bd015a9e1"  # digest of SLURP's training text as its owner published it
 _VALID = 500  # sentences of SLURP that are not trained on
-_FORMAT = 1  # counts up when plan() below, or record(), make something else of all this
-EDITION = sha256(repr((_FORMAT, voices(), _VALID)).encode()).hexdigest()[:8]
+_FORMAT = 2  # counts up when plan() below, or record(), make something else of all this
+EDITION = sha256(repr((_FORMAT, voices(), _VALID, _WORDS)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class Parameters:
                 raise ConfigError(f"there are no texts '{name}'{nearest(name, TEXTS)}: expected some of {TEXTS}")
         if not texts or len(set(texts)) < len(texts):
             raise ConfigError(f"texts is {texts}, expected one or more of {TEXTS}, each once")
+        if "varied" in texts and "slurp" not in texts:
+            raise ConfigError(f"texts is {texts}, expected slurp as well, whose sentences are varied")
+        object.__setattr__(self, "texts", tuple(name for name in TEXTS if name in texts))
         for name, least in (("sentences", 1), ("takes", 1), ("seed", 0)):
             value = getattr(self, name)
             if not is_whole(value, least) and (value is not None or name != "sentences"):
@@ -67,9 +70,11 @@ class SpokenSentences(SpeechDataset):
     """Read English texts as espeak-ng speaks them, which is made first where they are missing.
 
     ``slurp`` is the 11,500 sentences of SLURP's own training text (``lm.txt``) without those of its devel and test
-    annotations; ``commonsense_qa`` the questions and choices of CommonsenseQA's training set; ``vocabulary`` the whole
-    words that MiniLM's tokenizer knows, one by one. The split ``valid`` is 500 sentences of SLURP by voices that are
-    heard in no other split; for a test there is :class:`~mmcl.data.SpokenSlurp`. There is one class.
+    annotations; ``vocabulary`` the 47,000 words of three letters or more among the 50,000 most frequent of English, one
+    by one; ``varied`` sentences of SLURP in which a third of the words has made way for words of that vocabulary, so
+    that each of them is heard once in a sentence; ``commonsense_qa`` the questions and choices of CommonsenseQA's
+    training set. Silence around the speech, noise and bandwidth vary. The split ``valid`` is 500 sentences of SLURP by
+    voices that are heard in no other split; for a test there is :class:`~mmcl.data.SpokenSlurp`. There is one class.
 
     Args:
         root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or else ``~/.cache/mmcl``).
@@ -163,17 +168,42 @@ def plan(parameters: Parameters, texts: dict[str, list[str]]) -> dict[str, list[
     """Say for each split what is to be recorded, in which file and how: it follows from text, seed and take alone."""
     planned: dict[str, list[tuple[str, Command]]] = {split: [] for split in SpokenSentences.splits}
     speakers = voices(parameters.seed)
+    held_out: set[str] = set()
     for source, all_of in texts.items():
+        if source == "varied":
+            all_of = _varied([text for text in texts["slurp"] if text not in held_out], all_of, parameters.seed)
         chosen = sorted(all_of, key=lambda text: sha256(f"{parameters.seed} {text}".encode()).digest())
-        held_out = set(_held_out(chosen)) if source == "slurp" else set()
+        if source == "slurp":
+            held_out = set(_held_out(chosen))
         trained = [text for text in chosen if text not in held_out][: parameters.sentences]
         said = [("train", text, take) for text in trained for take in range(parameters.takes)]
         for split, text, take in [*said, *(("valid", text, 0) for text in chosen if text in held_out)]:
             random = Random(f"{parameters.seed} {split} {take} {text}")
             command = utter(random, random.choice(speakers[split]), (source, ""), iter([text]))
+            if split == "train":
+                command = _elsewhere(random, command)
             name = f"{sha256(text.encode()).hexdigest()[:12]}-{take}"
             planned[split].append((f"audio/{split}/{source}/{name}.flac", command))
     return planned
+
+
+def _elsewhere(random: Random, command: Command) -> Command:
+    """Have it recorded in other places too: cut where speech begins or ends, in more noise, over a telephone."""
+    before, after = (random.choice((0, silence)) for silence in (command.before, command.after))
+    noise = round(2 * 200 ** random.random())  # evenly over 46 decibels
+    return replace(command, before=before, after=after, noise=noise, telephone=random.random() < 0.3)
+
+
+def _varied(sentences: Sequence[str], words: Sequence[str], seed: int) -> list[str]:
+    """Put each of the words once into a sentence, in the place of another; about a third of each sentence is new."""
+    random = Random(f"{seed} varied")
+    waiting, varied = random.sample(words, len(words)), []
+    while waiting:
+        sentence = random.choice(sentences).split()
+        for place in random.sample(range(len(sentence)), min(len(waiting), max(1, len(sentence) // 3))):
+            sentence[place] = waiting.pop()
+        varied.append(" ".join(sentence))
+    return varied
 
 
 def _held_out(sentences: Sequence[str]) -> list[str]:
@@ -201,13 +231,15 @@ def _wanted(
 
 
 def _read_texts(names: Sequence[str], root: str | Path | None) -> dict[str, list[str]]:
-    """The distinct texts of each name, none of them in two, none of them a sentence that SLURP tests with."""
+    """The distinct texts of each name, none of them in two, none of them a sentence that SLURP tests with; of
+    ``varied`` they are the words that are to be put into sentences."""
     place = root if root is not None else os.environ.get("MMCL_DATA")
     if place is None:
         raise MissingDataError(
             "the texts that are to be spoken are looked for in MMCL_DATA, which is not set: set it, or pass text_root"
         )
-    folder, readers = Path(place).expanduser(), {"slurp": _slurp, "commonsense_qa": _commonsense_qa}
+    folder = Path(place).expanduser()
+    readers = {"slurp": _slurp, "varied": _vocabulary, "vocabulary": _vocabulary, "commonsense_qa": _commonsense_qa}
     tested = {
         sentence.text
         for split in ("valid", "test")
@@ -215,9 +247,9 @@ def _read_texts(names: Sequence[str], root: str | Path | None) -> dict[str, list
     }
     taken, found = set(tested), {}
     for name in names:
-        reader = readers.get(name, _vocabulary)
-        found[name] = [text for text in dict.fromkeys(reader(folder)) if text not in taken]
-        taken |= set(found[name])
+        found[name] = [text for text in dict.fromkeys(readers[name](folder)) if text not in taken]
+        if name != "varied":
+            taken |= set(found[name])
     return found
 
 
@@ -242,18 +274,14 @@ def _commonsense_qa(folder: Path) -> Iterator[str]:
 
 
 def _vocabulary(folder: Path) -> Iterator[str]:
-    from transformers import AutoTokenizer
-
-    from mmcl.encoders.pretrained import located
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(located(_VOCABULARY), local_files_only=True)
-    except (OSError, ValueError) as error:
+        from wordfreq import top_n_list
+    except ImportError as error:
         raise MissingDataError(
-            f"the vocabulary that is to be spoken is that of '{_VOCABULARY}', which is not on this machine: put its "
-            "folder into MMCL_WEIGHTS, or leave out texts 'vocabulary'"
+            'wordfreq is not installed, whose words are to be spoken: pip install "mmcl[synth]", or leave out texts '
+            "'vocabulary' and 'varied'"
         ) from error
-    return (word for word in sorted(tokenizer.get_vocab()) if re.fullmatch(r"[a-z]{3,}", word))
+    return (word for word in top_n_list("en", _WORDS) if re.fullmatch(r"[a-z]{3,}", word))
 
 
 def _lines(path: Path) -> list[str]:

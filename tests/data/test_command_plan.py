@@ -1,8 +1,10 @@
 import importlib.util
 import platform
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 
+import numpy as np
 import pytest
 
 from mmcl.data import synthetic_commands
@@ -82,4 +84,13 @@ def test_the_recordings_are_the_same_on_every_machine(default_plan):
     assert sha256(recorded).hexdigest()[:16] == "5ce7d2af5dbd9688"
 
 
-# --- what is written
+@needs_espeak
+def test_a_telephone_passes_what_is_below_4_khz_alone(default_plan):
+    command = replace(default_plan["train"][0], noise=0)
+    plain, heard = (record(replace(command, telephone=telephone)).astype(float) for telephone in (False, True))
+    high, low = (
+        {name: np.abs(np.fft.rfft(x))[part].std() for name, x in (("plain", plain), ("heard", heard))}
+        for part in (slice(len(plain) * 5000 // 16000, None), slice(0, len(plain) * 3000 // 16000))
+    )
+    assert len(plain) == len(heard) and high["heard"] < 0.03 * high["plain"]
+    assert low["heard"] == pytest.approx(low["plain"], rel=0.02)

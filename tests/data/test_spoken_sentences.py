@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from collections import Counter
 from hashlib import sha256
 
@@ -84,6 +85,32 @@ def test_a_sentence_sounds_as_in_a_larger_corpus():
     assert set(small["train"]) < set(large["train"]) and len(small["train"]) == 4
 
 
+def test_each_word_is_put_once_into_a_sentence_that_is_trained_on():
+    words = [f"word{number}" for number in range(25)]
+    texts = {"slurp": SENTENCES, "varied": words, "vocabulary": words}
+    parameters = Parameters(texts=("vocabulary", "varied", "slurp"))
+    assert parameters.texts == ("slurp", "varied", "vocabulary")
+    planned = plan(parameters, texts)
+    varied = [command.text.split() for name, command in planned["train"] if "/varied/" in name]
+    assert Counter(word for text in varied for word in text if word in words) == dict.fromkeys(words, 1)
+    held_out = planned["valid"][0][1].text.split()
+    for text in varied:  # of three words one is new
+        kept = [place for place, word in enumerate(text) if word not in words]
+        assert len(text) == 3 and len(kept) == 2
+        left = [s.split() for s in SENTENCES if all(s.split()[place] == text[place] for place in kept)]
+        assert any(sentence != held_out for sentence in left)
+    other = plan(Parameters(texts=("slurp", "varied"), seed=1), texts)
+    assert [c.text for n, c in other["train"] if "/varied/" in n] != [" ".join(text) for text in varied]
+
+
+def test_what_is_trained_on_is_recorded_in_many_places_and_what_is_held_out_in_one():
+    said = plan(Parameters(), {"slurp": [f"call number {number}" for number in range(2000)]})
+    train, valid = ([command for _, command in said[split]] for split in ("train", "valid"))
+    assert 0.25 < sum(c.telephone for c in train) / len(train) < 0.35 and not any(c.telephone for c in valid)
+    assert 0.45 < sum(c.before == 0 for c in train) / len(train) < 0.55 and min(c.before for c in valid) >= 50
+    assert max(c.noise for c in train) > 300 and max(c.noise for c in valid) <= 60
+
+
 def test_interrupted_it_goes_on(corpus, text_root, tmp_path, monkeypatch):
     settings = {"texts": ["slurp", "commonsense_qa"], "takes": 2, "text_root": text_root, "progress": False}
     record, made = command_plan.record, []
@@ -117,6 +144,8 @@ def test_faults_are_told(corpus, text_root, tmp_path, monkeypatch):
         SpokenSentences(tmp_path / "no", texts=["slrup"])
     with pytest.raises(ConfigError, match="each once"):
         Parameters(texts=("slurp", "slurp"))
+    with pytest.raises(ConfigError, match="expected slurp as well"):
+        Parameters(texts=("varied",))
     with pytest.raises(ConfigError, match="takes is 0"):
         Parameters(takes=0)
     with pytest.raises(DataError, match="no split 'test'"):
@@ -140,9 +169,8 @@ def test_faults_are_told(corpus, text_root, tmp_path, monkeypatch):
 
 
 def test_a_text_that_is_not_here_or_damaged_is_told(text_root, tmp_path, monkeypatch):
-    monkeypatch.setenv("MMCL_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(MissingDataError, match=r"all-MiniLM-L6-v2', which is not on this machine.*leave out texts"):
+    monkeypatch.setitem(sys.modules, "wordfreq", None)
+    with pytest.raises(MissingDataError, match=r"wordfreq is not installed.*leave out texts"):
         SpokenSentences.generate(tmp_path / "no", texts="vocabulary", text_root=text_root, progress=False)
     shutil.copytree(text_root, tmp_path / "texts")
     (tmp_path / "texts/rationales/cqa/cqa_train.json").write_text('{"question": "what?", "choices": ["a"]}\n{"q": 1}\n')
