@@ -68,6 +68,17 @@ def test_a_parted_batch_trains_alike():
     assert torch.allclose(*states, atol=1e-4)
 
 
+@pytest.mark.parametrize("micro_batch_size", [None, 3])
+def test_in_bfloat16_it_trains_nearly_alike(micro_batch_size):
+    plain, mixed = (
+        build(dropout=0.0, precision=precision, micro_batch_size=micro_batch_size) for precision in ("32", "bf16-mixed")
+    )
+    losses = [torch.tensor(list(trainer)) for trainer in (plain, mixed)]
+    assert not torch.equal(*losses)
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0)
+    assert {parameter.dtype for parameter in mixed.model.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 3, "distinct_texts": True}])
 def test_resumed_it_ends_as_uninterrupted(settings, tmp_path):
     settings = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR, "clip_norm": 1.0, **settings}

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ def cached_features(
     progress: bool = True,
     device: str | torch.device = "cpu",
     half: bool = True,
+    precision: Literal["32", "bf16-mixed"] = "32",
 ) -> FeatureDataset:
     """Encode what ``encoder`` never changes of each sample, or read it from where an earlier call left it.
 
@@ -61,6 +62,8 @@ def cached_features(
         progress: show a bar on stderr while encoding.
         device: where to encode.
         half: keep sequences in float16; pooled vectors are kept in float32.
+        precision: ``"bf16-mixed"`` encodes in bfloat16 where that is safe (``torch.autocast``): faster on processors
+            that have it. Such features are kept apart from those in 32 bits.
 
     Raises:
         ConfigError: an unknown ``keep``, or ``"pooled"`` of an encoder that is trained.
@@ -76,6 +79,8 @@ def cached_features(
         raise DataError("the data set has 0 samples, expected at least 1 to encode: check its folder and split")
     pooled = encoder.frozen and keep != "sequence"
     description = f"{encoder.fingerprint()}; {'pooled' if pooled else f'sequence {half=}'}; decoding {_DECODING}"
+    if precision != "32":
+        description += f"; {precision}"
     name = blake2b(description.encode(), digest_size=16).hexdigest()
     store = FeatureStore((default_folder() if folder is None else Path(folder)) / name, description)
 
@@ -97,6 +102,7 @@ def cached_features(
                 batch_size=batch_size,
                 progress=progress,
                 device=torch.device(device),
+                precision=precision,
             )
             entries |= store.entries(samples.keys[row] for row in rows)
     return FeatureDataset(dataset, samples.ids, store.matrix(), [entries[key] for key in samples.keys], pooled)
@@ -158,6 +164,7 @@ def _encode(
     batch_size: int,
     progress: bool,
     device: torch.device,
+    precision: str,
 ) -> None:
     """Add the features of ``rows`` to ``store``, the longest first so that little is padded."""
     lengths = {row: samples.length(row) for row in rows}
@@ -166,12 +173,15 @@ def _encode(
     home = next(chain(encoder.parameters(), encoder.buffers())).device
     was_training = encoder.training
     encoder.to(device).eval()
+    cast = torch.autocast(device.type, torch.bfloat16, precision == "bf16-mixed")
     try:
         with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar, torch.no_grad():
             task = bar.add_task("encoding", total=sum(lengths.values()))
             for start in range(0, len(rows), batch_size):
                 chosen = rows[start : start + batch_size]
-                features = _features(encoder, *samples.inputs(chosen, device), pooled, half)
+                inputs, input_lengths = samples.inputs(chosen, device)  # decoded in 32 bits
+                with cast:
+                    features = _features(encoder, inputs, input_lengths, pooled, half)
                 for row, array in zip(chosen, features, strict=True):
                     if not np.isfinite(array).all():
                         raise DataError(

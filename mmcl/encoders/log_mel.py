@@ -8,7 +8,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
-from mmcl.encoders.waveforms import SHORTEST, checked_lengths
+from mmcl.encoders.waveforms import SHORTEST, checked_lengths, in_32_bits
 
 _HOP = 160  # samples: 10 ms
 _FLOOR = 1e-6  # added to the power: 100 dB below full scale, 20 dB above the rounding of 16-bit samples
@@ -36,6 +36,7 @@ class LogMel(nn.Module):
             SAMPLE_RATE, n_fft=SHORTEST, hop_length=_HOP, f_min=20.0, n_mels=mels, center=False, power=2.0
         )
 
+    @in_32_bits
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return frames ``(batch, time, mels)``, zero after their lengths ``(batch,)``."""

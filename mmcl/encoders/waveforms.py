@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,3 +69,15 @@ def normalized(waveforms: Tensor, lengths: Tensor, epsilon: float) -> Tensor:
     counts = lengths[:, None]
     centred = (waveforms - (waveforms * mask).sum(1, keepdim=True) / counts) * mask
     return centred / (centred.square().sum(1, keepdim=True) / counts + epsilon).sqrt()
+
+
+def in_32_bits(front_end: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a method that makes a spectrogram of waveforms keep 32 bits where ``torch.autocast`` is on: the logarithm of
+    what is nearly silent would not be the same in 16."""
+
+    @wraps(front_end)
+    def kept(self: Any, waveforms: Tensor, *args: Any) -> Any:
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return front_end(self, waveforms, *args)
+
+    return kept

@@ -13,7 +13,7 @@ from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.tuning import freeze_below
-from mmcl.encoders.waveforms import checked_lengths
+from mmcl.encoders.waveforms import checked_lengths, in_32_bits
 from mmcl.freeze import freeze
 
 
@@ -67,6 +67,7 @@ class WhisperAudioEncoder(Encoder):
         else:
             freeze_below(model.name_or_path, tune_from, [model.conv1, model.conv2, model.embed_positions], model.layers)
 
+    @in_32_bits
     @torch.no_grad()
     def log_mel(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return Whisper's log-mel frames ``(batch, mels, time)``, 100 a second and zero after their lengths.

@@ -88,6 +88,14 @@ def test_other_weights_pooling_and_form_are_kept_apart(spoken, encoder, folder):
     assert len(list(folder.iterdir())) == 5
 
 
+def test_features_in_bfloat16_are_close_and_kept_apart(spoken, encoder, folder):
+    kept = [
+        everything(features(spoken, encoder, precision=precision))["features"] for precision in ("32", "bf16-mixed")
+    ]
+    assert len(list(folder.iterdir())) == 2
+    assert 0 < (kept[0] - kept[1]).abs().max() < 0.02 * kept[0].abs().max()
+
+
 def test_a_changed_file_is_encoded_again(digit_paths, encoder, tmp_path, monkeypatch, make_spoken):
     for path in digit_paths:
         shutil.copy(path, tmp_path / path.name)
