@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 
 from mmcl.batch import length_mask
 from mmcl.encoders.base import Encoded, Encoder
@@ -19,8 +20,9 @@ class HeadOptions:
     """What heads are made of: ``name`` is one of :data:`HEADS`.
 
     ``none`` passes the pooled vector on, ``linear`` and ``mlp`` project it (the latter through one hidden layer), and
-    ``attention`` reads the steps themselves: ``layers`` transformer layers, then for each of ``heads`` learned queries
-    a mean of the steps, weighted by attention. ``hidden`` is the width of the latter two, ``dropout`` is theirs.
+    ``attention`` reads the steps themselves: a projection of each step with its neighbours (a convolution of ``kernel``
+    steps), ``layers`` transformer layers, then for each of ``heads`` learned queries a mean of the steps, weighted by
+    attention. ``hidden`` is the width of the latter two, ``dropout`` is theirs.
 
     Raises:
         ConfigError: an unknown name, or sizes that do not go together.
@@ -28,6 +30,7 @@ class HeadOptions:
 
     name: str = "linear"
     hidden: int = 512
+    kernel: int = 3
     layers: int = 0
     heads: int = 4
     dropout: float = 0.0
@@ -40,6 +43,8 @@ class HeadOptions:
                 f"a head has hidden={self.hidden}, heads={self.heads}, layers={self.layers}: expected 1 or more heads "
                 "that divide hidden, and 0 or more layers"
             )
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ConfigError(f"kernel of a head is {self.kernel}, expected an odd number of steps: 1, 3, 5, ...")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout of a head is {self.dropout}, expected at least 0 and below 1")
 
@@ -107,12 +112,12 @@ class Head(nn.Module):
 
 
 class _AttentionPooling(nn.Module):
-    """Transformer layers, then as many weighted means of the steps as there are heads, projected together."""
+    """A convolution, transformer layers, as many weighted means of the steps as there are heads, and a projection."""
 
     def __init__(self, source: int, dim: int, options: HeadOptions) -> None:
         super().__init__()
         self.heads = options.heads
-        self.input = nn.Linear(source, options.hidden)
+        self.input = nn.Conv1d(source, options.hidden, options.kernel, padding=options.kernel // 2)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 options.hidden,
@@ -135,7 +140,8 @@ class _AttentionPooling(nn.Module):
 
     def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
         padding = ~length_mask(lengths, steps.shape[1])
-        hidden = self.input(steps)
+        steps = steps.masked_fill(padding[:, :, None], 0.0)  # the neighbours of the last step
+        hidden = gelu(self.input(steps.transpose(1, 2)).transpose(1, 2))
         for layer in self.layers:
             hidden = layer(hidden, src_key_padding_mask=padding)
         hidden = self.norm(hidden)

@@ -19,9 +19,10 @@ def encoded(rows=3, steps=7, dim=12):
     return Encoded(sequence, lengths, sequence.sum(1) / lengths[:, None])
 
 
-@pytest.mark.parametrize("options", [HeadOptions("attention", 16), HeadOptions("attention", 16, layers=2)])
+@pytest.mark.parametrize("options", [HeadOptions("attention", 16, kernel=k, layers=n) for k, n in ((1, 0), (5, 2))])
 def test_attention_sees_no_padding(options, encoder):
     head, batch = options.build(encoder, dim=5).eval(), encoded()
+    head.standardize(batch.sequence.flatten(0, 1) + 1)  # which moves what was zero
     together = head(batch)
     for row in range(3):
         length = int(batch.lengths[row])
@@ -33,11 +34,12 @@ def test_attention_sees_no_padding(options, encoder):
     assert torch.allclose(head(loud), together, atol=1e-5)
 
 
-def test_attention_reads_the_order_of_steps_through_its_layers_alone(encoder):
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_attention_reads_the_order_of_steps_by_its_kernel(kernel, encoder):
     batch = encoded(rows=1)
     backwards = batch._replace(sequence=batch.sequence.flip(1))
-    head = HeadOptions("attention", 16).build(encoder, dim=5).eval()
-    assert torch.allclose(head(batch), head(backwards), atol=1e-5)  # a weighted mean
+    head = HeadOptions("attention", 16, kernel).build(encoder, dim=5).eval()
+    assert torch.allclose(head(batch), head(backwards), atol=1e-5) == (kernel == 1)  # then it is a weighted mean
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -59,10 +61,11 @@ def test_what_comes_in_is_standardized(name, encoder):
     inner = head.network if name == "linear" else head.network.input
     inner.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     batch = encoded()
-    vectors = batch.sequence.flatten(0, 1) if name == "attention" else batch.pooled
+    there = torch.arange(7) < batch.lengths[:, None]
+    vectors = batch.sequence[there] if name == "attention" else batch.pooled
     head.standardize(10 * vectors + 3)
     head(Encoded(10 * batch.sequence + 3, batch.lengths, 10 * batch.pooled + 3))
-    values = seen[0].flatten(0, -2)
+    values = seen[0].transpose(1, 2)[there] if name == "attention" else seen[0]  # a convolution takes time last
     assert values.mean(0).abs().max() < 1e-5 and (values.std(0) - 1).abs().max() < 1e-5
 
 
@@ -77,6 +80,8 @@ def test_faults_are_told(encoder):
         HeadOptions("lienar")
     with pytest.raises(ConfigError, match="hidden=10, heads=4"):
         HeadOptions("attention", hidden=10)
+    with pytest.raises(ConfigError, match="kernel of a head is 2, expected an odd number"):
+        HeadOptions("attention", kernel=2)
     with pytest.raises(ConfigError, match="dropout of a head is 1.0"):
         HeadOptions("mlp", dropout=1.0)
     with pytest.raises(ConfigError, match="audio encoder gives 12 dimensions and the shared space has 5"):
