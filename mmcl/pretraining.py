@@ -64,6 +64,7 @@ class TowerSection(StrictModel):
     options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
     head: Literal["none", "linear", "mlp", "attention"] = Field("linear", description="projection to the shared space")
     hidden: int = Field(512, ge=1, description="width of the heads mlp and attention")
+    kernel: int = Field(3, ge=1, description="steps that the head attention reads together, an odd number")
     layers: int = Field(0, ge=0, description="transformer layers of the head attention")
     heads: int = Field(4, ge=1, description="learned queries of the head attention")
     dropout: float = Field(0.0, ge=0, lt=1, description="of the heads mlp and attention")
@@ -76,7 +77,7 @@ class TowerSection(StrictModel):
         chosen: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **self.options}
         if self.pooling is not None:
             chosen["pooling"] = self.pooling
-        head = HeadOptions(self.head, self.hidden, self.layers, self.heads, self.dropout)
+        head = HeadOptions(self.head, self.hidden, self.kernel, self.layers, self.heads, self.dropout)
         return build_encoder(self.modality, self.name, **chosen), head
 
 
@@ -94,6 +95,12 @@ class PretrainingSection(StrictModel):
     micro_batch_size: int | None = Field(None, ge=1, description="pairs whose graph is in memory at a time; none: all")
     distinct_texts: bool = Field(True, description="an epoch has one of the samples of each text")
     optimizer: OptimizerSection = OptimizerSection(schedule="cosine")
+    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description="one or more of these")
+    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
+    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training, and of encoding what is frozen")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
+    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
+    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
     def build(self) -> TwoTower:
         """Build the towers."""
@@ -119,21 +126,23 @@ class PretrainingSection(StrictModel):
         return make[name](temperature)
 
 
-def encoded(dataset: Any, model: TwoTower, modality: str, device: str = "cpu") -> Any:
+def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
     """Return a data set with what its tower never changes computed once and cached; images are left as they are."""
     from mmcl.encoders import cached_features
 
     tower = model.tower(modality)
     if modality == "image" and not tower.encoder.frozen:
         return dataset
-    return cached_features(dataset, tower.encoder, keep=tower.keep, device=device)
+    return cached_features(
+        dataset, tower.encoder, keep=tower.keep, device=settings.device, precision=settings.precision
+    )
 
 
-def paired(dataset: Any, model: TwoTower, device: str = "cpu") -> PairedDataset:
+def paired(dataset: Any, model: TwoTower, settings: PretrainingSection) -> PairedDataset:
     """Return both sides of a data set, cached."""
     from mmcl.data import PairedDataset
 
-    sides = [encoded(dataset, model, tower.modality, device) for tower in (model.first, model.second)]
+    sides = [encoded(dataset, model, tower.modality, settings) for tower in (model.first, model.second)]
     return PairedDataset(*sides)
 
 
@@ -144,7 +153,6 @@ def pretrain(
     pairs: PairedDataset,
     run: Run,
     progress: Progress,
-    device: str = "cpu",
 ) -> TwoTower:
     """Train two towers by an objective, log and checkpoint each epoch; what a resumed run has done is not done again.
 
@@ -173,10 +181,10 @@ def pretrain(
         pairs,
         objective,
         optimizer,
-        **settings.model_dump(include={"epochs", "batch_size", "micro_batch_size", "distinct_texts"}),
+        **settings.model_dump(include={"epochs", "batch_size", "micro_batch_size", "distinct_texts", "precision"}),
         scheduler=settings.optimizer.scheduler(),
         clip_norm=settings.optimizer.clip_norm,
-        device=device,
+        device=settings.device,
     )
     seconds = 0.0
     if saved is not None:

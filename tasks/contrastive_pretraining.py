@@ -6,24 +6,18 @@ both ways. What is frozen in an encoder is computed once and cached. Trained mod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmcl.config import OneOrMore
-from mmcl.pretraining import ObjectiveName, PretrainingSection
+from mmcl.pretraining import PretrainingSection
 
 if TYPE_CHECKING:
     from mmcl.runs import Run
 
 
 class Config(PretrainingSection):  # its settings stand beside these
-    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description="one or more of these")
-    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
     candidates: int = Field(500, ge=2, description="held-out pairs that seek their partners among each other")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
-    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
-    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
 
 def main(config: Config, run: Run) -> None:
@@ -35,12 +29,12 @@ def main(config: Config, run: Run) -> None:
 
     torch.set_num_threads(config.threads)
     towers = config.build()
-    train, valid = (paired(config.pairs.build(split), towers, config.device) for split in ("train", "valid"))
+    train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.objective:
-                model = pretrain(config, name, seed, train, run, progress, config.device)
+                model = pretrain(config, name, seed, train, run, progress)
                 if (name, seed) not in done:
                     run.log("result", strategy=name, seed=seed, measures=retrieved(model, valid, config))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmcl.config import OneOrMore, StrictModel
-from mmcl.pretraining import ObjectiveName, PretrainingSection
+from mmcl.pretraining import PretrainingSection
 
 if TYPE_CHECKING:
     from mmcl.runs import Run
@@ -28,18 +28,14 @@ class EvaluationSection(StrictModel):
     by: Literal["class", "superclass", "text"] = Field("class", description="what is sought: class, superclass or text")
     templates: OneOrMore[str] = Field(("{}",), min_length=1, description="the first is measured alone, then all")
     prompts: str | None = Field(None, description="in their place: a JSON file of {class: [texts]}")
+    ceiling: bool = Field(False, description="measure what the texts of the samples find too, past any speech tower")
     candidates: int | None = Field(None, ge=2, description="texts to choose from; none: all of the split")
     probe: OneOrMore[str] = Field((), description="splits that a linear probe is trained on; none: no probe")
 
 
 class Config(PretrainingSection):  # its settings stand beside these
     model: str | None = Field(None, description="folder of a run, or of a model: nothing is trained")
-    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description="one or more of these")
-    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
     evaluations: tuple[EvaluationSection, ...] = Field((EvaluationSection(name="fsdd"),), min_length=1)
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
-    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
-    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
 
 def main(config: Config, run: Run) -> None:
@@ -59,11 +55,11 @@ def main(config: Config, run: Run) -> None:
             evaluate(config, run, {"strategy": name, "seed": 0}, TwoTower.load(folder))
         return
     towers = config.build()
-    train, valid = (paired(config.pairs.build(split), towers, config.device) for split in ("train", "valid"))
+    train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.objective:
-                model = pretrain(config, name, seed, train, run, progress, config.device)
+                model = pretrain(config, name, seed, train, run, progress)
                 if (name, seed) not in done:
                     unit = {"strategy": name, "seed": seed}
                     rows = valid.first_of_each_text()[:500]
@@ -83,14 +79,14 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
     from mmcl.models.two_tower import class_vectors, embed_rows
     from mmcl.pretraining import encoded
 
-    def embedded(part: Any) -> torch.Tensor:
-        tower = model.beside_text
-        return embed_rows(tower, encoded(part, model, tower.modality, config.device), device=config.device)
+    def embedded(part: Any, modality: str = model.beside_text.modality) -> torch.Tensor:
+        tower = model.tower(modality)
+        return embed_rows(tower, encoded(part, model, modality, config), device=config.device)
 
     measures: dict[str, float] = {}
     for each in config.evaluations:
         data = open_dataset(each.name, each.split, each.root, **each.options)
-        samples = embedded(data)
+        samples, texts = embedded(data), embedded(data, "text") if each.ceiling else None
         rows, labels, classes, prompts = sought(each, data)
         title = each.title or (each.name if each.by == "class" else f"{each.name} by {each.by}")
         kinds = {"one template": 1, "ensemble": None} if max(map(len, prompts)) > 1 else {"": None}
@@ -103,6 +99,8 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
             figures = {"top1": result.top1, "top5": result.top5, "top1_hubness_corrected": corrected}
             details = {"classes": classes, "per_class": result.per_class, "confusion": result.confusion}
             run.log("zero_shot", **unit, data=name, **figures, **(details if each.by != "text" else {}))
+            if texts is not None:
+                measures[f"{name}, from text"] = zero_shot(zero_shot_scores(texts[rows], named), labels).top1
         if each.probe:
             parts = [open_dataset(each.name, split, each.root, **each.options) for split in each.probe]
             labelled = torch.cat([embedded(part) for part in parts]), [label for part in parts for label in part.labels]

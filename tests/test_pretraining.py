@@ -25,11 +25,11 @@ def test_a_section_builds_towers_and_caches_what_they_never_change(head, tmp_pat
     )
     model = settings.build().eval()
     assert model.dim == 24
-    pairs = paired(Said(), model)
+    pairs = paired(Said(), model, settings)
     rows = torch.arange(3)
     assert pairs.first.batch(rows)["features"].dim() == (3 if head == "attention" else 2)
     assert all(side.shape == (3, 24) for side in model(*pairs.batch(rows)))
-    assert encoded(Said(), model, "text").texts == Said.texts
+    assert encoded(Said(), model, "text", settings).texts == Said.texts
 
 
 @pytest.mark.parametrize("name", ["clip", "cwcl", "siglip", "soft_clip", "m3co"])

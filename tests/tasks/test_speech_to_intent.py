@@ -37,7 +37,9 @@ def test_every_figure_is_there(whole):
     for row in results:
         assert list(row["measures"]) == [
             "synthetic_commands, one template",
+            "synthetic_commands, one template, from text",
             "synthetic_commands, ensemble",
+            "synthetic_commands, ensemble, from text",
             "synthetic_commands, linear probe",
             "synthetic_commands by text",
         ]
