@@ -49,8 +49,10 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
     if not intents:
         raise ConfigError("there are 0 intents, expected at least one, such as --intents 'turn on the lights'")
     tower = model.beside_text
-    image = tower.modality == "image"
-    sample = {"image": load_image(Path(file), 224)} if image else {"audio": load_audio(file)}
+    if tower.modality == "audio":
+        sample = {"audio": load_audio(file)}
+    else:
+        sample = {"image": load_image(Path(file), 224, grey=getattr(tower.encoder, "channels", 3) == 1)}
     with torch.no_grad():
         vector = tower.eval()(collate([sample]))
     cosines = zero_shot_scores(vector, class_vectors(model, list(intents.values())))[0]

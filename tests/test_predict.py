@@ -54,6 +54,22 @@ def test_images_are_named_too(tmp_path):
     }
 
 
+def test_a_grey_image_is_what_a_network_was_trained_on(tmp_path, data_dir):
+    from torchvision.io import write_png
+
+    from mmcl.data import Mnist
+
+    image = Mnist(data_dir / "MNIST", "test")[0]["image"]
+    write_png((255 * image).byte(), str(tmp_path / "7.png"))
+    towers = TwoTower(build_encoder("image", "cnn", size=28, dim=16), build_encoder("text", "words", dim=16)).eval()
+    found = predict(towers, tmp_path / "7.png", {word: [word] for word in ("seven", "two")})
+    with torch.no_grad():
+        named = torch.cosine_similarity(
+            towers.first({"image": image[None]}), towers.second({"text": [each.intent for each in found]})
+        )
+    assert [each.cosine for each in found] == pytest.approx(named.tolist(), abs=0.02)
+
+
 def test_faults_are_told(model, recording, tmp_path):
     (tmp_path / "empty.wav").touch()
     for file, intents, error in (

@@ -137,13 +137,17 @@ def _text(text: str | None, where: str) -> str:
     return text
 
 
-def load_image(path: Path, size: int) -> Tensor:
-    """Return the middle square of an image in [0, 1], ``(3, size, size)``; raises DataError if it cannot be read."""
+def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
+    """Return the middle square of an image in [0, 1], ``(3, size, size)``, or ``(1, size, size)`` of a grey one.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.functional import center_crop, resize
 
     try:
-        image = decode_image(str(path), ImageReadMode.RGB)
+        image = decode_image(str(path), ImageReadMode.GRAY if grey else ImageReadMode.RGB)
     except RuntimeError as error:
         raise DataError(f"{path} is not an image that can be read ({error}): copy it again from its source") from None
     cropped: Tensor = center_crop(resize(image, [size], antialias=True), [size, size])

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.functional import resize
 
 from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
 from mmcl.encoders.image_input import checked_images
@@ -13,13 +14,14 @@ from mmcl.errors import ConfigError, ShapeError
 
 
 class ConvolutionImageEncoder(Encoder):
-    """Encode images of any size by convolutions; what can be cached are the pixels themselves.
+    """Encode images by convolutions; what can be cached are the pixels themselves.
 
     A block is a convolution over 3 x 3 positions, LayerNorm of each position (so that an image is encoded the same in
     any company) and ReLU; between blocks, height and width are halved and the channels doubled.
 
     Args:
         channels: of the images; with 3, grey images are repeated.
+        size: height and width that images are resized to; None for those that they have.
         dim: channels of the last block, the size of a step.
         blocks: number of blocks.
         dropout: of whole channels, after the last block.
@@ -38,15 +40,24 @@ class ConvolutionImageEncoder(Encoder):
     modality = "image"
 
     def __init__(
-        self, *, channels: int = 1, dim: int = 128, blocks: int = 4, dropout: float = 0.1, pooling: str = "mean"
+        self,
+        *,
+        channels: int = 1,
+        size: int | None = None,
+        dim: int = 128,
+        blocks: int = 4,
+        dropout: float = 0.1,
+        pooling: str = "mean",
     ) -> None:
         super().__init__()
-        for name, size, least in (("channels", channels, 1), ("dim", dim, 2), ("blocks", blocks, 1)):
-            if size < least:
-                raise ConfigError(f"{name} of the image encoder is {size}, expected at least {least}")
+        sizes = (("channels", channels, 1), ("size", size or 1, 1), ("dim", dim, 2), ("blocks", blocks, 1))
+        for name, value, least in sizes:
+            if value < least:
+                raise ConfigError(f"{name} of the image encoder is {value}, expected at least {least}")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout of the image encoder is {dropout}, expected 0 or more and less than 1")
         self.channels = channels
+        self.size = size
         self.dim = dim
         self.pooling = pooling
         widths = [channels, *(max(min(8, dim), dim >> (blocks - 1 - number)) for number in range(blocks))]
@@ -60,7 +71,10 @@ class ConvolutionImageEncoder(Encoder):
     @torch.no_grad()
     def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the pixels, a row of the image a step: ``(batch, height, width * channels)``, and ``height``."""
-        rows = image_rows(checked_images(inputs, self.channels))
+        images = checked_images(inputs, self.channels)
+        if self.size is not None:
+            images = resize(images, [self.size, self.size], antialias=True)
+        rows = image_rows(images)
         return rows, torch.full((len(rows),), rows.shape[1], device=rows.device)
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
@@ -71,7 +85,7 @@ class ConvolutionImageEncoder(Encoder):
 
     def fingerprint(self) -> str:
         """Name the pixels and, where the encoder is frozen, its network and pooling."""
-        name = f"pixels 1: {self.channels} channels"
+        name = f"pixels 1: {self.channels} channels" + ("" if self.size is None else f" of {self.size} x {self.size}")
         return f"{name}; {weights_hash(self.network)} {self.pooling}" if self.frozen else name
 
 

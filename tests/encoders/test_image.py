@@ -56,6 +56,16 @@ def test_images_are_cached(frozen, pictures, images, tmp_path):
         assert (again.pooled - expected).abs().max() < 1e-6
 
 
+def test_images_are_resized_where_a_size_is_given(images):
+    torch.manual_seed(0)
+    images = images[:, :1]
+    encoder = build_encoder("image", "cnn", dim=16, size=images.shape[-1]).eval()
+    assert encoder.fingerprint() != build_encoder("image", "cnn").fingerprint()
+    larger = images.repeat_interleave(3, 2).repeat_interleave(3, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images).sequence, encoder(larger).sequence, rtol=0, atol=0.02)
+
+
 def test_fingerprint():
     encoder = ConvolutionImageEncoder(dim=16)
     same = ConvolutionImageEncoder(dim=32, blocks=1, pooling="max").fingerprint()
