@@ -31,6 +31,7 @@ def pretrained_audio(
     tune_from: int | None = None,
     pooling: str = "mean",
     subsampling: int = 1,
+    silence: float = 0.0,
     download: bool = False,
 ) -> Encoder:
     """Load a pretrained audio encoder: Whisper's, wav2vec 2.0, HuBERT or WavLM.
@@ -40,6 +41,7 @@ def pretrained_audio(
         tune_from: train the layers from this one on; None trains nothing.
         pooling: see :func:`~mmcl.encoders.base.pool`.
         subsampling: steps of the encoder that become one, their mean.
+        silence: of Whisper, see :class:`~mmcl.encoders.whisper.WhisperAudioEncoder`.
         download: fetch what is not on this machine from the hub.
 
     Raises:
@@ -57,7 +59,9 @@ def pretrained_audio(
         config.decoder_layers = 0  # only the encoder is used
         front_end = {"feature_size": config.num_mel_bins, **_preprocessing(name, download)}
         model = _model(name, config, download).encoder
-        return WhisperAudioEncoder(model, front_end, **end)
+        return WhisperAudioEncoder(model, front_end, silence=silence, **end)
+    if silence:
+        raise ConfigError(f"silence is of Whisper, and '{name}' is a model of type '{config.model_type}': leave it out")
     if config.model_type in WAVEFORM_MODELS:
         from mmcl.encoders.wav2vec import Wav2VecEncoder
 

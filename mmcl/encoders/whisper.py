@@ -14,6 +14,7 @@ from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths, in_32_bits
+from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 
 
@@ -22,7 +23,8 @@ class WhisperAudioEncoder(Encoder):
 
     Differs from the paper: an utterance is not padded to 30 s of silence. Its log-mel frames end where it ends, the
     position table is sliced, and attention leaves out the padding of a batch, so that a batch gives what its
-    utterances give alone, and a command of 3 s costs a tenth. An utterance of 30 s is encoded as upstream.
+    utterances give alone, and a command of 3 s costs a tenth. An utterance of 30 s is encoded as upstream; ``silence``
+    gives shorter ones some of the padding back.
 
     Args:
         model: transformers' ``WhisperEncoder``.
@@ -30,9 +32,11 @@ class WhisperAudioEncoder(Encoder):
         tune_from: train the layers from this one on, and the last norm; None freezes all.
         pooling: see :func:`~mmcl.encoders.base.pool`.
         subsampling: steps that become one in the end, see :func:`~mmcl.encoders.base.subsample`.
+        silence: seconds of it before and after each utterance while it is encoded, of which no step is kept. Whisper
+            learnt on windows with silence: a word that was cut out tightly is encoded better so, at the price of time.
 
     Raises:
-        ConfigError: there is no layer ``tune_from``.
+        ConfigError: there is no layer ``tune_from``, or a silence that cannot be.
         ShapeError: (when called) an utterance is longer than 30 s.
     """
 
@@ -48,6 +52,7 @@ class WhisperAudioEncoder(Encoder):
         tune_from: int | None = None,
         pooling: str = "mean",
         subsampling: int = 1,
+        silence: float = 0.0,
     ) -> None:
         super().__init__()
         extractor = WhisperFeatureExtractor(**front_end)
@@ -56,7 +61,10 @@ class WhisperAudioEncoder(Encoder):
         self.dim = model.config.d_model
         self.pooling = pooling
         self.subsampling = subsampling
-        self.max_seconds = 2 * model.config.max_source_positions * self.hop / SAMPLE_RATE
+        self.margin = round(silence * SAMPLE_RATE / (2 * self.hop))  # steps
+        self.max_seconds = 2 * (model.config.max_source_positions - 2 * self.margin) * self.hop / SAMPLE_RATE
+        if silence < 0 or self.max_seconds <= 0:
+            raise ConfigError(f"silence is {silence} s, expected 0 or more, and less than half of Whisper's window")
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
         mel_filters = torch.from_numpy(extractor.mel_filters).float()
         self.register_buffer("mel_filters", mel_filters, persistent=False)
@@ -75,6 +83,9 @@ class WhisperAudioEncoder(Encoder):
         ``frames = (max(log10(mel power), largest of the utterance - 8) + 4) / 4``
         """
         samples = checked_lengths(waveforms, lengths, max_seconds=self.max_seconds)
+        if self.margin:
+            silent = 2 * self.margin * self.hop
+            waveforms, samples = nn.functional.pad(waveforms, (silent, silent)), samples + 2 * silent
         lengths = samples // self.hop
         signal = _reflected(waveforms, samples, self.n_fft // 2)
         spectrum = torch.stft(signal, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
@@ -98,12 +109,12 @@ class WhisperAudioEncoder(Encoder):
         if self.frozen:
             hidden = self.model.layer_norm(hidden)
         hidden = hidden * length_mask(lengths, hidden.shape[1])[:, :, None]
-        return subsample(hidden, lengths, self.subsampling) if self.frozen else (hidden, lengths)
+        return self._end(hidden, lengths) if self.frozen else (hidden, lengths)
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
         if not self.frozen:
             features = self._layers(features, lengths, self.tune_from, len(self.model.layers))
-            features, lengths = subsample(self.model.layer_norm(features), lengths, self.subsampling)
+            features, lengths = self._end(self.model.layer_norm(features), lengths)
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
 
     def fingerprint(self) -> str:
@@ -114,7 +125,16 @@ class WhisperAudioEncoder(Encoder):
             used.append(model.layer_norm)
         front_end = f"whisper 1: {self.n_fft}/{self.hop} samples, {self.mel_filters.shape[1]} bands"
         end = fingerprint_end(self.frozen, self.pooling, self.tune_from, self.subsampling)
-        return f"{front_end}; {weights_hash(*used)}{end}"
+        silence = f" within {self.margin} silent steps" if self.margin else ""
+        return f"{front_end}{silence}; {weights_hash(*used)}{end}"
+
+    def _end(self, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave out the silence, and make one step of several."""
+        if self.margin:
+            lengths = lengths - 2 * self.margin
+            hidden = hidden[:, self.margin : self.margin + int(lengths.max())]
+            hidden = hidden * length_mask(lengths, hidden.shape[1])[:, :, None]
+        return subsample(hidden, lengths, self.subsampling)
 
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         mask = length_mask(lengths, hidden.shape[1])

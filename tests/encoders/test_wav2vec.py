@@ -139,6 +139,8 @@ def test_subsampled_steps_are_means_whether_frozen_or_tuned(tmp_path, digits):
     assert pretrained_audio(tmp_path, tune_from=1).fingerprint() == tuned.fingerprint()  # the same can be cached
     with pytest.raises(ConfigError, match="subsampling is 0, expected 1 or more"):
         pretrained_audio(tmp_path, subsampling=0)
+    with pytest.raises(ConfigError, match="silence is of Whisper, and .* is a model of type"):
+        pretrained_audio(tmp_path, silence=0.5)
 
 
 def test_a_layer_that_is_not_there(folder):

@@ -150,3 +150,27 @@ def test_a_layer_that_is_not_there(folder, tune_from):
         ConfigError, match=f"tune_from is {tune_from}, but '.*' has 3 layers: expected 0 to 2, or frozen"
     ):
         pretrained_audio(folder, tune_from=tune_from)
+
+
+@pytest.mark.parametrize("tune_from", [None, 1])
+def test_silence_is_heard_and_not_kept(folder, tune_from):
+    torch.manual_seed(1)
+    options = {"tune_from": tune_from, "pooling": "mean_max"}
+    plain = pretrained_audio(folder, **options).eval()
+    within = pretrained_audio(folder, silence=0.1, subsampling=2, **options).eval()
+    audio = torch.randn(5000)
+    encoded = within(audio[None])
+    whole = plain(nn.functional.pad(audio, (1600, 1600))[None]).sequence[0, 5:-5]
+    assert len(whole) == plain(audio[None]).lengths[0] == 16
+    torch.testing.assert_close(encoded.sequence[0], (whole[0::2] + whole[1::2]) / 2)
+    assert encoded.lengths.tolist() == [8]
+    assert padded_and_alone(within, [audio, torch.randn(900), torch.randn(3210)]) < 2e-3
+    assert within.fingerprint() != pretrained_audio(folder, subsampling=2, **options).fingerprint()
+
+
+def test_silence_that_cannot_be_is_told(folder):
+    for silence in (-1.0, 15.0):
+        with pytest.raises(ConfigError, match=f"silence is {silence} s, expected 0 or more"):
+            pretrained_audio(folder, silence=silence)
+    with pytest.raises(ShapeError, match="lasts 21.00 s, the encoder takes at most 20 s"):
+        pretrained_audio(folder, silence=5.0)(torch.zeros(1, 16000 * 21))
