@@ -7,33 +7,45 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmcl.data.barista import Barista as Barista
+    from mmcl.data.brca import Brca as Brca
     from mmcl.data.captions import Captions as Captions
     from mmcl.data.catalog import open_dataset as open_dataset
     from mmcl.data.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
+    from mmcl.data.food101 import Food101 as Food101
+    from mmcl.data.labelled_table import LabelledTable as LabelledTable
     from mmcl.data.mnist import Mnist as Mnist
+    from mmcl.data.n24news import N24News as N24News
     from mmcl.data.paired import PairedDataset as PairedDataset
+    from mmcl.data.rosmap import Rosmap as Rosmap
     from mmcl.data.slurp import Slurp as Slurp
     from mmcl.data.speech_commands import SpeechCommands as SpeechCommands
     from mmcl.data.spoken_digits import SpokenDigits as SpokenDigits
     from mmcl.data.spoken_sentences import SpokenSentences as SpokenSentences
     from mmcl.data.spoken_slurp import SpokenSlurp as SpokenSlurp
+    from mmcl.data.spoken_written_digits import SpokenWrittenDigits as SpokenWrittenDigits
     from mmcl.data.streams import class_incremental as class_incremental
     from mmcl.data.synthetic_commands import SyntheticCommands as SyntheticCommands
 
 DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "Barista": "mmcl.data.barista",
+    "Brca": "mmcl.data.brca",
     "FluentSpeechCommands": "mmcl.data.fluent_speech_commands",
+    "Food101": "mmcl.data.food101",
     "Mnist": "mmcl.data.mnist",
+    "N24News": "mmcl.data.n24news",
+    "Rosmap": "mmcl.data.rosmap",
     "Slurp": "mmcl.data.slurp",
     "SpeechCommands": "mmcl.data.speech_commands",
     "SpokenDigits": "mmcl.data.spoken_digits",
     "SpokenSentences": "mmcl.data.spoken_sentences",
     "SpokenSlurp": "mmcl.data.spoken_slurp",
+    "SpokenWrittenDigits": "mmcl.data.spoken_written_digits",
     "SyntheticCommands": "mmcl.data.synthetic_commands",
 }
 _LAZY = {
     **DATASETS,
     "Captions": "mmcl.data.captions",
+    "LabelledTable": "mmcl.data.labelled_table",
     "PairedDataset": "mmcl.data.paired",
     "class_incremental": "mmcl.data.streams",
     "open_dataset": "mmcl.data.catalog",

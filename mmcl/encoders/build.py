@@ -27,6 +27,7 @@ class _Builder(NamedTuple):
 _SCRATCH: dict[str, dict[str, _Builder]] = {
     "audio": {"cnn": _Builder("mmcl.encoders.audio", "cnn"), "conformer": _Builder("mmcl.encoders.audio", "conformer")},
     "image": {"cnn": _Builder("mmcl.encoders.image", "ConvolutionImageEncoder")},
+    "tabular": {"mlp": _Builder("mmcl.encoders.tabular", "TabularEncoder")},
     "text": {"words": _Builder("mmcl.encoders.text", "WordEncoder")},
 }
 # modality -> builder, of folders and of models on the hub
@@ -71,6 +72,7 @@ def build_encoder(
     ========  =======================  ==========================================================================
     audio     ``cnn``, ``conformer``   ``torchaudio:WAV2VEC2_BASE``, ``speechbrain:ecapa``, ``speechbrain:wav2vec2``
     image     ``cnn``                  ``open_clip:ViT-B-32``, ``timm:resnet18``, ``torchvision:resnet18``
+    tabular   ``mlp``
     text      ``words``                ``open_clip:ViT-B-32``
     ========  =======================  ==========================================================================
 
@@ -80,7 +82,7 @@ def build_encoder(
     what the library calls them; without, they are random (except in bundles of torchaudio).
 
     Args:
-        modality: ``"audio"``, ``"image"`` or ``"text"``.
+        modality: ``"audio"``, ``"image"``, ``"tabular"`` (vectors of numbers) or ``"text"``.
         name: as above.
         frozen: train nothing. None is True where there are pretrained weights, unless ``tune_from`` is given. False
             trains all of an image tower or of a library's network; of other pretrained encoders, all layers.
@@ -145,15 +147,15 @@ def _chosen(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:
     """The builder that a name means, and what the name says of the model."""
     if str(name) in _SCRATCH[modality]:
         return _SCRATCH[modality][str(name)], name
-    libraries = _LIBRARIES[modality]
+    libraries = _LIBRARIES.get(modality, {})
     library, colon, model = str(name).partition(":")
     if not colon or Path(name).is_dir():
-        if "/" in str(name) or Path(name).is_dir():
+        if modality in _HUB and ("/" in str(name) or Path(name).is_dir()):
             return _HUB[modality], name
         short = [*_SCRATCH[modality], *(f"{each}:..." for each in sorted(libraries))]
         raise ConfigError(
             f"unknown {modality} encoder '{name}'{nearest(str(name), _SCRATCH[modality])}, expected one of "
-            f'{", ".join(short)}, a folder, or "owner/model" on the hub'
+            f"{', '.join(short)}" + (', a folder, or "owner/model" on the hub' if modality in _HUB else "")
         )
     if library not in libraries:
         raise ConfigError(

@@ -17,18 +17,26 @@ class Tracking(SupervisedPlugin):
     Stands last among the plugins, so that the checkpoint has what the others did.
 
     Args:
-        run: the folder.
+        run: the folder; None writes nothing.
         strategy: name of the strategy, for rows of the log.
         seed: likewise.
         progress: display; None for none.
         epochs: number of epochs in the whole stream, for the bar.
+        pause: seconds that are to pass between checkpoints, where epochs are short and models large.
 
     Attributes:
         seconds: time spent in training so far, before the run was interrupted as well.
     """
 
     def __init__(
-        self, run: Run, strategy: str, seed: int, progress: Progress | None = None, epochs: int | None = None
+        self,
+        run: Run | None,
+        strategy: str,
+        seed: int,
+        progress: Progress | None = None,
+        epochs: int | None = None,
+        *,
+        pause: float = 0.0,
     ) -> None:
         super().__init__()
         self.run = run
@@ -36,7 +44,9 @@ class Tracking(SupervisedPlugin):
         self.unit = unit_name(strategy, seed)
         self.progress = progress
         self.bar = None if progress is None else progress.add_task(f"{strategy}, seed {seed}", total=epochs)
+        self.pause = pause
         self.seconds = 0.0
+        self._written = time.monotonic()
         self._started = time.monotonic()
         self._shown = 0.0
 
@@ -57,8 +67,11 @@ class Tracking(SupervisedPlugin):
         seconds = time.monotonic() - self._started
         self.seconds += seconds
         where = {**self.name, "experience": number, "epoch": strategy.epoch}
-        self.run.log("epoch", **where, loss=loss, losses=strategy.losses, seconds=round(seconds, 4))
-        self.run.checkpoint(self.unit, {"finished": False, "training": strategy.state_dict()})
+        if self.run is not None:
+            self.run.log("epoch", **where, loss=loss, losses=strategy.losses, seconds=round(seconds, 4))
+        if self.run is not None and time.monotonic() - self._written >= self.pause:
+            self.run.checkpoint(self.unit, {"finished": False, "training": strategy.state_dict()})
+            self._written = time.monotonic()
         self._move(strategy, strategy.epoch)
 
     def state_dict(self, strategy: Any) -> dict[str, Any]:

@@ -224,3 +224,30 @@ def alone():
         return Batch({**one, "features": one["features"][:, : int(one["features_lengths"][0])]})
 
     return _alone
+
+
+class Views:
+    """Two classes that lie apart in each of three views."""
+
+    classes = ("low", "high")
+    features = {"mrna": 4, "methylation": 4, "mirna": 4}
+    modalities = dict.fromkeys(features, "tabular")
+
+    def __init__(self, seed=0, count=40):
+        random = torch.Generator().manual_seed(seed)
+        self.labels = [row % 2 for row in range(count)]
+        self.texts = [self.classes[label] for label in self.labels]
+        centre = torch.tensor(self.labels)[:, None] * 1.0
+        self.all = {view: centre + torch.randn(count, 4, generator=random) for view in self.features}
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, row):
+        return {view: vectors[row] for view, vectors in self.all.items()} | {"label": self.labels[row]}
+
+
+@pytest.fixture
+def make_views():
+    """Makes a data set of three views, by a seed."""
+    return Views

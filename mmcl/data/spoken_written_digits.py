@@ -1,0 +1,110 @@
+"""Spoken and written digits: a recording of FSDD and an image of MNIST of the same digit, each in noise."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mmcl.data.base import Source
+from mmcl.data.spoken_digits import DIGITS, SpokenDigits
+from mmcl.errors import ConfigError, MissingDataError
+
+if TYPE_CHECKING:
+    from mmcl.batch import Sample
+
+
+class SpokenWrittenDigits:
+    """Pair each recording of the Free Spoken Digit Dataset with an image of MNIST of the same digit.
+
+    The splits are those of the two: a test recording has a test image. Which image, and the noise of either side,
+    follow from ``seed`` and the recording's name, so that they are the same each time.
+
+    Args:
+        root: folder with ``recordings/``, as for :class:`~mmcl.data.SpokenDigits`.
+        split: ``"train"``, ``"valid"`` or ``"test"``.
+        mnist_root: folder of MNIST; None for ``MNIST`` beside ``root``.
+        snr: of the speech against white noise, in decibels; None for no noise.
+        image_noise: deviation of the noise that is added to pixels, which are then cut to [0, 1].
+        seed: of pairs and noise.
+
+    A sample has ``audio``, ``image`` ``(1, 28, 28)``, ``label``, and the word of the digit as ``text``.
+
+    Raises:
+        MissingDataError, DataError: as of both data sets.
+        ConfigError: noise that cannot be.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
+    source: ClassVar[Source] = Source(
+        name="spoken_written_digits",
+        folder="fsdd",
+        marker=("recordings",),
+        owner="those of fsdd and mnist",
+        license="CC BY-SA",
+        size="3,000 pairs",
+        url="https://github.com/Jakobovski/free-spoken-digit-dataset and MNIST beside it",
+        note="10 digits as speech and image, in noise where asked",
+    )
+    classes = DIGITS
+    modalities: ClassVar[dict[str, str]] = {"audio": "audio", "image": "image"}
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        mnist_root: str | Path | None = None,
+        snr: float | None = None,
+        image_noise: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        from mmcl.data.mnist import Mnist
+
+        if image_noise < 0:
+            raise ConfigError(f"image_noise is {image_noise}, expected a deviation of 0 or more")
+        self.split, self.snr, self.image_noise, self.seed = split, snr, image_noise, seed
+        self.spoken = SpokenDigits(root, split)
+        self.root = self.spoken.root
+        written = self.root.parent / "MNIST" if mnist_root is None else Path(mnist_root).expanduser()
+        if lack := Mnist.source.lack(written):
+            raise MissingDataError(f"the images of the digits are missing: {lack}; {Mnist.source.offer()}")
+        self.written = Mnist(written, split)
+        self.labels, self.texts = self.spoken.labels, self.spoken.texts
+        rows: dict[int, list[int]] = {}
+        for row, label in enumerate(self.written.labels):
+            rows.setdefault(label, []).append(row)
+        self._image = [
+            rows[label][self._number("image", row) % len(rows[label])] for row, label in enumerate(self.labels)
+        ]
+
+    def _number(self, what: str, index: int) -> int:
+        """A number that follows from the recording."""
+        name = f"{self.seed} {what} {self.spoken.utterances[index].id}"
+        return int.from_bytes(sha256(name.encode()).digest()[:7], "big")
+
+    def _noise(self, what: str, index: int, like: Any) -> Any:
+        import torch
+
+        return torch.randn(like.shape, generator=torch.Generator().manual_seed(self._number(what, index)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self))[index]
+        spoken = self.spoken[index]
+        audio, image = spoken["audio"], self.written[self._image[index]]["image"]
+        if self.snr is not None:
+            level = audio.square().mean().sqrt() * 10 ** (-self.snr / 20)
+            audio = audio + level * self._noise("audio noise", index, audio)
+        if self.image_noise:
+            image = (image + self.image_noise * self._noise("image noise", index, image)).clamp(0, 1)
+        return {
+            "id": spoken["id"],
+            "audio": audio,
+            "image": image,
+            "label": spoken["label"],
+            "text": spoken["text"],
+            "speaker": spoken["speaker"],
+        }

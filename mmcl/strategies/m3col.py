@@ -1,0 +1,127 @@
+"""M3CoL: views of a sample are classified together and alone, and contrasted with mixtures of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any, Literal
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from mmcl.batch import Batch
+from mmcl.errors import ConfigError
+from mmcl.objectives.clip import CLIPLoss
+from mmcl.objectives.kernel import two_way_info_nce
+from mmcl.objectives.m3co import M3CoLoss
+from mmcl.objectives.pairs import Dense
+from mmcl.objectives.soft_clip import SoftClipLoss
+
+CONTRASTS = ("m3col", "m3co", "soft_clip", "clip", "none")
+
+
+class M3CoL(SupervisedPlugin):
+    """Add M3CoL's terms to the training of a :class:`~mmcl.models.MultimodalClassifier`.
+
+    ``loss = CE(fusion) + view_weight * sum_m CE(view m) + weight * contrast`` where the contrast is the sum, over
+    ordered pairs of views, of
+
+    * M3Co (:class:`~mmcl.objectives.M3CoLoss`) in the first ``int(share * epochs)`` epochs of an experience: mixtures
+      of one view against the other, unmixed;
+    * MultiSClip (:class:`~mmcl.objectives.SoftClipLoss`) after them.
+
+    Pairs are (1, 2), (2, 3), ..., (M, 1), which of two views are both, or all.
+
+    M3CoL, Kumar et al., arXiv 2409.17777; schedule and weights as released. Differs from the released code in what the
+    objectives say, unless ``released``.
+
+    Args:
+        contrast: ``"m3col"``, the schedule; ``"m3co"`` or ``"soft_clip"`` throughout; ``"clip"`` in their place; or
+            ``"none"``.
+        weight: of the contrast.
+        view_weight: of the cross-entropies of single views.
+        share: of the epochs, that begin with M3Co.
+        pairs: ``"cyclic"`` or ``"all"``.
+        mix: of ``"encodings"`` of all views, as released, or of the ``"inputs"`` of all but texts, as the paper says.
+        released: do as the released code: what is mixed stands on both sides of a pair, and of a row whose partner is
+            itself the target is 1 - lam.
+
+    Raises:
+        ConfigError: an unknown contrast, or weights that cannot be.
+    """
+
+    def __init__(
+        self,
+        contrast: str = "m3col",
+        *,
+        weight: float = 0.1,
+        view_weight: float = 1.0,
+        share: float = 0.33,
+        pairs: Literal["cyclic", "all"] = "cyclic",
+        mix: Literal["encodings", "inputs"] = "encodings",
+        released: bool = False,
+    ) -> None:
+        super().__init__()
+        if contrast not in CONTRASTS:
+            raise ConfigError(f"contrast is '{contrast}', expected one of {', '.join(CONTRASTS)}")
+        if min(weight, view_weight) < 0 or not 0 <= share <= 1:
+            raise ConfigError(
+                f"weight={weight}, view_weight={view_weight}, share={share}: expected weights of 0 or more, and a "
+                "share of 0 to 1"
+            )
+        self.contrast, self.weight, self.view_weight = contrast, weight, view_weight
+        self.share, self.pairs, self.mix, self.released = share, pairs, mix, released
+        self.m3co, self.soft_clip, self.clip = M3CoLoss(), SoftClipLoss(), CLIPLoss()
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the terms."""
+        output, labels = strategy.output, strategy.mb_y
+        if self.view_weight:
+            alone = sum(cross_entropy(logits, labels) for logits in output.view_logits.values())
+            strategy.add_loss("views", alone, self.view_weight)
+        if self.contrast == "none" or self.weight == 0 or len(output.views) < 2 or len(labels) < 2:
+            return
+        strategy.model.check_alike("the contrast")
+        name = self.contrast
+        if name == "m3col":
+            name = "m3co" if strategy.epoch < int(self.share * strategy.train_epochs) else "soft_clip"
+        strategy.add_loss(name, self._sum(name, strategy.model, strategy.mbatch, output.views), self.weight)
+
+    def _sum(self, name: str, model: Any, batch: Batch, views: dict[str, Tensor]) -> Tensor:
+        pairs = ordered_pairs(list(views), self.pairs)
+        if name != "m3co":
+            objective = self.soft_clip if name == "soft_clip" else self.clip
+            return torch.stack([objective(views[one], views[other]) for one, other in pairs]).sum()
+        mixed = {view: self._mixed(view, model, batch, views[view]) for view in dict(pairs)}
+        if not self.released:
+            return torch.stack([self.m3co.from_mixed(mixed[a][0], views[b], *mixed[a][1:]) for a, b in pairs]).sum()
+        return torch.stack([_as_released(*mixed[a], mixed[b][0], self.m3co) for a, b in pairs]).sum()
+
+    def _mixed(self, view: str, model: Any, batch: Batch, encoding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mixtures of a view as they are encoded, each row's partner, and its own share."""
+        if self.mix == "encodings" or model.encoders[view].modality == "text":
+            return self.m3co.mix(encoding)
+        features, lengths = model.frozen_features(view, batch)
+        mixed, permutation, lam = self.m3co.mix(features)
+        longer = torch.where(lam < 1, torch.maximum(lengths, lengths[permutation]), lengths)
+        return model.encode(view, mixed, longer), permutation, lam
+
+
+def ordered_pairs(views: Sequence[str], which: Literal["cyclic", "all"] = "cyclic") -> list[tuple[str, str]]:
+    """Pair each view with the next, and the last with the first; or each with all others.
+
+    >>> ordered_pairs(["audio", "image"]), len(ordered_pairs(["mrna", "methylation", "mirna"], "all"))
+    ([('audio', 'image'), ('image', 'audio')], 6)
+    """
+    return list(permutations(views, 2)) if which == "all" else list(zip(views, [*views[1:], views[0]], strict=True))
+
+
+def _as_released(mixed: Tensor, permutation: Tensor, lam: Tensor, other: Tensor, objective: M3CoLoss) -> Tensor:
+    """M3Co between two views that are both mixed, a row that is its own partner counting 1 - lam."""
+    targets = torch.diag(lam)
+    targets[torch.arange(len(lam), device=lam.device), permutation] = 1 - lam
+    pairs, as_m3co = Dense(targets), {"normalize_rows": False, "skip_empty": False}
+    forward, backward = two_way_info_nce(mixed, other, pairs, pairs, temperature=objective.temperature, **as_m3co)
+    return (forward + backward) / 2

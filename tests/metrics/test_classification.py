@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from mmcl.errors import LabelError, ShapeError
+from mmcl.metrics.classification import classification_scores
+
+
+def test_by_hand_of_two_classes():
+    logits = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 1.0], [3.0, 0.0], [0.0, 0.5]])
+    scores = classification_scores(logits, torch.tensor([0, 1, 0, 1, 1]))
+    # class 1: 2 found, 1 wrong, 1 missed: 4 / 6; class 0: 1 found, 1 wrong, 1 missed: 2 / 4
+    assert scores["accuracy"] == pytest.approx(0.6)
+    assert scores["f1"] == pytest.approx(4 / 6) and scores["macro_f1"] == pytest.approx((4 / 6 + 2 / 4) / 2)
+    assert scores["weighted_f1"] == pytest.approx((3 * 4 / 6 + 2 * 2 / 4) / 5)
+    # pairs of a sample of each class in the right order: 2.0 above both of 0, 0.5 above -1.0 alone, -3.0 above none
+    assert scores["auc"] == pytest.approx(3 / 6)
+
+
+def test_of_three_classes():
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    right = torch.nn.functional.one_hot(labels, 3).float()
+    assert set(classification_scores(right, labels).values()) == {1.0}
+    scores = classification_scores(right[:, [1, 0, 2]], labels)
+    assert scores["accuracy"] == pytest.approx(1 / 3) and scores["f1"] == scores["weighted_f1"]
+    assert scores["macro_f1"] == pytest.approx(1 / 3)
+
+
+def test_what_is_not_defined_is_left_out():
+    scores = classification_scores(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+    assert "auc" not in scores and scores["f1"] == 0.0
+
+
+def test_closed_columns_are_never_predicted():
+    logits = torch.tensor([[0.0, float("-inf"), 1.0], [2.0, float("-inf"), 1.0]])
+    assert classification_scores(logits, torch.tensor([2, 0]))["accuracy"] == 1.0
+
+
+def test_faults_are_told():
+    with pytest.raises(ShapeError, match=r"expected \(samples, classes\) and \(samples,\)"):
+        classification_scores(torch.zeros(3, 2), torch.zeros(2))
+    with pytest.raises(LabelError, match="labels go from 0 to 2, expected 0 to 1"):
+        classification_scores(torch.zeros(2, 2), torch.tensor([0, 2]))

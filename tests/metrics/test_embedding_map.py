@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from mmcl.errors import ShapeError
+from mmcl.metrics.embedding_map import embedding_map
+
+
+def test_what_is_near_stays_near():
+    torch.manual_seed(0)
+    labels = [row % 3 for row in range(60)]
+    embeddings = 10 * torch.eye(3)[labels] @ torch.randn(3, 16) + torch.randn(60, 16) * 0.1
+    found = embedding_map(embeddings, labels)
+    points = torch.tensor(found["points"])
+    assert found["labels"] == labels and points.shape == (60, 2)
+    nearest = torch.cdist(points, points).fill_diagonal_(torch.inf).argmin(1)
+    assert [labels[row] for row in nearest.tolist()] == labels
+    assert found == embedding_map(embeddings, labels)
+
+
+def test_a_choice_of_many_keeps_labels_and_points_together():
+    torch.manual_seed(0)
+    labels = [row % 2 for row in range(80)]
+    embeddings = 50.0 * torch.tensor(labels)[:, None] + torch.randn(80, 4)
+    found = embedding_map(embeddings, labels, limit=30)
+    points = torch.tensor(found["points"])
+    assert len(points) == len(found["labels"]) == 30
+    nearest = torch.cdist(points, points).fill_diagonal_(torch.inf).argmin(1)
+    assert [found["labels"][row] for row in nearest.tolist()] == found["labels"]
+
+
+def test_faults_are_told():
+    with pytest.raises(ShapeError, match="there are 3 labels, expected .samples, dim., 4 or more"):
+        embedding_map(torch.zeros(3, 2), [0, 1, 2])

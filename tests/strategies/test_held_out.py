@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from mmcl.data import class_incremental
+from mmcl.data.views import CachedViews
+from mmcl.encoders import build_encoder
+from mmcl.metrics.classification import classification_scores
+from mmcl.models import MultimodalClassifier
+from mmcl.models.fusion import fuse_rows
+from mmcl.seeding import seed_everything
+from mmcl.strategies import naive
+from mmcl.strategies.held_out import HeldOut
+
+
+@pytest.fixture
+def learn(make_views):
+    """Trains with held-out data; what it returns is the model, the scores, the state after each epoch, and the data."""
+
+    def run(epochs=7, every=3, stop=None, saved=None, **options):
+        seed_everything(0)
+        parts = {name: make_views(seed) for seed, name in enumerate(("train", "valid", "test"))}
+        encoders = {view: build_encoder("tabular", "mlp", features=4, dim=6) for view in parts["train"].features}
+        data = {name: CachedViews(part, encoders) for name, part in parts.items()}
+        model = MultimodalClassifier(encoders, hidden=8)
+        scores = HeldOut({name: data[name] for name in ("valid", "test")}, every, **options)
+        strategy = naive(
+            model, torch.optim.AdamW(model.parameters(), 2e-2), epochs=epochs, batch_size=8, plugins=[scores]
+        )
+        states = {}
+        after = strategy._after_training_epoch
+
+        def note(**kwargs):
+            after(**kwargs)
+            states[strategy.epoch] = strategy.state_dict()
+            states[strategy.epoch]["model"] = {
+                name: value.clone() for name, value in states[strategy.epoch]["model"].items()
+            }
+            if strategy.epoch == stop:
+                strategy.stop_training()
+
+        strategy._after_training_epoch = note
+        if saved is not None:
+            strategy.load_state_dict(saved)
+        strategy.train(class_incremental(data["train"], data["test"], 1).train_stream[0])
+        return model, scores, states, data
+
+    return run
+
+
+def test_the_best_epoch_of_those_scored_is_kept(learn):
+    model, scores, states, data = learn()
+    for name in ("valid", "test"):
+        assert [row["epoch"] for row in scores.curves[name]] == [3, 6, 7]
+    best = max(scores.curves["valid"], key=lambda row: row["accuracy"])
+    assert scores.chosen == best["epoch"]
+    assert scores.scores("test", 7) == scores.curves["test"][-1]
+    expected = classification_scores(fuse_rows(model, data["test"]).logits, torch.tensor(data["test"].labels))
+    assert {name: scores.curves["test"][-1][name] for name in expected} == pytest.approx(expected)
+    scores.restore(model)
+    for name, value in states[scores.chosen]["model"].items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+
+
+def test_the_epoch_may_be_chosen_before(learn):
+    model, scores, states, _ = learn(on=4)
+    assert scores.chosen == 4 and [row["epoch"] for row in scores.curves["test"]] == [3, 4, 6, 7]
+    scores.restore(model)
+    torch.testing.assert_close(model.state_dict()["head.output.weight"], states[4]["model"]["head.output.weight"])
+
+
+def test_resumed_it_ends_as_uninterrupted(learn):
+    _, scores, _, _ = learn(select="auc")
+    saved = learn(select="auc", stop=4)[2][4]
+    _, resumed, _, _ = learn(select="auc", saved=saved)
+    assert resumed.curves == scores.curves and resumed.chosen == scores.chosen
+    assert all(torch.equal(resumed._state[name], value) for name, value in scores._state.items())
