@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmcl.config import OneOrMore, StrictModel
-from mmcl.sections import OptimizerSection
+from mmcl.sections import EncoderSection, OptimizerSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -53,15 +53,9 @@ class PairsSection(StrictModel):
         return first
 
 
-class TowerSection(StrictModel):
+class TowerSection(EncoderSection):
     """An encoder of one modality and its projection head; see :class:`mmcl.models.TwoTower`."""
 
-    modality: Literal["audio", "text", "image"] = Field("audio", description="what it takes")
-    name: str = Field("cnn", description="short name, hub id, folder, or library:model; see build_encoder")
-    frozen: bool | None = Field(None, description="train nothing in it; none: pretrained ones are frozen")
-    tune_from: int | None = Field(None, description="train the layers of a pretrained one from this one on")
-    pooling: str | None = Field(None, description="mean, max, mean_max, cls, own; none: the encoder's usual")
-    options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
     head: Literal["none", "linear", "mlp", "attention"] = Field("linear", description="projection to the shared space")
     hidden: int = Field(512, ge=1, description="width of the heads mlp and attention")
     kernel: int = Field(3, ge=1, description="steps that the head attention reads together, an odd number")
@@ -71,14 +65,10 @@ class TowerSection(StrictModel):
 
     def build(self) -> tuple[Any, Any]:
         """Build the encoder, and the options of its head."""
-        from mmcl.encoders import build_encoder
         from mmcl.models.heads import HeadOptions
 
-        chosen: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **self.options}
-        if self.pooling is not None:
-            chosen["pooling"] = self.pooling
         head = HeadOptions(self.head, self.hidden, self.kernel, self.layers, self.heads, self.dropout)
-        return build_encoder(self.modality, self.name, **chosen), head
+        return self.encoder(), head
 
 
 class PretrainingSection(StrictModel):

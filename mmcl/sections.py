@@ -90,6 +90,26 @@ class AudioSection(StrictModel):
         return build_encoder("audio", self.name, **chosen, **self.options)
 
 
+class EncoderSection(StrictModel):
+    """An encoder of any modality."""
+
+    modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="what it takes")
+    name: str = Field("cnn", description="short name, hub id, folder, or library:model; see build_encoder")
+    frozen: bool | None = Field(None, description="train nothing in it; none: pretrained ones are frozen")
+    tune_from: int | None = Field(None, description="train the layers of a pretrained one from this one on")
+    pooling: str | None = Field(None, description="mean, max, mean_max, cls, own; none: the encoder's usual")
+    options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
+
+    def encoder(self, **options: Any) -> Encoder:
+        """Build the encoder; ``options`` are what the data says, which the config may say otherwise."""
+        from mmcl.encoders import build_encoder
+
+        chosen: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **options, **self.options}
+        if self.pooling is not None:
+            chosen["pooling"] = self.pooling
+        return build_encoder(self.modality, self.name, **chosen)
+
+
 class TextSection(StrictModel):
     """A text encoder, and the space in which texts meet audio."""
 
