@@ -43,9 +43,9 @@ def test_not_frozen_is_tuned_from_the_first_layer(weights_dir):
         (
             ("adio", "cnn"),
             {},
-            r"unknown modality 'adio' \(did you mean 'audio'\?\), expected one of audio, image, text",
+            r"unknown modality 'adio' \(did you mean 'audio'\?\), expected one of audio, image, tabular, text",
         ),
-        (("video", "cnn"), {}, "unknown modality 'video', expected one of audio, image, text"),
+        (("video", "cnn"), {}, "unknown modality 'video', expected one of audio, image, tabular, text"),
         (
             ("image", "resnet18"),
             {},
