@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from mmcl.errors import DataError, LabelError, MissingDataError
 
@@ -131,15 +131,7 @@ class SpeechDataset(ABC):
     superclasses: Sequence[str] = ()
 
     def __init__(self, root: str | Path, split: str, *, max_seconds: float | None = None) -> None:
-        self.root = Path(root).expanduser()
-        self.split = split
-        if split not in self.splits:
-            raise DataError(
-                f"{type(self).__name__} has no split '{split}'{nearest(split, self.splits)}: "
-                f"expected one of {', '.join(self.splits)}"
-            )
-        if self.source is not None and (lack := self.source.lack(self.root)):
-            raise MissingDataError(f"{type(self).__name__} is missing: {lack}; {self.source.offer()}")
+        self.root, self.split = checked_root(type(self), root, split), split
         self.classes, utterances = self._read()
         for utterance in utterances:
             if not 0 <= utterance.label < len(self.classes):
@@ -190,6 +182,22 @@ class SpeechDataset(ABC):
             "entities": utterance.entities,
             "speaker": utterance.speaker,
         }
+
+
+def checked_root(dataset: Any, root: str | Path, split: str) -> Path:
+    """Return the folder of a data set's class, once it is known to be that data set and to have that split.
+
+    Raises:
+        DataError: there is no such split.
+        MissingDataError: the folder is missing, or is something else.
+    """
+    root = Path(root).expanduser()
+    name, splits, source = dataset.__name__, dataset.splits, dataset.source
+    if split not in splits:
+        raise DataError(f"{name} has no split '{split}'{nearest(split, splits)}: expected one of {', '.join(splits)}")
+    if source is not None and (lack := source.lack(root)):
+        raise MissingDataError(f"{name} is missing: {lack}; {source.offer()}")
+    return root
 
 
 def superclass_labels(superclasses: Sequence[str]) -> list[int]:

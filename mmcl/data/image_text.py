@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from mmcl.data.base import Source, nearest
+from mmcl.data.base import Source, checked_root
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -42,16 +42,9 @@ class ImageTextDataset(ABC):
     modalities: ClassVar[dict[str, str]] = {"image": "image", "text": "text"}
 
     def __init__(self, root: str | Path, split: str = "train", *, size: int = 224) -> None:
-        self.root, self.split, self.size = Path(root).expanduser(), split, size
-        if split not in self.splits:
-            raise DataError(
-                f"{type(self).__name__} has no split '{split}'{nearest(split, self.splits)}: "
-                f"expected one of {', '.join(self.splits)}"
-            )
+        self.root, self.split, self.size = checked_root(type(self), root, split), split, size
         if size < 1:
             raise ConfigError(f"size of images is {size}, expected at least 1 pixel")
-        if self.source is not None and (lack := self.source.lack(self.root)):
-            raise MissingDataError(f"{type(self).__name__} is missing: {lack}; {self.source.offer()}")
         names, self.described = self._read()
         if not self.described:
             raise DataError(f"{self.root} has no images in split '{split}': check its annotations")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcl.data.base import Source, nearest
+from mmcl.data.base import Source, checked_root
 from mmcl.data.spoken_digits import DIGITS
 from mmcl.errors import DataError, LabelError, MissingDataError
 
@@ -57,14 +57,7 @@ class Mnist:
     def __init__(self, root: str | Path, split: str = "train", digits: Sequence[int] | None = None) -> None:
         import torch
 
-        self.root = Path(root).expanduser()
-        self.split = split
-        if split not in self.splits:
-            raise DataError(
-                f"Mnist has no split '{split}'{nearest(split, self.splits)}: expected one of {', '.join(self.splits)}"
-            )
-        if lack := self.source.lack(self.root):
-            raise MissingDataError(f"Mnist is missing: {lack}; {self.source.offer()}")
+        self.root, self.split = checked_root(Mnist, root, split), split
         for digit in digits or ():
             if digit not in range(10):
                 raise LabelError(f"digits has {digit!r}, expected numbers from 0 to 9")

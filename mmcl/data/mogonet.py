@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcl.data.base import Source, nearest
+from mmcl.data.base import Source, checked_root
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -58,14 +58,7 @@ class MogonetDataset:
     def __init__(self, root: str | Path, split: str = "train", *, folds: int = 5, fold: int = 0, seed: int = 0) -> None:
         import torch
 
-        self.root, self.split = Path(root).expanduser(), split
-        if split not in self.splits:
-            raise DataError(
-                f"{type(self).__name__} has no split '{split}'{nearest(split, self.splits)}: "
-                f"expected one of {', '.join(self.splits)}"
-            )
-        if self.source is not None and (lack := self.source.lack(self.root)):
-            raise MissingDataError(f"{type(self).__name__} is missing: {lack}; {self.source.offer()}")
+        self.root, self.split = checked_root(type(self), root, split), split
         if folds < 2 or not 0 <= fold < folds:
             raise ConfigError(f"fold {fold} of {folds} folds is asked for, expected 2 or more folds, numbered from 0")
         end = _FILES[split]
