@@ -6,9 +6,7 @@ Nobody need have recorded them, and none of them is a test sentence of SLURP. Wh
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,15 +17,13 @@ from mmcl.data.base import Source, SpeechDataset, Utterance, nearest
 from mmcl.data.command_plan import Command, is_whole, record_into, utter, voices
 from mmcl.data.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
 from mmcl.data.espeak import espeak_version
-from mmcl.data.slurp import FILES, annotations_folder, read_sentences
+from mmcl.data.spoken_texts import TEXTS, WORDS, digest_of, read_texts
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
-TEXTS = ("slurp", "varied", "vocabulary", "commonsense_qa")
-_WORDS = 50_000  # most frequent ones of English, less those that are no words of three letters
 _TEXT = "27ff105bd015a9e1"  # digest of SLURP's training text as its owner published it
 _VALID = 500  # sentences of SLURP that are not trained on
 _FORMAT = 2  # counts up when plan() below, or record(), make something else of all this
-EDITION = sha256(repr((_FORMAT, voices(), _VALID, _WORDS)).encode()).hexdigest()[:8]
+EDITION = sha256(repr((_FORMAT, voices(), _VALID, WORDS)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -224,83 +220,15 @@ def _wanted(
         texts = Parameters(texts=texts).texts  # type: ignore[arg-type]
     asked: dict[str, Any] = {"texts": texts, "sentences": sentences, "takes": takes, "seed": seed}
     if text_root is not None or texts not in (None, Parameters().texts):
-        asked["digest"] = _digest(_read_texts(texts or Parameters().texts, text_root))
+        asked["digest"] = digest_of(read_texts(texts or Parameters().texts, text_root))
     wanted = {name: value for name, value in asked.items() if value is not None}
     Parameters(**wanted)
     return wanted
 
 
-def _read_texts(names: Sequence[str], root: str | Path | None) -> dict[str, list[str]]:
-    """The distinct texts of each name, none of them in two, none of them a sentence that SLURP tests with; of
-    ``varied`` they are the words that are to be put into sentences."""
-    place = root if root is not None else os.environ.get("MMCL_DATA")
-    if place is None:
-        raise MissingDataError(
-            "the texts that are to be spoken are looked for in MMCL_DATA, which is not set: set it, or pass text_root"
-        )
-    folder = Path(place).expanduser()
-    readers = {"slurp": _slurp, "varied": _vocabulary, "vocabulary": _vocabulary, "commonsense_qa": _commonsense_qa}
-    tested = {
-        sentence.text
-        for split in ("valid", "test")
-        for sentence in read_sentences(annotations_folder(folder / "slurp") / FILES[split])
-    }
-    taken, found = set(tested), {}
-    for name in names:
-        found[name] = [text for text in dict.fromkeys(readers[name](folder)) if text not in taken]
-        if name != "varied":
-            taken |= set(found[name])
-    return found
-
-
-def _slurp(folder: Path) -> Iterator[str]:
-    for line in _lines(folder / "slurp" / "lm.txt"):
-        if text := " ".join(line.split()):
-            yield text
-
-
-def _commonsense_qa(folder: Path) -> Iterator[str]:
-    path = folder / "rationales" / "cqa" / "cqa_train.json"
-    for number, line in enumerate(_lines(path), start=1):
-        try:
-            question = json.loads(line)
-            texts = [question["question"], *question["choices"]]
-            spoken = [" ".join(text.replace('"', "").split()) for text in texts if re.search(r"[A-Za-z]", text)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path} has no question and choices in line {number} ({error!r}): copy it again from its source"
-            ) from error
-        yield from spoken
-
-
-def _vocabulary(folder: Path) -> Iterator[str]:
-    try:
-        from wordfreq import top_n_list
-    except ImportError as error:
-        raise MissingDataError(
-            'wordfreq is not installed, whose words are to be spoken: pip install "mmcl[synth]", or leave out texts '
-            "'vocabulary' and 'varied'"
-        ) from error
-    return (word for word in top_n_list("en", _WORDS) if re.fullmatch(r"[a-z]{3,}", word))
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise MissingDataError(
-            f"there is no {path} ({error.strerror}), whose text is to be spoken: set MMCL_DATA to the folder that "
-            "holds it, or pass text_root"
-        ) from error
-
-
-def _digest(texts: dict[str, list[str]]) -> str:
-    return sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _make(folder: Path, parameters: Parameters, text_root: str | Path | None, progress: bool) -> None:
-    texts = _read_texts(parameters.texts, text_root)
-    if (digest := _digest(texts)) != parameters.digest:
+    texts = read_texts(parameters.texts, text_root)
+    if (digest := digest_of(texts)) != parameters.digest:
         raise DataError(
             f"the text of SLURP has digest {digest}, expected {parameters.digest}, that of its owner's: "
             "copy it again, or pass its folder as text_root for a corpus of its own"
