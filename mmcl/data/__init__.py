@@ -39,7 +39,6 @@ DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "SpokenDigits": "mmcl.data.spoken_digits",
     "SpokenSentences": "mmcl.data.spoken_sentences",
     "SpokenSlurp": "mmcl.data.spoken_slurp",
-    "SpokenWrittenDigits": "mmcl.data.spoken_written_digits",
     "SyntheticCommands": "mmcl.data.synthetic_commands",
 }
 _LAZY = {
@@ -47,6 +46,7 @@ _LAZY = {
     "Captions": "mmcl.data.captions",
     "LabelledTable": "mmcl.data.labelled_table",
     "PairedDataset": "mmcl.data.paired",
+    "SpokenWrittenDigits": "mmcl.data.spoken_written_digits",
     "class_incremental": "mmcl.data.streams",
     "open_dataset": "mmcl.data.catalog",
 }

@@ -6,9 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmcl.data.base import Source
-from mmcl.data.spoken_digits import DIGITS, SpokenDigits
-from mmcl.errors import ConfigError, MissingDataError
+from mmcl.data.spoken_digits import DIGITS
+from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:
     from mmcl.batch import Sample
@@ -21,9 +20,9 @@ class SpokenWrittenDigits:
     follow from ``seed`` and the recording's name, so that they are the same each time.
 
     Args:
-        root: folder with ``recordings/``, as for :class:`~mmcl.data.SpokenDigits`.
+        root: folder of :class:`~mmcl.data.SpokenDigits`; None for where ``mmcl data ls`` finds it.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        mnist_root: folder of MNIST; None for ``MNIST`` beside ``root``.
+        mnist_root: folder of MNIST; None likewise.
         snr: of the speech against white noise, in decibels; None for no noise.
         image_noise: deviation of the noise that is added to pixels, which are then cut to [0, 1].
         seed: of pairs and noise.
@@ -35,23 +34,12 @@ class SpokenWrittenDigits:
         ConfigError: noise that cannot be.
     """
 
-    splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
-    source: ClassVar[Source] = Source(
-        name="spoken_written_digits",
-        folder="fsdd",
-        marker=("recordings",),
-        owner="those of fsdd and mnist",
-        license="CC BY-SA",
-        size="3,000 pairs",
-        url="https://github.com/Jakobovski/free-spoken-digit-dataset and MNIST beside it",
-        note="10 digits as speech and image, in noise where asked",
-    )
     classes = DIGITS
     modalities: ClassVar[dict[str, str]] = {"audio": "audio", "image": "image"}
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None = None,
         split: str = "train",
         *,
         mnist_root: str | Path | None = None,
@@ -59,17 +47,13 @@ class SpokenWrittenDigits:
         image_noise: float = 0.0,
         seed: int = 0,
     ) -> None:
-        from mmcl.data.mnist import Mnist
+        from mmcl.data import open_dataset
 
         if image_noise < 0:
             raise ConfigError(f"image_noise is {image_noise}, expected a deviation of 0 or more")
         self.split, self.snr, self.image_noise, self.seed = split, snr, image_noise, seed
-        self.spoken = SpokenDigits(root, split)
-        self.root = self.spoken.root
-        written = self.root.parent / "MNIST" if mnist_root is None else Path(mnist_root).expanduser()
-        if lack := Mnist.source.lack(written):
-            raise MissingDataError(f"the images of the digits are missing: {lack}; {Mnist.source.offer()}")
-        self.written = Mnist(written, split)
+        self.spoken = open_dataset("fsdd", split, root)
+        self.written = open_dataset("mnist", split, mnist_root)
         self.labels, self.texts = self.spoken.labels, self.spoken.texts
         rows: dict[int, list[int]] = {}
         for row, label in enumerate(self.written.labels):

@@ -1,5 +1,3 @@
-import shutil
-
 import pytest
 import torch
 
@@ -44,11 +42,15 @@ def test_noise_is_as_loud_as_asked(root):
     assert sum(deviations) / len(deviations) == pytest.approx(0.3, abs=0.02)  # half of it is cut at 0
 
 
-def test_what_is_missing_is_told(root, tmp_path):
-    alone = tmp_path / "fsdd" / "recordings"
-    alone.mkdir(parents=True)
-    shutil.copy(next((root / "recordings").glob("*_0.wav")), alone)
-    with pytest.raises(MissingDataError, match="the images of the digits are missing: there is no folder .*MNIST"):
-        SpokenWrittenDigits(alone.parent, "test")
+def test_each_side_is_found_by_itself(root, data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "fsdd").symlink_to(root)
+    monkeypatch.setenv("MMCL_DATA", str(tmp_path / "data"))
+    with pytest.raises(MissingDataError, match="data set mnist is missing: there is no folder .*MNIST"):
+        SpokenWrittenDigits(split="test")
+    assert len(SpokenWrittenDigits(split="test", mnist_root=data_dir / "MNIST")) == 300
+    with pytest.raises(MissingDataError, match="data set fsdd is missing"):
+        SpokenWrittenDigits(tmp_path)
     with pytest.raises(ConfigError, match="image_noise is -1"):
         SpokenWrittenDigits(root, "test", image_noise=-1)
