@@ -20,7 +20,7 @@ class Brca(MogonetDataset):
         folder="BRCA",
         marker=("1_tr.csv",),
         owner="The Cancer Genome Atlas, prepared by Wang and others (MOGONET)",
-        license="of the MOGONET repository",
+        license="none is stated",
         size="875 samples, 40 MB",
         url="https://github.com/txWang/MOGONET",
         note="5 subtypes of breast cancer, from 3 views of 503 to 1,000 features",

@@ -24,9 +24,9 @@ class Food101(ImageTextDataset):
         folder="food101",
         marker=("texts",),
         owner="LIP6, Sorbonne (UPMC)",
-        license="for research",
+        license="none is stated",
         size="90,704 images, 101 dishes",
-        url="https://visiir.isir.upmc.fr/explore",
+        url="http://visiir.lip6.fr",
         note="101 dishes, from image and title",
     )
 

@@ -32,7 +32,7 @@ class N24News(ImageTextDataset):
         folder="N24News",
         marker=("news", "nytimes_dataset.json"),
         owner="Zhen Wang and others",
-        license="for research",
+        license="none is stated",
         size="61,218 news, 24 sections",
         url="https://github.com/billywzh717/N24News",
         note="24 sections of a newspaper, from image and text",

@@ -19,7 +19,7 @@ class Rosmap(MogonetDataset):
         folder="rosmap",
         marker=("1_tr.csv",),
         owner="Rush Alzheimer's Disease Center, prepared by Wang and others (MOGONET)",
-        license="of the MOGONET repository",
+        license="none is stated",
         size="351 samples, 5 MB",
         url="https://github.com/txWang/MOGONET",
         note="Alzheimer's disease or none, from 3 views of 200 features",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 
+from mmcl.errors import ConfigError
 from mmcl.freeze import trainable_state
 from mmcl.metrics.classification import classification_scores
 from mmcl.models.fusion import fuse_rows
@@ -22,6 +23,9 @@ class HeldOut(SupervisedPlugin):
         select: what the epoch is chosen by, a score of :func:`~mmcl.metrics.classification.classification_scores`.
         on: name of the data set that it is chosen on, the first epoch of those that are best; or its number, which was
             chosen before.
+
+    Raises:
+        ConfigError: (in training) the epoch is chosen by what a data set does not define.
 
     Attributes:
         curves: by data set, for each epoch that was scored, ``epoch`` and its scores.
@@ -45,6 +49,10 @@ class HeldOut(SupervisedPlugin):
         for name, data in self.data.items():
             logits = fuse_rows(strategy.model, data, device=strategy.device).logits
             scores = classification_scores(logits, torch.tensor(data.labels))
+            if self.select not in scores:
+                raise ConfigError(
+                    f"{self.select} of '{name}' is not defined, which lacks a class: select accuracy or f1"
+                )
             self.curves[name].append({"epoch": epoch, **scores})
         if isinstance(self.on, int):
             better = epoch == self.on

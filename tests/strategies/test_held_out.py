@@ -4,6 +4,7 @@ import torch
 from mmcl.data import class_incremental
 from mmcl.data.views import CachedViews
 from mmcl.encoders import build_encoder
+from mmcl.errors import ConfigError
 from mmcl.metrics.classification import classification_scores
 from mmcl.models import MultimodalClassifier
 from mmcl.models.fusion import fuse_rows
@@ -74,3 +75,16 @@ def test_resumed_it_ends_as_uninterrupted(learn):
     _, resumed, _, _ = learn(select="auc", saved=saved)
     assert resumed.curves == scores.curves and resumed.chosen == scores.chosen
     assert all(torch.equal(resumed._state[name], value) for name, value in scores._state.items())
+
+
+def test_a_score_that_is_not_defined_is_told(learn, make_views, monkeypatch):
+    real = make_views.__init__
+
+    def one_class(self, seed=0, count=40):
+        real(self, seed, count)
+        if seed == 1:  # that of valid
+            self.labels = [0] * count
+
+    monkeypatch.setattr(make_views, "__init__", one_class)
+    with pytest.raises(ConfigError, match="auc of 'valid' is not defined, .*: select accuracy or f1"):
+        learn(select="auc")
