@@ -77,7 +77,7 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     sections = [
         ("Results", _NOTE, _table(*table_rows(strategies)) if strategies else ""),
         *(_class_incremental(opened, strategies) if incremental else []),
-        *_zero_shot(opened),
+        *_drawn(opened),
         ("Config", "", _configs(opened)),
         ("Environment", "", _environments(opened)),
     ]
@@ -109,9 +109,9 @@ def _class_incremental(opened: Sequence[Run], strategies: Sequence[StrategyResul
     ]
 
 
-def _zero_shot(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """The sections of two towers, each where there is something to show."""
-    from mmcl import tower_figures
+def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """The sections of two towers and of several views, each where there is something to show."""
+    from mmcl import tower_figures, view_figures
 
     rows = [row for run in opened for row in run.metrics()]
     sections = [
@@ -123,6 +123,12 @@ def _zero_shot(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
             "and the text of the other; first seed",
             tower_figures.similarities(rows),
         ),
+        (
+            "Views",
+            "test accuracy of each view, and of the others where it is missing; mean and deviation over seeds",
+            view_figures.views(rows),
+        ),
+        ("Map", "test samples as all views embed them, by t-SNE; first seed", view_figures.maps(rows)),
     ]
     return [section for section in sections if section[2]]
 

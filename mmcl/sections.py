@@ -73,23 +73,6 @@ class DataSection(StrictModel):
         return first, open_dataset(self.name, self.test, self.root, **self.options)
 
 
-class AudioSection(StrictModel):
-    """An audio encoder."""
-
-    name: str = Field("cnn", description="cnn, conformer, hub id, folder, or library:model; see build_encoder")
-    frozen: bool | None = Field(None, description="train nothing in it; none: pretrained ones are frozen")
-    tune_from: int | None = Field(None, description="train the layers of a pretrained one from this one on")
-    pooling: Literal["mean", "max", "mean_max", "own"] | None = Field(None, description="over time; none: the usual")
-    options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
-
-    def build(self) -> Encoder:
-        """Build the encoder."""
-        from mmcl.encoders import build_encoder
-
-        chosen: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, "pooling": self.pooling}
-        return build_encoder("audio", self.name, **chosen, **self.options)
-
-
 class EncoderSection(StrictModel):
     """An encoder of any modality."""
 
@@ -108,6 +91,20 @@ class EncoderSection(StrictModel):
         if self.pooling is not None:
             chosen["pooling"] = self.pooling
         return build_encoder(self.modality, self.name, **chosen)
+
+
+class AudioSection(StrictModel):
+    """An audio encoder."""
+
+    name: str = Field("cnn", description="cnn, conformer, hub id, folder, or library:model; see build_encoder")
+    frozen: bool | None = Field(None, description="train nothing in it; none: pretrained ones are frozen")
+    tune_from: int | None = Field(None, description="train the layers of a pretrained one from this one on")
+    pooling: Literal["mean", "max", "mean_max", "own"] | None = Field(None, description="over time; none: the usual")
+    options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
+
+    def build(self) -> Encoder:
+        """Build the encoder."""
+        return EncoderSection(modality="audio", **self.model_dump()).encoder()
 
 
 class TextSection(StrictModel):

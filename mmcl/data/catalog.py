@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,18 +138,23 @@ def open_dataset(name: str, split: str, root: str | Path | None = None, **option
     """
     entry = find(name)
     dataset: Any = entry.load()
-    known = [option for option in inspect.signature(dataset).parameters if option not in ("root", "split")]
-    for option in options:
-        if option not in known:
-            raise ConfigError(
-                f"data set {name} has no option '{option}'{nearest(option, known)}: expected some of {', '.join(known)}"
-            )
+    check_options(name, dataset, options)
     state = status(entry, root)
     if not entry.url:  # it is made where it is missing, and its options say which one is meant
         return dataset(state.path if state.found and not options else root, split, **options)
     if not state.found:
         raise MissingDataError(f"data set {name} is missing: {state.why}")
     return dataset(state.path, split, **options)
+
+
+def check_options(name: str, dataset: Any, options: Mapping[str, Any]) -> None:
+    """Refuse options that the class of a data set does not have; raises ConfigError with the nearest name."""
+    known = [option for option in inspect.signature(dataset).parameters if option not in ("root", "split")]
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"data set {name} has no option '{option}'{nearest(option, known)}: expected some of {', '.join(known)}"
+            )
 
 
 def check(
