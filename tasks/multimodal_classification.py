@@ -24,7 +24,8 @@ class Config(MultimodalSection):  # its settings stand beside these
         description="single (each view alone), concat (no contrast), or a contrast: clip, m3co, soft_clip, m3col",
     )
     valid: str = Field("valid", description="split that the epoch is chosen on, where folds is 0")
-    folds: int = Field(0, ge=0, description="choose it by cross-validation of so many parts, first seed; 0: no")
+    folds: int = Field(0, ge=0, description="choose it by cross-validation of so many parts; 0: no")
+    cuts: int = Field(1, ge=1, description="times that the data is cut anew into these parts")
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, mixtures, order of samples")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
@@ -67,15 +68,17 @@ def trained(config: Config) -> list[tuple[str, list[str], str]]:
 
 def cross_validated(config: Config, run: Run, label: str, views: list[str], contrast: str, progress: Any) -> int:
     """Return the epoch that is best, on average, on parts of the training data that were left out in turn."""
+    from itertools import product
     from statistics import fmean
 
     from mmcl.multimodal import fit
     from mmcl.strategies.tracking import Tracking
 
     seed, curves = config.seeds[0], []
-    for fold in range(config.folds):
-        data = {part: config.open([part], fold=fold, folds=config.folds) for part in ("train", "valid")}
-        bar = Tracking(None, f"{label}, fold {fold + 1}/{config.folds}", seed, progress, config.epochs)
+    for cut, fold in product(range(config.cuts), range(config.folds)):
+        cutting = {"seed": cut, "fold": fold, "folds": config.folds}
+        data = {part: config.open([part], **cutting) for part in ("train", "valid")}
+        bar = Tracking(None, f"{label}, cut {cut + 1}, fold {fold + 1}/{config.folds}", seed, progress, config.epochs)
         curves.append(fit(config, data, views, contrast, seed, on="valid", tracking=bar)[1].curves["valid"])
     means = [fmean(row[config.select] for row in rows) for rows in zip(*curves, strict=True)]
     epoch = int(curves[0][means.index(max(means))]["epoch"])
