@@ -32,9 +32,14 @@ class Dataset(Protocol):
     the words of its label.
     """
 
-    classes: Sequence[str]
-    labels: Sequence[int]
-    texts: Sequence[str]
+    @property
+    def classes(self) -> Sequence[str]: ...
+
+    @property
+    def labels(self) -> Sequence[int]: ...
+
+    @property
+    def texts(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 

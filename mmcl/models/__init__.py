@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mmcl.models.classifier import SLUClassifier as SLUClassifier
     from mmcl.models.frame import Frame as Frame
     from mmcl.models.fusion import MultimodalClassifier as MultimodalClassifier
+    from mmcl.models.image_classifier import ImageClassifier as ImageClassifier
     from mmcl.models.seq2seq import SLUSeq2Seq as SLUSeq2Seq
     from mmcl.models.tokenizer import FrameTokenizer as FrameTokenizer
     from mmcl.models.two_tower import TwoTower as TwoTower
@@ -18,6 +19,7 @@ _LAZY = {
     "Frame": "mmcl.models.frame",
     "FrameTokenizer": "mmcl.models.tokenizer",
     "GrowingHead": "mmcl.models.classifier",
+    "ImageClassifier": "mmcl.models.image_classifier",
     "MultimodalClassifier": "mmcl.models.fusion",
     "SLUClassifier": "mmcl.models.classifier",
     "SLUSeq2Seq": "mmcl.models.seq2seq",

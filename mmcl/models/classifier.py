@@ -52,6 +52,13 @@ class GrowingHead(nn.Module):
         self.seen[torch.tensor(labels, dtype=torch.long, device=self.seen.device)] = True
         self._all_seen = bool(self.seen.all())
 
+    def reset_parameters(self) -> None:
+        """Draw the weights of all columns anew."""
+        fresh = nn.Linear(self.weight.shape[1], len(self.seen), device=self.weight.device, dtype=self.weight.dtype)
+        with torch.no_grad():
+            self.weight.copy_(fresh.weight)
+            self.bias.copy_(fresh.bias)
+
     def forward(self, embedding: Tensor) -> Tensor:
         """Return logits ``(batch, classes)`` of embeddings ``(batch, dim)``."""
         logits = nn.functional.linear(embedding, self.weight, self.bias)

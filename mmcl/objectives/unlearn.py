@@ -37,7 +37,7 @@ def vae_loss(
 
     With e the representation, e' its reconstruction, and mu and sigma^2 those of the code::
 
-        mean over samples of  |e' - e|^2 - kl_weight / 2 sum over dimensions of (log(sigma^2 + 1e-8) + 1 - mu^2 - sigma^2)
+        mean over samples of |e' - e|^2 - kl_weight / 2 sum over dims of (log(sigma^2 + 1e-8) + 1 - mu^2 - sigma^2)
 
     LAF, Shen et al., arXiv 2404.00506, phase (i); weight and 1e-8 as released.
 
@@ -113,11 +113,13 @@ def representation_alignment(
     _check_alike(forget=forget, forget_before=forget_before)
     if not len(forget):
         raise ShapeError("forget has 0 samples, expected at least 1")
-    moved, turned = (
-        1 - cosine_similarity(*precise(now, before.detach()), dim=1)
-        for now, before in ((remain, remain_before), (forget, forget_before))
-    )
+    moved, turned = _distances(remain, remain_before), _distances(forget, forget_before)
     return moved.sum() - len(moved) * torch.logsumexp(turned / temperature_of(temperature), 0)
+
+
+def _distances(now: Tensor, before: Tensor) -> Tensor:
+    now, before = precise(now, before.detach())
+    return 1 - cosine_similarity(now, before, dim=1)
 
 
 def _check_alike(**two: Tensor) -> None:

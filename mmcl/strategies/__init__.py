@@ -6,5 +6,7 @@ from mmcl.strategies.presets import joint as joint
 from mmcl.strategies.presets import lwf as lwf
 from mmcl.strategies.presets import naive as naive
 from mmcl.strategies.presets import replay as replay
+from mmcl.unlearning import unlearn as unlearn
+from mmcl.unlearning import unlearn_laf as unlearn_laf
 
-__all__ = ["coconut", "icarl", "joint", "lwf", "naive", "replay"]
+__all__ = ["coconut", "icarl", "joint", "lwf", "naive", "replay", "unlearn", "unlearn_laf"]

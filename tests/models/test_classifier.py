@@ -29,6 +29,15 @@ def test_a_class_that_has_not_arrived_is_never_predicted_and_gets_no_gradient():
     assert not head.weight.grad[1:3].any() and head.weight.grad[[0, 3]].all()
 
 
+def test_a_head_that_is_drawn_anew_keeps_its_columns():
+    head = GrowingHead(4)
+    head.grow([0, 3])
+    before = head.weight.clone()
+    head.reset_parameters()
+    assert not torch.isclose(head.weight, before).any() and head.weight.abs().max() <= 0.5  # 1 / sqrt(4)
+    assert head.seen.tolist() == [True, False, False, True]
+
+
 def test_a_negative_label_is_refused():
     with pytest.raises(LabelError, match="label -1 is negative"):
         GrowingHead(4).grow([-1])

@@ -1,0 +1,123 @@
+"""How well a model has forgotten: accuracies, attacks that ask who was in its training data, distance to Retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mmcl.errors import LabelError, ShapeError
+
+
+def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
+    """Return how often an attacker tells forgotten samples from unseen ones: 0.5 where they look alike.
+
+    The attacker learns, by gradient-boosted trees on sorted class probabilities, to tell samples that the model was
+    trained on from others, and is asked of ``forgotten`` and as many of ``unseen``; the success is the accuracy. LAF,
+    Shen et al., arXiv 2404.00506, section 4. Differs from the released code: scikit-learn's trees, and as many samples
+    of each kind both times, drawn by ``seed``.
+
+    Args:
+        members: logits ``(samples, classes)`` of samples that the model still knows.
+        others: of samples that it was never trained on.
+        forgotten: of those that it was to forget.
+        unseen: of others that it was never trained on.
+        seed: of what is drawn, and of the trees.
+
+    Raises:
+        ShapeError: there are no samples, or other shapes.
+
+    >>> sure, unsure = torch.tensor([[9.0, 0.0]]).repeat(40, 1), torch.zeros(40, 2)
+    >>> membership_attack(sure, unsure, sure, unsure), membership_attack(sure, unsure, unsure, unsure)
+    (1.0, 0.5)
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    sides = (
+        _balanced({"members": members, "others": others}, seed),
+        _balanced({"forgotten": forgotten, "unseen": unseen}, seed),
+    )
+    (known, known_is), (asked, asked_is) = (
+        (torch.cat(list(side)).double().softmax(1).sort(1, descending=True).values.numpy(), _labels(side))
+        for side in sides
+    )
+    attacker = HistGradientBoostingClassifier(max_iter=100, min_samples_leaf=5, random_state=seed)
+    return float(attacker.fit(known, known_is).score(asked, asked_is))
+
+
+def loss_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
+    """Return how often an attacker who knows the labels tells forgotten samples from unseen ones, by their loss alone.
+
+    Who has a loss below a threshold is called a member; the threshold is that which tells ``members`` from ``others``
+    best (Yeom et al., arXiv 1709.01604). As many samples of each kind both times, drawn by ``seed``.
+
+    Args:
+        members, others, forgotten, unseen: losses ``(samples,)``, see :func:`membership_attack`.
+        seed: of what is drawn.
+
+    Raises:
+        ShapeError: there are no samples, or other shapes.
+
+    >>> low, high = torch.full((5,), 0.1), torch.full((5,), 2.0)
+    >>> loss_attack(low, high, low, high), loss_attack(low, high, high, high)
+    (1.0, 0.5)
+    """
+    known = _balanced({"members": members[:, None], "others": others[:, None]}, seed)
+    asked = _balanced({"forgotten": forgotten[:, None], "unseen": unseen[:, None]}, seed)
+    losses, order = torch.cat(known)[:, 0].sort()
+    is_member = torch.tensor(_labels(known))[order]
+    right = is_member.cumsum(0) + (1 - is_member).sum() - (1 - is_member).cumsum(0)  # called members: the first k
+    last = torch.cat([losses[1:] > losses[:-1], torch.tensor([True])])  # equal losses are called alike
+    threshold = losses[right.masked_fill(~last, -1).argmax()]
+    called = (torch.cat(asked)[:, 0] <= threshold).long()
+    return float((called == torch.tensor(_labels(asked))).double().mean())
+
+
+def per_sample_loss(logits: Tensor, labels: Sequence[int]) -> Tensor:
+    """Return the cross-entropy of each sample, ``(samples,)``; that of a class that has not arrived is large.
+
+    Raises:
+        LabelError: a label outside the classes.
+    """
+    target = torch.tensor(labels, dtype=torch.long)
+    if len(target) and not 0 <= int(target.min()) <= int(target.max()) < logits.shape[1]:
+        raise LabelError(
+            f"labels go from {int(target.min())} to {int(target.max())}, expected 0 to {logits.shape[1] - 1}"
+        )
+    return -logits.double().log_softmax(1).clamp(min=-100.0).gather(1, target[:, None])[:, 0]
+
+
+def distance_to_retrain(
+    measured: Mapping[str, float], retrained: Mapping[str, float], names: Sequence[str] | None = None
+) -> float:
+    """Return the mean absolute difference between a model's measures and those of one that never saw the samples.
+
+    Args:
+        measured, retrained: measures by name.
+        names: which of them; None for all that both have.
+
+    Raises:
+        ShapeError: they have none in common.
+
+    >>> round(distance_to_retrain({"test": 0.9, "forget": 0.5}, {"test": 0.95, "forget": 0.0}), 3)
+    0.275
+    """
+    shared = [name for name in (measured if names is None else names) if name in retrained and name in measured]
+    if not shared:
+        raise ShapeError(f"measures {', '.join(measured)} and {', '.join(retrained)} have no name in common")
+    return sum(abs(measured[name] - retrained[name]) for name in shared) / len(shared)
+
+
+def _balanced(two: Mapping[str, Tensor], seed: int) -> list[Tensor]:
+    """As many rows of each, drawn by ``seed``."""
+    for name, each in two.items():
+        if each.dim() != 2 or not len(each):
+            raise ShapeError(f"{name} have shape {tuple(each.shape)}, expected one or more samples")
+    size = min(map(len, two.values()))
+    draw = torch.Generator().manual_seed(seed)
+    return [each[torch.randperm(len(each), generator=draw)[:size]] for each in two.values()]
+
+
+def _labels(sides: Sequence[Tensor]) -> list[int]:
+    return [1] * len(sides[0]) + [0] * len(sides[1])

@@ -1,0 +1,74 @@
+"""ImageClassifier: LAF's networks for images, a small one and ResNet-18."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mmcl.batch import Batch
+from mmcl.data.base import nearest
+from mmcl.encoders.image_input import checked_images
+from mmcl.errors import ConfigError
+from mmcl.models.classifier import Classified
+
+BACKBONES = ("cnn", "resnet18")
+
+
+class ImageClassifier(nn.Module):
+    """Classify images by the networks of LAF (Shen et al., arXiv 2404.00506), from scratch.
+
+    * ``cnn``, for grey images of 28 x 28: twice a convolution over 5 x 5, ReLU and pooling (16 and 32 channels), then
+      Linear to 256, the representation; classifier ``Linear(256, 128), Linear(128, classes)``;
+    * ``resnet18``: torchvision's, whose last layer is ``Linear(512, 256)``, the representation; classifier
+      ``Linear(256, classes)``. Differs from the paper: images keep their size, and are normalized by no statistics.
+
+    Args:
+        classes: number of them.
+        backbone: ``"cnn"`` or ``"resnet18"``.
+        channels: of the images.
+
+    Raises:
+        ConfigError: another backbone, or sizes that cannot be.
+
+    >>> import torch
+    >>> made = ImageClassifier()(Batch(image=torch.rand(2, 1, 28, 28)))
+    >>> made.logits.shape, made.embedding.shape
+    (torch.Size([2, 10]), torch.Size([2, 256]))
+    """
+
+    def __init__(self, classes: int = 10, backbone: str = "cnn", channels: int = 1) -> None:
+        super().__init__()
+        if backbone not in BACKBONES:
+            raise ConfigError(
+                f"backbone is '{backbone}'{nearest(backbone, BACKBONES)}, expected one of {', '.join(BACKBONES)}"
+            )
+        if classes < 2 or channels < 1:
+            raise ConfigError(f"classes={classes}, channels={channels}: expected 2 or more classes, 1 or more channels")
+        self.channels = channels
+        if backbone == "cnn":
+            self.extractor: nn.Module = nn.Sequential(
+                nn.Conv2d(channels, 16, 5, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Conv2d(16, 32, 5, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Flatten(),
+                nn.Linear(1568, 256),
+            )
+            self.head: nn.Module = nn.Sequential(nn.Linear(256, 128), nn.Linear(128, classes))
+            return
+        from torchvision.models import resnet18
+
+        self.extractor = resnet18(num_classes=256)
+        if channels != 3:
+            self.extractor.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        self.head = nn.Linear(256, classes)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Return representations ``(batch, 256)``."""
+        representation: Tensor = self.extractor(checked_images(batch["image"], self.channels))
+        return representation
+
+    def forward(self, batch: Batch) -> Classified:
+        representation = self.embed(batch)
+        return Classified(self.head(representation), representation)

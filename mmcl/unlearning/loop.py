@@ -1,0 +1,93 @@
+"""The loop that methods of unlearning share: batches of two sets, losses, a step each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mmcl.batch import Batch
+from mmcl.errors import ConfigError, DataError, TrainingError
+
+OnEpoch = Callable[[str, int, float], None]  # name of the phase, number of the epoch from 1, mean loss
+
+
+def train_epochs(
+    phase: str,
+    epochs: int,
+    batches: Callable[[], Iterable[Any]],
+    steps: Sequence[tuple[Callable[[Any], Tensor], Optimizer]],
+    on_epoch: OnEpoch | None = None,
+) -> None:
+    """Go through ``batches()`` ``epochs`` times; of each batch, take a step on every loss in turn.
+
+    Args:
+        phase: name of what is going on, for errors and ``on_epoch``.
+        epochs: 0 or more.
+        batches: makes the batches of an epoch.
+        steps: losses of a batch, and the optimizers that take a step on them.
+        on_epoch: called with phase, epoch and mean sum of losses after each.
+
+    Raises:
+        ConfigError: a negative number of epochs.
+        TrainingError: a loss that is not finite; says in which step.
+    """
+    if epochs < 0:
+        raise ConfigError(f"epochs of {phase} is {epochs}, expected 0 or more")
+    for epoch in range(1, epochs + 1):
+        total, count = 0.0, 0
+        for batch in batches():
+            count += 1
+            for loss_of, optimizer in steps:
+                optimizer.zero_grad()
+                loss = loss_of(batch)
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"the loss of {phase} is {value} in epoch {epoch}, step {count}: lower its learning rate"
+                    )
+                loss.backward()
+                optimizer.step()
+                total += value
+        if on_epoch is not None:
+            on_epoch(phase, epoch, total / max(count, 1))
+
+
+def shuffled_batches(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Batch]:
+    """Yield batches of all samples in a random order."""
+    for rows in torch.randperm(len(data)).split(batch_size):
+        yield data.batch(rows).to(device)
+
+
+def adam(parameters: Sequence[torch.nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
+    """Make Adam of some parameters."""
+    if not parameters:
+        raise ConfigError(
+            "there are 0 parameters to train in this part of the model: unfreeze some, or choose a method"
+        )
+    return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def check_apart(remain: Any, forget: Any) -> None:
+    """Raise DataError where one of two data sets is empty, or a sample is in both, which is named."""
+    for name, data in (("remain", remain), ("forget", forget)):
+        if data is None or not len(data):
+            raise DataError(f"the set to {name} has 0 samples, expected at least 1")
+    both = sorted(_names(remain, forget) & _names(forget, remain))
+    if both:
+        shown = ", ".join(both[:5]) + (" ..." if len(both) > 5 else "")
+        raise DataError(f"{len(both)} samples are to be kept and forgotten, expected none: {shown}")
+
+
+def _names(data: Any, other: Any) -> set[str]:
+    """What samples are known by: their rows where both are of one source, else their ids."""
+    from mmcl.data.selection import sample_ids
+
+    if getattr(data, "source", data) is getattr(other, "source", other):
+        rows = getattr(data, "rows", range(len(data)))
+        return {f"row {row}" for row in rows}
+    return set(sample_ids(data, range(len(data))))

@@ -1,0 +1,106 @@
+"""Training on what remains: from scratch, which is the gold standard of unlearning, or of the model as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mmcl.batch import Batch
+from mmcl.data.base import Dataset
+from mmcl.errors import DataError
+from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.parts import logits_of, reinitialized
+
+
+def train_classifier(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    epochs: int = 20,
+    learning_rate: float = 1e-4,
+    weight_decay: float = 1e-4,
+    batch_size: int = 32,
+    phase: str = "training",
+    device: str | torch.device = "cpu",
+    on_epoch: OnEpoch | None = None,
+) -> nn.Module:
+    """Train ``model`` in place by cross-entropy and Adam, and return it in evaluation mode; defaults are LAF's."""
+    model.to(device).train()
+
+    def loss_of(batch: Batch) -> Tensor:
+        return cross_entropy(logits_of(model(batch)), batch["label"])
+
+    optimizer = adam([each for each in model.parameters() if each.requires_grad], learning_rate, weight_decay)
+    train_epochs(phase, epochs, partial(shuffled_batches, data, batch_size, device), [(loss_of, optimizer)], on_epoch)
+    return model.eval()
+
+
+def retrain(
+    model: nn.Module,
+    remain: Dataset,
+    forget: Dataset,
+    *,
+    fresh: Callable[[], nn.Module] | None = None,
+    epochs: int = 20,
+    learning_rate: float = 1e-4,
+    weight_decay: float = 1e-4,
+    batch_size: int = 32,
+    device: str | torch.device = "cpu",
+    on_epoch: OnEpoch | None = None,
+) -> nn.Module:
+    """Return a model that never saw ``forget``: what all other methods are measured against.
+
+    Args:
+        model: whose trained parameters are drawn anew.
+        remain: what it is trained on.
+        forget: what it is not.
+        fresh: makes an untrained model, in place of drawing parameters anew.
+        epochs, learning_rate, weight_decay, batch_size: of Adam.
+        device: where to compute.
+        on_epoch: called with phase, epoch and loss.
+
+    Raises:
+        DataError: a set is empty, or a sample is in both, or all that remains is of one class.
+        ConfigError: a module's parameters cannot be drawn anew.
+        TrainingError: a loss that is not finite.
+    """
+    check_apart(remain, forget)
+    check_classes(remain)
+    new = reinitialized(model) if fresh is None else fresh()
+    recipe = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size}
+    return train_classifier(new, remain, **recipe, phase="retraining", device=device, on_epoch=on_epoch)  # type: ignore[arg-type]
+
+
+def fine_tune(
+    model: nn.Module,
+    remain: Dataset,
+    forget: Dataset,
+    *,
+    epochs: int = 5,
+    learning_rate: float = 1e-4,
+    weight_decay: float = 1e-4,
+    batch_size: int = 32,
+    device: str | torch.device = "cpu",
+    on_epoch: OnEpoch | None = None,
+) -> nn.Module:
+    """Return a copy of ``model`` trained on what remains: it forgets by catastrophe, if at all.
+
+    Arguments and errors are those of :func:`retrain`.
+    """
+    check_apart(remain, forget)
+    check_classes(remain)
+    recipe = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size}
+    return train_classifier(deepcopy(model), remain, **recipe, phase="fine-tuning", device=device, on_epoch=on_epoch)  # type: ignore[arg-type]
+
+
+def check_classes(remain: Dataset) -> None:
+    """Raise DataError where all that remains is of one class, of which a classifier learns nothing."""
+    present = set(remain.labels)
+    if len(present) < 2:
+        name = remain.classes[present.pop()]
+        raise DataError(f"all {len(remain)} samples to remain are of class '{name}', expected two classes or more")

@@ -1,0 +1,90 @@
+"""unlearn: every method of unlearning by one call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from mmcl.data.base import Dataset, nearest
+from mmcl.errors import ConfigError
+from mmcl.unlearning.boundary_shrink import boundary_shrink
+from mmcl.unlearning.gradient_ascent import neg_grad, neg_grad_plus
+from mmcl.unlearning.laf import repair, unlearn_laf
+from mmcl.unlearning.retraining import fine_tune, retrain
+from mmcl.unlearning.teachers import bad_teacher, scrub
+
+
+def unlearn_laf_repaired(
+    model: nn.Module,
+    remain: Dataset,
+    forget: Dataset,
+    *,
+    repair_epochs: int = 1,
+    repair_learning_rate: float = 1e-4,
+    **settings: Any,
+) -> nn.Module:
+    """LAF+R: :func:`~mmcl.unlearning.laf.unlearn_laf`, then :func:`~mmcl.unlearning.laf.repair` on as many labelled
+    samples of ``remain`` as are forgotten."""
+    unlearnt = unlearn_laf(model, remain, forget, **settings)
+    shared = {name: settings[name] for name in ("classifier", "batch_size", "device", "on_epoch") if name in settings}
+    return repair(
+        unlearnt, remain, samples=len(forget), epochs=repair_epochs, learning_rate=repair_learning_rate, **shared
+    )
+
+
+METHODS: dict[str, Callable[..., nn.Module]] = {
+    "retrain": retrain,
+    "fine_tune": fine_tune,
+    "neg_grad": neg_grad,
+    "neg_grad_plus": neg_grad_plus,
+    "bad_teacher": bad_teacher,
+    "scrub": scrub,
+    "boundary_shrink": boundary_shrink,
+    "laf": unlearn_laf,
+    "laf+r": unlearn_laf_repaired,
+}
+
+
+def unlearn(model: nn.Module, remain: Dataset, forget: Dataset, *, method: str = "laf", **settings: Any) -> nn.Module:
+    """Return a copy of ``model`` that has forgotten ``forget`` and kept ``remain``; ``model`` stays as it is.
+
+    Args:
+        model: trained on both sets; takes a :class:`~mmcl.batch.Batch` and gives logits, or an object that has them.
+        remain: what is to be kept.
+        forget: what is to be forgotten.
+        method: one of ``retrain``, ``fine_tune``, ``neg_grad``, ``neg_grad_plus``, ``bad_teacher``, ``scrub``,
+            ``boundary_shrink``, ``laf`` and ``laf+r``.
+        **settings: of that method, among them ``device``, and ``on_epoch``, which is called with phase, epoch and loss.
+
+    Raises:
+        ConfigError: there is no such method, or it has no such setting.
+        DataError: a set is empty, or a sample is in both.
+        TrainingError: a loss that is not finite.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"method is '{method}'{nearest(method, METHODS)}, expected one of {', '.join(METHODS)}")
+    known = settings_of(method)
+    for name in settings:
+        if name not in known:
+            raise ConfigError(
+                f"method {method} has no setting '{name}'{nearest(name, known)}, expected some of {', '.join(known)}"
+            )
+    return METHODS[method](model, remain, forget, **settings)
+
+
+def settings_of(method: str) -> dict[str, Any]:
+    """Return the settings of a method and their defaults.
+
+    >>> settings_of("neg_grad")["epochs"], "temperature" in settings_of("laf+r")
+    (1, True)
+    """
+    own = _keywords(METHODS[method])
+    return {**_keywords(unlearn_laf), **own} if method == "laf+r" else own
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}

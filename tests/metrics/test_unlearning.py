@@ -1,0 +1,80 @@
+import math
+
+import pytest
+import torch
+
+from mmcl.errors import LabelError, ShapeError
+from mmcl.metrics.unlearning import distance_to_retrain, loss_attack, membership_attack, per_sample_loss
+
+
+@pytest.fixture
+def logits():
+    """Logits of samples: the surer, the larger ``scale``."""
+
+    def make(count, scale, seed):
+        generator = torch.Generator().manual_seed(seed)
+        return scale * torch.randn(count, 5, generator=generator)
+
+    return make
+
+
+def test_the_attacker_tells_what_is_remembered_from_what_is_not(logits):
+    known, unknown = logits(400, 6.0, 0), logits(400, 1.0, 1)
+    remembered = membership_attack(known, unknown, logits(300, 6.0, 2), logits(300, 1.0, 3))
+    forgotten = membership_attack(known, unknown, logits(300, 1.0, 4), logits(300, 1.0, 5))
+    assert remembered > 0.9
+    assert abs(forgotten - 0.5) < 0.05
+    # Who is left out is not asked: the larger set is cut to the size of the smaller.
+    assert membership_attack(known, unknown, logits(100, 6.0, 2), logits(3000, 1.0, 3)) > 0.85
+
+
+def test_the_attacker_sees_probabilities_in_order_and_no_class(logits):
+    known, unknown = logits(200, 6.0, 0), logits(200, 1.0, 1)
+    asked = logits(150, 3.0, 2), logits(150, 1.0, 3)
+    turned = [each[:, [3, 0, 4, 1, 2]] + 7 for each in asked]  # other classes, and a shift that a softmax ignores
+    assert membership_attack(known, unknown, *asked) == membership_attack(known, unknown, *turned)
+
+
+def test_classes_that_have_not_arrived_do_no_harm(logits):
+    sides = [torch.nn.functional.pad(logits(60, scale, 0), (0, 2), value=-math.inf) for scale in (6.0, 1.0, 6.0, 1.0)]
+    assert 0 <= membership_attack(*sides) <= 1
+
+
+def test_the_threshold_is_the_best_of_all():
+    members, others = torch.tensor([0.1, 0.2, 0.2, 0.9]), torch.tensor([0.2, 0.5, 0.8, 1.0])
+    # 0.2 calls three members and one other: (3 + 3) / 8 is the most that any threshold tells
+    asked = torch.tensor([0.15, 0.2, 0.21, 3.0]), torch.tensor([0.1, 0.3, 0.4, 0.5])
+    assert loss_attack(members, others, *asked) == pytest.approx((2 + 3) / 8)
+    best = max(float((members <= t).sum() + (others > t).sum()) / 8 for t in torch.cat([members, others]).tolist())
+    assert loss_attack(members, others, members, others) == pytest.approx(best)
+
+
+def test_attacks_are_repeatable_and_balanced(logits):
+    sides = logits(90, 4.0, 0), logits(50, 1.0, 1), logits(70, 2.0, 2), logits(40, 1.0, 3)
+    assert membership_attack(*sides, seed=3) == membership_attack(*sides, seed=3)
+    alone = [side[:, 0] for side in sides]
+    assert loss_attack(*alone, seed=3) == loss_attack(*alone, seed=3)
+    nothing = torch.zeros(100), torch.zeros(10), torch.zeros(100), torch.zeros(10)
+    assert loss_attack(*nothing) == 0.5  # who knows nothing is right half of the time, however many are members
+
+
+def test_losses():
+    logits = torch.tensor([[0.0, 0.0, -math.inf], [2.0, 0.0, -math.inf]])
+    found = per_sample_loss(logits, [1, 2]).tolist()
+    assert found == [pytest.approx(math.log(2)), 100.0]
+    with pytest.raises(LabelError, match="labels go from 0 to 3, expected 0 to 2"):
+        per_sample_loss(logits, [0, 3])
+
+
+def test_distances():
+    one, other = {"a": 0.5, "b": 0.7, "c": 1.0}, {"b": 0.9, "a": 0.4}
+    assert distance_to_retrain(one, other) == pytest.approx(0.15)
+    assert distance_to_retrain(one, other, ["b"]) == pytest.approx(0.2)
+    assert distance_to_retrain(one, one) == 0
+    with pytest.raises(ShapeError, match="have no name in common"):
+        distance_to_retrain({"a": 1.0}, {"b": 1.0})
+
+
+def test_what_is_refused():
+    with pytest.raises(ShapeError, match=r"forgotten have shape \(0, 3\)"):
+        membership_attack(torch.ones(2, 3), torch.ones(2, 3), torch.ones(0, 3), torch.ones(2, 3))

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from mmcl.batch import Batch
+from mmcl.encoders import build_encoder
+from mmcl.errors import ConfigError
+from mmcl.models import ImageClassifier, SLUClassifier
+from mmcl.objectives import logit_distillation
+from mmcl.unlearning.teachers import _divergence, bad_teacher, scrub
+
+
+def test_bad_teacher_answers_as_an_untrained_model_what_is_forgotten(learnt, remain, forget, accuracy):
+    fresh = ImageClassifier().eval()
+    student = bad_teacher(learnt, remain, forget, fresh=lambda: fresh, epochs=6, learning_rate=1e-3, share=0.5)
+    batch = forget.batch(torch.arange(len(forget)))
+    with torch.no_grad():
+        before, after = (
+            logit_distillation(model(batch).logits, fresh(batch).logits, 1.0) for model in (learnt, student)
+        )
+    assert after < before / 4
+    assert accuracy(student, forget) < 0.3
+    assert accuracy(student, remain) > accuracy(learnt, remain) - 0.1
+
+
+def test_bad_teacher_reads_no_label(learnt, remain, forget):
+    class Unlabelled:
+        classes, texts, labels = (), (), ()
+
+        def __init__(self, data):
+            self.data = data
+
+        def __len__(self):
+            return len(self.data)
+
+        def batch(self, rows):
+            return Batch(image=self.data.batch(rows)["image"])
+
+        def __getitem__(self, row):
+            return {"id": self.data[row]["id"]}
+
+    bad_teacher(learnt, Unlabelled(remain), Unlabelled(forget))
+    with pytest.raises(ConfigError, match="share of bad_teacher is 0"):
+        bad_teacher(learnt, remain, forget, share=0)
+
+
+def test_scrub_moves_away_and_stays_near(learnt, remain, forget, accuracy):
+    noted = []
+    settings = {"epochs": 3, "forget_epochs": 1, "learning_rate": 1e-3, "batch_size": 8}
+    student = scrub(learnt, remain, forget, **settings, on_epoch=lambda *row: noted.append(row[0]))
+    assert noted == ["scrub, away", "scrub, near", "scrub, near", "scrub, near"]
+    assert accuracy(student, forget) < accuracy(learnt, forget) - 0.3
+    assert accuracy(student, remain) > accuracy(learnt, remain) - 0.05
+
+
+def test_classes_that_have_not_arrived_take_no_part():
+    batch = Batch(image=torch.rand(4, 1, 12, 12, generator=torch.Generator().manual_seed(0)))
+    models = [SLUClassifier(build_encoder("image", "cnn", dim=8), hidden=4).eval() for _ in range(2)]
+    for model in models:
+        model.grow([0, 3])
+    value = _divergence(*models, batch, 1.0)
+    one, other = (model(batch).logits[:, [0, 3]] for model in models)
+    assert value.item() == pytest.approx(logit_distillation(one, other, 1.0).item()) and value.isfinite()
