@@ -95,6 +95,14 @@ class Rehearsal(SupervisedPlugin):
         for (label, chosen), share in zip(self.memory.items(), self._shares(), strict=True):
             self.memory[label] = chosen[:share]
 
+    def purge(self, rows: Sequence[int]) -> list[int]:
+        """Take samples out of the memory, and return which of ``rows`` were in it; a class without any left is gone."""
+        unwanted = set(rows)
+        taken = [row for row in self.rows if row in unwanted]
+        left = {label: [row for row in own if row not in unwanted] for label, own in self.memory.items()}
+        self.memory = {label: own for label, own in left.items() if own}
+        return taken
+
     def _shares(self) -> list[int | None]:
         if self.memory_size is None:
             return [None] * len(self.memory)

@@ -1,0 +1,119 @@
+import json
+
+import pytest
+import torch
+
+from mmcl.errors import DataError, StreamError
+from mmcl.strategies import coconut, naive
+from mmcl.strategies.rehearsal import Rehearsal
+from mmcl.strategies.stream_unlearning import (
+    check_purged,
+    record_digest,
+    unlearn_in_stream,
+    weights_digest,
+    write_record,
+)
+from mmcl.strategies.teacher import teacher_of
+
+QUICK = {"epochs": 2, "vae_epochs": 2, "unlearning_learning_rate": 1e-3, "alignment_learning_rate": 1e-3}
+
+
+@pytest.fixture
+def learnt(make, train, benchmark):
+    """A strategy after two of five experiences, the second of these, and the rows of the first class that it learnt."""
+    strategy = make(coconut, memory_size=20)
+    train(strategy, benchmark, 2)
+    label = benchmark.train_stream[0].group[0]
+    experience = benchmark.train_stream[1]
+    return strategy, experience, [row for row, other in enumerate(experience.source.labels) if other == label]
+
+
+def memory(strategy):
+    return next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal))
+
+
+def test_model_memory_and_teacher_forget(learnt):
+    strategy, experience, rows = learnt
+    held = [row for row in memory(strategy).rows if row in rows]
+    others = [row for row in memory(strategy).rows if row not in rows]
+    record = unlearn_in_stream(strategy, experience, rows, **QUICK)
+    assert len(held) == 5 and memory(strategy).rows == others
+    assert record["samples"] == len(rows) and record["ids"] == [str(row) for row in rows]
+    assert (record["from_memory"], record["memory_before"], record["memory_after"]) == (5, 20, 15)
+    assert record["method"] == "laf" and record["settings"] == QUICK
+    assert record["weights_before"] != record["weights_after"] == weights_digest(strategy.model)
+    assert weights_digest(teacher_of(strategy)) == record["weights_after"]
+
+
+def test_what_is_kept_is_what_the_learner_has(learnt, monkeypatch):
+    strategy, experience, rows = learnt
+    seen = {}
+
+    def watch(model, remain, forget, **settings):
+        seen.update(remain=remain.rows, forget=forget.rows, **settings)
+        return model
+
+    monkeypatch.setattr("mmcl.strategies.stream_unlearning.unlearn", watch)
+    unlearn_in_stream(strategy, experience, [*rows, rows[0]], method="neg_grad", epochs=3)
+    recent = experience.dataset.rows[:]
+    assert seen["forget"] == rows and seen["method"] == "neg_grad" and seen["epochs"] == 3
+    assert set(seen["remain"]) == set(memory(strategy).rows) | set(recent) and not set(seen["remain"]) & set(rows)
+    unlearn_in_stream(strategy, experience, rows, remain=[recent[0]])
+    assert seen["remain"] == [recent[0]]
+
+
+def test_the_stream_goes_on_without_what_is_forgotten(learnt, benchmark):
+    strategy, experience, rows = learnt
+    unlearn_in_stream(strategy, experience, rows, **QUICK)
+    for later in benchmark.train_stream[2:]:
+        strategy.train(later, eval_streams=[])
+        check_purged(strategy, rows, later.source)
+        rehearsed = set(strategy._rehearsed.tolist())
+        assert rehearsed and not rehearsed & set(rows)
+    counts = [len(own) for own in memory(strategy).memory.values()]
+    assert len(counts) == 9 and sum(counts) <= 20
+
+
+def test_nothing_changes_where_nothing_is_learnt(learnt):
+    strategy, experience, rows = learnt
+    before = weights_digest(strategy.model)
+    record = unlearn_in_stream(strategy, experience, rows, **{**QUICK, "epochs": 0})
+    assert record["weights_before"] == record["weights_after"] == before
+
+
+def test_a_memory_that_still_holds_forgotten_samples_is_refused(learnt, monkeypatch):
+    strategy, experience, rows = learnt
+    monkeypatch.setattr(Rehearsal, "purge", lambda memory, rows: [])
+    with pytest.raises(DataError, match="are to be kept and forgotten"):  # they would be kept as well
+        unlearn_in_stream(strategy, experience, rows, **QUICK)
+    with pytest.raises(DataError, match="memory still holds 5 samples that were to be forgotten, first "):
+        unlearn_in_stream(strategy, experience, rows, remain=experience.dataset.rows[:], **QUICK)
+
+
+def test_what_is_refused(learnt, make, benchmark):
+    strategy, experience, rows = learnt
+    with pytest.raises(StreamError, match="the experience has no 'source'"):
+        unlearn_in_stream(strategy, None, rows)
+    with pytest.raises(DataError, match="0 samples to forget"):
+        unlearn_in_stream(strategy, experience, [])
+    alone = make(naive)
+    alone.train(first := benchmark.train_stream[0], eval_streams=[])
+    with pytest.raises(DataError, match="0 samples to keep"):
+        unlearn_in_stream(alone, first, first.dataset.rows[:])
+
+
+def test_a_record_is_whole_and_shows_changes(learnt, tmp_path):
+    strategy, experience, rows = learnt
+    record = unlearn_in_stream(strategy, experience, rows, **QUICK)
+    whole = write_record(tmp_path / "record.json", record, before={"test": 0.9}, after={"test": 0.8})
+    read = json.loads((tmp_path / "record.json").read_text())
+    assert read == whole and read["digest"] == record_digest(read) and read["after"] == {"test": 0.8}
+    read["samples"] += 1
+    assert read["digest"] != record_digest(read)
+
+
+def test_the_digest_of_weights():
+    one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    assert weights_digest(one) == weights_digest(one) != weights_digest(other)
+    other.load_state_dict(one.state_dict())
+    assert weights_digest(one) == weights_digest(other)
