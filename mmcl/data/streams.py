@@ -25,6 +25,7 @@ def class_incremental(
     initial: int | None = None,
     *,
     by_superclass: bool = False,
+    without: Sequence[int] = (),
 ) -> Any:
     """Make an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
 
@@ -43,6 +44,7 @@ def class_incremental(
         by_superclass: what arrives in groups, and ``class_order`` and ``initial`` speak of, are superclasses: SLURP's
             intents arrive with all others of their scenario. A class may then lack samples in train, and those of test
             count as errors, or in test; a warning names it.
+        without: labels that do not arrive; all others do when they would.
 
     Raises:
         StreamError: more experiences than classes, a class without samples in train or test, a ``class_order`` that is
@@ -62,7 +64,10 @@ def class_incremental(
     unit_of = superclass_labels(_superclasses(train)) if by_superclass else list(range(len(train.classes)))
     names = sorted(set(_superclasses(train))) if by_superclass else train.classes
     arriving = arrival_groups(_order(names, class_order, seed), experiences, initial)
-    groups = [[label for unit in group for label, own in enumerate(unit_of) if own == unit] for group in arriving]
+    groups = [
+        [label for unit in group for label, own in enumerate(unit_of) if own == unit and label not in without]
+        for group in arriving
+    ]
     _check_present(train, test, groups, by_superclass)
     streams = {
         name: [_subset(dataset, group) for group in groups] for name, dataset in (("train", train), ("test", test))
@@ -132,6 +137,8 @@ def _check_present(train: Dataset, test: Dataset, groups: Sequence[Sequence[int]
     for name, dataset, other in (("train", train, test), ("test", test, train)):
         present, lacking = set(dataset.labels), []
         for number, group in enumerate(groups):
+            if not group:
+                raise StreamError(f"experience {number} has no class left, expected at least 1: let fewer stay away")
             lacking += [label for label in group if label not in present]
             if by_superclass and not present & set(group):
                 raise StreamError(f"experience {number} has 0 samples in {name}, expected at least 1: check the split")

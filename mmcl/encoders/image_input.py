@@ -40,7 +40,7 @@ def checked_images(images: Tensor, channels: int) -> Tensor:
         raise ShapeError(
             f"images have {images.shape[1]} channels, expected {expected}: convert them, or choose an encoder for them"
         )
-    low, high = (float(extreme) for extreme in images.aminmax())
+    low, high = (float(extreme) for extreme in images.detach().aminmax())
     if low < -1e-3 or high > 1 + 1e-3:
         raise InputError(
             f"images have values from {low:g} to {high:g}, expected 0 to 1: divide bytes by 255, and leave the "

@@ -56,6 +56,17 @@ def test_a_sample_of_the_stream_is_that_of_the_data_set(orders):
     assert sample["id"] == orders[0].utterances[experience.dataset.rows[2]].id
 
 
+def test_classes_that_stay_away_leave_the_others_where_they_are(orders):
+    order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    benchmark = class_incremental(*orders, experiences=5, class_order=order, without=[1, 9])
+    assert [experience.group for experience in benchmark.train_stream] == [[3], [4, 0], [5], [2, 6], [8, 7]]
+    for stream in (benchmark.train_stream, benchmark.test_stream):
+        labels = {label for experience in stream for label in experience.dataset.targets}
+        assert labels == set(range(10)) - {1, 9}
+    with pytest.raises(StreamError, match="experience 0 has no class left"):
+        class_incremental(*orders, experiences=5, class_order=order, without=[3, 1])
+
+
 def test_initial_takes_the_first_group():
     assert [len(group) for group in arrival_groups(range(31), 6, initial=6)] == [6, 5, 5, 5, 5, 5]
     assert [len(group) for group in arrival_groups(range(31), 3, initial=11)] == [11, 10, 10]
