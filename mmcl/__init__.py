@@ -7,8 +7,9 @@ strategies that keep a model from forgetting. Sub-packages load what they need w
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mmcl.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mmcl.batch import Batch as Batch
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _LAZY = {"Batch": "mmcl.batch", "Sample": "mmcl.batch", "collate": "mmcl.batch"}
 __all__ = ["__version__", *_LAZY]
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'mmcl' has no attribute {name!r}")
+__getattr__, _ = lazy_names(__name__, _LAZY)
 
 
 def __dir__() -> list[str]:

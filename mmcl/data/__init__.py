@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mmcl.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mmcl.data.barista import Barista as Barista
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mmcl.data.n24news import N24News as N24News
     from mmcl.data.paired import PairedDataset as PairedDataset
     from mmcl.data.rosmap import Rosmap as Rosmap
+    from mmcl.data.selection import Selection as Selection
     from mmcl.data.slurp import Slurp as Slurp
     from mmcl.data.speech_commands import SpeechCommands as SpeechCommands
     from mmcl.data.spoken_digits import SpokenDigits as SpokenDigits
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from mmcl.data.spoken_written_digits import SpokenWrittenDigits as SpokenWrittenDigits
     from mmcl.data.streams import class_incremental as class_incremental
     from mmcl.data.synthetic_commands import SyntheticCommands as SyntheticCommands
+    from mmcl.data.views import CachedViews as CachedViews
 
 DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "Barista": "mmcl.data.barista",
@@ -43,21 +46,14 @@ DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
 }
 _LAZY = {
     **DATASETS,
+    "CachedViews": "mmcl.data.views",
     "Captions": "mmcl.data.captions",
     "LabelledTable": "mmcl.data.labelled_table",
     "PairedDataset": "mmcl.data.paired",
+    "Selection": "mmcl.data.selection",
     "SpokenWrittenDigits": "mmcl.data.spoken_written_digits",
     "class_incremental": "mmcl.data.streams",
     "open_dataset": "mmcl.data.catalog",
 }
 __all__ = list(_LAZY)
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'mmcl.data' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _LAZY)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mmcl.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mmcl.models.classifier import GrowingHead as GrowingHead
@@ -26,13 +27,4 @@ _LAZY = {
     "TwoTower": "mmcl.models.two_tower",
 }
 __all__ = list(_LAZY)
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'mmcl.models' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _LAZY)

@@ -15,7 +15,7 @@ from mmcl.data.selection import Selection, sample_ids
 from mmcl.errors import DataError, StreamError
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
-from mmcl.unlearning.unlearn import unlearn
+from mmcl.unlearning.methods import unlearn
 
 
 def unlearn_in_stream(

@@ -13,9 +13,9 @@ from mmcl.freeze import trainable_state
 from mmcl.seeding import seed_everything
 from mmcl.unlearning.loop import OnEpoch
 from mmcl.unlearning.measures import unlearning_measures
+from mmcl.unlearning.methods import unlearn
 from mmcl.unlearning.retraining import check_classes, train_classifier
 from mmcl.unlearning.sections import UnlearningSection
-from mmcl.unlearning.unlearn import unlearn
 
 
 class Trial:

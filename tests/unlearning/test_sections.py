@@ -6,8 +6,8 @@ from mmcl.data import Mnist
 from mmcl.data.selection import Selection
 from mmcl.models import ImageClassifier, SLUClassifier
 from mmcl.sections import AudioSection
+from mmcl.unlearning.methods import METHODS
 from mmcl.unlearning.sections import MethodName, RemovalSection, StreamSection, UnlearningSection
-from mmcl.unlearning.unlearn import METHODS
 
 
 class Pooled:

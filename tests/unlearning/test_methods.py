@@ -4,7 +4,7 @@ import torch
 from mmcl.errors import ConfigError, DataError
 from mmcl.seeding import seed_everything
 from mmcl.unlearning import METHODS, repair, unlearn, unlearn_laf
-from mmcl.unlearning.unlearn import settings_of
+from mmcl.unlearning.methods import settings_of
 
 
 @pytest.mark.parametrize("method", METHODS)
