@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mmcl.data.brca import Brca as Brca
     from mmcl.data.captions import Captions as Captions
     from mmcl.data.catalog import open_dataset as open_dataset
+    from mmcl.data.cifar10 import Cifar10 as Cifar10
+    from mmcl.data.fashion_mnist import FashionMnist as FashionMnist
     from mmcl.data.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
     from mmcl.data.food101 import Food101 as Food101
     from mmcl.data.labelled_table import LabelledTable as LabelledTable
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
     from mmcl.data.spoken_slurp import SpokenSlurp as SpokenSlurp
     from mmcl.data.spoken_written_digits import SpokenWrittenDigits as SpokenWrittenDigits
     from mmcl.data.streams import class_incremental as class_incremental
+    from mmcl.data.svhn import Svhn as Svhn
     from mmcl.data.synthetic_commands import SyntheticCommands as SyntheticCommands
     from mmcl.data.views import CachedViews as CachedViews
 
 DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "Barista": "mmcl.data.barista",
     "Brca": "mmcl.data.brca",
+    "Cifar10": "mmcl.data.cifar10",
+    "FashionMnist": "mmcl.data.fashion_mnist",
     "FluentSpeechCommands": "mmcl.data.fluent_speech_commands",
     "Food101": "mmcl.data.food101",
     "Mnist": "mmcl.data.mnist",
@@ -42,6 +47,7 @@ DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "SpokenDigits": "mmcl.data.spoken_digits",
     "SpokenSentences": "mmcl.data.spoken_sentences",
     "SpokenSlurp": "mmcl.data.spoken_slurp",
+    "Svhn": "mmcl.data.svhn",
     "SyntheticCommands": "mmcl.data.synthetic_commands",
 }
 _LAZY = {
