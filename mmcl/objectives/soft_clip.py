@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
 from mmcl.objectives.kernel import two_way_info_nce
 from mmcl.objectives.pairs import Identity
+from mmcl.objectives.tiles import tile_size
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SoftClipLoss:
 
 @dataclass(frozen=True, eq=False)
 class _Softmax(Pairs):
-    """Q along rows, and Q again along columns; products with it are attention, which writes no Q out."""
+    """Q along rows, and Q again along columns; products with a large one are attention, which does not write it out."""
 
     features: Tensor
     own: Identity
@@ -76,7 +78,16 @@ class _Softmax(Pairs):
     def shape(self) -> tuple[int, int]:
         return self.own.shape
 
+    @cached_property
+    def _written_out(self) -> Tensor | None:
+        """Q itself, where it is no larger than a tile: it serves both directions."""
+        if max(self.shape) > tile_size(self.features.device, None):
+            return None
+        return (self.own.matmul(self.features) @ self.features.T).softmax(1)
+
     def matmul(self, keys: Tensor) -> Tensor:
+        if self._written_out is not None:
+            return self._written_out @ keys
         queries = self.own.matmul(self.features)
         one, other, values = (rows[None, None] for rows in (queries, self.features, keys))
         return scaled_dot_product_attention(one, other, values, scale=1.0)[0, 0]

@@ -38,3 +38,15 @@ def test_the_targets_have_gradient():
     (gradient,) = torch.autograd.grad(SoftClipLoss(0.3)(batch["a"], batch["b"]), batch["b"])
     fixed = torch.autograd.functional.jacobian(lambda b: SoftClipLoss(0.3)(batch["a"].detach(), b), batch["b"].detach())
     assert torch.allclose(gradient, fixed)
+
+
+def test_targets_that_are_written_out_and_those_that_are_not_give_the_same(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(40, 6, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
+    found = []
+    for most in (40, 39):  # the second is one too small
+        monkeypatch.setattr("mmcl.objectives.soft_clip.tile_size", lambda device, block_size, most=most: most)
+        value = SoftClipLoss()(a, b)
+        found.append([value, *torch.autograd.grad(value, (a, b))])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
