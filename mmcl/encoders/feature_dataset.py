@@ -29,7 +29,7 @@ class FeatureDataset:
         self.texts = list(dataset.texts)
         self.superclasses = tuple(getattr(dataset, "superclasses", ()))
         self.entities: list[tuple[Entity, ...]] = list(getattr(dataset, "entities", [()] * len(self.labels)))
-        self.speakers = [utterance.speaker for utterance in getattr(dataset, "utterances", ())]
+        self.speakers = [getattr(utterance, "speaker", "") for utterance in getattr(dataset, "utterances", ())]
         self.ids = list(ids)
         self.dim = matrix.shape[1]
         self._label = torch.tensor(self.labels, dtype=torch.long)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,7 +52,7 @@ class SoftClipLoss:
         temperature = temperature_of(self.temperature)
         with torch.autocast(b.device.type, enabled=False):
             (features,) = precise(b)
-            pairs = _Softmax(unit(features, temperature**-0.5), Identity(len(b)))
+            pairs = _Softmax.of(unit(features, temperature**-0.5), Identity(len(b)))
         forward, backward = two_way_info_nce(
             a,
             b,
@@ -73,21 +72,21 @@ class _Softmax(Pairs):
     features: Tensor
     own: Identity
     processes: Processes | None = None
+    written_out: Tensor | None = None
+
+    @classmethod
+    def of(cls, features: Tensor, own: Identity, processes: Processes | None = None) -> _Softmax:
+        """Q of features, itself where it is no larger than a tile: it serves both directions."""
+        small = max(own.shape) <= tile_size(features.device, None)
+        return cls(features, own, processes, (own.matmul(features) @ features.T).softmax(1) if small else None)
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.own.shape
 
-    @cached_property
-    def _written_out(self) -> Tensor | None:
-        """Q itself, where it is no larger than a tile: it serves both directions."""
-        if max(self.shape) > tile_size(self.features.device, None):
-            return None
-        return (self.own.matmul(self.features) @ self.features.T).softmax(1)
-
     def matmul(self, keys: Tensor) -> Tensor:
-        if self._written_out is not None:
-            return self._written_out @ keys
+        if self.written_out is not None:
+            return self.written_out @ keys
         queries = self.own.matmul(self.features)
         one, other, values = (rows[None, None] for rows in (queries, self.features, keys))
         return scaled_dot_product_attention(one, other, values, scale=1.0)[0, 0]
@@ -107,4 +106,4 @@ class _Softmax(Pairs):
         return self.own.column_sums(like)
 
     def gathered(self, processes: Processes) -> Pairs:
-        return _Softmax(processes.gather(self.features), self.own.gathered(processes), processes)
+        return _Softmax.of(processes.gather(self.features), self.own.gathered(processes), processes)
