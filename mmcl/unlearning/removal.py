@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -62,56 +62,44 @@ def choose_removal(
         ConfigError: nothing is named that is to be forgotten, or a share that is none.
         DataError: a class or speaker that the data does not have, or nothing remains or is forgotten.
     """
+    if kind not in get_args(Kind):
+        raise ConfigError(f"kind is '{kind}'{nearest(kind, get_args(Kind))}, expected {', '.join(get_args(Kind))}")
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share}, expected above 0, up to 1")
-    draw = torch.Generator().manual_seed(seed)
-    everything = list(range(len(train)))
+    if kind == "class" and not classes:
+        raise ConfigError("classes is empty, expected those that are to be forgotten")
+    draw, labels, given = torch.Generator().manual_seed(seed), _labels(train, classes), list(train.labels)
     if kind == "speaker":
-        gone = _spoken_by(train, speakers)
-        return _removal(train, test, gone, _spoken_by(test, speakers))
-    labels = _labels(train, classes)
-    if kind == "class":
-        if not classes:
-            raise ConfigError("classes is empty, expected those that are to be forgotten")
-        return _removal(train, test, _of_classes(train, labels), _of_classes(test, labels))
-    gone = []
-    for label in labels or sorted(set(train.labels)):
-        own = _of_classes(train, [label])
-        order = torch.randperm(len(own), generator=draw)[: round(share * len(own))]
-        gone += sorted(own[place] for place in order.tolist())
-    half = torch.randperm(len(test), generator=draw)[: len(test) // 2].sort().values.tolist()
-    given = list(train.labels)
+        gone, unseen = _spoken_by(train, speakers), _spoken_by(test, speakers)
+    elif kind == "class":
+        gone, unseen = _of_classes(train, labels), _of_classes(test, labels)
+    else:
+        gone = []
+        for label in labels or sorted(set(train.labels)):
+            own = _of_classes(train, [label])
+            order = torch.randperm(len(own), generator=draw)[: round(share * len(own))]
+            gone += sorted(own[place] for place in order.tolist())
+        unseen = torch.randperm(len(test), generator=draw)[: len(test) // 2].sort().values.tolist()
     if kind == "noisy_labels":
         count = len(train.classes)
         for row, turn in zip(gone, torch.randint(1, count, (len(gone),), generator=draw).tolist(), strict=True):
             given[row] = (given[row] + turn) % count
-    elif kind != "data":
-        raise ConfigError(f"kind is '{kind}', expected data, class, noisy_labels or speaker")
-    return _removal(Selection(train, everything, given), test, gone, half)
-
-
-def _removal(train: Any, test: Any, gone: Sequence[int], unseen: Sequence[int]) -> Removal:
-    """Cut training data and test data; ``train`` may be a selection of all samples with other labels."""
-    whole = train if isinstance(train, Selection) else Selection(train, list(range(len(train))))
-    without, left = set(gone), set(unseen)
     parts = {
-        "to remain": (whole, [row for row in range(len(whole)) if row not in without]),
-        "to forget": (whole, list(gone)),
-        "of the test beside what is forgotten": (test, [row for row in range(len(test)) if row not in left]),
-        "of the test like what is forgotten": (test, list(unseen)),
+        "to train on": (train, range(len(train)), given),
+        "to remain": (train, _others(train, gone), given),
+        "to forget": (train, gone, given),
+        "of the test beside what is forgotten": (test, _others(test, unseen), test.labels),
+        "of the test like what is forgotten": (test, unseen, test.labels),
     }
-    for name, (_, rows) in parts.items():
+    for name, (_, rows, _) in parts.items():
         if not rows:
             raise DataError(f"there are 0 samples {name}, expected at least 1: choose other classes or speakers")
-    return Removal(whole, *(_part(source, rows) for source, rows in parts.values()))
+    return Removal(*(Selection(data, rows, [own[row] for row in rows]) for data, rows, own in parts.values()))
 
 
-def _part(whole: Any, rows: Sequence[int]) -> Selection:
-    """Some samples of all, with the labels that they have there, as a selection of the data set itself."""
-    if not isinstance(whole, Selection):
-        return Selection(whole, rows)
-    labels = whole.labels
-    return Selection(whole.source, [whole.rows[row] for row in rows], [labels[row] for row in rows])
+def _others(data: Any, rows: Sequence[int]) -> list[int]:
+    there = set(rows)
+    return [row for row in range(len(data)) if row not in there]
 
 
 def _labels(data: Any, classes: Sequence[int | str]) -> list[int]:
