@@ -8,10 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from mmcl.atomic import written_whole
 from mmcl.data.selection import Selection, sample_ids
+from mmcl.encoders.base import weights_hash
 from mmcl.errors import DataError, StreamError
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
@@ -29,8 +28,8 @@ def unlearn_in_stream(
 ) -> dict[str, Any]:
     """Make a strategy forget samples between two experiences: its model, its rehearsal memory and its teacher.
 
-    The memory is purged first. What is kept is then what the learner still has: the memory, and the samples of the
-    experience that it has just learnt.
+    What is kept is what the learner then still has: the memory without them, and the other samples of the experience
+    that it has just learnt. Where a method fails, the strategy stays as it was.
 
     Args:
         strategy: of :mod:`mmcl.strategies`, after ``train`` on an experience.
@@ -44,7 +43,7 @@ def unlearn_in_stream(
     Returns:
         What was removed, to be completed and written by :func:`write_record`: ``ids``, ``samples``, ``from_memory``,
         ``memory_before`` and ``memory_after``, ``method``, ``settings``, and ``weights_before`` and ``weights_after``,
-        SHA-256 of the model's state.
+        :func:`~mmcl.encoders.base.weights_hash` of the model.
 
     Raises:
         StreamError: the experience is of another kind of benchmark.
@@ -54,32 +53,31 @@ def unlearn_in_stream(
         raise StreamError("the experience has no 'source': make the benchmark with mmcl.data.class_incremental")
     source, rows = experience.source, list(dict.fromkeys(int(row) for row in forget))
     memories = [plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)]
-    before, held = weights_digest(strategy.model), sum(len(memory.rows) for memory in memories)
-    taken = [row for memory in memories for row in memory.purge(rows)]
+    before, held = weights_hash(strategy.model), [row for memory in memories for row in memory.rows]
     if remain is None:
         unwanted = set(rows)
-        recent = [row for row in experience.dataset.rows[:] if row not in unwanted]
-        remain = list(dict.fromkeys([row for memory in memories for row in memory.rows] + recent))
+        remain = list(dict.fromkeys(row for row in [*held, *experience.dataset.rows[:]] if row not in unwanted))
     if not rows or not remain:
         lacking = "forget" if not rows else "keep"
         raise DataError(f"there are 0 samples to {lacking}, expected at least 1")
     kept, gone = Selection(source, remain), Selection(source, rows)
     unlearnt = unlearn(strategy.model, kept, gone, method=method, **settings)
+    taken = [row for memory in memories for row in memory.purge(rows)]
+    check_purged(strategy, rows, source)
     strategy.model.load_state_dict(unlearnt.state_dict())
     for plugin in strategy.plugins:
         if isinstance(plugin, Teacher) and plugin.model is not None:  # else the next experience would teach it again
             plugin.model.load_state_dict(unlearnt.state_dict())
-    check_purged(strategy, rows, source)
     return {
         "ids": sample_ids(source, rows),
         "samples": len(rows),
         "from_memory": len(taken),
-        "memory_before": held,
+        "memory_before": len(held),
         "memory_after": sum(len(memory.rows) for memory in memories),
         "method": method,
         "settings": {name: value for name, value in settings.items() if isinstance(value, (int, float, str, bool))},
         "weights_before": before,
-        "weights_after": weights_digest(strategy.model),
+        "weights_after": weights_hash(strategy.model),
     }
 
 
@@ -91,8 +89,7 @@ def check_purged(strategy: Any, rows: Sequence[int], source: Any) -> None:
     """
     unwanted = set(rows)
     for plugin in strategy.plugins:
-        held = [row for row in getattr(plugin, "rows", ()) if row in unwanted] if isinstance(plugin, Rehearsal) else []
-        if held:
+        if isinstance(plugin, Rehearsal) and (held := [row for row in plugin.rows if row in unwanted]):
             ids = ", ".join(sample_ids(source, held[:5]))
             raise DataError(
                 f"the memory still holds {len(held)} samples that were to be forgotten, first {ids}: purge it"
@@ -119,12 +116,3 @@ def record_digest(record: Mapping[str, Any]) -> str:
     """
     content = {name: value for name, value in record.items() if name != "digest"}
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Return the SHA-256 of a model's state: names, and numbers."""
-    digest = sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
