@@ -93,7 +93,11 @@ class Selection:
 
 
 def sample_ids(dataset: Any, rows: Sequence[int]) -> list[str]:
-    """Return the ids of samples, which a data set has as ``ids``, or else in each sample, or else are the rows."""
+    """Return the ids of samples, which a data set has as ``ids``, those of its ``utterances``, or else in each sample;
+    or else are the rows."""
     if hasattr(dataset, "ids"):
-        return [dataset.ids[row] for row in rows]
+        known = dataset.ids
+        return [known[row] for row in rows]
+    if hasattr(dataset, "utterances"):  # of which nothing need be decoded
+        return [dataset.utterances[row].id for row in rows]
     return [str(dataset[row].get("id", row)) for row in rows]

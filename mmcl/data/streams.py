@@ -47,8 +47,9 @@ def class_incremental(
         without: labels that do not arrive; all others do when they would.
 
     Raises:
-        StreamError: more experiences than classes, a class without samples in train or test, a ``class_order`` that is
-            no order of the classes, superclasses that the data set does not have, or data sets of different classes.
+        StreamError: more experiences than classes, labels that there are not, a class without samples in train or
+            test, a ``class_order`` that is no order of the classes, superclasses that the data set does not have, or
+            data sets of different classes.
 
     >>> from mmcl.data.streams import arrival_groups
     >>> arrival_groups([4, 0, 1, 3, 2], experiences=2)
@@ -64,6 +65,8 @@ def class_incremental(
     unit_of = superclass_labels(_superclasses(train)) if by_superclass else list(range(len(train.classes)))
     names = sorted(set(_superclasses(train))) if by_superclass else train.classes
     arriving = arrival_groups(_order(names, class_order, seed), experiences, initial)
+    if strange := sorted(set(without) - set(range(len(train.classes)))):
+        raise StreamError(f"without has label {strange[0]}, expected some of 0 to {len(train.classes) - 1}")
     groups = [
         [label for unit in group for label, own in enumerate(unit_of) if own == unit and label not in without]
         for group in arriving

@@ -65,6 +65,8 @@ def test_classes_that_stay_away_leave_the_others_where_they_are(orders):
         assert labels == set(range(10)) - {1, 9}
     with pytest.raises(StreamError, match="experience 0 has no class left"):
         class_incremental(*orders, experiences=5, class_order=order, without=[3, 1])
+    with pytest.raises(StreamError, match="without has label 10, expected some of 0 to 9"):
+        class_incremental(*orders, without=[10])
 
 
 def test_initial_takes_the_first_group():
