@@ -40,8 +40,11 @@ def main(config: Config, run: Run) -> None:
 
     from mmcl.progress import progress_display
     from mmcl.strategies.tracking import unit_name
+    from mmcl.unlearning.methods import check_settings
     from mmcl.unlearning.trial import Trial
 
+    for name, given in config.settings.items():
+        check_settings(name, given)
     torch.set_num_threads(config.threads)
     done = {(row["strategy"], row["seed"]): row for row in run.metrics("result")}
     names = ["retrain", "original", *(name for name in config.method if name != "retrain")]
@@ -61,11 +64,11 @@ def main(config: Config, run: Run) -> None:
             if trial.saved is not None:
                 run.checkpoint(unit_name("original", seed), trial.saved)
             for name in left:
-                done[name, seed] = judge(config, run, trial, name, done.get(("retrain", seed)))
+                done[name, seed] = judge(config, run, trial, name, done)
                 progress.advance(bar)
 
 
-def judge(config: Config, run: Run, trial: Any, name: str, retrained: dict[str, Any] | None) -> dict[str, Any]:
+def judge(config: Config, run: Run, trial: Any, name: str, done: dict[tuple[str, int], Any]) -> dict[str, Any]:
     """Make a model forget by one method, and log how near it comes to Retrain; return the row."""
     from mmcl.metrics.unlearning import distance_to_retrain
     from mmcl.strategies.stream_unlearning import write_record
@@ -79,11 +82,12 @@ def judge(config: Config, run: Run, trial: Any, name: str, retrained: dict[str, 
         model, seconds, record = trial.forget(name, **config.settings.get(name, {}))  # type: ignore[call-overload]
     measures = trial.measure(model)
     if record is not None:
-        before = trial.measure(trial.model)
+        before = done["original", trial.seed]["measures"]
         path = run.folder / "records" / f"{name}-seed{trial.seed}.json"
         path.parent.mkdir(exist_ok=True)
         write_record(path, record, seconds=seconds, before=before, after=measures)
-    if retrained is not None:
+    if name != "retrain":
+        retrained = done["retrain", trial.seed]
         measures["distance to Retrain"] = distance_to_retrain(measures, retrained["measures"], COMPARED)
         measures["time / Retrain's"] = seconds / retrained["seconds"]
     run.log("result", **unit, measures=measures, seconds=round(seconds, 3))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config import OneOrMore, StrictModel
-from mmcl.sections import AudioSection, DataSection, OptimizerSection
+from mmcl.sections import AudioSection, CoconutSection, DataSection, OptimizerSection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class StreamSection(StrictModel):
     epochs: int = Field(10, ge=1, description="passes over each experience")
     batch_size: int = Field(32, ge=1, description="samples a step")
     memory_size: int = Field(50, ge=1, description="samples rehearsed, all classes together")
-    settings: dict[str, Any] = Field({}, description="of the strategy, such as {temperature: 0.5}")
+    coconut: CoconutSection = CoconutSection()
     keep: Literal["memory", "all"] = Field("memory", description="what methods are given: what the learner has, or all")
     optimizer: OptimizerSection = OptimizerSection()
 
@@ -66,7 +66,7 @@ class StreamSection(StrictModel):
             model,
             self.optimizer.build(model, model.encoder),
             **self.model_dump(include={"epochs", "batch_size", "memory_size"}),
-            **self.settings,
+            **(self.coconut.model_dump() if self.strategy == "coconut" else {}),
             device=device,
         )
         for experience in stream:

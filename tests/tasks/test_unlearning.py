@@ -75,6 +75,13 @@ def test_faults_are_found_before_anything_is_trained(mmcl):
         assert done.returncode == 2 and message in done.stderr + done.stdout, (setting, done.stderr, done.stdout)
 
 
+def test_a_setting_that_a_method_does_not_have_is_found_before_anything_is_trained(mmcl, data_dir, tmp_path):
+    folder = tmp_path / "wrong"
+    done = mmcl("run", "unlearning", "--config", "tiny", "--folder", folder, "settings={laf: {epoch: 3}}")
+    assert done.returncode == 2 and "method laf has no setting 'epoch'" in done.stderr.replace("\n", " ")
+    assert not results(folder) and not list((folder / "checkpoints").glob("*"))
+
+
 def test_a_stream_forgets_and_writes_what_it_removed(mmcl, data_dir, weights_dir, tmp_path):
     folder = tmp_path / "stream"
     settings = ["method=[neg_grad,laf]", "seeds=[0]", "stream.epochs=2", "settings={laf: {epochs: 1, vae_epochs: 1}}"]
