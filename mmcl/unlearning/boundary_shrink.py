@@ -71,7 +71,13 @@ def nearest_wrong_class(model: nn.Module, batch: Batch, step: float) -> Tensor:
         raise ConfigError(f"the batch has {', '.join(batch)}, expected one of {', '.join(_INPUTS)} to move")
     moved = Batch(batch)
     moved[name] = batch[name].detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(cross_entropy(logits_of(model(moved)), batch["label"]), moved[name])
+    loss = cross_entropy(logits_of(model(moved)), batch["label"])
+    (gradient,) = torch.autograd.grad(loss, moved[name], allow_unused=True)
+    if gradient is None:
+        raise ConfigError(
+            f"the model gives no gradient to '{name}', expected one to move it by: a front-end is not differentiable, "
+            "so give the features that it makes (cached_features), or choose another method"
+        )
     moved[name] = batch[name] + step * gradient.sign()
     if name == "image":
         moved[name] = moved[name].clamp(0, 1)

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
-from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, again_and_again, check_apart, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import logits_of
 
 
@@ -87,9 +87,3 @@ def neg_grad_plus(
     optimizer = adam([each for each in unlearnt.parameters() if each.requires_grad], learning_rate)
     train_epochs("descent and ascent", epochs, batches, [(loss_of, optimizer)], on_epoch)
     return unlearnt
-
-
-def again_and_again(data: Dataset, batch_size: int, device: str | torch.device) -> Iterator[Batch]:
-    """Yield batches of all samples in a random order, and then of all in another, without end."""
-    while True:
-        yield from shuffled_batches(data, batch_size, device)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
+from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.models.vae import RepresentationVAE
@@ -62,7 +63,7 @@ def unlearn_laf(
         unlearning_learning_rate, alignment_learning_rate: of Adam, for the two losses.
         temperature: of L_RA.
         phi: whether L_UE bounds errors, as released.
-        batch_size: samples of each set.
+        batch_size: samples of each set, and of an autoencoder's step.
         latent, output: of the autoencoders, see :class:`~mmcl.models.vae.RepresentationVAE`.
         vae_epochs, vae_learning_rate, kl_weight: of their training.
         vae_on: what the first learns, ``"all"`` data, as the paper approximates, or what is to ``"remain"``.
@@ -82,7 +83,13 @@ def unlearn_laf(
     before = [parts.represent(each, device=device).representation.to(device) for each in (remain, forget)]
     learnt = (torch.cat(before) if vae_on == "all" else before[0], before[1])
     known, unwanted = (
-        _autoencoder(f"autoencoder of {name}", each, latent, output, vae_epochs, vae_learning_rate, kl_weight, on_epoch)
+        _train_autoencoder(
+            RepresentationVAE(each.shape[1], latent, output).to(device),
+            each,
+            f"autoencoder of {name}",
+            (vae_epochs, vae_learning_rate, kl_weight, batch_size),
+            on_epoch,
+        )
         for name, each in zip((vae_on, "forget"), learnt, strict=True)
     )
 
@@ -136,9 +143,12 @@ def repair(
         epochs, learning_rate, batch_size: of Adam, on cross-entropy.
         device: where to compute.
         on_epoch: called with phase, epoch and loss.
-    """
-    from mmcl.data.selection import Selection
 
+    Raises:
+        DataError: there are 0 samples.
+        ConfigError: no classifier is found.
+        TrainingError: a loss that is not finite.
+    """
     count = len(remain) if samples is None else min(samples, len(remain))
     labelled = Selection(remain, torch.randperm(len(remain))[:count].tolist())
     parts = Parts(deepcopy(model).to(device), classifier)
@@ -152,21 +162,18 @@ def repair(
     return parts.model
 
 
-def _autoencoder(
-    phase: str,
+def _train_autoencoder(
+    vae: RepresentationVAE,
     representations: Tensor,
-    latent: int,
-    output: Literal["sigmoid", "linear"],
-    epochs: int,
-    learning_rate: float,
-    kl_weight: float,
+    phase: str,
+    recipe: tuple[int, float, float, int],
     on_epoch: OnEpoch | None,
 ) -> RepresentationVAE:
-    """Train an autoencoder of representations, ``(samples, dim)``; what is returned is frozen."""
-    vae = RepresentationVAE(representations.shape[1], latent, output).to(representations.device)
+    """Train an autoencoder of representations, ``(samples, dim)``, and freeze it."""
+    epochs, learning_rate, kl_weight, batch_size = recipe
 
     def batches() -> list[Tensor]:
-        return [representations[rows] for rows in torch.randperm(len(representations)).split(32)]
+        return [representations[rows] for rows in torch.randperm(len(representations)).split(batch_size)]
 
     step = (lambda batch: vae.loss(batch, kl_weight), adam(list(vae.parameters()), learning_rate))
     train_epochs(phase, epochs, batches, [step], on_epoch)

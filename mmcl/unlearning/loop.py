@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mmcl.batch import Batch
+from mmcl.data.paired import batch_of
+from mmcl.data.selection import Selection, sample_ids
 from mmcl.errors import ConfigError, DataError, TrainingError
 
 OnEpoch = Callable[[str, int, float], None]  # name of the phase, number of the epoch from 1, mean loss
@@ -22,6 +24,8 @@ def train_epochs(
     batches: Callable[[], Iterable[Any]],
     steps: Sequence[tuple[Callable[[Any], Tensor], Optimizer]],
     on_epoch: OnEpoch | None = None,
+    *,
+    done: int = 0,
 ) -> None:
     """Go through ``batches()`` ``epochs`` times; of each batch, take a step on every loss in turn.
 
@@ -31,6 +35,7 @@ def train_epochs(
         batches: makes the batches of an epoch.
         steps: losses of a batch, and the optimizers that take a step on them.
         on_epoch: called with phase, epoch and mean sum of losses after each.
+        done: epochs before these, which count.
 
     Raises:
         ConfigError: a negative number of epochs.
@@ -38,7 +43,7 @@ def train_epochs(
     """
     if epochs < 0:
         raise ConfigError(f"epochs of {phase} is {epochs}, expected 0 or more")
-    for epoch in range(1, epochs + 1):
+    for epoch in range(done + 1, done + epochs + 1):
         total, count = 0.0, 0
         for batch in batches():
             count += 1
@@ -60,15 +65,19 @@ def train_epochs(
 def shuffled_batches(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Batch]:
     """Yield batches of all samples in a random order."""
     for rows in torch.randperm(len(data)).split(batch_size):
-        yield data.batch(rows).to(device)
+        yield batch_of(data, rows).to(device)
+
+
+def again_and_again(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Batch]:
+    """Yield batches of all samples in a random order, and then of all in another, without end."""
+    while True:
+        yield from shuffled_batches(data, batch_size, device)
 
 
 def adam(parameters: Sequence[torch.nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
-    """Make Adam of some parameters."""
+    """Make Adam of some parameters; raises ConfigError where there are none."""
     if not parameters:
-        raise ConfigError(
-            "there are 0 parameters to train in this part of the model: unfreeze some, or choose a method"
-        )
+        raise ConfigError("there are 0 parameters to train in this part of the model, expected some: unfreeze them")
     return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
@@ -77,17 +86,26 @@ def check_apart(remain: Any, forget: Any) -> None:
     for name, data in (("remain", remain), ("forget", forget)):
         if data is None or not len(data):
             raise DataError(f"the set to {name} has 0 samples, expected at least 1")
-    both = sorted(_names(remain, forget) & _names(forget, remain))
+    both = _shared(remain, forget)
     if both:
         shown = ", ".join(both[:5]) + (" ..." if len(both) > 5 else "")
-        raise DataError(f"{len(both)} samples are to be kept and forgotten, expected none: {shown}")
+        raise DataError(
+            f"{len(both)} samples are to be kept and forgotten, expected none, first {shown}: leave them out of one set"
+        )
 
 
-def _names(data: Any, other: Any) -> set[str]:
-    """What samples are known by: their rows where both are of one source, else their ids."""
-    from mmcl.data.selection import sample_ids
+def _shared(remain: Any, forget: Any) -> list[str]:
+    """Ids of the samples that are in both: known by their rows where both are of one data set, else by these ids."""
+    (source, rows), (other, other_rows) = _origin(remain), _origin(forget)
+    if source is other:
+        return sample_ids(source, sorted(set(rows) & set(other_rows)))
+    return sorted(set(sample_ids(source, rows)) & set(sample_ids(other, other_rows)))
 
-    if getattr(data, "source", data) is getattr(other, "source", other):
-        rows = getattr(data, "rows", range(len(data)))
-        return {f"row {row}" for row in rows}
-    return set(sample_ids(data, range(len(data))))
+
+def _origin(data: Any) -> tuple[Any, Sequence[int]]:
+    """The data set that samples were selected from, and where they stand in it."""
+    rows: Sequence[int] = range(len(data))
+    while isinstance(data, Selection):
+        rows = [data.rows[row] for row in rows]
+        data = data.source
+    return data, rows

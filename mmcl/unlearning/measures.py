@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -54,13 +52,10 @@ def unlearning_measures(
     }
     if apart:
         found |= {"Test_r": _mean(right["others"]), "Test_f": _mean(right["unseen"])}
+    asked = ("others", "forget", "unseen")
     for name, attack, values in (("attack", membership_attack, logits), ("loss attack", loss_attack, losses)):
-        found[name] = attack(values["remain"][draw], *_three(values), seed=seed)
+        found[name] = attack(values["remain"][draw], *(values[each] for each in asked), seed=seed)
     return found
-
-
-def _three(values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    return values["others"], values["forget"], values["unseen"]
 
 
 def _right(logits: Tensor, labels: object) -> Tensor:

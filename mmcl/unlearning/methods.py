@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -26,8 +26,8 @@ def unlearn_laf_repaired(
     repair_learning_rate: float = 1e-4,
     **settings: Any,
 ) -> nn.Module:
-    """LAF+R: :func:`~mmcl.unlearning.laf.unlearn_laf`, then :func:`~mmcl.unlearning.laf.repair` on as many labelled
-    samples of ``remain`` as are forgotten."""
+    """LAF+R: :func:`~mmcl.unlearning.laf.unlearn_laf`, whose ``settings`` these are and whose errors, and then
+    :func:`~mmcl.unlearning.laf.repair` on as many labelled samples of ``remain`` as are forgotten."""
     unlearnt = unlearn_laf(model, remain, forget, **settings)
     shared = {name: settings[name] for name in ("classifier", "batch_size", "device", "on_epoch") if name in settings}
     return repair(
@@ -66,13 +66,18 @@ def unlearn(model: nn.Module, remain: Dataset, forget: Dataset, *, method: str =
     """
     if method not in METHODS:
         raise ConfigError(f"method is '{method}'{nearest(method, METHODS)}, expected one of {', '.join(METHODS)}")
+    check_settings(method, settings)
+    return METHODS[method](model, remain, forget, **settings)
+
+
+def check_settings(method: str, settings: Iterable[str]) -> None:
+    """Refuse names of settings that a method does not have; raises ConfigError with the nearest."""
     known = settings_of(method)
     for name in settings:
         if name not in known:
             raise ConfigError(
                 f"method {method} has no setting '{name}'{nearest(name, known)}, expected some of {', '.join(known)}"
             )
-    return METHODS[method](model, remain, forget, **settings)
 
 
 def settings_of(method: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Parts:
 
 
 class Inputs:
-    """Batches of a data set without its labels, which are not read.
+    """Batches of a data set without its labels, which are not read; texts, which some models read, stay.
 
     >>> class Secret(dict):
     ...     def __getitem__(self, name): return dict.__getitem__(self, name) if name != "label" else 1 / 0

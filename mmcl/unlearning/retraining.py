@@ -72,8 +72,17 @@ def retrain(
     check_apart(remain, forget)
     check_classes(remain)
     new = reinitialized(model) if fresh is None else fresh()
-    recipe = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size}
-    return train_classifier(new, remain, **recipe, phase="retraining", device=device, on_epoch=on_epoch)  # type: ignore[arg-type]
+    return train_classifier(
+        new,
+        remain,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        phase="training on what remains",
+        device=device,
+        on_epoch=on_epoch,
+    )
 
 
 def fine_tune(
@@ -90,12 +99,20 @@ def fine_tune(
 ) -> nn.Module:
     """Return a copy of ``model`` trained on what remains: it forgets by catastrophe, if at all.
 
-    Arguments and errors are those of :func:`retrain`.
+    Arguments and errors are those of :func:`retrain`, which begins with an untrained model in place of this copy.
     """
-    check_apart(remain, forget)
-    check_classes(remain)
-    recipe = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size}
-    return train_classifier(deepcopy(model), remain, **recipe, phase="fine-tuning", device=device, on_epoch=on_epoch)  # type: ignore[arg-type]
+    return retrain(
+        model,
+        remain,
+        forget,
+        fresh=lambda: deepcopy(model),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        device=device,
+        on_epoch=on_epoch,
+    )
 
 
 def check_classes(remain: Dataset) -> None:

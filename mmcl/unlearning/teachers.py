@@ -16,8 +16,7 @@ from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze, frozen_copy
 from mmcl.objectives.distill import logit_distillation
-from mmcl.unlearning.gradient_ascent import again_and_again
-from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, again_and_again, check_apart, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import logits_of, reinitialized
 
 
@@ -38,7 +37,7 @@ def bad_teacher(
     """Return a copy of ``model`` that answers what is forgotten as an untrained model does, and the rest as before.
 
     ``loss = T^2 KL(teacher || student)`` with the model as it was as the teacher of remaining samples, and an untrained
-    one as that of forgotten ones (Chundawat et al., arXiv 2205.08096, equation 3). No label is read. Differs from the
+    one as that of forgotten ones (Chundawat et al., arXiv 2205.08096, equation 3). No label is used. Differs from the
     released code: each batch has samples of both sets, and an epoch is a pass over the larger.
 
     Args:
@@ -68,10 +67,10 @@ def bad_teacher(
     longest = max(map(len, both))
 
     def loss_of(pair: tuple[Batch, Batch]) -> Tensor:
-        each = []
-        for batch, teacher in zip(pair, (good, bad), strict=True):
-            each.append(_divergence(student, teacher, batch, temperature))
-        return each[0] + each[1]
+        kept, gone = pair
+        return _divergence(logits_of(student(kept)), good, kept, temperature) + _divergence(
+            logits_of(student(gone)), bad, gone, temperature
+        )
 
     def batches() -> Iterator[tuple[Batch, Batch]]:
         kept, gone = (
@@ -122,36 +121,32 @@ def scrub(
         TrainingError: a loss that is not finite.
     """
     check_apart(remain, forget)
+    if min(epochs, forget_epochs) < 0:
+        raise ConfigError(f"epochs={epochs}, forget_epochs={forget_epochs} of scrub, expected 0 or more of each")
     teacher = frozen_copy(model).to(device)
     student = deepcopy(model).to(device).eval()
 
     def away(batch: Batch) -> Tensor:
-        return -_divergence(student, teacher, batch, temperature)
+        return -_divergence(logits_of(student(batch)), teacher, batch, temperature)
 
     def near(batch: Batch) -> Tensor:
-        with torch.no_grad():
-            taught = logits_of(teacher(batch))
         logits = logits_of(student(batch))
-        distance = logit_distillation(*_open(logits, taught), temperature)
+        distance = _divergence(logits, teacher, batch, temperature)
         return distillation_weight * distance + cross_entropy_weight * cross_entropy(logits, batch["label"])
 
     optimizer = adam([each for each in student.parameters() if each.requires_grad], learning_rate)
+    gone, kept = (partial(shuffled_batches, data, batch_size, device) for data in (forget, remain))
     for epoch in range(epochs):
         if epoch < forget_epochs:
-            passes = partial(shuffled_batches, forget, batch_size, device)
-            train_epochs("scrub, away", 1, passes, [(away, optimizer)], on_epoch)
-        passes = partial(shuffled_batches, remain, batch_size, device)
-        train_epochs("scrub, near", 1, passes, [(near, optimizer)], on_epoch)
+            train_epochs("scrub, away", 1, gone, [(away, optimizer)], on_epoch, done=epoch)
+        train_epochs("scrub, near", 1, kept, [(near, optimizer)], on_epoch, done=epoch)
     return student
 
 
-def _divergence(student: nn.Module, teacher: nn.Module, batch: Batch, temperature: float) -> Tensor:
+def _divergence(logits: Tensor, teacher: nn.Module, batch: Batch, temperature: float) -> Tensor:
+    """How far a student's logits are from the teacher's, in the classes that have arrived: those of others are minus
+    infinity, of which no divergence is defined."""
     with torch.no_grad():
         taught = logits_of(teacher(batch))
-    return logit_distillation(*_open(logits_of(student(batch)), taught), temperature)
-
-
-def _open(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of the classes that have arrived: of minus infinity no divergence is defined."""
-    there = student.isfinite().all(0)
-    return student[:, there], teacher[:, there]
+    there = logits.isfinite().all(0)
+    return logit_distillation(logits[:, there], taught[:, there], temperature)

@@ -3,7 +3,9 @@ import torch
 from torch import nn
 
 from mmcl.batch import Batch
+from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError
+from mmcl.models import SLUClassifier
 from mmcl.unlearning.boundary_shrink import boundary_shrink, nearest_wrong_class
 
 
@@ -26,6 +28,13 @@ def test_what_is_forgotten_is_called_something_else(learnt, remain, forget, accu
     unlearnt = boundary_shrink(learnt, remain, forget, epochs=5, learning_rate=1e-4)
     assert accuracy(unlearnt, forget) < 0.1
     assert accuracy(unlearnt, remain) > 0.5
+
+
+def test_a_front_end_that_gives_no_gradient(remain, forget):
+    model = SLUClassifier(build_encoder("image", "cnn", dim=8), hidden=4)
+    model.grow(range(10))
+    with pytest.raises(ConfigError, match="the model gives no gradient to 'image', expected one"):
+        boundary_shrink(model, remain, forget)
 
 
 def test_what_is_refused(learnt, remain, forget):

@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from mmcl.data import Mnist
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError, TrainingError
-from mmcl.unlearning.loop import adam, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import adam, again_and_again, check_apart, shuffled_batches, train_epochs
 
 
 def test_steps_are_taken_in_turn_and_their_sum_is_reported():
@@ -40,7 +41,7 @@ def test_batches_have_all_samples_once(forget):
 def test_sets_that_overlap_are_refused_and_samples_are_named(remain, forget):
     check_apart(remain, forget)
     source = remain.source
-    with pytest.raises(DataError, match="2 samples are to be kept and forgotten, expected none: row 4, row 7$"):
+    with pytest.raises(DataError, match="2 samples are to be kept and forgotten, .* first train-4, train-7: leave"):
         check_apart(Selection(source, [1, 4, 7]), Selection(source, [7, 4]))
     with pytest.raises(DataError, match="samples are to be kept"):
         check_apart(source, Selection(source, [7]))
@@ -56,11 +57,51 @@ def test_sets_that_overlap_are_refused_and_samples_are_named(remain, forget):
         def __getitem__(self, row):
             return source[row + 3]
 
-    with pytest.raises(DataError, match="1 samples are to be kept and forgotten, expected none: train-4$"):
+    with pytest.raises(DataError, match="1 samples are to be kept and forgotten, expected none, first train-4: leave"):
         check_apart(Other(), Selection(source, [4, 9]))
     for kept, gone, name in (([], forget, "remain"), (remain, [], "forget"), (remain, None, "forget")):
         with pytest.raises(DataError, match=f"the set to {name} has 0 samples"):
             check_apart(kept, gone)
+
+
+def test_splits_of_one_data_set_are_apart_and_selections_of_selections_are_not(data_dir):
+    train, valid = (Mnist(data_dir / "MNIST", split) for split in ("train", "valid"))
+    check_apart(Selection(train, [0, 1]), Selection(valid, [0, 1]))
+    check_apart(valid, Selection(train, [0, 1]))
+    inner = Selection(train, [5, 6, 7])
+    check_apart(Selection(inner, [0, 1]), Selection(train, [7, 0]))
+    with pytest.raises(DataError, match="first train-6"):
+        check_apart(Selection(inner, [0, 1]), Selection(train, [6]))
+
+
+def test_data_that_makes_no_batches(forget):
+    class ByItem:
+        classes, labels, texts = forget.classes, forget.labels, forget.texts
+
+        def __len__(self):
+            return len(forget)
+
+        def __getitem__(self, row):
+            return forget[row]
+
+    torch.manual_seed(0)
+    one = next(shuffled_batches(ByItem(), 5))
+    torch.manual_seed(0)
+    other = next(shuffled_batches(forget, 5))
+    assert torch.equal(one["image"], other["image"]) and torch.equal(one["label"], other["label"])
+
+
+def test_again_and_again(forget):
+    turns = again_and_again(forget, len(forget))
+    first, second = next(turns)["image"], next(turns)["image"]
+    assert not torch.equal(first, second)
+    assert torch.allclose(first.sum(0), second.sum(0), atol=1e-3)
+
+
+def test_epochs_before_these_count():
+    noted = []
+    train_epochs("trying", 2, list, [], lambda *row: noted.append(row), done=3)
+    assert noted == [("trying", 4, 0.0), ("trying", 5, 0.0)]
 
 
 def test_nothing_to_train():

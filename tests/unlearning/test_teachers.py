@@ -22,7 +22,7 @@ def test_bad_teacher_answers_as_an_untrained_model_what_is_forgotten(learnt, rem
     assert accuracy(student, remain) > accuracy(learnt, remain) - 0.1
 
 
-def test_bad_teacher_reads_no_label(learnt, remain, forget):
+def test_bad_teacher_needs_no_label(learnt, remain, forget):
     class Unlabelled:
         classes, texts, labels = (), (), ()
 
@@ -46,10 +46,16 @@ def test_bad_teacher_reads_no_label(learnt, remain, forget):
 def test_scrub_moves_away_and_stays_near(learnt, remain, forget, accuracy):
     noted = []
     settings = {"epochs": 3, "forget_epochs": 1, "learning_rate": 1e-3, "batch_size": 8}
-    student = scrub(learnt, remain, forget, **settings, on_epoch=lambda *row: noted.append(row[0]))
-    assert noted == ["scrub, away", "scrub, near", "scrub, near", "scrub, near"]
+    student = scrub(learnt, remain, forget, **settings, on_epoch=lambda *row: noted.append(row[:2]))
+    assert noted == [("scrub, away", 1), ("scrub, near", 1), ("scrub, near", 2), ("scrub, near", 3)]
     assert accuracy(student, forget) < accuracy(learnt, forget) - 0.3
     assert accuracy(student, remain) > accuracy(learnt, remain) - 0.05
+
+
+def test_scrub_refuses_negative_numbers_of_passes(learnt, remain, forget):
+    for wrong in ({"epochs": -1}, {"forget_epochs": -2}):
+        with pytest.raises(ConfigError, match="epochs=.*-.* of scrub, expected 0 or more of each"):
+            scrub(learnt, remain, forget, **wrong)
 
 
 def test_classes_that_have_not_arrived_take_no_part():
@@ -57,6 +63,6 @@ def test_classes_that_have_not_arrived_take_no_part():
     models = [SLUClassifier(build_encoder("image", "cnn", dim=8), hidden=4).eval() for _ in range(2)]
     for model in models:
         model.grow([0, 3])
-    value = _divergence(*models, batch, 1.0)
+    value = _divergence(models[0](batch).logits, models[1], batch, 1.0)
     one, other = (model(batch).logits[:, [0, 3]] for model in models)
     assert value.item() == pytest.approx(logit_distillation(one, other, 1.0).item()) and value.isfinite()
