@@ -75,6 +75,7 @@ class MultimodalSection(StrictModel):
     batch_size: int = Field(64, ge=1, description="samples a step")
     every: int = Field(1, ge=1, description="epochs from one evaluation to the next")
     select: Literal["accuracy", "auc", "f1"] = Field("accuracy", description="what the epoch is chosen by")
+    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where models are trained")
 
     def open(self, splits: Sequence[str], **options: Any) -> CachedViews:
@@ -139,7 +140,7 @@ def fit(
     strategy = strategies.naive(
         model,
         settings.optimizer.build(model, model.encoders),
-        **settings.model_dump(include={"epochs", "batch_size", "device"}),
+        **settings.model_dump(include={"epochs", "batch_size", "precision", "device"}),
         scheduler=settings.optimizer.scheduler(),
         clip_norm=settings.optimizer.clip_norm,
         plugins=[terms, scores, tracking],

@@ -65,3 +65,10 @@ def test_faults_are_told(folder):
         ViewsSection(name="rosmpa").open(["train"])
     with pytest.raises(ConfigError, match="data set table has no option 'fold'"):
         ViewsSection(name="table", root=str(folder)).open(["train"], fold=0)
+
+
+def test_a_table_is_learnt_in_bfloat16(folder):
+    section = settings(folder, optimizer={"learning_rate": 2e-2}, precision="bf16-mixed")
+    data = {part: section.open([part]) for part in ("train", "test")}
+    scores = fit(section, data, ["numbers"], "none", 0, on="test", tracking=Tracking(None, "alone", 0))[1]
+    assert scores.scores("test")["accuracy"] == 1.0

@@ -45,11 +45,15 @@ class Pairs(ABC):
         """Return how much each key pulls all queries, ``(keys,)``."""
         return self.transposed_matmul(like.new_ones(self.shape[0], 1)).squeeze(1)
 
-    def row_dots(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Return ``sum_j W_ij <q_i, k_j>`` for each query, ``(queries,)``."""
+    def row_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
+        """Return ``sum_j W_ij <q_i, k_j>`` for each query, ``(queries,)``.
+
+        ``similarities`` are the products, ``(queries, keys)``, where somebody has them: a W that is written out as well
+        then needs no product with features.
+        """
         return (queries * self.matmul(keys)).sum(1)
 
-    def column_dots(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
         """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``."""
         return (self.transposed_matmul(queries) * keys).sum(1)
 

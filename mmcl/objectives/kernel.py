@@ -10,7 +10,7 @@ from mmcl.errors import ShapeError
 from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import Temperature, check_features, precise, temperature_of, unit
-from mmcl.objectives.logsumexp import pairwise_logsumexp
+from mmcl.objectives.logsumexp import held_similarities, pairwise_logsumexp
 from mmcl.objectives.pairs import Dense
 
 
@@ -81,8 +81,11 @@ def weighted_info_nce(
         for name, given in (("weights", pairs), ("denominator", compared)):
             if given is not None and given.shape != (len(q), len(k)):
                 raise ShapeError(f"{name} has shape {given.shape}, expected (queries, keys) = {(len(q), len(k))}")
-        sums, _, own_dots = pairwise_logsumexp(q, k, compared, diagonal=pairs.diagonal, block_size=block_size)
-        dots = own_dots if pairs.diagonal is not None else pairs.row_dots(q, k)
+        held = held_similarities(q, k, block_size)
+        sums, _, own_dots = pairwise_logsumexp(
+            q, k, compared, diagonal=pairs.diagonal, block_size=block_size, similarities=held
+        )
+        dots = own_dots if pairs.diagonal is not None else pairs.row_dots(q, k, held)
         if extra_keys is not None:
             sums = torch.logaddexp(sums, _extra(q, extra_keys, normalize).logsumexp(1))
         mass = pairs.row_sums(q)
@@ -134,12 +137,15 @@ def two_way_info_nce(
             if given.shape != (len(q), len(k)):
                 raise ShapeError(f"{name} weights have shape {given.shape}, expected {(len(q), len(k))}")
         diagonal = backward.diagonal if forward.diagonal is None else forward.diagonal
-        sums, key_sums, own_dots = pairwise_logsumexp(q, k, columns=True, diagonal=diagonal, block_size=block_size)
-        dots = own_dots if forward.diagonal is not None else forward.row_dots(q, k)
+        held = held_similarities(q, k, block_size)
+        sums, key_sums, own_dots = pairwise_logsumexp(
+            q, k, columns=True, diagonal=diagonal, block_size=block_size, similarities=held
+        )
+        dots = own_dots if forward.diagonal is not None else forward.row_dots(q, k, held)
         if backward.diagonal is not None:
             key_dots = pad(own_dots, (backward.diagonal, len(k) - backward.diagonal - len(q)))
         else:
-            key_dots = backward.column_dots(q, k)
+            key_dots = backward.column_dots(q, k, held)
         mass, key_mass = forward.row_sums(q), backward.column_sums(q)
         if processes:
             # What a process has of a key's sum is over its own queries; each process then counts its own keys.

@@ -20,6 +20,7 @@ def pairwise_logsumexp(
     columns: bool = False,
     diagonal: int | None = None,
     block_size: int | None = None,
+    similarities: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``log sum_k N_ik exp(<q_i, k_k>)`` for each query and, if asked, the same over queries for each key.
 
@@ -39,6 +40,7 @@ def pairwise_logsumexp(
         diagonal: also return ``<q_i, k_(diagonal + i)>``: here it costs no further tensor of the features' size.
         block_size: rows and columns of a tile; None for dense where that is as quick, and else what suits the device;
             as many as there are rows or more is dense.
+        similarities: of :func:`held_similarities`, where they serve other ends as well.
 
     Returns:
         ``(queries,)``; ``(keys,)`` and ``(queries,)`` or, if not asked for, ``(0,)``.
@@ -57,12 +59,21 @@ def pairwise_logsumexp(
     rule = _rule(compared, queries)
     if len(queries) <= size and len(keys) <= size:
         own = queries.new_empty(0) if diagonal is None else _own(queries, keys, diagonal)
-        return *_dense(queries, keys, rule, columns), own
+        return *_dense(queries @ keys.T if similarities is None else similarities, rule, columns), own
     of_itself = queries is keys and not columns and diagonal is None and _symmetric(compared)
     against, place = None if of_itself else keys, -1 if diagonal is None else diagonal
     return torch.ops.mmcl.pairwise_logsumexp(
         queries, against, rule.labels, rule.key_labels, rule.differ, rule.matrix, columns, place, size
     )
+
+
+def held_similarities(queries: Tensor, keys: Tensor, block_size: int | None = None) -> Tensor | None:
+    """Return ``queries keys^T`` where they are few enough to be held together, else None.
+
+    >>> held_similarities(torch.eye(2), torch.eye(2), block_size=1) is None
+    True
+    """
+    return queries @ keys.T if max(len(queries), len(keys)) <= tile_size(queries.device, block_size) else None
 
 
 def _own(queries: Tensor, keys: Tensor, diagonal: int) -> Tensor:
@@ -84,16 +95,15 @@ def _symmetric(compared: Pairs | Tensor | None) -> bool:
     return compared is None
 
 
-def _dense(queries: Tensor, keys: Tensor, rule: Compared, columns: bool) -> tuple[Tensor, Tensor]:
-    similarities = queries @ keys.T
+def _dense(similarities: Tensor, rule: Compared, columns: bool) -> tuple[Tensor, Tensor]:
     if rule.labels is not None and rule.key_labels is not None and rule.differ is not None:
         same = rule.labels[:, None] == rule.key_labels
         similarities = similarities.masked_fill(same == rule.differ, -torch.inf)
     elif rule.matrix is not None:
         similarities = similarities + log_weights(rule.matrix, similarities.dtype)
     elif similarities.numel():
-        return similarities.logsumexp(1), similarities.logsumexp(0) if columns else queries.new_empty(0)
-    return _safe(similarities, 1), _safe(similarities, 0) if columns else queries.new_empty(0)
+        return similarities.logsumexp(1), similarities.logsumexp(0) if columns else similarities.new_empty(0)
+    return _safe(similarities, 1), _safe(similarities, 0) if columns else similarities.new_empty(0)
 
 
 def _safe(similarities: Tensor, dim: int) -> Tensor:

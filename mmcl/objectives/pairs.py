@@ -295,5 +295,15 @@ class Dense(Pairs):
     def transposed_matmul(self, queries: Tensor) -> Tensor:
         return self.matrix.T.to(queries.dtype) @ queries
 
+    def row_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
+        if similarities is None:
+            return super().row_dots(queries, keys)
+        return (self.matrix * similarities).sum(1)
+
+    def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
+        if similarities is None:
+            return super().column_dots(queries, keys)
+        return (self.matrix * similarities).sum(0)
+
     def gathered(self, processes: Processes) -> Dense:
         return self

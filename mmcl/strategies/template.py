@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -51,6 +51,8 @@ class MMCLTemplate(SupervisedTemplate):
         device: where the model is trained.
         workers: processes that load samples, for data that is not in memory.
         bucket: batches whose samples are sorted by length together, so that little is padded; 1 for none.
+        precision: ``"bf16-mixed"`` runs the model in bfloat16 where that is safe (``torch.autocast``), which is faster
+            on processors and GPUs that have it; what comes out, losses and weights stay in 32 bits.
 
     Raises:
         TrainingError: the loss is not finite; names experience, epoch and step.
@@ -73,6 +75,7 @@ class MMCLTemplate(SupervisedTemplate):
         device: str | torch.device = "cpu",
         workers: int = 0,
         bucket: int = 1,
+        precision: Literal["32", "bf16-mixed"] = "32",
     ) -> None:
         super().__init__(
             model=model,
@@ -94,6 +97,7 @@ class MMCLTemplate(SupervisedTemplate):
         self.clip_norm = clip_norm
         self.workers = workers
         self.bucket = bucket
+        self.precision = precision
         self.output: Any = None
         self.losses: dict[str, float] = {}
         self.epoch = 0
@@ -127,7 +131,12 @@ class MMCLTemplate(SupervisedTemplate):
 
     def forward(self) -> Tensor:
         """Return the logits of the current batch, ``(batch, classes)``."""
-        self.output = self.model(self.mbatch)
+        if self.precision == "32":
+            self.output = self.model(self.mbatch)
+        else:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                self.output = self.model(self.mbatch)
+            self.output = _in_32_bits(self.output)
         return self.output.logits
 
     # Data of an experience
@@ -294,6 +303,17 @@ def _no_evaluator() -> EvaluationPlugin:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No loggers specified")
         return EvaluationPlugin(loggers=[])
+
+
+def _in_32_bits(output: Any) -> Any:
+    """What a model gave, its tensors of bfloat16 as 32-bit numbers."""
+    if isinstance(output, Tensor):
+        return output.float() if output.dtype == torch.bfloat16 else output
+    if isinstance(output, dict):
+        return {name: _in_32_bits(value) for name, value in output.items()}
+    if isinstance(output, tuple) and hasattr(output, "_make"):
+        return output._make(_in_32_bits(value) for value in output)
+    return output
 
 
 def _plain(state: State) -> State:

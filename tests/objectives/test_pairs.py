@@ -63,8 +63,10 @@ def test_everything_it_says_of_its_matrix_is_true(kind):
     assert torch.allclose(pairs.transposed_matmul(queries), expected.T @ queries)
     assert torch.allclose(pairs.row_sums(LIKE), expected.sum(1))
     assert torch.allclose(pairs.column_sums(LIKE), expected.sum(0))
-    assert torch.allclose(pairs.row_dots(queries, keys), (expected * (queries @ keys.T)).sum(1))
-    assert torch.allclose(pairs.column_dots(queries, keys), (expected * (queries @ keys.T)).sum(0))
+    similarities = queries @ keys.T
+    for given in (None, similarities):
+        assert torch.allclose(pairs.row_dots(queries, keys, given), (expected * similarities).sum(1))
+        assert torch.allclose(pairs.column_dots(queries, keys, given), (expected * similarities).sum(0))
     assert pairs.row_sums(torch.zeros(1)).dtype == torch.float32
 
 

@@ -167,3 +167,23 @@ def test_evaluation_does_not_change_training(make, benchmark):
                 strategy.eval(benchmark.test_stream)
         weights.append(dict(strategy.model.state_dict()))
     assert equal(*weights)
+
+
+def test_bfloat16_learns_the_same_with_losses_in_32_bits(make, benchmark):
+    seen = []
+
+    class Watcher(SupervisedPlugin):
+        def before_backward(self, strategy, **kwargs):
+            seen.append((strategy.mb_output.dtype, strategy.output.embedding.dtype, strategy.loss.item()))
+
+    def first_loss(precision):
+        strategy = make(naive, plugins=[Watcher()], epochs=8, precision=precision)
+        seen.clear()
+        strategy.train(benchmark.train_stream[0], eval_streams=[])
+        assert all(parameter.dtype == torch.float32 for parameter in strategy.model.parameters())
+        return seen[0][2], seen[-1][2]
+
+    exact, mixed = first_loss("32"), first_loss("bf16-mixed")
+    assert {row[:2] for row in seen} == {(torch.float32, torch.float32)}
+    assert exact[0] != mixed[0] == pytest.approx(exact[0], rel=2e-2)  # it did compute in bfloat16
+    assert mixed[1] < mixed[0] / 2
