@@ -110,8 +110,8 @@ def _class_incremental(opened: Sequence[Run], strategies: Sequence[StrategyResul
 
 
 def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """The sections of two towers and of several views, each where there is something to show."""
-    from mmcl import tower_figures, view_figures
+    """The sections of two towers, several views and unlearning, each where there is something to show."""
+    from mmcl import tower_figures, unlearning_figures, view_figures
 
     rows = [row for run in opened for row in run.metrics()]
     sections = [
@@ -127,6 +127,11 @@ def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
             "Views",
             "test accuracy of each view, and of the others where it is missing; mean and deviation over seeds",
             view_figures.views(rows),
+        ),
+        (
+            "Nearness to Retrain",
+            "mean and deviation over seeds; right: of each measure, the difference from Retrain's with the same seed",
+            unlearning_figures.distances(rows),
         ),
         ("Map", "test samples as all views embed them, by t-SNE; first seed", view_figures.maps(rows)),
     ]
