@@ -28,9 +28,11 @@ class Config(UnlearningSection):  # its settings stand beside these
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
 
     @model_validator(mode="after")
-    def _retrain_is_trained_as_the_model_is(self) -> Config:
+    def _methods_can_be_run(self) -> Config:
         if "retrain" in self.settings:
             raise ValueError("settings: retrain is trained as the model is, expected epochs, learning_rate and so on")
+        if self.stream is not None and "sisa" in self.method:
+            raise ValueError("method: sisa trains at once in shards, expected others for a stream")
         return self
 
 

@@ -34,6 +34,7 @@ class Mnist:
             files themselves.
         split: ``"train"`` (the owner's without the last 5,000), ``"valid"`` (those) or ``"test"``.
         digits: keep the images of these digits only, by number; None keeps all. The classes stay the ten.
+        size: of these, keep no more than so many, the first; None keeps all.
 
     Raises:
         MissingDataError: the folder or a file is not there.
@@ -54,7 +55,9 @@ class Mnist:
     )
     classes = DIGITS
 
-    def __init__(self, root: str | Path, split: str = "train", digits: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, root: str | Path, split: str = "train", digits: Sequence[int] | None = None, size: int | None = None
+    ) -> None:
         import torch
 
         self.root, self.split = checked_root(Mnist, root, split), split
@@ -74,8 +77,11 @@ class Mnist:
         if digits is not None:
             kept = np.isin(labels, list(digits))
             images, labels = images[kept], labels[kept]
-        if not len(labels):
-            raise DataError(f"{self.root} has no images of digits={digits} in split '{split}', expected some")
+        images, labels = images[:size], labels[:size]
+        if not len(labels) or (size is not None and size < 1):
+            raise DataError(
+                f"{self.root} has no images of digits={digits}, size={size} in split '{split}', expected some"
+            )
         self._images = torch.from_numpy(images.copy())
         self._labels = torch.from_numpy(labels.astype(np.int64))
         self.labels = self._labels.tolist()

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from mmcl.unlearning.methods import unlearn as unlearn
     from mmcl.unlearning.parts import Parts as Parts
     from mmcl.unlearning.retraining import train_classifier as train_classifier
+    from mmcl.unlearning.sisa import ShardedEnsemble as ShardedEnsemble
+    from mmcl.unlearning.sisa import train_sharded as train_sharded
 
 _LAZY = {
     "METHODS": "mmcl.unlearning.methods",
     "Parts": "mmcl.unlearning.parts",
+    "ShardedEnsemble": "mmcl.unlearning.sisa",
     "repair": "mmcl.unlearning.laf",
     "train_classifier": "mmcl.unlearning.retraining",
+    "train_sharded": "mmcl.unlearning.sisa",
     "unlearn": "mmcl.unlearning.methods",
     "unlearn_laf": "mmcl.unlearning.laf",
 }

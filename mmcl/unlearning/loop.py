@@ -96,14 +96,14 @@ def check_apart(remain: Any, forget: Any) -> None:
 
 def _shared(remain: Any, forget: Any) -> list[str]:
     """Ids of the samples that are in both: known by their rows where both are of one data set, else by these ids."""
-    (source, rows), (other, other_rows) = _origin(remain), _origin(forget)
+    (source, rows), (other, other_rows) = origin(remain), origin(forget)
     if source is other:
         return sample_ids(source, sorted(set(rows) & set(other_rows)))
     return sorted(set(sample_ids(source, rows)) & set(sample_ids(other, other_rows)))
 
 
-def _origin(data: Any) -> tuple[Any, Sequence[int]]:
-    """The data set that samples were selected from, and where they stand in it."""
+def origin(data: Any) -> tuple[Any, Sequence[int]]:
+    """Return the data set that samples were selected from, and the row of each in it."""
     rows: Sequence[int] = range(len(data))
     while isinstance(data, Selection):
         rows = [data.rows[row] for row in rows]

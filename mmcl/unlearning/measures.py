@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.metrics.unlearning import loss_attack, membership_attack, per_sample_loss
-from mmcl.unlearning.parts import Parts
+from mmcl.unlearning.parts import all_logits
 from mmcl.unlearning.removal import Removal
 
 #: Measures whose mean difference from Retrain's is the distance to it.
@@ -17,7 +17,6 @@ def unlearning_measures(
     model: nn.Module,
     removal: Removal,
     *,
-    classifier: str | None = None,
     apart: bool = False,
     most: int = 5000,
     seed: int = 0,
@@ -33,15 +32,13 @@ def unlearning_measures(
     Args:
         model: that has unlearnt, or any other.
         removal: what it was trained on, and what it was to forget.
-        classifier: see :class:`~mmcl.unlearning.parts.Parts`.
         apart: measure the test data in two parts as well.
         most: remaining samples that the attacker learns from, drawn by ``seed``.
         seed: of the attacks.
         device: where to compute.
     """
-    parts = Parts(model, classifier)
     sets = {"remain": removal.remain, "forget": removal.forget, "others": removal.others, "unseen": removal.unseen}
-    logits = {name: parts.represent(data, device=device).logits for name, data in sets.items()}
+    logits = {name: all_logits(model, data, device=device) for name, data in sets.items()}
     right = {name: _right(logits[name], data.labels) for name, data in sets.items()}
     draw = torch.randperm(len(removal.remain), generator=torch.Generator().manual_seed(seed))[:most]
     losses = {name: per_sample_loss(logits[name], data.labels) for name, data in sets.items()}

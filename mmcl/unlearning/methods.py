@@ -14,6 +14,7 @@ from mmcl.unlearning.boundary_shrink import boundary_shrink
 from mmcl.unlearning.gradient_ascent import neg_grad, neg_grad_plus
 from mmcl.unlearning.laf import repair, unlearn_laf
 from mmcl.unlearning.retraining import fine_tune, retrain
+from mmcl.unlearning.sisa import sisa
 from mmcl.unlearning.teachers import bad_teacher, scrub
 
 
@@ -43,6 +44,7 @@ METHODS: dict[str, Callable[..., nn.Module]] = {
     "bad_teacher": bad_teacher,
     "scrub": scrub,
     "boundary_shrink": boundary_shrink,
+    "sisa": sisa,
     "laf": unlearn_laf,
     "laf+r": unlearn_laf_repaired,
 }
@@ -56,7 +58,7 @@ def unlearn(model: nn.Module, remain: Dataset, forget: Dataset, *, method: str =
         remain: what is to be kept.
         forget: what is to be forgotten.
         method: one of ``retrain``, ``fine_tune``, ``neg_grad``, ``neg_grad_plus``, ``bad_teacher``, ``scrub``,
-            ``boundary_shrink``, ``laf`` and ``laf+r``.
+            ``boundary_shrink``, ``sisa``, ``laf`` and ``laf+r``.
         **settings: of that method, among them ``device``, and ``on_epoch``, which is called with phase, epoch and loss.
 
     Raises:

@@ -121,6 +121,17 @@ class Inputs:
         return batch
 
 
+@torch.no_grad()
+def all_logits(model: nn.Module, data: Dataset, *, device: str | torch.device = "cpu", batch_size: int = 256) -> Tensor:
+    """Return the logits of all samples, ``(samples, classes)``, in evaluation mode, on the CPU; labels are not read."""
+    was_training, inputs = model.training, Inputs(data)
+    model.to(device).eval()
+    rows = torch.arange(len(inputs)).split(batch_size)
+    logits = torch.cat([logits_of(model(inputs.batch(part).to(device))).cpu() for part in rows])
+    model.train(was_training)
+    return logits
+
+
 def logits_of(output: Any) -> Tensor:
     """Return the logits of what a model gave: the tensor itself, or its ``logits``."""
     logits: Tensor = output if isinstance(output, Tensor) else output.logits

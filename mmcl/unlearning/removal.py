@@ -10,6 +10,7 @@ import torch
 from mmcl.data.base import nearest
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
+from mmcl.unlearning.loop import origin
 
 Kind = Literal["data", "class", "noisy_labels", "speaker"]
 
@@ -114,10 +115,21 @@ def _of_classes(data: Any, labels: Sequence[int]) -> list[int]:
     return [row for row, label in enumerate(data.labels) if label in labels]
 
 
-def _spoken_by(data: Any, speakers: Sequence[str]) -> list[int]:
-    known: Sequence[str] = getattr(data, "speakers", None) or ()
+def speakers_of(data: Any) -> list[str]:
+    """Return who speaks in each sample.
+
+    Raises:
+        DataError: the data set does not say.
+    """
+    source, rows = origin(data)
+    known: Sequence[str] = getattr(source, "speakers", None) or ()
     if not any(known):
         raise DataError("the data set does not say who speaks: expected one with speakers, such as fsdd")
+    return [known[row] for row in rows]
+
+
+def _spoken_by(data: Any, speakers: Sequence[str]) -> list[int]:
+    known = speakers_of(data)
     if not speakers:
         raise ConfigError("speakers is empty, expected those who are to be forgotten")
     for name in speakers:

@@ -24,6 +24,7 @@ MethodName = Literal[
     "bad_teacher",
     "scrub",
     "boundary_shrink",
+    "sisa",
     "laf",
     "laf+r",
 ]
@@ -88,6 +89,8 @@ class UnlearningSection(StrictModel):
     learning_rate: float = Field(1e-4, gt=0, description="of Adam")
     weight_decay: float = Field(1e-4, ge=0, description="of Adam")
     batch_size: int = Field(32, ge=1, description="samples a step")
+    shards: int = Field(5, ge=1, description="parts of the data, of which sisa trains a model each")
+    shards_by: Literal["sample", "speaker"] = Field("sample", description="what sisa keeps in one shard")
     stream: StreamSection | None = Field(None, description="train class by class instead, and forget in the stream")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where models are trained")
 

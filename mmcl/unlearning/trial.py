@@ -14,8 +14,10 @@ from mmcl.seeding import seed_everything
 from mmcl.unlearning.loop import OnEpoch
 from mmcl.unlearning.measures import unlearning_measures
 from mmcl.unlearning.methods import unlearn
+from mmcl.unlearning.removal import speakers_of
 from mmcl.unlearning.retraining import check_classes, train_classifier
 from mmcl.unlearning.sections import UnlearningSection
+from mmcl.unlearning.sisa import sisa, train_sharded
 
 
 class Trial:
@@ -74,6 +76,8 @@ class Trial:
             check_classes(self.removal.remain)
             model, *_ = self._learn(self.removal.remain)
             return model, time.monotonic() - started, None
+        if method == "sisa":
+            return *self._forget_shards(), None
         settings = {**settings, "device": self.settings.device, "on_epoch": self.on_epoch}
         remain, forget = self.removal.remain, self.removal.forget
         if self._strategy is None:
@@ -88,6 +92,21 @@ class Trial:
         kept = remain.rows if self.settings.stream is not None and self.settings.stream.keep == "all" else None
         record = unlearn_in_stream(strategy, self._last, forget.rows, method=method, remain=kept, **settings)
         return deepcopy(strategy.model).eval(), time.monotonic() - started, record
+
+    def _forget_shards(self) -> tuple[nn.Module, float]:
+        """Train a model in shards, and make it forget; the seconds are those of the latter."""
+        data, settings, removal = self.removal.train, self.settings, self.removal
+        sharded = train_sharded(
+            lambda: settings.build(self.train, data.rows),
+            data,
+            shards=settings.shards,
+            groups=speakers_of(data) if settings.shards_by == "speaker" else None,
+            on_epoch=self.on_epoch,
+            **settings.recipe(),
+        )
+        started = time.monotonic()
+        model = sisa(sharded, removal.remain, removal.forget, device=settings.device, on_epoch=self.on_epoch)
+        return model, time.monotonic() - started
 
     def measure(self, model: nn.Module) -> dict[str, float]:
         """Return what a model is judged by, see :func:`~mmcl.unlearning.measures.unlearning_measures`."""

@@ -55,6 +55,8 @@ def test_a_batch_is_its_samples(tmp_path):
 
 def test_some_digits_are_kept(tmp_path):
     data = Mnist(write_small(tmp_path / "raw").parent, "test", digits=[1, 7])
+    assert Mnist(tmp_path, "test", digits=[1, 7], size=1).labels == data.labels[:1]
+    assert Mnist(tmp_path, "test", size=10**6).labels == Mnist(tmp_path, "test").labels
     assert data.labels == [1, 7, 1] and len(data.classes) == 10
     assert torch.equal(data[1]["image"], Mnist(tmp_path, "test")[7]["image"])
 

@@ -9,7 +9,7 @@ import pytest
 from mmcl.strategies.stream_unlearning import record_digest
 
 METHODS = ["retrain", "original", "fine_tune", "neg_grad", "neg_grad_plus", "bad_teacher", "scrub", "boundary_shrink"]
-METHODS += ["laf", "laf+r"]
+METHODS += ["sisa", "laf", "laf+r"]
 
 
 @pytest.fixture(scope="module")

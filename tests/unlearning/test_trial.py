@@ -52,6 +52,18 @@ def test_methods_get_the_model_and_leave_it_as_it_is(images, at_once):
     assert weights_hash(trial.forget("laf", **QUICK)[0]) == weights_hash(unlearnt)  # by the seed
 
 
+def test_shards_by_speaker_leave_all_but_one_as_they_were(speech):
+    phases = []
+    encoder = {"name": "cnn", "frozen": True, "pooling": "mean_max", "options": {"dim": 64}}
+    removal, shards = {"kind": "speaker", "speakers": ["jackson"]}, {"shards": 2, "shards_by": "speaker"}
+    settings = UnlearningSection(model="encoder", encoder=encoder, hidden=32, epochs=2, removal=removal, **shards)
+    trial = Trial(settings, *speech, seed=0, on_epoch=lambda phase, *_: phases.append(phase))
+    model, seconds, record = trial.forget("sisa")
+    assert len(model.models) == 1 and record is None  # jackson had a shard of his own, of which nothing is left
+    assert phases == ["training"] * 2 + ["training on shard 1"] * 2 + ["training on shard 2"] * 2
+    assert seconds < trial.seconds and 0 <= trial.measure(model)["Test_f"] <= 1
+
+
 def test_what_was_saved_is_not_trained_again(images, at_once):
     trial = Trial(at_once, *images, seed=1)
     noted = []
