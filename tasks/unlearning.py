@@ -23,7 +23,9 @@ class Config(UnlearningSection):  # its settings stand beside these
     method: OneOrMore[MethodName] = Field(
         ("fine_tune", "neg_grad", "laf", "laf+r"), min_length=1, description="one or more, beside retrain"
     )
-    settings: dict[MethodName, dict[str, Any]] = Field({}, description="of methods, such as {laf: {epochs: 5}}")
+    settings: dict[MethodName, dict[str, Any]] = Field(
+        {}, description="of methods, such as {laf: {epochs: 5}}; laf+r has those of laf as well"
+    )
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: what is forgotten, weights, batches")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
 
@@ -34,6 +36,11 @@ class Config(UnlearningSection):  # its settings stand beside these
         if self.stream is not None and "sisa" in self.method:
             raise ValueError("method: sisa trains at once in shards, expected others for a stream")
         return self
+
+    def settings_of(self, name: MethodName) -> dict[str, Any]:
+        """Settings of a method."""
+        shared = self.settings.get("laf", {}) if name == "laf+r" else {}
+        return {**shared, **self.settings.get(name, {})}
 
 
 def main(config: Config, run: Run) -> None:
@@ -81,7 +88,7 @@ def judge(config: Config, run: Run, trial: Any, name: str, done: dict[tuple[str,
     if name == "original":
         model, seconds = trial.model, trial.seconds
     else:
-        model, seconds, record = trial.forget(name, **config.settings.get(name, {}))  # type: ignore[call-overload]
+        model, seconds, record = trial.forget(name, **config.settings_of(name))  # type: ignore[arg-type]
     measures = trial.measure(model)
     if record is not None:
         before = done["original", trial.seed]["measures"]
