@@ -46,12 +46,7 @@ class ViewsSection(DataSection):
             if self.name == "table" and self.root is None:
                 raise ConfigError("data.root is none, expected the folder of the table: data.root=FOLDER")
             parts.append(dataset(self.root, split, **chosen))
-        if len(parts) > 1 and not hasattr(parts[0], "__add__"):
-            raise ConfigError(f"splits {', '.join(splits)} of {self.name} cannot be joined: expected one to train on")
-        first, *rest = parts
-        for part in rest:
-            first = first + part
-        return first
+        return self.join(parts)
 
 
 class MultimodalSection(StrictModel):

@@ -67,10 +67,20 @@ class DataSection(StrictModel):
         """Open the data for training and the data for testing."""
         from mmcl.data import open_dataset
 
-        first, *rest = (open_dataset(self.name, split, self.root, **self.options) for split in self.train)
+        train = self.join([open_dataset(self.name, split, self.root, **self.options) for split in self.train])
+        return train, open_dataset(self.name, self.test, self.root, **self.options)
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Return several splits as one; raises ConfigError where the data set does not join them."""
+        from mmcl.errors import ConfigError
+
+        first, *rest = parts
+        if rest and not hasattr(first, "__add__"):
+            splits = ", ".join(part.split for part in parts)
+            raise ConfigError(f"splits {splits} of {self.name} cannot be joined: expected one to train on")
         for part in rest:
             first = first + part
-        return first, open_dataset(self.name, self.test, self.root, **self.options)
+        return first
 
 
 class EncoderSection(StrictModel):

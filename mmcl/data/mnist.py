@@ -6,25 +6,21 @@ import gzip
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcl.data.base import Source, checked_root
+from mmcl.data.image_set import ImageSet
 from mmcl.data.spoken_digits import DIGITS
 from mmcl.errors import DataError, LabelError, MissingDataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mmcl.batch import Batch, Sample
 
 _FILES = {"train": "train", "valid": "train", "test": "t10k"}
 _VALID = 5000  # the last images of the owner's training set, which has no validation split
 
 
-class Mnist:
+class Mnist(ImageSet):
     """Read MNIST's idx files, plain or gzipped; all images are in memory.
 
     A sample has an ``image`` ``(1, 28, 28)`` in [0, 1], and the word of its digit as ``text``.
@@ -42,7 +38,6 @@ class Mnist:
         LabelError: a digit that is none.
     """
 
-    splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
     source: ClassVar[Source] = Source(
         name="mnist",
         folder="MNIST",
@@ -58,8 +53,6 @@ class Mnist:
     def __init__(
         self, root: str | Path, split: str = "train", digits: Sequence[int] | None = None, size: int | None = None
     ) -> None:
-        import torch
-
         self.root, self.split = checked_root(Mnist, root, split), split
         for digit in digits or ():
             if digit not in range(10):
@@ -82,32 +75,7 @@ class Mnist:
             raise DataError(
                 f"{self.root} has no images of digits={digits}, size={size} in split '{split}', expected some"
             )
-        self._images = torch.from_numpy(images.copy())
-        self._labels = torch.from_numpy(labels.astype(np.int64))
-        self.labels = self._labels.tolist()
-        self.texts = [DIGITS[label] for label in self.labels]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Sample:
-        index = range(len(self))[index]
-        return {
-            "id": f"{self.split}-{index}",
-            "image": self._images[index][None].float() / 255,
-            "label": self.labels[index],
-            "text": self.texts[index],
-        }
-
-    def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``."""
-        from mmcl.batch import Batch
-
-        return Batch(
-            image=self._images[rows][:, None].float() / 255,
-            label=self._labels[rows],
-            text=[self.texts[row] for row in rows.tolist()],
-        )
+        self._hold(images[:, None], labels)
 
 
 def _read(root: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
