@@ -1,0 +1,93 @@
+"""Whether answers are right: word for word, or, of equations, by what they come to."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Sequence
+
+from mmcl.errors import InputError, ShapeError
+
+_OPERATORS: dict[type, Callable[..., float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+_LONGEST = 500  # characters; no exercise comes near, and Python's parser fails on thousands of brackets
+
+
+def evaluate(equation: str) -> float:
+    """Return what an equation of numbers, ``+ - * /`` and brackets comes to; nothing else is computed.
+
+    Args:
+        equation: such as ``"( 76.0 - 25.0 )"``.
+
+    Raises:
+        InputError: it is empty, no equation or too long, holds anything but arithmetic, or divides by zero.
+
+    >>> evaluate("( 76.0 - 25.0 ) / 2")
+    25.5
+    """
+    if len(equation) > _LONGEST:
+        raise InputError(f"the equation has {len(equation)} characters, expected at most {_LONGEST}")
+    try:
+        value = _value(ast.parse(equation.strip(), mode="eval").body, equation)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"'{equation}' is no equation, expected numbers, + - * / and brackets") from None
+    except (ZeroDivisionError, OverflowError):
+        raise InputError(f"'{equation}' divides by zero, or comes to no number") from None
+    return value
+
+
+def _value(node: ast.expr, equation: str) -> float:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return float(node.value)  # type: ignore[arg-type]
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        return _OPERATORS[type(node.op)](_value(node.left, equation), _value(node.right, equation))
+    if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
+        return _OPERATORS[type(node.op)](_value(node.operand, equation))
+    raise InputError(f"'{equation}' holds {type(node).__name__}, expected numbers, + - * / and brackets alone")
+
+
+def exact_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
+    """Return which answers are the labels, word for word; spaces at the ends do not count.
+
+    Raises:
+        ShapeError: they are not as many.
+
+    >>> exact_match([" bank", "a bank"], ["bank", "bank"])
+    [True, False]
+    """
+    return [answer.strip() == label.strip() for answer, label in _pairs(answers, labels)]
+
+
+def equation_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
+    """Return which equations come to what the labels come to; an answer that is no equation is wrong.
+
+    Raises:
+        ShapeError: they are not as many.
+        InputError: a label is no equation.
+
+    >>> equation_match(["( 2 * 3 )", "6 / 0", "six"], ["( 3.0 + 3.0 )"] * 3)
+    [True, False, False]
+    """
+    return [_comes_to(answer, evaluate(label)) for answer, label in _pairs(answers, labels)]
+
+
+def _comes_to(equation: str, expected: float) -> bool:
+    try:
+        return math.isclose(evaluate(equation), expected, rel_tol=1e-6, abs_tol=1e-9)
+    except InputError:
+        return False
+
+
+def _pairs(answers: Sequence[str], labels: Sequence[str]) -> list[tuple[str, str]]:
+    if len(answers) != len(labels):
+        raise ShapeError(f"there are {len(answers)} answers for {len(labels)} labels, expected as many")
+    return list(zip(answers, labels, strict=True))
