@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from mmcl.data.captions import Captions as Captions
     from mmcl.data.catalog import open_dataset as open_dataset
     from mmcl.data.cifar10 import Cifar10 as Cifar10
+    from mmcl.data.cqa import Cqa as Cqa
     from mmcl.data.fashion_mnist import FashionMnist as FashionMnist
     from mmcl.data.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
     from mmcl.data.food101 import Food101 as Food101
     from mmcl.data.labelled_table import LabelledTable as LabelledTable
     from mmcl.data.mnist import Mnist as Mnist
     from mmcl.data.n24news import N24News as N24News
+    from mmcl.data.nli import Anli as Anli
+    from mmcl.data.nli import Esnli as Esnli
     from mmcl.data.paired import PairedDataset as PairedDataset
     from mmcl.data.rosmap import Rosmap as Rosmap
     from mmcl.data.selection import Selection as Selection
@@ -28,14 +31,18 @@ if TYPE_CHECKING:
     from mmcl.data.spoken_slurp import SpokenSlurp as SpokenSlurp
     from mmcl.data.spoken_written_digits import SpokenWrittenDigits as SpokenWrittenDigits
     from mmcl.data.streams import class_incremental as class_incremental
+    from mmcl.data.svamp import Svamp as Svamp
     from mmcl.data.svhn import Svhn as Svhn
     from mmcl.data.synthetic_commands import SyntheticCommands as SyntheticCommands
     from mmcl.data.views import CachedViews as CachedViews
 
 DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
+    "Anli": "mmcl.data.nli",
     "Barista": "mmcl.data.barista",
     "Brca": "mmcl.data.brca",
     "Cifar10": "mmcl.data.cifar10",
+    "Cqa": "mmcl.data.cqa",
+    "Esnli": "mmcl.data.nli",
     "FashionMnist": "mmcl.data.fashion_mnist",
     "FluentSpeechCommands": "mmcl.data.fluent_speech_commands",
     "Food101": "mmcl.data.food101",
@@ -47,6 +54,7 @@ DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "SpokenDigits": "mmcl.data.spoken_digits",
     "SpokenSentences": "mmcl.data.spoken_sentences",
     "SpokenSlurp": "mmcl.data.spoken_slurp",
+    "Svamp": "mmcl.data.svamp",
     "Svhn": "mmcl.data.svhn",
     "SyntheticCommands": "mmcl.data.synthetic_commands",
 }

@@ -44,7 +44,7 @@ def test_every_entry_is_told_apart_and_says_where_it_comes_from():
 def test_find_suggests_the_nearest_name():
     assert find("fsdd").loader == "mmcl.data.spoken_digits:SpokenDigits"
     with pytest.raises(
-        DataError, match=r"no data set 'barsta' \(did you mean 'barista'\?\): expected one of barista, "
+        DataError, match=r"no data set 'barsta' \(did you mean 'barista'\?\): expected one of anli, barista, "
     ):
         find("barsta")
 

@@ -1,0 +1,42 @@
+"""CommonsenseQA: questions with five choices, of Talmor and others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from mmcl.data.base import Source
+from mmcl.data.exercises import Exercises, field, first_answer, label_of
+
+
+class Cqa(Exercises):
+    """Read CommonsenseQA: a question and five choices, answered by the words of one.
+
+    Arguments and errors are those of :class:`~mmcl.data.exercises.Exercises`.
+    """
+
+    source: ClassVar[Source | None] = Source(
+        name="cqa",
+        folder="rationales/cqa",
+        marker=("cqa_train.json",),
+        owner="Alon Talmor and others; explanations and completions: CoS-E, Distilling step-by-step",
+        license="CC BY-SA 4.0",
+        size="10,962 questions, 10 MB",
+        url="https://github.com/google-research/distilling-step-by-step",
+        note="common sense, with rationales",
+    )
+
+    def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
+        name = f"cqa_{part}.json"
+        read = []
+        for number, row in enumerate(self._lines(name), start=1):
+            where = f"{self.root / name}, exercise {number}"
+            choices = tuple(row.get("choices", ())) if isinstance(row, dict) else ()
+            listed = "".join(f"\n({chr(97 + place)}) {choice}" for place, choice in enumerate(choices))
+            question = f"{field(row, 'question', where)}\nAnswer Choices:{listed}"
+            read.append((field(row, "id", where), question, field(row, "answer", where), choices))
+        return read
+
+    @classmethod
+    def parse(cls, completion: str) -> tuple[str, str | None]:
+        text, answer = first_answer(completion, "Q:", "So the answer is")
+        return text, label_of(answer)

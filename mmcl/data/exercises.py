@@ -1,0 +1,186 @@
+"""Exercises: questions with answers in words, and what large language models wrote to explain them."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from mmcl.data.base import Source, checked_root, nearest
+from mmcl.errors import DataError, MissingDataError
+
+_VALID = 0.1  # share of the training data, where the owner has no validation split
+
+
+class Rationale(NamedTuple):
+    """Why an answer is what it is: the ``text`` in which a ``teacher`` explains, and the ``answer`` that it comes to,
+    None where it could not be read."""
+
+    text: str
+    answer: str | None
+    teacher: str
+
+
+class Exercise(NamedTuple):
+    """A ``question`` as a model reads it, its ``label``, the ``choices`` where there are some, and ``rationales``."""
+
+    id: str
+    question: str
+    label: str
+    choices: tuple[str, ...]
+    rationales: tuple[Rationale, ...]
+
+
+class Exercises(ABC):
+    """Read exercises and completions in the layout of Distilling step-by-step (Hsieh et al., arXiv 2305.02301).
+
+    Completions of a teacher are JSON lists, ``<teacher>/<split>_CoT_<number>.json``, of raw texts in the order of the
+    data, of which several may follow in further files. A subclass reads the exercises, by ``_read``, and says what a
+    completion explains and answers, by ``parse``.
+
+    Args:
+        root: folder of the data set.
+        split: ``"train"``, ``"valid"`` or ``"test"``; where the owner has no validation split, a tenth of the training
+            exercises, drawn by ``numpy.random.RandomState(0)``.
+        teachers: whose completions; None for all that have some of this split.
+        size: keep no more than so many exercises, the first; None keeps all.
+
+    Attributes:
+        exercises: with the rationales of each.
+        unparsed: of each teacher, how many completions have no answer that can be read.
+        outside: of each teacher, how many answers are none of the choices; they count as not read as well.
+
+    Raises:
+        MissingDataError: the folder or a file is not there.
+        DataError: there is no such split or teacher, a file is not what it should be, or lists differ in length.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
+    source: ClassVar[Source | None] = None
+    own_valid: ClassVar[bool] = False  # whether the owner has a validation split
+
+    def __init__(
+        self, root: str | Path, split: str = "train", teachers: Sequence[str] | None = None, size: int | None = None
+    ) -> None:
+        self.root, self.split = checked_root(type(self), root, split), split
+        part = "train" if split == "valid" and not self.own_valid else split
+        known = self._teachers(part)
+        names = known if teachers is None else ([teachers] if isinstance(teachers, str) else list(teachers))
+        for name in names:
+            if name not in known:
+                found = ", ".join(known) or "none"
+                raise DataError(f"{self.root} has no completions of '{name}'{nearest(name, known)} for {part}: {found}")
+        read = self._read(part)
+        said = {name: self._completions(name, part, len(read)) for name in names}
+        rows = list(range(len(read)))
+        if part == "train" and not self.own_valid:
+            order = np.random.RandomState(0).permutation(len(read)).tolist()
+            valid = set(order[: round(_VALID * len(read))])
+            rows = [row for row in rows if (row in valid) == (split == "valid")]
+        self.unparsed, self.outside = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        self.exercises = [
+            Exercise(*read[row], tuple(self._rationale(said[name][row], name, read[row][3]) for name in names))
+            for row in rows[:size]
+        ]
+        if not self.exercises:
+            raise DataError(f"{self.root} has 0 exercises in split '{split}' with size={size}, expected some")
+
+    @abstractmethod
+    def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
+        """Return id, question, label and choices of each exercise."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, completion: str) -> tuple[str, str | None]:
+        """Return the explanation and the answer of a completion; None where there is no answer that can be read."""
+
+    @classmethod
+    def same(cls, answer: str) -> str | float:
+        """Return what answers that mean the same have in common."""
+        return answer
+
+    def __len__(self) -> int:
+        return len(self.exercises)
+
+    def __getitem__(self, index: int) -> Exercise:
+        return self.exercises[index]
+
+    def _rationale(self, completion: str, teacher: str, choices: tuple[str, ...]) -> Rationale:
+        text, answer = self.parse(completion)
+        if answer is None:
+            self.unparsed[teacher] += 1
+        elif choices and answer not in choices:
+            self.outside[teacher] += 1
+            answer = None
+        return Rationale(text, answer, teacher)
+
+    def _teachers(self, part: str) -> list[str]:
+        folders = sorted(each for each in self.root.iterdir() if each.is_dir())
+        return [folder.name for folder in folders if (folder / f"{part}_CoT_0.json").is_file()]
+
+    def _completions(self, teacher: str, part: str, count: int) -> list[str]:
+        completions: list[str] = []
+        number = 0
+        while (path := self.root / teacher / f"{part}_CoT_{number}.json").is_file():
+            more = _json(path, path.read_text(encoding="utf-8"))
+            if not isinstance(more, list) or not all(isinstance(each, str) for each in more):
+                raise DataError(f"{path} is no list of texts, expected the completions of a teacher")
+            completions += more
+            number += 1
+        if len(completions) != count:
+            raise DataError(
+                f"{self.root / teacher} has {len(completions)} completions for the {count} exercises of {part}, "
+                "expected one for each: a file is missing, or of other data"
+            )
+        return completions
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        """Read a file of one JSON object a line."""
+        path = self.root / name
+        if not path.is_file():
+            offer = "" if self.source is None else f": {self.source.offer()}"
+            raise MissingDataError(f"there is no {path}{offer}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [_json(f"{path}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def field(row: dict[str, Any], name: str, where: str) -> str:
+    """Return an entry of a JSON object as text; raises DataError where it is not there."""
+    if not isinstance(row, dict) or name not in row:
+        raise DataError(f"{where} has no '{name}', expected one in each exercise")
+    return str(row[name])
+
+
+def first_answer(completion: str, next_question: str, before_answer: str) -> tuple[str, str | None]:
+    """Cut a completion at the next question, which a model goes on to make up; return what is before and after the
+    words that introduce the answer.
+
+    >>> first_answer("It is dark. So the answer is night. Q: What else?", "Q:", "So the answer is")
+    ('It is dark.', 'night.')
+    """
+    own = completion.split(next_question)[0].strip()
+    before, found, after = own.partition(before_answer)
+    return before.strip(), after.strip() if found else None
+
+
+def label_of(answer: str | None) -> str | None:
+    """Return the words of an answer such as ``(b) bank.`` or ``bank.``; None for one that is of two minds.
+
+    >>> label_of("(b) river bank."), label_of("either (a) pond or (b) lake."), label_of("contradiction.")
+    ('river bank', None, 'contradiction')
+    """
+    if answer is None or answer.startswith("either "):
+        return None
+    return re.sub(r"^\([a-z]\)\s*", "", answer).strip().removesuffix(".").strip() or None
+
+
+def _json(where: object, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{where} is no JSON ({error}): copy it again") from None
