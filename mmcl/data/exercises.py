@@ -13,6 +13,7 @@ import numpy as np
 
 from mmcl.data.base import Source, checked_root, nearest
 from mmcl.errors import DataError, MissingDataError
+from mmcl.metrics.answers import exact_match
 
 _VALID = 0.1  # share of the training data, where the owner has no validation split
 
@@ -103,6 +104,11 @@ class Exercises(ABC):
     def same(cls, answer: str) -> str | float:
         """Return what answers that mean the same have in common."""
         return answer
+
+    @classmethod
+    def match(cls, answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
+        """Return which answers are right."""
+        return exact_match(answers, labels)
 
     def __len__(self) -> int:
         return len(self.exercises)

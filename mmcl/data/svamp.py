@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from mmcl.data.base import Source
 from mmcl.data.exercises import Exercises, field, first_answer
 from mmcl.errors import DataError, InputError
-from mmcl.metrics.answers import evaluate
+from mmcl.metrics.answers import equation_match, evaluate
 
 _TRAIN = 800  # of the 1,000, as they are permuted by numpy.random.RandomState(0)
 
@@ -73,3 +74,7 @@ class Svamp(Exercises):
     @classmethod
     def same(cls, answer: str) -> str | float:
         return round(evaluate(answer), 6)
+
+    @classmethod
+    def match(cls, answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
+        return equation_match(answers, labels)

@@ -84,17 +84,19 @@ def pretrained_text(
         raise ConfigError(
             f"'{name}' is a model of type '{config.model_type}', expected an encoder of text such as bert"
         )
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                located(name), local_files_only=not download, trust_remote_code=False
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise MissingDataError(_not_found(name, "tokenizer")) from error
-    if not len(tokenizer.all_special_tokens) < len(tokenizer) <= getattr(config, "vocab_size", 0):
-        # Where there are no files, transformers makes a tokenizer that knows no word.
-        raise MissingDataError(_not_found(name, "tokenizer with a vocabulary that the model knows"))
+    tokenizer = _tokenizer(name, config, download)
     return SentenceEncoder(_model(name, config, download), tokenizer, tune_from=tune_from, pooling=pooling)
+
+
+def pretrained_text_to_text(name: str | Path, *, download: bool = False) -> tuple[Any, Any]:
+    """Load a model that writes, such as T5, and its tokenizer; arguments and errors as :func:`pretrained_audio`."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    config = _config(name, download)
+    if not config.is_encoder_decoder or config.model_type == "whisper":
+        raise ConfigError(f"'{name}' is a model of type '{config.model_type}', expected one that writes, such as t5")
+    tokenizer = _tokenizer(name, config, download)
+    return _model(name, config, download, AutoModelForSeq2SeqLM), tokenizer
 
 
 def pretrained_image(
@@ -154,11 +156,25 @@ def _preprocessing(name: str | Path, download: bool) -> dict[str, Any]:
     return dict(settings)
 
 
-def _model(name: str | Path, config: Any, download: bool) -> Any:
+def _tokenizer(name: str | Path, config: Any, download: bool) -> Any:
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                located(name), local_files_only=not download, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingDataError(_not_found(name, "tokenizer")) from error
+    if not len(tokenizer.all_special_tokens) < len(tokenizer) <= getattr(config, "vocab_size", 0):
+        # Where there are no files, transformers makes a tokenizer that knows no word.
+        raise MissingDataError(_not_found(name, "tokenizer with a vocabulary that the model knows"))
+    return tokenizer
+
+
+def _model(name: str | Path, config: Any, download: bool, kind: Any = AutoModel) -> Any:
     """The network in float32, with every weight that it uses from the checkpoint."""
     try:
         with quiet():
-            model, report = AutoModel.from_pretrained(
+            model, report = kind.from_pretrained(
                 located(name),
                 config=config,
                 dtype=torch.float32,

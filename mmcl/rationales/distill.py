@@ -1,0 +1,296 @@
+"""distill_rationales: a small model learns answers, and the reasons that larger ones gave, by one of five methods."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from mmcl.data.base import nearest
+from mmcl.data.exercises import Exercises
+from mmcl.errors import ConfigError, DataError, TrainingError
+from mmcl.models.text_to_text import TextToText
+from mmcl.rationales.discriminator import Discriminator
+from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson, batches_by_length, lessons_of
+from mmcl.rationales.terms import Method, Weights, batch_losses
+from mmcl.seeding import random_state, set_random_state
+
+OnEpoch = Callable[["Distillation"], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a student is trained.
+
+    Rates and sizes of QCRD are not printed; these are those of Distilling step-by-step, which it builds on.
+
+    Args:
+        epochs: each of them ``epoch_batches`` batches.
+        epoch_batches: None for a pass over all lessons.
+        batch_size: lessons a step.
+        accumulate: batches whose gradients make one step.
+        learning_rate: of AdamW, which falls to 0 in a straight line.
+        clip_norm: largest norm of the gradient; None to leave it as it is.
+        precision: ``"bf16-mixed"`` runs the student in bfloat16 where that is safe.
+        weights: of the terms.
+        delay: of ``qcrd``, j: snapshots ago that the student was, which bad rationales are sampled from.
+        temperature: of these samples.
+        refresh: share of the lessons whose sample is drawn anew with each epoch.
+        sample_length: tokens of a sample at most.
+        train_discriminator_every: epochs from one in which the discriminator learns to the next.
+    """
+
+    epochs: int = 10
+    epoch_batches: int | None = None
+    batch_size: int = 64
+    accumulate: int = 1
+    learning_rate: float = 5e-5
+    clip_norm: float | None = 1.0
+    precision: Literal["32", "bf16-mixed"] = "32"
+    weights: Weights = field(default_factory=Weights)
+    delay: int = 5
+    temperature: float = 1.5
+    refresh: float = 1.0
+    sample_length: int = 64
+    train_discriminator_every: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = (self.epochs, self.batch_size, self.accumulate, self.delay, self.sample_length)
+        if min(*sizes, self.train_discriminator_every) < 1 or not 0 <= self.refresh <= 1 or self.temperature <= 0:
+            raise ConfigError(
+                f"epochs={self.epochs}, batch_size={self.batch_size}, accumulate={self.accumulate}, "
+                f"delay={self.delay}, sample_length={self.sample_length}, train_discriminator_every="
+                f"{self.train_discriminator_every}, refresh={self.refresh}, temperature={self.temperature}: expected "
+                "sizes of 1 or more, a share of 0 to 1 and a temperature above 0"
+            )
+
+
+class Distillation:
+    """Train a student, an epoch with each step of the iteration, which yields the mean loss of each term.
+
+    Of ``qcrd``, an epoch is what the paper calls an iteration (a reading): with each, the student's state is kept, bad
+    rationales are sampled from the state of ``delay`` epochs ago, or of the earliest that there is, and the weight of
+    L_D decays. In the first epoch there are none of the student's; large models' minority answers alone are bad.
+
+    Args:
+        student: is trained in place, where it is.
+        lessons: see :func:`~mmcl.rationales.lessons.lessons_of`.
+        method: see :func:`~mmcl.rationales.terms.batch_losses`.
+        recipe: how.
+        discriminator: of ``qcrd``, pre-trained.
+        seed: of the order of lessons.
+
+    Attributes:
+        epoch: how many are done.
+        seconds: of ``"training"`` and of ``"sampling"``.
+
+    Raises:
+        ConfigError: an unknown method, or ``qcrd`` without a discriminator.
+        DataError: there is no lesson, or a method that needs rationales has none.
+        TrainingError: a loss that is not finite.
+    """
+
+    def __init__(
+        self,
+        student: TextToText,
+        lessons: list[Lesson],
+        method: Method = "qcrd",
+        recipe: Recipe | None = None,
+        *,
+        discriminator: Discriminator | None = None,
+        seed: int = 0,
+    ) -> None:
+        if method not in get_args(Method):
+            known = get_args(Method)
+            raise ConfigError(f"method is '{method}'{nearest(method, known)}, expected one of {', '.join(known)}")
+        if not lessons or (method != "finetune" and not any(each.rationale or each.positives for each in lessons)):
+            what = "rationales" if lessons else "lessons"
+            raise DataError(f"there are 0 {what}, expected some that '{method}' can learn from")
+        if (method == "qcrd") != (discriminator is not None):
+            raise ConfigError("a discriminator is of qcrd, and qcrd needs one: expected both or neither")
+        self.student, self.lessons, self.method = student, lessons, method
+        self.recipe = recipe or Recipe()
+        self.discriminator = discriminator
+        self.epoch = 0
+        self.seconds = {"training": 0.0, "sampling": 0.0}
+        self._draw = random.Random(seed)
+        self._sampled = [""] * len(lessons)
+        self._snapshots: deque[dict[str, torch.Tensor]] = deque(maxlen=self.recipe.delay)
+        parameters = list(student.parameters()) + (list(discriminator.parameters()) if discriminator else [])
+        self.optimizer = torch.optim.AdamW(parameters, lr=self.recipe.learning_rate, weight_decay=0.0, fused=True)
+        batches = math.ceil(len(lessons) / self.recipe.batch_size)
+        self._batches = min(batches, self.recipe.epoch_batches or batches)
+        steps = self.recipe.epochs * math.ceil(self._batches / self.recipe.accumulate)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1 - step / steps))
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        while self.epoch < self.recipe.epochs:
+            yield self._train_epoch()
+
+    def _train_epoch(self) -> dict[str, float]:
+        started = time.monotonic()
+        if self._snapshots:
+            self._sample(self._snapshots[0])
+        sampled = time.monotonic()
+        self.student.train()
+        if self.discriminator is not None:
+            learns = self.epoch % self.recipe.train_discriminator_every == 0
+            self.discriminator.train(learns).requires_grad_(learns)
+        totals: dict[str, float] = {}
+        batches = batches_by_length(self.lessons, self.recipe.batch_size, self._draw)[: self._batches]
+        device = next(self.student.parameters()).device
+        for number, rows in enumerate(batches, start=1):
+            with torch.autocast(device.type, torch.bfloat16, self.recipe.precision == "bf16-mixed"):
+                terms = batch_losses(
+                    self.method,
+                    self.student,
+                    [self.lessons[row] for row in rows],
+                    [self._sampled[row] for row in rows],
+                    self.recipe.weights,
+                    discriminator=self.discriminator,
+                    epoch=self.epoch,
+                )
+            loss = torch.stack([weight * value.float() for value, weight in terms.values()]).sum()
+            for name, value in {**{name: value for name, (value, _) in terms.items()}, "loss": loss}.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach())
+            if not math.isfinite(float(loss.detach())):
+                raise TrainingError(
+                    f"the loss is {float(loss.detach())} in epoch {self.epoch + 1}, step {number} of {len(batches)} "
+                    f"(terms: {', '.join(sorted(terms))}): lower the learning rate or set clip_norm"
+                )
+            (loss / self.recipe.accumulate).backward()
+            if number % self.recipe.accumulate == 0 or number == len(batches):
+                if self.recipe.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.recipe.clip_norm)
+                self.optimizer.step()
+                self._schedule.step()
+                self.optimizer.zero_grad()
+        if self.method == "qcrd":
+            self._snapshots.append({name: each.detach().clone() for name, each in self.student.state_dict().items()})
+        self.epoch += 1
+        self.seconds["sampling"] += sampled - started
+        self.seconds["training"] += time.monotonic() - sampled
+        return {name: total / len(batches) for name, total in totals.items()}
+
+    def _sample(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Draw bad rationales of some lessons from the student as it was."""
+        count = max(1, round(self.recipe.refresh * len(self.lessons)))
+        rows = self._draw.sample(range(len(self.lessons)), count)
+        now = {name: each.detach().clone() for name, each in self.student.state_dict().items()}
+        self.student.load_state_dict(state)
+        texts = self.student.write(
+            [EXPLAIN + self.lessons[row].question for row in rows],
+            temperature=self.recipe.temperature,
+            longest=self.recipe.sample_length,
+            batch_size=2 * self.recipe.batch_size,
+            device=next(self.student.parameters()).device,
+        )
+        self.student.load_state_dict(now)
+        for row, text in zip(rows, texts, strict=True):
+            self._sampled[row] = "" if text in self.lessons[row].positives else text
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
+        version, words, gauss = self._draw.getstate()
+        return {
+            "epoch": self.epoch,
+            "seconds": dict(self.seconds),
+            "student": self.student.state_dict(),
+            "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self._schedule.last_epoch,
+            "snapshots": list(self._snapshots),
+            "sampled": list(self._sampled),
+            "order": [version, list(words), gauss],
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.epoch, self.seconds = state["epoch"], dict(state["seconds"])
+        self.student.load_state_dict(state["student"])
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._schedule.last_epoch = state["step"]
+        self._snapshots.extend(state["snapshots"])
+        self._sampled = list(state["sampled"])
+        version, words, gauss = state["order"]
+        self._draw.setstate((version, tuple(words), gauss))
+        set_random_state(state["random"])
+
+
+def distill_rationales(
+    student: TextToText,
+    data: Exercises,
+    *,
+    method: Method = "qcrd",
+    valid: Exercises | None = None,
+    recipe: Recipe | None = None,
+    discriminator: Discriminator | None = None,
+    use_label: bool = False,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+) -> TextToText:
+    """Train a student on exercises and the rationales of large models, and return it as it was at its best epoch.
+
+    Methods are those of :func:`~mmcl.rationales.terms.batch_losses`. Of ``qcrd`` a discriminator is made of the
+    student's encoder and pre-trained, where none is given.
+
+    Args:
+        student: is trained in place.
+        data: exercises with rationales.
+        method: ``finetune``, ``single_task``, ``dss``, ``mi`` or ``qcrd``.
+        valid: exercises by whose accuracy the epoch is chosen; None takes the last.
+        recipe: how it is trained.
+        discriminator: of ``qcrd``.
+        use_label: see :func:`~mmcl.rationales.voting.vote`.
+        seed: of order and discriminator; weights and samples follow torch's generator.
+        on_epoch: called with the :class:`Distillation` after each epoch.
+
+    Raises:
+        ConfigError, DataError, TrainingError: as of :class:`Distillation`.
+    """
+    from mmcl.rationales.discriminator import pretrain_discriminator
+    from mmcl.rationales.voting import vote_all
+
+    if method == "qcrd" and discriminator is None:
+        discriminator = Discriminator(student)
+        voted, _ = vote_all(data, use_label=use_label)
+        pretrain_discriminator(discriminator, [each.question for each in data.exercises], voted, seed=seed)
+    lessons = lessons_of(data, use_label=use_label)
+    trainer = Distillation(student, lessons, method, recipe, discriminator=discriminator, seed=seed)
+    best, kept = -1.0, None
+    for _ in trainer:
+        if valid is not None and (found := accuracy(student, valid, method)) > best:
+            best, kept = found, deepcopy(student.state_dict())
+        if on_epoch is not None:
+            on_epoch(trainer)
+    if kept is not None:
+        student.load_state_dict(kept)
+    return student.eval()
+
+
+def accuracy(student: TextToText, exercises: Exercises, method: Method, *, longest: int = 64) -> float:
+    """Return the share of exercises that a student answers rightly, in words or, of equations, by what they come to."""
+    right = exercises.match(
+        answers(student, exercises, method, longest=longest), [each.label for each in exercises.exercises]
+    )
+    return sum(right) / len(right)
+
+
+def answers(student: TextToText, exercises: Exercises, method: Method, *, longest: int = 64) -> list[str]:
+    """Return what a student answers, the likeliest tokens; of ``single_task``, what follows its rationale."""
+    device = next(student.parameters()).device
+    alone = method == "single_task"
+    asked = [("" if alone else PREDICT) + each.question for each in exercises.exercises]
+    written = student.write(asked, longest=4 * longest if alone else longest, device=device)
+    return [text.rpartition(ANSWER)[2].strip() if alone else text for text in written]

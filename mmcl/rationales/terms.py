@@ -1,0 +1,145 @@
+"""The losses of a batch of lessons, by method: label alone, rationale first, both beside each other, QCRD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mmcl.models.text_to_text import TextToText, Written
+from mmcl.objectives.rationale import Scheme, discriminator_loss, mutual_information_loss, quality_contrast
+from mmcl.rationales.discriminator import Discriminator
+from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson
+
+Method = Literal["finetune", "single_task", "dss", "mi", "qcrd"]
+Losses = dict[str, tuple[Tensor, float]]  # of each term, its value and its weight
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each term counts; defaults are the papers'.
+
+    Args:
+        alpha: of the label in ``dss`` and ``mi``, 1 - alpha of the rationale.
+        mutual_information: of its term in ``mi``.
+        predict, contrast, discriminate: of L_pred, L_cl and L_D in ``qcrd``, alpha1 to alpha3 of its equation 8.
+        decay: by which ``discriminate`` is multiplied with each epoch.
+        beta, margin, scheme: of :func:`~mmcl.objectives.rationale.quality_contrast`.
+    """
+
+    alpha: float = 0.5
+    mutual_information: float = 0.1
+    predict: float = 0.5
+    contrast: float = 0.5
+    discriminate: float = 0.5
+    decay: float = 0.9
+    beta: float = 0.2
+    margin: float = 3.0
+    scheme: Scheme = "min_max"
+
+
+def batch_losses(
+    method: Method,
+    student: TextToText,
+    lessons: Sequence[Lesson],
+    sampled: Sequence[str],
+    weights: Weights,
+    *,
+    discriminator: Discriminator | None = None,
+    epoch: int = 0,
+) -> Losses:
+    """Return the terms of a batch, whose weighted sum is the loss.
+
+    * ``finetune``: CE(label);
+    * ``single_task``: CE(rationale, then the label), one text;
+    * ``dss``: alpha CE(label) + (1 - alpha) CE(rationale), by two prefixes (Hsieh et al., arXiv 2305.02301);
+    * ``mi``: the same, and :func:`~mmcl.objectives.rationale.mutual_information_loss` (Chen et al., arXiv 2403.03348);
+    * ``qcrd``: alpha1 L_pred + alpha2 L_cl + alpha3 decay^epoch L_D (Wang et al., arXiv 2405.13014, equation 8).
+
+    Args:
+        method: one of these.
+        student: in training mode.
+        lessons: of the batch.
+        sampled: a bad rationale that the student wrote for each, empty for none; of ``qcrd``.
+        weights: of the terms.
+        discriminator: of ``qcrd``, in training mode where it is to learn.
+        epoch: number of the epoch from 0.
+    """
+    questions, labels = [each.question for each in lessons], [each.label for each in lessons]
+    if method == "single_task":
+        whole = [f"{each.rationale} {ANSWER} {each.label}".strip() for each in lessons]
+        return {"single_task": (_write(student, "", questions, whole).losses.mean(), 1.0)}
+    predicted = _write(student, PREDICT, questions, labels)
+    if method == "finetune":
+        return {"predict": (predicted.losses.mean(), 1.0)}
+    if method == "qcrd":
+        assert discriminator is not None
+        terms = _contrast(student, discriminator, lessons, sampled, weights)
+        contrast, discriminated = terms
+        return {
+            "predict": (predicted.losses.mean(), weights.predict),
+            "contrast": (contrast, weights.contrast),
+            "discriminate": (discriminated, weights.discriminate * weights.decay**epoch),
+        }
+    terms_of: Losses = {"predict": (predicted.losses.mean(), weights.alpha)}
+    rows = [row for row, each in enumerate(lessons) if each.rationale]
+    if not rows:
+        return terms_of
+    explained = _write(student, EXPLAIN, [questions[row] for row in rows], [lessons[row].rationale for row in rows])
+    terms_of["explain"] = (explained.losses.mean(), 1 - weights.alpha)
+    if method == "mi":
+        shared = mutual_information_loss(explained.logits, predicted.logits[rows], explained.mask, predicted.mask[rows])
+        terms_of["mutual_information"] = (shared, weights.mutual_information)
+    return terms_of
+
+
+def _contrast(
+    student: TextToText,
+    discriminator: Discriminator,
+    lessons: Sequence[Lesson],
+    sampled: Sequence[str],
+    weights: Weights,
+) -> tuple[Tensor, Tensor]:
+    """L_cl and L_D of a batch: every rationale is read once by the student and once by the discriminator."""
+    sides = [
+        [each.positives for each in lessons],
+        [(*each.negatives, own) if own else each.negatives for each, own in zip(lessons, sampled, strict=True)],
+    ]
+    asked = [lessons[row].question for side in sides for row, texts in enumerate(side) for _ in texts]
+    texts = [text for side in sides for rationales in side for text in rationales]
+    if not texts:
+        nothing = next(student.parameters()).new_zeros(())
+        return nothing, nothing
+    losses = _write(student, EXPLAIN, asked, texts).losses
+    scores = discriminator(asked, texts)
+    counts = [[len(rationales) for rationales in side] for side in sides]
+    split = sum(counts[0])
+    good, bad = (_matrix(counts[0], losses[:split], scores[:split]), _matrix(counts[1], losses[split:], scores[split:]))
+    contrast = quality_contrast(
+        good[0],
+        bad[0],
+        good[1],
+        bad[1],
+        good[2],
+        bad[2],
+        beta=weights.beta,
+        margin=weights.margin,
+        scheme=weights.scheme,
+    )
+    return contrast, discriminator_loss(good[1], bad[1], good[2], bad[2])
+
+
+def _matrix(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:
+    """Values of each lesson's rationales as rows, ``(batch, most)``, and which of them are there."""
+    sizes = torch.tensor(counts, device=values[0].device)
+    mask = torch.arange(max(max(counts), 1), device=sizes.device) < sizes[:, None]
+    return *(each.new_zeros(mask.shape).masked_scatter(mask, each) for each in values), mask
+
+
+def _write(student: TextToText, prefix: str, questions: Sequence[str], texts: Sequence[str]) -> Written:
+    device = next(student.parameters()).device
+    written: Written = student(student.batch([prefix + question for question in questions], texts).to(device))
+    return written

@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from mmcl.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.errors import ConfigError, DataError, TrainingError
+from mmcl.rationales.discriminator import Discriminator
+from mmcl.rationales.distill import Distillation, Recipe, accuracy, answers, distill_rationales
+from mmcl.rationales.lessons import Lesson
+
+QUICK = Recipe(epochs=4, batch_size=8, learning_rate=2e-3, delay=2, sample_length=8)
+
+
+def trainer(student, lessons, method, recipe=QUICK):
+    torch.manual_seed(3)
+    discriminator = Discriminator(student) if method == "qcrd" else None
+    return Distillation(student, lessons, method, recipe, discriminator=discriminator)
+
+
+@pytest.mark.parametrize("method", ["finetune", "single_task", "dss", "mi", "qcrd"])
+def test_every_method_learns(method, student, lessons):
+    losses = list(trainer(student, lessons, method))
+    assert len(losses) == 4 and losses[-1]["loss"] < losses[0]["loss"]
+
+
+def test_resumed_equals_uninterrupted(student, lessons, tmp_path):
+    start = {name: each.clone() for name, each in student.state_dict().items()}
+    whole = trainer(student, lessons, "qcrd")
+    saved = []
+    for losses in whole:
+        saved.append(losses)
+        if whole.epoch == 3:
+            save_checkpoint(tmp_path / "third.safetensors", whole.state_dict())
+    end = {name: each.clone() for name, each in student.state_dict().items()}
+    student.load_state_dict(start)
+    again = trainer(student, lessons, "qcrd")
+    again.load_state_dict(load_checkpoint(tmp_path / "third.safetensors"))
+    assert list(again) == saved[3:]
+    assert all(torch.equal(each, end[name]) for name, each in student.state_dict().items())
+
+
+def test_bad_rationales_come_from_the_student_as_it_was(student, lessons, monkeypatch):
+    seen = []
+    states = []
+
+    def write(self, sources, **settings):
+        seen.append(self.state_dict()["model.shared.weight"].clone())
+        assert settings["temperature"] == 1.5 and all(each.startswith("explain: ") for each in sources)
+        return [f"sample {len(seen)}"] * len(sources)
+
+    monkeypatch.setattr(type(student), "write", write)
+    training = trainer(student, lessons, "qcrd")
+    for _ in training:
+        states.append(student.state_dict()["model.shared.weight"].clone())
+        assert set(training._sampled) == ({""} if training.epoch == 1 else {f"sample {training.epoch - 1}"})
+    # Two epochs ago, or the earliest; and training went on from where it was.
+    assert [next(n for n, each in enumerate(states) if torch.equal(each, was)) for was in seen] == [0, 0, 1]
+    assert training.seconds["sampling"] > 0
+
+
+def test_the_best_epoch_is_kept(student, svamp, monkeypatch):
+    marks = iter([0.2, 0.6, 0.4, 0.6])
+    states = []
+
+    def measure(student, exercises, method):
+        states.append(student.state_dict()["model.shared.weight"].clone())
+        return next(marks)
+
+    monkeypatch.setattr("mmcl.rationales.distill.accuracy", measure)
+    trained = distill_rationales(student, svamp, method="dss", valid=svamp, recipe=QUICK)
+    assert torch.equal(trained.state_dict()["model.shared.weight"], states[1]) and not trained.training
+
+
+def test_answers_are_what_is_written(student, svamp, monkeypatch):
+    monkeypatch.setattr(type(student), "write", lambda self, sources, **_: ["as 1 + 1 The answer is ( 2 * 4 )"] * 40)
+    assert answers(student, svamp, "single_task") == ["( 2 * 4 )"] * 40
+    assert answers(student, svamp, "dss")[0].startswith("as 1 + 1")
+    monkeypatch.setattr(type(student), "write", lambda self, sources, **_: [f"0 + {each.label}" for each in svamp])
+    assert accuracy(student, svamp, "dss") == 1.0
+
+
+def test_faults_are_told(student, lessons):
+    with pytest.raises(ConfigError, match="method is 'dsss' .did you mean 'dss'"):
+        Distillation(student, lessons, "dsss")
+    with pytest.raises(ConfigError, match="qcrd needs one"):
+        Distillation(student, lessons, "qcrd")
+    with pytest.raises(DataError, match="there are 0 lessons"):
+        Distillation(student, [], "dss")
+    with pytest.raises(DataError, match="there are 0 rationales, expected some that 'dss' can learn from"):
+        Distillation(student, [Lesson("?", "!", "", (), ())], "dss")
+    with pytest.raises(ConfigError, match="epochs=0"):
+        Recipe(epochs=0)
+    broken = trainer(student, lessons, "finetune", Recipe(epochs=2, batch_size=8, learning_rate=1e30, clip_norm=None))
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step . of 5"):
+        list(broken)
