@@ -78,7 +78,7 @@ class TextToText(nn.Module):
 
         Args:
             texts: that it will read and write.
-            vocabulary: most tokens that there are.
+            vocabulary: most tokens that there are, the characters of ASCII among them.
             dim: width; the feed-forward layers are four times as wide.
             layers, heads: of the encoder, and of the decoder.
             dropout: of both.
@@ -207,9 +207,12 @@ class TextToText(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write network and tokenizer in the layout of transformers, which :meth:`pretrained` reads."""
+        from mmcl.encoders.pretrained import quiet
+
         try:
-            self.model.save_pretrained(folder, safe_serialization=True)
-            self.tokenizer.save_pretrained(folder)
+            with quiet():
+                self.model.save_pretrained(folder, safe_serialization=True)
+                self.tokenizer.save_pretrained(folder)
         except OSError as error:
             raise DataError(f"cannot write the model to {folder} ({error.strerror}): choose another place") from None
 
@@ -225,9 +228,13 @@ def _subwords(texts: Iterable[str], size: int) -> Any:
     )
     tokenizer.decoder = decoders.Metaspace()
     special = [_PAD, _END, _UNKNOWN]
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=special,
+        initial_alphabet=[chr(code) for code in range(33, 127)],  # a digit that no text has is still one later
+        show_progress=False,
     )
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {_END}", special_tokens=[(_END, special.index(_END))]
     )

@@ -1,0 +1,59 @@
+"""The task through the command line: every method, resuming, what is written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+METHODS = ["finetune", "single_task", "dss", "mi", "qcrd"]
+
+
+@pytest.fixture(scope="module")
+def whole(mmcl, data_dir, tmp_path_factory):
+    """A run that was not interrupted, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = mmcl("run", "rationale_distillation", "--config", "tiny", "--folder", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def rows(folder, kind):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in lines if row["kind"] == kind]
+
+
+def test_every_method_is_taught_and_measured(whole):
+    folder, printed = whole
+    results = {row["strategy"]: row["measures"] for row in rows(folder, "result")}
+    assert list(results) == METHODS and all(name in printed for name in METHODS)
+    assert set(results["dss"]) == {"accuracy", "valid accuracy"}
+    assert set(results["qcrd"]) == {"accuracy", "valid accuracy", "AUC, corrupted", "AUC, wrong", "sampling / training"}
+    (counts,) = rows(folder, "rationales")
+    assert counts["exercises"] == 30 and counts["positives"] > 30 and set(counts["unparsed"]) == {"llama3", "palm"}
+    terms = {row["strategy"]: set(row["losses"]) for row in rows(folder, "epoch")}
+    assert terms["qcrd"] == {"predict", "contrast", "discriminate"} and terms["mi"] > terms["dss"]
+    assert (folder / "models" / "qcrd-seed0" / "model.safetensors").is_file()
+
+
+def test_an_interrupted_run_ends_the_same(whole, mmcl, tmp_path):
+    folder, _ = whole
+    half = tmp_path / "half"
+    settings = ("method=[qcrd]", "epochs=2")
+    done = mmcl("run", "rationale_distillation", "--config", "tiny", "--folder", half, *settings)
+    assert done.returncode == 0, done.stderr
+    first = rows(half, "epoch")
+    kept = [row for row in rows(folder, "epoch") if row["strategy"] == "qcrd"]
+    assert [row["losses"] for row in first] == [row["losses"] for row in kept]
+    lines = (half / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (half / "metrics.jsonl").write_text("".join(line for line in lines if '"result"' not in line))
+    again = mmcl("run", "--resume", half)
+    assert again.returncode == 0, again.stderr
+    (result,) = rows(half, "result")
+    assert result["epoch"] in (1, 2) and set(result["measures"]) >= {"accuracy", "AUC, wrong"}
+
+
+def test_a_student_that_is_not_there(mmcl, data_dir, tmp_path):
+    folder = tmp_path / "run"
+    done = mmcl("run", "rationale_distillation", "--config", "tiny", "--folder", folder, "student.name=google/t5-none")
+    assert done.returncode != 0 and "neither a folder nor a model on this machine" in done.stderr
