@@ -1,5 +1,6 @@
 """The class-incremental loop and its strategies, as Avalanche plugins. Importing this loads Avalanche (seconds)."""
 
+from mmcl.rationales import distill_rationales as distill_rationales
 from mmcl.strategies.presets import coconut as coconut
 from mmcl.strategies.presets import icarl as icarl
 from mmcl.strategies.presets import joint as joint
@@ -9,4 +10,4 @@ from mmcl.strategies.presets import replay as replay
 from mmcl.unlearning import unlearn as unlearn
 from mmcl.unlearning import unlearn_laf as unlearn_laf
 
-__all__ = ["coconut", "icarl", "joint", "lwf", "naive", "replay", "unlearn", "unlearn_laf"]
+__all__ = ["coconut", "distill_rationales", "icarl", "joint", "lwf", "naive", "replay", "unlearn", "unlearn_laf"]
