@@ -7,7 +7,7 @@ from mmcl.unlearning import METHODS, repair, unlearn, unlearn_laf
 from mmcl.unlearning.methods import settings_of
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "sisa"])  # which needs a model of shards
 def test_every_method_by_the_same_call(method, learnt, remain, forget):
     noted = []
     epochs = {"epochs": 1} | ({"vae_epochs": 1} if "laf" in method else {})
