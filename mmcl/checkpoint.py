@@ -57,6 +57,17 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
         ) from None
 
 
+def plain_state(schedule: Any) -> dict[str, Any]:
+    """Return the state of a learning rate schedule without the functions in it, which no checkpoint holds.
+
+    >>> schedule = torch.optim.lr_scheduler.LambdaLR(torch.optim.SGD([torch.zeros(1)], lr=0.1), lambda step: 1.0)
+    >>> plain_state(schedule)["last_epoch"]
+    0
+    """
+    state: dict[str, Any] = schedule.state_dict()
+    return {name: value for name, value in state.items() if isinstance(value, (int, float, str, list, bool))}
+
+
 def load_checkpoint(path: str | Path) -> Any:
     """Read what :func:`save_checkpoint` wrote to ``path``.
 

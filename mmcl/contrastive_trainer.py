@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl.batch import Batch
+from mmcl.checkpoint import plain_state
 from mmcl.data.paired import PairedDataset
 from mmcl.errors import ConfigError, TrainingError
 from mmcl.freeze import trainable_state
@@ -151,7 +152,7 @@ class ContrastiveTrainer:
             "model": trainable_state(self.model),
             "temperature": None if self._temperature is None else self._temperature.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self._scheduler is None else _plain(self._scheduler.state_dict()),
+            "scheduler": None if self._scheduler is None else plain_state(self._scheduler),
             "random": random_state(),
         }
 
@@ -165,7 +166,3 @@ class ContrastiveTrainer:
             self._scheduler.load_state_dict(state["scheduler"])
         set_random_state(state["random"])
         self.epoch = state["epoch"]
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if isinstance(value, (int, float, str, list, bool))}

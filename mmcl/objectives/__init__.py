@@ -1,5 +1,6 @@
 """Losses on tensors: no training loop, no Avalanche, no files. Each is a thin definition on one kernel."""
 
+from mmcl.objectives.base import Dense as Dense
 from mmcl.objectives.base import Pairs as Pairs
 from mmcl.objectives.clip import CLIPLoss as CLIPLoss
 from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
@@ -14,7 +15,6 @@ from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
 from mmcl.objectives.mm import MMLoss as MMLoss
 from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
 from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
-from mmcl.objectives.pairs import Dense as Dense
 from mmcl.objectives.pairs import Identity as Identity
 from mmcl.objectives.pairs import Mixed as Mixed
 from mmcl.objectives.pairs import SameLabel as SameLabel

@@ -1,4 +1,4 @@
-"""What an objective asks of a matrix of weights, so that nobody has to write it out."""
+"""What an objective asks of a matrix of weights, so that nobody has to write it out; and one that is, where it was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmcl.errors import ShapeError
+from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.gather import Processes
 
 
@@ -23,6 +23,11 @@ class Pairs(ABC):
     @property
     def diagonal(self) -> int | None:
         """The one key of the first query, where the next query's is the next, and so on; None where W is not so."""
+        return None
+
+    @property
+    def written_out(self) -> Tensor | None:
+        """W itself, ``(queries, keys)``, where it is held; else None."""
         return None
 
     @abstractmethod
@@ -51,10 +56,14 @@ class Pairs(ABC):
         ``similarities`` are the products, ``(queries, keys)``, where somebody has them: a W that is written out as well
         then needs no product with features.
         """
+        if similarities is not None and self.written_out is not None:
+            return (self.written_out * similarities).sum(1)
         return (queries * self.matmul(keys)).sum(1)
 
     def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
         """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``."""
+        if similarities is not None and self.written_out is not None:
+            return (self.written_out * similarities).sum(0)
         return (self.transposed_matmul(queries) * keys).sum(1)
 
     def dense(self, like: Tensor) -> Tensor:
@@ -89,3 +98,54 @@ class _Scaled(Pairs):
 
     def gathered(self, processes: Processes) -> Pairs:
         return _Scaled(self.pairs.gathered(processes), self.factors)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Pairs):
+    """Any W, handed over written out.
+
+    Args:
+        matrix: ``(queries, keys)``, boolean or non-negative; with ``gather``, the keys are those of all processes.
+        name: what errors call it.
+
+    Raises:
+        ShapeError: not two dimensions.
+        InputError: negative, not finite, or all zero; a mask may be empty, as a batch may hold no positive pair.
+
+    >>> Dense(torch.tensor([[0.0, 2.0]])).row_sums(torch.zeros(1))
+    tensor([2.])
+    """
+
+    matrix: Tensor
+    name: str = "weights"
+
+    def __post_init__(self) -> None:
+        if self.matrix.dim() != 2:
+            raise ShapeError(f"{self.name} has shape {tuple(self.matrix.shape)}, expected (queries, keys)")
+        if torch.compiler.is_compiling() or not self.matrix.numel():
+            return
+        low, high = (float(bound) for bound in self.matrix.detach().aminmax())
+        if not (low >= 0 and high < torch.inf):
+            raise InputError(f"{self.name} lies between {low} and {high}, expected non-negative finite numbers")
+        if high == 0 and self.matrix.dtype != torch.bool:
+            raise InputError(
+                f"{self.name} {tuple(self.matrix.shape)} is all zero, expected some above 0; "
+                "a batch that may hold no pair can give a boolean mask, or SameLabel"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        return self.matrix.to(keys.dtype) @ keys
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        return self.matrix.T.to(queries.dtype) @ queries
+
+    @property
+    def written_out(self) -> Tensor:
+        return self.matrix
+
+    def gathered(self, processes: Processes) -> Dense:
+        return self

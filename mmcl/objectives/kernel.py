@@ -7,11 +7,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mmcl.errors import ShapeError
-from mmcl.objectives.base import Pairs
+from mmcl.objectives.base import Dense, Pairs
 from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import Temperature, check_features, precise, temperature_of, unit
 from mmcl.objectives.logsumexp import held_similarities, pairwise_logsumexp
-from mmcl.objectives.pairs import Dense
 
 
 def weighted_info_nce(

@@ -1,7 +1,7 @@
 """Which queries and keys belong together, and how much: matrices W that are never written out.
 
-An objective needs of W its products with features, and those cost O(batch x dim) for every kind below but ``Dense``,
-because a class has one mean, a mixture two parts, and a similarity of features is itself a product.
+An objective needs of W its products with features, and those cost O(batch x dim) for every kind below, because a
+class has one mean, a mixture two parts, and a similarity of features is itself a product.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmcl.errors import ConfigError, InputError, ShapeError
+from mmcl.errors import ConfigError
 from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
 from mmcl.objectives.inputs import check_features, check_labels, check_mixture, unit
@@ -250,60 +250,3 @@ class Mixed(Pairs):
 
     def gathered(self, processes: Processes) -> Mixed:
         return replace(self, place=self._own.gathered(processes))
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(Pairs):
-    """Any W, handed over written out.
-
-    Args:
-        matrix: ``(queries, keys)``, boolean or non-negative; with ``gather``, the keys are those of all processes.
-        name: what errors call it.
-
-    Raises:
-        ShapeError: not two dimensions.
-        InputError: negative, not finite, or all zero; a mask may be empty, as a batch may hold no positive pair.
-
-    >>> Dense(torch.tensor([[0.0, 2.0]])).row_sums(torch.zeros(1))
-    tensor([2.])
-    """
-
-    matrix: Tensor
-    name: str = "weights"
-
-    def __post_init__(self) -> None:
-        if self.matrix.dim() != 2:
-            raise ShapeError(f"{self.name} has shape {tuple(self.matrix.shape)}, expected (queries, keys)")
-        if torch.compiler.is_compiling() or not self.matrix.numel():
-            return
-        low, high = (float(bound) for bound in self.matrix.detach().aminmax())
-        if not (low >= 0 and high < torch.inf):
-            raise InputError(f"{self.name} lies between {low} and {high}, expected non-negative finite numbers")
-        if high == 0 and self.matrix.dtype != torch.bool:
-            raise InputError(
-                f"{self.name} {tuple(self.matrix.shape)} is all zero, expected some above 0; "
-                "a batch that may hold no pair can give a boolean mask, or SameLabel"
-            )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.matrix.shape[0], self.matrix.shape[1]
-
-    def matmul(self, keys: Tensor) -> Tensor:
-        return self.matrix.to(keys.dtype) @ keys
-
-    def transposed_matmul(self, queries: Tensor) -> Tensor:
-        return self.matrix.T.to(queries.dtype) @ queries
-
-    def row_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
-        if similarities is None:
-            return super().row_dots(queries, keys)
-        return (self.matrix * similarities).sum(1)
-
-    def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
-        if similarities is None:
-            return super().column_dots(queries, keys)
-        return (self.matrix * similarities).sum(0)
-
-    def gathered(self, processes: Processes) -> Dense:
-        return self

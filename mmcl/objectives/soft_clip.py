@@ -94,11 +94,6 @@ class _Softmax(Pairs):
     def transposed_matmul(self, queries: Tensor) -> Tensor:
         raise NotImplementedError("only sums and dots are needed")
 
-    def row_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
-        if self.written_out is None or similarities is None:
-            return super().row_dots(queries, keys)
-        return (self.written_out * similarities).sum(1)
-
     def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
         if self.written_out is not None and similarities is not None and self.processes is None:
             return (self.written_out.T * similarities).sum(0)

@@ -18,9 +18,10 @@ from mmcl.data.base import nearest
 from mmcl.data.exercises import Exercises
 from mmcl.errors import ConfigError, DataError, TrainingError
 from mmcl.models.text_to_text import TextToText
-from mmcl.rationales.discriminator import Discriminator
+from mmcl.rationales.discriminator import Discriminator, pretrain_discriminator
 from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson, batches_by_length, lessons_of
 from mmcl.rationales.terms import Method, Weights, batch_losses
+from mmcl.rationales.voting import vote_all
 from mmcl.seeding import random_state, set_random_state
 
 OnEpoch = Callable[["Distillation"], None]
@@ -259,9 +260,6 @@ def distill_rationales(
     Raises:
         ConfigError, DataError, TrainingError: as of :class:`Distillation`.
     """
-    from mmcl.rationales.discriminator import pretrain_discriminator
-    from mmcl.rationales.voting import vote_all
-
     if method == "qcrd" and discriminator is None:
         discriminator = Discriminator(student)
         voted, _ = vote_all(data, use_label=use_label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -17,8 +17,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl.batch import Batch
+from mmcl.checkpoint import plain_state
 from mmcl.errors import LabelError, StreamError, TrainingError
 from mmcl.freeze import trainable_state
+from mmcl.precision import Precision, in_precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.teacher import with_teacher
@@ -39,8 +41,7 @@ class MMCLTemplate(SupervisedTemplate):
     Args:
         model: takes a batch, returns an object with ``logits`` ``(batch, classes)``; or in training with ``logits``
             ``(batch, steps, tokens)`` and ``targets`` ``(batch, steps)``. Each experience begins with ``grow(labels)``.
-        optimizer: its state starts anew with each experience, and parameters that the model has grown join its last
-            group.
+        optimizer: starts anew with each experience; parameters that the model has grown join its last group.
         epochs: passes over each experience.
         batch_size: samples a step.
         eval_batch_size: samples a step in evaluation.
@@ -51,8 +52,7 @@ class MMCLTemplate(SupervisedTemplate):
         device: where the model is trained.
         workers: processes that load samples, for data that is not in memory.
         bucket: batches whose samples are sorted by length together, so that little is padded; 1 for none.
-        precision: ``"bf16-mixed"`` runs the model in bfloat16 where that is safe (``torch.autocast``), which is faster
-            on processors and GPUs that have it; what comes out, losses and weights stay in 32 bits.
+        precision: what the model computes in, see :mod:`mmcl.precision`; losses and weights stay in 32 bits.
 
     Raises:
         TrainingError: the loss is not finite; names experience, epoch and step.
@@ -75,7 +75,7 @@ class MMCLTemplate(SupervisedTemplate):
         device: str | torch.device = "cpu",
         workers: int = 0,
         bucket: int = 1,
-        precision: Literal["32", "bf16-mixed"] = "32",
+        precision: Precision = "32",
     ) -> None:
         super().__init__(
             model=model,
@@ -131,12 +131,7 @@ class MMCLTemplate(SupervisedTemplate):
 
     def forward(self) -> Tensor:
         """Return the logits of the current batch, ``(batch, classes)``."""
-        if self.precision == "32":
-            self.output = self.model(self.mbatch)
-        else:
-            with torch.autocast(self.device.type, torch.bfloat16):
-                self.output = self.model(self.mbatch)
-            self.output = _in_32_bits(self.output)
+        self.output = in_precision(self.model, self.mbatch, self.device, self.precision)
         return self.output.logits
 
     # Data of an experience
@@ -273,7 +268,7 @@ class MMCLTemplate(SupervisedTemplate):
             "epoch": self.epoch,
             "model": trainable_state(self.model),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self._scheduler is None else _plain(self._scheduler.state_dict()),
+            "scheduler": None if self._scheduler is None else plain_state(self._scheduler),
             "plugins": [plugin.state_dict(self) if hasattr(plugin, "state_dict") else None for plugin in self.plugins],
             "random": random_state(),
         }
@@ -303,18 +298,3 @@ def _no_evaluator() -> EvaluationPlugin:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No loggers specified")
         return EvaluationPlugin(loggers=[])
-
-
-def _in_32_bits(output: Any) -> Any:
-    """What a model gave, its tensors of bfloat16 as 32-bit numbers."""
-    if isinstance(output, Tensor):
-        return output.float() if output.dtype == torch.bfloat16 else output
-    if isinstance(output, dict):
-        return {name: _in_32_bits(value) for name, value in output.items()}
-    if isinstance(output, tuple) and hasattr(output, "_make"):
-        return output._make(_in_32_bits(value) for value in output)
-    return output
-
-
-def _plain(state: State) -> State:
-    return {name: value for name, value in state.items() if isinstance(value, (int, float, str, list, bool))}

@@ -57,6 +57,29 @@ def test_bad_rationales_come_from_the_student_as_it_was(student, lessons, monkey
     assert training.seconds["sampling"] > 0
 
 
+def test_settings_of_a_recipe_do_what_they_say(student, lessons, monkeypatch):
+    steps, sampled = [], []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *rest: steps.append(1) or step(self, *rest))
+
+    def write(self, sources, **settings):
+        sampled.append(len(sources))
+        return ["a sample"] * len(sources)
+
+    monkeypatch.setattr(type(student), "write", write)
+    settings = {"accumulate": 2, "epoch_batches": 3, "refresh": 0.25, "train_discriminator_every": 2}
+    recipe = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, precision="bf16-mixed", **settings)
+    training = trainer(student, lessons, "qcrd", recipe)
+    judged = []
+    for _ in training:
+        judged.append([each.detach().clone() for each in training.discriminator.parameters()])
+    assert len(steps) == 4  # of three batches, the first two and the last, with each epoch
+    assert sampled == [10] and sum(bool(each) for each in training._sampled) == 10
+    before = [each.detach() for each in trainer(student, lessons, "qcrd", recipe).discriminator.layers.parameters()]
+    assert not torch.equal(judged[0][-1], before[-1])  # it learnt in the first epoch, and not in the second
+    assert all(torch.equal(one, two) for one, two in zip(*judged, strict=True))
+
+
 def test_the_best_epoch_is_kept(student, svamp, monkeypatch):
     marks = iter([0.2, 0.6, 0.4, 0.6])
     states = []

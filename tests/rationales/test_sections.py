@@ -1,5 +1,7 @@
+from typing import get_args
+
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from mmcl.rationales.sections import RationaleSection
 
@@ -24,6 +26,15 @@ def test_the_config_is_what_the_code_takes(data_dir, monkeypatch, svamp):
 
     judge = section.discriminator.build(student, questions, vote_all(svamp)[0], 0, "cpu")
     assert not judge.training
+
+
+def test_names_in_configs_are_those_in_code():
+    from mmcl.objectives import rationale
+    from mmcl.rationales import sections, terms
+
+    assert get_args(sections.Scheme) == get_args(rationale.Scheme)
+    methods = TypeAdapter(sections.Methods)
+    assert methods.validate_python(get_args(terms.Method)) == get_args(terms.Method)
 
 
 def test_faults_are_told():

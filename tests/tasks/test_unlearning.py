@@ -103,3 +103,16 @@ def test_a_stream_forgets_and_writes_what_it_removed(mmcl, data_dir, weights_dir
         assert record["before"] == {
             measure: value for measure, value in found["original", 0].items() if measure in record["before"]
         }
+
+
+def test_sisa_is_refused_in_a_stream(mmcl, data_dir, tmp_path):
+    done = mmcl("validate", "unlearning", "model=encoder", "stream={}", "method=[sisa]")
+    assert done.returncode != 0 and "sisa trains at once in shards, expected others for a stream" in done.stderr
+
+
+def test_the_repaired_laf_has_the_settings_of_laf():
+    from tasks.unlearning import Config
+
+    config = Config(settings={"laf": {"epochs": 3, "latent": 4}, "laf+r": {"epochs": 5, "repair_epochs": 2}})
+    assert config.settings_of("laf+r") == {"epochs": 5, "latent": 4, "repair_epochs": 2}
+    assert config.settings_of("laf") == {"epochs": 3, "latent": 4} and config.settings_of("scrub") == {}

@@ -1,0 +1,33 @@
+"""Mixed precision: a model computes in bfloat16 where that is safe, and what it gives is in 32 bits."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Precision = Literal["32", "bf16-mixed"]
+
+
+def in_precision(model: Any, batch: Any, device: torch.device, precision: Precision) -> Any:
+    """Return what a model makes of a batch, computed in a precision (``torch.autocast``) and given in 32 bits.
+
+    >>> in_precision(torch.nn.Linear(2, 3), torch.ones(1, 2), torch.device("cpu"), "bf16-mixed").dtype
+    torch.float32
+    """
+    if precision == "32":
+        return model(batch)
+    with torch.autocast(device.type, torch.bfloat16):
+        output = model(batch)
+    return _in_32_bits(output)
+
+
+def _in_32_bits(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float() if output.dtype == torch.bfloat16 else output
+    if isinstance(output, dict):
+        return {name: _in_32_bits(value) for name, value in output.items()}
+    if isinstance(output, tuple) and hasattr(output, "_make"):
+        return output._make(_in_32_bits(value) for value in output)
+    return output
