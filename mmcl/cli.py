@@ -1,4 +1,4 @@
-"""The command line: ls, cp, run, validate, compare, predict, data."""
+"""The command line: ls, cp, run, validate, compare, predict, rationales, data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from mmcl import __version__, data_cli
+from mmcl import __version__, data_cli, rationales_cli
 from mmcl.data_cli import console
 from mmcl.errors import ConfigError, MMCLError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 _debug = False
 app.add_typer(data_cli.app, name="data")
+app.command()(rationales_cli.rationales)
 
 Task = Annotated[str, typer.Argument(metavar="TASK", help="A task, as `mmcl ls` lists them.")]
 Config = Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help="A config of the task, or a file.")]

@@ -11,6 +11,7 @@
     ├── LabelError               a label outside the classes that the model or data set knows
     ├── ShapeError               tensors whose shapes do not fit together
     ├── InputError               numbers that a function has no answer for: not finite, out of range, no permutation
+    ├── EndpointError            a service on the network that fails, or answers what cannot be used
     ├── TrainingError            training that cannot go on, such as a loss that is not finite
     └── RunError                 a run folder that cannot be created, read or resumed
         └── CheckpointError      a checkpoint that is missing, damaged or of another model
@@ -55,6 +56,10 @@ class ShapeError(MMCLError):
 
 class InputError(MMCLError):
     """Numbers that a function has no answer for."""
+
+
+class EndpointError(MMCLError):
+    """A service on the network that fails, or answers what cannot be used."""
 
 
 class TrainingError(MMCLError):

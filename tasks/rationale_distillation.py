@@ -50,12 +50,16 @@ def teach(
     config: Config, run: Run, method: Any, seed: int, data: tuple[Exercises, Exercises, Exercises], progress: Progress
 ) -> None:
     """Teach one student, and log how well it answers."""
-    from mmcl.rationales.distill import Distillation, accuracy
+    from mmcl.rationales.answering import accuracy
+    from mmcl.rationales.distill import Distillation
     from mmcl.rationales.judging import separation
     from mmcl.rationales.lessons import lessons_of
     from mmcl.rationales.voting import vote_all
     from mmcl.seeding import seed_everything
     from mmcl.strategies.tracking import unit_name
+
+    def right_in(exercises: Exercises) -> float:
+        return accuracy(student, exercises, method, config.answering, longest=config.answer_length)
 
     train, valid, test = data
     unit, named = unit_name(method, seed), {"strategy": method, "seed": seed}
@@ -77,7 +81,7 @@ def teach(
         measures = separation(judge, valid, share=config.discriminator.share, seed=seed)
     bar = progress.add_task(f"{method}, seed {seed}", total=config.epochs, completed=trainer.epoch)
     for losses in trainer:
-        found = accuracy(student, valid, method, longest=config.answer_length)
+        found = right_in(valid)
         if found > best["accuracy"]:
             state = {name: each.detach().clone() for name, each in student.state_dict().items()}
             best = {"accuracy": found, "epoch": trainer.epoch, "student": state}
@@ -87,7 +91,7 @@ def teach(
         progress.update(bar, completed=trainer.epoch, description=f"{method}, seed {seed}: {100 * found:.1f} % right")
     student.load_state_dict(best["student"])
     right = {
-        "accuracy": accuracy(student, test, method, longest=config.answer_length),
+        "accuracy": right_in(test),
         "valid accuracy": best["accuracy"],
     }
     spent = trainer.seconds

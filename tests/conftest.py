@@ -1,9 +1,14 @@
-"""Fixtures that find the real data and weights, or skip."""
+"""Fixtures that find the real data and weights, or skip, and a stub of an endpoint on the network."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -46,3 +51,52 @@ def data_dir() -> Path:
 def weights_dir() -> Path:
     """Folder of real pretrained weights."""
     return _folder("MMCL_WEIGHTS")
+
+
+class Endpoint:
+    """A stub of a chat endpoint on this machine, which notes what it is asked and answers as it is told."""
+
+    def __init__(self):
+        self.asked: list[dict] = []
+        self.headers: list[dict] = []
+        self.answers = iter(())  # of the next requests: None for a usual one, a status, seconds to wait, or a body
+        self.lock = threading.Lock()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with endpoint.lock:
+                    endpoint.asked.append(body)
+                    endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
+                    told = next(endpoint.answers, None)
+                if isinstance(told, float):
+                    time.sleep(told)
+                status = told if isinstance(told, int) else 200
+                text = f"Because. The answer is ( {len(body['messages'][0]['content'])}.0 + 1.0 )."
+                reply = told if isinstance(told, dict) else {"choices": [{"index": 0, "message": {"content": text}}]}
+                content = json.dumps(reply).encode()
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has stopped waiting
+                    self.send_response(status)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(content)))
+                    self.send_header("retry-after-ms", "1")
+                    self.end_headers()
+                    self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def endpoint():
+    stub = Endpoint()
+    yield stub
+    stub.server.shutdown()
+    stub.server.server_close()

@@ -25,6 +25,11 @@ class Cqa(Exercises):
         note="common sense, with rationales",
     )
 
+    instruction: ClassVar[str] = (
+        'Explain in one or two sentences which choice fits best, and why. Then end with the words "So the answer is" '
+        "and the choice, such as: So the answer is (b) river bank."
+    )
+
     def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
         name = f"cqa_{part}.json"
         read = []

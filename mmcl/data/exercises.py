@@ -50,9 +50,12 @@ class Exercises(ABC):
             exercises, drawn by ``numpy.random.RandomState(0)``.
         teachers: whose completions; None for all that have some of this split.
         size: keep no more than so many exercises, the first; None keeps all.
+        completions: a further folder with teachers' folders; None for those of the data set alone.
 
     Attributes:
         exercises: with the rationales of each.
+        part: of which part of the owner's data the split is, ``"train"`` of a validation split that is drawn from it.
+        rows: of each exercise, its place in that part, which has ``total``.
         unparsed: of each teacher, how many completions have no answer that can be read.
         outside: of each teacher, how many answers are none of the choices; they count as not read as well.
 
@@ -64,18 +67,26 @@ class Exercises(ABC):
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
     source: ClassVar[Source | None] = None
     own_valid: ClassVar[bool] = False  # whether the owner has a validation split
+    instruction: ClassVar[str]  #: what a language model is told, so that its completion can be parsed
 
     def __init__(
-        self, root: str | Path, split: str = "train", teachers: Sequence[str] | None = None, size: int | None = None
+        self,
+        root: str | Path,
+        split: str = "train",
+        teachers: Sequence[str] | None = None,
+        size: int | None = None,
+        completions: str | Path | None = None,
     ) -> None:
         self.root, self.split = checked_root(type(self), root, split), split
+        self._roots = [self.root] if completions is None else [self.root, Path(completions).expanduser()]
         part = "train" if split == "valid" and not self.own_valid else split
         known = self._teachers(part)
         names = known if teachers is None else ([teachers] if isinstance(teachers, str) else list(teachers))
         for name in names:
             if name not in known:
                 found = ", ".join(known) or "none"
-                raise DataError(f"{self.root} has no completions of '{name}'{nearest(name, known)} for {part}: {found}")
+                places = " and ".join(map(str, self._roots))
+                raise DataError(f"{places} has no completions of '{name}'{nearest(name, known)} for {part}: {found}")
         read = self._read(part)
         said = {name: self._completions(name, part, len(read)) for name in names}
         rows = list(range(len(read)))
@@ -83,10 +94,11 @@ class Exercises(ABC):
             order = np.random.RandomState(0).permutation(len(read)).tolist()
             valid = set(order[: round(_VALID * len(read))])
             rows = [row for row in rows if (row in valid) == (split == "valid")]
+        self.part, self.rows, self.total = part, rows[:size], len(read)
         self.unparsed, self.outside = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
         self.exercises = [
             Exercise(*read[row], tuple(self._rationale(said[name][row], name, read[row][3]) for name in names))
-            for row in rows[:size]
+            for row in self.rows
         ]
         if not self.exercises:
             raise DataError(f"{self.root} has 0 exercises in split '{split}' with size={size}, expected some")
@@ -99,6 +111,11 @@ class Exercises(ABC):
     @abstractmethod
     def parse(cls, completion: str) -> tuple[str, str | None]:
         """Return the explanation and the answer of a completion; None where there is no answer that can be read."""
+
+    @classmethod
+    def prompt(cls, question: str) -> str:
+        """Return what a language model is asked, to have a question answered and explained."""
+        return f"{cls.instruction}\n\nQ: {question}\nA:"
 
     @classmethod
     def same(cls, answer: str) -> str | float:
@@ -118,6 +135,8 @@ class Exercises(ABC):
 
     def _rationale(self, completion: str, teacher: str, choices: tuple[str, ...]) -> Rationale:
         text, answer = self.parse(completion)
+        if not completion:  # a part of which some is not written yet
+            return Rationale("", None, teacher)
         if answer is None:
             self.unparsed[teacher] += 1
         elif choices and answer not in choices:
@@ -126,13 +145,22 @@ class Exercises(ABC):
         return Rationale(text, answer, teacher)
 
     def _teachers(self, part: str) -> list[str]:
-        folders = sorted(each for each in self.root.iterdir() if each.is_dir())
-        return [folder.name for folder in folders if (folder / f"{part}_CoT_0.json").is_file()]
+        for root in self._roots:
+            if not root.is_dir():
+                raise MissingDataError(f"there is no folder {root}, expected one with completions of teachers")
+        files = [path for root in self._roots for path in sorted(root.glob(f"*/{part}_CoT_0.json"))]
+        names = [path.parent.name for path in files]
+        if twice := sorted(name for name in set(names) if names.count(name) > 1):
+            raise DataError(
+                f"'{twice[0]}' has completions in {' and in '.join(map(str, self._roots))}: rename a folder"
+            )
+        return names
 
     def _completions(self, teacher: str, part: str, count: int) -> list[str]:
         completions: list[str] = []
         number = 0
-        while (path := self.root / teacher / f"{part}_CoT_{number}.json").is_file():
+        folder = next(root / teacher for root in self._roots if (root / teacher / f"{part}_CoT_0.json").is_file())
+        while (path := folder / f"{part}_CoT_{number}.json").is_file():
             more = _json(path, path.read_text(encoding="utf-8"))
             if not isinstance(more, list) or not all(isinstance(each, str) for each in more):
                 raise DataError(f"{path} is no list of texts, expected the completions of a teacher")
@@ -140,7 +168,7 @@ class Exercises(ABC):
             number += 1
         if len(completions) != count:
             raise DataError(
-                f"{self.root / teacher} has {len(completions)} completions for the {count} exercises of {part}, "
+                f"{folder} has {len(completions)} completions for the {count} exercises of {part}, "
                 "expected one for each: a file is missing, or of other data"
             )
         return completions

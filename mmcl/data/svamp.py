@@ -36,6 +36,11 @@ class Svamp(Exercises):
         note="arithmetic in words, with rationales",
     )
 
+    instruction: ClassVar[str] = (
+        'Explain in one or two sentences how the problem is solved. Then end with the words "The answer is" and an '
+        "equation of the numbers of the problem in parentheses, not worked out, such as: The answer is ( 8.0 - 3.0 )."
+    )
+
     def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
         path = self.root / "SVAMP.json"
         try:

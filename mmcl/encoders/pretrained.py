@@ -99,6 +99,21 @@ def pretrained_text_to_text(name: str | Path, *, download: bool = False) -> tupl
     return _model(name, config, download, AutoModelForSeq2SeqLM), tokenizer
 
 
+def pretrained_language_model(name: str | Path, *, download: bool = False) -> tuple[Any, Any]:
+    """Load a language model that goes on with a text, or writes one, and its tokenizer; arguments and errors as
+    :func:`pretrained_audio`."""
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = _config(name, download)
+    if config.is_encoder_decoder:
+        return pretrained_text_to_text(name, download=download)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ConfigError(f"'{name}' is a model of type '{config.model_type}', expected one that writes, such as llama")
+    tokenizer = _tokenizer(name, config, download)
+    return _model(name, config, download, AutoModelForCausalLM), tokenizer
+
+
 def pretrained_image(
     name: str | Path,
     *,

@@ -109,19 +109,32 @@ class TextToText(nn.Module):
         )
         return cls(T5ForConditionalGeneration(config), tokenizer, longest=longest)
 
-    def batch(self, sources: Sequence[str], targets: Sequence[str] | None = None) -> Batch:
+    def batch(
+        self, sources: Sequence[str], targets: Sequence[str] | None = None, rows: Sequence[int] | None = None
+    ) -> Batch:
         """Return the tokens of texts, padded, ``(batch, tokens)``, and which of them are there: of ``source`` and, of
         what is to be written, ``target``.
 
+        Args:
+            sources: texts to read.
+            targets: texts to write.
+            rows: which source each target is written for, so that one is read once for several; None for a target
+                each.
+
         Raises:
-            ShapeError: there is no text, or not as many of both.
+            ShapeError: there is no text, or not as many of both, or a row that no source has.
         """
-        if not sources or (targets is not None and len(targets) != len(sources)):
+        if not sources or (targets is not None and len(targets) != len(sources if rows is None else rows)):
             raise ShapeError(
-                f"there are {len(sources)} texts to read and {len(targets or sources)} to write, expected as many"
+                f"there are {len(sources if rows is None else rows)} texts to read and {len(targets or sources)} to "
+                "write, expected as many"
             )
         ids, mask = self._tokens(sources)
         batch = Batch(source=ids, source_mask=mask)
+        if rows is not None:
+            if rows and not 0 <= min(rows) <= max(rows) < len(sources):
+                raise ShapeError(f"rows are {min(rows)} to {max(rows)}, expected those of {len(sources)} texts to read")
+            batch["rows"] = torch.tensor(rows)
         if targets is not None:
             ids, mask = self._tokens(targets)
             batch["target"] = ids.masked_fill(~mask, _IGNORED)
@@ -141,9 +154,10 @@ class TextToText(nn.Module):
         return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
     def forward(self, batch: Batch) -> Written:
-        logits = self.model(
-            input_ids=batch["source"], attention_mask=batch["source_mask"], labels=batch["target"]
-        ).logits.float()
+        states, mask = self.embed(batch), batch["source_mask"]
+        if "rows" in batch:
+            states, mask = states[batch["rows"]], mask[batch["rows"]]
+        logits = self.model(encoder_outputs=(states,), attention_mask=mask, labels=batch["target"]).logits.float()
         mask = batch["target"] != _IGNORED
         losses = cross_entropy(logits.transpose(1, 2), batch["target"], ignore_index=_IGNORED, reduction="none")
         return Written(losses.sum(1) / mask.sum(1), logits, mask)

@@ -18,12 +18,14 @@ from mmcl.data.base import nearest
 from mmcl.data.exercises import Exercises
 from mmcl.errors import ConfigError, DataError, TrainingError
 from mmcl.models.text_to_text import TextToText
+from mmcl.rationales.answering import Answering, accuracy
 from mmcl.rationales.discriminator import Discriminator, pretrain_discriminator
-from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson, batches_by_length, lessons_of
+from mmcl.rationales.lessons import EXPLAIN, Lesson, batches_by_length, lessons_of
 from mmcl.rationales.terms import Method, Weights, batch_losses
 from mmcl.rationales.voting import vote_all
 from mmcl.seeding import random_state, set_random_state
 
+_SAMPLED_TOGETHER = 256  # of a few tokens at a time, writing takes as long for many texts as for few
 OnEpoch = Callable[["Distillation"], None]
 
 
@@ -44,7 +46,7 @@ class Recipe:
         weights: of the terms.
         delay: of ``qcrd``, j: snapshots ago that the student was, which bad rationales are sampled from.
         temperature: of these samples.
-        refresh: share of the lessons whose sample is drawn anew with each epoch.
+        refresh: share of an epoch's lessons whose sample is drawn anew; others keep what was drawn before.
         sample_length: tokens of a sample at most.
         train_discriminator_every: epochs from one in which the discriminator learns to the next.
     """
@@ -138,15 +140,15 @@ class Distillation:
 
     def _train_epoch(self) -> dict[str, float]:
         started = time.monotonic()
+        batches = batches_by_length(self.lessons, self.recipe.batch_size, self._draw)[: self._batches]
         if self._snapshots:
-            self._sample(self._snapshots[0])
+            self._sample(self._snapshots[0], [row for batch in batches for row in batch])
         sampled = time.monotonic()
         self.student.train()
         if self.discriminator is not None:
             learns = self.epoch % self.recipe.train_discriminator_every == 0
             self.discriminator.train(learns).requires_grad_(learns)
         totals: dict[str, float] = {}
-        batches = batches_by_length(self.lessons, self.recipe.batch_size, self._draw)[: self._batches]
         device = next(self.student.parameters()).device
         for number, rows in enumerate(batches, start=1):
             with torch.autocast(device.type, torch.bfloat16, self.recipe.precision == "bf16-mixed"):
@@ -181,17 +183,16 @@ class Distillation:
         self.seconds["training"] += time.monotonic() - sampled
         return {name: total / len(batches) for name, total in totals.items()}
 
-    def _sample(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Draw bad rationales of some lessons from the student as it was."""
-        count = max(1, round(self.recipe.refresh * len(self.lessons)))
-        rows = self._draw.sample(range(len(self.lessons)), count)
+    def _sample(self, state: Mapping[str, torch.Tensor], rows: list[int]) -> None:
+        """Draw bad rationales of some of these lessons from the student as it was."""
+        rows = self._draw.sample(rows, max(1, round(self.recipe.refresh * len(rows))))
         now = {name: each.detach().clone() for name, each in self.student.state_dict().items()}
         self.student.load_state_dict(state)
         texts = self.student.write(
             [EXPLAIN + self.lessons[row].question for row in rows],
             temperature=self.recipe.temperature,
             longest=self.recipe.sample_length,
-            batch_size=2 * self.recipe.batch_size,
+            batch_size=max(_SAMPLED_TOGETHER, self.recipe.batch_size),
             device=next(self.student.parameters()).device,
         )
         self.student.load_state_dict(now)
@@ -238,6 +239,7 @@ def distill_rationales(
     recipe: Recipe | None = None,
     discriminator: Discriminator | None = None,
     use_label: bool = False,
+    answering: Answering = "write",
     seed: int = 0,
     on_epoch: OnEpoch | None = None,
 ) -> TextToText:
@@ -254,6 +256,7 @@ def distill_rationales(
         recipe: how it is trained.
         discriminator: of ``qcrd``.
         use_label: see :func:`~mmcl.rationales.voting.vote`.
+        answering: of ``valid``, see :func:`~mmcl.rationales.answering.answers`.
         seed: of order and discriminator; weights and samples follow torch's generator.
         on_epoch: called with the :class:`Distillation` after each epoch.
 
@@ -268,27 +271,10 @@ def distill_rationales(
     trainer = Distillation(student, lessons, method, recipe, discriminator=discriminator, seed=seed)
     best, kept = -1.0, None
     for _ in trainer:
-        if valid is not None and (found := accuracy(student, valid, method)) > best:
+        if valid is not None and (found := accuracy(student, valid, method, answering)) > best:
             best, kept = found, deepcopy(student.state_dict())
         if on_epoch is not None:
             on_epoch(trainer)
     if kept is not None:
         student.load_state_dict(kept)
     return student.eval()
-
-
-def accuracy(student: TextToText, exercises: Exercises, method: Method, *, longest: int = 64) -> float:
-    """Return the share of exercises that a student answers rightly, in words or, of equations, by what they come to."""
-    right = exercises.match(
-        answers(student, exercises, method, longest=longest), [each.label for each in exercises.exercises]
-    )
-    return sum(right) / len(right)
-
-
-def answers(student: TextToText, exercises: Exercises, method: Method, *, longest: int = 64) -> list[str]:
-    """Return what a student answers, the likeliest tokens; of ``single_task``, what follows its rationale."""
-    device = next(student.parameters()).device
-    alone = method == "single_task"
-    asked = [("" if alone else PREDICT) + each.question for each in exercises.exercises]
-    written = student.write(asked, longest=4 * longest if alone else longest, device=device)
-    return [text.rpartition(ANSWER)[2].strip() if alone else text for text in written]

@@ -26,6 +26,7 @@ class ExercisesSection(StrictModel):
     name: Literal["svamp", "cqa", "anli", "esnli"] = Field("svamp", description="data set")
     root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
     teachers: tuple[str, ...] | None = Field(None, description="whose completions, the first alone for dss; none: all")
+    completions: str | None = Field(None, description="folder of further teachers, such as mmcl rationales writes")
     size: int | None = Field(None, ge=1, description="train on so many exercises, the first; none: all")
     test: str = Field("test", description="split to test on; the epoch is chosen on valid")
     test_size: int | None = Field(None, ge=1, description="choose and test on so many; none: all")
@@ -36,8 +37,7 @@ class ExercisesSection(StrictModel):
 
         train = split == "train"
         options: dict[str, Any] = {"size": self.size if train else self.test_size}
-        if self.teachers is not None:
-            options["teachers"] = self.teachers
+        options |= {"teachers": self.teachers, "completions": self.completions}
         opened: Any = open_dataset(self.name, split, self.root, **options)
         exercises: Exercises = opened
         return exercises
@@ -121,6 +121,7 @@ class RationaleSection(StrictModel):
     temperature: float = Field(1.5, gt=0, description="of these samples")
     refresh: float = Field(1.0, ge=0, le=1, description="share of exercises whose sample is drawn anew each epoch")
     sample_length: int = Field(64, ge=1, description="tokens of a sample at most")
+    answering: Literal["write", "choose"] = Field("write", description="write an answer, or choose the likeliest one")
     answer_length: int = Field(32, ge=1, description="tokens of an answer at most")
     train_discriminator_every: int = Field(1, ge=1, description="epochs from one in which it learns to the next")
     discriminator: DiscriminatorSection = DiscriminatorSection()

@@ -103,18 +103,20 @@ def _contrast(
     sampled: Sequence[str],
     weights: Weights,
 ) -> tuple[Tensor, Tensor]:
-    """L_cl and L_D of a batch: every rationale is read once by the student and once by the discriminator."""
+    """L_cl and L_D of a batch: the student reads a question once for all its rationales, and each of these is read
+    once by student and discriminator."""
     sides = [
         [each.positives for each in lessons],
         [(*each.negatives, own) if own else each.negatives for each, own in zip(lessons, sampled, strict=True)],
     ]
-    asked = [lessons[row].question for side in sides for row, texts in enumerate(side) for _ in texts]
+    rows = [row for side in sides for row, texts in enumerate(side) for _ in texts]
     texts = [text for side in sides for rationales in side for text in rationales]
     if not texts:
         nothing = next(student.parameters()).new_zeros(())
         return nothing, nothing
-    losses = _write(student, EXPLAIN, asked, texts).losses
-    scores = discriminator(asked, texts)
+    questions = [each.question for each in lessons]
+    losses = _write(student, EXPLAIN, questions, texts, rows).losses
+    scores = discriminator([questions[row] for row in rows], texts)
     counts = [[len(rationales) for rationales in side] for side in sides]
     split = sum(counts[0])
     good, bad = (_matrix(counts[0], losses[:split], scores[:split]), _matrix(counts[1], losses[split:], scores[split:]))
@@ -139,7 +141,9 @@ def _matrix(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:
     return *(each.new_zeros(mask.shape).masked_scatter(mask, each) for each in values), mask
 
 
-def _write(student: TextToText, prefix: str, questions: Sequence[str], texts: Sequence[str]) -> Written:
+def _write(
+    student: TextToText, prefix: str, questions: Sequence[str], texts: Sequence[str], rows: Sequence[int] | None = None
+) -> Written:
     device = next(student.parameters()).device
-    written: Written = student(student.batch([prefix + question for question in questions], texts).to(device))
+    written: Written = student(student.batch([prefix + question for question in questions], texts, rows).to(device))
     return written

@@ -36,6 +36,18 @@ def test_losses_do_not_depend_on_the_rest_of_the_batch(student):
     torch.testing.assert_close(together.losses[1], expected)
 
 
+def test_a_text_is_read_once_for_all_that_are_written_for_it(student):
+    rows, written = [1, 0, 1], [*TEXTS[:2], "two"]
+    shared = student(student.batch(TEXTS[:2], written, rows))
+    apart = student(student.batch([TEXTS[row] for row in rows], written))
+    torch.testing.assert_close(shared.losses, apart.losses)
+    assert student.batch(TEXTS[:2], written, rows)["source"].shape[0] == 2
+    with pytest.raises(ShapeError, match="rows are 0 to 2, expected those of 2 texts"):
+        student.batch(TEXTS[:2], ["a", "b"], [0, 2])
+    with pytest.raises(ShapeError, match="there are 1 texts to read and 2 to write"):
+        student.batch(TEXTS[:2], ["a", "b"], [0])
+
+
 def test_it_learns_to_write_and_samples_by_the_seed(student):
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
     batch = student.batch(["one", "two"], ["one more", "is left"])
