@@ -78,14 +78,14 @@ def learn(
     config: Config, run: Run, name: str, seed: int, data: Any, encoder: Any, tokenizer: Any, saved: Any, progress: Any
 ) -> None:
     """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
-    from mmcl import metrics, strategies
+    from mmcl import strategies
     from mmcl.data import class_incremental
-    from mmcl.freeze import trainable_state
     from mmcl.metrics.accuracy_matrix import AccuracyMatrix
     from mmcl.seeding import seed_everything
+    from mmcl.strategies.course import learn_stream
     from mmcl.strategies.tracking import Tracking
 
-    unit, (base, *distillations), (train, test) = {"strategy": name, "seed": seed}, name.split("+"), data
+    (base, *distillations), (train, test) = name.split("+"), data
     experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)
     benchmark = class_incremental(
         train, test, experiences, config.class_order, seed, initial, by_superclass=config.by_superclass
@@ -107,23 +107,7 @@ def learn(
         clip_norm=config.optimizer.clip_norm,
         plugins=[*added, accuracy, *scores, tracking],
     )
-    if saved is None:
-        run.log("stream", **unit, **benchmark.description)
-    else:
-        strategy.load_state_dict(saved)
-
-    for experience in benchmark.train_stream[saved["experience"] if saved else 0 :]:
-        strategy.train(experience, eval_streams=[])
-        strategy.eval(benchmark.test_stream)
-        row, classes = accuracy.matrix[-1], {train.classes[label]: a for label, a in accuracy.per_class[-1].items()}
-        result = {"accuracy": row, "seen_accuracy": metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]}
-        result |= {measure: value for each in scores for measure, value in each.rows[-1].items()}
-        run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=classes)
-
-    result = metrics.summary(accuracy.matrix, accuracy.sizes)
-    result |= {measure: value for each in scores for measure, value in each.average().items()}
-    run.log("result", **unit, **result, seconds=tracking.seconds)
-    run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(model)})
+    learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:

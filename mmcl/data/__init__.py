@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmcl.data.fashion_mnist import FashionMnist as FashionMnist
     from mmcl.data.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
     from mmcl.data.food101 import Food101 as Food101
+    from mmcl.data.labelled_exercises import LabelledExercises as LabelledExercises
     from mmcl.data.labelled_table import LabelledTable as LabelledTable
     from mmcl.data.mnist import Mnist as Mnist
     from mmcl.data.n24news import N24News as N24News
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mmcl.data.rosmap import Rosmap as Rosmap
     from mmcl.data.selection import Selection as Selection
     from mmcl.data.slurp import Slurp as Slurp
+    from mmcl.data.slurp_text import SlurpText as SlurpText
     from mmcl.data.speech_commands import SpeechCommands as SpeechCommands
     from mmcl.data.spoken_digits import SpokenDigits as SpokenDigits
     from mmcl.data.spoken_sentences import SpokenSentences as SpokenSentences
@@ -50,6 +52,7 @@ DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
     "N24News": "mmcl.data.n24news",
     "Rosmap": "mmcl.data.rosmap",
     "Slurp": "mmcl.data.slurp",
+    "SlurpText": "mmcl.data.slurp_text",
     "SpeechCommands": "mmcl.data.speech_commands",
     "SpokenDigits": "mmcl.data.spoken_digits",
     "SpokenSentences": "mmcl.data.spoken_sentences",
@@ -62,6 +65,7 @@ _LAZY = {
     **DATASETS,
     "CachedViews": "mmcl.data.views",
     "Captions": "mmcl.data.captions",
+    "LabelledExercises": "mmcl.data.labelled_exercises",
     "LabelledTable": "mmcl.data.labelled_table",
     "PairedDataset": "mmcl.data.paired",
     "Selection": "mmcl.data.selection",

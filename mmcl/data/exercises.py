@@ -112,10 +112,9 @@ class Exercises(ABC):
     def parse(cls, completion: str) -> tuple[str, str | None]:
         """Return the explanation and the answer of a completion; None where there is no answer that can be read."""
 
-    @classmethod
-    def prompt(cls, question: str) -> str:
+    def prompt(self, question: str) -> str:
         """Return what a language model is asked, to have a question answered and explained."""
-        return f"{cls.instruction}\n\nQ: {question}\nA:"
+        return f"{self.instruction}\n\nQ: {question}\nA:"
 
     @classmethod
     def same(cls, answer: str) -> str | float:

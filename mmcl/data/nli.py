@@ -17,12 +17,11 @@ class _Pairs(Exercises):
     before_answer: ClassVar[str]
     file: ClassVar[str]
 
-    @classmethod
-    def prompt(cls, question: str) -> str:
+    def prompt(self, question: str) -> str:
         premise, _, hypothesis = question.partition("</s>")
         return (
             "Explain in one or two sentences whether the premise entails the hypothesis, contradicts it, or is "
-            f'neutral. Then end with the words "{cls.before_answer}" and one of: {", ".join(_LABELS)}.\n\n'
+            f'neutral. Then end with the words "{self.before_answer}" and one of: {", ".join(_LABELS)}.\n\n'
             f"Premise: {premise}\nHypothesis: {hypothesis}\n"
         )
 

@@ -85,8 +85,7 @@ class Slurp(SpeechDataset):
 
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
         folder = annotations_folder(self.root)
-        paths = [path for name in (*FILES.values(), _SYNTHETIC) if (path := folder / name).is_file()]
-        scenario_of = dict(pair for path in paths for pair in _each_line(path, _intent))
+        scenario_of = intents(folder)
         classes = tuple(sorted(scenario_of))
         self.superclasses = tuple(scenario_of[name] for name in classes)
 
@@ -164,6 +163,12 @@ def annotations_folder(root: Path) -> Path:
     """Return the folder of the annotations: ``dataset/slurp`` below ``root``, or else ``root`` itself."""
     official = root / "dataset" / "slurp"
     return official if official.is_dir() else root
+
+
+def intents(folder: Path) -> dict[str, str]:
+    """Return the scenario of each intent that any file of annotations has, both in words."""
+    paths = [path for name in (*FILES.values(), _SYNTHETIC) if (path := folder / name).is_file()]
+    return dict(pair for path in paths for pair in _each_line(path, _intent))
 
 
 def read_sentences(path: str | Path) -> list[Sentence]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmcl.models.text_to_text import TextToText
     from mmcl.rationales.discriminator import Discriminator
     from mmcl.rationales.distill import Recipe
+    from mmcl.rationales.terms import Weights
     from mmcl.rationales.voting import Voted
 
 Scheme = Literal["min_max", "max_min", "mean", "weighted_mean", "sampling"]
@@ -23,7 +24,7 @@ Scheme = Literal["min_max", "max_min", "mean", "weighted_mean", "sampling"]
 class ExercisesSection(StrictModel):
     """Exercises, and whose rationales are taught."""
 
-    name: Literal["svamp", "cqa", "anli", "esnli"] = Field("svamp", description="data set")
+    name: Literal["svamp", "cqa", "anli", "esnli", "slurp_text"] = Field("svamp", description="data set")
     root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
     teachers: tuple[str, ...] | None = Field(None, description="whose completions, the first alone for dss; none: all")
     completions: str | None = Field(None, description="folder of further teachers, such as mmcl rationales writes")
@@ -83,6 +84,12 @@ class WeightsSection(StrictModel):
     margin: float = Field(3.0, description="delta: loss from which on a bad rationale is far enough")
     scheme: Scheme = Field("min_max", description="how many rationales become one")
 
+    def build(self) -> Weights:
+        """Return them as losses take them."""
+        from mmcl.rationales.terms import Weights
+
+        return Weights(**self.model_dump())
+
 
 class DiscriminatorSection(StrictModel):
     """What judges rationales; see :func:`mmcl.rationales.discriminator.pretrain_discriminator`."""
@@ -138,10 +145,9 @@ class RationaleSection(StrictModel):
         from dataclasses import fields
 
         from mmcl.rationales.distill import Recipe
-        from mmcl.rationales.terms import Weights
 
         known = {each.name for each in fields(Recipe)} - {"weights"}
-        return Recipe(**self.model_dump(include=known), weights=Weights(**self.weights.model_dump()))
+        return Recipe(**self.model_dump(include=known), weights=self.weights.build())
 
 
 Methods = OneOrMore[Literal["finetune", "single_task", "dss", "mi", "qcrd"]]

@@ -77,18 +77,16 @@ def batch_losses(
         return {"predict": (predicted.losses.mean(), 1.0)}
     if method == "qcrd":
         assert discriminator is not None
-        terms = _contrast(student, discriminator, lessons, sampled, weights)
-        contrast, discriminated = terms
+        contrast, discriminated = contrast_losses(student, discriminator, lessons, sampled, weights)
         return {
             "predict": (predicted.losses.mean(), weights.predict),
             "contrast": (contrast, weights.contrast),
             "discriminate": (discriminated, weights.discriminate * weights.decay**epoch),
         }
     terms_of: Losses = {"predict": (predicted.losses.mean(), weights.alpha)}
-    rows = [row for row, each in enumerate(lessons) if each.rationale]
-    if not rows:
+    explained, rows = explain(student, lessons)
+    if explained is None:
         return terms_of
-    explained = _write(student, EXPLAIN, [questions[row] for row in rows], [lessons[row].rationale for row in rows])
     terms_of["explain"] = (explained.losses.mean(), 1 - weights.alpha)
     if method == "mi":
         shared = mutual_information_loss(explained.logits, predicted.logits[rows], explained.mask, predicted.mask[rows])
@@ -96,15 +94,18 @@ def batch_losses(
     return terms_of
 
 
-def _contrast(
+def contrast_losses(
     student: TextToText,
     discriminator: Discriminator,
     lessons: Sequence[Lesson],
     sampled: Sequence[str],
     weights: Weights,
 ) -> tuple[Tensor, Tensor]:
-    """L_cl and L_D of a batch: the student reads a question once for all its rationales, and each of these is read
-    once by student and discriminator."""
+    """Return L_cl and L_D of a batch, 0 where no lesson has a rationale.
+
+    The student reads a question once for all its rationales, and each of these is read once by student and
+    discriminator. Arguments are those of :func:`batch_losses`.
+    """
     sides = [
         [each.positives for each in lessons],
         [(*each.negatives, own) if own else each.negatives for each, own in zip(lessons, sampled, strict=True)],
@@ -132,6 +133,15 @@ def _contrast(
         scheme=weights.scheme,
     )
     return contrast, discriminator_loss(good[1], bad[1], good[2], bad[2])
+
+
+def explain(student: TextToText, lessons: Sequence[Lesson]) -> tuple[Written | None, list[int]]:
+    """Have the student write the first rationale of each lesson that has one, and say which these are."""
+    rows = [row for row, each in enumerate(lessons) if each.rationale]
+    if not rows:
+        return None, rows
+    asked, texts = [lessons[row].question for row in rows], [lessons[row].rationale for row in rows]
+    return _write(student, EXPLAIN, asked, texts), rows
 
 
 def _matrix(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:

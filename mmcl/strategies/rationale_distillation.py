@@ -1,0 +1,135 @@
+"""Rationale distillation while classes arrive: a text classifier also learns to say why a text means what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from avalanche.core import SupervisedPlugin
+
+from mmcl.errors import ConfigError, StreamError
+from mmcl.models.text_classifier import TextClassifier
+from mmcl.rationales.discriminator import pretrain_discriminator
+from mmcl.rationales.lessons import EXPLAIN, Lesson
+from mmcl.rationales.terms import Weights, contrast_losses, explain
+from mmcl.rationales.voting import Voted
+from mmcl.strategies.teacher import teacher_of
+
+
+class RationaleDistillation(SupervisedPlugin):
+    """Teach the student of a :class:`~mmcl.models.text_classifier.TextClassifier` rationales beside the classes.
+
+    * ``dss``: ``loss = cross-entropy + (1 - alpha) / alpha CE(rationale)`` (Hsieh et al., arXiv 2305.02301);
+    * ``qcrd``: ``loss = cross-entropy + (alpha2 L_cl + alpha3 decay^epoch L_D) / alpha1`` (Wang et al., arXiv
+      2405.13014, equation 8).
+
+    These are the papers' losses, divided by the weight of the label, whose cross-entropy is that of the classifier's
+    head. Rehearsed samples are explained as well. Differs from the paper: bad rationales are sampled from the model as
+    it was before the experience, once for each sample, so that there are none of its own in the first; the
+    discriminator is pre-trained on the first experience and trained further in all.
+
+    Args:
+        lessons: of each row of the training data, see :func:`~mmcl.rationales.lessons.lessons_of`.
+        method: one of these.
+        weights: of the terms.
+        temperature: of samples of bad rationales.
+        sample_length: tokens of a sample at most.
+        pretraining: steps of the discriminator before the first experience.
+        discriminator_rate: learning rate of these.
+        seed: of what is corrupted in these.
+
+    Raises:
+        ConfigError: an unknown method, or alpha or alpha1 of 0, by which is divided.
+    """
+
+    def __init__(
+        self,
+        lessons: Sequence[Lesson],
+        method: Literal["dss", "qcrd"] = "dss",
+        *,
+        weights: Weights | None = None,
+        temperature: float = 1.5,
+        sample_length: int = 32,
+        pretraining: int = 200,
+        discriminator_rate: float = 5e-4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if method not in ("dss", "qcrd"):
+            raise ConfigError(f"method is '{method}', expected dss or qcrd")
+        self.lessons, self.method, self.weights = lessons, method, weights or Weights()
+        if min(self.weights.alpha, self.weights.predict) <= 0:
+            raise ConfigError("alpha or alpha1 of the label is 0, by which the loss is divided: expected more")
+        self.temperature, self.sample_length = temperature, sample_length
+        self.pretraining, self.discriminator_rate, self.seed = pretraining, discriminator_rate, seed
+        self.needs_teacher = method == "qcrd"
+        self.sampled: dict[int, str] = {}
+        self._sampled_in = -1  # the experience whose rows have been sampled
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a model that cannot be taught."""
+        model = strategy.model
+        if not isinstance(model, TextClassifier) or (self.method == "qcrd") != (model.discriminator is not None):
+            judged = "with a discriminator" if self.method == "qcrd" else "without a discriminator"
+            raise ConfigError(f"{self.method} got a {type(model).__name__}, expected a TextClassifier {judged}")
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Pre-train the discriminator, or sample bad rationales of what is trained on now."""
+        source, number = strategy.experience.source, strategy.experience.current_experience
+        if len(source) != len(self.lessons):
+            raise StreamError(f"there are {len(self.lessons)} lessons for {len(source)} samples, expected one for each")
+        if self.method == "dss" or self._sampled_in == number:
+            return
+        rows = strategy.dataloader.rows.tolist()
+        teacher = teacher_of(strategy)
+        if teacher is None:
+            self._pretrain(strategy, rows)
+        else:
+            texts = teacher.student.write(
+                [EXPLAIN + self.lessons[row].question for row in rows],
+                temperature=self.temperature,
+                longest=self.sample_length,
+                batch_size=256,
+                device=strategy.device,
+            )
+            self.sampled = {
+                row: "" if text in self.lessons[row].positives else text for row, text in zip(rows, texts, strict=True)
+            }
+        self._sampled_in = number
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the terms."""
+        rows = strategy.mbatch["rows"].tolist()
+        lessons, student, weights = [self.lessons[row] for row in rows], strategy.model.student, self.weights
+        if self.method == "dss":
+            explained, _ = explain(student, lessons)
+            if explained is not None:
+                strategy.add_loss("explain", explained.losses.mean(), (1 - weights.alpha) / weights.alpha)
+            return
+        sampled = [self.sampled.get(row, "") for row in rows]
+        contrast, discriminated = contrast_losses(student, strategy.model.discriminator, lessons, sampled, weights)
+        epoch = strategy.experience.current_experience * strategy.train_epochs + strategy.epoch
+        strategy.add_loss("contrast", contrast, weights.contrast / weights.predict)
+        decayed = weights.discriminate * weights.decay**epoch
+        strategy.add_loss("discriminate", discriminated, decayed / weights.predict)
+
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
+        """What was sampled, and when."""
+        return {"rows": list(self.sampled), "texts": list(self.sampled.values()), "experience": self._sampled_in}
+
+    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+        """Take up what was sampled before."""
+        self.sampled = dict(zip(state["rows"], state["texts"], strict=True))
+        self._sampled_in = state["experience"]
+
+    def _pretrain(self, strategy: Any, rows: list[int]) -> None:
+        lessons = [self.lessons[row] for row in rows]
+        voted = [Voted(each.positives, each.negatives, None) for each in lessons]
+        pretrain_discriminator(
+            strategy.model.discriminator,
+            [each.question for each in lessons],
+            voted,
+            steps=self.pretraining,
+            learning_rate=self.discriminator_rate,
+            seed=self.seed,
+        )

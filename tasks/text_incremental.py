@@ -1,0 +1,121 @@
+"""Class-incremental understanding of text: does a model forget less when it also learns why?
+
+For each seed the classes of a data set of texts arrive in groups (experiences). Each strategy trains a small model that
+reads and writes on one after the other; with rationales it learns to explain beside the classes. After each experience
+the model is tested on all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from mmcl import sections
+from mmcl.config import OneOrMore, StrictModel
+from mmcl.rationales.sections import ExercisesSection, StudentSection, WeightsSection
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from mmcl.data import LabelledExercises
+    from mmcl.runs import Run
+
+
+class TextsSection(ExercisesSection):
+    """Texts with classes, and whose rationales are taught."""
+
+    name: Literal["slurp_text", "esnli", "anli"] = Field("slurp_text", description="data set")
+    train: str = Field("train", description="split to train on")
+
+
+class Config(StrictModel):
+    data: TextsSection = TextsSection()
+    experiences: int = Field(3, ge=1, description="groups in which the classes arrive")
+    by_superclass: bool = Field(False, description="superclasses arrive (SLURP's scenarios), and share the memory")
+    strategy: OneOrMore[Literal["naive", "replay", "joint"]] = Field(
+        ("replay",), min_length=1, description="of the loop"
+    )
+    rationales: OneOrMore[Literal["none", "dss", "qcrd"]] = Field(
+        ("none", "dss", "qcrd"), min_length=1, description="how they are taught beside the classes; none: not"
+    )
+    seeds: OneOrMore[int] = Field((0,), min_length=1, description="class order, weights, memory, batches, samples")
+    student: StudentSection = StudentSection()
+    weights: WeightsSection = WeightsSection()
+    sample_length: int = Field(32, ge=1, description="tokens of a bad rationale that the model writes at most")
+    pretraining: int = Field(200, ge=0, description="steps of the discriminator of qcrd")
+    optimizer: sections.OptimizerSection = sections.OptimizerSection()
+    epochs: int = Field(10, ge=1, description="passes over each experience")
+    batch_size: int = Field(32, ge=1, description="samples a step")
+    memory_size: int = Field(100, ge=0, description="samples rehearsed by replay, all classes together")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
+    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
+
+
+def main(config: Config, run: Run) -> None:
+    """Train every strategy with every seed; what a resumed run has finished is not done again."""
+    import torch
+
+    from mmcl.data import LabelledExercises
+    from mmcl.progress import progress_display
+    from mmcl.strategies.tracking import unit_name
+
+    torch.set_num_threads(config.threads)
+    data = [LabelledExercises(config.data.open(split)) for split in (config.data.train, config.data.test)]
+    taught = [
+        (f"{base}+{added}" if added != "none" else base, base, added)
+        for base in config.strategy
+        for added in config.rationales
+    ]
+    with progress_display() as progress:
+        for seed in config.seeds:
+            for name, base, added in taught:
+                saved = run.restore(unit_name(name, seed)) or {"finished": False, "training": None}
+                if not saved["finished"]:
+                    learn(config, run, name, base, added, seed, data, saved["training"], progress)
+
+
+def learn(
+    config: Config,
+    run: Run,
+    name: str,
+    base: str,
+    added: str,
+    seed: int,
+    data: list[LabelledExercises],
+    saved: Any,
+    progress: Progress,
+) -> None:
+    """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
+    from mmcl import strategies
+    from mmcl.data import class_incremental
+    from mmcl.metrics.accuracy_matrix import AccuracyMatrix
+    from mmcl.models.text_classifier import TextClassifier
+    from mmcl.rationales.discriminator import Discriminator
+    from mmcl.rationales.lessons import lessons_of
+    from mmcl.seeding import seed_everything
+    from mmcl.strategies.course import learn_stream
+    from mmcl.strategies.rationale_distillation import RationaleDistillation
+    from mmcl.strategies.tracking import Tracking
+
+    train, test = data
+    benchmark = class_incremental(train, test, config.experiences, seed=seed, by_superclass=config.by_superclass)
+    seed_everything(seed)
+    student = config.student.build(train.exercises)
+    model = TextClassifier(student, Discriminator(student) if added == "qcrd" else None)
+    taught = []
+    if added != "none":
+        given = {"weights": config.weights.build(), **config.model_dump(include={"sample_length", "pretraining"})}
+        taught.append(RationaleDistillation(lessons_of(train.exercises), added, seed=seed, **given))
+    accuracy, tracking = AccuracyMatrix(), Tracking(run, name, seed, progress, config.experiences * config.epochs)
+    memory = {"memory_size": config.memory_size, "by_superclass": config.by_superclass} if base == "replay" else {}
+    strategy = getattr(strategies, base)(
+        model,
+        config.optimizer.build(model, student),
+        **memory,
+        **config.model_dump(include={"epochs", "batch_size", "device"}),
+        scheduler=config.optimizer.scheduler(),
+        clip_norm=config.optimizer.clip_norm,
+        plugins=[*taught, accuracy, tracking],
+    )
+    learn_stream(run, strategy, benchmark, tracking, accuracy, saved=saved)
