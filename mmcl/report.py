@@ -110,8 +110,8 @@ def _class_incremental(opened: Sequence[Run], strategies: Sequence[StrategyResul
 
 
 def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """The sections of two towers, several views and unlearning, each where there is something to show."""
-    from mmcl import tower_figures, unlearning_figures, view_figures
+    """The sections of two towers, several views, unlearning and rationales, each where there is something to show."""
+    from mmcl import rationale_figures, tower_figures, unlearning_figures, view_figures
 
     rows = [row for run in opened for row in run.metrics()]
     sections = [
@@ -133,6 +133,7 @@ def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
             "mean and deviation over seeds; right: of each measure, the difference from Retrain's with the same seed",
             unlearning_figures.distances(rows),
         ),
+        ("Answers", "mean and deviation over seeds; right: each seed, and their mean", rationale_figures.answers(rows)),
         ("Map", "test samples as all views embed them, by t-SNE; first seed", view_figures.maps(rows)),
     ]
     return [section for section in sections if section[2]]
