@@ -25,7 +25,7 @@ class NearestMean(SupervisedPlugin):
     def __init__(self, rehearsal: Rehearsal) -> None:
         super().__init__()
         self.rehearsal = rehearsal
-        self.means: Tensor | None = None
+        self.means: dict[int, Tensor] | None = None
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Compute the means under the model as it is now."""
@@ -34,12 +34,14 @@ class NearestMean(SupervisedPlugin):
             label: embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
             for label, rows in memory.items()
         }
-        dim = next(iter(embeddings.values())).shape[1]
-        self.means = torch.full((len(source.classes), dim), float("inf"), device=strategy.device)
-        for label, exemplars in embeddings.items():
-            self.means[label] = normalize(exemplars.mean(0), dim=0)
+        self.means = {label: normalize(exemplars.mean(0), dim=0) for label, exemplars in embeddings.items()}
 
     def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Classify."""
-        if self.means is not None:
-            strategy.mb_output = -torch.cdist(normalize(strategy.output.embedding, dim=1), self.means)
+        if self.means is None:
+            return
+        means = torch.stack(list(self.means.values()))
+        distances = torch.cdist(normalize(strategy.output.embedding, dim=1), means)
+        scores = distances.new_full((len(distances), len(strategy.experience.source.classes)), -torch.inf)
+        scores[:, list(self.means)] = -distances  # a distance from infinity, where nothing is yet, would be no number
+        strategy.mb_output = scores

@@ -1,20 +1,23 @@
+import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from torch.nn.functional import normalize
 
+from mmcl.data import class_incremental
 from mmcl.strategies import icarl
 from mmcl.strategies.rehearsal import Rehearsal
 
 
-def test_it_predicts_the_class_whose_exemplars_are_nearest(make, train, benchmark, digits):
-    predicted = []
+@pytest.mark.parametrize(("experiences", "trained"), [(5, 3), (2, 1)])  # tests of 12 samples a batch, and of 30
+def test_it_predicts_the_class_whose_exemplars_are_nearest(make, train, digits, experiences, trained):
+    predicted, benchmark = [], class_incremental(*digits, experiences=experiences, seed=0)
 
     class Watcher(SupervisedPlugin):
         def after_eval_iteration(self, strategy, **kwargs):
             predicted.extend(strategy.mb_output.argmax(1).tolist())
 
     strategy = make(icarl, memory_size=20, plugins=[Watcher()])
-    train(strategy, benchmark, 3)
+    train(strategy, benchmark, trained)
     strategy.eval(benchmark.test_stream)
 
     train_set, test_set = digits
