@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -168,26 +169,33 @@ def run(
     - `mmcl run slu_incremental --config my.yaml --folder results/first`
     - `mmcl run --resume results/first`
     """
+    from mmcl.launching import run_task
     from mmcl.runs import Run
 
     if resume is not None:
         if task is not None or settings or folder is not None or config != "demo":
             raise ConfigError(f"--resume {resume} takes the task and all settings from the run: give nothing beside it")
         module, resolved, _ = _load(Run.read(resume).task, str(resume / "config.yaml"), None)
-        opened = Run.open(resume)
+        make = partial(Run.open, resume)
     else:
         if task is None or "=" in task:
             raise ConfigError("which task? expected `mmcl run TASK KEY=VALUE ...` (`mmcl ls` lists them)")
         module, resolved, name = _load(task, config, settings)
-        opened = Run.create(task, resolved, folder, config_name=name)
-    typer.echo(f"run folder: {opened.folder}")
+        make = partial(Run.create, task, resolved, folder, config_name=name)
+    begun: list[Run] = []
+
+    def announce(opened: Run) -> None:
+        begun.append(opened)
+        typer.echo(f"run folder: {opened.folder}")
+
     try:
-        with opened:
-            module.main(resolved, opened)
+        finished = run_task(module, resolved, make, announce)
     except KeyboardInterrupt:
-        typer.secho(f"\ninterrupted; go on with: mmcl run --resume {opened.folder}", fg="yellow", err=True)
+        if begun:
+            typer.secho(f"\ninterrupted; go on with: mmcl run --resume {begun[0].folder}", fg="yellow", err=True)
         raise typer.Exit(130) from None
-    _show([opened], opened.folder / "report.html")
+    if finished is not None:
+        _show([finished], finished.folder / "report.html")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from mmcl import ranks
 from mmcl.batch import Batch
 from mmcl.checkpoint import plain_state
 from mmcl.data.paired import PairedDataset
@@ -33,7 +34,8 @@ class ContrastiveTrainer:
 
     A batch can be parted, which changes the memory that a step takes but not its gradient: see
     :func:`~mmcl.models.gradient_cache.gradient_cached_backward`. The last, smaller batch of an epoch is left out where
-    it is not the only one: a contrast with few others is another one.
+    it is not the only one: a contrast with few others is another one. Where several processes train
+    (:mod:`mmcl.ranks`), each has its part of every batch, which the objective is to join (``gather=True``).
 
     Args:
         model: two towers, trained in place.
@@ -94,22 +96,26 @@ class ContrastiveTrainer:
         self.model.to(self.device)
         if self._temperature is not None:
             self._temperature.to(self.device)
+        ranks.copy_first(self.model)
         while self.epoch < self.epochs:
             yield self._train_epoch()
 
     def _train_epoch(self) -> float:
         self.model.train()
-        total, batches = 0.0, self._batches(self.pairs.shuffled(distinct=self.distinct_texts))
+        ranks.part_generators()
+        order = ranks.from_first(self.pairs.shuffled(distinct=self.distinct_texts))
+        total, batches = 0.0, [ranks.own_part(batch) for batch in self._batches(order)]
         for step, rows in enumerate(batches, start=1):
             self.optimizer.zero_grad()
             # Weights that were cast where no graph is built, as gradient caching does first, must not be used again.
             with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False):
-                loss = self._backward(rows).item()
+                loss = ranks.total(self._backward(rows).item())
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} in epoch {self.epoch + 1}, step {step} of {len(batches)}: lower the learning "
                     "rate or set clip_norm"
                 )
+            ranks.add_gradients(each for group in self.optimizer.param_groups for each in group["params"])
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()

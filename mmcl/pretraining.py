@@ -89,6 +89,8 @@ class PretrainingSection(StrictModel):
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
     precision: Literal["32", "bf16-mixed"] = Field("32", description="of training, and of encoding what is frozen")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
+    devices: int = Field(1, ge=1, description="processes on each node, which share every batch")
+    nodes: int = Field(1, ge=1, description="machines")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
@@ -101,7 +103,7 @@ class PretrainingSection(StrictModel):
 
     def make_objective(self, name: ObjectiveName) -> Any:
         """Make the objective of that name; its trained side is the first tower."""
-        from mmcl import objectives
+        from mmcl import objectives, ranks
 
         temperature: Any = self.temperature
         if self.learn_temperature:
@@ -113,7 +115,7 @@ class PretrainingSection(StrictModel):
             "soft_clip": objectives.SoftClipLoss,
             "m3co": objectives.M3CoLoss,
         }
-        return make[name](temperature)
+        return make[name](temperature, gather=ranks.count() > 1)
 
 
 def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
@@ -148,6 +150,7 @@ def pretrain(
 
     The model is saved in the run's ``models/<objective>-seed<seed>``.
     """
+    from mmcl import ranks
     from mmcl.contrastive_trainer import ContrastiveTrainer
     from mmcl.models import TwoTower
     from mmcl.seeding import seed_everything
@@ -190,7 +193,9 @@ def pretrain(
         if trainer.epoch < settings.epochs:
             run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
         progress.update(bar, completed=trainer.epoch)
-    model.eval().save(folder)
+    model.eval()
+    if ranks.is_first():
+        model.save(folder)
     run.checkpoint(unit, {"training": None, "seconds": now})
     return model
 

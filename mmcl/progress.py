@@ -12,6 +12,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mmcl import ranks
+
 
 def progress_display(*, disable: bool = False) -> Progress:
     """Return a display of bars on standard error, with what is done, the time taken and the time left.
@@ -28,5 +30,5 @@ def progress_display(*, disable: bool = False) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=disable,
+        disable=disable or not ranks.is_first(),
     )

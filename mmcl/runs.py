@@ -45,6 +45,7 @@ class Run:
         self._lock: Any = None
         self._rows = RowFile(folder / "metrics.jsonl")
         self._tensorboard: TensorBoardLog | None = None
+        self._follows = False
 
     # --- three ways to one ---
 
@@ -124,6 +125,13 @@ class Run:
                 raise RunError(f"{folder} is not a run: it has no {name}, expected a folder made by `mmcl run`")
         return cls(folder)
 
+    @classmethod
+    def follow(cls, folder: str | Path) -> Run:
+        """Open a run that the first of several processes writes: what is logged and kept here is left to that one."""
+        run = cls.read(folder)
+        run._follows = True
+        return run
+
     # --- what is in it ---
 
     @property
@@ -163,6 +171,8 @@ class Run:
         Raises:
             RunError: the run was opened for reading, or the disk is full.
         """
+        if self._follows:
+            return
         row = {"kind": kind, **values}
         self._rows.append(row)
         if self._tensorboard is not None:
@@ -177,6 +187,8 @@ class Run:
         Raises:
             CheckpointError: it cannot be written.
         """
+        if self._follows:
+            return
         from mmcl.checkpoint import save_checkpoint
 
         length = self._rows.to_disk()  # or a loss of power could keep the checkpoint and lose rows before it
@@ -195,6 +207,8 @@ class Run:
 
     def close(self, status: str | None = None) -> None:
         """Stop writing, and note how the run ended if ``status`` says so; other processes may write it then."""
+        if self._follows:
+            return
         try:
             self._rows.close()
             if self._tensorboard is not None:

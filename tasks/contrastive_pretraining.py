@@ -24,12 +24,14 @@ def main(config: Config, run: Run) -> None:
     """Train by every objective with every seed; what a resumed run has finished is not done again."""
     import torch
 
+    from mmcl import ranks
     from mmcl.pretraining import paired, pretrain
     from mmcl.progress import progress_display
 
     torch.set_num_threads(config.threads)
     towers = config.build()
-    train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
+    with ranks.first_goes_ahead():
+        train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
     with progress_display() as progress:
         for seed in config.seeds:

@@ -44,6 +44,8 @@ class Config(StrictModel):
     distillation: sections.DistillationSection = sections.DistillationSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
+    devices: int = Field(1, ge=1, description="processes on each node, which share every batch")
+    nodes: int = Field(1, ge=1, description="machines")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
@@ -57,15 +59,17 @@ def main(config: Config, run: Run) -> None:
     """Train every strategy with every seed; what a resumed run has finished is not done again."""
     import torch
 
+    from mmcl import ranks
     from mmcl.encoders import cached_features
     from mmcl.progress import progress_display
     from mmcl.strategies.tracking import unit_name
 
     torch.set_num_threads(config.threads)
-    encoder = config.encoder.build()
-    keep = "sequence" if config.model == "seq2seq" else "auto"
-    data = [cached_features(part, encoder, device=config.device, keep=keep) for part in config.data.build()]
-    tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if config.model == "seq2seq" else None
+    encoder, writes = config.encoder.build(), config.model == "seq2seq"
+    keep = "sequence" if writes else "auto"
+    with ranks.first_goes_ahead():
+        data = [cached_features(part, encoder, device=config.device, keep=keep) for part in config.data.build()]
+        tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if writes else None
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.strategy:

@@ -42,6 +42,7 @@ def main(config: Config, run: Run) -> None:
     """Train by every objective with every seed, and evaluate; what a resumed run has finished is not done again."""
     import torch
 
+    from mmcl import ranks
     from mmcl.metrics.similarity_structure import similarity_structure
     from mmcl.models import TwoTower
     from mmcl.models.two_tower import embed_rows
@@ -55,7 +56,8 @@ def main(config: Config, run: Run) -> None:
             evaluate(config, run, {"strategy": name, "seed": 0}, TwoTower.load(folder))
         return
     towers = config.build()
-    train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
+    with ranks.first_goes_ahead():
+        train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.objective:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 
+from mmcl import ranks
+
 
 class AccuracyMatrix(SupervisedPlugin):
     """Note the accuracy on each experience, and on each class, at every ``strategy.eval(benchmark.test_stream)``.
@@ -46,6 +48,9 @@ class AccuracyMatrix(SupervisedPlugin):
 
     def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Finish the entry."""
+        self._correct, self._total = (
+            sum(ranks.everyones(counter), Counter()) for counter in (self._correct, self._total)
+        )
         self._row.append(sum(self._correct.values()) / sum(self._total.values()))
         self._sizes.append(sum(self._total.values()))
         self._classes |= {label: self._correct[label] / total for label, total in sorted(self._total.items())}

@@ -7,6 +7,7 @@ from typing import Any
 
 from avalanche.core import SupervisedPlugin
 
+from mmcl import ranks
 from mmcl.metrics.slu import slu_f1, word_error_rate
 from mmcl.models.frame import Frame
 
@@ -39,6 +40,7 @@ class FrameScores(SupervisedPlugin):
 
     def after_eval(self, strategy: Any, **kwargs: Any) -> None:
         """Compare."""
+        self._pairs = [pair for part in ranks.everyones(self._pairs) for pair in part]
         self.rows.append(frame_scores(self._pairs))
 
     def average(self) -> dict[str, float | None]:

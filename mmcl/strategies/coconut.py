@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from avalanche.core import SupervisedPlugin
 
+from mmcl import ranks
 from mmcl.errors import ConfigError
 from mmcl.objectives.mm import MMLoss
 from mmcl.objectives.nspt import NSPTLoss
@@ -51,8 +52,9 @@ class Coconut(SupervisedPlugin):
         self.mm_weight = mm_weight
         self.nspt_weight = nspt_weight
         self.mm_anchors = mm_anchors
-        self.mm = MMLoss(temperature)
-        self.nspt = NSPTLoss(temperature, denominator)
+        several = ranks.count() > 1
+        self.mm = MMLoss(temperature, gather=several)
+        self.nspt = NSPTLoss(temperature, denominator, gather=several)
         self.needs_teacher = nspt_weight != 0
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
@@ -60,21 +62,23 @@ class Coconut(SupervisedPlugin):
         batch, model, teacher = strategy.mbatch, strategy.model, teacher_of(strategy)
         weight = self._nspt_weight(strategy) if teacher is not None else 0.0
         is_rehearsal, labels = batch["is_rehearsal"], batch["label"]
-        if self.mm_weight == 0 and (weight == 0 or not is_rehearsal.any()):
+        if self.mm_weight == 0 and (weight == 0 or not strategy.rehearses):
             return
         audio, text = model.project_audio(strategy.output.embedding), model.project_text(batch)
         if self.mm_weight:
             anchors = None if self.mm_anchors == "all" else ~is_rehearsal
-            strategy.add_loss("mm", self.mm(audio, text, labels, anchors), self.mm_weight)
-        if teacher is None or weight == 0 or not is_rehearsal.any():
+            strategy.add_loss("mm", self.mm(audio, text, labels, anchors), self.mm_weight, joined=self.mm.gather)
+        if teacher is None or weight == 0 or not strategy.rehearses:
             return
-        past = batch.select(is_rehearsal)
         taught_audio, taught_text = torch.zeros_like(audio), torch.zeros_like(text)
-        with torch.no_grad():
-            taught_audio[is_rehearsal] = teacher.project_audio(teacher.embed(past))
-            taught_text[is_rehearsal] = teacher.project_text(past)
+        if is_rehearsal.any():
+            past = batch.select(is_rehearsal)
+            with torch.no_grad():
+                taught_audio[is_rehearsal] = teacher.project_audio(teacher.embed(past))
+                taught_text[is_rehearsal] = teacher.project_text(past)
         for name, student, taught in (("nspt_audio", audio, taught_audio), ("nspt_text", text, taught_text)):
-            strategy.add_loss(name, self.nspt(student, taught, labels, is_rehearsal), weight)
+            term = self.nspt(student, taught, labels, is_rehearsal)
+            strategy.add_loss(name, term, weight, joined=self.nspt.gather)
 
     def _nspt_weight(self, strategy: Any) -> float:
         if self.nspt_weight is not None:

@@ -67,14 +67,17 @@ class AudioDistillation(SupervisedPlugin):
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the term."""
         teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
-        if teacher is None or self.weight == 0 or not is_rehearsal.any():
+        if teacher is None or self.weight == 0 or not strategy.rehearses:
             return
+        if not is_rehearsal.any():
+            return strategy.add_loss("audio_kd", strategy.loss.new_zeros(()), self.weight, count=0)
         with torch.no_grad():
             taught = teacher.encode(strategy.mbatch.select(is_rehearsal)).sequence
         encoded = strategy.output.encoded
         heard = length_mask(encoded.lengths[is_rehearsal], taught.shape[1])
         student = encoded.sequence[is_rehearsal, : taught.shape[1]]  # new samples may be longer
-        strategy.add_loss("audio_kd", feature_distillation(student[heard], taught[heard]), self.weight)
+        term = feature_distillation(student[heard], taught[heard])
+        strategy.add_loss("audio_kd", term, self.weight, count=int(heard.sum()))
 
 
 class TokenDistillation(SupervisedPlugin):
@@ -100,13 +103,16 @@ class TokenDistillation(SupervisedPlugin):
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the term."""
         teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
-        if teacher is None or self.weight == 0 or not is_rehearsal.any():
+        if teacher is None or self.weight == 0 or not strategy.rehearses:
             return
+        if not is_rehearsal.any():
+            return strategy.add_loss("token_kd", strategy.loss.new_zeros(()), self.weight, count=0)
         targets = strategy.output.targets[is_rehearsal]
         with torch.no_grad():
             taught = teacher.teacher_forced(teacher.encode(strategy.mbatch.select(is_rehearsal)), targets)
         student, counted = strategy.output.logits[is_rehearsal], targets != -100
-        strategy.add_loss("token_kd", logit_distillation(student[counted], taught[counted], 1.0), self.weight)
+        term = logit_distillation(student[counted], taught[counted], 1.0)
+        strategy.add_loss("token_kd", term, self.weight, count=int(counted.sum()))
 
 
 def require_decoder(model: Any, what: str) -> None:

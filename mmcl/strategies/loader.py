@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmcl import ranks
 from mmcl.batch import Batch, Sample, collate
 from mmcl.data.base import BatchedDataset, Dataset
+from mmcl.errors import StreamError
 
 
 class BatchLoader:
@@ -19,7 +21,8 @@ class BatchLoader:
     which then come in random order: samples of one batch are nearly as long, and little is padded.
 
     Each batch has ``rows`` (where its samples stand in ``source``) and ``is_rehearsal`` (which of them come from the
-    memory). The order comes from torch's global generator, so a seed fixes it.
+    memory). The order comes from torch's global generator, so a seed fixes it. Where several processes train
+    (:mod:`mmcl.ranks`), each has its part of every batch.
 
     Args:
         source: the data set.
@@ -29,6 +32,10 @@ class BatchLoader:
         shuffle: a new order each time, or the given one.
         workers: processes that load samples, where the data set is not in memory.
         bucket: batches whose samples are sorted by length together, where the data set knows its ``lengths``.
+        parted: give each process its part of every batch; False gives all of it to each.
+
+    Attributes:
+        whole: of the current batch with the parts of all processes, which are rehearsal samples, ``(batch,)``.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class BatchLoader:
         shuffle: bool = True,
         workers: int = 0,
         bucket: int = 1,
+        parted: bool = False,
     ) -> None:
         self.source = source
         self.rows = rows
@@ -50,16 +58,38 @@ class BatchLoader:
         self.workers = workers
         self.lengths: Tensor | None = getattr(source, "lengths", None) if bucket > 1 else None
         self.bucket = bucket
+        self.parted = parted and ranks.count() > 1
+        self.whole = torch.empty(0, dtype=torch.bool)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        full, rest = divmod(len(self.rows), self.batch_size)
+        return max(full + (rest >= self._least), 1)
 
     def __iter__(self) -> Iterator[Batch]:
-        places = self._places()
-        groups = tuple(self.rows[place] for place in places)
-        for batch, chosen, place in zip(self._batches(groups), groups, places, strict=True):
+        whole = self._places()
+        if self.parted:
+            whole = self._joined(ranks.from_first(whole))
+        parts = [(ranks.own_part(everyone) if self.parted else everyone, everyone) for everyone in whole]
+        parts = [part for part in parts if len(part[0])]  # in tests a process may be left without
+        groups = tuple(self.rows[place] for place, _ in parts)
+        for batch, chosen, (place, everyone) in zip(self._batches(groups), groups, parts, strict=True):
             batch["rows"], batch["is_rehearsal"] = chosen, self.is_rehearsal[place]
+            self.whole = self.is_rehearsal[everyone]
             yield batch
+
+    @property
+    def _least(self) -> int:
+        """Samples of a batch, below which it joins another: in training each process has one at least."""
+        return ranks.count() if self.parted and self.shuffle else 1
+
+    def _joined(self, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        small = [batch for batch in batches if len(batch) < self._least]
+        large = [batch for batch in batches if len(batch) >= self._least]
+        if small and not large:
+            raise StreamError(
+                f"there are {len(self.rows)} samples for {ranks.count()} processes, expected one for each"
+            )
+        return (*large[:-1], torch.cat([large[-1], *small])) if small else tuple(batches)
 
     def _places(self) -> tuple[Tensor, ...]:
         """Where in ``rows`` the samples of each batch stand."""

@@ -10,6 +10,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmcl import ranks
 from mmcl.data.base import Dataset, superclass_labels
 from mmcl.errors import ConfigError
 from mmcl.strategies.loader import BatchLoader
@@ -91,7 +92,7 @@ class Rehearsal(SupervisedPlugin):
         present = dict.fromkeys(labels.tolist()) if self.by_superclass else strategy.experience.group
         for label in present:
             if len(own := rows[labels == label]):
-                self.memory[label] = self._ranked(strategy, source, own)
+                self.memory[label] = ranks.from_first(self._ranked(strategy, source, own))
         for (label, chosen), share in zip(self.memory.items(), self._shares(), strict=True):
             self.memory[label] = chosen[:share]
 

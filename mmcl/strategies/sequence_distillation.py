@@ -51,13 +51,16 @@ class SequenceDistillation(SupervisedPlugin):
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the term."""
         is_rehearsal = strategy.mbatch["is_rehearsal"]
-        if self.weight == 0 or not self.sequences or not is_rehearsal.any():
+        if self.weight == 0 or not self.sequences or not strategy.rehearses:
             return
+        if not is_rehearsal.any():
+            return strategy.add_loss("sequence_kd", strategy.loss.new_zeros(()), self.weight, count=0)
         rows = strategy.mbatch["rows"][is_rehearsal].tolist()
         targets = strategy.model.targets([self.sequences[row] for row in rows])
         encoded = Encoded(*(part[is_rehearsal] for part in strategy.output.encoded))
         logits = strategy.model.teacher_forced(encoded, targets)
-        strategy.add_loss("sequence_kd", cross_entropy(logits.flatten(0, 1), targets.flatten()), self.weight)
+        term = cross_entropy(logits.flatten(0, 1), targets.flatten())
+        strategy.add_loss("sequence_kd", term, self.weight, count=int((targets != -100).sum()))
 
     @torch.no_grad()
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:

@@ -16,16 +16,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from mmcl import ranks
 from mmcl.batch import Batch
-from mmcl.checkpoint import plain_state
 from mmcl.errors import LabelError, StreamError, TrainingError
-from mmcl.freeze import trainable_state
 from mmcl.precision import Precision, in_precision
-from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.resuming import State, state_of, take_up_model, take_up_training
 from mmcl.strategies.teacher import with_teacher
 
-State = dict[str, Any]
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
 
 
@@ -103,7 +101,7 @@ class MMCLTemplate(SupervisedTemplate):
         self.epoch = 0
         self._unchecked = True  # whether the head is wide enough for the experience
         self._make_scheduler = scheduler
-        self._scheduler: LRScheduler | None = None
+        self.scheduler: LRScheduler | None = None
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
         self._rehearsed = torch.empty(0, dtype=torch.long)
         self._pending: State | None = None
@@ -163,7 +161,8 @@ class MMCLTemplate(SupervisedTemplate):
         self.dataloader = self._load(rows, batch_size=self.eval_mb_size, shuffle=False)
 
     def _load(self, rows: Tensor, **settings: Any) -> BatchLoader:
-        return BatchLoader(self.experience.source, rows, workers=self.workers, bucket=self.bucket, **settings)
+        settings |= {"workers": self.workers, "bucket": self.bucket, "parted": True}
+        return BatchLoader(self.experience.source, rows, **settings)
 
     def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
         """Open the head for the classes of the experience, in training only."""
@@ -187,11 +186,12 @@ class MMCLTemplate(SupervisedTemplate):
             group.pop("initial_lr", None)
             group["lr"] = rate
         if self._make_scheduler is not None:
-            self._scheduler = self._make_scheduler(self.optimizer, self.train_epochs * len(self.dataloader))
+            self.scheduler = self._make_scheduler(self.optimizer, self.train_epochs * len(self.dataloader))
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Adapt model and optimizer to the experience."""
         self.model = self.model_adaptation()
+        ranks.copy_first(self.model)  # what it has grown was drawn at random
         self.make_optimizer()
 
     # The loop
@@ -199,27 +199,50 @@ class MMCLTemplate(SupervisedTemplate):
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         self.epoch, self._unchecked = 0, True
         if self._pending is not None:
-            self._continue(self._pending)
+            take_up_training(self, self._pending)
+            self._pending = None
         while self.epoch < self.train_epochs and not self._stop_training:
             self._before_training_epoch(**kwargs)
             self.losses = {}
+            ranks.part_generators()
             self.training_epoch(**kwargs)
-            self.losses = {name: value / len(self.dataloader) for name, value in self.losses.items()}
+            self.losses = {name: value / len(self.dataloader) for name, value in ranks.added_up(self.losses).items()}
             self.epoch += 1
             self._after_training_epoch(**kwargs)
 
-    def add_loss(self, name: str, value: Tensor, weight: float = 1.0) -> None:
-        """Add ``weight * value`` to the loss of this step; ``losses[name]`` is the mean of ``value`` over the epoch."""
+    def add_loss(
+        self, name: str, value: Tensor, weight: float = 1.0, *, count: int | None = None, joined: bool = False
+    ) -> None:
+        """Add ``weight * value`` to the loss of this step; ``losses[name]`` is the mean of ``value`` over the epoch.
+
+        Where several processes train, all add the term: the mean over ``count`` things of theirs, which may be 0, by
+        default over their samples; or, ``joined``, their share, as objectives with ``gather=True`` give it.
+        """
+        value = value * (1.0 if joined else self._share(count))
         self.loss = self.loss + weight * value
         self._note(name, value)
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether the current batch has samples from the memory, in this process or another."""
+        return bool(self.dataloader.whole.any())
+
+    def _share(self, count: int | None = None) -> float:
+        """What a mean over ``count`` things, or the samples of the batch, has of that over those of all processes."""
+        if ranks.count() == 1 or not self.is_training:
+            return 1.0
+        if count is None:
+            return len(self.mb_y) / len(self.dataloader.whole)
+        return count / max(ranks.total(count), 1)
 
     def criterion(self) -> Tensor:
         """Return the cross-entropy of the current batch: of its tokens where the output has ``targets``, else of its
         labels; in evaluation, of the samples whose class has arrived."""
-        logits, labels = self.mb_output, self.mb_y
+        logits, labels, count = self.mb_output, self.mb_y, None
         targets = getattr(self.output, "targets", None)
         if targets is not None:  # a sequence, of which each token is a choice
             logits, labels = logits.flatten(0, 1), targets.flatten()
+            count = int((labels != self._criterion.ignore_index).sum())
         elif not self.is_training:
             known = labels < logits.shape[1]
             known[known.clone()] &= logits[known, labels[known]].isfinite()
@@ -232,7 +255,7 @@ class MMCLTemplate(SupervisedTemplate):
                     f"experience {self.experience.current_experience} has label {largest}, but the model's head has "
                     f"{logits.shape[1]} classes: give the head more, or the model a grow(labels)"
                 )
-        loss = self._criterion(logits, labels)
+        loss = self._criterion(logits, labels) * self._share(count)
         self._note("cross_entropy", loss)
         return loss
 
@@ -247,14 +270,15 @@ class MMCLTemplate(SupervisedTemplate):
             )
         self.losses["loss"] = self.losses.get("loss", 0.0) + value
         super().backward()
+        ranks.add_gradients(parameter for group in self.optimizer.param_groups for parameter in group["params"])
 
     def optimizer_step(self) -> None:
         """Take one step of the optimizer, and of the schedule."""
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
-        if self._scheduler is not None:
-            self._scheduler.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
 
     def _note(self, name: str, value: Tensor) -> None:
         self.losses[name] = self.losses.get(name, 0.0) + value.item()
@@ -263,35 +287,12 @@ class MMCLTemplate(SupervisedTemplate):
 
     def state_dict(self) -> State:
         """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
-        return {
-            "experience": self.experience.current_experience,
-            "epoch": self.epoch,
-            "model": trainable_state(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self._scheduler is None else plain_state(self._scheduler),
-            "plugins": [plugin.state_dict(self) if hasattr(plugin, "state_dict") else None for plugin in self.plugins],
-            "random": random_state(),
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``: the next ``train`` must be on its experience, and continues after its epoch.
-
-        Model and plugins (memory, teacher) take it up at once, because what happens before an experience needs them;
-        optimizer, schedule and generators once the experience is set up.
-        """
-        self.model.load_state_dict(state["model"], strict=False)
-        for plugin, saved in zip(self.plugins, state["plugins"], strict=True):
-            if saved is not None:
-                plugin.load_state_dict(saved, self)
+        """Go on from ``state``: the next ``train`` must be on its experience, and continues after its epoch."""
+        take_up_model(self, state)
         self._pending = state
-
-    def _continue(self, state: State) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self._scheduler is not None:
-            self._scheduler.load_state_dict(state["scheduler"])
-        set_random_state(state["random"])
-        self.epoch = state["epoch"]
-        self._pending = None
 
 
 def _no_evaluator() -> EvaluationPlugin:

@@ -1,0 +1,82 @@
+"""Runs of two processes against runs of one, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
+
+COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
+CLASSIFIER = ["--config", "tiny", "strategy=[replay,lwf,icarl,coconut]", "seeds=[3]", "encoder.frozen=true"]
+SEQ2SEQ = [
+    "--config",
+    "tiny_seq2seq",
+    "strategy=[coconut+audio_kd+token_kd+sequence_kd]",
+    "seeds=[3]",
+    "epochs=3",
+    "seq2seq.dropout=0",
+    "seq2seq.bpe_dropout=0",
+    "encoder.frozen=true",
+]
+
+
+def run(folder, *settings, task="slu_incremental"):
+    command = [*COMMAND, "run", task, "--folder", str(folder), *settings]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def rows(folder, kind):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in lines if row["kind"] == kind]
+
+
+def assert_same(one, two):
+    losses = [[row["losses"] if "losses" in row else {"loss": row["loss"]} for row in each] for each in (one, two)]
+    assert len(losses[0]) == len(losses[1]) > 0
+    for first, second in zip(*losses, strict=True):
+        assert first == pytest.approx(second, rel=0, abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", [CLASSIFIER, SEQ2SEQ], ids=["classifier", "seq2seq"])
+def test_two_processes_learn_what_one_learns(settings, tmp_path):
+    done = [run(tmp_path / str(devices), *settings, f"devices={devices}") for devices in (1, 2)]
+    assert_same(*(rows(tmp_path / str(devices), "epoch") for devices in (1, 2)))
+    tested = [rows(tmp_path / str(devices), "evaluation") for devices in (1, 2)]
+    assert tested[0] == tested[1]
+    assert done[1].stdout.count("run folder:") == 1 and done[1].stdout.count("report:") == 1
+
+
+def test_two_processes_contrast_the_whole_batch(tmp_path):
+    settings = ["--config", "tiny", "seeds=[3]"]
+    for devices in (1, 2):
+        run(tmp_path / str(devices), *settings, f"devices={devices}", task="contrastive_pretraining")
+    assert_same(*(rows(tmp_path / str(devices), "epoch") for devices in (1, 2)))
+
+
+def test_a_process_that_is_killed_ends_all_with_one_error_and_the_run_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    settings = [*CLASSIFIER[:2], "strategy=[replay]", "seeds=[3]", "encoder.frozen=true", "epochs=400", "devices=2"]
+    command = [*COMMAND, "run", "slu_incremental", "--folder", str(folder), *settings]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not (folder / "checkpoints" / "replay-seed3.safetensors").exists():
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.1)
+    (other,) = subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(first.pid)], text=True).split()[:1]
+    os.kill(int(other), signal.SIGKILL)
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode != 0
+    told = [line for line in errors.splitlines() if "error: " in line]
+    assert len(told) == 1 and "one of 2 processes has ended" in told[0] and f"mmcl run --resume {folder}" in told[0]
+    again = subprocess.run([*COMMAND, "run", "--resume", str(folder)], capture_output=True, text=True, timeout=500)
+    assert again.returncode == 0, again.stderr
+    assert len(rows(folder, "epoch")) == 800 and len(rows(folder, "result")) == 1
