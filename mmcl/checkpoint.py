@@ -6,6 +6,7 @@ One file is renamed in one step, so a checkpoint is there whole or not at all, a
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
         )
     try:
         with written_whole(path) as temporary:
-            save_file(packing.tensors, temporary, metadata={"mmcl_checkpoint": FORMAT, "state": structure})
+            metadata = {"mmcl_checkpoint": FORMAT, "state": structure, "digest": _digest(structure, packing.tensors)}
+            save_file(packing.tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot write checkpoint {path} ({error}): make room or choose another folder, then resume; "
@@ -135,6 +137,14 @@ class _Packing:
         return self._names[identity]
 
 
+def _digest(structure: str, tensors: dict[str, Tensor]) -> str:
+    """A number by which a file is known that has changed on the disk."""
+    digest = zlib.crc32(structure.encode())
+    for name in sorted(tensors):
+        digest = zlib.crc32(tensors[name].flatten().view(torch.uint8).numpy().data, zlib.crc32(name.encode(), digest))
+    return f"{digest:08x}"
+
+
 def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_unpack(item, tensors) for item in value]
@@ -165,6 +175,8 @@ def _read(path: Path, with_tensors: bool) -> tuple[Any, dict[str, Tensor]]:
         raise CheckpointError(
             f"checkpoint {path} has format {version}, expected {FORMAT}: resume it with the mmcl that wrote it"
         )
+    if with_tensors and header.get("digest", "") not in ("", _digest(header.get("state", ""), tensors)):
+        raise CheckpointError(f"checkpoint {path} is damaged (its digest is another): delete it and resume")
     try:
         return json.loads(header["state"]), tensors
     except (KeyError, ValueError) as error:

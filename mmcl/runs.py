@@ -5,7 +5,7 @@
     config.yaml        every setting, as resolved
     environment.json   task, command, versions, machine, commit, seeds; the same again for each time it was resumed
     metrics.jsonl      one row a line, in the order of training
-    checkpoints/       <name>.safetensors
+    checkpoints/       <name>.safetensors, and beside each the one before it
     status.json        running, finished, interrupted, or failed and why
     report.html        written at the end
     tensorboard/       if the config has `tensorboard: true`
@@ -31,6 +31,7 @@ from mmcl.config import dump_config
 from mmcl.environment import describe_environment
 from mmcl.errors import RunError
 from mmcl.rows import RowFile
+from mmcl.run_checkpoints import RunCheckpoints
 from mmcl.tensorboard import TensorBoardLog, check_tensorboard
 
 
@@ -44,6 +45,7 @@ class Run:
         self.folder = folder
         self._lock: Any = None
         self._rows = RowFile(folder / "metrics.jsonl")
+        self._checkpoints = RunCheckpoints(folder / "checkpoints")
         self._tensorboard: TensorBoardLog | None = None
         self._follows = False
 
@@ -90,16 +92,18 @@ class Run:
     def open(cls, folder: str | Path) -> Run:
         """Open a run to go on with it, from its last checkpoint: rows of metrics after that are dropped, to be redone.
 
+        In place of a checkpoint that is damaged the one before it is taken, with a warning.
+
         Raises:
             RunError: the folder is not a run, is in use by another process, or its metrics were cut.
-            CheckpointError: a checkpoint is damaged.
+            CheckpointError: a checkpoint is damaged, and so is the one before it, if there is one.
         """
         run = cls.read(folder)
         run._acquire()
         try:
             for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*")]:
                 leftover.unlink(missing_ok=True)
-            run._drop_rows_after_last_checkpoint()
+            run._rows.cut(run._checkpoints.mend())
             environment = run.environment
             environment["resumed"].append(describe_environment())
             run._write_json("environment.json", environment)
@@ -189,10 +193,8 @@ class Run:
         """
         if self._follows:
             return
-        from mmcl.checkpoint import save_checkpoint
-
         length = self._rows.to_disk()  # or a loss of power could keep the checkpoint and lose rows before it
-        save_checkpoint(self._checkpoint(name), {"metrics_bytes": length, "state": state})
+        self._checkpoints.write(name, state, length)
 
     def restore(self, name: str) -> Any:
         """Return the state of a checkpoint, or None if there is none yet.
@@ -200,10 +202,7 @@ class Run:
         Raises:
             CheckpointError: it is damaged.
         """
-        from mmcl.checkpoint import load_checkpoint
-
-        path = self._checkpoint(name)
-        return load_checkpoint(path)["state"] if path.exists() else None
+        return self._checkpoints.read(name)
 
     def close(self, status: str | None = None) -> None:
         """Stop writing, and note how the run ended if ``status`` says so; other processes may write it then."""
@@ -236,9 +235,6 @@ class Run:
 
     # --- inside ---
 
-    def _checkpoint(self, name: str) -> Path:
-        return self.folder / "checkpoints" / f"{name}.safetensors"
-
     def _acquire(self) -> None:
         from filelock import FileLock, Timeout
 
@@ -259,13 +255,6 @@ class Run:
         self._rows.open()
         if self.config.get("tensorboard"):
             self._tensorboard = TensorBoardLog(self.folder / "tensorboard", self.metrics())
-
-    def _drop_rows_after_last_checkpoint(self) -> None:
-        """Units of training follow one another, so the longest length that a checkpoint knows is the last one's."""
-        from mmcl.checkpoint import peek_checkpoint
-
-        checkpoints = self.folder.glob("checkpoints/*.safetensors")
-        self._rows.cut(max((peek_checkpoint(path)["metrics_bytes"] for path in checkpoints), default=0))
 
     def _set_status(self, status: str) -> None:
         self._write_json("status.json", {"status": status})

@@ -62,9 +62,11 @@ def main(config: Config, run: Run) -> None:
     from mmcl import ranks
     from mmcl.encoders import cached_features
     from mmcl.progress import progress_display
+    from mmcl.seeding import seed_everything
     from mmcl.strategies.tracking import unit_name
 
     torch.set_num_threads(config.threads)
+    seed_everything(config.seeds[0])  # an encoder that is neither pretrained nor trained is drawn once, for all seeds
     encoder, writes = config.encoder.build(), config.model == "seq2seq"
     keep = "sequence" if writes else "auto"
     with ranks.first_goes_ahead():

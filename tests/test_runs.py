@@ -18,6 +18,7 @@ import torch
 
 from mmcl.config import StrictModel
 from mmcl.errors import CheckpointError, ConfigError, RunError, TrainingError
+from mmcl.run_checkpoints import before
 from mmcl.runs import Run
 
 
@@ -325,21 +326,50 @@ def test_a_checkpoint_that_was_never_written_is_none(run: Run) -> None:
     assert run.restore("naive-0") is None
 
 
-def test_a_damaged_checkpoint_is_named_and_deleting_it_helps(tmp_path: Path, uninterrupted: bytes) -> None:
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken(
+    tmp_path: Path, uninterrupted: bytes, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     run = Run.create("slu", CONFIG, tmp_path / "run")
     with pytest.raises(Killed):
         train(run, WRITES - 2)
     run.close()
     path = run.folder / "checkpoints" / "replay-1.safetensors"
-    os.truncate(path, 10)
-    before = contents(run.folder)
+    harm(path, damage)
+    with Run.open(run.folder) as resumed:
+        assert resumed.restore("replay-1")["epoch"] == 1
+        train(resumed)
+    assert (run.folder / "metrics.jsonl").read_bytes() == uninterrupted
+    assert f"checkpoint {path} is damaged: going on from the one before it" in caplog.text
+
+
+def test_two_damaged_checkpoints_are_named_and_deleting_them_helps(tmp_path: Path, uninterrupted: bytes) -> None:
+    run = Run.create("slu", CONFIG, tmp_path / "run")
+    with pytest.raises(Killed):
+        train(run, WRITES - 2)
+    run.close()
+    path = run.folder / "checkpoints" / "replay-1.safetensors"
+    for each in (path, before(path)):
+        harm(each, "cut")
+    there = contents(run.folder)
+    with pytest.raises(CheckpointError, match=r"replay-1.safetensors.before is damaged \(.*\): delete it and resume"):
+        Run.open(run.folder)
+    before(path).unlink()
     with pytest.raises(CheckpointError, match=r"replay-1.safetensors is damaged \(.*\): delete it and resume"):
         Run.open(run.folder)
-    assert contents(run.folder) == before
+    del there["checkpoints/replay-1.safetensors.before"]
+    assert contents(run.folder) == there
     path.unlink()
     with Run.open(run.folder) as resumed:
         train(resumed)
     assert (run.folder / "metrics.jsonl").read_bytes() == uninterrupted
+
+
+def harm(path: Path, damage: str) -> None:
+    """Cut a file, or change its last byte, which is one of a tensor."""
+    content = path.read_bytes()
+    path.unlink()  # the one before may be another name of it
+    path.write_bytes(content[:10] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
 
 
 def test_a_full_disk_when_resuming_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
