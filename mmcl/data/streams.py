@@ -67,14 +67,13 @@ def class_incremental(
     arriving = arrival_groups(_order(names, class_order, seed), experiences, initial)
     if strange := sorted(set(without) - set(range(len(train.classes)))):
         raise StreamError(f"without has label {strange[0]}, expected some of 0 to {len(train.classes) - 1}")
-    groups = [
-        [label for unit in group for label, own in enumerate(unit_of) if own == unit and label not in without]
-        for group in arriving
-    ]
+    labels_of: dict[int, list[int]] = {}
+    for label, unit in enumerate(unit_of):
+        if label not in without:
+            labels_of.setdefault(unit, []).append(label)
+    groups = [[label for unit in group for label in labels_of.get(unit, [])] for group in arriving]
     _check_present(train, test, groups, by_superclass)
-    streams = {
-        name: [_subset(dataset, group) for group in groups] for name, dataset in (("train", train), ("test", test))
-    }
+    streams = {name: _subsets(dataset, groups) for name, dataset in (("train", train), ("test", test))}
     benchmark = with_classes_timeline(benchmark_from_datasets(**streams))
     for name, dataset in (("train", train), ("test", test)):
         for number, experience in enumerate(benchmark.streams[name]):
@@ -162,11 +161,14 @@ def _check_present(train: Dataset, test: Dataset, groups: Sequence[Sequence[int]
             )
 
 
-def _subset(dataset: Dataset, labels: Sequence[int]) -> Any:
-    chosen = set(labels)
-    rows = [row for row, label in enumerate(dataset.labels) if label in chosen]
+def _subsets(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Any]:
+    """The samples of each group of labels, in the order of the data set."""
+    rows_of: dict[int, list[int]] = {}
+    for row, label in enumerate(dataset.labels):
+        rows_of.setdefault(label, []).append(row)
     attributes = [
         DataAttribute(list(dataset.labels), "targets"),
         DataAttribute(list(range(len(dataset))), "rows"),
     ]
-    return AvalancheDataset([dataset], data_attributes=attributes, collate_fn=collate).subset(rows)
+    whole = AvalancheDataset([dataset], data_attributes=attributes, collate_fn=collate)
+    return [whole.subset(sorted(row for label in group for row in rows_of.get(label, []))) for group in groups]
