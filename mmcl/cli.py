@@ -1,4 +1,4 @@
-"""The command line: ls, cp, run, validate, compare, predict, rationales, data."""
+"""The command line: ls, cp, run, validate, compare, predict, serve, rationales, data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from mmcl import __version__, data_cli, rationales_cli
+from mmcl import __version__, data_cli, rationales_cli, serve_cli
 from mmcl.data_cli import console
 from mmcl.errors import ConfigError, MMCLError
 
@@ -27,7 +27,6 @@ app = typer.Typer(
 )
 _debug = False
 app.add_typer(data_cli.app, name="data")
-app.command()(rationales_cli.rationales)
 
 Task = Annotated[str, typer.Argument(metavar="TASK", help="A task, as `mmcl ls` lists them.")]
 Config = Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help="A config of the task, or a file.")]
@@ -255,6 +254,10 @@ def predict(
         return
     typer.echo(f"{file}, by {name}")
     console().print(predicting.predictions_table(found))
+
+
+app.command()(serve_cli.serve)
+app.command()(rationales_cli.rationales)
 
 
 def _load(task: str, config: str, settings: list[str] | None) -> tuple[Any, Any, str]:

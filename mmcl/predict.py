@@ -11,6 +11,7 @@ from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import Tensor
 
     from mmcl.models.two_tower import TwoTower
 
@@ -42,12 +43,9 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
     from mmcl.batch import collate
     from mmcl.data.audio import load_audio
     from mmcl.data.captions import load_image
-    from mmcl.metrics.zero_shot import check_prompts, zero_shot_scores
     from mmcl.models.two_tower import class_vectors
 
-    check_prompts(intents)
-    if not intents:
-        raise ConfigError("there are 0 intents, expected at least one, such as --intents 'turn on the lights'")
+    check_intents(intents)
     tower = model.beside_text
     if tower.modality == "audio":
         sample = {"audio": load_audio(file)}
@@ -55,10 +53,63 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
         sample = {"image": load_image(Path(file), 224, grey=getattr(tower.encoder, "channels", 3) == 1)}
     with torch.no_grad():
         vector = tower.eval()(collate([sample]))
-    cosines = zero_shot_scores(vector, class_vectors(model, list(intents.values())))[0]
+    return ranked(vector, class_vectors(model, list(intents.values())), list(intents))
+
+
+def check_intents(intents: Mapping[str, Sequence[str]]) -> None:
+    """Refuse intents that cannot be told apart, and none at all; raises ConfigError."""
+    from mmcl.metrics.zero_shot import check_prompts
+
+    check_prompts(intents)
+    if not intents:
+        raise ConfigError("there are 0 intents, expected at least one, such as 'turn on the lights'")
+
+
+def ranked(vector: Tensor, classes: Tensor, intents: Sequence[str]) -> list[Prediction]:
+    """Return the intents, the nearest first.
+
+    Args:
+        vector: of one sample, ``(1, dim)``.
+        classes: a unit vector of each intent, ``(intents, dim)``.
+        intents: their names.
+    """
+    from mmcl.metrics.zero_shot import zero_shot_scores
+
+    cosines = zero_shot_scores(vector, classes)[0]
     shares = (cosines / 0.05).softmax(0)  # a usual temperature, for the eye: the order is that of the cosines
     found = [Prediction(*row) for row in zip(intents, cosines.tolist(), shares.tolist(), strict=True)]
     return sorted(found, key=lambda each: -each.cosine)
+
+
+def written_intents(text: str) -> dict[str, list[str]]:
+    """Read intents that a person wrote, one a line: its words, or ``name: words | other words``.
+
+    Raises:
+        ConfigError: there is none, one has no words, or a name or words are there twice, be it in capitals.
+
+    >>> written_intents("turn on the lights\\ncoffee: order a latte | a coffee please")
+    {'turn on the lights': ['turn on the lights'], 'coffee': ['order a latte', 'a coffee please']}
+    """
+    intents: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for line in filter(str.strip, text.splitlines()):
+        name, colon, said = f"{line.strip()} ".partition(": ")  # the colon of 7:30 has no space after it
+        called = [" ".join(words.split()) for words in (said if colon else name).split("|")]
+        name = " ".join(name.split()) if colon else called[0]
+        if not name or not all(called):
+            raise ConfigError(
+                f"'{line.strip()}' has no name or no words: expected 'name: words | other words', or words"
+            )
+        if (before := names.setdefault(name.casefold(), name)) != name or name in intents:
+            raise ConfigError(f"intent '{before}' is there twice, expected each once: remove a line")
+        for words in called:
+            if owners.setdefault(words.casefold(), name) != name:
+                owner = owners[words.casefold()]
+                raise ConfigError(f"'{words}' is said for '{owner}' and for '{name}': expected words of one of them")
+        intents[name] = called
+    check_intents(intents)
+    return intents
 
 
 def read_intents(path: str | Path) -> dict[str, list[str]]:

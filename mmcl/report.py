@@ -75,7 +75,7 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     kinds = {row["kind"] for run in opened for row in run.metrics()}
     incremental = not kinds or bool(kinds & {"stream", "evaluation"})
     sections = [
-        ("Results", _NOTE, _table(*table_rows(strategies)) if strategies else ""),
+        ("Results", _NOTE, html_table(*table_rows(strategies)) if strategies else ""),
         *(_class_incremental(opened, strategies) if incremental else []),
         *_drawn(opened),
         ("Config", "", _configs(opened)),
@@ -158,7 +158,12 @@ def _status(run: Run) -> str:
     return f'<p class="run"><code>{escape(str(run.folder))}</code> <span class="{kind}">{escape(run.status)}</span></p>'
 
 
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Lay out a table of text as HTML.
+
+    >>> html_table(["class"], [["on & off"]])
+    '<div class="wide"><table><thead><tr><th>class</th></tr></thead><tbody><tr><td>on &amp; off</td></tr></tbody>...'
+    """
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -173,7 +178,7 @@ def _streams(runs: Sequence[Run]) -> str:
             sizes = zip(row["experiences"], row["train_sizes"], row["test_sizes"], strict=False)
             rows = [[str(i), ", ".join(c), str(train), str(test)] for i, (c, train, test) in enumerate(sizes, start=1)]
             label = f"seed {seed}" if len(runs) == 1 else f"{name}, seed {seed}"
-            table = _table(["experience", "classes", "train samples", "test samples"], rows)
+            table = html_table(["experience", "classes", "train samples", "test samples"], rows)
             parts.append(f"<details><summary>{escape(label)}</summary>{table}</details>")
     return "".join(parts)
 
@@ -185,7 +190,7 @@ def _configs(runs: Sequence[Run]) -> str:
     flat = [dict(_flatten(run.config)) for run in runs]
     keys = dict.fromkeys(key for config in flat for key in config)
     unlike = [key for key in keys if len({str(config.get(key, "")) for config in flat}) > 1]
-    table = _table(["setting", *names], [[key, *(str(config.get(key, "")) for config in flat)] for key in unlike])
+    table = html_table(["setting", *names], [[key, *(str(config.get(key, "")) for config in flat)] for key in unlike])
     whole = (
         f"<details><summary>{escape(name)}</summary><pre>{escape(plain_yaml.dump(run.config))}</pre></details>"
         for run, name in zip(runs, names, strict=True)
@@ -218,7 +223,7 @@ def _environments(runs: Sequence[Run]) -> str:
             }
         )
     headings = ["", *(run_names(runs) if len(runs) > 1 else [""])]
-    return _table(headings, [[name, *(str(column[name]) for column in columns)] for name in columns[0]])
+    return html_table(headings, [[name, *(str(column[name]) for column in columns)] for name in columns[0]])
 
 
 _PAGE = """<!doctype html>

@@ -1,4 +1,5 @@
 import json
+import re
 from io import StringIO
 
 import pytest
@@ -9,7 +10,7 @@ from mmcl.encoders import build_encoder
 from mmcl.errors import AudioError, ConfigError, MissingDataError
 from mmcl.metrics.zero_shot import class_embeddings
 from mmcl.models import TwoTower
-from mmcl.predict import Prediction, predict, predictions_table, read_intents
+from mmcl.predict import Prediction, predict, predictions_table, read_intents, written_intents
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,39 @@ def test_what_is_no_list_of_intents_is_refused(content, tmp_path):
     (tmp_path / "intents.json").write_text(content)
     with pytest.raises(ConfigError, match=r"intents\.json"):
         read_intents(tmp_path / "intents.json")
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (" turn  on\n\n off ", {"turn on": ["turn on"], "off": ["off"]}),
+        ("on: lights on |  lamp on\noff", {"on": ["lights on", "lamp on"], "off": ["off"]}),
+        ("an alarm at 7:30 | wake me", {"an alarm at 7:30": ["an alarm at 7:30", "wake me"]}),
+        ("on: on | ON", {"on": ["on", "ON"]}),
+        ("a: b: c", {"a": ["b: c"]}),
+    ],
+)
+def test_intents_are_written_one_a_line(written, found):
+    assert written_intents(written) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("", "0 intents"),
+        (" \n\t", "0 intents"),
+        ("on\nOn", "intent 'on' is there twice"),
+        ("on\noff\non", "intent 'on' is there twice"),
+        ("on: a\noff: b | A", "'A' is said for 'on' and for 'off'"),
+        ("on\nlamp: on", "'on' is said for 'on' and for 'lamp'"),
+        ("on:", "'on:' has no name or no words"),
+        (": on", "': on' has no name"),
+        ("on | | off", "has no name or no words"),
+    ],
+)
+def test_written_intents_that_cannot_be_told_apart_are_refused(written, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        written_intents(written)
 
 
 def test_the_table_has_a_bar_for_each():

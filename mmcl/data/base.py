@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # reading annotations needs no torch, and `mmcl data ls` is q
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000  #: samples a second of every waveform in mmcl
+SILENCE = 1e-3  #: a recording whose loudest sample is 60 dB below full scale holds no speech
 
 
 @runtime_checkable

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mmcl.data import DATASETS
-from mmcl.data.base import Source, SpeechDataset, nearest
+from mmcl.data.base import SILENCE, Source, SpeechDataset, nearest
 from mmcl.data.base import logger as loader_log
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
 
 _AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
-_SILENCE = 1e-3  # a recording whose loudest sample is 60 dB below full scale holds no speech
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,7 @@ def _check_file(path: Path) -> Fault | None:
     except (AudioError, MissingDataError) as error:
         return Fault(path, str(error).removeprefix(f"{path} "))
     peak = float(abs(waveform).max())
-    return Fault(path, f"is silent: its loudest sample is {peak:.2g}", warning=True) if peak < _SILENCE else None
+    return Fault(path, f"is silent: its loudest sample is {peak:.2g}", warning=True) if peak < SILENCE else None
 
 
 @contextmanager

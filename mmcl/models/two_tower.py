@@ -225,7 +225,13 @@ def embed_rows(
 @torch.no_grad()
 def class_vectors(model: TwoTower, prompts: Sequence[Sequence[str]], *, device: str = "cpu") -> Tensor:
     """Return one unit vector for each class, of the texts that it is called by, ``(classes, dim)``."""
-    texts = [text for called in prompts for text in called]
+    embedded = embed_texts(model, [text for called in prompts for text in called], device=device)
+    return class_embeddings(embedded, [len(called) for called in prompts])
+
+
+@torch.no_grad()
+def embed_texts(model: TwoTower, texts: Sequence[str], *, device: str = "cpu") -> Tensor:
+    """Return the embeddings of one or more texts, in evaluation mode, not normalised, ``(texts, dim)``."""
     tower = model.tower("text").to(device).eval()
-    parts = [tower(Batch(text=texts[start : start + 256])).cpu() for start in range(0, len(texts), 256)]
-    return class_embeddings(torch.cat(parts), [len(called) for called in prompts])
+    parts = [tower(Batch(text=list(texts[start : start + 256]))).cpu() for start in range(0, len(texts), 256)]
+    return torch.cat(parts)

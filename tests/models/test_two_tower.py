@@ -9,6 +9,7 @@ from mmcl.encoders import build_encoder, cached_features
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
+from mmcl.models.two_tower import embed_texts
 from mmcl.objectives import CWCLLoss
 
 TEXTS = ["turn on the lights", "volume down", "lights off"]
@@ -66,6 +67,16 @@ def test_what_can_be_named_is_beside_the_texts():
     assert TwoTower(audio, text).beside_text.modality == TwoTower(text, audio).beside_text.modality == "audio"
     with pytest.raises(ConfigError, match="no tower of text: expected audio or image"):
         _ = TwoTower(audio, image).beside_text
+
+
+def test_texts_are_embedded_in_parts_as_alone():
+    model = TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16)).train()
+    texts = [f"number {number}" for number in range(300)]
+    found = embed_texts(model, texts)
+    with torch.no_grad():
+        alone = [model.second.eval()(Batch(text=[texts[row]]))[0] for row in (0, 255, 256, 299)]
+    torch.testing.assert_close(found[[0, 255, 256, 299]], torch.stack(alone))
+    assert found.shape == (300, 512) and not found.requires_grad
 
 
 def test_a_locked_tower_stays_and_the_other_learns():
