@@ -123,6 +123,22 @@ def test_a_run_that_is_read_cannot_be_written(run: Run) -> None:
             write()
 
 
+def test_a_run_that_is_followed_leaves_writing_to_the_first_process(run: Run) -> None:
+    run.log("epoch", loss=0.5)
+    run.checkpoint("naive-0", {"epoch": 1})
+    there = contents(run.folder)
+    with pytest.raises(Stops), Run.follow(run.folder) as followed:
+        followed.log("epoch", loss=0.4)
+        followed.checkpoint("naive-0", {"epoch": 2})
+        assert followed.restore("naive-0") == {"epoch": 1} and len(followed.metrics("epoch")) == 1
+        raise Stops
+    assert contents(run.folder) == there
+
+
+class Stops(Exception):
+    pass
+
+
 def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
     """A limit on the size of files makes the system refuse to write, as a full disk does."""
     code = (

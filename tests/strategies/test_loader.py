@@ -1,5 +1,8 @@
+import pytest
 import torch
 
+from mmcl import ranks
+from mmcl.errors import StreamError
 from mmcl.seeding import seed_everything
 from mmcl.strategies.loader import BatchLoader
 
@@ -87,3 +90,51 @@ def test_without_shuffling_a_bucket_sorts_and_a_short_batch_stays_one():
     loader = BatchLoader(OfLengths(), torch.arange(11), batch_size=4, shuffle=False, bucket=9)
     sizes = [batch["size"].tolist() for batch in loader]
     assert sizes == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 11]] and len(loader) == 3
+
+
+@pytest.fixture
+def three(digits, monkeypatch):
+    """Batches of each of three processes, and the sizes of the whole batches."""
+    monkeypatch.setattr(ranks, "count", lambda: 3)
+    monkeypatch.setattr(ranks, "from_first", lambda value: value)
+
+    def _three(rows, **settings):
+        parts = []
+        for number in range(3):
+            monkeypatch.setattr(ranks, "number", lambda number=number: number)
+            seed_everything(5)
+            loader = BatchLoader(digits[0], torch.arange(rows), parted=True, **settings)
+            parts.append([(batch["rows"].tolist(), len(loader.whole)) for batch in loader])
+            assert len(loader) == max(map(len, parts))
+        return parts
+
+    return _three
+
+
+@pytest.mark.parametrize("bucket", [1, 3])
+def test_processes_share_every_batch(three, digits, bucket):
+    digits[0].lengths = torch.arange(len(digits[0])) if bucket > 1 else None
+    try:
+        parts = three(50, batch_size=8, bucket=bucket)  # the last has two samples, and joins another
+    finally:
+        del digits[0].lengths
+    assert [len(part) for part in parts] == [6, 6, 6]
+    assert sorted(row for part in parts for rows, _ in part for row in rows) == list(range(50))
+    for batches in zip(*parts, strict=True):
+        sizes = [len(rows) for rows, _ in batches]
+        assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1 and {whole for _, whole in batches} == {sum(sizes)}
+    assert sorted(whole for _, whole in parts[0]) == [8, 8, 8, 8, 8, 10]
+
+
+def test_in_tests_a_process_may_be_left_without(three):
+    parts = three(17, batch_size=16, shuffle=False)
+    assert [sum(len(rows) for rows, _ in part) for part in parts] == [7, 5, 5] and [len(part) for part in parts] == [
+        2,
+        1,
+        1,
+    ]
+
+
+def test_fewer_samples_than_processes_are_told(three):
+    with pytest.raises(StreamError, match="there are 2 samples for 3 processes, expected one for each"):
+        three(2, batch_size=8)
