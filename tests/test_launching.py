@@ -44,7 +44,7 @@ def assert_same(one, two):
     losses = [[row["losses"] if "losses" in row else {"loss": row["loss"]} for row in each] for each in (one, two)]
     assert len(losses[0]) == len(losses[1]) > 0
     for first, second in zip(*losses, strict=True):
-        assert first == pytest.approx(second, rel=0, abs=1e-5)
+        assert first == pytest.approx(second, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("settings", [CLASSIFIER, SEQ2SEQ], ids=["classifier", "seq2seq"])
