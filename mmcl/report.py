@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-_NOTE = "accuracies in percent, mean ± standard deviation over seeds"
+#: What the table of results says.
+NOTE = "accuracies in percent, mean ± standard deviation over seeds"
 
 
 def results_table(runs: Sequence[Run | str | Path]) -> Table:
@@ -33,7 +34,7 @@ def results_table(runs: Sequence[Run | str | Path]) -> Table:
     headings, rows = table_rows(collect(opened))
     table = Table(
         title=_title(opened),
-        caption=_NOTE,
+        caption=NOTE,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -75,7 +76,7 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     kinds = {row["kind"] for run in opened for row in run.metrics()}
     incremental = not kinds or bool(kinds & {"stream", "evaluation"})
     sections = [
-        ("Results", _NOTE, _table(*table_rows(strategies)) if strategies else ""),
+        ("Results", NOTE, _table(*table_rows(strategies)) if strategies else ""),
         *(_class_incremental(opened, strategies) if incremental else []),
         *_drawn(opened),
         ("Config", "", _configs(opened)),
