@@ -24,12 +24,12 @@ from mmcl.models import SLUClassifier, TwoTower
 TOLERANCE = 1e-4  #: largest difference of a graph from torch
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 _EACH = 4  # recordings of a data set
-_LONGEST = 30 * SAMPLE_RATE  # samples of a recording that a graph is checked on
+_LONGEST = 30.0  # seconds of a recording that a graph is checked on
 
 
 class Graph(NamedTuple):
-    """A graph that was exported: its file, the name of what it gives, and how it was checked: on so many recordings, the
-    seconds of the shortest and the longest, and the largest difference from torch."""
+    """A graph that was exported: its file, the name of what it gives, and how it was checked: on how many recordings,
+    the seconds of the shortest and the longest, and the largest difference from torch."""
 
     path: Path
     output: str
@@ -51,7 +51,7 @@ class SpeechTower(nn.Module):
 
 
 class NamedClasses(nn.Module):
-    """``audio`` ``(batch, samples)`` and its ``lengths`` ``(batch,)`` -> probabilities of classes ``(batch, classes)``."""
+    """``audio`` ``(batch, samples)`` and its ``lengths`` ``(batch,)`` -> probabilities ``(batch, classes)``."""
 
     def __init__(self, model: SLUClassifier) -> None:
         super().__init__()
@@ -91,7 +91,9 @@ def export_onnx(model: nn.Module, folder: str | Path, recordings: Sequence[Tenso
     elif isinstance(model, SLUClassifier):
         module, name, output = NamedClasses(model).eval(), "classifier.onnx", "probabilities"
     else:
-        raise ConfigError(f"--onnx is of two towers and of classifiers, and this is a {type(model).__name__}: leave it out")
+        raise ConfigError(
+            f"--onnx is for two towers and classifiers, and this is a {type(model).__name__}: leave it out"
+        )
     path = Path(folder) / name
     recordings = sorted([recordings[0][:SHORTEST], *recordings], key=len)
     write_graph(module, path, output, recordings)
@@ -120,9 +122,9 @@ def write_graph(module: nn.Module, path: Path, output: str, recordings: Sequence
             exported.model.metadata_props["sample_rate"] = str(SAMPLE_RATE)
             exported.save(str(path))
     except Exception as error:  # of any kind: torch tells of what an encoder does by whatever stumbles over it
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:120]
         raise ExportError(
-            f"torch cannot make an ONNX graph of this model ({type(error).__name__}: {reason}): export it without --onnx"
+            f"torch makes no ONNX graph of this model ({type(error).__name__}: {reason}): export it without --onnx"
         ) from error
 
 
@@ -145,7 +147,7 @@ def check_graph(module: nn.Module, path: Path, recordings: Sequence[Tensor]) -> 
         (given,) = session.run(None, {"audio": audio.numpy(), "lengths": lengths.numpy()})
         difference = float((torch.from_numpy(given) - expected).abs().max())
         if not difference <= TOLERANCE:
-            what = f"a batch of {len(together)}" if len(together) > 1 else f"{len(audio[0]) / SAMPLE_RATE:.2f} s of speech"
+            what = f"a batch of {len(together)}" if len(together) > 1 else f"{len(audio[0]) / SAMPLE_RATE:.2f} s"
             raise ExportError(
                 f"the ONNX graph differs from the model by {difference:.2g} on {what}, expected at most {TOLERANCE:g}: "
                 "export it without --onnx"
@@ -154,7 +156,13 @@ def check_graph(module: nn.Module, path: Path, recordings: Sequence[Tensor]) -> 
     return worst
 
 
-def real_recordings(config: Mapping[str, Any], *, max_seconds: float = 30.0) -> list[Tensor]:
+def longest_heard(model: nn.Module) -> float:
+    """Return how many seconds a model's audio encoder takes at most, or a graph is checked on, whichever is less."""
+    encoder = model.tower("audio").encoder if isinstance(model, TwoTower) else getattr(model, "encoder", None)
+    return min(float(getattr(encoder, "max_seconds", _LONGEST)), _LONGEST)
+
+
+def real_recordings(config: Mapping[str, Any], *, max_seconds: float = _LONGEST) -> list[Tensor]:
     """Return recordings of different lengths: of FSDD and barista where they are, else of the data of a run.
 
     Args:
@@ -172,8 +180,8 @@ def real_recordings(config: Mapping[str, Any], *, max_seconds: float = 30.0) -> 
                 found = _some_of(section["name"], split, max_seconds, section.get("root"), **section.get("options", {}))
     if not found:
         raise MissingDataError(
-            "--onnx checks the graph on real recordings, and neither fsdd nor barista nor the data of this run is here: "
-            "expected one of them in MMCL_DATA"
+            "--onnx checks the graph on recordings, and neither fsdd nor barista nor the data of this run is on this "
+            "machine: expected one of them in MMCL_DATA"
         )
     return found
 

@@ -50,8 +50,8 @@ def from_pretrained(name: str | Path, download: bool = False) -> Any:
         longest = content.get("mmcl_longest")
         return TextToText.pretrained(folder, longest=longest if isinstance(longest, int) else 512).eval()
     raise ConfigError(
-        f"'{name}' is a model of type '{kind}', expected one that mmcl export wrote: two towers, a classifier or writer "
-        "of speech, or a model such as t5; pretrained encoders are made by build_encoder"
+        f"'{name}' is a model of type '{kind}', expected one that mmcl export wrote, or a model such as t5; "
+        "encoders are built by build_encoder"
     )
 
 
@@ -65,12 +65,9 @@ def _folder(name: str | Path, download: bool) -> Path:
     try:
         return Path(snapshot_download(str(name), local_files_only=not download, allow_patterns=_FILES))
     except (OSError, ValueError) as error:
-        raise MissingDataError(
-            f"'{name}' is neither a folder nor a model on this machine: pass download=True to fetch it from the hub, or "
-            "the folder of a copy, or put that folder into MMCL_WEIGHTS"
-            if not download
-            else f"'{name}' cannot be fetched from the hub: check its name and the network, or pass the folder of a copy"
-        ) from error
+        here = f"'{name}' is neither a folder nor a model on this machine: pass download=True to fetch it from the hub"
+        told = f"'{name}' cannot be fetched from the hub: check its name and the network" if download else here
+        raise MissingDataError(f"{told}, or pass the folder of a copy, or put that folder into MMCL_WEIGHTS") from error
 
 
 def _read(folder: Path, name: str | Path) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def load_slu(folder: str | Path, *, download: bool | None = None) -> SLUClassifi
     return model.eval()
 
 
-def _stored(model: nn.Module, *, whole_encoder: bool) -> dict[str, Tensor]:
+def _stored(model: SLUClassifier | SLUSeq2Seq, *, whole_encoder: bool) -> dict[str, Tensor]:
     """What the file of weights holds."""
     state = {name: tensor for name, tensor in trainable_state(model).items() if not _is_text_side(model, name)}
     return state | (model.encoder.state_dict(prefix="encoder.") if whole_encoder else {})
