@@ -60,9 +60,9 @@ def model_card(run: Run, model: str, folder: Path, name: str, license: str, grap
         f"{kind.about}\n\nIt is {origin}: `{strategy}`, seed {seed}.",
         f"## Use\n\n```python\n{kind.use}\n```",
         _made_of(content, encoders, folder),
-        _onnx(graph, encoders),
         _classes(groups) if "classes" in content else "",
         _results(run, strategy, seed),
+        _onnx(graph, encoders),
         _data(run.config, license, pretrained),
         _training(run),
     ]
@@ -162,7 +162,7 @@ def _made_of(content: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], 
     needed = [each for each in encoders if _is_pretrained(each)]
     if hubs := [f"`{each['name']}`" for each in needed if _is_on_a_hub(each["name"])]:
         text += (
-            f"\n\n**What else is needed:** {' and '.join(hubs)}. `download=True` fetches them from the hub by name; "
+            f"\n\n**What else is needed:** the weights of {' and '.join(hubs)}. `download=True` fetches them from the hub; "
             "without it they are looked for in the folder that `MMCL_WEIGHTS` names and in the hub's cache. They are "
             "checked to be those that the model was trained with."
         )
