@@ -162,9 +162,9 @@ def _made_of(content: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], 
     needed = [each for each in encoders if _is_pretrained(each)]
     if hubs := [f"`{each['name']}`" for each in needed if _is_on_a_hub(each["name"])]:
         text += (
-            f"\n\n**What else is needed:** the weights of {' and '.join(hubs)}. `download=True` fetches them from the hub; "
-            "without it they are looked for in the folder that `MMCL_WEIGHTS` names and in the hub's cache. They are "
-            "checked to be those that the model was trained with."
+            f"\n\n**What else is needed:** the weights of {' and '.join(hubs)}. `download=True` fetches them from the "
+            "hub; without it they are looked for in the folder that `MMCL_WEIGHTS` names and in the hub's cache. They "
+            "are checked to be those that the model was trained with."
         )
     for each in needed:
         if not _is_on_a_hub(each["name"]):

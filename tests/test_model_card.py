@@ -47,7 +47,7 @@ def run_its_python(folder, section, work, monkeypatch, printed, **names):
 def towers(tmp_path):
     """Two towers on cached weights, of a run with two seeds of one objective and one of another."""
     task = load_task("speech_to_intent")
-    evaluations = [{"name": "fsdd", "prompts": "/home/me/prompts.json"}, {"name": "own_data"}]
+    evaluations = [{"name": "fsdd", "prompts": "/srv/me/prompts.json"}, {"name": "own_data"}]
     config = task.Config(seeds=(0, 1), evaluations=evaluations, pairs={"name": "sentences_tts", "root": "/data/spoken"})
     torch.manual_seed(0)
     model = TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16), dim=8)
@@ -92,7 +92,7 @@ def test_data_are_named_with_their_licence_and_paths_are_not(towers, tmp_path):
     assert rows["`fsdd`"][1] == "measuring" and "CC BY-SA 4.0" in rows["`fsdd`"] and "`own_data`" in rows
     text = (folder / "README.md").read_text()
     assert ".../spoken" in text and ".../prompts.json" in text
-    assert not re.search(r"/home/|/data/|" + str(tmp_path), text)
+    assert not re.search(r"/srv/|/data/|" + str(tmp_path), text)
     (config,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
     assert yaml.safe_load(config) == without_paths(towers.config)
 
