@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all, whatever happens in between."""
+"""Files and folders that are written whole or not at all, whatever happens in between."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,33 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(folder: str | Path) -> Iterator[Path]:
+    """Give an empty folder beside ``folder``; what was put into it becomes ``folder`` in one step at the end.
+
+    If the body or the disk fails, nothing is left of it. ``folder`` may be there if it is empty; if it is not, the last
+    step is an OSError, and what is there is unharmed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with folder_written_whole(f"{folder}/model") as temporary:
+    ...         _ = (temporary / "weights").write_text("all of them")
+    ...     os.listdir(folder), os.listdir(f"{folder}/model")
+    (['model'], ['weights'])
+    """
+    folder = Path(folder).absolute()
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in (*(path for path in temporary.rglob("*") if not path.is_symlink()), temporary):
+            to_disk(path)
+        os.replace(temporary, folder)
+        to_disk(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def to_disk(path: Path) -> None:

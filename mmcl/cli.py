@@ -1,4 +1,4 @@
-"""The command line: ls, cp, run, validate, compare, predict, serve, rationales, data."""
+"""The command line: ls, cp, run, validate, compare, predict, serve, export, rationales, data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from mmcl import __version__, data_cli, rationales_cli, serve_cli
+from mmcl import __version__, data_cli, export_cli, rationales_cli, serve_cli
 from mmcl.data_cli import console
 from mmcl.errors import ConfigError, MMCLError
 
@@ -67,6 +67,7 @@ def root(
     - `mmcl run slu_incremental` : run the demo of a task
     - `mmcl run slu_incremental strategy=[naive,replay] seeds=[0,1,2]` : with other settings
     - `mmcl compare runs/slu_incremental/*` : one table and report of several runs
+    - `mmcl export runs/slu_incremental/barista hub/orders` : a model of a run as a folder for a model hub
 
     Data sets are looked for in the folder that `MMCL_DATA` names, your own `tasks/` and `configs/` in those of
     `MMCL_PATH`.
@@ -215,7 +216,7 @@ def compare(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of two towers, or a folder of a model.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of two towers, or a folder of such a model.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording or an image.")],
     more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
     intents: Annotated[
@@ -256,6 +257,7 @@ def predict(
     console().print(predicting.predictions_table(found))
 
 
+app.command()(export_cli.export)
 app.command()(serve_cli.serve)
 app.command()(rationales_cli.rationales)
 

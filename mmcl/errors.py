@@ -13,6 +13,7 @@
     ├── InputError               numbers that a function has no answer for: not finite, out of range, no permutation
     ├── EndpointError            a service on the network that fails, or answers what cannot be used
     ├── TrainingError            training that cannot go on, such as a loss that is not finite
+    ├── ExportError              a model that cannot be published, or not as it was asked for
     ├── ProcessError             another process of a run that is gone
     └── RunError                 a run folder that cannot be created, read or resumed
         └── CheckpointError      a checkpoint that is missing, damaged or of another model
@@ -65,6 +66,10 @@ class EndpointError(MMCLError):
 
 class TrainingError(MMCLError):
     """Training that cannot go on."""
+
+
+class ExportError(MMCLError):
+    """A model that cannot be published, or not as it was asked for."""
 
 
 class ProcessError(MMCLError):

@@ -209,12 +209,12 @@ def model_folders(folder: str | Path) -> dict[str, Path]:
     from mmcl.errors import CheckpointError
 
     folder = Path(folder).expanduser()
-    if (folder / "model.json").is_file():
+    if any(path.is_file() for path in (folder / "model.json", folder / "config.json")):
         return {folder.name: folder}
     found = sorted(path.parent for path in folder.glob("models/*/model.json"))
     if not found:
         raise CheckpointError(
             f"{folder} has no model: expected a run of contrastive_pretraining or speech_to_intent that has finished "
-            "one, or a folder that TwoTower.save wrote"
+            "one, or a folder that TwoTower.save or mmcl export wrote"
         )
     return {path.name: path for path in found}

@@ -1,8 +1,9 @@
-"""Reports: the results of one or several runs as one HTML file without links, and as a table for the terminal."""
+"""Reports: the results of runs as one HTML file without links, as a table for the terminal, and in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-_NOTE = "accuracies in percent, mean ± standard deviation over seeds"
+#: What the table of results says.
+NOTE = "accuracies in percent, mean ± standard deviation over seeds"
 
 
 def results_table(runs: Sequence[Run | str | Path]) -> Table:
@@ -33,7 +35,7 @@ def results_table(runs: Sequence[Run | str | Path]) -> Table:
     headings, rows = table_rows(collect(opened))
     table = Table(
         title=_title(opened),
-        caption=_NOTE,
+        caption=NOTE,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -45,6 +47,36 @@ def results_table(runs: Sequence[Run | str | Path]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def results_markdown(run: Run, strategy: str, seed: str) -> str:
+    """Lay out the same of one run in Markdown: a column for each strategy, and one for the model of ``strategy`` with
+    ``seed`` where there were several seeds. Empty where nothing was measured."""
+    shown = [each for each in collect([run]) if each.results]
+    for each in [each for each in shown if each.strategy == strategy and len(each.results) > 1]:
+        own = {number: row for number, row in each.results.items() if str(number) == seed}
+        shown += [replace(each, label="this model", results=own, seeds=list(own))] if own else []
+    if not shown:
+        return ""
+    headings, rows = table_rows(shown)
+    if shown[-1].label == "this model":
+        rows[-1] = ["**this model**", f"seed {seed}", *(cell.removesuffix(" ± -") for cell in rows[-1][2:])]
+    first, *others = zip(["", *headings[1:]], *rows, strict=True)
+    return markdown_table(first, others)
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a table in Markdown.
+
+    >>> print(markdown_table(["strategy", "seeds"], [["a|b", "3"]]))
+    | strategy | seeds |
+    |---|---|
+    | a\\|b | 3 |
+    """
+    heading, *lines = (
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (headings, *rows)
+    )
+    return "\n".join([heading, f"|{'---|' * len(headings)}", *lines])
 
 
 def write_report(runs: Sequence[Run | str | Path], path: str | Path) -> Path:
@@ -75,7 +107,7 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     kinds = {row["kind"] for run in opened for row in run.metrics()}
     incremental = not kinds or bool(kinds & {"stream", "evaluation"})
     sections = [
-        ("Results", _NOTE, html_table(*table_rows(strategies)) if strategies else ""),
+        ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else ""),
         *(_class_incremental(opened, strategies) if incremental else []),
         *_drawn(opened),
         ("Config", "", _configs(opened)),

@@ -14,8 +14,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
@@ -26,7 +24,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmcl import plain_yaml
-from mmcl.atomic import written_whole
+from mmcl.atomic import folder_written_whole, written_whole
 from mmcl.config import dump_config
 from mmcl.environment import describe_environment
 from mmcl.errors import RunError
@@ -67,14 +65,13 @@ class Run:
         wanted = Path(folder) if folder is not None else _free(Path("runs", task, name))
         environment = {"task": task, "config": config_name, "seeds": getattr(config, "seeds", None)}
         environment |= {**describe_environment(), "resumed": []}
-        filled = wanted.with_name(f".{wanted.name}.{os.getpid()}.tmp")  # killed before its end, it looks like no run
         try:
-            (filled / "checkpoints").mkdir(parents=True)
-            (filled / "metrics.jsonl").touch()
-            (filled / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-            (filled / "environment.json").write_text(_json(environment), encoding="utf-8")
-            (filled / "status.json").write_text(_json({"status": "running"}), encoding="utf-8")
-            filled.rename(wanted)  # which may be there if it is empty
+            with folder_written_whole(wanted) as filled:  # killed before its end, it looks like no run
+                (filled / "checkpoints").mkdir()
+                (filled / "metrics.jsonl").touch()
+                (filled / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+                (filled / "environment.json").write_text(_json(environment), encoding="utf-8")
+                (filled / "status.json").write_text(_json({"status": "running"}), encoding="utf-8")
         except OSError as error:
             if wanted.is_dir() and any(wanted.iterdir()):
                 hint = f", or go on with it: mmcl run --resume {wanted}" if (wanted / "config.yaml").exists() else ""
@@ -82,8 +79,6 @@ class Run:
             raise RunError(
                 f"cannot make the folder {wanted} ({error.strerror}): choose another with --folder"
             ) from None
-        finally:
-            shutil.rmtree(filled, ignore_errors=True)
         run = cls(wanted)
         run._start_writing()
         return run

@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""A file or folder is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcl.atomic import written_whole
+from mmcl.atomic import folder_written_whole, written_whole
 
 
 def test_the_file_appears_at_the_end_only(tmp_path: Path) -> None:
@@ -61,3 +61,32 @@ def test_the_data_is_on_the_disk_before_the_name_changes(tmp_path: Path, monkeyp
     with written_whole(tmp_path / "note.txt") as temporary:
         temporary.write_text("new")
     assert events == ["fsync", "rename", "fsync"]
+
+
+def test_a_folder_appears_at_the_end_only(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model"
+    with folder_written_whole(target) as temporary:
+        (temporary / "weights").write_text("all")
+        assert not target.exists() and temporary.parent == target.parent
+    assert (target / "weights").read_text() == "all"
+    assert os.listdir(target.parent) == ["model"]
+
+
+def test_an_empty_folder_is_filled_and_another_is_left_as_it_is(tmp_path: Path) -> None:
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    full.mkdir()
+    (full / "old").touch()
+    with folder_written_whole(empty) as temporary:
+        (temporary / "new").touch()
+    with pytest.raises(OSError), folder_written_whole(full) as temporary:
+        (temporary / "new").touch()
+    assert (os.listdir(empty), os.listdir(full)) == (["new"], ["old"])
+    assert sorted(os.listdir(tmp_path)) == ["empty", "full"]
+
+
+def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="halfway"), folder_written_whole(tmp_path / "model") as temporary:
+        (temporary / "weights").write_text("half")
+        raise RuntimeError("halfway")
+    assert os.listdir(tmp_path) == []

@@ -133,7 +133,9 @@ def test_help_teaches_and_loads_nothing_heavy() -> None:
         assert words in done.stdout
 
 
-@pytest.mark.parametrize("command", [["run"], ["ls"], ["cp"], ["validate"], ["compare"], ["data"], ["data", "check"]])
+@pytest.mark.parametrize(
+    "command", [["run"], ["ls"], ["cp"], ["validate"], ["compare"], ["export"], ["data"], ["data", "check"]]
+)
 def test_every_command_has_help(mmcl_: Mmcl, command: list[str]) -> None:
     outcome = mmcl_(*command, "--help")
     assert outcome.code == 0

@@ -72,6 +72,9 @@ def test_models_are_found_in_a_run_or_are_the_folder(tmp_path):
         (tmp_path / "models" / name / "model.json").touch()
     assert list(model_folders(tmp_path)) == ["clip-seed0", "cwcl-seed0"]
     assert list(model_folders(tmp_path / "models" / "cwcl-seed0")) == ["cwcl-seed0"]
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "config.json").touch()  # as it is exported
+    assert model_folders(tmp_path / "hub") == {"hub": tmp_path / "hub"}
 
 
 def test_unknown_settings_are_told(tmp_path):

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mmcl.config import StrictModel
 from mmcl.errors import RunError
-from mmcl.report import report_html, results_table, write_report
+from mmcl.report import report_html, results_markdown, results_table, write_report
 from mmcl.runs import Run
 
 CLASSES = [["lights on", "lights off"], ["<b>louder</b> & up", "quieter"]]
@@ -96,6 +96,23 @@ def test_the_table_holds_mean_and_deviation(run: Run) -> None:
         ["naive", "2", "50.0 ± 0.0", "12.0 ± 2.8", "84.0 ± 2.8", "61.5 ± 0.0"],
         ["coconut", "2", "50.0 ± 0.0", "67.0 ± 4.2", "29.0 ± 4.2", "61.5 ± 0.0"],
     ]
+
+
+def test_the_table_in_markdown_has_a_column_for_one_model(run: Run, tmp_path: Path) -> None:
+    assert results_markdown(run, "coconut", "1").splitlines() == [
+        "|  | naive | coconut | **this model** |",
+        "|---|---|---|---|",
+        "| seeds | 2 | 2 | seed 1 |",
+        "| average accuracy | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 |",
+        "| last accuracy | 12.0 ± 2.8 | 67.0 ± 4.2 | 64.0 |",
+        "| forgetting | 84.0 ± 2.8 | 29.0 ± 4.2 | 32.0 |",
+        "| time (s) | 61.5 ± 0.0 | 61.5 ± 0.0 | 61.5 |",
+    ]
+    assert "this model" not in results_markdown(run, "coconut", "7")  # which has no result
+    alone = make(tmp_path / "alone", Config(seeds=(0,)), naive=[0.10])
+    assert results_markdown(alone, "naive", "0").splitlines()[0] == "|  | naive |"  # whose only seed it is
+    with Run.create("slu_incremental", Config(), tmp_path / "nothing") as nothing:
+        assert results_markdown(nothing, "naive", "0") == ""
 
 
 def test_the_plots_hold_the_numbers_as_text(run: Run) -> None:

@@ -103,8 +103,7 @@ def build_encoder(
     >>> encoder.modality, encoder.dim, encoder.pooled_dim, encoder.frozen
     ('audio', 128, 256, False)
     """
-    if modality not in _SCRATCH:
-        raise ConfigError(f"unknown modality '{modality}'{nearest(modality, _SCRATCH)}, expected {_one_of(_SCRATCH)}")
+    _check_modality(modality)
     from_scratch = str(name) in _SCRATCH[modality]
     builder, model = _chosen(modality, name)
     pooling = builder.poolings[0] if pooling is None else pooling
@@ -141,6 +140,25 @@ def build_encoder(
         encoder.frozen = True
         freeze(encoder)
     return encoder
+
+
+def takes_download(modality: str, name: str) -> bool:
+    """Return whether an encoder has the option ``download``, because it has weights that can be fetched.
+
+    Raises:
+        ConfigError: as :func:`build_encoder`.
+
+    >>> takes_download("audio", "openai/whisper-base"), takes_download("audio", "cnn")
+    (True, False)
+    """
+    _check_modality(modality)
+    builder, _ = _chosen(modality, name)
+    return "download" in signature(getattr(_imported(builder.module, name), builder.function)).parameters
+
+
+def _check_modality(modality: str) -> None:
+    if modality not in _SCRATCH:
+        raise ConfigError(f"unknown modality '{modality}'{nearest(modality, _SCRATCH)}, expected {_one_of(_SCRATCH)}")
 
 
 def _chosen(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:

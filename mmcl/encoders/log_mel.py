@@ -8,6 +8,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
+from mmcl.encoders.tracing import power_spectrum
 from mmcl.encoders.waveforms import SHORTEST, checked_lengths, in_32_bits
 
 _HOP = 160  # samples: 10 ms
@@ -42,12 +43,17 @@ class LogMel(nn.Module):
         """Return frames ``(batch, time, mels)``, zero after their lengths ``(batch,)``."""
         samples = checked_lengths(waveforms, lengths)
         lengths = (samples - SHORTEST) // _HOP + 1
-        frames = (self.mel(waveforms) + _FLOOR).log().transpose(1, 2)
+        frames = (self._mel_power(waveforms) + _FLOOR).log().transpose(1, 2)
         mask = length_mask(lengths, frames.shape[1])[:, :, None]
         counts = lengths[:, None, None]
         centred = (frames - (frames * mask).sum(1, keepdim=True) / counts) * mask
         deviation = (centred.square().sum(1, keepdim=True) / counts).sqrt()
         return centred / deviation.clamp(min=_STEADY), lengths
+
+    def _mel_power(self, waveforms: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return self.mel(waveforms)
+        return self.mel.mel_scale(power_spectrum(waveforms, self.mel.spectrogram.window, _HOP))
 
     def fingerprint(self) -> str:
         """Name what this computes."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchaudio.models import Conformer
 
 from mmcl.batch import length_mask
+from mmcl.encoders.tracing import longest
 
 
 class ConvolutionNetwork(nn.Module):
@@ -47,9 +48,12 @@ class ConformerNetwork(nn.Module):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         sequence, lengths = self.subsampling(frames, lengths)
-        sequence = sequence[:, : int(lengths.max())]  # all that torchaudio's own mask covers
-        self.padding.mask = length_mask(lengths, sequence.shape[1])[:, None, :]
-        return self.conformer(sequence, lengths)
+        steps = sequence[:, : longest(lengths, sequence.shape[1])].transpose(0, 1)
+        mask = length_mask(lengths, steps.shape[0])
+        self.padding.mask = mask[:, None, :]
+        for layer in self.conformer.conformer_layers:  # torchaudio's own mask cannot be exported
+            steps = layer(steps, ~mask)
+        return steps.transpose(0, 1), lengths
 
 
 class Subsampling(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torchaudio
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.models import wav2vec2_model, wavlm_model
 from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
@@ -16,6 +17,7 @@ from torchaudio.pipelines import Wav2Vec2Bundle
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE, nearest
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
+from mmcl.encoders.tracing import masked_channel_norm, no_padding
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths, normalized
 from mmcl.encoders.weights import linked_weights, load_weights, read_weights
@@ -183,18 +185,25 @@ class BundleEncoder(Encoder):
         """``(batch, steps, channels)`` of waveforms ``(batch, samples)``, and how many steps each has."""
         convolve = self.network.feature_extractor
         whole = not isinstance(convolve.conv_layers[0].layer_norm, nn.GroupNorm)
-        if whole or bool((lengths == waveforms.shape[1]).all()):
+        if whole or no_padding(lengths == waveforms.shape[1]):
             return convolve(waveforms, lengths)
+        if torch.compiler.is_exporting():  # the same without going through the rows
+            first, *others = convolve.conv_layers
+            steps = (lengths - first.conv.kernel_size[0]) // first.conv.stride[0] + 1
+            hidden = gelu(masked_channel_norm(first.layer_norm, first.conv(waveforms[:, None]), steps))
+            for layer in others:
+                hidden, steps = layer(hidden, steps)
+            return hidden.transpose(1, 2), steps
         pairs = zip(waveforms, lengths.tolist(), strict=True)
         rows = [convolve(row[None, :length], None)[0][0] for row, length in pairs]
         return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows], device=waveforms.device)
 
     def _through(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         there = length_mask(lengths, hidden.shape[1])
-        padded = not bool(there.all())
+        padded = not no_padding(there)
         steps = hidden.shape[1]
         if self.is_wavlm:
-            bias = self.layers[0].attention.compute_bias(steps, steps).expand(len(hidden), -1, -1, -1)
+            bias = self.layers[0].attention.compute_bias(steps, steps).expand(hidden.shape[0], -1, -1, -1)
             beyond = torch.zeros_like(there, dtype=hidden.dtype).masked_fill(~there, float("-inf")) if padded else None
             for layer in self.layers[first:last]:
                 hidden, _ = layer(hidden, position_bias=bias, key_padding_mask=beyond)

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
+from mmcl.encoders.tracing import masked_channel_norm, no_padding
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths, normalized
 from mmcl.errors import ConfigError
@@ -115,14 +116,25 @@ class Wav2VecEncoder(Encoder):
     def _convolutions(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """``(batch, steps, channels)`` of waveforms ``(batch, samples)``."""
         convolve = self.model.feature_extractor
-        if self.model.config.feat_extract_norm != "group" or bool((lengths == waveforms.shape[1]).all()):
+        if self.model.config.feat_extract_norm != "group" or no_padding(lengths == waveforms.shape[1]):
             return convolve(waveforms).transpose(1, 2)
+        if torch.compiler.is_exporting():
+            return self._convolutions_of_all(waveforms, lengths)
         rows = zip(waveforms, lengths.tolist(), strict=True)
         return pad_sequence([convolve(row[None, :length])[0].T for row, length in rows], batch_first=True)
 
+    def _convolutions_of_all(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """The same without going through the rows: the first one's norm leaves the padding out."""
+        first, *others = self.model.feature_extractor.conv_layers
+        steps = (lengths - first.conv.kernel_size[0]) // first.conv.stride[0] + 1
+        hidden = first.activation(masked_channel_norm(first.layer_norm, first.conv(waveforms[:, None]), steps))
+        for layer in others:
+            hidden = layer(hidden)
+        return hidden.transpose(1, 2)
+
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         mask = length_mask(lengths, hidden.shape[1])
-        padded = not bool(mask.all())
+        padded = not no_padding(mask)
         layers = self.model.encoder.layers
         if self.model.config.model_type != "wavlm":
             for layer in layers[first:last]:
@@ -130,7 +142,7 @@ class Wav2VecEncoder(Encoder):
             return hidden
         # WavLM's layers share the relative positions that the first of them holds, and mark what is attended by 1.
         steps = hidden.shape[1]
-        bias = layers[0].attention.compute_bias(steps, steps).repeat(len(hidden), 1, 1)
+        bias = layers[0].attention.compute_bias(steps, steps).repeat(hidden.shape[0], 1, 1)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask")
             for layer in layers[first:last]:

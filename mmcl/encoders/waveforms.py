@@ -37,6 +37,8 @@ def checked_lengths(waveforms: Tensor, lengths: Tensor | None, *, max_seconds: f
         )
     if lengths is None:
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+    if torch.compiler.is_exporting():
+        return lengths  # whose values are not known
     if lengths.shape != waveforms.shape[:1]:
         raise ShapeError(f"audio lengths have shape {tuple(lengths.shape)}, expected ({len(waveforms)},)")
     shortest, longest = (int(extreme) for extreme in lengths.aminmax())

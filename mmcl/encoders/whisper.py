@@ -12,6 +12,7 @@ from transformers import WhisperFeatureExtractor
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
+from mmcl.encoders.tracing import longest, no_padding, power_spectrum
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths, in_32_bits
 from mmcl.errors import ConfigError
@@ -88,8 +89,7 @@ class WhisperAudioEncoder(Encoder):
             waveforms, samples = nn.functional.pad(waveforms, (silent, silent)), samples + 2 * silent
         lengths = samples // self.hop
         signal = _reflected(waveforms, samples, self.n_fft // 2)
-        spectrum = torch.stft(signal, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
-        frames = self.mel_filters.T @ spectrum[:, :, : int(lengths.max())].abs().square()
+        frames = self.mel_filters.T @ self._power(signal, longest(lengths, waveforms.shape[1] // self.hop))
         frames = frames.clamp(min=1e-10).log10()
         mask = length_mask(lengths, frames.shape[2])[:, None, :]
         largest = frames.masked_fill(~mask, float("-inf")).amax((1, 2), keepdim=True)
@@ -128,17 +128,23 @@ class WhisperAudioEncoder(Encoder):
         silence = f" within {self.margin} silent steps" if self.margin else ""
         return f"{front_end}{silence}; {weights_hash(*used)}{end}"
 
+    def _power(self, signal: Tensor, frames: int) -> Tensor:
+        if torch.compiler.is_exporting():
+            return power_spectrum(signal, self.window, self.hop)[:, :, :frames]
+        spectrum = torch.stft(signal, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        return spectrum[:, :, :frames].abs().square()
+
     def _end(self, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Leave out the silence, and make one step of several."""
         if self.margin:
             lengths = lengths - 2 * self.margin
-            hidden = hidden[:, self.margin : self.margin + int(lengths.max())]
+            hidden = hidden[:, self.margin : self.margin + longest(lengths, hidden.shape[1] - 2 * self.margin)]
             hidden = hidden * length_mask(lengths, hidden.shape[1])[:, :, None]
         return subsample(hidden, lengths, self.subsampling)
 
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         mask = length_mask(lengths, hidden.shape[1])
-        attended = None if bool(mask.all()) else mask[:, None, None, :]
+        attended = None if no_padding(mask) else mask[:, None, None, :]
         for layer in self.model.layers[first:last]:
             hidden = layer(hidden, attended)
         return hidden
@@ -146,7 +152,7 @@ class WhisperAudioEncoder(Encoder):
 
 def _reflected(waveforms: Tensor, lengths: Tensor, margin: int) -> Tensor:
     """Mirror each waveform at both of its own ends, ``(batch, samples + 2 margin)``; zero after that."""
-    place = torch.arange(-margin, waveforms.shape[1] + margin, device=waveforms.device).expand(len(waveforms), -1)
+    place = torch.arange(-margin, waveforms.shape[1] + margin, device=waveforms.device).expand(waveforms.shape[0], -1)
     last = lengths[:, None] - 1
     source = torch.where(place > last, 2 * last - place, place).abs()
     signal = waveforms.gather(1, source.clamp(max=waveforms.shape[1] - 1))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mmcl.models.frame import Frame as Frame
     from mmcl.models.fusion import MultimodalClassifier as MultimodalClassifier
     from mmcl.models.image_classifier import ImageClassifier as ImageClassifier
+    from mmcl.models.pretrained import from_pretrained as from_pretrained
     from mmcl.models.seq2seq import SLUSeq2Seq as SLUSeq2Seq
     from mmcl.models.tokenizer import FrameTokenizer as FrameTokenizer
     from mmcl.models.two_tower import TwoTower as TwoTower
@@ -25,6 +26,7 @@ _LAZY = {
     "SLUClassifier": "mmcl.models.classifier",
     "SLUSeq2Seq": "mmcl.models.seq2seq",
     "TwoTower": "mmcl.models.two_tower",
+    "from_pretrained": "mmcl.models.pretrained",
 }
 __all__ = list(_LAZY)
 __getattr__, __dir__ = lazy_names(__name__, _LAZY)

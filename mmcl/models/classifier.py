@@ -97,6 +97,9 @@ class SLUClassifier(nn.Module):
 
     A batch has ``features`` (of :func:`~mmcl.encoders.cached_features`) or else the encoder's own modality.
 
+    Attributes:
+        classes: names of the classes by label, of a model that was exported; of others none.
+
     >>> from mmcl.encoders import build_encoder
     >>> model = SLUClassifier(build_encoder("audio", "cnn"), hidden=32)
     >>> model.grow([0, 1, 2])
@@ -107,6 +110,7 @@ class SLUClassifier(nn.Module):
 
     gain: Tensor
     offset: Tensor
+    classes: tuple[str, ...] = ()
 
     def __init__(
         self,

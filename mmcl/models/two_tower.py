@@ -17,6 +17,7 @@ from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
 from mmcl.encoders.base import Encoded, Encoder
+from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.freeze import trainable_state
 from mmcl.metrics.zero_shot import class_embeddings
@@ -135,22 +136,13 @@ class TwoTower(nn.Module):
         Raises:
             CheckpointError: it cannot be written, or an encoder was not made by ``build_encoder``.
         """
-        from mmcl.encoders import build_encoder
-
         folder = Path(folder)
         description: dict[str, Any] = {"mmcl_two_tower": _FORMAT, "dim": self.dim}
         state = trainable_state(self)
         for side, tower in (("first", self.first), ("second", self.second)):
-            if tower.encoder.spec is None:
-                raise CheckpointError(
-                    f"the {tower.modality} encoder cannot be described: expected one made by build_encoder"
-                )
-            fingerprint: str | None = tower.encoder.fingerprint()
-            if build_encoder(**tower.encoder.spec).fingerprint() != fingerprint:  # random weights, which are frozen
-                fingerprint = None
+            description[side] = {**describe_encoder(tower.encoder), "head": vars(tower.head.options)}
+            if description[side]["fingerprint"] is None:
                 state |= tower.state_dict(prefix=f"{side}.")
-            head = vars(tower.head.options)
-            description[side] = {"encoder": tower.encoder.spec, "fingerprint": fingerprint, "head": head}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -162,45 +154,47 @@ class TwoTower(nn.Module):
             raise CheckpointError(f"cannot write the model in {folder} ({error}): choose another folder") from None
 
     @classmethod
-    def load(cls, folder: str | Path) -> TwoTower:
-        """Build the model that :meth:`save` wrote.
+    def load(cls, folder: str | Path, *, download: bool | None = None) -> TwoTower:
+        """Build the model that :meth:`save` wrote, or one that was exported, with ``config.json`` for ``model.json``.
+
+        Args:
+            folder: where it was written.
+            download: fetch pretrained encoders that are not on this machine; None does as they were once built.
 
         Raises:
             CheckpointError: a file is missing or damaged, or a pretrained encoder is not the one that was there.
             MissingDataError: a pretrained encoder is not on this machine.
         """
-        from mmcl.encoders import build_encoder
-
         folder = Path(folder)
         try:
-            described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            path = next((path for path in description_files(folder) if path.is_file()), folder / "model.json")
+            described = json.loads(path.read_text(encoding="utf-8"))
             if described.get("mmcl_two_tower") != _FORMAT:
                 raise ValueError(f"format is {described.get('mmcl_two_tower')}, expected {_FORMAT}")
             sides = [described[side] for side in ("first", "second")]
-            specs = [dict(side["encoder"]) for side in sides]
             heads = [HeadOptions(**side["head"]) for side in sides]
+            dim = int(described["dim"])
             state = load_file(folder / "model.safetensors")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise CheckpointError(
                 f"there is no model in {folder} that can be read ({error}): expected what TwoTower.save wrote"
             ) from None
-        encoders = [build_encoder(**spec) for spec in specs]
-        for encoder, side in zip(encoders, sides, strict=True):
-            if side["fingerprint"] is not None and encoder.fingerprint() != side["fingerprint"]:
-                raise CheckpointError(
-                    f"{side['encoder']['modality']} encoder '{side['encoder']['name']}' is not the one that {folder} "
-                    "was trained with: expected its weights of then"
-                )
-        model = cls(*encoders, first_head=heads[0], second_head=heads[1], dim=described["dim"])
+        first, second = (rebuild_encoder(side, folder, download=download) for side in sides)
+        model = cls(first, second, first_head=heads[0], second_head=heads[1], dim=dim)
         whole = tuple(
             f"{name}." for name, side in zip(("first", "second"), sides, strict=True) if not side["fingerprint"]
         )
         wanted = trainable_state(model).keys() | {name for name in model.state_dict() if name.startswith(whole)}
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if name in wanted}
         if {name: tensor.shape for name, tensor in state.items()} != shapes:
-            raise CheckpointError(f"model.safetensors in {folder} is of another model: expected what model.json says")
+            raise CheckpointError(f"model.safetensors in {folder} is of another model: expected what {path.name} says")
         model.load_state_dict(state, strict=False)
         return model.eval()
+
+
+def description_files(folder: Path) -> tuple[Path, Path]:
+    """Return where the description of a model may lie, that of :meth:`TwoTower.save` first."""
+    return folder / "model.json", folder / "config.json"
 
 
 @torch.no_grad()

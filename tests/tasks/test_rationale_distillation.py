@@ -36,6 +36,17 @@ def test_every_method_is_taught_and_measured(whole):
     assert (folder / "models" / "qcrd-seed0" / "model.safetensors").is_file()
 
 
+def test_an_exported_student_writes_what_that_of_the_run_does(whole, mmcl, tmp_path):
+    from mmcl.models import from_pretrained
+
+    folder, _ = whole
+    done = mmcl("export", folder, tmp_path / "hub", "--model", "qcrd-seed0")
+    assert done.returncode == 0, done.stderr
+    asked = ["predict: Jack had 5 apples and ate 2. How many are left?", "explain: 1 + 1?"]
+    texts = [from_pretrained(each).write(asked) for each in (tmp_path / "hub", folder / "models" / "qcrd-seed0")]
+    assert texts[0] == texts[1] and any(texts[0])
+
+
 def test_a_run_that_lost_its_last_result_finds_the_same(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"

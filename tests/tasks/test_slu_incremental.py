@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmcl.config import load_config
 from mmcl.data.slurp import read_sentences
 from mmcl.experiments import find_config, load_task
+from mmcl.runs import Run
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
@@ -75,6 +77,27 @@ def test_a_model_that_writes_is_scored_by_what_it_writes(written):
     last = [row for row in rows(folder) if row["kind"] == "epoch"][-1]
     assert last["losses"].keys() >= {"cross_entropy", "audio_kd", "sequence_kd", "mm", "nspt_audio", "nspt_text"}
     assert (folder / "tokenizer.json").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("kind", ["whole", "written"])
+def test_an_exported_model_is_as_accurate_as_the_run_says(kind, request, mmcl, environment, tmp_path, monkeypatch):
+    folder, _ = request.getfixturevalue(kind)
+    name = "coconut+audio_kd+sequence_kd" if kind == "written" else "coconut"
+    done = mmcl("export", folder, tmp_path / "hub", "--model", f"{name}-seed3")
+    assert done.returncode == 0, done.stderr
+    from mmcl.batch import collate
+    from mmcl.data import open_dataset
+    from mmcl.models import from_pretrained
+
+    monkeypatch.setenv("MMCL_CACHE", environment["MMCL_CACHE"])
+    model, config = from_pretrained(tmp_path / "hub"), Run.read(folder).config
+    test = open_dataset(config["data"]["name"], "test", **config["data"]["options"])
+    batch = collate([{"audio": test[row]["audio"]} for row in range(len(test))])
+    right = model(batch).logits.argmax(1) == torch.tensor(test.labels)
+    (result,) = [row for row in rows(folder) if row["kind"] == "result" and row["strategy"] == name]
+    assert right.double().mean().item() == pytest.approx(result["last_accuracy"])
+    if kind == "whole":
+        assert model.classes == tuple(test.classes)
 
 
 def test_requests_arrive_by_scenario(mmcl, data_dir, tmp_path):

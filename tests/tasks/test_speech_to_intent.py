@@ -122,6 +122,24 @@ def test_intents_are_predicted(whole, recording, mmcl):
     assert {each["intent"] for each in found["predictions"]} == {"lights on", "play music", "volume down"}
 
 
+def test_an_exported_model_names_what_that_of_the_run_does(whole, recording, mmcl, tmp_path):
+    folder = tmp_path / "named-by-words"
+    done = mmcl("export", whole, folder, "--model", "cwcl-seed1")
+    assert done.returncode == 0, done.stderr
+    asked = [recording, "--intents", "lights on", "play music", "volume down", "--json"]
+    found, expected = (
+        json.loads(mmcl("predict", each, *asked, *model).stdout)["predictions"]
+        for each, model in ((folder, []), (whole, ["--model", "cwcl-seed1"]))
+    )
+    assert found == expected and len(found) == 3
+    card = (folder / "README.md").read_text()
+    measured = {row["seed"]: row["measures"] for row in rows(whole, "result") if row["strategy"] == "cwcl"}
+    for name, value in measured[1].items():
+        (line,) = [line for line in card.splitlines() if line.startswith(f"| {name} |")]
+        mean = 50 * (measured[0][name] + value)
+        assert line.split(" | ")[-1] == f"{100 * value:.1f} |" and line.split(" | ")[2].startswith(f"{mean:.1f} ±")
+
+
 def test_prompts_come_from_a_file(whole, recording, mmcl, tmp_path):
     (tmp_path / "intents.json").write_text(json.dumps({"on": ["lights on", "lamp on"], "music": "play music"}))
     done = mmcl("predict", whole, recording, "--prompts", tmp_path / "intents.json", "--json")

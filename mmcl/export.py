@@ -1,0 +1,213 @@
+"""Publishing: a model of a run becomes a folder that can be put on a model hub as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mmcl import __version__
+from mmcl.atomic import folder_written_whole
+from mmcl.data.base import nearest
+from mmcl.errors import CheckpointError, ConfigError, ExportError
+from mmcl.runs import Run
+
+if TYPE_CHECKING:
+    from mmcl.onnx_export import Graph
+
+_COPIED = (".json", ".safetensors", ".model", ".txt")  # of a model in the layout of transformers; never a pickle
+_BY_MEMORY = "icarl-seed"
+_SLU, _RATIONALES = "slu_incremental", "rationale_distillation"
+
+
+class Exported(NamedTuple):
+    """What was exported: the folder, the name of the model in its run, the names of all that the run has, the names of
+    folders of this machine that ``config.json`` has, and the graph."""
+
+    folder: Path
+    model: str
+    models: list[str]
+    paths: list[str]
+    graph: Graph | None
+
+
+def export_run(
+    run: str | Path, folder: str | Path, *, model: str | None = None, onnx: bool = False, license: str = "apache-2.0"
+) -> Exported:
+    """Write a model of a run into a folder: safetensors, ``config.json`` and ``README.md``, its card.
+
+    The folder is there whole or not at all, and was loaded once by :func:`~mmcl.models.from_pretrained` before.
+
+    Args:
+        run: folder of a run.
+        folder: a new folder, or an empty one.
+        model: its name in the run, ``<strategy>-seed<seed>``; None is the first.
+        onnx: write what it makes of speech as an ONNX graph as well, see :func:`~mmcl.onnx_export.export_onnx`.
+        license: of the weights, as the hub abbreviates it.
+
+    Raises:
+        RunError: ``run`` is no run.
+        CheckpointError: it has no model, or one that cannot be read.
+        ConfigError: it has no model of that name, or ``onnx`` is of another kind of model or lacks a package.
+        ExportError: the folder is not empty or cannot be written, or the graph cannot be made or is not the model.
+        MissingDataError: a pretrained encoder is not on this machine, or there are no recordings to check a graph on.
+    """
+    opened, folder = Run.read(run), Path(folder).expanduser()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ExportError(f"{folder} is not an empty folder: choose another, or remove it first")
+    if onnx:
+        from mmcl.onnx_export import check_onnx
+
+        check_onnx()
+    models = run_models(opened)
+    if model is not None and model not in models:
+        if opened.task == _SLU and model.startswith(_BY_MEMORY):
+            raise ConfigError(
+                f"'{model}' cannot be exported: icarl names classes by the samples in its memory, which are not in the "
+                f"run; expected one of {', '.join(models)}"
+            )
+        raise ConfigError(f"{run} has no model '{model}'{nearest(model, models)}: expected {', '.join(models)}")
+    name = model or next(iter(models))
+    try:
+        with folder_written_whole(folder) as temporary:
+            models[name](temporary)
+            graph = _completed(opened, name, temporary, folder.absolute().name, onnx, license)
+    except OSError as error:
+        raise ExportError(f"cannot write {folder} ({error.strerror or error}): choose another place") from None
+    graph = graph._replace(path=folder / graph.path.name) if graph else None
+    return Exported(folder, name, list(models), _paths_in(folder / "config.json"), graph)
+
+
+def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
+    """Return what writes each model of a run into a folder, by the name of the model.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found: dict[str, Callable[[Path], None]] = {}
+    for path in sorted(run.folder.glob("models/*/model.json")):
+        found[path.parent.name] = partial(_two_towers, path.parent)
+    if run.task == _RATIONALES:
+        for path in sorted(run.folder.glob("models/*/config.json")):
+            longest = int(run.config["student"]["longest"])
+            found[path.parent.name] = partial(_in_the_layout_of_transformers, path.parent, longest)
+    if run.task == _SLU:
+        found |= {name: partial(_slu, run, name) for name in _finished(run)}
+    if not found:
+        raise CheckpointError(
+            f"{run.folder}, a run of {run.task}, has no model that can be exported: expected a run of "
+            f"contrastive_pretraining, speech_to_intent, {_SLU} or {_RATIONALES} that has finished one"
+        )
+    return found
+
+
+def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, license: str) -> Graph | None:
+    """Load what is in a folder, as whoever is handed it will, and add the graph and the card."""
+    from mmcl.model_card import model_card
+    from mmcl.models import from_pretrained
+
+    try:
+        loaded, graph = from_pretrained(folder), None
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(str(folder), f"{model} of {run.folder}")) from None
+    if onnx:
+        from mmcl.onnx_export import export_onnx, longest_heard, real_recordings
+
+        graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=longest_heard(loaded)))
+    card = model_card(run, model, folder, name, license, graph)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return graph
+
+
+def _two_towers(source: Path, folder: Path) -> None:
+    from mmcl.models.pretrained import TWO_TOWER
+
+    _write_config(folder, {"model_type": TWO_TOWER, **_read(source / "model.json")})
+    if not (source / "model.safetensors").is_file():
+        raise CheckpointError(
+            f"{source} has no model.safetensors: put the file of this run back, or choose another model"
+        )
+    shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
+
+
+def _in_the_layout_of_transformers(source: Path, longest: int, folder: Path) -> None:
+    for path in sorted(source.iterdir()):
+        if path.suffix in _COPIED and path.is_file():
+            shutil.copyfile(path, folder / path.name)
+    _write_config(folder, {**_read(folder / "config.json"), "mmcl_longest": longest})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): put the file back, or choose another model") from None
+
+
+def _write_config(folder: Path, content: dict[str, Any]) -> None:
+    for part in (content, content.get("first"), content.get("second")):
+        if isinstance(part, dict) and "encoder" in part:
+            part["encoder"].pop("download", None)  # for whoever loads it to say
+    text = json.dumps({**content, "mmcl_version": __version__}, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _finished(run: Run) -> list[str]:
+    """Names of the models that a class-incremental run has finished, and whose head names classes."""
+    from mmcl.checkpoint import peek_checkpoint
+
+    names = sorted(path.stem for path in run.folder.glob("checkpoints/*.safetensors"))
+    states = {name: peek_checkpoint(run.folder / "checkpoints" / f"{name}.safetensors")["state"] for name in names}
+    return [name for name, state in states.items() if state["finished"] and not name.startswith(_BY_MEMORY)]
+
+
+def _slu(run: Run, name: str, folder: Path) -> None:
+    """Write a class-incremental model, which a run keeps as the last checkpoint of its strategy and seed."""
+    from mmcl.config import load_config
+    from mmcl.experiments import load_task
+    from mmcl.freeze import trainable_state
+    from mmcl.models import FrameTokenizer
+    from mmcl.models.slu_folder import save_slu
+
+    config: Any = load_config(load_task(run.task).Config, run.folder / "config.yaml")
+    encoder = config.encoder.build()
+    if encoder.frozen and config.encoder.build().fingerprint() != encoder.fingerprint():
+        raise CheckpointError(
+            f"the encoder '{config.encoder.name}' of {run.folder} is frozen and random, and its weights are not in the "
+            "run: expected one that is trained, or a pretrained one"
+        )
+    if config.model == "seq2seq":
+        model = config.seq2seq.build(encoder, FrameTokenizer.load(run.folder / "tokenizer.json"))
+    else:
+        model = config.classifier.build(encoder)
+    state, other = run.restore(name)["model"], f"checkpoint {name} of {run.folder} is of another model"
+    if state.keys() != trainable_state(model).keys():
+        raise CheckpointError(f"{other}: expected what config.yaml says")
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # of other sizes
+        raise CheckpointError(
+            f"{other} ({str(error).splitlines()[-1].strip()}): expected what config.yaml says"
+        ) from None
+    save_slu(model, folder, _class_names(run, name))
+    _write_config(folder, _read(folder / "config.json"))
+
+
+def _class_names(run: Run, name: str) -> list[str]:
+    """Names of the classes by label."""
+    for row in run.metrics("stream"):
+        if f"{row['strategy']}-seed{row['seed']}" == name:
+            names = [each for group in row["experiences"] for each in group]
+            return [each for _, each in sorted(zip(row["class_order"], names, strict=True))]
+    raise CheckpointError(f"metrics.jsonl of {run.folder} does not say which classes {name} learnt: put the file back")
+
+
+def _paths_in(config: Path) -> list[str]:
+    """Names of encoders that are folders of this machine."""
+    content = _read(config)
+    encoders = [content.get("encoder"), *((content.get(side) or {}).get("encoder") for side in ("first", "second"))]
+    values = [str(value) for each in encoders if each for value in each.values()]
+    return [value for value in values if "/" in value and Path(value).expanduser().exists()]

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from mmcl.encoders import build_encoder
+from mmcl.encoders.saved import describe_encoder, rebuild_encoder
+from mmcl.errors import CheckpointError, ConfigError, MissingDataError
+
+
+def test_what_was_described_is_built_again():
+    described = describe_encoder(build_encoder("audio", "cnn", dim=16, pooling="max"))
+    again = rebuild_encoder(described, "here")
+    assert (again.dim, again.pooling, again.fingerprint()) == (16, "max", described["fingerprint"])
+
+
+def test_what_is_random_and_frozen_has_no_fingerprint():
+    assert describe_encoder(build_encoder("audio", "cnn", dim=16))["fingerprint"]
+    assert describe_encoder(build_encoder("audio", "cnn", dim=16, frozen=True))["fingerprint"] is None
+    encoder = build_encoder("audio", "cnn", dim=16)
+    encoder.spec = None
+    with pytest.raises(CheckpointError, match="made by build_encoder"):
+        describe_encoder(encoder)
+
+
+def test_pretrained_weights_are_found_by_their_name_and_must_be_the_same(weights_dir):
+    encoder = build_encoder("text", "sentence-transformers/all-MiniLM-L6-v2")
+    described = describe_encoder(encoder)
+    assert torch.equal(rebuild_encoder(described, "here")(["on"]).pooled, encoder(["on"]).pooled)
+    with pytest.raises(CheckpointError, match="all-MiniLM-L6-v2' is not the one that here was trained with"):
+        rebuild_encoder({**described, "fingerprint": "another"}, "here")
+
+
+def test_whoever_loads_it_says_whether_it_is_fetched(monkeypatch):
+    described = {"encoder": {"modality": "audio", "name": "me/nowhere", "download": True}, "fingerprint": None}
+    with pytest.raises(MissingDataError, match="pass download=True"):
+        rebuild_encoder(described, "here", download=False)
+    cnn = {"encoder": {"modality": "audio", "name": "cnn"}, "fingerprint": None}
+    assert rebuild_encoder(cnn, "here", download=True).dim == 128  # which has nothing to fetch
+
+
+@pytest.mark.parametrize(
+    ("described", "error"),
+    [
+        ({}, CheckpointError),
+        ({"encoder": None, "fingerprint": None}, CheckpointError),
+        ({"encoder": {"modality": "audio", "name": "cnn"}}, CheckpointError),
+        ({"encoder": {"modality": "audio", "name": "cnn", "dim": "wide"}, "fingerprint": None}, CheckpointError),
+        ({"encoder": {"modality": "audio", "name": "cnn", "size": 3}, "fingerprint": None}, ConfigError),
+        ({"encoder": {"modality": "smell", "name": "cnn"}, "fingerprint": None}, ConfigError),
+    ],
+)
+def test_what_describes_no_encoder_is_refused(described, error):
+    for download in (None, False):
+        with pytest.raises(error):
+            rebuild_encoder(described, "here", download=download)
