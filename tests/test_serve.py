@@ -169,7 +169,7 @@ def served(run, tmp_path_factory):
             assert line.startswith(f"serving http://127.0.0.1:{port}/"), (folder / "watched.txt").read_text()
             yield line.split()[1], folder / "watched.txt"
             server.send_signal(signal.SIGTERM)
-            assert server.wait(20) == 0
+            assert server.wait(60) == 0
         finally:
             server.kill()
     assert not list((folder / "tmp").iterdir())  # recordings are gone
