@@ -33,6 +33,8 @@ def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callab
     try:
         with opened:
             module.main(config, opened)
+        first = ranks.is_first()
+        ranks.leave()
     except Exception as error:
         if not ranks.was_left(error):
             raise
@@ -42,7 +44,7 @@ def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callab
             f"one of {ranks.count()} processes has ended before the run did, and what it said stands above; go on "
             f"with: mmcl run --resume {opened.folder}"
         ) from error
-    return opened if ranks.is_first() else None
+    return opened if first else None
 
 
 def _opened(make: Callable[[], Run]) -> Run:

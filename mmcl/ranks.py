@@ -11,6 +11,7 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from mmcl.errors import ConfigError, ProcessError
@@ -37,13 +38,27 @@ def launch(devices: int, nodes: int = 1, device: str = "cpu") -> None:
     if devices * nodes == 1:
         return
     import torch
-    from lightning_fabric import Fabric
 
     there = torch.cuda.device_count() if device == "cuda" else devices
     if devices > there:
         raise ConfigError(f"devices is {devices}, and this machine has {there} of {device}: take {there} or fewer")
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp")
+    # Imported later, the first two would hold the group as a default of arguments, and leave() could not end it.
+    import torch.distributed.nn.functional
+    import torch.distributed.optim
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    patient = DDPStrategy(timeout=timedelta(days=1))  # others wait while the first encodes a whole data set
+    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=patient)
     fabric.launch()
+
+
+def leave() -> None:
+    """End what :func:`launch` began, in all processes: one that ends with threads of a group may crash as it does."""
+    if count() > 1:
+        with _together():
+            _group().barrier()
+        _group().destroy_process_group()
 
 
 def count() -> int:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from mmcl import ranks
 from mmcl.errors import ConfigError
 
 CASES = """
-import json, os, sys
+import glob, json, os, sys
 import torch
 from mmcl import ranks
 from mmcl.errors import ProcessError
@@ -42,6 +43,14 @@ with ranks.first_goes_ahead():
         open(path, "w").write("ready")
     found["found"] = os.path.exists(path)
 found["found"] = ranks.everyones(found["found"])
+if len(sys.argv) > 2:
+    import torch._dynamo  # which has a group as default of arguments, if there is one
+
+    threads = lambda: [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
+    before = threads()
+    ranks.leave()
+    print(json.dumps({"before": before, "after": threads(), "count": ranks.count()}))
+    sys.exit()
 if own == 0:
     print(json.dumps(found))
 else:
@@ -55,16 +64,20 @@ except ProcessError as error:
 """
 
 
-@pytest.fixture(scope="module")
-def printed(tmp_path_factory):
-    """What two processes found, and what the first said when the other had ended."""
-    folder = tmp_path_factory.mktemp("ranks")
+def two_processes(folder, *arguments):
+    """Return what they printed."""
     (folder / "cases.py").write_text(CASES)
-    command = [sys.executable, "-W", "ignore", str(folder / "cases.py"), str(folder / "ready")]
+    command = [sys.executable, "-W", "ignore", str(folder / "cases.py"), str(folder / "ready"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     lines = [line for line in done.stdout.splitlines() if line.startswith(("{", '"'))]
     assert len(lines) == 2, done.stdout + done.stderr
     return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What two processes found, and what the first said when the other had ended."""
+    return two_processes(tmp_path_factory.mktemp("ranks"))
 
 
 def test_values_go_between_processes(printed):
@@ -88,6 +101,13 @@ def test_each_process_draws_its_own(printed):
 
 def test_a_process_that_is_gone_is_told(printed):
     assert printed[1].startswith("process 1 of 2 cannot reach another (") and "one has ended" in printed[1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by Linux alone")
+def test_processes_that_leave_keep_no_thread_of_their_group(tmp_path):
+    for found in two_processes(tmp_path, "and leave"):
+        assert any("gloo" in name for name in found["before"])
+        assert not any("gloo" in name for name in found["after"]) and found["count"] == 1
 
 
 def test_one_process_is_all_there_is():

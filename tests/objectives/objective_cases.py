@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.distributed.nn.functional  # imported later, both would hold the group and crash at the end now and then
+import torch.distributed.optim
 from torch import Tensor
 
 from mmcl.objectives import (
