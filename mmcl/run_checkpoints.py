@@ -64,25 +64,35 @@ class RunCheckpoints:
     def mend(self) -> int:
         """Put the one before in place of each that is damaged, with a warning; return the longest length of metrics.
 
-        Units of training follow one another, so the longest length that a checkpoint knows is the last one's.
+        Units of training follow one another, so the longest length that a checkpoint knows is the last one's. What came
+        after a checkpoint that is taken in another's place is done again, lest rows be logged twice: checkpoints of
+        units that were trained later are removed, with a warning.
 
         Raises:
             CheckpointError: a checkpoint is damaged, and there is none before, or that is damaged as well.
         """
         from mmcl.checkpoint import load_checkpoint
 
-        longest = 0
+        lengths, damaged = {}, []
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
-                length = load_checkpoint(path)["metrics_bytes"]
+                lengths[path] = load_checkpoint(path)["metrics_bytes"]
             except CheckpointError:
                 if not before(path).is_file():
                     raise
-                length = load_checkpoint(before(path))["metrics_bytes"]
-                os.replace(before(path), path)
+                lengths[path] = load_checkpoint(before(path))["metrics_bytes"]
+                damaged.append(path)
+        end = min((lengths[path] for path in damaged), default=None)
+        for later in [path for path, length in lengths.items() if end is not None and length > end]:
+            logger.warning("checkpoint %s was written after a damaged one was: what it holds is done again", later)
+            for each in (later, before(later)):
+                each.unlink(missing_ok=True)
+            del lengths[later]
+        for path in damaged:
+            if path in lengths:  # last, or a process that is killed here would not know what came later
                 logger.warning("checkpoint %s is damaged: going on from the one before it", path)
-            longest = max(longest, length)
-        return longest
+                os.replace(before(path), path)
+        return max(lengths.values(), default=0)
 
 
 def before(path: Path) -> Path:

@@ -45,3 +45,23 @@ def test_a_file_system_without_links_keeps_one(checkpoints, monkeypatch):
     for epoch in (1, 2):
         checkpoints.write("naive-0", {"epoch": epoch}, epoch)
     assert checkpoints.read("naive-0") == {"epoch": 2} and not before(checkpoints.path("naive-0")).exists()
+
+
+def test_what_came_after_a_damaged_checkpoint_is_done_again(checkpoints, caplog):
+    for unit, lengths in {"c": (10, 20), "b": (30, 40), "a": (50, 60)}.items():  # in this order
+        for length in lengths:
+            checkpoints.write(unit, {"length": length}, length)
+    checkpoints.path("b").write_bytes(b"cut")
+    assert checkpoints.mend() == 30
+    assert [checkpoints.read(unit) for unit in "cba"] == [{"length": 20}, {"length": 30}, None]
+    assert {path.name for path in checkpoints.folder.iterdir()} == {
+        "b.safetensors",
+        "c.safetensors",
+        "c.safetensors.before",
+    }
+    assert f"{checkpoints.path('a')} was written after a damaged one was: what it holds is done again" in caplog.text
+    for unit in "cb":
+        checkpoints.write(unit, {"length": 70}, 70)
+        checkpoints.path(unit).write_bytes(b"cut")
+    assert checkpoints.mend() == 20  # of two, from the earlier
+    assert [checkpoints.read(unit) for unit in "cb"] == [{"length": 20}, None]
