@@ -13,9 +13,11 @@ from mmcl.errors import ConfigError
 if TYPE_CHECKING:
     from mmcl.rationales.writers import Writer
 
+_NAMES = "svamp, cqa, esnli, anli, slurp_text"
+
 
 def rationales(
-    name: Annotated[str, typer.Argument(metavar="DATA", help="A data set of exercises: svamp, cqa, esnli, anli.")],
+    name: Annotated[str, typer.Argument(metavar="DATA", help=f"A data set of exercises: {_NAMES}.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where completions go; what is there is kept.")],
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Of the endpoint; or a hub id or folder.")],
     endpoint: Annotated[
@@ -54,7 +56,7 @@ def rationales(
     from mmcl.rationales.writing import Writing
 
     if not issubclass(catalog.find(name).load(), Exercises):
-        raise ConfigError(f"'{name}' has no exercises to explain, expected svamp, cqa, esnli or anli")
+        raise ConfigError(f"'{name}' has no exercises to explain, expected one of {_NAMES}")
     exercises: Any = open_dataset(name, split, root, size=size, teachers=())
     writer: Writer
     if endpoint is None:

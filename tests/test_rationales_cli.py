@@ -1,9 +1,14 @@
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from mmcl import rationales_cli
 from mmcl.cli import app
+from mmcl.data import catalog
+from mmcl.data.exercises import Exercises
+from mmcl.models.text_to_text import TextToText
 
 RUNNER = CliRunner()
 
@@ -44,4 +49,26 @@ def test_a_failure_midway_goes_on_by_the_same_command(ask, endpoint, tmp_path):
 
 def test_a_data_set_without_exercises_is_refused(endpoint, tmp_path):
     refused = RUNNER.invoke(app, ["rationales", "fsdd", str(tmp_path), "--endpoint", endpoint.url, "--model", "x"])
-    assert "'fsdd' has no exercises to explain" in str(refused.exception)
+    assert "'fsdd' has no exercises to explain, expected one of svamp, cqa, esnli, anli, slurp_text" in str(
+        refused.exception
+    )
+    for entry in catalog.entries():
+        assert issubclass(entry.load(), Exercises) == (entry.name in rationales_cli._NAMES.split(", "))
+
+
+def test_what_is_drawn_and_how_long_it_is_are_asked_of_the_endpoint(ask, endpoint):
+    assert ask("--yes", "--temperature", "0.2", "--longest", "33").exit_code == 0
+    assert {(each["temperature"], each["max_tokens"]) for each in endpoint.asked} == {(0.2, 33)}
+
+
+def test_a_model_of_this_machine_explains(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMCL_DATA", str(data_dir))
+    sizes = {"vocabulary": 300, "dim": 32, "layers": 1, "heads": 2, "dropout": 0.0}
+    torch.manual_seed(0)
+    TextToText.from_scratch(["set an alarm for five", "the five is the time"] * 20, **sizes).save(tmp_path / "own")
+    command = ["rationales", "slurp_text", str(tmp_path / "written"), "--model", str(tmp_path / "own"), "--size", "3"]
+    done = RUNNER.invoke(app, [*command, "--split", "valid", "--longest", "4", "--temperature", "1", "--yes"])
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "written" / "own" / "valid_CoT_0.json"
+    assert f"{path}: " in done.output and " of 3 written" in done.output
+    assert any(json.loads(path.read_text()))

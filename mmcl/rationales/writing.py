@@ -109,29 +109,35 @@ class Writing:
         except Timeout:
             raise DataError(f"another process writes {self.path}: wait for it, or choose another folder") from None
         except OSError as error:
-            raise DataError(
-                f"cannot write {self.path} ({error.strerror}): make room, then run the same again"
-            ) from None
+            raise _cannot_write(self.path, error) from None
 
     def export(self) -> list[Path]:
-        """Write the lists, whose texts are empty where nothing is written yet, and return their paths."""
+        """Write the lists, whose texts are empty where nothing is written yet, and return their paths.
+
+        Raises:
+            DataError: the disk is full.
+        """
         paths = []
         for sample in range(1 + max((sample for _, sample in self.completions), default=-1)):
             name = self.teacher if sample == 0 else f"{self.teacher}-{sample + 1}"
             path = self.folder / name / f"{self.exercises.part}_CoT_0.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
             texts = [self.completions.get((row, sample), "") for row in range(self.exercises.total)]
-            with written_whole(path) as temporary:
-                temporary.write_text(json.dumps(texts, indent=0), encoding="utf-8")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with written_whole(path) as temporary:
+                    temporary.write_text(json.dumps(texts, indent=0), encoding="utf-8")
+            except OSError as error:
+                raise _cannot_write(path, error) from None
             paths.append(path)
         return paths
 
     def _opened(self) -> Any:
         """The file, at its end; with a first line that says what it is, and without a last line that is cut off."""
-        if not self.path.is_file():
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        if b"\n" not in content:
+            content = (json.dumps(self._head) + "\n").encode()
             with written_whole(self.path) as temporary:
-                temporary.write_text(json.dumps(self._head) + "\n", encoding="utf-8")
-        content = self.path.read_bytes()
+                temporary.write_bytes(content)
         if not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
         return self.path.open("a", encoding="utf-8")
@@ -139,15 +145,15 @@ class Writing:
     def _load(self) -> dict[tuple[int, int], str]:
         if not self.path.is_file():
             return {}
-        first, *lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # what has no end is not counted
-        head = self._line(first, 1)
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # what has no end is not counted
+        head = self._line(lines[0], 1) if lines else self._head
         if head != self._head:
             raise ConfigError(
                 f"{self.path} was written with {head}, and now it is {self._head}: expected the same model, settings "
                 "and exercises; go on with those, or choose another folder or teacher"
             )
         completions = {}
-        for number, line in enumerate(lines, start=2):
+        for number, line in enumerate(lines[1:], start=2):
             entry = self._line(line, number)
             try:
                 completions[int(entry["row"]), int(entry["sample"])] = str(entry["text"])
@@ -160,3 +166,7 @@ class Writing:
             return json.loads(line)
         except ValueError as error:
             raise DataError(f"{self.path}, line {number} is no JSON ({error}): remove that line") from None
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(f"cannot write {path} ({error.strerror}): make room, then run the same again")

@@ -1,5 +1,4 @@
 import sys
-import time
 
 import pytest
 import torch
@@ -52,9 +51,8 @@ def test_what_came_before_a_failure_is_kept(endpoint, answer, message):
 
 def test_requests_run_beside_each_other(endpoint):
     endpoint.answers = iter([0.4] * 6)
-    begin = time.monotonic()
-    assert len(list(EndpointWriter(endpoint.url, "llama", workers=6).write(PROMPTS * 2))) == 6
-    assert time.monotonic() - begin < 6 * 0.4
+    assert len(list(EndpointWriter(endpoint.url, "llama", workers=3).write(PROMPTS * 2))) == 6
+    assert 2 <= endpoint.most <= 3
 
 
 def test_settings_of_an_endpoint_that_cannot_be_are_told(monkeypatch):

@@ -73,6 +73,12 @@ def test_a_line_that_is_cut_off_is_written_anew(exercises, writer, tmp_path):
     assert len(again.completions) == 5
     again.write()
     assert sorted(writing.path.read_text().splitlines()) == sorted(whole.splitlines())
+    for cut in ("", whole[:9]):  # not even its first line
+        writing.path.write_text(cut)
+        again = Writing(exercises, writer, tmp_path, "mine")
+        assert again.completions == {}
+        again.write()
+        assert sorted(writing.path.read_text().splitlines()) == sorted(whole.splitlines())
 
 
 def test_a_full_disk_is_told(exercises, writer, tmp_path, monkeypatch):
@@ -80,8 +86,14 @@ def test_a_full_disk_is_told(exercises, writer, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mmcl.rationales.writing.os.fsync", full)
+    writing = Writing(exercises, writer, tmp_path, "mine")
     with pytest.raises(DataError, match="cannot write .*No space left on device.: make room"):
-        Writing(exercises, writer, tmp_path, "mine").write()
+        writing.write()
+    monkeypatch.undo()
+    writing.write()
+    monkeypatch.setattr("mmcl.rationales.writing.written_whole", full)
+    with pytest.raises(DataError, match="cannot write .*train_CoT_0.json .No space left on device.: make room"):
+        writing.export()
 
 
 def test_faults_are_told(exercises, writer, endpoint, root, tmp_path):
