@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmcl.figures import GRID, as_svg, plain_axes
+from mmcl.results import Estimate
 
 _COLOURS = ("#8a8a8a", "#e69f00", "#0072b2", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
 
@@ -27,8 +28,8 @@ def answers(rows: Sequence[dict[str, Any]]) -> str:
     over, end = figure.subplots(1, 2, width_ratios=(1.6, 1))
     for place, (name, epochs) in enumerate(found.items()):
         colour, x = _COLOURS[place % len(_COLOURS)], sorted(epochs)
-        values = [100 * np.array(list(epochs[epoch].values())) for epoch in x]
-        mean, deviation = (np.array([measure(each) for each in values]) for measure in (np.mean, np.std))
+        estimates = [Estimate.of(epochs[epoch].values()) for epoch in x]
+        mean, deviation = 100 * np.array([(each.mean, each.deviation or 0.0) for each in estimates if each]).T
         over.plot(x, mean, color=colour, linewidth=1.6, label=name)
         over.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
         tests = [

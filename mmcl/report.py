@@ -108,7 +108,7 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     incremental = not kinds or bool(kinds & {"stream", "evaluation"})
     sections = [
         ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else ""),
-        *(_class_incremental(opened, strategies) if incremental else []),
+        *(incremental_sections(opened, strategies) if incremental else []),
         *_drawn(opened),
         ("Config", "", _configs(opened)),
         ("Environment", "", _environments(opened)),
@@ -121,8 +121,8 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     return _PAGE.format(title=escape(_title(opened)), style=_STYLE, body="\n".join(body))
 
 
-def _class_incremental(opened: Sequence[Run], strategies: Sequence[StrategyResults]) -> list[tuple[str, str, str]]:
-    """The sections of what was learnt in experiences."""
+def incremental_sections(opened: Sequence[Run], strategies: Sequence[StrategyResults]) -> list[tuple[str, str, str]]:
+    """Return the sections of what was learnt in experiences: heading, note and content as HTML."""
     from mmcl import figures
 
     return [

@@ -12,11 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmcl import figures
 from mmcl.errors import ConfigError, MMCLError
 from mmcl.listener import Listener
 from mmcl.predict import written_intents
-from mmcl.report import html_table
+from mmcl.report import NOTE, html_table, incremental_sections
 from mmcl.results import collect, table_rows
 from mmcl.runs import Run
 
@@ -77,7 +76,7 @@ def _sentences(listener: Listener, rows: list[list[str]]) -> str:
 
 
 def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> str:
-    """Draw what runs have learnt so far, as HTML: figures of the end, accuracy over experiences, its matrices.
+    """Draw what runs have learnt so far, as HTML: figures of the end, then what a report draws.
 
     Args:
         opened: class-incremental runs.
@@ -91,13 +90,8 @@ def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> s
         return '<p class="note">No strategy is chosen.</p>'
     runs = (f"<p><code>{escape(str(run.folder))}</code> {escape(run.status)}</p>" for run in opened)
     sections = (
-        ("Results", "in percent, mean ± standard deviation over seeds", html_table(*table_rows(found))),
-        (
-            "Accuracy over experiences",
-            "line: mean over seeds, band: standard deviation",
-            figures.accuracy_curves(found),
-        ),
-        ("Accuracy matrices", "test accuracy in percent, mean over seeds", figures.accuracy_matrices(found)),
+        ("Results", NOTE, html_table(*table_rows(found))),
+        *incremental_sections(opened, found),
     )
     drawn = (f'<h2>{head}</h2><p class="note">{note}</p>{content}' for head, note, content in sections)
     return f'<div class="course">{"".join(runs)}{"".join(drawn)}</div>'

@@ -18,7 +18,6 @@ from mmcl.rationales.sections import ExercisesSection, StudentSection, WeightsSe
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mmcl.data import LabelledExercises
     from mmcl.runs import Run
 
 
@@ -56,7 +55,7 @@ def main(config: Config, run: Run) -> None:
     """Train every strategy with every seed; what a resumed run has finished is not done again."""
     import torch
 
-    from mmcl.data import LabelledExercises
+    from mmcl.data import LabelledExercises, class_incremental
     from mmcl.progress import progress_display
     from mmcl.strategies.tracking import unit_name
 
@@ -69,10 +68,11 @@ def main(config: Config, run: Run) -> None:
     ]
     with progress_display() as progress:
         for seed in config.seeds:
+            benchmark = class_incremental(*data, config.experiences, seed=seed, by_superclass=config.by_superclass)
             for name, base, added in taught:
                 saved = run.restore(unit_name(name, seed)) or {"finished": False, "training": None}
                 if not saved["finished"]:
-                    learn(config, run, name, base, added, seed, data, saved["training"], progress)
+                    learn(config, run, name, base, added, seed, benchmark, saved["training"], progress)
 
 
 def learn(
@@ -82,13 +82,12 @@ def learn(
     base: str,
     added: str,
     seed: int,
-    data: list[LabelledExercises],
+    benchmark: Any,
     saved: Any,
     progress: Progress,
 ) -> None:
     """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
     from mmcl import strategies
-    from mmcl.data import class_incremental
     from mmcl.metrics.accuracy_matrix import AccuracyMatrix
     from mmcl.models.text_classifier import TextClassifier
     from mmcl.rationales.discriminator import Discriminator
@@ -98,15 +97,14 @@ def learn(
     from mmcl.strategies.rationale_distillation import RationaleDistillation
     from mmcl.strategies.tracking import Tracking
 
-    train, test = data
-    benchmark = class_incremental(train, test, config.experiences, seed=seed, by_superclass=config.by_superclass)
     seed_everything(seed)
-    student = config.student.build(train.exercises)
+    exercises = benchmark.train_stream[0].source.exercises
+    student = config.student.build(exercises)
     model = TextClassifier(student, Discriminator(student) if added == "qcrd" else None)
     taught = []
     if added != "none":
         given = {"weights": config.weights.build(), **config.model_dump(include={"sample_length", "pretraining"})}
-        taught.append(RationaleDistillation(lessons_of(train.exercises), added, seed=seed, **given))
+        taught.append(RationaleDistillation(lessons_of(exercises), added, seed=seed, **given))
     accuracy, tracking = AccuracyMatrix(), Tracking(run, name, seed, progress, config.experiences * config.epochs)
     memory = {"memory_size": config.memory_size, "by_superclass": config.by_superclass} if base == "replay" else {}
     strategy = getattr(strategies, base)(

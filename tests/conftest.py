@@ -1,4 +1,4 @@
-"""Fixtures that find the real data and weights, or skip, and a stub of an endpoint on the network."""
+"""Fixtures that find the real data and weights, or skip; the command line; a stub of an endpoint on the network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -53,6 +54,33 @@ def weights_dir() -> Path:
     return _folder("MMCL_WEIGHTS")
 
 
+class Outcome(NamedTuple):
+    """How the command line ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def mmcl_(capsys, monkeypatch):
+    """Runs the command line in this process."""
+
+    def call(*arguments):
+        from mmcl.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["mmcl", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
 class Endpoint:
     """A stub of a chat endpoint on this machine, which notes what it is asked and answers as it is told."""
 
@@ -60,6 +88,7 @@ class Endpoint:
         self.asked: list[dict] = []
         self.headers: list[dict] = []
         self.answers = iter(())  # of the next requests: None for a usual one, a status, seconds to wait, or a body
+        self.under_way = self.most = 0  # requests that are answered at a time
         self.lock = threading.Lock()
         endpoint = self
 
@@ -72,8 +101,12 @@ class Endpoint:
                     endpoint.asked.append(body)
                     endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
                     told = next(endpoint.answers, None)
+                    endpoint.under_way += 1
+                    endpoint.most = max(endpoint.most, endpoint.under_way)
                 if isinstance(told, float):
                     time.sleep(told)
+                with endpoint.lock:
+                    endpoint.under_way -= 1
                 status = told if isinstance(told, int) else 200
                 text = f"Because. The answer is ( {len(body['messages'][0]['content'])}.0 + 1.0 )."
                 reply = told if isinstance(told, dict) else {"choices": [{"index": 0, "message": {"content": text}}]}

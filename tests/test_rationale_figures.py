@@ -1,5 +1,8 @@
 import re
 
+import pytest
+from matplotlib.axes import Axes
+
 from mmcl import rationale_figures
 
 
@@ -25,11 +28,17 @@ def test_methods_are_drawn_over_epochs_and_where_they_end():
     assert points == [2, 0]  # a point for each seed
 
 
-def test_the_band_is_the_deviation():
-    one = [row for row in rows() if row["seed"] == 0 and row["strategy"] == "qcrd"]
-    assert rationale_figures.answers(one) != rationale_figures.answers(
-        [row for row in rows() if row["strategy"] == "qcrd"]
-    )
+def test_the_band_is_the_sample_deviation(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Axes, "fill_between", lambda self, x, low, high, **_: drawn.append((x, low, high)))
+    rationale_figures.answers([row for row in rows() if row["strategy"] == "qcrd"])
+    ((x, low, high),) = drawn
+    assert x == [1, 2, 3]
+    deviation = 2**-0.5  # of two values that lie 1 % apart
+    assert low.tolist() == pytest.approx([10.5 - deviation, 20.5 - deviation, 30.5 - deviation])
+    assert high.tolist() == pytest.approx([10.5 + deviation, 20.5 + deviation, 30.5 + deviation])
+    rationale_figures.answers([row for row in rows() if row["seed"] == 0 and row["strategy"] == "qcrd"])
+    assert drawn[1][1].tolist() == drawn[1][2].tolist()  # of one seed there is none
 
 
 def test_without_rows_nothing_is_drawn():

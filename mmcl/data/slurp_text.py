@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from mmcl.data.base import Source
@@ -37,18 +35,8 @@ class SlurpText(Exercises):
         note="sentences of 60 intents, with entities as rationales",
     )
     own_valid: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        teachers: Sequence[str] | None = None,
-        size: int | None = None,
-        completions: str | Path | None = None,
-    ) -> None:
-        self.superclasses: tuple[str, ...] = ()
-        self._sentences: list[Sentence] = []
-        super().__init__(root, split, teachers, size, completions)
+    superclasses: tuple[str, ...]
+    _sentences: list[Sentence]
 
     def prompt(self, question: str) -> str:
         return (

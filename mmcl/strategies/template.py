@@ -54,7 +54,7 @@ class MMCLTemplate(SupervisedTemplate):
 
     Raises:
         TrainingError: the loss is not finite; names experience, epoch and step.
-        LabelError: an experience has labels that the model's head does not.
+        LabelError: a label that the model's head does not have.
         StreamError: an experience is empty, or of another kind of benchmark.
     """
 
@@ -93,9 +93,7 @@ class MMCLTemplate(SupervisedTemplate):
         self.mbatch: Batch
         self.loss: Tensor
         self.clip_norm = clip_norm
-        self.workers = workers
-        self.bucket = bucket
-        self.precision = precision
+        self.workers, self.bucket, self.precision = workers, bucket, precision
         self.output: Any = None
         self.losses: dict[str, float] = {}
         self.epoch = 0
