@@ -43,6 +43,7 @@ class Config(StrictModel):
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
+    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training, and of encoding what is frozen")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
     devices: int = Field(1, ge=1, description="processes on each node, which share every batch")
     nodes: int = Field(1, ge=1, description="machines")
@@ -70,7 +71,8 @@ def main(config: Config, run: Run) -> None:
     encoder, writes = config.encoder.build(), config.model == "seq2seq"
     keep = "sequence" if writes else "auto"
     with ranks.first_goes_ahead():
-        data = [cached_features(part, encoder, device=config.device, keep=keep) for part in config.data.build()]
+        cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
+        data = [cached_features(part, encoder, **cached) for part in config.data.build()]
         tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if writes else None
     with progress_display() as progress:
         for seed in config.seeds:
@@ -108,7 +110,7 @@ def learn(
         model,
         config.optimizer.build(model, encoder),
         **settings(config, base, len(train)),
-        **config.model_dump(include={"epochs", "batch_size", "eval_batch_size", "bucket", "device"}),
+        **config.model_dump(include={"epochs", "batch_size", "eval_batch_size", "bucket", "precision", "device"}),
         scheduler=config.optimizer.scheduler(),
         clip_norm=config.optimizer.clip_norm,
         plugins=[*added, accuracy, *scores, tracking],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,11 +29,31 @@ SEQ2SEQ = [
 ]
 
 
-def run(folder, *settings, task="slu_incremental"):
-    command = [*COMMAND, "run", task, "--folder", str(folder), *settings]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
-    return done
+def run(folder, *settings, task="slu_incremental", launcher="mmcl"):
+    """Run a task in the processes that the command starts, or torchrun, or SLURM, of which there are the variables."""
+    arguments = ["run", task, "--folder", str(folder), *settings]
+    commands, places = [[*COMMAND, *arguments]], [{}]
+    if launcher == "torchrun":
+        started = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+        commands = [[sys.executable, "-W", "ignore", *started, "-m", "mmcl.cli", *arguments]]
+    elif launcher == "slurm":
+        job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+        job |= {"SLURM_NODEID": "0", "SLURM_NODELIST": "localhost"}
+        job |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        commands, places = commands * 2, [job | {"SLURM_PROCID": each, "SLURM_LOCALID": each} for each in "01"]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | place)
+        for command, place in zip(commands, places, strict=True)
+    ]
+    printed = [each.communicate(timeout=500) for each in started]
+    assert all(each.returncode == 0 for each in started), printed
+    return printed[0][0]
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
 
 
 def rows(folder, kind):
@@ -53,14 +74,24 @@ def test_two_processes_learn_what_one_learns(settings, tmp_path):
     assert_same(*(rows(tmp_path / str(devices), "epoch") for devices in (1, 2)))
     tested = [rows(tmp_path / str(devices), "evaluation") for devices in (1, 2)]
     assert tested[0] == tested[1]
-    assert done[1].stdout.count("run folder:") == 1 and done[1].stdout.count("report:") == 1
+    assert done[1].count("run folder:") == 1 and done[1].count("report:") == 1
 
 
-def test_two_processes_contrast_the_whole_batch(tmp_path):
-    settings = ["--config", "tiny", "seeds=[3]", f"first.options={PLAIN}", "learn_temperature=true"]
-    for devices in (1, 2):
-        run(tmp_path / str(devices), *settings, f"devices={devices}", task="contrastive_pretraining")
-    assert_same(*(rows(tmp_path / str(devices), "epoch") for devices in (1, 2)))
+CONTRAST = ["--config", "tiny", "seeds=[3]", f"first.options={PLAIN}", "learn_temperature=true"]
+
+
+@pytest.fixture(scope="module")
+def contrasted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one") / "run"
+    run(folder, *CONTRAST, task="contrastive_pretraining")
+    return rows(folder, "epoch")
+
+
+@pytest.mark.parametrize("launcher", ["mmcl", "torchrun", "slurm"])
+def test_two_processes_contrast_the_whole_batch(launcher, contrasted, tmp_path):
+    printed = run(tmp_path / "run", *CONTRAST, "devices=2", task="contrastive_pretraining", launcher=launcher)
+    assert_same(contrasted, rows(tmp_path / "run", "epoch"))
+    assert printed.count("run folder:") == 1 and printed.count("report:") == 1
 
 
 def test_a_process_that_is_killed_ends_all_with_one_error_and_the_run_goes_on(tmp_path):

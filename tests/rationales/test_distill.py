@@ -80,17 +80,18 @@ def test_settings_of_a_recipe_do_what_they_say(student, lessons, monkeypatch):
     assert all(torch.equal(one, two) for one, two in zip(*judged, strict=True))
 
 
-def test_the_best_epoch_is_kept(student, svamp, monkeypatch):
+@pytest.mark.parametrize("answering", ["write", "choose"])
+def test_the_best_epoch_is_kept(answering, student, svamp, monkeypatch):
     marks = iter([0.2, 0.6, 0.4, 0.6])
     states = []
 
-    def measure(student, exercises, method, answering):
-        assert answering == "write"
+    def measure(student, exercises, method, asked):
+        assert asked == answering
         states.append(student.state_dict()["model.shared.weight"].clone())
         return next(marks)
 
     monkeypatch.setattr("mmcl.rationales.distill.accuracy", measure)
-    trained = distill_rationales(student, svamp, method="dss", valid=svamp, recipe=QUICK)
+    trained = distill_rationales(student, svamp, method="dss", valid=svamp, recipe=QUICK, answering=answering)
     assert torch.equal(trained.state_dict()["model.shared.weight"], states[1]) and not trained.training
 
 

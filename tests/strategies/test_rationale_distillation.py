@@ -104,6 +104,19 @@ def test_qcrd_samples_bad_rationales_from_the_model_as_it_was(make, data, lesson
     assert added[-1][2] == 0.5**3 and added[-2][2] == 1.0
 
 
+def test_the_discriminator_is_pretrained_at_its_rate_by_its_seed(make, data, lessons):
+    def judge(**settings):
+        plugin = RationaleDistillation(lessons, "qcrd", sample_length=6, pretraining=2, **settings)
+        strategy = make(plugin)
+        strategy.experience = data[0].train_stream[0]
+        plugin._pretrain(strategy, strategy.experience.dataset.rows[:])
+        return strategy.model.discriminator.layers[0].weight.detach()
+
+    usual = judge()
+    assert torch.equal(judge(discriminator_rate=5e-4, seed=0), usual)
+    assert not torch.equal(judge(seed=1), usual) and not torch.equal(judge(discriminator_rate=1e-3), usual)
+
+
 @pytest.mark.parametrize("method", ["dss", "qcrd"])
 def test_resumed_equals_uninterrupted(method, make, data, lessons, tmp_path):
     def run(saved=None, stop=None):

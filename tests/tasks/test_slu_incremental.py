@@ -100,6 +100,23 @@ def test_an_exported_model_is_as_accurate_as_the_run_says(kind, request, mmcl, e
         assert model.classes == tuple(test.classes)
 
 
+@pytest.mark.parametrize("kind", ["whole", "written"])
+def test_mixed_precision_changes_losses_a_little(kind, request, mmcl, tmp_path):
+    config, strategy = {"whole": ("tiny", "coconut"), "written": ("tiny_seq2seq", "coconut+audio_kd+sequence_kd")}[kind]
+    settings = [f"strategy={strategy}", "seeds=3", f"epochs={3 if kind == 'whole' else 6}", "precision=bf16-mixed"]
+    done = mmcl("run", "slu_incremental", "--config", config, "--folder", tmp_path / "run", *settings)
+    assert done.returncode == 0, done.stderr
+    losses = [
+        [
+            row["losses"]["cross_entropy"]
+            for row in rows(folder)
+            if row["kind"] == "epoch" and row["strategy"] == strategy
+        ]
+        for folder in (request.getfixturevalue(kind)[0], tmp_path / "run")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1) and losses[0] != losses[1]
+
+
 def test_requests_arrive_by_scenario(mmcl, data_dir, tmp_path):
     """SLURP's sentences as espeak-ng speaks them: intents arrive with their scenario, which shares the memory."""
     data = ["data.name=slurp_tts", "data.options={intents: 4, sentences: 40}", "by_superclass=true", "memory_size=2"]
