@@ -66,7 +66,7 @@ def test_nothing_that_could_run_what_a_user_is_handed():
 def test_grab_bags_and_paths_of_one_machine_are_not_here():
     assert [p.name for p in tracked("*.py") if p.stem in ("utils", "common", "helpers", "misc")] == []
     machine = re.compile(r"(^|[^\w.])/(home|Users|root|work)/")
-    found = [p.name for p in tracked("*.py", "*.yaml", "*.toml", "*.md") if machine.search(p.read_text())]
+    found = [p.name for p in tracked("*.py", "*.yaml", "*.toml", "*.md", "*.ipynb") if machine.search(p.read_text())]
     assert found in ([], ["test_repo.py"])
 
 
@@ -83,7 +83,7 @@ def test_the_readme_names_what_exists():
     readme = (ROOT / "README.md").read_text()
     assert "pip install uv && uv run --extra synth mmcl run slu_incremental" in readme
     assert "pip install uv && uv run --extra dev pytest" in readme
-    for name in re.findall(r"`((?:mmcl|tasks|configs|tests)/[\w/.]*)`", readme):
+    for name in re.findall(r"`((?:mmcl|tasks|configs|notebooks|tests)/[\w/.]*)`", readme):
         assert (ROOT / name).exists(), f"README names {name}"
     for name in re.findall(r"--config (\w+)", readme):
         assert name == "NAME" or list((ROOT / "configs").glob(f"*/{name}.yaml")), f"README names config {name}"
