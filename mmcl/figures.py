@@ -32,6 +32,7 @@ _FIXED = {
 _OTHERS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00")
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_MOST = 60  #: classes that have a bar
 HEAT = LinearSegmentedColormap.from_list("heat", ["#e9f0f7", "#b5d1e8", "#5599cc", "#1a5f9e", "#08306b"])
 
 
@@ -92,8 +93,9 @@ def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
         if not np.nan_to_num(cells[not_yet_seen]).any():
             cells[not_yet_seen] = np.nan
         edges = [np.arange(length + 1) - 0.5 for length in (cells.shape[1], cells.shape[0])]
-        colours: dict[str, Any] = {"cmap": HEAT, "vmin": 0.0, "vmax": 1.0, "edgecolors": "white", "linewidth": 1.5}
-        axes.pcolormesh(*edges, np.ma.masked_invalid(cells), **colours)
+        colours: dict[str, Any] = {"cmap": HEAT, "vmin": 0.0, "vmax": 1.0}
+        frames = {"edgecolors": "white", "linewidth": 1.5} if size <= 30 else {"rasterized": True}
+        axes.pcolormesh(*edges, np.ma.masked_invalid(cells), **colours, **frames)
         for i, j in np.argwhere(np.isfinite(cells)) if size <= 12 else []:
             style: dict[str, Any] = {"color": "white" if cells[i, j] > 0.45 else INK, "fontsize": 9 if size <= 7 else 6}
             text = axes.text(j, i, f"{100 * cells[i, j]:.0f}", ha="center", va="center", **style)
@@ -112,14 +114,16 @@ def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
 
 
 def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
-    """Draw forgetting by class, best accuracy so far minus last: a panel for each strategy, most forgotten on top."""
+    """Draw forgetting by class, best accuracy so far minus last: a panel for each strategy, most forgotten on top; of
+    more than 60 classes, those that are forgotten most."""
     drops = {each.label: found for each in strategies if (found := each.forgetting_by_class())}
     if not drops:
         return ""
     classes = sorted({name for found in drops.values() for name in found})
     classes.sort(key=lambda name: sum(found.get(name, 0.0) for found in drops.values()))
+    total, classes = len(classes), classes[-_MOST:]
     colours = strategy_colours(strategies)
-    lowest = min(0.0, *(100 * drop for found in drops.values() for drop in found.values()))
+    lowest = min(0.0, *(100 * found.get(name, 0.0) for found in drops.values() for name in classes))
     columns = min(len(drops), 4)
     rows = ceil(len(drops) / columns)
     figure = Figure(
@@ -132,7 +136,8 @@ def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
         values = [100 * drops[each.label].get(name, 0.0) for name in classes]
         axes.barh(range(len(classes)), values, color=colours[each.strategy], height=0.7)
         axes.set_title(each.label, fontsize=10, color=INK)
-        axes.set(xlim=(lowest - (2 if lowest else 0), 102), xlabel="forgetting (%)")
+        shown = "" if total == len(classes) else f", {len(classes)} of {total} classes"
+        axes.set(xlim=(lowest - (2 if lowest else 0), 102), xlabel=f"forgetting (%){shown}")
         axes.set_ylim(-0.6, len(classes) - 0.4)
         axes.xaxis.set_major_locator(MultipleLocator(50))
         axes.set_yticks(range(len(classes)), classes)

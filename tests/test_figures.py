@@ -66,6 +66,16 @@ def test_forgetting_leaves_out_the_last_classes_and_puts_the_most_forgotten_on_t
     assert max(heights["class 0"], heights["class 1"]) < min(heights["class 2"], heights["class 3"])
 
 
+def test_many_experiences_and_classes_stay_readable() -> None:
+    many = [strategy("naive", experiences=300, drop=0.001)]
+    matrix = figures.accuracy_matrices(many)
+    assert "<image" in matrix and len(matrix) < 500_000
+    bars = figures.class_forgetting(many)
+    names = [text for text in words(bars) if text.startswith("class ")]
+    assert len(names) == 60 and set(names) == {f"class {number}" for number in range(60)}
+    assert "forgetting (%), 60 of 598 classes" in words(bars)
+
+
 def test_nothing_to_draw_gives_no_picture() -> None:
     empty = StrategyResults("replay", "replay", "run", [], {}, {}, {})
     assert figures.accuracy_curves([]) == figures.accuracy_curves([empty]) == ""
