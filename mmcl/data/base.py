@@ -201,6 +201,8 @@ def checked_root(dataset: Any, root: str | Path, split: str) -> Path:
     name, splits, source = dataset.__name__, dataset.splits, dataset.source
     if split not in splits:
         raise DataError(f"{name} has no split '{split}'{nearest(split, splits)}: expected one of {', '.join(splits)}")
+    if source is None and not root.is_dir():
+        raise MissingDataError(f"{name} is missing: there is no folder {root}, check the path")
     if source is not None and (lack := source.lack(root)):
         raise MissingDataError(f"{name} is missing: {lack}; {source.offer()}")
     return root

@@ -120,3 +120,12 @@ def test_either_marker_will_do(tmp_path):
 def test_nearest():
     assert nearest("vaild", ["train", "valid"]) == " (did you mean 'valid'?)"
     assert nearest("zebra", ["train", "valid"]) == ""
+
+
+def test_a_data_set_that_nobody_offers_says_which_folder_is_missing(root):
+    class Own(Tones):
+        source = None
+
+    assert len(Own(root, "train")) == 3
+    with pytest.raises(MissingDataError, match=r"Own is missing: there is no folder .*nowhere, check the path"):
+        Own(root / "nowhere", "train")
