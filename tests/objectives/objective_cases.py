@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.distributed.nn.functional  # imported later, both would hold the group and crash at the end now and then
-import torch.distributed.optim
 from torch import Tensor
 
 from mmcl.objectives import (
@@ -93,6 +91,10 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
 
 def run(rank: int, sizes: list[int], meeting: str, output: str, block_size: int | None) -> None:
     """What one of several processes does: its part of the batch, all objectives, losses and gradients to a file."""
+    # Imported later, both would hold the group, whose threads crash at the end now and then.
+    import torch.distributed.nn.functional
+    import torch.distributed.optim
+
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=len(sizes))
     own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
     found = {}
