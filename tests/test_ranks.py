@@ -49,7 +49,8 @@ if len(sys.argv) > 2:
     threads = lambda: [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
     before = threads()
     ranks.leave()
-    print(json.dumps({"before": before, "after": threads(), "count": ranks.count()}))
+    line = json.dumps({"before": before, "after": threads(), "count": ranks.count()})
+    os.write(1, (line + chr(10)).encode())  # in one piece, whatever the other writes
     sys.exit()
 if own == 0:
     print(json.dumps(found))
