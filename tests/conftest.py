@@ -54,6 +54,30 @@ def weights_dir() -> Path:
     return _folder("MMCL_WEIGHTS")
 
 
+@pytest.fixture(scope="session")
+def small_whisper():
+    """Saves a small Whisper with random weights, decoder and all, as its owners do."""
+
+    def save(folder: Path, half: bool = False) -> Path:
+        import torch
+        from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+        torch.manual_seed(0)
+        config = WhisperConfig(
+            d_model=16, encoder_layers=3, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+            encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+            decoder_start_token_id=1, num_mel_bins=80,
+        )  # fmt: skip
+        model = WhisperModel(config)
+        for parameter in model.parameters():
+            parameter.data = parameter.data * 3 + 0.01  # far from what an untrained model would give
+        (model.half() if half else model).save_pretrained(folder)
+        WhisperFeatureExtractor().save_pretrained(folder)
+        return folder
+
+    return save
+
+
 class Outcome(NamedTuple):
     """How the command line ended, and what it printed."""
 

@@ -8,9 +8,6 @@ from transformers import (
     Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperModel,
 )
 
 from mmcl import onnx_export
@@ -113,25 +110,10 @@ def test_a_classifier_gives_probabilities(recordings, tmp_path):
     assert found.sum(1) == pytest.approx([1.0, 1.0], abs=1e-5) and not found[:, 1:3].any()
 
 
-def whisper(folder, **options):
-    torch.manual_seed(0)
-    config = WhisperConfig(
-        d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        decoder_start_token_id=1, num_mel_bins=80,
-    )  # fmt: skip
-    model = WhisperModel(config)
-    for parameter in model.parameters():
-        parameter.data = parameter.data * 3 + 0.01
-    model.save_pretrained(folder)
-    WhisperFeatureExtractor().save_pretrained(folder)
-    return build_encoder("audio", folder, **options)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"silence": 0.5, "subsampling": 4}, {"tune_from": 1, "pooling": "mean_max"}])
-def test_whisper_hears_waveforms(options, recordings, tmp_path):
-    model = towers(whisper(tmp_path, **options))
+def test_whisper_hears_waveforms(options, recordings, small_whisper, tmp_path):
+    model = towers(build_encoder("audio", small_whisper(tmp_path), **options))
     assert longest_heard(model) == (29.0 if "silence" in options else 30.0)
     assert export_onnx(model, tmp_path, recordings).difference <= onnx_export.TOLERANCE
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from transformers import WhisperFeatureExtractor
 
 from mmcl.batch import collate
 from mmcl.data.audio import load_audio
@@ -10,21 +10,8 @@ from mmcl.errors import ConfigError, ShapeError
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A small Whisper with random weights, decoder and all, as its owners save it."""
-    torch.manual_seed(0)
-    config = WhisperConfig(
-        d_model=16, encoder_layers=3, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        decoder_start_token_id=1, num_mel_bins=80,
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("whisper")
-    model = WhisperModel(config)
-    for parameter in model.parameters():
-        parameter.data = parameter.data * 3 + 0.01  # far from what an untrained model would give
-    model.half().save_pretrained(path)
-    WhisperFeatureExtractor().save_pretrained(path)
-    return path
+def folder(small_whisper, tmp_path_factory):
+    return small_whisper(tmp_path_factory.mktemp("whisper"), half=True)
 
 
 @pytest.fixture(scope="module")

@@ -53,3 +53,13 @@ def test_rows_sizes_and_classes_by_hand():
     other = AccuracyMatrix()
     other.load_state_dict(accuracy.state_dict(strategy), strategy)
     assert (other.matrix, other.sizes, other.per_class) == (accuracy.matrix, accuracy.sizes, accuracy.per_class)
+
+
+def test_states_of_streams_that_differ_are_kept():
+    kept, other = AccuracyMatrix(), AccuracyMatrix()
+    other.load_state_dict(kept.state_dict(None), None)
+    assert (other.matrix, other.per_class) == ([], [])
+    kept.matrix, kept.sizes = [[0.1], [0.1, 1 / 3], []], [4, 3]
+    kept.per_class = [{3: 0.1}, {3: 0.1, 1: 1 / 3}, {}]
+    other.load_state_dict(kept.state_dict(None), None)
+    assert (other.matrix, other.sizes, other.per_class) == (kept.matrix, kept.sizes, kept.per_class)
