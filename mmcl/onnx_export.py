@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from mmcl.batch import Batch, collate
 from mmcl.data.base import SAMPLE_RATE, Dataset
 from mmcl.encoders.waveforms import SHORTEST
 from mmcl.errors import ConfigError, ExportError, MissingDataError, MMCLError
 from mmcl.models import SLUClassifier, TwoTower
+from mmcl.objectives.unit import directions
 
 TOLERANCE = 1e-4  #: largest difference of a graph from torch
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -47,7 +47,7 @@ class SpeechTower(nn.Module):
         self.tower = model.tower("audio")
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Tensor:
-        return normalize(self.tower(Batch(audio=audio, audio_lengths=lengths)), dim=1)
+        return directions(self.tower(Batch(audio=audio, audio_lengths=lengths)))
 
 
 class NamedClasses(nn.Module):

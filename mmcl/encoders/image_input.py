@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pad, resize
 
-from mmcl.errors import InputError, ShapeError
+from mmcl.errors import ConfigError, InputError, ShapeError
 
 RESIZES = ("shortest", "longest", "squash")
 
@@ -41,7 +41,7 @@ def checked_images(images: Tensor, channels: int) -> Tensor:
             f"images have {images.shape[1]} channels, expected {expected}: convert them, or choose an encoder for them"
         )
     low, high = (float(extreme) for extreme in images.detach().aminmax())
-    if low < -1e-3 or high > 1 + 1e-3:
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # NaN included
         raise InputError(
             f"images have values from {low:g} to {high:g}, expected 0 to 1: divide bytes by 255, and leave the "
             "normalization to the encoder"
@@ -63,6 +63,9 @@ class ImageInput(nn.Module):
         mode: how to resize.
         scale: height and width to resize to, before ``size`` is cut out of the middle; None for ``size``.
         fill: of borders, one for each channel.
+
+    Raises:
+        ConfigError: a deviation that is not above 0, or a mean that is not finite.
 
     >>> ImageInput((8, 8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))(torch.ones(2, 1, 28, 40)).shape
     torch.Size([2, 3, 8, 8])
@@ -88,6 +91,10 @@ class ImageInput(nn.Module):
         self.interpolation = InterpolationMode(interpolation)
         self.mode = mode
         self.fill = tuple(fill)
+        if not all(0 < deviation < torch.inf for deviation in std):
+            raise ConfigError(f"std of images is {tuple(std)}, expected a deviation above 0 for each channel")
+        if not all(abs(value) < torch.inf for value in mean):
+            raise ConfigError(f"mean of images is {tuple(mean)}, expected finite numbers")
         self.register_buffer("mean", torch.tensor(tuple(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).view(3, 1, 1), persistent=False)
 

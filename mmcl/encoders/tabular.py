@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmcl.encoders.base import Encoded, Encoder, weights_hash
 from mmcl.errors import ConfigError, InputError, ShapeError
+from mmcl.standardize import feature_scaling
 
 
 class TabularEncoder(Encoder):
@@ -63,13 +64,16 @@ class TabularEncoder(Encoder):
 
     def scale(self, vectors: Tensor, to: Literal["range", "deviation"] = "range") -> None:
         """Scale each feature from now on, as it is in ``vectors`` ``(samples, features)``: to 0 to 1 (``"range"``), or
-        to mean 0 and deviation 1. Features that never vary become 0."""
-        low, spread = vectors.amin(0), vectors.amax(0) - vectors.amin(0)
-        varies = spread > 0
-        if to == "deviation":
-            low, spread = vectors.mean(0), vectors.std(0)
-        self.gain = torch.where(varies, 1 / spread.clamp(min=1e-10), 0.0)
-        self.offset = -low * self.gain
+        to mean 0 and deviation 1. Features that never vary become 0.
+
+        Raises:
+            ConfigError: another scale.
+            ShapeError, InputError: vectors of another size, none, or not finite.
+        """
+        if to not in ("range", "deviation"):
+            raise ConfigError(f"features are to be scaled to {to!r}, expected 'range' or 'deviation'")
+        gain, offset, varies = feature_scaling(vectors, to, self.features)
+        self.gain, self.offset = ((part * varies).to(self.gain) for part in (gain, offset))
 
     @torch.no_grad()
     def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -62,15 +62,17 @@ def checked_lengths(waveforms: Tensor, lengths: Tensor | None, *, max_seconds: f
 def normalized(waveforms: Tensor, lengths: Tensor, epsilon: float) -> Tensor:
     """Give each waveform mean 0 and variance 1 over its own samples; what is after its length becomes zero.
 
-    ``(x - mean) / sqrt(variance + epsilon)``, which is what wav2vec 2.0 and its kin were trained on.
+    ``(x - mean) / sqrt(variance + epsilon)``, which is what wav2vec 2.0 and its kin were trained on. A constant waveform
+    becomes zero.
 
     >>> normalized(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([2]), epsilon=0.0).tolist()
     [[-1.0, 1.0, 0.0]]
     """
     mask = length_mask(lengths, waveforms.shape[1])
-    counts = lengths[:, None]
+    counts = lengths[:, None].clamp(min=1)
     centred = (waveforms - (waveforms * mask).sum(1, keepdim=True) / counts) * mask
-    return centred / (centred.square().sum(1, keepdim=True) / counts + epsilon).sqrt()
+    deviation = (centred.square().sum(1, keepdim=True) / counts + epsilon).sqrt()
+    return centred / (deviation if epsilon else torch.where(deviation > 0, deviation, 1))
 
 
 def in_32_bits(front_end: Callable[..., Any]) -> Callable[..., Any]:

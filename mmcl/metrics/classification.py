@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmcl.errors import LabelError, ShapeError
+from mmcl.errors import InputError, LabelError, ShapeError
+from mmcl.objectives.labels import labels_of
 
 
 def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -20,7 +21,8 @@ def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
     Raises:
         ShapeError: no samples, or other shapes.
-        LabelError: a label outside the classes.
+        LabelError: labels that are not whole numbers, or outside the classes.
+        InputError: logits that are NaN or plus infinity, or a row of nothing but minus infinity.
 
     >>> import torch
     >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
@@ -35,6 +37,11 @@ def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
             f"logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}, expected (samples, classes) "
             "and (samples,), one or more"
         )
+    labels = labels_of("labels", labels)
+    bad = logits.isnan().any(1) | ~logits.amax(1).isfinite() if logits.shape[1] else labels != labels
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0, 0])
+        raise InputError(f"logits of row {row} are {logits[row].tolist()[:8]}, expected numbers, one finite at least")
     classes = logits.shape[1]
     low, high = (int(extreme) for extreme in labels.aminmax())
     if low < 0 or high >= classes:
@@ -44,7 +51,7 @@ def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     binary = float(f1_score(true, predicted, zero_division=0)) if classes == 2 else weighted
     accuracy = float((predicted == true).mean())
     scores = {"accuracy": accuracy, "f1": binary, "weighted_f1": weighted, "macro_f1": macro}
-    if len(set(true.tolist())) == classes:
+    if len(set(true.tolist())) == classes > 1:
         shares = logits.double().softmax(1).cpu().numpy()
         scores["auc"] = float(
             roc_auc_score(true, shares[:, 1]) if classes == 2 else roc_auc_score(true, shares, multi_class="ovr")

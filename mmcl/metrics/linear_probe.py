@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from mmcl.errors import LabelError, ShapeError
 from mmcl.objectives.inputs import check_features
+from mmcl.objectives.temperature import positive
+from mmcl.objectives.unit import directions
 
 
 def linear_probe(
@@ -21,7 +23,9 @@ def linear_probe(
         strength: C of scikit-learn's; higher is less regularized.
 
     Raises:
-        ShapeError, InputError: no embeddings, or some that are not finite.
+        ShapeError: no embeddings, of other dimensions, or labels that are not one for each.
+        InputError: embeddings that are not finite, or a strength that cannot be.
+        LabelError: fewer than two classes to learn.
 
     >>> import torch
     >>> linear_probe(torch.eye(4), [0, 0, 1, 1], torch.eye(4), [0, 0, 1, 0])
@@ -29,7 +33,12 @@ def linear_probe(
     """
     from sklearn.linear_model import LogisticRegression
 
-    check_features(train=train)
-    check_features(test=test)
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit(normalize(train, dim=1).numpy(), list(train_labels))
-    return float(fitted.score(normalize(test, dim=1).numpy(), list(test_labels)))
+    check_features(train=train, test=test)
+    for name, rows, labels in (("train", train, train_labels), ("test", test, test_labels)):
+        if not len(rows) or len(rows) != len(labels):
+            raise ShapeError(f"{name} has {len(rows)} embeddings and {len(labels)} labels, expected as many, 1 or more")
+    if len(set(train_labels)) < 2:
+        raise LabelError(f"train has {len(set(train_labels))} class, expected 2 or more for a classifier to tell apart")
+    positive("strength", strength)
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit(directions(train).numpy(), list(train_labels))
+    return float(fitted.score(directions(test).numpy(), list(test_labels)))

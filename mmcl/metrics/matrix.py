@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmcl.errors import ShapeError
+from mmcl.errors import InputError, ShapeError
 
 
 def seen_accuracy(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> list[float]:
@@ -24,6 +24,7 @@ def seen_accuracy(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> list
 
     Raises:
         ShapeError: the matrix has more rows than columns, or ``sizes`` has another length.
+        InputError: sizes that are negative or not finite, or 0 of the first experience.
 
     >>> seen_accuracy([[1.0, 0.0], [0.5, 0.9]])
     [1.0, 0.7]
@@ -36,6 +37,8 @@ def seen_accuracy(matrix: ArrayLike, sizes: Sequence[int] | None = None) -> list
     counts = np.ones(accuracy.shape[1]) if sizes is None else np.asarray(sizes, dtype=float)
     if len(counts) != accuracy.shape[1]:
         raise ShapeError(f"sizes has {len(counts)} entries, expected one per experience, {accuracy.shape[1]}")
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and counts[0] > 0):
+        raise InputError(f"sizes are {counts.tolist()[:8]}, expected 0 or more samples each, and 1 or more at first")
     return [float(np.average(row[: t + 1], weights=counts[: t + 1])) for t, row in enumerate(accuracy)]
 
 

@@ -7,10 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.inputs import check_features, check_labels, check_paired, precise, unit
+from mmcl.errors import ShapeError
+from mmcl.objectives.inputs import check_features, check_paired, precise
+from mmcl.objectives.labels import labels_of
 from mmcl.objectives.logsumexp import pairwise_logsumexp
 from mmcl.objectives.pairs import Identity, SameLabel
+from mmcl.objectives.temperature import positive
+from mmcl.objectives.unit import unit
 
 
 def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None = None) -> Tensor:
@@ -34,8 +37,7 @@ def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None =
     check_features(features=features)
     if len(features) < 2:
         raise ShapeError(f"features has shape {tuple(features.shape)}, expected two rows or more to compare")
-    if not scale > 0:
-        raise InputError(f"scale is {scale}, expected > 0")
+    positive("scale", scale)
     # |z_i - z_j|^2 = 2 - 2 <z_i, z_j>
     (z,) = precise(features)
     z = unit(z, (2 * scale) ** 0.5)
@@ -61,10 +63,13 @@ def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
     2.0
     """
     check_paired(a=a, b=b)
-    if not power > 0:
-        raise InputError(f"power is {power}, expected > 0")
+    positive("power", power)
     one, other = (unit(side) for side in precise(a, b))
-    return (one - other).norm(dim=1).pow(power).mean()
+    # By itself the power of a distance of 0 has a gradient that is not a number where the power is below 1.
+    squares = (one - other).square().sum(1)
+    apart = squares > 0
+    distances = torch.where(apart, squares, 1).sqrt().pow(power) * apart
+    return distances.sum() / max(len(one), 1)
 
 
 def tolerance(features: Tensor, labels: Tensor, *, same_label_only: bool = False) -> Tensor:
@@ -86,7 +91,7 @@ def tolerance(features: Tensor, labels: Tensor, *, same_label_only: bool = False
     (0.3333, 1.0)
     """
     check_features(features=features)
-    check_labels(len(features), labels=labels)
+    labels = labels_of("labels", labels, len(features), features.device)
     (z,) = precise(features)
     z, pairs = unit(z), SameLabel(labels, exclude_self=True)
     count = pairs.row_sums(z).sum() if same_label_only else torch.tensor(len(z) * (len(z) - 1), device=z.device)

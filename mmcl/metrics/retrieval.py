@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from mmcl.errors import InputError, ShapeError
+from mmcl.objectives.unit import directions
 
 _ROWS = 1024  # queries compared at a time: no matrix of all pairs is held
 
@@ -52,7 +52,7 @@ def ranks(queries: Tensor, keys: Tensor, targets: Tensor | None = None) -> Tenso
         raise ShapeError(f"targets have shape {tuple(targets.shape)}, expected one for each of {len(queries)} queries")
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(keys):
         raise InputError(f"targets are {int(targets.min())} to {int(targets.max())}, expected 0 to {len(keys) - 1}")
-    queries, keys = normalize(queries, dim=1), normalize(keys, dim=1)
+    queries, keys = directions(queries), directions(keys)
     found = []
     for rows, wanted in zip(queries.split(_ROWS), targets.split(_ROWS), strict=True):
         similarities = rows @ keys.T

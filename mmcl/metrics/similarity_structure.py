@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from mmcl.objectives.inputs import check_paired
+from mmcl.objectives.unit import directions
 
 _LOW, _HIGH, _BINS = -0.35, 1.0, 45  # cosines of sentences are rarely lower
 
@@ -36,7 +36,7 @@ def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
     1.0
     """
     check_paired(first=first, second=second)
-    one, other = normalize(first.double(), dim=1), normalize(second.double(), dim=1)
+    one, other = directions(first.double()), directions(second.double())
     differ = ~torch.eye(len(one), dtype=torch.bool)
     across, within = (one @ other.T)[differ], (other @ other.T)[differ]
     edges = torch.linspace(_LOW, _HIGH, _BINS + 1, dtype=torch.double)
@@ -47,9 +47,11 @@ def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
     sums = torch.zeros(_BINS, dtype=torch.double).index_add_(0, cells[0], across)
     enough = counts.sum(1) >= 20
     deviations = [values - values.mean() for values in (within, across)]
+    # Cosines are of the size of 1: what is left of alike ones by rounding is no variation.
+    vary = all(float(each.norm()) > 1e-14 * max(len(each), 1) ** 0.5 for each in deviations)
     spread = float(deviations[0].norm() * deviations[1].norm())
     return {
-        "correlation": float(deviations[0] @ deviations[1]) / spread if spread > 1e-12 else 0.0,
+        "correlation": float(deviations[0] @ deviations[1]) / spread if vary else 0.0,
         "edges": [round(edge, 4) for edge in edges.tolist()],
         "counts": counts.tolist(),
         "centres": [round(centre, 4) for centre in ((edges[1:] + edges[:-1]) / 2)[enough].tolist()],

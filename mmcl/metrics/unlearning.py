@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mmcl.errors import LabelError, ShapeError
+from mmcl.errors import InputError, LabelError, ShapeError
 
 
 def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
@@ -27,6 +27,7 @@ def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen
 
     Raises:
         ShapeError: there are no samples, or other shapes.
+        InputError: logits that are NaN or plus infinity.
 
     >>> sure, unsure = torch.tensor([[9.0, 0.0]]).repeat(40, 1), torch.zeros(40, 2)
     >>> membership_attack(sure, unsure, sure, unsure), membership_attack(sure, unsure, unsure, unsure)
@@ -58,6 +59,7 @@ def loss_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tens
 
     Raises:
         ShapeError: there are no samples, or other shapes.
+        InputError: losses that are not finite.
 
     >>> low, high = torch.full((5,), 0.1), torch.full((5,), 2.0)
     >>> loss_attack(low, high, low, high), loss_attack(low, high, high, high)
@@ -114,6 +116,10 @@ def _balanced(two: Mapping[str, Tensor], seed: int) -> list[Tensor]:
     for name, each in two.items():
         if each.dim() != 2 or not len(each):
             raise ShapeError(f"{name} have shape {tuple(each.shape)}, expected one or more samples")
+        bad = each.isnan().any(1) | ~each.amax(1).isfinite()
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0, 0])
+            raise InputError(f"{name}: row {row} holds {each[row].tolist()[:8]}, expected numbers: look at the model")
     size = min(map(len, two.values()))
     draw = torch.Generator().manual_seed(seed)
     return [each[torch.randperm(len(each), generator=draw)[:size]] for each in two.values()]

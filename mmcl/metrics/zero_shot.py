@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from mmcl.errors import ConfigError, InputError, LabelError, ShapeError
+from mmcl.objectives.unit import directions
 
 
 class ZeroShot(NamedTuple):
@@ -87,8 +87,8 @@ def class_embeddings(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
         raise ShapeError(
             f"embeddings have shape {tuple(embeddings.shape)}, expected {sum(counts)} rows, and 1 or more a class"
         )
-    parts = normalize(embeddings, dim=1).split(list(counts))
-    return normalize(torch.stack([part.mean(0) for part in parts]), dim=1)
+    parts = directions(embeddings).split(list(counts))
+    return directions(torch.stack([part.mean(0) for part in parts]))
 
 
 def zero_shot_scores(samples: Tensor, classes: Tensor, *, hubness: int | None = None) -> Tensor:
@@ -115,7 +115,7 @@ def zero_shot_scores(samples: Tensor, classes: Tensor, *, hubness: int | None = 
         )
     if not (samples.isfinite().all() and classes.isfinite().all()):
         raise InputError("embeddings are not finite, expected numbers: check what made them")
-    cosines = normalize(samples, dim=1) @ normalize(classes, dim=1).T
+    cosines = directions(samples) @ directions(classes).T
     if hubness is None:
         return cosines
     if hubness < 1:

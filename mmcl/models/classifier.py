@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmcl.batch import Batch
 from mmcl.encoders.base import Encoder
 from mmcl.errors import ConfigError, LabelError
+from mmcl.standardize import standardization
 
 
 class Classified(NamedTuple):
@@ -142,9 +143,13 @@ class SLUClassifier(nn.Module):
 
         Dimensions of pretrained features differ in size by orders of magnitude, which slows the layers on top of them
         down. Give the features ``(samples, pooled_dim)`` of the first experience: later ones are not known yet.
+        A feature that does not vary keeps its scale, see :func:`~mmcl.standardize.standardization`.
+
+        Raises:
+            ShapeError, InputError: features of another size, none, or not finite.
         """
-        self.gain = 1 / pooled.std(0).clamp(min=1e-6)
-        self.offset = -pooled.mean(0) * self.gain
+        scaling = standardization(pooled, len(self.gain))
+        self.gain, self.offset = scaling.gain.to(self.gain), scaling.offset.to(self.gain)
 
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings ``(batch, hidden)``."""

@@ -10,7 +10,8 @@ from torch.nn.functional import gelu
 
 from mmcl.batch import length_mask
 from mmcl.encoders.base import Encoded, Encoder
-from mmcl.errors import ConfigError, ShapeError
+from mmcl.errors import ConfigError
+from mmcl.standardize import standardization
 
 HEADS = ("none", "linear", "mlp", "attention")
 
@@ -96,13 +97,17 @@ class Head(nn.Module):
 
     def standardize(self, vectors: Tensor) -> None:
         """Scale what comes in to mean 0 and deviation 1 from now on, as it is in ``vectors``, ``(vectors, dim)``: those
-        of samples, or steps where the head reads them. Nothing is done where there is no projection."""
+        of samples, or steps where the head reads them. Nothing is done where there is no projection.
+
+        A feature that does not vary keeps its scale, see :func:`~mmcl.standardize.standardization`.
+
+        Raises:
+            ShapeError, InputError: vectors of another size, none, or not finite.
+        """
         if self.options.name == "none":
             return
-        if vectors.shape[1:] != self.gain.shape:
-            raise ShapeError(f"vectors have shape {tuple(vectors.shape)}, expected (vectors, {len(self.gain)})")
-        self.gain = 1 / vectors.std(0).clamp(min=1e-6)
-        self.offset = -vectors.mean(0) * self.gain
+        scaling = standardization(vectors, len(self.gain))
+        self.gain, self.offset = scaling.gain.to(self.gain), scaling.offset.to(self.gain)
 
     def forward(self, encoded: Encoded) -> Tensor:
         """Return embeddings ``(batch, dim)``, not normalised."""

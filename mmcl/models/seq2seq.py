@@ -18,6 +18,7 @@ from mmcl.errors import CheckpointError, ConfigError, LabelError
 from mmcl.models.beam_search import BeamSearchDecoder
 from mmcl.models.frame import Frame
 from mmcl.models.tokenizer import FrameTokenizer
+from mmcl.standardize import standardization
 
 _LONGEST = 3000  # steps that have a position: a minute of speech at 50 a second
 
@@ -159,10 +160,14 @@ class SLUSeq2Seq(nn.Module):
     def standardize(self, steps: Tensor) -> None:
         """Scale the encoder's steps to mean 0 and deviation 1 from now on, as they are in ``steps``, ``(steps, dim)``.
 
-        Give those of the first experience: later ones are not known yet.
+        Give those of the first experience: later ones are not known yet. A feature that does not vary keeps its scale,
+        see :func:`~mmcl.standardize.standardization`.
+
+        Raises:
+            ShapeError, InputError: steps of another size, none, or not finite.
         """
-        self.gain = 1 / steps.std(0).clamp(min=1e-6)
-        self.offset = -steps.mean(0) * self.gain
+        scaling = standardization(steps, len(self.gain))
+        self.gain, self.offset = scaling.gain.to(self.gain), scaling.offset.to(self.gain)
 
     def encode(self, batch: Batch) -> Encoded:
         """Return what the decoder attends to, ``(batch, steps, dim)``, its lengths, and its mean ``(batch, dim)``."""

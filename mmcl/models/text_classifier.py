@@ -41,5 +41,5 @@ class TextClassifier(nn.Module):
     def forward(self, batch: Batch) -> Classified:
         tokens = self.student.batch(batch["text"]).to(self.head.weight.device)
         states, mask = self.student.embed(tokens), tokens["source_mask"][:, :, None]
-        embedding = states.masked_fill(~mask, 0.0).sum(1) / mask.sum(1)
+        embedding = states.masked_fill(~mask, 0.0).sum(1) / mask.sum(1).clamp(min=1)
         return Classified(self.head(embedding), embedding)

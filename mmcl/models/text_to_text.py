@@ -160,7 +160,7 @@ class TextToText(nn.Module):
         logits = self.model(encoder_outputs=(states,), attention_mask=mask, labels=batch["target"]).logits.float()
         mask = batch["target"] != _IGNORED
         losses = cross_entropy(logits.transpose(1, 2), batch["target"], ignore_index=_IGNORED, reduction="none")
-        return Written(losses.sum(1) / mask.sum(1), logits, mask)
+        return Written(losses.sum(1) / mask.sum(1).clamp(min=1), logits, mask)
 
     def embed(self, batch: Batch) -> Tensor:
         """Return what the encoder makes of the source, ``(batch, tokens, dim)``."""

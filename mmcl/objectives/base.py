@@ -10,6 +10,9 @@ from torch import Tensor
 
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.gather import Processes
+from mmcl.objectives.inputs import check_finite
+
+_HIGHEST = 1e18  # beyond it, sums of weights leave the range of float32
 
 
 class Pairs(ABC):
@@ -57,13 +60,13 @@ class Pairs(ABC):
         then needs no product with features.
         """
         if similarities is not None and self.written_out is not None:
-            return (self.written_out * similarities).sum(1)
+            return (self.written_out.to(similarities.dtype) * similarities).sum(1)
         return (queries * self.matmul(keys)).sum(1)
 
     def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
         """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``."""
         if similarities is not None and self.written_out is not None:
-            return (self.written_out * similarities).sum(0)
+            return (self.written_out.to(similarities.dtype) * similarities).sum(0)
         return (self.transposed_matmul(queries) * keys).sum(1)
 
     def dense(self, like: Tensor) -> Tensor:
@@ -85,6 +88,7 @@ class _Scaled(Pairs):
             raise ShapeError(
                 f"factors have shape {tuple(self.factors.shape)}, expected one for each query, ({self.pairs.shape[0]},)"
             )
+        check_finite(factors=self.factors)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,7 +114,8 @@ class Dense(Pairs):
 
     Raises:
         ShapeError: not two dimensions.
-        InputError: negative, not finite, or all zero; a mask may be empty, as a batch may hold no positive pair.
+        InputError: no tensor of real numbers, negative, above 1e18, or all zero; a mask may be empty, as a batch may
+            hold no positive pair.
 
     >>> Dense(torch.tensor([[0.0, 2.0]])).row_sums(torch.zeros(1))
     tensor([2.])
@@ -120,13 +125,20 @@ class Dense(Pairs):
     name: str = "weights"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.matrix, Tensor) or self.matrix.is_complex():
+            kind = self.matrix.dtype if isinstance(self.matrix, Tensor) else type(self.matrix).__name__
+            raise InputError(f"{self.name} is of type {kind}, expected a tensor of numbers or booleans (queries, keys)")
         if self.matrix.dim() != 2:
             raise ShapeError(f"{self.name} has shape {tuple(self.matrix.shape)}, expected (queries, keys)")
+        if not self.matrix.is_floating_point() and self.matrix.dtype != torch.bool:
+            object.__setattr__(self, "matrix", self.matrix.long())
         if torch.compiler.is_compiling() or not self.matrix.numel():
             return
         low, high = (float(bound) for bound in self.matrix.detach().aminmax())
-        if not (low >= 0 and high < torch.inf):
-            raise InputError(f"{self.name} lies between {low} and {high}, expected non-negative finite numbers")
+        if not (low >= 0 and high <= _HIGHEST):
+            raise InputError(
+                f"{self.name} lies between {low} and {high}, expected non-negative finite numbers up to {_HIGHEST:g}"
+            )
         if high == 0 and self.matrix.dtype != torch.bool:
             raise InputError(
                 f"{self.name} {tuple(self.matrix.shape)} is all zero, expected some above 0; "

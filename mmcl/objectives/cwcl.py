@@ -6,9 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from mmcl.objectives.inputs import Temperature, check_paired
+from mmcl.objectives.inputs import check_paired
 from mmcl.objectives.kernel import two_way_info_nce
 from mmcl.objectives.pairs import Identity, Similarity
+from mmcl.objectives.temperature import Temperature
 
 
 @dataclass(frozen=True)

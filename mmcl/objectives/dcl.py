@@ -7,12 +7,13 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from mmcl.errors import InputError
 from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import Temperature, check_paired, precise, unit
+from mmcl.objectives.inputs import check_paired, precise
 from mmcl.objectives.kernel import weighted_info_nce
 from mmcl.objectives.pairs import Identity, SameLabel
+from mmcl.objectives.temperature import Temperature, positive
+from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class DCLLoss:
     gather: bool = False
 
     def __post_init__(self) -> None:
-        if self.sigma is not None and not self.sigma > 0:
-            raise InputError(f"sigma is {self.sigma}, expected > 0, or None for weights of 1")
+        if self.sigma is not None:
+            positive("sigma", self.sigma)
 
     def __call__(self, view1: Tensor, view2: Tensor) -> Tensor:
         """Return the loss of paired views ``(batch, dim)``."""

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, mse_loss, smooth_l1_loss
 
-from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.inputs import Temperature, precise, temperature_of, unit
+from mmcl.errors import ShapeError
+from mmcl.objectives.inputs import check_finite, precise, refuse_overflow
+from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
+from mmcl.objectives.unit import rescaling, unit
 
 
 def logit_distillation(student: Tensor, teacher: Tensor, temperature: Temperature = 2.0) -> Tensor:
@@ -23,7 +25,7 @@ def logit_distillation(student: Tensor, teacher: Tensor, temperature: Temperatur
 
     Raises:
         ShapeError: the two are not of one shape ``(batch, classes)``.
-        InputError: the temperature is not greater than 0.
+        InputError: logits that are not finite (leave out classes that have not arrived), a temperature that cannot be.
 
     >>> logits = torch.tensor([[2.0, 0.0]])
     >>> round(logit_distillation(torch.zeros(1, 2), logits, temperature=1.0).item(), 4)
@@ -35,7 +37,7 @@ def logit_distillation(student: Tensor, teacher: Tensor, temperature: Temperatur
     value = temperature_of(temperature)
     target = log_softmax(teacher / value, dim=1)
     divergence = kl_div(log_softmax(student / value, dim=1), target, reduction="sum", log_target=True)
-    return divergence / max(len(student), 1) * value**2
+    return refuse_overflow(divergence / max(len(student), 1) * value**2, "logits")
 
 
 def feature_distillation(student: Tensor, teacher: Tensor, *, normalize: bool = False) -> Tensor:
@@ -51,6 +53,7 @@ def feature_distillation(student: Tensor, teacher: Tensor, *, normalize: bool = 
 
     Raises:
         ShapeError: the two are not of one shape ``(batch, dim)``.
+        InputError: features that are not finite, or so large that their squares are not.
 
     >>> feature_distillation(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).item()
     12.5
@@ -62,7 +65,7 @@ def feature_distillation(student: Tensor, teacher: Tensor, *, normalize: bool = 
         return student.sum()
     if normalize:
         return mse_loss(unit(student), unit(teacher)) * student.shape[1]
-    return mse_loss(student, teacher)
+    return refuse_overflow(mse_loss(student, teacher), "features")
 
 
 def relational_distillation(
@@ -89,7 +92,7 @@ def relational_distillation(
 
     Raises:
         ShapeError: the two are not features of one batch.
-        InputError: a weight is negative.
+        InputError: features that are not finite, a weight that is no number or negative.
 
     >>> corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     >>> round(relational_distillation(corners, 3 * corners).item(), 4)
@@ -98,14 +101,14 @@ def relational_distillation(
     >>> round(relational_distillation(line, corners, angle_weight=0.0).item(), 4)
     0.1075
     """
+    check_finite(student=student, teacher=teacher)
     if student.dim() != 2 or teacher.dim() != 2 or len(student) != len(teacher):
         raise ShapeError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} are not of one batch: "
             "expected (batch, dim) twice"
         )
-    if not (distance_weight >= 0 and angle_weight >= 0):
-        raise InputError(f"distance_weight is {distance_weight}, angle_weight {angle_weight}: expected 0 or more")
-    student, teacher = precise(student, teacher.detach())
+    check_weight(distance_weight=distance_weight, angle_weight=angle_weight)
+    student, teacher = (_moderate(features) for features in precise(student, teacher.detach()))
     loss = 0 * student.sum()
     apart = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
     if distance_weight and len(student) > 1:
@@ -116,7 +119,16 @@ def relational_distillation(
     return loss
 
 
+def _moderate(features: Tensor) -> Tensor:
+    """Scale all features alike, which changes neither relative distances nor angles, so that squares stay in range."""
+    if not len(features):
+        return features
+    apart = (features - features[:1]).detach()
+    return features * rescaling(apart.norm())
+
+
 def _alike(student: Tensor, teacher: Tensor, last: str) -> list[Tensor]:
+    check_finite(student=student, teacher=teacher)
     if student.shape != teacher.shape or student.dim() != 2:
         raise ShapeError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ: expected (batch, {last}) twice"

@@ -11,10 +11,12 @@ from torch.utils.checkpoint import checkpoint
 
 from mmcl.errors import InputError
 from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
+from mmcl.objectives.inputs import check_paired, precise
 from mmcl.objectives.kernel import weighted_info_nce
 from mmcl.objectives.pairs import Identity
+from mmcl.objectives.temperature import Temperature, number_of, temperature_of
 from mmcl.objectives.tiles import tile_size
+from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class HardContrastiveLoss:
     gather: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(f"share is {self.share}, expected a share of the negatives within (0, 1]")
+        if number_of(self.share) is None or not 0 < self.share <= 1:
+            raise InputError(f"share is {self.share!r}, expected a share of the negatives within (0, 1]")
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the loss of paired rows ``(batch, dim)``."""
@@ -83,7 +85,9 @@ class HardContrastiveLoss:
         similarities = (rows.detach() @ keys.detach().T).scatter(1, places, -torch.inf)
         kept = min(max(1, math.ceil(self.share * (len(keys) - 1))), len(keys))
         least = similarities.topk(kept, dim=1).values[:, -1:]
-        compared = (similarities >= least).scatter(1, places, True)
+        # Negatives that are equally hard differ by rounding, in another way in each block.
+        slack = 8 * torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)
+        compared = (similarities >= least - slack).scatter(1, places, True)
         return weighted_info_nce(
             rows, keys, pairs, denominator=compared, temperature=1.0, normalize=False, block_size=len(keys)
         )

@@ -9,8 +9,10 @@ from torch.nn.functional import pad
 from mmcl.errors import ShapeError
 from mmcl.objectives.base import Dense, Pairs
 from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import Temperature, check_features, precise, temperature_of, unit
+from mmcl.objectives.inputs import check_features, check_finite, precise, refuse_overflow
 from mmcl.objectives.logsumexp import held_similarities, pairwise_logsumexp
+from mmcl.objectives.temperature import Temperature, temperature_of
+from mmcl.objectives.unit import unit
 
 
 def weighted_info_nce(
@@ -60,7 +62,7 @@ def weighted_info_nce(
     Raises:
         ShapeError: the shapes do not fit together.
         InputError: features that are not finite or no floating point, weights that are negative or all zero, a
-            temperature or block size that is not positive.
+            temperature or block size that cannot be; without ``normalize``, features whose products overflow.
         ConfigError: gather without a process group.
         TrainingError: a second derivative of a batch of several tiles.
 
@@ -88,15 +90,19 @@ def weighted_info_nce(
         if extra_keys is not None:
             sums = torch.logaddexp(sums, _extra(q, extra_keys, normalize).logsumexp(1))
         mass = pairs.row_sums(q)
-        if coefficient is not None and coefficient.shape != mass.shape:
-            raise ShapeError(f"coefficient has shape {tuple(coefficient.shape)}, expected ({len(q)},)")
+        if coefficient is not None:
+            if coefficient.shape != mass.shape:
+                raise ShapeError(f"coefficient has shape {tuple(coefficient.shape)}, expected ({len(q)},)")
+            if coefficient.is_floating_point():
+                check_finite(coefficient=coefficient)
         scale = _reciprocal(mass) if normalize_rows else torch.ones_like(mass)
         factor = mass * scale if coefficient is None else coefficient.to(mass.dtype)
         counts = ((mass != 0) | (factor != 0)) & ~sums.isneginf()
         sums = torch.where(counts, sums, 0)
         total = factor @ sums - torch.where(counts, scale, 0) @ dots
         rows = counts.sum()
-        return total / (processes.stack(rows).sum() if processes else rows).clamp(min=1)
+        loss = total / (processes.stack(rows).sum() if processes else rows).clamp(min=1)
+        return loss if normalize else refuse_overflow(loss, "features that are not normalized")
 
 
 def two_way_info_nce(
@@ -173,7 +179,7 @@ def _factors(
     q, k = precise(queries, keys)
     scale = 1 / value
     if isinstance(scale, Tensor):
-        scale = scale.to(q.dtype)
+        scale = scale.to(q)
         alike, scale = alike and scale.dim() == 0, scale[:, None] if scale.dim() else scale
     if alike:
         q = unit(q, scale**0.5) if normalize else q * scale**0.5
@@ -182,15 +188,17 @@ def _factors(
 
 
 def _extra(queries: Tensor, extra_keys: Tensor, normalize: bool) -> Tensor:
+    check_finite(extra_keys=extra_keys)
     if extra_keys.dim() != 3 or (extra_keys.shape[0], extra_keys.shape[2]) != queries.shape:
         raise ShapeError(
             f"extra_keys has shape {tuple(extra_keys.shape)}, expected (queries, extra, dim) with "
             f"{len(queries)} queries and dim {queries.shape[1]}"
         )
-    flat = extra_keys.to(queries.dtype).flatten(0, 1)
-    extra = (unit(flat) if normalize else flat).view_as(extra_keys)
+    (flat,) = precise(extra_keys.flatten(0, 1))
+    extra = (unit(flat) if normalize else flat).to(queries.dtype).view_as(extra_keys)
     return torch.einsum("qd,qed->qe", queries, extra)
 
 
 def _reciprocal(mass: Tensor) -> Tensor:
-    return torch.where(mass != 0, 1 / torch.where(mass != 0, mass, 1), 0)
+    there = mass.abs() >= torch.finfo(mass.dtype).tiny  # of less, the reciprocal may be infinite
+    return torch.where(there, 1 / torch.where(there, mass, 1), 0)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError
-from mmcl.objectives.inputs import Temperature, check_paired
+from mmcl.objectives.inputs import check_paired
 from mmcl.objectives.kernel import two_way_info_nce
 from mmcl.objectives.pairs import Mixed
+from mmcl.objectives.temperature import Temperature, number_of
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ class M3CoLoss:
     gather: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.alpha > 0 and 0 <= self.mix_share <= 1):
+        numbers = number_of(self.alpha), number_of(self.mix_share)
+        if None in numbers or not (0 < self.alpha < torch.inf and 0 <= self.mix_share <= 1):
             raise InputError(
-                f"alpha is {self.alpha}, mix_share {self.mix_share}: expected alpha > 0 and a share within [0, 1]"
+                f"alpha is {self.alpha!r}, mix_share {self.mix_share!r}: expected alpha > 0 and a share within [0, 1]"
             )
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:

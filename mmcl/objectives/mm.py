@@ -6,9 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from mmcl.objectives.inputs import Temperature, check_labels, check_paired
+from mmcl.objectives.inputs import check_paired, precise
 from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.labels import flags_of, labels_of
 from mmcl.objectives.pairs import SameLabel
+from mmcl.objectives.temperature import Temperature
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,13 @@ class MMLoss:
         Args:
             audio: ``(batch, dim)``.
             text: ``(batch, dim)``.
-            labels: ``(batch,)``.
-            is_anchor: boolean ``(batch,)``; None for all.
+            labels: ``(batch,)``, whole numbers or booleans.
+            is_anchor: ``(batch,)``, booleans or 0 and 1; None for all.
         """
         check_paired(audio=audio, text=text)
-        check_labels(len(audio), labels=labels)
-        if is_anchor is not None:
-            check_labels(len(audio), is_anchor=is_anchor)
-        anchors = slice(None) if is_anchor is None else is_anchor.bool()
+        labels = labels_of("labels", labels, len(audio), audio.device)
+        anchors = slice(None) if is_anchor is None else flags_of("is_anchor", is_anchor, len(audio), audio.device)
+        audio, text = precise(audio, text)  # once: the gradients of both directions add up in float32
         to_text, to_audio = (
             weighted_info_nce(
                 one[anchors],

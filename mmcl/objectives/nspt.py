@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import ConfigError, ShapeError
-from mmcl.objectives.inputs import Temperature, check_labels, check_paired
+from mmcl.objectives.inputs import check_features, precise
 from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.labels import flags_of, labels_of
 from mmcl.objectives.pairs import SameLabel
+from mmcl.objectives.temperature import Temperature
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,23 @@ class NSPTLoss:
             student: ``(batch, dim)``.
             teacher: ``(batch, dim)``; only its rehearsal rows are used.
             labels: ``(batch,)``.
-            is_rehearsal: which samples come from the memory, boolean ``(batch,)``.
+            is_rehearsal: which samples come from the memory, ``(batch,)``, booleans or 0 and 1.
         """
-        check_paired(student=student)
-        if teacher.shape != student.shape:
-            raise ShapeError(f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} are not of one batch")
-        check_labels(len(student), labels=labels, is_rehearsal=is_rehearsal)
-        is_rehearsal, labels = is_rehearsal.bool(), labels.long()
+        check_features(student=student)
+        if not isinstance(teacher, Tensor) or teacher.shape != student.shape:
+            shape = tuple(teacher.shape) if isinstance(teacher, Tensor) else type(teacher).__name__
+            raise ShapeError(f"student {tuple(student.shape)} and teacher {shape} are not of one batch")
+        labels = labels_of("labels", labels, len(student), student.device)
+        is_rehearsal = flags_of("is_rehearsal", is_rehearsal, len(student), student.device)
+        teacher = teacher.detach()
+        check_features(student=student, teacher=teacher.masked_fill(~is_rehearsal[:, None], 0))
+        student, teacher = precise(student, teacher)
         anchors, nobody = labels[is_rehearsal], torch.full_like(labels, torch.iinfo(torch.long).min)
         # Keys are the teacher's rehearsal rows, then all of the student's; only the teacher's are positives.
         literal = self.denominator == "literal"
         return weighted_info_nce(
             student[is_rehearsal],
-            torch.cat([teacher.detach()[is_rehearsal], student]),
+            torch.cat([teacher[is_rehearsal], student]),
             SameLabel(anchors, torch.cat([anchors, nobody])),
             denominator=SameLabel(
                 anchors,

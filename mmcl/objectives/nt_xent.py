@@ -7,9 +7,10 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from mmcl.objectives.inputs import Temperature, check_paired
+from mmcl.objectives.inputs import check_paired
 from mmcl.objectives.kernel import weighted_info_nce
 from mmcl.objectives.pairs import Identity
+from mmcl.objectives.temperature import Temperature
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from torch.nn.functional import pad
 from mmcl.errors import ConfigError
 from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import check_features, check_labels, check_mixture, unit
+from mmcl.objectives.inputs import check_features, precise
+from mmcl.objectives.labels import check_mixture, flags_of, labels_of
+from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class SameLabel(Pairs):
     """A query belongs with the keys of its label.
 
     Args:
-        labels: of the queries, ``(queries,)``, whole numbers.
+        labels: of the queries, ``(queries,)``, whole numbers or booleans.
         key_labels: of the keys, ``(keys,)``; None where queries and keys are the same samples.
         exclude_self: leave each sample's pair with itself out, where queries and keys are the same samples.
         differ: a key belongs with the queries of other labels instead: True for all keys, or boolean ``(keys,)``.
@@ -98,10 +100,11 @@ class SameLabel(Pairs):
     own: Identity | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_labels(len(self.labels), labels=self.labels)
-        check_labels(self.shape[1], key_labels=self.of_keys)
-        if isinstance(self.differ, Tensor):
-            check_labels(self.shape[1], differ=self.differ)
+        object.__setattr__(self, "labels", labels_of("labels", self.labels))
+        if self.key_labels is not None:
+            object.__setattr__(self, "key_labels", labels_of("key_labels", self.key_labels, device=self.labels.device))
+        if not isinstance(self.differ, bool):
+            object.__setattr__(self, "differ", flags_of("differ", self.differ, self.shape[1], self.labels.device))
         if self.exclude_self and self.own is None:
             if self.key_labels is not None or self.differ is not False:
                 raise ConfigError("exclude_self with key_labels or differ: a sample is then no key of its own label")
@@ -197,12 +200,28 @@ class Similarity(Pairs):
     def transposed_matmul(self, queries: Tensor) -> Tensor:
         return _similar(self._keys(), self.features, queries)
 
+    def row_sums(self, like: Tensor) -> Tensor:
+        return self._without_noise(super().row_sums(like), self.shape[1])
+
+    def column_sums(self, like: Tensor) -> Tensor:
+        return self._without_noise(super().column_sums(like), self.shape[0])
+
+    @staticmethod
+    def _without_noise(sums: Tensor, count: int) -> Tensor:
+        """Weights of nothing but opposites sum to 0, not to what rounding leaves of that."""
+        return torch.where(sums > 4 * count * torch.finfo(sums.dtype).eps, sums, 0)
+
     def gathered(self, processes: Processes) -> Similarity:
         return Similarity(self.features, processes.gather(self._keys()))
 
 
+def _units(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
+    (one,), (other,) = precise(targets), precise(sources)
+    return unit(one, 0.5), unit(other)
+
+
 def _similar(targets: Tensor, sources: Tensor, rows: Tensor) -> Tensor:
-    targets, sources = unit(targets.to(rows.dtype), 0.5), unit(sources.to(rows.dtype))
+    targets, sources = (side.to(rows.dtype) for side in _units(targets, sources))
     return rows.sum(0) / 2 + targets @ (sources.T @ rows)
 
 
@@ -230,6 +249,7 @@ class Mixed(Pairs):
     place: Identity | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "permutation", labels_of("permutation", self.permutation))
         check_mixture(self.permutation, self.lam)
 
     @property

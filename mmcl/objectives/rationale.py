@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from mmcl.errors import ConfigError, InputError, ShapeError
-from mmcl.objectives.inputs import precise
+from mmcl.objectives.inputs import check_finite, precise
+from mmcl.objectives.temperature import check_weight
 
 Scheme = Literal["min_max", "max_min", "mean", "weighted_mean", "sampling"]
 
@@ -51,7 +53,7 @@ def quality_contrast(
 
     Raises:
         ShapeError: shapes that do not fit.
-        InputError: scores outside [0, 1], or a negative beta.
+        InputError: losses or scores that are not finite, scores outside [0, 1], a beta or margin that cannot be.
         ConfigError: an unknown scheme.
 
     >>> good, bad = torch.tensor([[1.2, 0.8]]), torch.tensor([[2.5, 1.0]])
@@ -61,8 +63,9 @@ def quality_contrast(
     """
     if scheme not in get_args(Scheme):
         raise ConfigError(f"scheme is '{scheme}', expected one of {', '.join(get_args(Scheme))}")
-    if beta < 0:
-        raise InputError(f"beta is {beta}, expected 0 or more")
+    check_weight(beta=beta)
+    if isinstance(margin, bool) or not isinstance(margin, Real) or not abs(margin) < torch.inf:
+        raise InputError(f"margin is {margin!r}, expected a finite number")
     good, bad = precise(positive_losses, negative_losses)
     good_mask = _checked(good, positive_scores, positive_mask, "positive")
     bad_mask = _checked(bad, negative_scores, negative_mask, "negative")
@@ -70,12 +73,17 @@ def quality_contrast(
         raise ShapeError(
             f"there are good rationales of {len(good)} inputs and bad ones of {len(bad)}, expected as many"
         )
-    weights = positive_scores.detach().to(good.dtype), 1 - negative_scores.detach().to(bad.dtype)
+    # What is not there may hold anything, NaN too, and takes part in no product.
+    good, bad = good.masked_fill(~good_mask, 0), bad.masked_fill(~bad_mask, 0)
+    weights = (
+        positive_scores.detach().to(good.dtype).masked_fill(~good_mask, 0),
+        1 - negative_scores.detach().to(bad.dtype).masked_fill(~bad_mask, 0),
+    )
     outer = {"min_max": ("min", "max"), "max_min": ("max", "min")}.get(scheme, (scheme, scheme))
     positive, s = _one_of_many(good, weights[0], good_mask, outer[0])
     negative, t = _one_of_many(bad, weights[1], bad_mask, outer[1])
     off = torch.where(bad_mask.any(1), t * (negative - margin).clamp(max=0), 0)
-    return (torch.where(good_mask.any(1), s * positive, 0) - beta * off).mean()
+    return (torch.where(good_mask.any(1), s * positive, 0) - beta * off).sum() / max(len(good), 1)
 
 
 def discriminator_loss(
@@ -96,7 +104,7 @@ def discriminator_loss(
 
     Raises:
         ShapeError: shapes that do not fit.
-        InputError: scores outside [0, 1].
+        InputError: scores that are not finite, or outside [0, 1].
 
     >>> round(discriminator_loss(torch.tensor([[0.9, 0.7]]), torch.tensor([[0.1]])).item(), 4)
     -1.3981
@@ -133,7 +141,8 @@ def mutual_information_loss(
         explain_mask, predict_mask: which steps are there, boolean ``(batch, steps)``; None for all.
 
     Raises:
-        ShapeError: shapes that do not fit.
+        ShapeError: shapes that do not fit, no step or no token.
+        InputError: logits that are not finite where a step is there.
 
     >>> logits = torch.zeros(1, 2, 4)
     >>> round(mutual_information_loss(logits, logits).item(), 4)  # log 4
@@ -145,12 +154,21 @@ def mutual_information_loss(
             f"explain_logits is {tuple(explain.shape)} and predict_logits {tuple(predict.shape)}, expected "
             "(batch, steps, tokens) of one batch and one vocabulary"
         )
-    answer, words = _largest(predict.detach(), predict_mask), _largest(explain, explain_mask)
-    return -(answer.exp() * words).sum(1).mean()
+    answer = _largest("predict_logits", predict.detach(), predict_mask)
+    words = _largest("explain_logits", explain, explain_mask)
+    return -(answer.exp() * words).sum() / max(len(words), 1)
 
 
-def _largest(logits: Tensor, mask: Tensor | None) -> Tensor:
+def _largest(name: str, logits: Tensor, mask: Tensor | None) -> Tensor:
     """Logarithm of the largest probability of each token over the steps, made to sum to 1, ``(batch, tokens)``."""
+    if not logits.shape[1] or not logits.shape[2]:
+        raise ShapeError(f"{name} is {tuple(logits.shape)}, expected (batch, steps, tokens), one or more of the latter")
+    if mask is not None:
+        if mask.shape != logits.shape[:2]:
+            raise ShapeError(f"the mask of {name} is {tuple(mask.shape)}, expected {tuple(logits.shape[:2])}")
+        mask = mask.bool()
+        logits = logits.masked_fill(~mask[:, :, None], 0)
+    check_finite(**{name: logits})
     logs = logits.log_softmax(2)
     if mask is not None:
         logs = logs.masked_fill(~mask[:, :, None], torch.finfo(logs.dtype).min)
@@ -165,6 +183,9 @@ def _checked(losses: Tensor, scores: Tensor, mask: Tensor | None, name: str) -> 
             f"{name} losses {tuple(losses.shape)}, scores {tuple(scores.shape)} and mask {tuple(mask.shape)}: expected "
             "(batch, rationales) for each"
         )
+    mask = mask.bool()
+    held = scores.detach().to(losses.dtype).masked_fill(~mask, 0)
+    check_finite(**{f"{name} losses": losses.masked_fill(~mask, 0), f"{name} scores": held})
     there = scores.detach()[mask]
     if there.numel() and not bool(((there >= 0) & (there <= 1)).all()):
         raise InputError(

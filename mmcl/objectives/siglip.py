@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from torch.nn.functional import softplus
 
 from mmcl.errors import InputError
 from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
+from mmcl.objectives.inputs import check_paired, precise
 from mmcl.objectives.pairs import Identity
+from mmcl.objectives.temperature import HIGHEST, Temperature, temperature_of
 from mmcl.objectives.tiles import refuse_second_derivative, tile_size, tiles
+from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,20 @@ class SigLIPLoss:
         with torch.autocast(a.device.type, enabled=False):
             queries, keys = precise(a, b)
             queries, keys = unit(queries, 1 / temperature_of(self.temperature)), unit(keys)
-            bias = torch.as_tensor(self.bias, dtype=queries.dtype, device=queries.device)
-            if bias.dim() or not (torch.compiler.is_compiling() or bool(bias.isfinite())):
-                raise InputError(f"bias is {bias.tolist()}, expected one finite number; the paper begins with -10")
+            bias = self._bias(queries)
             own, total = Identity(len(a)), len(a)
             if self.gather:
                 processes = Processes.of(keys)
                 keys, own, total = processes.gather(keys), own.gathered(processes), processes.total
             return _pairwise_loss(queries, keys, bias, own.offset, self.block_size) / max(total, 1)
+
+    def _bias(self, like: Tensor) -> Tensor:
+        if isinstance(self.bias, bool) or not isinstance(self.bias, Tensor | Real):
+            raise InputError(f"bias is {self.bias!r}, expected one finite number; the paper begins with -10")
+        bias = torch.as_tensor(self.bias, dtype=like.dtype, device=like.device)
+        if bias.dim() or not (torch.compiler.is_compiling() or bool(bias.abs() <= HIGHEST)):
+            raise InputError(f"bias is {bias.tolist()}, expected one finite number; the paper begins with -10")
+        return bias
 
 
 def _pairwise_loss(queries: Tensor, keys: Tensor, bias: Tensor, diagonal: int, block_size: int | None) -> Tensor:
@@ -90,7 +99,8 @@ def _forward(queries, keys, bias, diagonal, size, wanted):  # type: ignore[no-un
         for one, needed in zip((queries, keys, bias), wanted, strict=True)
     )
     scratch = queries.new_empty(min(size, len(queries)) * min(size, len(keys)))
-    steep = bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() > 80)  # near where exp becomes infinite
+    # Near where exp becomes infinite; a norm that overflows is steep as well.
+    steep = not bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() <= 80)
     with torch.autocast(queries.device.type, enabled=False):
         for row, column, tile in tiles(queries, keys, None, size):
             # log sigmoid(-x) = -softplus(x) for all pairs; those that belong together have log sigmoid(x), x more.

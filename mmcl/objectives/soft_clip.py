@@ -10,10 +10,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from mmcl.objectives.base import Pairs
 from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import Temperature, check_paired, precise, temperature_of, unit
+from mmcl.objectives.inputs import check_paired, precise
 from mmcl.objectives.kernel import two_way_info_nce
 from mmcl.objectives.pairs import Identity
+from mmcl.objectives.temperature import Temperature, temperature_of
 from mmcl.objectives.tiles import tile_size
+from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class SoftClipLoss:
         check_paired(a=a, b=b)
         temperature = temperature_of(self.temperature)
         with torch.autocast(b.device.type, enabled=False):
-            (features,) = precise(b)
+            features, _ = precise(b, a)
             pairs = _Softmax.of(unit(features, temperature**-0.5), Identity(len(b)))
         forward, backward = two_way_info_nce(
             a,

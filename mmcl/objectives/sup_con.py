@@ -6,9 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from mmcl.objectives.inputs import Temperature, check_features, check_labels
+from mmcl.objectives.inputs import check_features
 from mmcl.objectives.kernel import weighted_info_nce
+from mmcl.objectives.labels import labels_of
 from mmcl.objectives.pairs import Identity, SameLabel
+from mmcl.objectives.temperature import Temperature
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class SupConLoss:
     def __call__(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of features ``(batch, dim)`` and their labels ``(batch,)``."""
         check_features(features=features)
-        check_labels(len(features), labels=labels)
+        labels = labels_of("labels", labels, len(features), features.device)
         return weighted_info_nce(
             features,
             features,

@@ -1,13 +1,98 @@
-"""A temperature that is learned, as CLIP learns it."""
+"""Temperatures: which can be used, and one that is learned, as CLIP learns it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from numbers import Real
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from mmcl.errors import InputError
+from mmcl.errors import InputError, ShapeError
+from mmcl.objectives.inputs import precise
+
+#: A number, a tensor of no dimensions, or a module such as :class:`~mmcl.objectives.LearnableTemperature`.
+Temperature: TypeAlias = float | Tensor | Callable[[], Tensor]
+
+#: Positive numbers beyond these make similarities, or sums of them, leave the range of float32.
+LOWEST, HIGHEST = 1e-18, 1e18
+
+
+def temperature_of(temperature: Temperature, rows: int | None = None) -> float | Tensor:
+    """Return the temperature as a number or a tensor of at least float32, once it is known to be usable.
+
+    Args:
+        temperature: greater than 0, from 1e-18 to 1e18.
+        rows: allow one temperature for each of so many rows; None for a single temperature only.
+
+    Raises:
+        ShapeError: a tensor of another shape.
+        InputError: not a number, or outside the range.
+
+    >>> temperature_of(0.1)
+    0.1
+    """
+    value = temperature() if callable(temperature) else temperature
+    if not isinstance(value, Tensor):
+        return positive("temperature", value)
+    if value.dtype == torch.bool or value.is_complex():
+        raise InputError(f"temperature is of type {value.dtype}, expected floating point; pass a number such as 0.07")
+    if value.dim() and tuple(value.shape) != (rows,):
+        expected = "one number" if rows is None else f"one number, or one for each of {rows} queries"
+        raise ShapeError(f"temperature has shape {tuple(value.shape)}, expected {expected}")
+    (value,) = precise(value)  # 1 / temperature may be infinite in half precision
+    if not torch.compiler.is_compiling():
+        bad = ~((value >= LOWEST) & (value <= HIGHEST))
+        if bool(bad.any()):
+            where = f" of query {int(bad.nonzero()[0])}" if value.dim() else ""
+            raise InputError(f"temperature{where} is {value[bad].flatten()[0].item():g}, {_EXPECTED}")
+    return value
+
+
+_EXPECTED = f"expected > 0, from {LOWEST:g} to {HIGHEST:g}"
+
+
+def positive(name: str, value: object) -> float:
+    """Return a positive number of moderate size.
+
+    Raises:
+        InputError: not a number, or not from 1e-18 to 1e18; names it.
+
+    >>> positive("sigma", "0.5")
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.InputError: sigma is '0.5', expected > 0, from 1e-18 to 1e+18
+    """
+    number = number_of(value)
+    if number is None or not LOWEST <= number <= HIGHEST:
+        raise InputError(f"{name} is {value!r}, {_EXPECTED}")
+    return float(number)
+
+
+def check_weight(**weights: object) -> None:
+    """Refuse weights of a term of a loss that are not numbers from 0 to 1e18.
+
+    Raises:
+        InputError: names the weight.
+
+    >>> check_weight(beta=float("nan"))
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.InputError: beta is nan, expected a number of 0 or more
+    """
+    for name, value in weights.items():
+        number = number_of(value)
+        if number is None or not 0 <= number <= HIGHEST:
+            raise InputError(f"{name} is {value!r}, expected a number of 0 or more")
+
+
+def number_of(value: object) -> Real | None:
+    """Return a number, be it in a tensor of no dimensions; None for what is none, such as text or a boolean."""
+    if isinstance(value, Tensor) and not value.dim():
+        value = value.item()
+    return value if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
 class LearnableTemperature(nn.Module):
@@ -21,7 +106,7 @@ class LearnableTemperature(nn.Module):
 
     Args:
         initial: the first temperature, from ``minimum`` to 1.
-        minimum: the lowest temperature.
+        minimum: the lowest temperature, 1e-18 or more.
 
     Raises:
         InputError: not ``0 < minimum <= initial <= 1``.
@@ -36,8 +121,11 @@ class LearnableTemperature(nn.Module):
 
     def __init__(self, initial: float = 0.07, minimum: float = 0.01) -> None:
         super().__init__()
-        if not 0 < minimum <= initial <= 1:
-            raise InputError(f"minimum is {minimum}, initial {initial}: expected 0 < minimum <= initial <= 1")
+        numbers = number_of(minimum), number_of(initial)
+        if None in numbers or not LOWEST <= minimum <= initial <= 1:
+            raise InputError(
+                f"minimum is {minimum!r}, initial {initial!r}: expected 0 < minimum <= initial <= 1, from {LOWEST:g} on"
+            )
         self.highest = math.log(1 / minimum)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / initial)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -54,14 +55,16 @@ def tile_size(device: torch.device, block_size: int | None) -> int:
     """Return the rows and columns of a tile: what is asked for, or what suits the device.
 
     Raises:
-        InputError: below 1.
+        InputError: not a whole number of 1 or more.
 
     >>> tile_size(torch.device("cpu"), 7)
     7
     """
-    if block_size is not None and block_size < 1:
-        raise InputError(f"block_size is {block_size}, expected 1 or more, or None to have it chosen")
-    return TILE.get(device.type, TILE_ELSEWHERE) if block_size is None else block_size
+    if block_size is None:
+        return TILE.get(device.type, TILE_ELSEWHERE)
+    if isinstance(block_size, bool) or not isinstance(block_size, Integral) or block_size < 1:
+        raise InputError(f"block_size is {block_size!r}, expected 1 or more, or None to have it chosen")
+    return int(block_size)
 
 
 def refuse_second_derivative() -> None:

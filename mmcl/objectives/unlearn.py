@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.inputs import Temperature, precise, temperature_of
+from mmcl.objectives.inputs import check_finite, precise, refuse_overflow
+from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
+from mmcl.objectives.unit import unit
 
 
 def saturating(errors: Tensor) -> Tensor:
     """Return ``phi(u) = exp(u / (u + 1))`` of errors of 0 or more: from 1 to e, and flat where the error is large.
 
+    Raises:
+        InputError: errors that are negative or not finite.
+
     >>> saturating(torch.tensor([0.0, 1.0])).tolist()
     [1.0, 1.6487212181091309]
     """
+    _check_errors(errors=errors)
     return (errors / (errors + 1)).exp()
 
 
 def squared_errors(reconstruction: Tensor, representation: Tensor) -> Tensor:
     """Return ``|reconstruction - representation|^2`` of each sample, ``(batch,)``, of ``(batch, dim)`` twice.
 
+    Raises:
+        ShapeError: shapes that do not fit.
+        InputError: not finite, or so large that the squares are not.
+
     >>> squared_errors(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()
     [25.0]
     """
     _check_alike(reconstruction=reconstruction, representation=representation)
     reconstruction, representation = precise(reconstruction, representation)
-    return (reconstruction - representation).square().sum(1)
+    return refuse_overflow((reconstruction - representation).square().sum(1), "representations")
 
 
 def vae_loss(
@@ -48,7 +57,7 @@ def vae_loss(
 
     Raises:
         ShapeError: shapes that do not fit.
-        InputError: the weight is negative.
+        InputError: what is not finite, codes whose variance overflows, or a weight that is no number or negative.
 
     >>> one = torch.ones(1, 2)
     >>> vae_loss(2 * one, one, one, 0 * one, kl_weight=1.0).item()  # 2 of the errors, 1 of the divergence
@@ -57,13 +66,13 @@ def vae_loss(
     _check_alike(mean=mean, log_variance=log_variance)
     if len(mean) != len(representation):
         raise ShapeError(f"there are {len(mean)} codes for {len(representation)} representations, expected as many")
-    if not kl_weight >= 0:
-        raise InputError(f"kl_weight is {kl_weight}, expected 0 or more")
+    check_weight(kl_weight=kl_weight)
     errors = squared_errors(reconstruction, representation)
     mean, log_variance = precise(mean, log_variance)
     variance = log_variance.exp()
     divergence = -((variance + 1e-8).log() + 1 - mean.square() - variance).sum(1) / 2
-    return (errors + kl_weight * divergence).mean()
+    loss = (errors + kl_weight * divergence).sum() / max(len(errors), 1)
+    return refuse_overflow(loss, "codes or representations")
 
 
 def extractor_unlearning(remain_errors: Tensor, forget_errors: Tensor, *, phi: bool = True) -> Tensor:
@@ -79,11 +88,15 @@ def extractor_unlearning(remain_errors: Tensor, forget_errors: Tensor, *, phi: b
         remain_errors, forget_errors: of :func:`squared_errors`, ``(batch,)``.
         phi: whether errors are bounded.
 
+    Raises:
+        ShapeError, InputError: errors that are not ``(batch,)``, negative or not finite.
+
     >>> extractor_unlearning(torch.tensor([1.0]), torch.tensor([3.0]), phi=False).item()
     -2.0
     """
+    _check_errors(remain_errors=remain_errors, forget_errors=forget_errors)
     kept, forgotten = (saturating(each) if phi else each for each in precise(remain_errors, forget_errors))
-    return kept.sum() - forgotten.sum()
+    return refuse_overflow(kept.sum() - forgotten.sum(), "errors")
 
 
 def representation_alignment(
@@ -104,6 +117,7 @@ def representation_alignment(
 
     Raises:
         ShapeError: shapes that do not fit, or no forgotten sample.
+        InputError: representations that are not finite, or a temperature that cannot be.
 
     >>> kept, turned = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     >>> representation_alignment(kept, kept, turned, kept, temperature=1.0).item()  # log(exp(0) / exp(1))
@@ -119,7 +133,15 @@ def representation_alignment(
 
 def _distances(now: Tensor, before: Tensor) -> Tensor:
     now, before = precise(now, before.detach())
-    return 1 - cosine_similarity(now, before, dim=1)
+    return 1 - (unit(now) * unit(before)).sum(1)
+
+
+def _check_errors(**errors: Tensor) -> None:
+    check_finite(**errors)
+    for name, given in errors.items():
+        if not torch.compiler.is_compiling() and bool((given < 0).any()):
+            row = int((given.detach() < 0).nonzero()[0, 0])
+            raise InputError(f"{name}: row {row} is {given[row].min().item():g}, expected squared errors of 0 or more")
 
 
 def _check_alike(**two: Tensor) -> None:
@@ -128,3 +150,4 @@ def _check_alike(**two: Tensor) -> None:
         raise ShapeError(
             f"{name} is {tuple(one.shape)} and {other_name} {tuple(other.shape)}, expected (batch, dim) twice"
         )
+    check_finite(**two)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from mmcl.objectives.unit import directions
 from mmcl.strategies.rehearsal import Rehearsal, embed_rows
 
 
@@ -34,14 +34,14 @@ class NearestMean(SupervisedPlugin):
             label: embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
             for label, rows in memory.items()
         }
-        self.means = {label: normalize(exemplars.mean(0), dim=0) for label, exemplars in embeddings.items()}
+        self.means = {label: directions(exemplars.mean(0, keepdim=True))[0] for label, exemplars in embeddings.items()}
 
     def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Classify."""
         if self.means is None:
             return
         means = torch.stack(list(self.means.values()))
-        distances = torch.cdist(normalize(strategy.output.embedding, dim=1), means)
+        distances = torch.cdist(directions(strategy.output.embedding), means)
         scores = distances.new_full((len(distances), len(strategy.experience.source.classes)), -torch.inf)
         scores[:, list(self.means)] = -distances  # a distance from infinity, where nothing is yet, would be no number
         strategy.mb_output = scores

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from mmcl import ranks
 from mmcl.data.base import Dataset, superclass_labels
 from mmcl.errors import ConfigError
+from mmcl.objectives.inputs import check_features, precise
+from mmcl.objectives.unit import directions, rescaling
 from mmcl.strategies.loader import BatchLoader
 
 Selection = Literal["random", "herding"]
@@ -137,9 +138,16 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
     Returns:
         Indices ``(min(samples, limit),)``.
 
+    Raises:
+        ShapeError, InputError: embeddings that are not ``(samples, dim)``, or not finite.
+
     >>> herding(torch.tensor([[0.0], [1.0], [5.0]]), limit=2).tolist()  # mean 2: 1 is nearest, then (1 + 5) / 2
     [1, 2]
     """
+    check_features(embeddings=embeddings)
+    if embeddings.numel():
+        (embeddings,) = precise(embeddings)
+        embeddings = embeddings * rescaling(embeddings.abs().amax())
     mean = embeddings.mean(0)
     total = torch.zeros_like(mean)
     open_ = torch.ones(len(embeddings), dtype=torch.bool, device=embeddings.device)
@@ -161,6 +169,6 @@ def embed_rows(
     was_training = model.training
     model.eval()
     loader = BatchLoader(source, torch.as_tensor(rows), batch_size=batch_size, shuffle=False)
-    embeddings = torch.cat([normalize(model.embed(batch.to(device)), dim=1) for batch in loader])
+    embeddings = torch.cat([directions(model.embed(batch.to(device))) for batch in loader])
     model.train(was_training)
     return embeddings

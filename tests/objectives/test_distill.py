@@ -110,5 +110,5 @@ def test_gradients_are_the_student_s_alone(loss):
 def test_relations_of_another_batch_or_weight_are_refused():
     with pytest.raises(ShapeError, match="are not of one batch"):
         relational_distillation(draw(0), draw(1)[:2])
-    with pytest.raises(InputError, match="angle_weight -1"):
+    with pytest.raises(InputError, match="angle_weight is -1"):
         relational_distillation(draw(0), draw(1), angle_weight=-1)

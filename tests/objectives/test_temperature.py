@@ -1,10 +1,14 @@
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
+from objective_cases import CASES, draw
 
-from mmcl.errors import InputError
-from mmcl.objectives import CLIPLoss, LearnableTemperature
+from mmcl.errors import InputError, ShapeError
+from mmcl.objectives import CLIPLoss, DCLLoss, HardContrastiveLoss, LearnableTemperature, M3CoLoss, SigLIPLoss
+from mmcl.objectives.temperature import check_weight, positive, temperature_of
 
 
 def test_it_learns_to_fit_and_stays_above_its_minimum():
@@ -36,3 +40,80 @@ def test_it_starts_where_it_is_told():
     for initial, minimum in ((0.0, 0.01), (2.0, 0.01), (0.005, 0.01), (0.5, 0.0)):
         with pytest.raises(InputError, match="expected 0 < minimum <= initial <= 1"):
             LearnableTemperature(initial, minimum)
+
+
+NO_NUMBERS = ["0.1", None, True, 1j, [0.1], {}, torch.tensor(True), torch.tensor(1j), torch.ones(())[None]]
+OUTSIDE = [0.0, -1.0, math.nan, math.inf, 1e-45, 5e-324, 1e-19, 1e19, 10**400, torch.tensor(1e-45), torch.tensor(0)]
+
+
+@pytest.mark.parametrize("temperature", [*NO_NUMBERS, *OUTSIDE], ids=repr)
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_no_temperature_is_named(name, temperature):
+    with pytest.raises((InputError, ShapeError), match="temperature .*expected"):
+        CASES[name](draw([4], dtype=torch.float32), temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [1e-18, 1e-10, 1e10, 1e18])
+@pytest.mark.parametrize("name", CASES)
+def test_at_the_ends_of_the_range_loss_and_gradient_are_finite(name, temperature):
+    batch = draw([9], dtype=torch.float32)
+    for block_size in (None, 2):
+        loss = CASES[name](batch, temperature=temperature, block_size=block_size)
+        assert bool(loss.isfinite()) and bool(torch.autograd.grad(loss, batch["a"])[0].isfinite().all())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_form_of_a_number_gives_the_same_loss(name):
+    batch = draw([6])
+    expected = CASES[name](batch, temperature=0.5)
+    for form in (np.float64(0.5), np.float32(0.5), Fraction(1, 2), torch.tensor(0.5), torch.tensor(0.5).bfloat16()):
+        assert torch.allclose(CASES[name](batch, temperature=form), expected, rtol=1e-12)
+    whole = CASES[name](batch, temperature=2.0)
+    for form in (2, np.int64(2), torch.tensor(2)):
+        assert torch.allclose(CASES[name](batch, temperature=form), whole, rtol=1e-12)
+
+
+def test_half_precision_is_left_before_the_reciprocal_is_infinite():
+    small = torch.tensor(1e-6, dtype=torch.float16)  # 1 / small is beyond float16
+    assert temperature_of(small).dtype == torch.float32 and bool((1 / temperature_of(small)).isfinite())
+    with pytest.raises(InputError, match="temperature is 0, expected > 0"):
+        temperature_of(torch.tensor(1e-9, dtype=torch.float16))
+
+
+def test_a_temperature_for_each_row():
+    assert temperature_of(torch.tensor([0.1, 0.2]), rows=2).shape == (2,)
+    with pytest.raises(ShapeError, match=r"temperature has shape \(2,\), expected one number, or one for each of 3"):
+        temperature_of(torch.tensor([0.1, 0.2]), rows=3)
+    for bad in (0.0, -1.0, math.nan, math.inf, 1e-40):
+        with pytest.raises(InputError, match="temperature of query 1 is .*, expected > 0"):
+            temperature_of(torch.tensor([0.1, bad]), rows=2)
+
+
+@pytest.mark.parametrize("initial, minimum", [("0.1", 0.01), (None, 0.01), (0.5, True), (math.nan, 0.01), (0.1, 1e-45)])
+def test_what_can_be_no_bound_is_refused(initial, minimum):
+    with pytest.raises(InputError, match="expected 0 < minimum <= initial <= 1"):
+        LearnableTemperature(initial, minimum)
+
+
+def test_one_that_was_lost_is_named():
+    temperature = LearnableTemperature()
+    with torch.no_grad():
+        temperature.log_scale.fill_(math.nan)
+    with pytest.raises(InputError, match="temperature is nan"):
+        CLIPLoss(temperature)(torch.eye(2), torch.eye(2))
+
+
+def test_other_numbers_of_losses():
+    assert positive("scale", 2) == 2.0
+    check_weight(alpha=0, beta=torch.tensor(1.0))
+    for value in ("1", None, True, math.nan, math.inf, -1.0, torch.ones(2)):
+        with pytest.raises(InputError, match="beta is .*, expected a number of 0 or more"):
+            check_weight(beta=value)
+        with pytest.raises(InputError, match="sigma is"):
+            DCLLoss(sigma=value) if value is not None else positive("sigma", value)
+    for make in (lambda: HardContrastiveLoss(share="1"), lambda: M3CoLoss(alpha=None), lambda: M3CoLoss(mix_share="a")):
+        with pytest.raises(InputError, match="is .*expected"):
+            make()
+    for bias in ("a", None, True, math.inf, math.nan, 1e30, torch.ones(2)):
+        with pytest.raises(InputError, match="bias is .*, expected one finite number"):
+            SigLIPLoss(bias=bias)(torch.eye(2), torch.eye(2))
