@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -35,12 +36,12 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Estimate | None:
-        """Estimate from values of several seeds, without those that are missing; None if all are.
+        """Estimate from values of several seeds, without those that are missing or not finite; None if all are.
 
         >>> Estimate.of([0.5, 0.7, None])
         Estimate(mean=0.6, deviation=0.1414...)
         """
-        there = [value for value in values if value is not None]
+        there = [value for value in values if value is not None and isfinite(value)]
         return cls(fmean(there), stdev(there) if len(there) > 1 else None) if there else None
 
     def text(self, scale: float = 100.0) -> str:

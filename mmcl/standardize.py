@@ -48,9 +48,9 @@ def feature_scaling(vectors: Tensor, to: Literal["range", "deviation"], size: in
 
     Arguments and errors as of :func:`standardization`.
 
-    >>> scaling = feature_scaling(torch.tensor([[2.0, 1e-9], [6.0, 3e-9]]), "range")
-    >>> (torch.tensor([6.0, 3e-9]) * scaling.gain + scaling.offset).tolist()
-    [1.0, 1.0]
+    >>> scaling = feature_scaling(torch.tensor([[2.0, 0.0], [6.0, 2.0**-40]]), "range")
+    >>> (torch.tensor([3.0, 2.0**-41]) * scaling.gain + scaling.offset).tolist()
+    [0.25, 0.5]
     """
     return _scaling(vectors, to, size, alike=False)
 

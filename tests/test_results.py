@@ -156,3 +156,8 @@ def test_names_are_as_short_as_they_can_be() -> None:
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
         collect([tmp_path])
+
+
+def test_a_number_that_is_none_counts_as_missing():
+    assert Estimate.of([float("nan"), 0.5, float("inf")]) == Estimate(0.5, None)
+    assert Estimate.of([float("nan")]) is None

@@ -62,8 +62,8 @@ def checked_lengths(waveforms: Tensor, lengths: Tensor | None, *, max_seconds: f
 def normalized(waveforms: Tensor, lengths: Tensor, epsilon: float) -> Tensor:
     """Give each waveform mean 0 and variance 1 over its own samples; what is after its length becomes zero.
 
-    ``(x - mean) / sqrt(variance + epsilon)``, which is what wav2vec 2.0 and its kin were trained on. A constant waveform
-    becomes zero.
+    ``(x - mean) / sqrt(variance + epsilon)``, which is what wav2vec 2.0 and its kin were trained on. A waveform
+    that does not vary becomes zero.
 
     >>> normalized(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([2]), epsilon=0.0).tolist()
     [[-1.0, 1.0, 0.0]]

@@ -19,8 +19,9 @@ class FrameScores(SupervisedPlugin):
 
     Attributes:
         rows: one dictionary per evaluation: ``word_error_rate`` of the transcripts (None where none has a word),
-            ``sequence_error_rate`` of the words of whole sequences, intent and entities included (which the published tables call WER), ``slu_f1``
-            (None where no frame has entities), and ``without_intent``, the share of sequences that name none.
+            ``sequence_error_rate`` of the words of whole sequences, intent and entities included (which the published
+            tables call WER), ``slu_f1`` (None where no frame has entities), and ``without_intent``, the share of
+            sequences that name none.
     """
 
     def __init__(self) -> None:
@@ -70,10 +71,9 @@ def frame_scores(pairs: list[tuple[Frame, Frame]]) -> dict[str, float | None]:
     said, decoded = [reference for reference, _ in pairs], [hypothesis for _, hypothesis in pairs]
     entities = [[frame.entities for frame in frames] for frames in (said, decoded)]
     spoken = [frame.transcript for frame in said]
+    heard = [frame.transcript for frame in decoded]
     return {
-        "word_error_rate": word_error_rate(spoken, [f.transcript for f in decoded])
-        if "".join(spoken).strip()
-        else None,
+        "word_error_rate": word_error_rate(spoken, heard) if "".join(spoken).strip() else None,
         "sequence_error_rate": word_error_rate([f.text() for f in said], [f.text() for f in decoded]),
         "slu_f1": slu_f1(*entities) if any(map(any, entities)) else None,
         "without_intent": fmean(not frame.intent for frame in decoded),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mmcl.errors import LabelError, ShapeError
-from mmcl.objectives.inputs import check_features
+from mmcl.objectives.inputs import check_features, precise
 from mmcl.objectives.temperature import positive
 from mmcl.objectives.unit import directions
 
@@ -40,5 +40,6 @@ def linear_probe(
     if len(set(train_labels)) < 2:
         raise LabelError(f"train has {len(set(train_labels))} class, expected 2 or more for a classifier to tell apart")
     positive("strength", strength)
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit(directions(train).numpy(), list(train_labels))
-    return float(fitted.score(directions(test).numpy(), list(test_labels)))
+    known, asked = (directions(side.detach()).cpu().numpy() for side in precise(train, test))
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit(known, list(train_labels))
+    return float(fitted.score(asked, list(test_labels)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -101,6 +102,7 @@ def distance_to_retrain(
 
     Raises:
         ShapeError: they have none in common.
+        InputError: one of them is not finite.
 
     >>> round(distance_to_retrain({"test": 0.9, "forget": 0.5}, {"test": 0.95, "forget": 0.0}), 3)
     0.275
@@ -108,6 +110,9 @@ def distance_to_retrain(
     shared = [name for name in (measured if names is None else names) if name in retrained and name in measured]
     if not shared:
         raise ShapeError(f"measures {', '.join(measured)} and {', '.join(retrained)} have no name in common")
+    for name in shared:
+        if not math.isfinite(measured[name] - retrained[name]):
+            raise InputError(f"{name} is {measured[name]} and {retrained[name]} of Retrain, expected finite numbers")
     return sum(abs(measured[name] - retrained[name]) for name in shared) / len(shared)
 
 

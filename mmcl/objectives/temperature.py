@@ -88,11 +88,11 @@ def check_weight(**weights: object) -> None:
             raise InputError(f"{name} is {value!r}, expected a number of 0 or more")
 
 
-def number_of(value: object) -> Real | None:
+def number_of(value: object) -> float | None:
     """Return a number, be it in a tensor of no dimensions; None for what is none, such as text or a boolean."""
     if isinstance(value, Tensor) and not value.dim():
         value = value.item()
-    return value if isinstance(value, Real) and not isinstance(value, bool) else None
+    return value if isinstance(value, Real) and not isinstance(value, bool) else None  # type: ignore[return-value]
 
 
 class LearnableTemperature(nn.Module):

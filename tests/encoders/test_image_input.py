@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmcl.encoders.image_input import RESIZES, ImageInput, checked_images
-from mmcl.errors import InputError, ShapeError
+from mmcl.errors import ConfigError, InputError, ShapeError
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -77,3 +77,17 @@ def test_what_is_no_image_is_named(images, error, message):
 def test_colours_for_an_encoder_of_grey_images():
     with pytest.raises(ShapeError, match="images have 3 channels, expected 1: convert them"):
         checked_images(torch.zeros(1, 3, 8, 8), 1)
+
+
+@pytest.mark.parametrize("std", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, float("inf"), 1.0)])
+def test_a_deviation_that_nothing_can_be_divided_by_is_refused(std):
+    with pytest.raises(ConfigError, match="expected a deviation above 0"):
+        ImageInput((8, 8), mean=(0.5, 0.5, 0.5), std=std)
+    with pytest.raises(ConfigError, match="mean of images is .*, expected finite numbers"):
+        ImageInput((8, 8), mean=std[1:] + (float("nan"),), std=(1.0, 1.0, 1.0))
+
+
+def test_pixels_that_are_not_finite_are_refused():
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(InputError, match="images have values from"):
+            checked_images(torch.full((1, 3, 4, 4), value), 3)

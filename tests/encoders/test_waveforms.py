@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl.encoders.waveforms import checked_lengths
+from mmcl.encoders.waveforms import checked_lengths, normalized
 from mmcl.errors import ShapeError
 
 
@@ -33,3 +33,10 @@ def test_lengths_default_to_the_whole_batch():
 def test_what_does_not_fit_is_named(waveforms, lengths, message):
     with pytest.raises(ShapeError, match=message):
         checked_lengths(waveforms, None if lengths is None else torch.tensor(lengths), max_seconds=1.5)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-7, 1e-5])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_waveform_that_does_not_vary_becomes_zero(value, epsilon):
+    scaled = normalized(torch.full((1, 512), value), torch.tensor([512]), epsilon)
+    assert torch.equal(scaled, torch.zeros(1, 512))

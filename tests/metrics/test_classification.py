@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from mmcl.errors import LabelError, ShapeError
+from mmcl.errors import InputError, LabelError, ShapeError
 from mmcl.metrics.classification import classification_scores
 
 
@@ -40,3 +42,21 @@ def test_faults_are_told():
         classification_scores(torch.zeros(3, 2), torch.zeros(2))
     with pytest.raises(LabelError, match="labels go from 0 to 2, expected 0 to 1"):
         classification_scores(torch.zeros(2, 2), torch.tensor([0, 2]))
+
+
+def test_one_class_has_no_area_and_no_number_that_is_none():
+    scores = classification_scores(torch.zeros(4, 1), torch.zeros(4, dtype=torch.long))
+    assert scores == {"accuracy": 1.0, "f1": 1.0, "weighted_f1": 1.0, "macro_f1": 1.0}
+    absent = classification_scores(torch.eye(3)[[0, 1, 2]], torch.tensor([0, 1, 1], dtype=torch.uint8))
+    assert "auc" not in absent and all(math.isfinite(value) for value in absent.values())
+
+
+@pytest.mark.parametrize("row", [[math.nan, 0.0], [math.inf, 0.0], [-math.inf, -math.inf]])
+def test_logits_that_say_nothing_are_named(row):
+    with pytest.raises(InputError, match="logits of row 1 are"):
+        classification_scores(torch.tensor([[0.0, 1.0], row]), torch.tensor([0, 1]))
+
+
+def test_labels_that_are_no_whole_numbers_are_refused():
+    with pytest.raises(LabelError, match="labels is of type torch.float32"):
+        classification_scores(torch.eye(2), torch.tensor([0.0, 1.0]))

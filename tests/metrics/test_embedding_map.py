@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl.errors import ShapeError
+from mmcl.errors import InputError, ShapeError
 from mmcl.metrics.embedding_map import embedding_map
 
 
@@ -31,3 +31,18 @@ def test_a_choice_of_many_keeps_labels_and_points_together():
 def test_faults_are_told():
     with pytest.raises(ShapeError, match="there are 3 labels, expected .samples, dim., 4 or more"):
         embedding_map(torch.zeros(3, 2), [0, 1, 2])
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 0.1, 1e30, 1e-30])
+def test_embeddings_that_are_all_alike_are_one_point(size):
+    assert embedding_map(torch.full((8, 3), size), [0] * 8)["points"] == [[0.0, 0.0]] * 8
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_a_map_does_not_depend_on_size(scale):
+    rows = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    points = torch.tensor(embedding_map(rows * scale, [0] * 12)["points"])
+    assert points.shape == (12, 2) and bool(points.isfinite().all()) and points.std() > 0
+    assert len(embedding_map(rows[:, :1], [0] * 12)["points"]) == 12  # of one dimension
+    with pytest.raises(InputError, match="embeddings: row 2 is not finite"):
+        embedding_map(rows.index_fill(0, torch.tensor([2]), torch.nan), [0] * 12)

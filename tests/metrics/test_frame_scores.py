@@ -74,3 +74,9 @@ def test_each_evaluation_counts_what_has_been_seen_so_far_and_survives_a_checkpo
     restored = FrameScores()
     restored.load_state_dict(scores.state_dict(strategy), strategy)
     assert restored.rows == scores.rows
+
+
+def test_without_a_transcript_there_is_no_word_error_rate():
+    said = [Frame("alarm set", (), ""), Frame("alarm off", (), " ")]
+    scores = frame_scores([(frame, frame) for frame in said])
+    assert scores["word_error_rate"] is None and scores["sequence_error_rate"] == 0.0

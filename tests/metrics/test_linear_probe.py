@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from mmcl.errors import InputError
+from mmcl.errors import InputError, LabelError, ShapeError
 from mmcl.metrics.linear_probe import linear_probe
 
 
@@ -29,3 +31,22 @@ def test_what_is_not_finite_is_refused():
     train, labels = clusters(9, 0.1)
     with pytest.raises(InputError):
         linear_probe(train, labels, train * float("nan"), labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30])
+def test_size_and_type_do_not_count(dtype, scale):
+    rows = (scale * torch.eye(4)).to(dtype).requires_grad_()
+    assert linear_probe(rows, [0, 0, 1, 1], rows, [0, 0, 1, 0]) == 0.75
+
+
+def test_what_cannot_be_probed_is_told():
+    rows = torch.eye(4)
+    with pytest.raises(LabelError, match="train has 1 class, expected 2 or more"):
+        linear_probe(rows, [0] * 4, rows, [0] * 4)
+    with pytest.raises(ShapeError, match="test has 4 embeddings and 3 labels"):
+        linear_probe(rows, [0, 0, 1, 1], rows, [0] * 3)
+    with pytest.raises(ShapeError, match="of equal dim"):
+        linear_probe(rows, [0, 0, 1, 1], rows[:, :2], [0] * 4)
+    with pytest.raises(InputError, match="strength is"):
+        linear_probe(rows, [0, 0, 1, 1], rows, [0] * 4, strength=math.nan)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from mmcl.errors import ShapeError
+from mmcl.errors import InputError, ShapeError
 from mmcl.metrics import (
     average_accuracy,
     backward_transfer,
@@ -78,3 +78,10 @@ def test_sizes_and_baseline_of_another_length_are_refused():
         average_accuracy(MATRIX, [1, 2])
     with pytest.raises(ShapeError, match="baseline has 2 entries"):
         forward_transfer(MATRIX, [0.1, 0.1])
+
+
+@pytest.mark.parametrize("sizes", [[0, 1], [0, 0], [-1, 2], [float("nan"), 1], [1, float("inf")]])
+def test_sizes_that_give_no_mean_are_refused(sizes):
+    with pytest.raises(InputError, match="sizes are"):
+        seen_accuracy([[1.0, 0.0], [0.5, 0.9]], sizes=sizes)
+    assert seen_accuracy([[1.0, 0.0], [0.5, 0.9]], sizes=[1, 0]) == [1.0, 0.5]

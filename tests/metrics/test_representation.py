@@ -48,3 +48,19 @@ def test_what_cannot_be_measured_is_refused():
         uniformity(torch.ones(2, 3), 0)
     with pytest.raises(InputError, match="power is -1"):
         alignment(torch.ones(2, 3), torch.ones(2, 3), -1)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_pairs_that_are_one_have_a_gradient_that_is_a_number(power):
+    a = torch.eye(3, requires_grad=True)
+    alignment(a, torch.eye(3), power=power).backward()
+    assert bool(a.grad.isfinite().all())
+    assert alignment(torch.zeros(0, 3), torch.zeros(0, 3)).item() == 0
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), "2", None, True])
+def test_what_is_no_positive_number_is_named(value):
+    with pytest.raises(InputError, match="scale is"):
+        uniformity(torch.eye(3), scale=value)
+    with pytest.raises(InputError, match="power is"):
+        alignment(torch.eye(3), torch.eye(3), power=value)

@@ -51,3 +51,14 @@ def test_faults_are_told():
         ranks(torch.full((2, 3), float("nan")), torch.ones(2, 3))
     with pytest.raises(ShapeError, match="0 queries"):
         retrieval(torch.ones(0, 3), torch.ones(2, 3), torch.zeros(0, dtype=torch.long))
+
+
+@pytest.mark.parametrize("scale", [1e-13, 1e-30, 1e-42, 1e20, 1e37])
+def test_lengths_do_not_count(scale):
+    queries, keys = (torch.randn(9, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    expected = ranks(queries, keys)
+    if scale > 1e-40:  # whose digits are all there
+        assert torch.equal(ranks(scale * queries, keys), expected)
+        assert torch.equal(ranks(queries, scale * keys), expected)
+    eye = torch.eye(5) * scale
+    assert ranks(eye, torch.eye(5)).tolist() == ranks(torch.eye(5), eye).tolist() == [1] * 5

@@ -42,3 +42,16 @@ def test_a_side_that_has_the_structure_follows_it_and_one_without_does_not():
 def test_sides_are_paired():
     with pytest.raises(ShapeError):
         similarity_structure(draw(5), draw(6))
+
+
+def test_one_pair_and_constants_have_correlation_0():
+    for first, second in ((torch.ones(1, 3), torch.ones(1, 3)), (torch.ones(6, 3), 0.1 * torch.ones(6, 3))):
+        found = similarity_structure(first, second)
+        assert found["correlation"] == 0.0 and found["means"] == found["means"]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_lengths_do_not_count(scale):
+    rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    exact = similarity_structure(rows, rows.flip(1))["correlation"]
+    assert similarity_structure(scale * rows, rows.flip(1))["correlation"] == pytest.approx(exact, abs=1e-6)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mmcl.errors import LabelError, ShapeError
+from mmcl.errors import InputError, LabelError, ShapeError
 from mmcl.metrics.unlearning import distance_to_retrain, loss_attack, membership_attack, per_sample_loss
 
 
@@ -78,3 +78,18 @@ def test_distances():
 def test_what_is_refused():
     with pytest.raises(ShapeError, match=r"forgotten have shape \(0, 3\)"):
         membership_attack(torch.ones(2, 3), torch.ones(2, 3), torch.ones(0, 3), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_and_losses_that_are_not_finite_are_named(bad):
+    good = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    for place, name in enumerate(("members", "others", "forgotten", "unseen")):
+        logits, losses = [good] * 4, [good[:, 0]] * 4
+        logits[place] = good.clone()
+        logits[place][2, 1] = bad
+        losses[place] = logits[place][:, 1]
+        for attack, given in ((membership_attack, logits), (loss_attack, losses)):
+            with pytest.raises(InputError, match=f"{name}: row 2 holds"):
+                attack(*given)
+    with pytest.raises(InputError, match="test is .* of Retrain, expected finite numbers"):
+        distance_to_retrain({"test": bad}, {"test": 0.5})

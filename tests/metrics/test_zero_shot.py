@@ -105,3 +105,10 @@ def test_faults_are_told():
         zero_shot_scores(torch.ones(2, 3), torch.ones(2, 3), hubness=0)
     with pytest.raises(ShapeError, match="expected 3 rows"):
         class_embeddings(torch.ones(2, 3), [1, 2])
+
+
+@pytest.mark.parametrize("scale", [1e-13, 1e-30, 1e20, 1e37])
+def test_lengths_do_not_count(scale):
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(class_embeddings(scale * rows, [2, 2]), class_embeddings(rows, [2, 2]))
+    torch.testing.assert_close(zero_shot_scores(scale * rows, torch.eye(3)), zero_shot_scores(rows, torch.eye(3)))

@@ -112,3 +112,41 @@ def test_relations_of_another_batch_or_weight_are_refused():
         relational_distillation(draw(0), draw(1)[:2])
     with pytest.raises(InputError, match="angle_weight is -1"):
         relational_distillation(draw(0), draw(1), angle_weight=-1)
+
+
+LOSSES = [
+    logit_distillation,
+    feature_distillation,
+    lambda student, teacher: feature_distillation(student, teacher, normalize=True),
+    relational_distillation,
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_what_is_not_finite_is_named_by_side_and_row(loss, bad, dtype):
+    for side, name in enumerate(("student", "teacher")):
+        given = [draw(0).to(dtype), draw(1).to(dtype)]
+        given[side][2, 1] = bad
+        with pytest.raises(InputError, match=f"{name}: row 2 is not finite, it holds {bad}"):
+            loss(*given)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("rows, dim", [(0, 3), (1, 3), (2, 1), (3, 1), (1, 1), (0, 0)])
+def test_next_to_nothing_has_a_finite_loss_and_a_gradient_path(loss, rows, dim):
+    student = torch.ones(rows, dim, requires_grad=True)
+    value = loss(student, torch.zeros(rows, dim))
+    value.backward()
+    assert math.isfinite(value.item()) and bool(student.grad.isfinite().all())
+
+
+def test_squares_that_overflow_are_told():
+    with pytest.raises(InputError, match="features are too large, their loss is inf in torch.float32"):
+        feature_distillation(torch.full((2, 2), 1e30), torch.zeros(2, 2))
+    with pytest.raises(InputError, match="logits are too large"):
+        logit_distillation(torch.tensor([[3e38, -3e38]]), torch.tensor([[-3e38, 3e38]]), temperature=1e-3)
+    for weight in ("1", None, math.nan, math.inf, True):
+        with pytest.raises(InputError, match="distance_weight is .*, expected a number of 0 or more"):
+            relational_distillation(draw(0), draw(1), distance_weight=weight)

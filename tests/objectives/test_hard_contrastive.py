@@ -55,3 +55,12 @@ def test_a_share_that_is_none_is_refused():
     for share in (0.0, 1.5, -1.0):
         with pytest.raises(InputError, match="within"):
             HardContrastiveLoss(share=share)
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 3, 5])
+def test_negatives_that_differ_by_rounding_alone_are_equally_hard(block_size):
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.randn(9, 1, generator=generator)  # of one dimension all cosines are 1 or -1
+    a, b = signs.float(), signs.roll(1, 0).float() * 1.7
+    exact = HardContrastiveLoss(share=0.4)(signs.sign(), signs.roll(1, 0).sign())
+    assert HardContrastiveLoss(share=0.4, block_size=block_size)(a, b).item() == pytest.approx(exact.item(), rel=1e-5)

@@ -174,3 +174,51 @@ def test_a_second_derivative_is_right_where_dense_and_refused_where_blockwise(na
     if name != "hard_contrastive":  # its blocks are dense ones
         with pytest.raises(TrainingError, match="no second derivative"):
             torch.autograd.grad(CASES[name](batch, block_size=2), batch["a"], create_graph=True)
+
+
+TYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@every
+@pytest.mark.parametrize("block_size", [None, 1, 3])
+@pytest.mark.parametrize("one", TYPES)
+@pytest.mark.parametrize("other", TYPES)
+def test_sides_of_any_two_types(name, one, other, block_size):
+    batch = draw([7])
+    given = batch | {"a": batch["a"].detach().to(one).requires_grad_(), "b": batch["b"].detach().to(other)}
+    loss = CASES[name](given, block_size=block_size)
+    exact = CASES[name](given | {"a": given["a"].double(), "b": given["b"].double()})
+    assert loss.item() == pytest.approx(exact.item(), rel=1e-4, abs=1e-5)
+    (gradient,) = torch.autograd.grad(loss, given["a"])
+    assert gradient.dtype == one and bool(gradient.isfinite().all())
+
+
+@every
+@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("block_size", [None, 1, 2])
+def test_next_to_nothing_has_a_finite_loss_and_a_gradient_path(name, rows, dim, block_size):
+    batch = draw([rows])
+    batch |= {side: batch[side].detach()[:, :dim].requires_grad_() for side in ("a", "b")}
+    loss = CASES[name](batch, block_size=block_size)
+    (gradient,) = torch.autograd.grad(loss, batch["a"])
+    assert math.isfinite(loss.item()) and bool(gradient.isfinite().all())
+
+
+@every
+@pytest.mark.parametrize("block_size", [0, -1, 2.5, 2.0, True, "2", [2]])
+def test_what_is_no_block_size_is_named(name, block_size):
+    with pytest.raises(InputError, match="block_size is .*, expected 1 or more"):
+        CASES[name](draw([4]), block_size=block_size)
+
+
+@every
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_both_sides_are_looked_at(name, bad):
+    for side in set(CASES[name].takes.split()) & {"a", "b"}:
+        batch = draw([6], dtype=torch.float32)
+        with torch.no_grad():
+            batch[side][5, 0] = bad
+            batch["is_rehearsal"][:] = True
+        with pytest.raises(InputError, match=f": row 5 is not finite, it holds {bad}"):
+            CASES[name](batch)

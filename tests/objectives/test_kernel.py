@@ -290,3 +290,46 @@ def test_numbers_that_have_no_answer_are_refused():
         weighted_info_nce(a, a, ones, extra_keys=a)
     with pytest.raises(ShapeError, match="forward weights have shape"):
         two_way_info_nce(a, a, Identity(3), Identity(2))
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.uint8, torch.uint16])
+def test_weights_of_any_type_beside_features_of_float32(dtype, block_size):
+    queries, keys = draw(5, 4, dtype=torch.float32), draw(7, 4, seed=1, dtype=torch.float32)
+    weights = draw(5, 7, seed=2).abs().mul(4).round()
+    exact = weighted_info_nce(queries.double(), keys.double(), weights, denominator=weights)
+    loss = weighted_info_nce(queries, keys, weights.to(dtype), denominator=weights.to(dtype), block_size=block_size)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_query_of_nothing_but_opposites_has_no_weight(dtype):
+    """Its weights are what rounding leaves of 0."""
+    features = draw(3, 5, dtype=dtype)
+    weights = Similarity(features[:1], -features[:1].repeat(4, 1) * torch.tensor([[1.0], [2.0], [3.0], [0.7]]))
+    assert weighted_info_nce(features[:1], draw(4, 5, seed=1, dtype=dtype), weights).item() == 0
+
+
+def test_weights_and_factors_that_cannot_be_used_are_refused():
+    a = torch.ones(2, 3)
+    for weights in ([[1.0, 1.0]], None, torch.ones(2, 2).cfloat()):
+        with pytest.raises(InputError, match="weights is of type"):
+            weighted_info_nce(a, a, weights)
+    for value in (math.nan, math.inf, 1e30):
+        with pytest.raises(InputError, match="weights lies between"):
+            weighted_info_nce(a, a, torch.full((2, 2), value))
+    bad = torch.tensor([1.0, math.nan])
+    with pytest.raises(InputError, match="coefficient: row 1 is not finite"):
+        weighted_info_nce(a, a, torch.ones(2, 2), coefficient=bad)
+    with pytest.raises(InputError, match="factors: row 1 is not finite"):
+        Identity(2).scaled(bad)
+    with pytest.raises(InputError, match="extra_keys: row 0 is not finite"):
+        weighted_info_nce(a, a, torch.ones(2, 2), extra_keys=torch.full((2, 1, 3), math.nan))
+    with pytest.raises(InputError, match="features that are not normalized are too large"):
+        weighted_info_nce(1e30 * a, 1e30 * a, torch.ones(2, 2), normalize=False)
+
+
+def test_weights_too_small_for_a_reciprocal_count_as_none():
+    a, tiny = draw(2, 3, dtype=torch.float32), torch.tensor([[1e-42, 1e-43], [1.0, 0.5]])
+    loss, alone = weighted_info_nce(a, a, tiny), weighted_info_nce(a, a, tiny * torch.tensor([[0.0], [1.0]]))
+    assert math.isfinite(loss.item()) and math.isfinite(alone.item())

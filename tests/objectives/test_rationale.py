@@ -120,3 +120,50 @@ def test_faults_are_told():
         quality_contrast(*LOSSES, *SCORES, scheme="minmax")
     with pytest.raises(ShapeError, match="of one batch and one vocabulary"):
         mutual_information_loss(draw(2, 3, 5), draw(2, 3, 4))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_named_where_it_counts_and_ignored_where_it_does_not(bad):
+    losses, scores = draw(4, 3).abs(), draw(4, 3, seed=1).sigmoid()
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    mask[2, 1] = False
+    broken = (losses.clone(), scores.clone())
+    for part in broken:
+        part[2, 1] = bad
+    for scheme in ("min_max", "max_min", "mean", "weighted_mean", "sampling"):
+        torch.manual_seed(0)
+        right = quality_contrast(losses, losses, scores, scores, mask, mask, scheme=scheme)
+        torch.manual_seed(0)
+        value = quality_contrast(broken[0], broken[0], broken[1], broken[1], mask, mask, scheme=scheme)
+        assert torch.equal(value, right)
+        with pytest.raises(InputError, match="positive losses: row 2 is not finite"):
+            quality_contrast(broken[0], losses, scores, scores, scheme=scheme)
+    assert torch.equal(discriminator_loss(broken[1], scores, mask), discriminator_loss(scores, scores, mask))
+    with pytest.raises(InputError, match="negative .*: row 2 is not finite"):
+        discriminator_loss(scores, broken[1])
+    logits = draw(2, 3, 5)
+    cut = logits.clone()
+    cut[1, 2] = bad
+    steps = torch.ones(2, 3, dtype=torch.bool)
+    steps[1, 2] = False
+    assert torch.equal(
+        mutual_information_loss(cut, cut, steps, steps), mutual_information_loss(logits, logits, steps, steps)
+    )
+    with pytest.raises(InputError, match="explain_logits: row 1 is not finite"):
+        mutual_information_loss(cut, logits)
+
+
+def test_an_empty_batch_is_0_with_a_gradient_path():
+    empty, logits = torch.zeros(0, 2, requires_grad=True), torch.zeros(0, 2, 5, requires_grad=True)
+    loss = quality_contrast(empty, empty, empty, empty) + discriminator_loss(empty, empty)
+    (loss + mutual_information_loss(logits, logits.detach())).backward()
+    assert loss.item() == 0 and empty.grad.shape == (0, 2) and logits.grad.shape == (0, 2, 5)
+    with pytest.raises(ShapeError, match="one or more of the latter"):
+        mutual_information_loss(torch.zeros(2, 0, 5), torch.zeros(2, 1, 5))
+
+
+def test_a_beta_or_margin_that_cannot_be_is_refused():
+    losses, scores = draw(2, 2).abs(), draw(2, 2).sigmoid()
+    for wrong in ({"beta": math.nan}, {"beta": "1"}, {"margin": math.nan}, {"margin": None}, {"margin": True}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} is .*, expected a"):
+            quality_contrast(losses, losses, scores, scores, **wrong)

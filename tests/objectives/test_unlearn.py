@@ -95,3 +95,42 @@ def test_half_precision_is_computed_in_float32():
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+SIDES = {
+    vae_loss: ("reconstruction", "representation", "mean", "log_variance"),
+    squared_errors: ("reconstruction", "representation"),
+    representation_alignment: ("remain", "remain_before", "forget", "forget_before"),
+    extractor_unlearning: ("remain_errors", "forget_errors"),
+    saturating: ("errors",),
+}
+
+
+@pytest.mark.parametrize("loss", SIDES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_named_by_side_and_row(loss, bad):
+    for side in SIDES[loss]:
+        given = {name: torch.rand(4, 3) if "errors" not in name else torch.rand(4) for name in SIDES[loss]}
+        given[side][(2,) if "errors" in side else (2, 1)] = bad
+        with pytest.raises(InputError, match=f"{side}: row 2 is not finite, it holds {bad}"):
+            loss(**given)
+
+
+def test_numbers_that_have_no_loss_are_told():
+    with pytest.raises(InputError, match="representations are too large, their loss is inf"):
+        squared_errors(torch.full((2, 2), 1e30), torch.zeros(2, 2))
+    with pytest.raises(InputError, match="codes or representations are too large"):
+        vae_loss(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2), torch.full((2, 2), 100.0))
+    with pytest.raises(InputError, match="errors: row 1 is -0.5, expected squared errors of 0 or more"):
+        saturating(torch.tensor([1.0, -0.5]))
+    for weight in ("1", None, math.nan, -1.0, True):
+        with pytest.raises(InputError, match="kl_weight is .*, expected a number of 0 or more"):
+            vae_loss(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2), kl_weight=weight)
+
+
+def test_an_empty_batch_is_0_with_a_gradient_path():
+    empty = torch.zeros(0, 3, requires_grad=True)
+    loss = vae_loss(empty, empty, empty, empty) + squared_errors(empty, empty).sum()
+    loss.backward()
+    assert loss.item() == 0 and empty.grad.shape == (0, 3)
+    assert representation_alignment(empty, empty, torch.eye(3), torch.eye(3)).item() == 0
