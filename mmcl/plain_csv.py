@@ -29,10 +29,11 @@ _WHOLE = re.compile(r"[0-9]+")
 
 
 class Table(NamedTuple):
-    """The names of the columns and, of each row, its line and its cells by column."""
+    """The names of the columns that were read; of each row, its line and its cells by column; all names there are."""
 
     columns: tuple[str, ...]
     rows: list[tuple[int, dict[str, str]]]
+    header: tuple[str, ...]
 
 
 def read_rows(path: str | Path) -> list[tuple[int, list[str]]]:
@@ -68,7 +69,9 @@ def read_rows(path: str | Path) -> list[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         reason = "a quote is not closed" if "unexpected end" in str(error) else str(error)
-        raise DataError(f"{path} line {line} is not CSV ({reason}): correct that line, or copy the file again") from None
+        raise DataError(
+            f"{path} line {line} is not CSV ({reason}): correct that line, or copy the file again"
+        ) from None
     return rows
 
 
@@ -77,14 +80,15 @@ def _other_width(path: str | Path, line: int, cells: Sequence[str], first: tuple
     return f"{path} line {line} has {len(cells)} cells, expected {len(first[1])} as in line {first[0]}: {advice}"
 
 
-def read_table(path: str | Path, columns: Sequence[str] = ()) -> Table:
+def read_table(path: str | Path, wanted: Sequence[str] = (), *, required: Sequence[str] = ()) -> Table:
     """Read a CSV whose first row names the columns.
 
     Args:
         path: the file.
-        columns: names that must be there. With some, all other columns are ignored. Without, all columns are read.
-            One without a name that counts the rows, as pandas writes it, or that is empty, is then left out with a
+        wanted: columns that are read where they are there; all others are ignored. Without any, all columns are read.
+            One without a name that numbers the rows, as pandas writes it, or that is empty, is then left out with a
             warning.
+        required: columns that must be there.
 
     Raises:
         MissingDataError: there is no such file.
@@ -98,17 +102,16 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> Table:
     """
     rows = read_rows(path)
     header = [unicodedata.normalize("NFC", name.strip()) for name in rows[0][1]] if rows else []
-    if missing := [name for name in columns if name not in header]:
+    if missing := [name for name in required if name not in header]:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}, expected {', '.join(columns)}: its first line is "
-            f"{', '.join(header) or 'empty'}{_other_delimiter(header)}"
+            f"{path} has no column {', '.join(missing)}, expected {', '.join(required)}: its first line is "
+            f"{', '.join(header) or 'empty'}{other_delimiter(header)}"
         )
-    body = rows[1:]
-    kept = [place for place, name in enumerate(header) if (name in columns if columns else _is_named(path, place, rows))]
+    kept = [place for place, name in enumerate(header) if (name in wanted if wanted else _is_named(path, place, rows))]
     if repeated := [name for name, count in Counter(header[place] for place in kept).items() if count > 1]:
         raise DataError(f"{path} has more than one column {repeated[0]}, expected each once: rename or remove one")
-    names = tuple(header[place] for place in kept)
-    return Table(names, [(line, {header[place]: cells[place] for place in kept}) for line, cells in body])
+    body = [(line, {header[place]: cells[place] for place in kept}) for line, cells in rows[1:]]
+    return Table(tuple(header[place] for place in kept), body, tuple(header))
 
 
 def _is_named(path: str | Path, place: int, rows: Sequence[tuple[int, list[str]]]) -> bool:
@@ -127,7 +130,8 @@ def _is_named(path: str | Path, place: int, rows: Sequence[tuple[int, list[str]]
     return False
 
 
-def _other_delimiter(header: Sequence[str]) -> str:
+def other_delimiter(header: Sequence[str]) -> str:
+    """Say in a clause that the cells of a file are parted by something else than commas; empty if they are not."""
     found = next((each for each in (";", "\t", "|") if len(header) == 1 and each in header[0]), None)
     return f"; cells are parted by {found!r}, expected commas" if found else ""
 

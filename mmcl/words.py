@@ -25,14 +25,21 @@ def composed(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Return a text composed, with single spaces and without invisible characters: how names and texts are compared.
+    """Return a text composed and with single spaces.
 
-    >>> tidy("  turn\\u00a0the light \\u200bon\\ufeff ")
+    >>> tidy("  turn\\u00a0the  light on ")
     'turn the light on'
     """
-    if not text.isascii():
-        text = _UNSEEN.sub("", composed(text)).replace("\u200b", "")
-    return " ".join(text.split())
+    return " ".join(composed(text).split())
+
+
+def visible(text: str) -> str:
+    """Return a tidy text without the characters that nobody sees: how names are compared.
+
+    >>> visible("light\\u200b on\\ufeff"), visible("\\u200b")
+    ('light on', '')
+    """
+    return tidy(text if text.isascii() else _UNSEEN.sub("", text).replace("\u200b", ""))
 
 
 def folded(text: str) -> str:

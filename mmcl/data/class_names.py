@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmcl.data.base import logger
-from mmcl.words import folded, tidy
+from mmcl.words import folded, visible
 
 
 def merged_names(names: Iterable[str], where: object) -> dict[str, str]:
@@ -20,7 +20,7 @@ def merged_names(names: Iterable[str], where: object) -> dict[str, str]:
     >>> merged_names(["yes", "yes ", "no"], "train.csv")
     {'yes': 'yes', 'yes ': 'yes', 'no': 'no'}
     """
-    called = {name: tidy(name) for name in dict.fromkeys(names)}
+    called = {name: visible(name) for name in dict.fromkeys(names)}
     written: dict[str, list[str]] = {}
     for name, plain in called.items():
         written.setdefault(plain, []).append(name)

@@ -35,8 +35,6 @@ def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
         image = decode_image(str(path), ImageReadMode.GRAY if grey else ImageReadMode.RGB)
     except (RuntimeError, MemoryError) as error:
         raise DataError(f"{path} is not an image that can be read ({error}): copy it again from its source") from None
-    if image.dim() != 3:
-        raise DataError(f"{path} holds {len(image)} pictures, expected one: save the one that is meant")
     cropped: Tensor = center_crop(resize(image, [size], antialias=True), [size, size])
     return cropped.float() / 255
 
@@ -59,6 +57,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     try:
         with path.open("rb") as file:
             found = _size(file)
+            if file.seek(0) == 0 and file.read(3) == b"GIF" and _pictures(file) > 1:
+                raise DataError(f"{path} holds several pictures, expected one: save the one that is meant")
     except struct.error:
         found = None  # the file ends within its header
     except OSError as error:
@@ -84,6 +84,29 @@ def _size(file: BinaryIO) -> tuple[int, int] | None:
     if head.startswith(b"\xff\xd8"):
         return _jpeg(file)
     return None
+
+
+def _pictures(file: BinaryIO) -> int:
+    """How many pictures a GIF has, up to 2: all are decoded, each as large as the whole."""
+    file.seek(10)
+    (flags,) = file.read(1) or b"\0"
+    file.seek(13 + _palette(flags))
+    found = 0
+    while found < 2 and (kind := file.read(1)) in (b"!", b","):
+        if kind == b",":
+            found += 1
+            (flags,) = file.read(9)[8:] or b"\0"
+            file.seek(_palette(flags), 1)
+        file.seek(1, 1)  # name of the extension, or width of the codes
+        while size := file.read(1):
+            if size == b"\0":
+                break
+            file.seek(size[0], 1)
+    return found
+
+
+def _palette(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmcl.errors import ShapeError
+from mmcl.errors import LabelError, ShapeError
+from mmcl.whole_numbers import whole_numbers
 
 
 def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500, seed: int = 0) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500
     """
     from sklearn.manifold import TSNE
 
+    labels = whole_numbers(labels, "labels", error=LabelError)
     if embeddings.dim() != 2 or len(embeddings) != len(labels) or len(embeddings) < 4:
         raise ShapeError(
             f"embeddings have shape {tuple(embeddings.shape)} and there are {len(labels)} labels, expected "

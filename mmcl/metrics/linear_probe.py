@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmcl.errors import LabelError
 from mmcl.objectives.inputs import check_features
+from mmcl.whole_numbers import whole_numbers
 
 
 def linear_probe(
@@ -22,6 +24,7 @@ def linear_probe(
 
     Raises:
         ShapeError, InputError: no embeddings, or some that are not finite.
+        LabelError: labels that are no whole numbers.
 
     >>> import torch
     >>> linear_probe(torch.eye(4), [0, 0, 1, 1], torch.eye(4), [0, 0, 1, 0])
@@ -31,5 +34,9 @@ def linear_probe(
 
     check_features(train=train)
     check_features(test=test)
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit(normalize(train, dim=1).numpy(), list(train_labels))
-    return float(fitted.score(normalize(test, dim=1).numpy(), list(test_labels)))
+    known, asked = (
+        whole_numbers(labels, name, error=LabelError)
+        for name, labels in (("train_labels", train_labels), ("test_labels", test_labels))
+    )
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit(normalize(train, dim=1).numpy(), known)
+    return float(fitted.score(normalize(test, dim=1).numpy(), asked))
