@@ -43,7 +43,7 @@ def is_made(folder: Path, edition: str, wanted: Mapping[str, Any]) -> bool:
         edition_made = member(content, "edition", str, where=str(manifest))
         made = {"edition": edition_made, **member(content, "parameters", dict, where=str(manifest))}
     except DataError as error:
-        raise DataError(f"{error}; or remove {folder}, and it is made anew") from None
+        raise DataError(f"{manifest} cannot be read ({error}): remove {folder}, and it is made anew") from None
     for name, value in {"edition": edition, **wanted}.items():
         value = list(value) if isinstance(value, tuple) else value  # as in JSON
         if made.get(name) != value:

@@ -85,14 +85,15 @@ class MogonetDataset:
         self.texts = [self.classes[label] for label in self.labels]
 
     def _labels(self, path: Path) -> NDArray[np.int64]:
-        table = _table(path)
-        if table.shape[1] != 1 or not np.isin(table, range(len(self.classes))).all():
-            line = int((~np.isin(table, range(len(self.classes))).all(1)).argmax()) + 1
-            raise DataError(
-                f"{path} has {table[line - 1].tolist()} in line {line}, expected one label from 0 to "
-                f"{len(self.classes) - 1} a line"
-            )
-        return table[:, 0].astype(np.int64)
+        labels = []
+        for line, cells in read_rows(path):
+            row = numbers(cells, path, line)
+            if len(row) != 1 or row[0] not in range(len(self.classes)):
+                raise DataError(
+                    f"{path} has {row} in line {line}, expected one label from 0 to {len(self.classes) - 1} a line"
+                )
+            labels.append(int(row[0]))
+        return np.array(labels, dtype=np.int64)
 
     def __add__(self, other: MogonetDataset) -> MogonetDataset:
         """Join two splits; raises DataError if they are of other data sets."""

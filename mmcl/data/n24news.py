@@ -57,9 +57,8 @@ class N24News(ImageTextDataset):
             where = f"{path}, news {number}"
             if not isinstance(each, dict):
                 raise DataError(f"{where} is {each!r:.40}, expected an object with image_id, section and {self.text}")
-            text = (
-                "" if each.get(self.text, "") is None else member(each, self.text, str, where=where)
-            )  # some have none
+            without = self.text in each and each[self.text] is None  # as some news are
+            text = "" if without else member(each, self.text, str, where=where)
             id = member(each, "image_id", int if isinstance(each.get("image_id"), int) else str, where=where)
             rows.append((str(id), tidy(text), member(each, "section", str, where=where)))
         called = merged_names((name for _, _, name in rows), path)

@@ -33,9 +33,9 @@ def overlaps(splits: Mapping[str, Any]) -> list[str]:
         keys = {name: list(read(data)) for name, data in splits.items()}
         if kind in ("recordings", "ids"):
             said += [_twice(kind, name, own) for name, own in keys.items() if len(set(own)) < len(own)]
-        said += _shared(kind, keys)
+        said += list(_shared(kind, keys))
     files = {name: _files(data) for name, data in splits.items()}
-    return said + _shared("files", _digests(files), lambda name, place: str(files[name][place]))
+    return [*said, *_shared("files", _digests(files), lambda name, place: str(files[name][place]))]
 
 
 def _shared(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -143,12 +144,12 @@ def zero_shot(scores: Tensor, labels: Tensor) -> ZeroShot:
     >>> result.top1, result.per_class, result.confusion
     (0.5, [1.0, 0.0], [[1, 0], [1, 0]])
     """
-    labels = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long, device=scores.device)
-    if scores.dim() != 2 or labels.shape != scores.shape[:1] or not len(labels):
+    if scores.dim() != 2 or np.shape(labels) != scores.shape[:1] or not len(labels):
         raise ShapeError(
-            f"scores have shape {tuple(scores.shape)} and labels {tuple(labels.shape)}, expected (samples, "
+            f"scores have shape {tuple(scores.shape)} and labels {np.shape(labels)}, expected (samples, "
             "classes) and (samples,), and at least one sample"
         )
+    labels = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long, device=scores.device)
     count = scores.shape[1]
     if not 0 <= int(labels.min()) <= int(labels.max()) < count:
         raise LabelError(f"labels are {int(labels.min())} to {int(labels.max())}, expected 0 to {count - 1}")

@@ -64,8 +64,8 @@ def test_long_recordings_are_left_out_with_count(tmp_path, caplog):
         ("", "columns none"),
         ("audio,text\n", "has no pair"),
         ("audio,text\na.wav, \n", "line 2 of .* has no text"),
-        ("audio,text\na.wav\n", "line 2 of .* has no text"),
-        ('audio,text\na.wav,"hello\n', "cannot be read as CSV"),
+        ("audio,text\na.wav\n", "line 2 has 1 cells, expected 2 as in line 1"),
+        ('audio,text\na.wav,"hello\n', "line 2 is not CSV .a quote is not closed"),
     ],
 )
 def test_a_csv_that_is_none_is_refused(content, message, tmp_path):
