@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mmcl.errors import ConfigError
 from mmcl.plain_json import read_json
-from mmcl.words import folded, tidy
+from mmcl.words import folded, tidy, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,11 +102,11 @@ def written_intents(text: str) -> dict[str, list[str]]:
             raise ConfigError(
                 f"'{line.strip()}' has no name or no words: expected 'name: words | other words', or words"
             )
-        if (before := names.setdefault(folded(name), name)) != name or name in intents:
+        if (before := names.setdefault(folded(visible(name)), name)) != name or name in intents:
             raise ConfigError(f"intent '{before}' is there twice, expected each once: remove a line")
         for words in called:
-            if owners.setdefault(folded(words), name) != name:
-                owner = owners[folded(words)]
+            if owners.setdefault(folded(visible(words)), name) != name:
+                owner = owners[folded(visible(words))]
                 raise ConfigError(f"'{words}' is said for '{owner}' and for '{name}': expected words of one of them")
         intents[name] = called
     check_intents(intents)

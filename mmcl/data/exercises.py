@@ -160,8 +160,8 @@ class Exercises(ABC):
     def _completions(self, teacher: str, part: str, count: int) -> list[str]:
         completions: list[str] = []
         number = 0
-        folder = next(root / teacher for root in self._roots if (root / teacher / f"{part}_CoT_0.json").is_file())
-        while (path := folder / f"{part}_CoT_{number}.json").is_file():
+        folder = next(root / teacher for root in self._roots if (root / teacher / f"{part}_CoT_0.json").exists())
+        while (path := folder / f"{part}_CoT_{number}.json").exists():
             more = read_json(path, list)
             if strange := [place for place, each in enumerate(more, start=1) if not isinstance(each, str)]:
                 raise DataError(

@@ -28,7 +28,10 @@ def files_below(root: str | Path) -> list[Path]:
     >>> [str(path.relative_to(root)) for path in files_below(root)]
     ['linked/a.wav']
     """
-    return sorted(_walk(Path(root)))
+    try:
+        return sorted(_walk(Path(root)))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {error.filename} ({error.strerror}): check its permissions") from None
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -37,17 +40,14 @@ def _walk(root: Path) -> Iterator[Path]:
         if not waiting:
             return
         folder, above = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if not entry.is_dir():
-                        yield folder / entry.name
-                    elif (identity := _identity(folder / entry.name)) not in above:
-                        waiting.append((folder / entry.name, above | {identity}))
-        except OSError as error:
-            raise DataError(f"cannot read the folder {folder} ({error.strerror}): check its permissions") from None
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    yield folder / entry.name
+                elif (identity := _identity(folder / entry.name)) not in above:
+                    waiting.append((folder / entry.name, above | {identity}))
     raise DataError(f"{root} has more than {_MOST:,} folders: check its links, which lead to one another")
 
 

@@ -24,7 +24,7 @@ def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
         DataError: it is no JPEG, PNG, WebP or GIF, cannot be decoded, or has too many pixels.
     """
     from torchvision.io import ImageReadMode, decode_image
-    from torchvision.transforms.functional import center_crop, resize
+    from torchvision.transforms.functional import center_crop, resize, rgb_to_grayscale
 
     width, height = image_size(path)
     if not 0 < width * height <= MAX_PIXELS:
@@ -32,9 +32,14 @@ def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
             f"{path} is an image of {width} x {height} pixels, expected 1 to {MAX_PIXELS:,}: make it smaller"
         )
     try:
-        image = decode_image(str(path), ImageReadMode.GRAY if grey else ImageReadMode.RGB)
-    except (RuntimeError, MemoryError) as error:
+        if _start(path).startswith(b"GIF"):
+            image = _gif(path)
+        else:
+            image = decode_image(str(path), ImageReadMode.GRAY if grey else ImageReadMode.RGB)
+    except (RuntimeError, MemoryError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DataError(f"{path} is not an image that can be read ({error}): copy it again from its source") from None
+    if grey and len(image) == 3:  # the decoders of GIF and WebP know colours alone
+        image = rgb_to_grayscale(image)
     cropped: Tensor = center_crop(resize(image, [size], antialias=True), [size, size])
     return cropped.float() / 255
 
@@ -56,9 +61,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise DataError(f"{path} is not a regular file, expected an image")
     try:
         with path.open("rb") as file:
-            found = _size(file)
-            if file.seek(0) == 0 and file.read(3) == b"GIF" and _pictures(file) > 1:
-                raise DataError(f"{path} holds several pictures, expected one: save the one that is meant")
+            found = _gif_size(file, path) if _start(path).startswith(b"GIF") else _size(file)
     except struct.error:
         found = None  # the file ends within its header
     except OSError as error:
@@ -71,13 +74,25 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return found
 
 
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(6)
+
+
+def _gif(path: Path) -> Tensor:
+    """Decode a GIF by Pillow: torchvision's decoder reads past the end of memory where a file is damaged."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    with Image.open(path, formats=["GIF"]) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
 def _size(file: BinaryIO) -> tuple[int, int] | None:
     head = file.read(30)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         width, height = struct.unpack(">II", head[16:24])
-        return width, height
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        width, height = struct.unpack("<HH", head[6:10])
         return width, height
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return _webp(head)
@@ -86,23 +101,26 @@ def _size(file: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def _pictures(file: BinaryIO) -> int:
-    """How many pictures a GIF has, up to 2: all are decoded, each as large as the whole."""
-    file.seek(10)
-    (flags,) = file.read(1) or b"\0"
-    file.seek(13 + _palette(flags))
-    found = 0
-    while found < 2 and (kind := file.read(1)) in (b"!", b","):
+def _gif_size(file: BinaryIO, path: Path) -> tuple[int, int]:
+    """Width and height of what a GIF of one picture is decoded to: of the screen, or of a picture that exceeds it."""
+    file.seek(6)
+    width, height, flags = struct.unpack("<HHBxx", file.read(7))
+    file.seek(_palette(flags), 1)
+    pictures = 0
+    while (kind := file.read(1)) in (b"!", b","):
         if kind == b",":
-            found += 1
-            (flags,) = file.read(9)[8:] or b"\0"
+            pictures += 1
+            if pictures > 1:
+                raise DataError(f"{path} holds several pictures, expected one: save the one that is meant")
+            left, top, across, down, flags = struct.unpack("<HHHHB", file.read(9))
+            width, height = max(width, left + across), max(height, top + down)
             file.seek(_palette(flags), 1)
         file.seek(1, 1)  # name of the extension, or width of the codes
         while size := file.read(1):
             if size == b"\0":
                 break
             file.seek(size[0], 1)
-    return found
+    return width, height
 
 
 def _palette(flags: int) -> int:

@@ -30,6 +30,8 @@ def overlaps(splits: Mapping[str, Any]) -> list[str]:
     """
     said: list[str] = []
     for kind, read in _KINDS.items():
+        if kind == "ids" and said:  # the same recordings by another name
+            continue
         keys = {name: list(read(data)) for name, data in splits.items()}
         if kind in ("recordings", "ids"):
             said += [_twice(kind, name, own) for name, own in keys.items() if len(set(own)) < len(own)]
@@ -50,7 +52,7 @@ def _shared(
             if not 0 < 2 * both <= min(map(len, known_by)):
                 continue
         if places:
-            example = show(second, places[0]) if show else f"{keys[second][places[0]]!r:.80}"
+            example = show(second, places[0]) if show else f"{keys[second][places[0]]!r:.200}"
             contents = " by their content" if kind == "files" else ""
             what = "samples" if kind == "speakers" else kind
             by = ", by the same speaker" if kind == "speakers" else ""
@@ -76,8 +78,8 @@ def _recordings(data: Any) -> Iterable[str]:
 
 
 def _ids(data: Any) -> Iterable[str]:
-    """Of exercises, whose owner numbers them; those of recordings are their file's name, which folders may share."""
-    return [each.id for each in getattr(data, "exercises", ())]
+    listed = getattr(data, "exercises", None) or getattr(data, "utterances", None) or ()
+    return [each.id for each in listed]
 
 
 def _texts(data: Any) -> Iterable[str]:

@@ -19,7 +19,7 @@ def write_digits(root, digits=range(10), indices=(0, 5, 10)):
     for digit in digits:
         for index in indices:
             path = root / "recordings" / f"{digit}_theo_{index}.wav"
-            soundfile.write(path, 0.2 * np.sin(np.arange(800) * (0.3 + 0.01 * digit + 0.001 * index)), 8_000)
+            soundfile.write(path, 0.2 * np.sin(np.arange(800) * (0.3 + 0.01 * digit + 0.0007 * index)), 8_000)
     return root
 
 
