@@ -16,7 +16,6 @@ from typing import Any
 
 from mmcl.data import DATASETS
 from mmcl.data.base import SILENCE, Source, SpeechDataset, nearest
-from mmcl.data.base import logger as loader_log
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
@@ -240,6 +239,7 @@ def _log_into(faults: list[Fault], path: Path) -> Iterator[None]:
     """Keep what loaders log as warnings, instead of showing it once for each split."""
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: faults.append(Fault(path, record.getMessage(), warning=True))  # type: ignore[method-assign]
+    loader_log = logging.getLogger("mmcl")  # parent of those of loaders and readers
     propagate = loader_log.propagate
     loader_log.addHandler(handler)
     loader_log.propagate = False

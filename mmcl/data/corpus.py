@@ -84,7 +84,7 @@ def appearing_whole(folder: Path, manifest: Mapping[str, Any], *, resume: bool =
     partial = folder.with_name(f".{folder.name}.partial")
     plan = partial / "plan.json"  # not yet the manifest: nobody may take the folder for whole
     text = json.dumps(manifest, indent=2) + "\n"
-    if not (resume and plan.is_file() and plan.read_text(encoding="utf-8") == text):
+    if not (resume and plan.is_file() and plan.read_bytes() == text.encode()):
         shutil.rmtree(partial, ignore_errors=True)  # of one who was killed, or who made something else
     try:
         if not partial.exists():

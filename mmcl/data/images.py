@@ -85,8 +85,11 @@ def _gif(path: Path) -> Tensor:
     import torch
     from PIL import Image
 
-    with Image.open(path, formats=["GIF"]) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    try:
+        with Image.open(path, formats=["GIF"]) as picture:
+            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(str(error)) from None
 
 
 def _size(file: BinaryIO) -> tuple[int, int] | None:

@@ -70,7 +70,9 @@ def _twice(kind: str, name: str, keys: Sequence[Any]) -> str:
 def _files(data: Any) -> list[Path]:
     if described := getattr(data, "described", None):
         return [each.image for each in described]
-    return [utterance.path for utterance in getattr(data, "utterances", ())]
+    if utterances := getattr(data, "utterances", None):
+        return [utterance.path for utterance in utterances]
+    return list(getattr(data, "files", ()))
 
 
 def _recordings(data: Any) -> Iterable[str]:
