@@ -35,10 +35,17 @@ def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, as `mmcl data ls` lists them.")],
     root: Root = None,
 ) -> None:
-    """Read every annotation and every file of a data set and name what is wrong; exit code 1 if anything is."""
-    from mmcl.data import catalog
+    """Read every annotation and every file of a data set and name what is wrong; exit code 1 if anything is.
 
-    entry = catalog.find(name)
+    Files of your own are checked as `table` or `captions`, with --root.
+    """
+    from mmcl.data import catalog
+    from mmcl.data.own import OWN, own_entry
+
+    if name in OWN:
+        entry, root = own_entry(name, root)
+    else:
+        entry = catalog.find(name)
     with _progress(f"checking {name}") as advance:
         faults = catalog.check(entry, advance, root)
     for fault in faults:

@@ -6,6 +6,7 @@ Every JSON file that a user could be handed is read here: annotations, model fol
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from typing import Any
 from mmcl.errors import DataError, MissingDataError, MMCLError
 
 MAX_BYTES = 1_000_000_000  #: the largest file that is read
-_NAMES = {dict: "an object {...}", list: "a list [...]", str: "a string", int: "a whole number"}
+_NAMES = {
+    dict: "an object {...}",
+    list: "a list [...]",
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+_CORRECT = "correct it, or copy the file again"
 
 
 def read_json(path: str | Path, expected: type = dict, *, error: type[MMCLError] = DataError) -> Any:
@@ -57,7 +66,7 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
         error: type of the error to raise.
 
     Raises:
-        DataError: the text is not JSON, is nested too deeply, or is a value of another type.
+        DataError: the text is not JSON, is nested too deeply, has a key twice, or is a value of another type.
 
     >>> parse_json("null", where="labels.json")
     Traceback (most recent call last):
@@ -65,7 +74,9 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
     mmcl.errors.DataError: labels.json holds a NoneType, expected an object {...}
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_each_key_once)
+        if "\\ud" in _as_text(text).lower():  # half a surrogate pair is no text: nothing can encode it
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise error(f"{where} is nested too deeply to be read: copy the file again from its source") from None
     except ValueError as fault:  # not JSON, not UTF-8, or a number of thousands of digits
@@ -75,8 +86,71 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
     return value
 
 
-def read_text(path: str | Path, *, error: type[MMCLError] = DataError) -> str:
-    """Read a text file in UTF-8, with or without a byte order mark; arguments and errors as :func:`read_json`."""
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {repeated!r} is there twice")
+    return content
+
+
+def _as_text(text: str | bytes) -> str:
+    return text if isinstance(text, str) else text.decode("latin-1")
+
+
+def member(
+    row: dict[str, Any],
+    name: str,
+    expected: type,
+    *,
+    where: str,
+    of: type | None = None,
+    error: type[MMCLError] = DataError,
+) -> Any:
+    """Return an entry of a JSON object whose type is known to be right.
+
+    Args:
+        row: the object.
+        name: key of the entry.
+        expected: ``str``, ``int``, ``float`` (finite; whole numbers as well), ``list``, ``dict`` or ``bool``.
+        where: names the object in errors, such as ``"train.jsonl line 3"``.
+        of: type of every item of a list.
+        error: type of the error to raise.
+
+    Raises:
+        DataError: there is no such entry, or it, or an item of it, is of another type.
+
+    >>> member({"text": None}, "text", str, where="train.jsonl line 3")
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.DataError: train.jsonl line 3 has null for 'text', expected a string: correct it, or copy the file again
+    """
+    if name not in row:
+        raise error(f"{where} has no '{name}', expected {_NAMES[expected]}: add it, or copy the file again")
+    value = row[name]
+    if not _is(value, expected):
+        raise error(f"{where} has {_shown(value)} for '{name}', expected {_NAMES[expected]}: {_CORRECT}")
+    if of is not None and (strange := [each for each in value if not _is(each, of)]):
+        raise error(f"{where} has {_shown(strange[0])} in '{name}', expected {_NAMES[of]} each: {_CORRECT}")
+    return value
+
+
+def _is(value: Any, expected: type) -> bool:
+    if expected is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def read_text(path: str | Path, *, error: type[MMCLError] = DataError, newline: str | None = None) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Arguments and errors are those of :func:`read_json`; ``newline`` is that of ``open``.
+    """
     path = Path(path)
     if not path.exists():
         missing = MissingDataError if error is DataError else error
@@ -87,7 +161,8 @@ def read_text(path: str | Path, *, error: type[MMCLError] = DataError) -> str:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise error(f"{path} has {size:,} bytes, expected at most {MAX_BYTES:,}: check that it is the right file")
-        return path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            return file.read()
     except UnicodeDecodeError as fault:
         line = fault.object.count(b"\n", 0, fault.start) + 1
         raise error(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmcl.errors import ConfigError
+from mmcl.plain_json import read_json
+from mmcl.words import folded, tidy, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +43,7 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
 
     from mmcl.batch import collate
     from mmcl.data.audio import load_audio
-    from mmcl.data.captions import load_image
+    from mmcl.data.images import load_image
     from mmcl.models.two_tower import class_vectors
 
     check_intents(intents)
@@ -95,17 +96,17 @@ def written_intents(text: str) -> dict[str, list[str]]:
     owners: dict[str, str] = {}
     for line in filter(str.strip, text.splitlines()):
         name, colon, said = f"{line.strip()} ".partition(": ")  # the colon of 7:30 has no space after it
-        called = [" ".join(words.split()) for words in (said if colon else name).split("|")]
-        name = " ".join(name.split()) if colon else called[0]
+        called = [tidy(words) for words in (said if colon else name).split("|")]
+        name = tidy(name) if colon else called[0]
         if not name or not all(called):
             raise ConfigError(
                 f"'{line.strip()}' has no name or no words: expected 'name: words | other words', or words"
             )
-        if (before := names.setdefault(name.casefold(), name)) != name or name in intents:
+        if (before := names.setdefault(folded(visible(name)), name)) != name or name in intents:
             raise ConfigError(f"intent '{before}' is there twice, expected each once: remove a line")
         for words in called:
-            if owners.setdefault(words.casefold(), name) != name:
-                owner = owners[words.casefold()]
+            if owners.setdefault(folded(visible(words)), name) != name:
+                owner = owners[folded(visible(words))]
                 raise ConfigError(f"'{words}' is said for '{owner}' and for '{name}': expected words of one of them")
         intents[name] = called
     check_intents(intents)
@@ -118,11 +119,10 @@ def read_intents(path: str | Path) -> dict[str, list[str]]:
     Raises:
         ConfigError: it is not there, or something else.
     """
-    try:
-        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON ({error}): expected intents and their texts") from None
+    content = read_json(Path(path).expanduser(), object, error=ConfigError)
     if isinstance(content, list) and all(isinstance(text, str) for text in content):
+        if repeated := [text for place, text in enumerate(content) if text in content[:place]]:
+            raise ConfigError(f"{path} has intent '{repeated[0]}' twice, expected each once: remove one")
         content = {text: text for text in content}
     if isinstance(content, dict):
         listed = {name: [texts] if isinstance(texts, str) else texts for name, texts in content.items()}

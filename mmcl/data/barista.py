@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Literal
 
 from mmcl.data.base import Entity, Source, SpeechDataset, Utterance, logger, nearest
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.plain_json import member, read_json
+from mmcl.words import tidy
 
 _TEST_SHARE, _VALID_SHARE = 0.20, 0.16
 _SUFFIXES = (".flac", ".wav")  # of two recordings of one order, the first of these
@@ -102,7 +103,8 @@ class Barista(SpeechDataset):
         for folder in folders:
             for suffix in _SUFFIXES:
                 for path in folder.glob(f"*{suffix}"):
-                    found.setdefault(path.stem, path)
+                    if path.is_file():  # neither a folder nor a link that leads nowhere
+                        found.setdefault(path.stem, path)
         missing = sorted(id for id in orders if id not in found)
         if len(missing) == len(orders):
             raise MissingDataError(
@@ -122,18 +124,17 @@ class Barista(SpeechDataset):
 
 def _read_orders(path: Path) -> dict[str, dict[str, str]]:
     """The slots of each order, by the name of its recording without suffix."""
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
+    orders: dict[str, dict[str, str]] = {}
+    for name, entry in read_json(path).items():
+        where = f"{path}, entry '{name}'"
+        if not isinstance(entry, dict):
+            raise DataError(f'{where} is {entry!r:.40}, expected an object like {{"intent": ..., "slots": {{...}}}}')
+        slots = member(entry, "slots", dict, where=where)
+        if (id := Path(name).stem) in orders:
+            raise DataError(f"{where} is the second of recording {id}, expected one: remove one of them")
         # Values of the sort " soy milk" are a leftover of the owner's templates.
-        return {
-            Path(name).stem: {slot: value.strip() for slot, value in sorted(entry["slots"].items())}
-            for name, entry in labels.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({type(error).__name__}: {error}), expected JSON like "
-            '{"<id>.wav": {"intent": ..., "slots": {...}}}'
-        ) from error
+        orders[id] = {slot: tidy(member(slots, slot, str, where=where)) for slot in sorted(slots)}
+    return orders
 
 
 def _split(ids: list[str], seed: int) -> dict[str, str]:

@@ -126,6 +126,7 @@ class SpeechDataset(ABC):
         texts: transcript of each recording, or the words of its label where there is none.
         entities: entities of each recording, in the order in which they are spoken.
         superclasses: name of each class's superclass, such as SLURP's scenarios; empty where classes have none.
+        texts_apart: whether no text is meant to be in two splits, so that ``mmcl data check`` counts those that are.
 
     Raises:
         MissingDataError: the folder, or a file that the data set lists, is not there.
@@ -134,6 +135,7 @@ class SpeechDataset(ABC):
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
     source: ClassVar[Source | None] = None
+    texts_apart: ClassVar[bool] = False
     superclasses: Sequence[str] = ()
 
     def __init__(self, root: str | Path, split: str, *, max_seconds: float | None = None) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmcl.data.base import Utterance, nearest, short_enough
+from mmcl.data.folders import files_below
+from mmcl.data.images import load_image
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.plain_csv import other_delimiter, read_table
+from mmcl.plain_json import read_text
+from mmcl.words import tidy, visible
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mmcl.batch import Sample
 
 _SUFFIXES = {
@@ -97,58 +99,33 @@ class Captions:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Path, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            columns = reader.fieldnames or ()
-            kinds = [kind for kind in _SUFFIXES if kind in columns]
-            if len(kinds) != 1 or "text" not in columns:
-                hint = next((nearest(name, columns) for name in ("audio", "image", "text") if name not in columns), "")
-                raise DataError(
-                    f"{path} has columns {', '.join(columns) or 'none'}{hint}, expected audio or image, and text"
-                )
-            for row in reader:
-                yield (
-                    kinds[0],
-                    path.parent / (row[kinds[0]] or ""),
-                    _text(row["text"], f"line {reader.line_num} of {path}"),
-                )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with a header") from None
+    table = read_table(path, (*_SUFFIXES, "text"))
+    kinds = [kind for kind in _SUFFIXES if kind in table.columns]
+    if len(kinds) != 1 or "text" not in table.columns:
+        names = table.header
+        hint = next((nearest(name, names) for name in ("audio", "image", "text") if name not in names), "")
+        raise DataError(
+            f"{path} has columns {', '.join(names) or 'none'}{hint}, expected audio or image, and text"
+            f"{other_delimiter(names)}"
+        )
+    for line, row in table.rows:
+        if not row[kinds[0]].strip():
+            raise DataError(f"{path} has nothing in line {line}, column {kinds[0]}: fill it in")
+        yield kinds[0], path.parent / row[kinds[0]], _text(row["text"], f"line {line} of {path}")
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, Path, str]]:
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         kind = next((kind for kind, suffixes in _SUFFIXES.items() if path.suffix.lower() in suffixes), None)
-        if kind is None or any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if kind is None:
             continue
         caption = path.with_suffix(".txt")
-        try:
-            yield kind, path, _text(caption.read_text(encoding="utf-8"), str(caption))
-        except FileNotFoundError:
-            raise DataError(f"{path} has no text: expected {caption.name} beside it") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{caption} cannot be read ({error}): save it as UTF-8") from None
+        if not caption.exists():
+            raise DataError(f"{path} has no text: expected {caption.name} beside it")
+        yield kind, path, _text(read_text(caption), str(caption))
 
 
-def _text(text: str | None, where: str) -> str:
-    if not (text := " ".join((text or "").split())):
+def _text(text: str, where: str) -> str:
+    if not visible(text):
         raise DataError(f"{where} has no text, expected words: fill it in, or remove it")
-    return text
-
-
-def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
-    """Return the middle square of an image in [0, 1], ``(3, size, size)``, or ``(1, size, size)`` of a grey one.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    from torchvision.io import ImageReadMode, decode_image
-    from torchvision.transforms.functional import center_crop, resize
-
-    try:
-        image = decode_image(str(path), ImageReadMode.GRAY if grey else ImageReadMode.RGB)
-    except RuntimeError as error:
-        raise DataError(f"{path} is not an image that can be read ({error}): copy it again from its source") from None
-    cropped: Tensor = center_crop(resize(image, [size], antialias=True), [size, size])
-    return cropped.float() / 255
+    return tidy(text)

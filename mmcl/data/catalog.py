@@ -16,7 +16,8 @@ from typing import Any
 
 from mmcl.data import DATASETS
 from mmcl.data.base import SILENCE, Source, SpeechDataset, nearest
-from mmcl.data.base import logger as loader_log
+from mmcl.data.folders import files_below
+from mmcl.data.overlap import overlaps
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
 
 _AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
@@ -174,12 +175,14 @@ def check(
         raise MissingDataError(f"data set {entry.name} is missing: {state.why}")
     dataset: Any = entry.load()
     faults: list[Fault] = []
+    splits: dict[str, Any] = {}
     with _log_into(faults, state.path):
         for split in entry.splits:
             try:
-                dataset(state.path, split)
+                splits[split] = dataset(state.path, split)
             except MMCLError as error:
                 faults.append(Fault(state.path, str(error)))
+    faults += _shared(dataset, state.path, splits)
     files = _audio_files(state.path)
     with ThreadPoolExecutor() as pool:  # decoding is C code that lets other threads run
         for done, fault in enumerate(pool.map(_check_file, files), start=1):
@@ -206,12 +209,18 @@ def make(name: str = "synthetic_commands", root: str | Path | None = None, **opt
     return made
 
 
+def _shared(dataset: Any, root: Path, splits: Mapping[str, Any]) -> list[Fault]:
+    """What two splits share, also by options that are not the usual ones."""
+    said = overlaps(splits)
+    try:
+        said += getattr(dataset, "warnings_of", lambda root: [])(root)
+    except MMCLError as error:
+        return [Fault(root, str(error)), *(Fault(root, each, warning=True) for each in said)]
+    return [Fault(root, each, warning=True) for each in said]
+
+
 def _audio_files(root: Path) -> list[Path]:
-    files = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(folder, name) for name in names if os.path.splitext(name)[1].lower() in _AUDIO_SUFFIXES]
-    return sorted(files)
+    return [path for path in files_below(root) if path.suffix.lower() in _AUDIO_SUFFIXES]
 
 
 def _check_file(path: Path) -> Fault | None:
@@ -230,6 +239,7 @@ def _log_into(faults: list[Fault], path: Path) -> Iterator[None]:
     """Keep what loaders log as warnings, instead of showing it once for each split."""
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: faults.append(Fault(path, record.getMessage(), warning=True))  # type: ignore[method-assign]
+    loader_log = logging.getLogger("mmcl")  # parent of those of loaders and readers
     propagate = loader_log.propagate
     loader_log.addHandler(handler)
     loader_log.propagate = False

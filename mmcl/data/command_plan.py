@@ -21,6 +21,7 @@ from mmcl.data.command_grammar import GRAMMAR, grammar
 from mmcl.data.espeak import ACCENTS, VARIANTS, Voice, speak
 from mmcl.data.fluent_speech_commands import Intent
 from mmcl.errors import ConfigError
+from mmcl.whole_numbers import whole_numbers
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
@@ -47,6 +48,8 @@ class Parameters:
 
     def __post_init__(self) -> None:
         sizes: object = self.utterances_per_intent
+        if hasattr(sizes, "tolist"):
+            sizes = whole_numbers(sizes, "utterances_per_intent", error=ConfigError)
         if not isinstance(sizes, (list, tuple)) or len(sizes) != 3 or not all(is_whole(size, 1) for size in sizes):
             raise ConfigError(
                 f"utterances_per_intent is {sizes!r}, expected 3 numbers for train, valid and test, each at least 1"

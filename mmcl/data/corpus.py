@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from mmcl.errors import DataError
+from mmcl.plain_json import member, read_json
 
 MANIFEST = "corpus.json"  #: says what a corpus is; a folder that has it is whole
 _Job = TypeVar("_Job")
@@ -38,10 +39,11 @@ def is_made(folder: Path, edition: str, wanted: Mapping[str, Any]) -> bool:
             raise DataError(f"{folder} has no {MANIFEST}, expected a synthetic corpus or nothing: choose another root")
         return False
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        made = {"edition": content["edition"], **content["parameters"]}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{manifest} cannot be read ({error!r}): remove {folder}, and it is made anew") from error
+        content = read_json(manifest)
+        edition_made = member(content, "edition", str, where=str(manifest))
+        made = {"edition": edition_made, **member(content, "parameters", dict, where=str(manifest))}
+    except DataError as error:
+        raise DataError(f"{manifest} cannot be read ({error}): remove {folder}, and it is made anew") from None
     for name, value in {"edition": edition, **wanted}.items():
         value = list(value) if isinstance(value, tuple) else value  # as in JSON
         if made.get(name) != value:
@@ -82,7 +84,7 @@ def appearing_whole(folder: Path, manifest: Mapping[str, Any], *, resume: bool =
     partial = folder.with_name(f".{folder.name}.partial")
     plan = partial / "plan.json"  # not yet the manifest: nobody may take the folder for whole
     text = json.dumps(manifest, indent=2) + "\n"
-    if not (resume and plan.is_file() and plan.read_text(encoding="utf-8") == text):
+    if not (resume and plan.is_file() and plan.read_bytes() == text.encode()):
         shutil.rmtree(partial, ignore_errors=True)  # of one who was killed, or who made something else
     try:
         if not partial.exists():

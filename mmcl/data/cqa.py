@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from mmcl.data.base import Source
 from mmcl.data.exercises import Exercises, field, first_answer, label_of
+from mmcl.plain_json import member
+from mmcl.words import composed
 
 
 class Cqa(Exercises):
@@ -31,11 +33,9 @@ class Cqa(Exercises):
     )
 
     def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
-        name = f"cqa_{part}.json"
         read = []
-        for number, row in enumerate(self._lines(name), start=1):
-            where = f"{self.root / name}, exercise {number}"
-            choices = tuple(row.get("choices", ())) if isinstance(row, dict) else ()
+        for where, row in self._lines(f"cqa_{part}.json"):
+            choices = tuple(map(composed, member(row, "choices", list, of=str, where=where)))
             listed = "".join(f"\n({chr(97 + place)}) {choice}" for place, choice in enumerate(choices))
             question = f"{field(row, 'question', where)}\nAnswer Choices:{listed}"
             read.append((field(row, "id", where), question, field(row, "answer", where), choices))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,6 +13,8 @@ import numpy as np
 from mmcl.data.base import Source, checked_root, nearest
 from mmcl.errors import DataError, MissingDataError
 from mmcl.metrics.answers import exact_match
+from mmcl.plain_json import read_json, read_json_lines
+from mmcl.words import composed
 
 _VALID = 0.1  # share of the training data, where the owner has no validation split
 
@@ -66,6 +67,7 @@ class Exercises(ABC):
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
     source: ClassVar[Source | None] = None
+    texts_apart: ClassVar[bool] = True  #: a question of one split that is in another has been trained on
     own_valid: ClassVar[bool] = False  # whether the owner has a validation split
     instruction: ClassVar[str]  #: what a language model is told, so that its completion can be parsed
 
@@ -158,12 +160,15 @@ class Exercises(ABC):
     def _completions(self, teacher: str, part: str, count: int) -> list[str]:
         completions: list[str] = []
         number = 0
-        folder = next(root / teacher for root in self._roots if (root / teacher / f"{part}_CoT_0.json").is_file())
-        while (path := folder / f"{part}_CoT_{number}.json").is_file():
-            more = _json(path, path.read_text(encoding="utf-8"))
-            if not isinstance(more, list) or not all(isinstance(each, str) for each in more):
-                raise DataError(f"{path} is no list of texts, expected the completions of a teacher")
-            completions += more
+        folder = next(root / teacher for root in self._roots if (root / teacher / f"{part}_CoT_0.json").exists())
+        while (path := folder / f"{part}_CoT_{number}.json").exists():
+            more = read_json(path, list)
+            if strange := [place for place, each in enumerate(more, start=1) if not isinstance(each, str)]:
+                raise DataError(
+                    f"{path} is no list of texts (entry {strange[0]} is a {type(more[strange[0] - 1]).__name__}), "
+                    "expected the completions of a teacher"
+                )
+            completions += map(composed, more)
             number += 1
         if len(completions) != count:
             raise DataError(
@@ -172,21 +177,29 @@ class Exercises(ABC):
             )
         return completions
 
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        """Read a file of one JSON object a line."""
+    def _lines(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the JSON object of each line of a file, and where it stands."""
         path = self.root / name
-        if not path.is_file():
+        if not path.exists():
             offer = "" if self.source is None else f": {self.source.offer()}"
             raise MissingDataError(f"there is no {path}{offer}")
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [_json(f"{path}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+        for line, row in read_json_lines(path):
+            yield f"{path}, line {line}", row
 
 
 def field(row: dict[str, Any], name: str, where: str) -> str:
-    """Return an entry of a JSON object as text; raises DataError where it is not there."""
-    if not isinstance(row, dict) or name not in row:
-        raise DataError(f"{where} has no '{name}', expected one in each exercise")
-    return str(row[name])
+    """Return an entry of a JSON object as text, a number as it is written.
+
+    Raises:
+        DataError: there is no such entry, or it is no text and no number, or is blank.
+    """
+    if name not in row:
+        raise DataError(f"{where} has no '{name}', expected one in each exercise: copy the file again")
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).strip():
+        shown = f"{value!r:.40}"
+        raise DataError(f"{where} has {shown} for '{name}', expected a text: correct it, or copy the file again")
+    return composed(str(value))
 
 
 def first_answer(completion: str, next_question: str, before_answer: str) -> tuple[str, str | None]:
@@ -209,11 +222,5 @@ def label_of(answer: str | None) -> str | None:
     """
     if answer is None or answer.startswith("either "):
         return None
-    return re.sub(r"^\([a-z]\)\s*", "", answer).strip().removesuffix(".").strip() or None
-
-
-def _json(where: object, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where} is no JSON ({error}): copy it again") from None
+    words = re.sub(r"^\([a-z]\)\s*", "", answer).strip()
+    return (words[:-1] if words.endswith((".", "。", "।")) else words).strip() or None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmcl.data.base import Source
+from mmcl.data.idx import read_idx
 from mmcl.data.torchvision_images import TorchvisionImages
 
 
@@ -40,7 +41,6 @@ class FashionMnist(TorchvisionImages):
 
     @staticmethod
     def _read(root: Path, train: bool) -> tuple[Any, Any]:
-        from torchvision.datasets import FashionMNIST
-
-        data = FashionMNIST(str(root.parent), train=train, download=False)
-        return data.data.numpy()[:, None], data.targets
+        part, offer = "train" if train else "t10k", FashionMnist.source.offer() if FashionMnist.source else ""
+        images = read_idx(root, f"{part}-images-idx3-ubyte", 3, offer)
+        return images[:, None], read_idx(root, f"{part}-labels-idx1-ubyte", 1, offer)

@@ -5,14 +5,16 @@ Lugosch et al., "Speech Model Pre-training for End-to-End Spoken Language Unders
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable
 from os import scandir
 from pathlib import Path
 
 from mmcl.data.base import Entity, Source, SpeechDataset, Utterance
+from mmcl.data.class_names import merged_names
 from mmcl.errors import DataError, MissingDataError
+from mmcl.plain_csv import read_table
+from mmcl.words import composed
 
 SLOTS = ("action", "object", "location")
 _COLUMNS = ("path", "speakerId", "transcription", *SLOTS)
@@ -33,7 +35,7 @@ class FluentSpeechCommands(SpeechDataset):
 
     Raises:
         MissingDataError: a csv file, or a recording that one names, is not there; says csv and line.
-        DataError: a csv file lacks a column or a value.
+        DataError: a csv file lacks a column or a value, or a line has more or fewer cells than the first.
     """
 
     source = Source(
@@ -52,6 +54,9 @@ class FluentSpeechCommands(SpeechDataset):
 
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
         rows = {split: _read_csv(self.root / "data" / f"{split}_data.csv") for split in self.splits}
+        called = merged_names((row[slot] for each in rows.values() for _, row in each for slot in SLOTS), self.root)
+        for _, row in (row for each in rows.values() for row in each):
+            row.update({slot: called[row[slot]] for slot in SLOTS})
         intents = sorted({_intent(row) for split in self.splits for _, row in rows[split]})
         label_of = {intent: label for label, intent in enumerate(intents)}
         _require_files(self.root, self.root / "data" / f"{self.split}_data.csv", rows[self.split])
@@ -94,22 +99,13 @@ def _intent(row: dict[str, str]) -> Intent:
 
 def _read_csv(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a csv file with their line numbers."""
-    if not path.is_file():
+    if not path.exists():
         raise MissingDataError(f"there is no file {path}, which lists recordings: copy the data set again")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if missing := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
-                raise DataError(
-                    f"{path} has no column {', '.join(missing)}, expected {', '.join(_COLUMNS)}: check its first line"
-                )
-            rows = [(reader.line_num, row) for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a csv file in UTF-8 ({error}): copy it again from its source") from error
+    rows = read_table(path, _COLUMNS, required=_COLUMNS).rows
     for line, row in rows:
-        lacking = [column for column in _COLUMNS if row[column] is None or (column == "path" and not row[column])]
-        if lacking:
-            raise DataError(f"{path} line {line} has no value for {', '.join(lacking)}: the line is cut short")
+        if not row["path"].strip():
+            raise DataError(f"{path} line {line} has no value for path: fill it in, or copy the file again")
+        row["transcription"] = composed(row["transcription"])
     return rows
 
 

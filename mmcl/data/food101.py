@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from hashlib import sha256
 from typing import ClassVar
 
 from mmcl.data.base import Source
+from mmcl.data.class_names import merged_names
 from mmcl.data.image_text import Described, ImageTextDataset
-from mmcl.errors import DataError, MissingDataError
+from mmcl.errors import DataError
+from mmcl.plain_csv import read_rows
+from mmcl.words import tidy
 
 
 class Food101(ImageTextDataset):
@@ -34,24 +36,17 @@ class Food101(ImageTextDataset):
         part = "test" if self.split == "test" else "train"
         path = self.root / "texts" / f"{part}_titles.csv"
         rows: list[tuple[str, str, str]] = []
-        try:
-            with path.open(encoding="utf-8", newline="") as lines:
-                reader = csv.reader(lines)
-                for row in reader:
-                    if len(row) != 3 or not all(cell.strip() for cell in row):
-                        raise DataError(
-                            f"{path} has {row[:4]} in line {reader.line_num}, expected image, title and class"
-                        )
-                    rows.append((row[0], " ".join(row[1].split()), row[2]))
-        except OSError as error:
-            raise MissingDataError(f"there is no {path} ({error.strerror}): copy it from its source") from None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} cannot be read as CSV ({error}): copy it again from its source") from None
-        names = [name.replace("_", " ") for _, _, name in rows]
+        for line, row in read_rows(path):
+            if len(row) != 3 or not all(cell.strip() for cell in row):
+                raise DataError(f"{path} has {row[:4]} in line {line}, expected image, title and class")
+            rows.append((row[0], tidy(row[1]), row[2]))
+        called = merged_names((name.replace("_", " ") for _, _, name in rows), path)
         if part == "train":
             rows = [row for row in rows if _is_valid(row[0]) == (self.split == "valid")]
         folder = self.root / "images" / part
-        return names, [Described(folder / name / image, title, name.replace("_", " ")) for image, title, name in rows]
+        return list(called.values()), [
+            Described(folder / name / image, title, called[name.replace("_", " ")]) for image, title, name in rows
+        ]
 
 
 def _is_valid(image: str) -> bool:

@@ -34,11 +34,22 @@ class ImageSet:
     split: str
 
     def _hold(self, images: Any, labels: Iterable[Any]) -> None:
-        """Keep images ``(images, channels, height, width)``, an array of bytes, and their labels."""
+        """Keep images ``(images, channels, height, width)``, an array of bytes, and their labels.
+
+        Raises:
+            DataError: there are not as many of each, or a label is no class.
+        """
         import torch
 
-        self._images = torch.from_numpy(images.copy())
         self._labels = torch.tensor([int(label) for label in labels], dtype=torch.long)
+        if len(images) != len(self._labels):
+            raise DataError(f"{self.root} has {len(images)} images and {len(self._labels)} labels, expected as many")
+        if strange := [label for label in self._labels.tolist() if not 0 <= label < len(self.classes)]:
+            raise DataError(
+                f"{self.root} has label {strange[0]} in split '{self.split}', expected 0 to {len(self.classes) - 1}: "
+                "copy it again from its source"
+            )
+        self._images = torch.from_numpy(images.copy())
         self.labels = self._labels.tolist()
         self.ids = [f"{self.split}-{row}" for row in range(len(self.labels))]
 
@@ -62,6 +73,10 @@ class ImageSet:
         labels = self._labels[rows]
         text = [self.classes[label] for label in labels.tolist()]
         return Batch(image=self._images[rows].float() / 255, label=labels, text=text)
+
+    def held(self) -> list[Any]:
+        """The images as an array, in a list: what is compared to tell samples that two splits share."""
+        return [self._images.numpy()]
 
     def __add__(self: ImageSetT, other: ImageSetT) -> ImageSetT:
         """Join two splits; raises DataError if they are of other data sets."""

@@ -66,7 +66,7 @@ class ImageTextDataset(ABC):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Sample:
-        from mmcl.data.captions import load_image
+        from mmcl.data.images import load_image
 
         each = self.described[index]
         image = load_image(each.image, self.size)

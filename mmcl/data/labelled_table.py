@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mmcl.data.base import nearest
+from mmcl.data.base import logger, nearest
+from mmcl.data.class_names import merged_names
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.plain_csv import numbers, other_delimiter, read_table
+from mmcl.words import composed
 
 if TYPE_CHECKING:
     from mmcl.batch import Sample
@@ -18,6 +20,8 @@ _FILES = ("audio", "image")
 class LabelledTable:
     """Read ``<split>.csv`` in a folder: columns ``audio`` and ``image`` (paths from where the file lies), ``text``,
     ``label`` (the name of a class), and any others, which are numbers and together the view ``numbers``.
+
+    A warning says which rows of the split are in another file as well, and which labels look the same.
 
     Args:
         root: the folder.
@@ -31,7 +35,8 @@ class LabelledTable:
 
     Raises:
         MissingDataError: the folder, the file or one that it lists is not there.
-        DataError: no row, no column of a view, an empty cell, or text in a column of numbers; names line and column.
+        DataError: no row, no column of a view, a column without a name or there twice, a row with more or fewer cells,
+            an empty cell, or what is no finite number in a column of numbers; names line and column.
         ConfigError: no size.
     """
 
@@ -58,10 +63,13 @@ class LabelledTable:
         if self._numbers:
             self.modalities["numbers"] = "tabular"
         self.features = {"numbers": len(self._numbers)} if self._numbers else {}
-        self.classes = tuple(sorted({row["label"] for _, rows in read.values() for _, row in rows}))
-        self.labels = [self.classes.index(row["label"]) for _, row in self._rows]
-        self.texts = [row.get("text", row["label"]) for _, row in self._rows]
-        self._vectors = [self._vector(line, row) for line, row in self._rows]
+        called = merged_names((row["label"] for _, rows in read.values() for _, row in rows), self.root)
+        self.classes = tuple(sorted(set(called.values())))
+        label_of = {name: label for label, name in enumerate(self.classes)}
+        self.labels = [label_of[called[row["label"]]] for _, row in self._rows]
+        self.texts = [composed(row["text"]) if "text" in row else called[row["label"]] for _, row in self._rows]
+        self._vectors = self._read_vectors(tables[split])
+        _warn_of_shared_rows(split, read)
         listed = [self.root / row[name] for _, row in self._rows for name in _FILES if name in row]
         if absent := [path for path in listed if not path.is_file()]:
             raise MissingDataError(
@@ -69,17 +77,18 @@ class LabelledTable:
                 "paths start from where the CSV lies"
             )
 
-    def _vector(self, line: int, row: dict[str, str]) -> list[float]:
-        numbers = []
-        for name in self._numbers:
-            try:
-                numbers.append(float(row[name]))
-            except ValueError:
-                raise DataError(
-                    f"{self.root / f'{self.split}.csv'} has {row[name]!r} in line {line}, column {name}, expected a "
-                    "number: columns of text are called text"
-                ) from None
-        return numbers
+    def _read_vectors(self, path: Path) -> list[list[float]]:
+        names = self._numbers
+        vectors = [numbers([row[name] for name in names], path, line, names) for line, row in self._rows]
+        for name, column in zip(names, zip(*vectors, strict=True), strict=False):
+            if len(column) > 2 and list(column) == [column[0] + place for place in range(len(column))]:
+                logger.warning(
+                    "column %s of %s counts its rows from %g: it tells their order, remove it if it is no feature",
+                    name,
+                    path,
+                    column[0],
+                )
+        return vectors
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,7 +97,7 @@ class LabelledTable:
         import torch
 
         from mmcl.data.audio import load_audio
-        from mmcl.data.captions import load_image
+        from mmcl.data.images import load_image
 
         index = range(len(self))[index]
         row = self._rows[index][1]
@@ -104,24 +113,38 @@ class LabelledTable:
 
 def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
     """The columns of a file, and of each row the line and the cells."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            columns = tuple(reader.fieldnames or ())
-            if "label" not in columns or len(columns) < 2:
-                hint = "" if "label" in columns else nearest("label", columns)
-                raise DataError(
-                    f"{path} has columns {', '.join(columns) or 'none'}{hint}, expected label, and audio, image, text "
-                    "or numbers"
-                )
-            rows = []
-            for row in reader:
-                for name in columns:
-                    if not (row[name] or "").strip():
-                        raise DataError(f"{path} has nothing in line {reader.line_num}, column {name}: fill it in")
-                rows.append((reader.line_num, {name: row[name].strip() for name in columns}))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with a header") from None
-    if not rows:
+    table = read_table(path)
+    columns = table.columns
+    if "label" not in columns or len(columns) < 2:
+        hint = "" if "label" in columns else nearest("label", columns)
+        raise DataError(
+            f"{path} has columns {', '.join(columns) or 'none'}{hint}, expected label, and audio, image, text or "
+            f"numbers{other_delimiter(columns)}"
+        )
+    for line, row in table.rows:
+        for name in columns:
+            if not row[name].strip():
+                raise DataError(f"{path} has nothing in line {line}, column {name}: fill it in")
+    if not table.rows:
         raise DataError(f"{path} has no rows, expected at least one under its header")
-    return columns, rows
+    # Labels keep their blanks until they are merged, which is said.
+    kept = [
+        (line, {name: row[name] if name == "label" else row[name].strip() for name in columns})
+        for line, row in table.rows
+    ]
+    return columns, kept
+
+
+def _warn_of_shared_rows(split: str, read: dict[str, tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]]) -> None:
+    """Count the rows of a split that another file has as well: what is tested with them has been trained on."""
+    own = {tuple(row.values()): line for line, row in read[split][1]}
+    for name, (_, rows) in read.items():
+        shared = [line for line, row in rows if tuple(row.values()) in own] if name != split else []
+        if shared:
+            logger.warning(
+                "%d rows of %s.csv are in %s.csv as well, first line %d: remove them from one",
+                len(shared),
+                name,
+                split,
+                shared[0],
+            )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmcl.data.base import Source, checked_root
+from mmcl.data.idx import read_idx
 from mmcl.data.image_set import ImageSet
 from mmcl.data.spoken_digits import DIGITS
-from mmcl.errors import DataError, LabelError, MissingDataError
+from mmcl.errors import DataError, LabelError
+from mmcl.whole_numbers import whole_numbers
 
 _FILES = {"train": "train", "valid": "train", "test": "t10k"}
 _VALID = 5000  # the last images of the owner's training set, which has no validation split
@@ -54,11 +53,13 @@ class Mnist(ImageSet):
         self, root: str | Path, split: str = "train", digits: Sequence[int] | None = None, size: int | None = None
     ) -> None:
         self.root, self.split = checked_root(Mnist, root, split), split
+        digits = None if digits is None else whole_numbers(digits, "digits", error=LabelError)
         for digit in digits or ():
             if digit not in range(10):
                 raise LabelError(f"digits has {digit!r}, expected numbers from 0 to 9")
-        images = _read(self.root, f"{_FILES[split]}-images-idx3-ubyte", 3)
-        labels = _read(self.root, f"{_FILES[split]}-labels-idx1-ubyte", 1)
+        offer = self.source.offer()
+        images = read_idx(self.root, f"{_FILES[split]}-images-idx3-ubyte", 3, offer)
+        labels = read_idx(self.root, f"{_FILES[split]}-labels-idx1-ubyte", 1, offer)
         if len(images) != len(labels) or images.shape[1:] != (28, 28) or (len(labels) and labels.max() > 9):
             raise DataError(
                 f"{self.root} has {len(images)} images of {images.shape[1:]} and {len(labels)} labels up to "
@@ -68,7 +69,7 @@ class Mnist(ImageSet):
         part = {"train": slice(0, first), "valid": slice(first, None), "test": slice(None)}[split]
         images, labels = images[part], labels[part]
         if digits is not None:
-            kept = np.isin(labels, list(digits))
+            kept = np.isin(labels, digits)
             images, labels = images[kept], labels[kept]
         images, labels = images[:size], labels[:size]
         if not len(labels) or (size is not None and size < 1):
@@ -76,20 +77,3 @@ class Mnist(ImageSet):
                 f"{self.root} has no images of digits={digits}, size={size} in split '{split}', expected some"
             )
         self._hold(images[:, None], labels)
-
-
-def _read(root: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
-    """Read an idx file: two zeros, the type (8 for bytes), the number of dimensions, their sizes, the values."""
-    places = [folder / each for folder in (root / "raw", root) for each in (name, f"{name}.gz")]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise MissingDataError(f"there is no {places[0]}, plain or with .gz: {Mnist.source.offer()}")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        head = 4 + 4 * dimensions
-        sizes = np.frombuffer(content, ">u4", dimensions, offset=4)
-        if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) != head + int(np.prod(sizes, dtype=np.int64)):
-            raise ValueError(f"{len(content)} bytes of head {content[:4].hex()} and sizes {sizes.tolist()}")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} is not an idx file of bytes ({error}): copy it again from its source") from None
-    return np.frombuffer(content, np.uint8, offset=head).reshape(sizes.astype(int))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import Counter
 from copy import copy
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcl.data.base import Source, checked_root
-from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.errors import ConfigError, DataError
+from mmcl.plain_csv import numbers, read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,14 +85,15 @@ class MogonetDataset:
         self.texts = [self.classes[label] for label in self.labels]
 
     def _labels(self, path: Path) -> NDArray[np.int64]:
-        table = _table(path)
-        if table.shape[1] != 1 or not np.isin(table, range(len(self.classes))).all():
-            line = int((~np.isin(table, range(len(self.classes))).all(1)).argmax()) + 1
-            raise DataError(
-                f"{path} has {table[line - 1].tolist()} in line {line}, expected one label from 0 to "
-                f"{len(self.classes) - 1} a line"
-            )
-        return table[:, 0].astype(np.int64)
+        labels = []
+        for line, cells in read_rows(path):
+            row = numbers(cells, path, line)
+            if len(row) != 1 or row[0] not in range(len(self.classes)):
+                raise DataError(
+                    f"{path} has {row} in line {line}, expected one label from 0 to {len(self.classes) - 1} a line"
+                )
+            labels.append(int(row[0]))
+        return np.array(labels, dtype=np.int64)
 
     def __add__(self, other: MogonetDataset) -> MogonetDataset:
         """Join two splits; raises DataError if they are of other data sets."""
@@ -107,6 +108,10 @@ class MogonetDataset:
         joined._label = torch.cat([self._label, other._label])
         joined._name()
         return joined
+
+    def held(self) -> list[NDArray[np.float32]]:
+        """The views as arrays: what is compared to tell samples that two splits share."""
+        return [table.numpy() for table in self._views.values()]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -138,18 +143,9 @@ def _part(labels: NDArray[np.int64], folds: int, fold: int, seed: int) -> NDArra
 
 def _table(path: Path) -> NDArray[np.float64]:
     """Read a table of numbers, ``(rows, columns)``."""
-    try:
-        table = np.loadtxt(path, delimiter=",", ndmin=2)
-    except OSError as error:
-        raise MissingDataError(f"there is no {path} ({error.strerror}), copy it again from its source") from None
-    except ValueError as error:
-        raise DataError(f"{path} {_why(path) or error}: expected numbers alone, as many in each line") from None
+    table = np.array([numbers(cells, path, line) for line, cells in read_rows(path)])
     if not table.size:
         raise DataError(f"{path} is empty: copy it again from its source")
-    if not np.isfinite(table).all():
-        line, column = (int(place) + 1 for place in np.argwhere(~np.isfinite(table))[0])
-        value = table[line - 1, column - 1]
-        raise DataError(f"{path} has {value} in line {line}, column {column}, expected a number: fill it in")
     if len(table) > 1 and table.shape[1] > 1 and (constant := np.flatnonzero(np.ptp(table, axis=0) == 0)).size:
         logger.warning(
             "%s has %d features that are the same in all samples, first column %d: they tell nothing",
@@ -158,19 +154,3 @@ def _table(path: Path) -> NDArray[np.float64]:
             constant[0] + 1,
         )
     return table
-
-
-def _why(path: Path) -> str:
-    """Say where a table has something else than a number."""
-    width = 0
-    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
-        for line, row in enumerate(csv.reader(lines), start=1):
-            for column, cell in enumerate(row, start=1):
-                try:
-                    float(cell)
-                except ValueError:
-                    return f"has {cell!r} in line {line}, column {column}"
-            width = width or len(row)
-            if len(row) != width:
-                return f"has {len(row)} columns in line {line} and {width} before"
-    return ""

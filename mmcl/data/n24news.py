@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 from typing import Any, ClassVar
 
 from mmcl.data.base import Source, nearest
+from mmcl.data.class_names import merged_names
 from mmcl.data.image_text import Described, ImageTextDataset
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.plain_json import member, read_json
+from mmcl.words import tidy
 
 TEXTS = ("headline", "caption", "abstract", "body")
 _FILES = {"train": "nytimes_train.json", "valid": "nytimes_dev.json", "test": "nytimes_test.json"}
@@ -50,16 +52,18 @@ class N24News(ImageTextDataset):
         path, images = (parted, self.root / "imgs") if parted.exists() else (whole, self.root / "images")
         if not path.exists():
             raise MissingDataError(f"there is neither {parted} nor {whole}: copy one from its source")
-        try:
-            news = json.loads(path.read_text(encoding="utf-8"))
-            rows = [
-                (str(each["image_id"]), " ".join((each[self.text] or "").split()), each["section"]) for each in news
-            ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path} has no list of news with image_id, section and {self.text} ({error!r}): copy it again"
-            ) from error
-        names = [name for _, _, name in rows]
+        rows: list[tuple[str, str, str]] = []
+        for number, each in enumerate(read_json(path, list), start=1):
+            where = f"{path}, news {number}"
+            if not isinstance(each, dict):
+                raise DataError(f"{where} is {each!r:.40}, expected an object with image_id, section and {self.text}")
+            without = self.text in each and each[self.text] is None  # as some news are
+            text = "" if without else member(each, self.text, str, where=where)
+            id = member(each, "image_id", int if isinstance(each.get("image_id"), int) else str, where=where)
+            rows.append((str(id), tidy(text), member(each, "section", str, where=where)))
+        called = merged_names((name for _, _, name in rows), path)
+        rows = [(id, text, called[name]) for id, text, name in rows]
+        names = list(called.values())
         if path == whole:
             rows = [row for row in rows if _split(row[0]) == self.split]
         return names, [Described(images / f"{number}.jpg", text, name) for number, text, name in rows]

@@ -26,12 +26,11 @@ class _Pairs(Exercises):
         )
 
     def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
-        name = f"{self.file}_{part}.json"
         read: list[tuple[str, str, str, tuple[str, ...]]] = []
-        for number, row in enumerate(self._lines(name), start=1):
-            where = f"{self.root / name}, exercise {number}"
+        for number, (where, row) in enumerate(self._lines(f"{self.file}_{part}.json"), start=1):
             pair = f"{field(row, 'premise', where)}</s>{field(row, 'hypothesis', where)}"
-            read.append((str(row.get("uid", f"{part}-{number}")), pair, field(row, "label", where), _LABELS))
+            id = field(row, "uid", where) if "uid" in row else f"{part}-{number}"
+            read.append((id, pair, field(row, "label", where), _LABELS))
         return read
 
     @classmethod

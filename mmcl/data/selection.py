@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.data.base import Dataset
 from mmcl.errors import DataError
+from mmcl.whole_numbers import whole_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,16 +41,17 @@ class Selection:
     """
 
     def __init__(self, source: Dataset, rows: Sequence[int], labels: Sequence[int] | None = None) -> None:
-        self.source, self.rows = source, [int(row) for row in rows]
+        self.source, self.rows = source, whole_numbers(rows, "rows", error=DataError)
         if not self.rows:
             raise DataError("a selection has 0 samples, expected at least 1")
         outside = [row for row in self.rows if not 0 <= row < len(source)]
         if outside or len(set(self.rows)) < len(self.rows):
             wrong = f"row {outside[0]}" if outside else "a row twice"
             raise DataError(f"a selection has {wrong}, expected rows of 0 to {len(source) - 1}, each once")
+        labels = None if labels is None else whole_numbers(labels, "labels", error=DataError)
         if labels is not None and len(labels) != len(self.rows):
             raise DataError(f"a selection has {len(labels)} labels for {len(self.rows)} rows, expected as many")
-        self._labels = None if labels is None else [int(label) for label in labels]
+        self._labels = labels
 
     @property
     def classes(self) -> Sequence[str]:

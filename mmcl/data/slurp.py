@@ -5,7 +5,6 @@ Bastianelli et al., "SLURP: A Spoken Language Understanding Resource Package", 2
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,13 +12,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mmcl.data.base import Entity, Source, SpeechDataset, Utterance, logger
+from mmcl.data.class_names import merged_names
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.plain_json import member, read_json_lines
+from mmcl.words import folded, spoken_words, visible
 
 FILES = {"train": "train.jsonl", "valid": "devel.jsonl", "test": "test.jsonl"}  #: the annotations of each split
 _SYNTHETIC = "train_synthetic.jsonl"
 _REAL_AUDIO = ("audio/slurp_real", "slurp_real", "audio")  # where each may be, below the root
 _SYNTHETIC_AUDIO = ("audio/slurp_synth", "slurp_synth", "audio")
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _CLITIC = re.compile(r" (?='|n't\b)")  # a token such as "'s" belongs to the one before it
 
 _Read = TypeVar("_Read")
@@ -40,7 +41,7 @@ class Slurp(SpeechDataset):
         split: ``"train"``, ``"valid"`` (the owner's devel) or ``"test"``.
         recordings: those of the ``"headset"``, of the ``"distant"`` microphones, or ``"all"``.
         synthetic: add the owner's synthetic recordings, of ``audio/slurp_synth``, to the train split; they have no
-            microphone.
+            microphone. A warning counts their sentences that are in devel or test as well.
         max_characters: leave out recordings with longer transcripts.
         max_missing: share of the recordings listed that may be absent; they are left out.
         max_seconds: leave out longer recordings.
@@ -61,6 +62,8 @@ class Slurp(SpeechDataset):
         url="https://github.com/pswietojanski/slurp, whose scripts/download_audio.sh fetches the recordings",
         note="60 intents of 18 scenarios",
     )
+
+    texts_apart = True
 
     def __init__(
         self,
@@ -91,12 +94,32 @@ class Slurp(SpeechDataset):
 
         present = self._present(folder / FILES[self.split], _REAL_AUDIO, self._is_wanted)
         if self.synthetic and self.split == "train":
+            for warning in self.warnings_of(self.root):
+                logger.warning("%s", warning)
             present += self._present(folder / _SYNTHETIC, _SYNTHETIC_AUDIO, lambda name: True)
         label_of = {name: label for label, name in enumerate(classes)}
         return classes, [
             Utterance(path.stem, path, label_of[sentence.intent], sentence.text, entities=sentence.entities)
             for sentence, path in present
         ]
+
+    @classmethod
+    def warnings_of(cls, root: Path) -> list[str]:
+        """Count the synthetic sentences that are tested with: whoever trains on them knows what is asked."""
+        folder = annotations_folder(root)
+        if not (folder / _SYNTHETIC).exists():
+            return []
+        synthetic = _each_line(folder / _SYNTHETIC, _text)
+        warnings = []
+        for split in ("valid", "test"):
+            path = folder / FILES[split]
+            held_out = set(_each_line(path, _text)) if path.exists() else set()
+            if shared := [text for text in synthetic if text in held_out]:
+                warnings.append(
+                    f"{len(shared)} of {len(synthetic)} sentences of {folder / _SYNTHETIC} are in {path.name} as well, "
+                    f"first '{shared[0]}': results on {split} are too good with synthetic=True, leave them out"
+                )
+        return warnings
 
     def _is_wanted(self, recording: str) -> bool:
         return self.recordings == "all" or ("-headset" in recording) == (self.recordings == "headset")
@@ -149,14 +172,15 @@ class Sentence:
 
 
 def normalized(text: str) -> str:
-    """Write a text as its words in lower case, one space apart, without punctuation but for apostrophes inside words.
+    """Write a text as its words in folded case, one space apart, without punctuation but for apostrophes inside words.
 
-    All other punctuation parts words, since it is not spoken.
+    All other punctuation parts words, since it is not spoken. Vowel signs and accents of any language belong to their
+    word, and are composed.
 
     >>> normalized("What's 'At&T' worth in U. S. D., at five o'clock?")
     "what's at t worth in u s d at five o'clock"
     """
-    return " ".join(_WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")))
+    return " ".join(spoken_words(folded(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))))
 
 
 def annotations_folder(root: Path) -> Path:
@@ -167,7 +191,8 @@ def annotations_folder(root: Path) -> Path:
 
 def intents(folder: Path) -> dict[str, str]:
     """Return the scenario of each intent that any file of annotations has, both in words."""
-    paths = [path for name in (*FILES.values(), _SYNTHETIC) if (path := folder / name).is_file()]
+    paths = [path for name in (*FILES.values(), _SYNTHETIC) if (path := folder / name).exists()]
+    merged_names((name for path in paths for names in _each_line(path, _names) for name in names), folder)
     return dict(pair for path in paths for pair in _each_line(path, _intent))
 
 
@@ -198,49 +223,60 @@ def read_sentences(path: str | Path) -> list[Sentence]:
     return sentences
 
 
-def _sentence(row: dict[str, Any]) -> Sentence:
-    spoken = sorted(row["entities"], key=lambda entity: min(entity["span"], default=0))
+def _sentence(row: dict[str, Any], where: str) -> Sentence:
+    entities = member(row, "entities", list, of=dict, where=where)
+    spans = [member(entity, "span", list, of=int, where=f"{where}, entities") for entity in entities]
+    types = [member(entity, "type", str, where=f"{where}, entities") for entity in entities]
+    values = [_value(entity, row, where) for entity in entities]
+    spoken = sorted(range(len(entities)), key=lambda place: min(spans[place], default=0))
+    recordings = member(row, "recordings", list, of=dict, where=where)
+    if not isinstance(row.get("slurp_id"), (int, str)) or isinstance(row["slurp_id"], bool):
+        raise DataError(
+            f"{where} has {row.get('slurp_id')!r:.40} for 'slurp_id', expected a number: copy the file again"
+        )
     return Sentence(
         id=str(row["slurp_id"]),
-        text=normalized(row["sentence"]),
-        scenario=row["scenario"],
-        action=row["action"],
-        entities=tuple(Entity(entity["type"], value) for entity in spoken if (value := _value(entity, row))),
-        recordings=tuple(recording["file"] for recording in row["recordings"]),
+        text=normalized(member(row, "sentence", str, where=where)),
+        scenario=visible(member(row, "scenario", str, where=where)),
+        action=visible(member(row, "action", str, where=where)),
+        entities=tuple(Entity(types[place], values[place]) for place in spoken if values[place]),
+        recordings=tuple(member(recording, "file", str, where=f"{where}, recordings") for recording in recordings),
         annotation=row,
     )
 
 
-def _value(entity: dict[str, Any], row: dict[str, Any]) -> str:
+def _value(entity: dict[str, Any], row: dict[str, Any], where: str = "") -> str:
     """The words of an entity; empty if its span is, or is not inside the sentence."""
-    tokens = row["tokens"]
+    tokens = member(row, "tokens", list, of=dict, where=where)
     if not all(0 <= index < len(tokens) for index in entity["span"]):
         return ""
-    return normalized(_CLITIC.sub("", " ".join(tokens[index]["surface"] for index in entity["span"])))
+    words = [member(tokens[index], "surface", str, where=f"{where}, tokens") for index in entity["span"]]
+    return normalized(_CLITIC.sub("", " ".join(words)))
 
 
-def _intent(row: dict[str, Any]) -> tuple[str, str]:
+def _intent(row: dict[str, Any], where: str) -> tuple[str, str]:
     """Name of the class and of its superclass."""
-    return _words(row["scenario"], row["action"]), _words(row["scenario"])
+    scenario, action = _names(row, where)
+    return _words(visible(scenario), visible(action)), _words(visible(scenario))
+
+
+def _text(row: dict[str, Any], where: str) -> str:
+    return normalized(member(row, "sentence", str, where=where))
+
+
+def _names(row: dict[str, Any], where: str) -> tuple[str, str]:
+    """Scenario and action as they are written."""
+    return member(row, "scenario", str, where=where), member(row, "action", str, where=where)
 
 
 def _words(*names: str) -> str:
     return " ".join(names).replace("_", " ")
 
 
-def _each_line(path: Path, read: Callable[[dict[str, Any]], _Read]) -> list[_Read]:
-    if not path.is_file():
+def _each_line(path: Path, read: Callable[[dict[str, Any], str], _Read]) -> list[_Read]:
+    if not path.exists():
         raise MissingDataError(f"there is no file {path}, which lists recordings: copy it from the data set's owner")
-    results = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            results.append(read(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path} line {number} cannot be read ({type(error).__name__}: {error}), expected JSON with slurp_id, "
-                "sentence, scenario, action, tokens, entities and recordings: copy the file again"
-            ) from error
-    return results
+    return [read(row, f"{path} line {line}") for line, row in read_json_lines(path)]
 
 
 def _keep(listed: list[_Listed], annotations: Path, good: Callable[[_Listed], bool], why: str) -> list[_Listed]:

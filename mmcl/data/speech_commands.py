@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmcl.data.base import Source, SpeechDataset, Utterance
 from mmcl.errors import DataError, MissingDataError
+from mmcl.plain_json import read_text
 
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 
@@ -77,10 +78,10 @@ class SpeechCommands(SpeechDataset):
     def _listed(self, split: str, all_names: dict[str, str]) -> list[str]:
         """The recordings of a split, in the order of its list."""
         path = self.root / _LISTS[split]
-        if not path.is_file():
+        if not path.exists():
             raise MissingDataError(f"there is no file {path}, the official list of split '{split}': copy it again")
         names = []
-        for line, name in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for line, name in enumerate(read_text(path).splitlines(), start=1):
             if not name.strip():
                 continue
             if name.strip() not in all_names:

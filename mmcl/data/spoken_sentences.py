@@ -19,6 +19,8 @@ from mmcl.data.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, 
 from mmcl.data.espeak import espeak_version
 from mmcl.data.spoken_texts import TEXTS, WORDS, digest_of, read_texts
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.plain_json import member, read_json_lines
+from mmcl.words import composed
 
 _TEXT = "27ff105bd015a9e1"  # digest of SLURP's training text as its owner published it
 _VALID = 500  # sentences of SLURP that are not trained on
@@ -91,6 +93,7 @@ class SpokenSentences(SpeechDataset):
     """
 
     splits = ("train", "valid")
+    texts_apart = True
     source = Source(
         name="sentences_tts",
         folder=Parameters().folder,
@@ -150,14 +153,12 @@ class SpokenSentences(SpeechDataset):
 
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
         path = self.root / f"{self.split}.jsonl"
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            return ("speech",), [
-                Utterance(Path(row["file"]).stem, self.root / row["file"], 0, row["text"], speaker=row["speaker"])
-                for row in rows
-            ]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} cannot be read ({error!r}): remove {self.root}, and it is made anew") from error
+        utterances = []
+        for line, row in read_json_lines(path):
+            where = f"{path} line {line}"
+            file, text, speaker = (member(row, name, str, where=where) for name in ("file", "text", "speaker"))
+            utterances.append(Utterance(Path(file).stem, self.root / file, 0, composed(text), speaker=speaker))
+        return ("speech",), utterances
 
 
 def plan(parameters: Parameters, texts: dict[str, list[str]]) -> dict[str, list[tuple[str, Command]]]:

@@ -10,7 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from mmcl.data.slurp import FILES, annotations_folder, read_sentences
-from mmcl.errors import DataError, MissingDataError
+from mmcl.errors import MissingDataError
+from mmcl.plain_json import member, parse_json, read_text
+from mmcl.words import composed
 
 TEXTS = ("slurp", "varied", "vocabulary", "commonsense_qa")
 WORDS = 50_000  # most frequent ones of English, less those that are no words of three letters
@@ -48,23 +50,25 @@ def read_texts(names: Sequence[str], root: str | Path | None) -> dict[str, list[
 
 
 def _slurp(folder: Path) -> Iterator[str]:
-    for line in _lines(folder / "slurp" / "lm.txt"):
-        if text := " ".join(line.split()):
+    for line in _text(folder / "slurp" / "lm.txt").splitlines():
+        if text := " ".join(composed(line).split()):
             yield text
 
 
 def _commonsense_qa(folder: Path) -> Iterator[str]:
     path = folder / "rationales" / "cqa" / "cqa_train.json"
-    for number, line in enumerate(_lines(path), start=1):
-        try:
-            question = json.loads(line)
-            texts = [question["question"], *question["choices"]]
-            spoken = [" ".join(text.replace('"', "").split()) for text in texts if re.search(r"[A-Za-z]", text)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path} has no question and choices in line {number} ({error!r}): copy it again from its source"
-            ) from error
-        yield from spoken
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path} line {number}"
+        question = parse_json(line, where=where)
+        texts = [
+            member(question, "question", str, where=where),
+            *member(question, "choices", list, of=str, where=where),
+        ]
+        for text in texts:
+            if any(map(str.isalpha, text)):
+                yield " ".join(composed(text).replace('"', "").split())
 
 
 def _vocabulary(folder: Path) -> Iterator[str]:
@@ -78,14 +82,13 @@ def _vocabulary(folder: Path) -> Iterator[str]:
     return (word for word in top_n_list("en", WORDS) if re.fullmatch(r"[a-z]{3,}", word))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
+def _text(path: Path) -> str:
+    if not path.exists():
         raise MissingDataError(
-            f"there is no {path} ({error.strerror}), whose text is to be spoken: set MMCL_DATA to the folder that "
-            "holds it, or pass text_root"
-        ) from error
+            f"there is no {path}, whose text is to be spoken: set MMCL_DATA to the folder that holds it, or pass "
+            "text_root"
+        )
+    return read_text(path)
 
 
 def digest_of(texts: dict[str, list[str]]) -> str:

@@ -14,6 +14,7 @@ from avalanche.benchmarks.utils.data_attribute import DataAttribute
 from mmcl.batch import collate
 from mmcl.data.base import Dataset, logger, nearest, superclass_labels
 from mmcl.errors import StreamError
+from mmcl.whole_numbers import whole_numbers
 
 
 def class_incremental(
@@ -37,7 +38,8 @@ def class_incremental(
         train: data of the train stream.
         test: data of the test stream: its experiences hold the same classes as those of the train stream.
         experiences: number of groups.
-        class_order: labels or names in order of arrival; None for a random order by ``seed``.
+        class_order: labels or names in order of arrival, as a list, array or tensor; None for a random order by
+            ``seed``.
         seed: of the random order, used for nothing else.
         initial: classes of the first group, the rest in equal groups (31 = 6 + 5 x 5); None for equal groups, the
             first ones larger by one where the division leaves a remainder.
@@ -65,6 +67,7 @@ def class_incremental(
     unit_of = superclass_labels(_superclasses(train)) if by_superclass else list(range(len(train.classes)))
     names = sorted(set(_superclasses(train))) if by_superclass else train.classes
     arriving = arrival_groups(_order(names, class_order, seed), experiences, initial)
+    without = whole_numbers(without, "without", error=StreamError)
     if strange := sorted(set(without) - set(range(len(train.classes)))):
         raise StreamError(f"without has label {strange[0]}, expected some of 0 to {len(train.classes) - 1}")
     labels_of: dict[int, list[int]] = {}
@@ -91,6 +94,7 @@ def class_incremental(
 
 def arrival_groups(order: Sequence[int], experiences: int, initial: int | None = None) -> list[list[int]]:
     """Cut ``order`` into ``experiences`` groups, see :func:`class_incremental`."""
+    order = whole_numbers(order, "order", error=StreamError)
     count = len(order)
     if experiences < 1 or experiences > count:
         raise StreamError(f"experiences is {experiences} for {count} classes, expected 1 to {count}")
@@ -120,6 +124,7 @@ def _order(names: Sequence[str], class_order: Sequence[int | str] | None, seed: 
     classes = len(names)
     if class_order is None:
         return torch.randperm(classes, generator=torch.Generator().manual_seed(seed)).tolist()
+    class_order = whole_numbers(class_order, "class_order", names=True, error=StreamError)
     for name in class_order:
         if isinstance(name, str) and name not in names:
             raise StreamError(f"class_order has '{name}'{nearest(name, names)}, expected names or numbers of classes")
@@ -137,7 +142,7 @@ def _order(names: Sequence[str], class_order: Sequence[int | str] | None, seed: 
 def _check_present(train: Dataset, test: Dataset, groups: Sequence[Sequence[int]], by_superclass: bool) -> None:
     """Refuse classes that nothing can be learnt or said of; in superclasses, warn and refuse what is all empty."""
     for name, dataset, other in (("train", train, test), ("test", test, train)):
-        present, lacking = set(dataset.labels), []
+        present, lacking = set(_labels(dataset)), []
         for number, group in enumerate(groups):
             if not group:
                 raise StreamError(f"experience {number} has no class left, expected at least 1: let fewer stay away")
@@ -150,7 +155,7 @@ def _check_present(train: Dataset, test: Dataset, groups: Sequence[Sequence[int]
                 "leave it out of the data set or choose another split"
             )
         if lacking:
-            others = sum(label in lacking for label in other.labels)
+            others = sum(label in lacking for label in _labels(other))
             logger.warning(
                 "%d of %d classes have no sample in %s, first '%s'; %s",
                 len(lacking),
@@ -161,13 +166,19 @@ def _check_present(train: Dataset, test: Dataset, groups: Sequence[Sequence[int]
             )
 
 
+def _labels(dataset: Dataset) -> list[int]:
+    """The labels of a data set as ``int``, which are told apart where tensors are not."""
+    return whole_numbers(dataset.labels, f"labels of {type(dataset).__name__}", error=StreamError)
+
+
 def _subsets(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Any]:
     """The samples of each group of labels, in the order of the data set."""
     rows_of: dict[int, list[int]] = {}
-    for row, label in enumerate(dataset.labels):
+    labels = _labels(dataset)
+    for row, label in enumerate(labels):
         rows_of.setdefault(label, []).append(row)
     attributes = [
-        DataAttribute(list(dataset.labels), "targets"),
+        DataAttribute(labels, "targets"),
         DataAttribute(list(range(len(dataset))), "rows"),
     ]
     whole = AvalancheDataset([dataset], data_attributes=attributes, collate_fn=collate)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from mmcl.data.base import Source
 from mmcl.data.exercises import Exercises, field, first_answer
 from mmcl.errors import DataError, InputError
 from mmcl.metrics.answers import equation_match, evaluate
+from mmcl.plain_json import read_json
 
 _TRAIN = 800  # of the 1,000, as they are permuted by numpy.random.RandomState(0)
 
@@ -43,22 +43,19 @@ class Svamp(Exercises):
 
     def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
         path = self.root / "SVAMP.json"
-        try:
-            problems = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path} is no JSON ({error}): copy it again") from None
+        problems = read_json(path, list)
+        for number, problem in enumerate(problems, start=1):
+            if not isinstance(problem, dict):
+                raise DataError(f"{path}, problem {number} is {problem!r:.40}, expected an object: copy the file again")
+            _check_equation(problem, f"{path}, problem {number}")
         order = np.random.RandomState(0).permutation(len(problems)).tolist()
         chosen = order[:_TRAIN] if part == "train" else order[_TRAIN:]
-        where = f"a problem of {path}"
-        return [
-            (
-                field(problems[row], "ID", where),
-                f"{field(problems[row], 'Body', where)}\n{field(problems[row], 'Question', where)}",
-                field(problems[row], "Equation", where),
-                (),
-            )
-            for row in chosen
-        ]
+        read: list[tuple[str, str, str, tuple[str, ...]]] = []
+        for row in chosen:
+            problem, where = problems[row], f"{path}, problem {row + 1}"
+            question = f"{field(problem, 'Body', where)}\n{field(problem, 'Question', where)}"
+            read.append((field(problem, "ID", where), question, field(problem, "Equation", where), ()))
+        return read
 
     @classmethod
     def parse(cls, completion: str) -> tuple[str, str | None]:
@@ -83,3 +80,12 @@ class Svamp(Exercises):
     @classmethod
     def match(cls, answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
         return equation_match(answers, labels)
+
+
+def _check_equation(problem: dict[str, Any], where: str) -> None:
+    """Refuse a label that comes to no number: no answer could be compared with it."""
+    equation = field(problem, "Equation", where)
+    try:
+        evaluate(equation)
+    except InputError as error:
+        raise DataError(f"{where} has no equation ({error}): correct it, or copy the file again") from None

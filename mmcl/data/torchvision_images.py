@@ -1,4 +1,4 @@
-"""Images that torchvision reads: all in memory, by its loaders, which check what they read against known digests."""
+"""Images in the layouts of torchvision: all in memory, by readers that check a file before they trust it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmcl.data.base import Source, checked_root
 from mmcl.data.image_set import ImageSet
-from mmcl.errors import DataError, MissingDataError
+from mmcl.errors import DataError, MissingDataError, MMCLError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ _VALID = 5000  # the last images of the owner's training set, which has no valid
 
 
 class TorchvisionImages(ImageSet, ABC):
-    """Read a set of labelled images; a subclass says by which of torchvision's loaders, in ``_read``.
+    """Read a set of labelled images; a subclass says how, in ``_read``.
 
     Nothing is downloaded.
 
@@ -37,6 +37,8 @@ class TorchvisionImages(ImageSet, ABC):
         self.root, self.split = checked_root(type(self), root, split), split
         try:
             images, labels = self._read(self.root, split != "test")
+        except MMCLError:
+            raise
         except (RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{self.root} cannot be read ({reason}): {self._source().offer()}") from error

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmcl.batch import Batch, Sample, length_mask
 from mmcl.data.base import Dataset, Entity
 from mmcl.encoders.feature_store import Entry
+from mmcl.whole_numbers import whole_numbers
 
 _ENOUGH = 500  # utterances of some hundred steps each
 
@@ -57,8 +58,8 @@ class FeatureDataset:
         """The features of ``rows`` one after the other, ``(vectors, dim)``, for statistics: the vector of each sample,
         or, where samples are sequences, the steps of the first 500, which tell as much."""
         if self._pooled:
-            return self.batch(torch.tensor(rows))["features"]
-        batch = self.batch(torch.tensor(rows[:_ENOUGH]))
+            return self.batch(torch.tensor(whole_numbers(rows, "rows")))["features"]
+        batch = self.batch(torch.tensor(whole_numbers(rows[:_ENOUGH], "rows")))
         return batch["features"][batch.mask("features")]
 
     def batch(self, rows: Tensor) -> Batch:

@@ -55,7 +55,8 @@ def rebuild_encoder(described: Mapping[str, Any], where: object, *, download: bo
         raise CheckpointError(
             f"{where} describes no encoder that can be built ({error}): expected what a model was saved with"
         ) from None
-    if fingerprint is not None and encoder.fingerprint() != fingerprint:
+    former = getattr(encoder, "former_fingerprint", encoder.fingerprint)
+    if fingerprint is not None and fingerprint not in (encoder.fingerprint(), former()):
         raise CheckpointError(
             f"{modality} encoder '{name}' is not the one that {where} was trained with: expected its weights of then"
         )

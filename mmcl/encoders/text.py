@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,18 +16,18 @@ from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.freeze import freeze
+from mmcl.words import folded, written_words
 
 logger = logging.getLogger(__name__)
 
-_WORD = re.compile(r"[\w']+")
 _NO_WORD = 0  # a text without words is one step of this
 
 
 class WordEncoder(Encoder):
     """Encode texts as trained vectors of their words, without order.
 
-    A lower-cased word has the row ``1 + crc32(word) mod buckets``, so that there is no vocabulary to build, save or run
-    out of; of a few hundred words in 4096 rows, few share one. A text without words is one special token.
+    A word in folded case has the row ``1 + crc32(word) mod buckets``, so that there is no vocabulary to build, save or
+    run out of; of a few hundred words in 4096 rows, few share one. A text without words is one special token.
 
     Args:
         dim: size of a vector.
@@ -67,7 +66,17 @@ class WordEncoder(Encoder):
 
     def fingerprint(self) -> str:
         """Name the rule that gives a word its row and, where the encoder is frozen, its vectors and pooling."""
-        name = f"words 1: {self.buckets} buckets"
+        return self._fingerprint(2)
+
+    def former_fingerprint(self) -> str:
+        """Name it as models have it that were saved when combining marks were no part of a word.
+
+        Of texts without them, which are all of English, the rows are the same.
+        """
+        return self._fingerprint(1)
+
+    def _fingerprint(self, rule: int) -> str:
+        name = f"words {rule}: {self.buckets} buckets"
         return f"{name}; {weights_hash(self.embedding)} {self.pooling}" if self.frozen else name
 
 
@@ -147,7 +156,7 @@ class SentenceEncoder(Encoder):
 
 @lru_cache(maxsize=65_536)
 def _word_rows(text: str, buckets: int) -> tuple[int, ...]:
-    return tuple(1 + zlib.crc32(word.encode()) % buckets for word in _WORD.findall(text.lower())) or (_NO_WORD,)
+    return tuple(1 + zlib.crc32(word.encode()) % buckets for word in written_words(folded(text))) or (_NO_WORD,)
 
 
 class CutTexts:

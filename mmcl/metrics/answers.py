@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 
 from mmcl.errors import InputError, ShapeError
+from mmcl.words import composed
 
 _OPERATORS: dict[type, Callable[..., float]] = {
     ast.Add: operator.add,
@@ -56,7 +57,7 @@ def _value(node: ast.expr, equation: str) -> float:
 
 
 def exact_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
-    """Return which answers are the labels, word for word; spaces at the ends do not count.
+    """Return which answers are the labels, word for word; spaces at the ends and how accents are typed do not count.
 
     Raises:
         ShapeError: they are not as many.
@@ -64,7 +65,7 @@ def exact_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
     >>> exact_match([" bank", "a bank"], ["bank", "bank"])
     [True, False]
     """
-    return [answer.strip() == label.strip() for answer, label in _pairs(answers, labels)]
+    return [composed(answer.strip()) == composed(label.strip()) for answer, label in _pairs(answers, labels)]
 
 
 def equation_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:

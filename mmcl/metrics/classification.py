@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmcl.errors import InputError, LabelError, ShapeError
-from mmcl.objectives.labels import labels_of
+from mmcl.whole_numbers import whole_numbers
 
 
 def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -30,14 +30,16 @@ def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     >>> {name: round(value, 3) for name, value in scores.items()}
     {'accuracy': 0.75, 'f1': 0.8, 'weighted_f1': 0.767, 'macro_f1': 0.733, 'auc': 1.0}
     """
+    import numpy as np
+    import torch
     from sklearn.metrics import f1_score, roc_auc_score
 
-    if logits.dim() != 2 or labels.shape != logits.shape[:1] or not len(labels):
+    if logits.dim() != 2 or np.shape(labels) != logits.shape[:1] or not len(labels):
         raise ShapeError(
-            f"logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}, expected (samples, classes) "
+            f"logits have shape {tuple(logits.shape)} and labels {np.shape(labels)}, expected (samples, classes) "
             "and (samples,), one or more"
         )
-    labels = labels_of("labels", labels)
+    labels = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long, device=logits.device)
     bad = logits.isnan().any(1) | ~logits.amax(1).isfinite() if logits.shape[1] else labels != labels
     if bool(bad.any()):
         row = int(bad.nonzero()[0, 0])

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmcl.errors import ShapeError
+from mmcl.errors import LabelError, ShapeError
 from mmcl.objectives.inputs import check_features
+from mmcl.whole_numbers import whole_numbers
 
 
 def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500, seed: int = 0) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500
     """
     from sklearn.manifold import TSNE
 
+    labels = whole_numbers(labels, "labels", error=LabelError)
     if embeddings.dim() != 2 or len(embeddings) != len(labels) or len(embeddings) < 4:
         raise ShapeError(
             f"embeddings have shape {tuple(embeddings.shape)} and there are {len(labels)} labels, expected "

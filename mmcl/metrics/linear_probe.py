@@ -10,6 +10,7 @@ from mmcl.errors import LabelError, ShapeError
 from mmcl.objectives.inputs import check_features, precise
 from mmcl.objectives.temperature import positive
 from mmcl.objectives.unit import directions
+from mmcl.whole_numbers import whole_numbers
 
 
 def linear_probe(
@@ -25,7 +26,7 @@ def linear_probe(
     Raises:
         ShapeError: no embeddings, of other dimensions, or labels that are not one for each.
         InputError: embeddings that are not finite, or a strength that cannot be.
-        LabelError: fewer than two classes to learn.
+        LabelError: fewer than two classes to learn, or labels that are no whole numbers.
 
     >>> import torch
     >>> linear_probe(torch.eye(4), [0, 0, 1, 1], torch.eye(4), [0, 0, 1, 0])
@@ -34,12 +35,16 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
 
     check_features(train=train, test=test)
-    for name, rows, labels in (("train", train, train_labels), ("test", test, test_labels)):
+    told, wanted = (
+        whole_numbers(labels, name, error=LabelError)
+        for name, labels in (("train_labels", train_labels), ("test_labels", test_labels))
+    )
+    for name, rows, labels in (("train", train, told), ("test", test, wanted)):
         if not len(rows) or len(rows) != len(labels):
             raise ShapeError(f"{name} has {len(rows)} embeddings and {len(labels)} labels, expected as many, 1 or more")
-    if len(set(train_labels)) < 2:
-        raise LabelError(f"train has {len(set(train_labels))} class, expected 2 or more for a classifier to tell apart")
+    if len(set(told)) < 2:
+        raise LabelError(f"train has {len(set(told))} class, expected 2 or more for a classifier to tell apart")
     positive("strength", strength)
     known, asked = (directions(side.detach()).cpu().numpy() for side in precise(train, test))
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit(known, list(train_labels))
-    return float(fitted.score(asked, list(test_labels)))
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit(known, told)
+    return float(fitted.score(asked, wanted))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.unit import directions
+from mmcl.whole_numbers import whole_numbers
 
 _ROWS = 1024  # queries compared at a time: no matrix of all pairs is held
 
@@ -71,6 +72,7 @@ def retrieval(
     >>> retrieval(torch.eye(3), torch.eye(3), at=(1,))
     Retrieval(recall={1: 1.0}, mean_rank=1.0, median_rank=1.0)
     """
+    at = whole_numbers(at, "at")
     place = ranks(queries, keys, targets).double()
     if not len(place):
         raise ShapeError("there are 0 queries, expected at least 1")

@@ -1,6 +1,7 @@
 """Metrics of spoken language understanding: word error rate of transcripts, SLU-F1 of entities.
 
-Texts are compared as they are, case and punctuation included: normalise both sides alike beforehand.
+Texts are compared as they are, case and punctuation included: normalise both sides alike beforehand. An accent that is
+typed apart from its letter is the same as one that is part of it (Unicode's normal form C).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import jiwer
 from rapidfuzz.distance import Levenshtein  # what jiwer itself counts edits with
 
 from mmcl.errors import InputError, ShapeError
+from mmcl.words import composed
 
 Entities = Sequence[Sequence[tuple[str, str]]]  #: of each utterance its (type, value), as mmcl.data.base.Entity is
 
@@ -70,7 +72,7 @@ def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> flo
     0.4
     """
     _check_paired(references, hypotheses)
-    edits = jiwer.process_words(list(references), list(hypotheses))
+    edits = jiwer.process_words(list(map(composed, references)), list(map(composed, hypotheses)))
     if not edits.hits + edits.substitutions + edits.deletions:
         raise InputError(f"none of the {len(references)} references has a word, expected one to divide the edits by")
     return float(edits.wer)
@@ -142,8 +144,9 @@ def entity_scores(references: Entities, hypotheses: Entities) -> EntityScores:
 def _count(references: Entities, hypotheses: Entities, distance: Callable[[str, str], float]) -> SpanCounts:
     matched = invented = missed = 0.0
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        left = list(reference)
+        left = [(entity_type, composed(value)) for entity_type, value in reference]
         for entity_type, value in hypothesis:
+            value = composed(value)
             offers = [(distance(said, value), i) for i, (other, said) in enumerate(left) if other == entity_type]
             if offers:
                 error, chosen = min(offers)  # of equal distances the lower index

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError, LabelError, ShapeError
+from mmcl.whole_numbers import whole_numbers
 
 
 def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
@@ -83,7 +84,7 @@ def per_sample_loss(logits: Tensor, labels: Sequence[int]) -> Tensor:
     Raises:
         LabelError: a label outside the classes.
     """
-    target = torch.tensor(labels, dtype=torch.long)
+    target = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long)
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < logits.shape[1]:
         raise LabelError(
             f"labels go from {int(target.min())} to {int(target.max())}, expected 0 to {logits.shape[1] - 1}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmcl.errors import ConfigError, InputError, LabelError, ShapeError
 from mmcl.objectives.unit import directions
+from mmcl.whole_numbers import whole_numbers
+from mmcl.words import tidy, visible
 
 
 class ZeroShot(NamedTuple):
@@ -40,7 +43,7 @@ def prompts(classes: Sequence[str], templates: Sequence[str] = ("{}",)) -> dict[
     for template in templates:
         if template.count("{}") != 1 or template.replace("{}", "").count("{") + template.replace("{}", "").count("}"):
             raise ConfigError(f"template {template!r} has no single {{}}, expected one such as 'the word is {{}}'")
-    called = {name: " ".join(name.replace("_", " ").split()) for name in classes}
+    called = {name: tidy(name.replace("_", " ")) for name in classes}
     check_prompts({name: [words] for name, words in called.items()})
     if len(called) < len(classes):
         twice = next(name for number, name in enumerate(classes) if name in classes[:number])
@@ -56,11 +59,12 @@ def check_prompts(of_class: Mapping[str, Sequence[str]], classes: Sequence[str] 
     """
     owner: dict[str, str] = {}
     for name, texts in of_class.items():
-        if not texts or not all(text.strip() for text in texts):
+        if not texts or not all(visible(text) for text in texts):
             raise ConfigError(f"class '{name}' has no prompt, or an empty one: expected words")
         for text in texts:
-            if owner.setdefault(text, name) != name:
-                raise ConfigError(f"prompt {text!r} is of '{owner[text]}' and of '{name}': expected one class each")
+            if owner.setdefault(visible(text), name) != name:
+                other = owner[visible(text)]
+                raise ConfigError(f"prompt {text!r} is of '{other}' and of '{name}': expected one class each")
     if classes is None:
         return
     from mmcl.data.base import nearest
@@ -83,6 +87,7 @@ def class_embeddings(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
     >>> class_embeddings(torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), [1, 2]).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
+    counts = whole_numbers(counts, "counts", error=ShapeError)
     if embeddings.dim() != 2 or sum(counts) != len(embeddings) or not counts or min(counts) < 1:
         raise ShapeError(
             f"embeddings have shape {tuple(embeddings.shape)}, expected {sum(counts)} rows, and 1 or more a class"
@@ -139,11 +144,12 @@ def zero_shot(scores: Tensor, labels: Tensor) -> ZeroShot:
     >>> result.top1, result.per_class, result.confusion
     (0.5, [1.0, 0.0], [[1, 0], [1, 0]])
     """
-    if scores.dim() != 2 or labels.shape != scores.shape[:1] or not len(labels):
+    if scores.dim() != 2 or np.shape(labels) != scores.shape[:1] or not len(labels):
         raise ShapeError(
-            f"scores have shape {tuple(scores.shape)} and labels {tuple(labels.shape)}, expected (samples, "
+            f"scores have shape {tuple(scores.shape)} and labels {np.shape(labels)}, expected (samples, "
             "classes) and (samples,), and at least one sample"
         )
+    labels = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long, device=scores.device)
     count = scores.shape[1]
     if not 0 <= int(labels.min()) <= int(labels.max()) < count:
         raise LabelError(f"labels are {int(labels.min())} to {int(labels.max())}, expected 0 to {count - 1}")

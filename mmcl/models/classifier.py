@@ -12,6 +12,7 @@ from mmcl.batch import Batch
 from mmcl.encoders.base import Encoder
 from mmcl.errors import ConfigError, LabelError
 from mmcl.standardize import standardization
+from mmcl.whole_numbers import whole_numbers
 
 
 class Classified(NamedTuple):
@@ -45,7 +46,7 @@ class GrowingHead(nn.Module):
 
     def grow(self, labels: Iterable[int]) -> None:
         """Open the columns of ``labels``; columns that are open already stay as they are."""
-        labels = list(labels)
+        labels = whole_numbers(labels, "labels", error=LabelError)
         if labels and min(labels) < 0:
             raise LabelError(f"label {min(labels)} is negative, expected 0 or more: check the data set's labels")
         size = max([len(self.seen), *(label + 1 for label in labels)])

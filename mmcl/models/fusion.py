@@ -12,8 +12,9 @@ from mmcl.batch import Batch
 from mmcl.data.base import Dataset, nearest
 from mmcl.data.paired import batch_of
 from mmcl.encoders.base import Encoder
-from mmcl.errors import ConfigError, ShapeError
+from mmcl.errors import ConfigError, LabelError, ShapeError
 from mmcl.models.classifier import GrowingHead
+from mmcl.whole_numbers import whole_numbers
 
 FUSIONS = ("concat", "gated", "attention")
 
@@ -118,7 +119,7 @@ class MultimodalClassifier(nn.Module):
 
     def grow(self, labels: Iterable[int]) -> None:
         """Open the heads' columns of ``labels``."""
-        labels = list(labels)
+        labels = whole_numbers(labels, "labels", error=LabelError)
         heads: list[Any] = [self.head, *self.view_heads.values()]
         for head in heads:
             head.output.grow(labels)

@@ -19,6 +19,7 @@ from mmcl.models.beam_search import BeamSearchDecoder
 from mmcl.models.frame import Frame
 from mmcl.models.tokenizer import FrameTokenizer
 from mmcl.standardize import standardization
+from mmcl.whole_numbers import whole_numbers
 
 _LONGEST = 3000  # steps that have a position: a minute of speech at 50 a second
 
@@ -151,7 +152,11 @@ class SLUSeq2Seq(nn.Module):
 
     def grow(self, labels: Iterable[int]) -> None:
         """Check that every label has an intent: the vocabulary is fixed and nothing has to grow."""
-        if unknown := sorted(label for label in labels if not 0 <= label < len(self.tokenizer.intents)):
+        if unknown := sorted(
+            label
+            for label in whole_numbers(labels, "labels", error=LabelError)
+            if not 0 <= label < len(self.tokenizer.intents)
+        ):
             raise LabelError(
                 f"label {unknown[0]} has no intent, expected 0 to {len(self.tokenizer.intents) - 1}: train the "
                 "tokenizer on this data set"

@@ -80,7 +80,8 @@ class FrameTokenizer:
         pieces = [piece for frame in frames for piece in frame.pieces()]
         texts = [piece for piece in pieces if not isinstance(piece, (Mark, Intent))]
         tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-        space = normalizers.Replace(Regex(r"[^\w']+"), " ")
+        # Joiners belong to the words of Persian, Malayalam and others; between pictures they are no words.
+        space = normalizers.Replace(Regex("(?:[^\\w'\u200c\u200d]|(?<!\\w)[\u200c\u200d])+"), " ")
         tokenizer.normalizer = normalizers.Sequence(
             [normalizers.NFKC(), normalizers.Lowercase(), space, normalizers.Strip()]
         )

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from mmcl.atomic import written_whole
 from mmcl.data.exercises import Exercises
 from mmcl.errors import ConfigError, DataError
+from mmcl.plain_json import member, parse_json, read_text
 from mmcl.rationales.writers import Writer
 
 _CHARACTERS = 4  # of English that make a token of most language models, about
@@ -143,9 +144,9 @@ class Writing:
         return self.path.open("a", encoding="utf-8")
 
     def _load(self) -> dict[tuple[int, int], str]:
-        if not self.path.is_file():
+        if not self.path.exists():
             return {}
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # what has no end is not counted
+        lines = read_text(self.path).split("\n")[:-1]  # what has no end is not counted
         head = self._line(lines[0], 1) if lines else self._head
         if head != self._head:
             raise ConfigError(
@@ -154,18 +155,13 @@ class Writing:
             )
         completions = {}
         for number, line in enumerate(lines[1:], start=2):
-            entry = self._line(line, number)
-            try:
-                completions[int(entry["row"]), int(entry["sample"])] = str(entry["text"])
-            except (KeyError, TypeError, ValueError):
-                raise DataError(f"{self.path}, line {number} has no row, sample and text: remove that line") from None
+            entry, where = self._line(line, number), f"{self.path}, line {number}"
+            row, sample = (member(entry, name, int, where=where) for name in ("row", "sample"))
+            completions[row, sample] = member(entry, "text", str, where=where)
         return completions
 
     def _line(self, line: str, number: int) -> Any:
-        try:
-            return json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{self.path}, line {number} is no JSON ({error}): remove that line") from None
+        return parse_json(line, where=f"{self.path}, line {number}")
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from mmcl import ranks
 from mmcl.data.base import Dataset, superclass_labels
-from mmcl.errors import ConfigError
+from mmcl.errors import ConfigError, DataError
 from mmcl.objectives.inputs import check_features, precise
 from mmcl.objectives.unit import directions, rescaling
 from mmcl.strategies.loader import BatchLoader
+from mmcl.whole_numbers import whole_numbers
 
 Selection = Literal["random", "herding"]
 
@@ -99,7 +100,7 @@ class Rehearsal(SupervisedPlugin):
 
     def purge(self, rows: Sequence[int]) -> list[int]:
         """Take samples out of the memory, and return which of ``rows`` were in it; a class without any left is gone."""
-        unwanted = set(rows)
+        unwanted = set(whole_numbers(rows, "rows", error=DataError))
         taken = [row for row in self.rows if row in unwanted]
         left = {label: [row for row in own if row not in unwanted] for label, own in self.memory.items()}
         self.memory = {label: own for label, own in left.items() if own}

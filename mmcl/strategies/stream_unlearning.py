@@ -15,6 +15,7 @@ from mmcl.errors import DataError, StreamError
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
 from mmcl.unlearning.methods import unlearn
+from mmcl.whole_numbers import whole_numbers
 
 
 def unlearn_in_stream(
@@ -51,7 +52,7 @@ def unlearn_in_stream(
     """
     if not hasattr(experience, "source"):
         raise StreamError("the experience has no 'source': make the benchmark with mmcl.data.class_incremental")
-    source, rows = experience.source, list(dict.fromkeys(int(row) for row in forget))
+    source, rows = experience.source, list(dict.fromkeys(whole_numbers(forget, "forget", error=DataError)))
     memories = [plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)]
     before, held = weights_hash(strategy.model), [row for memory in memories for row in memory.rows]
     if remain is None:
@@ -87,7 +88,7 @@ def check_purged(strategy: Any, rows: Sequence[int], source: Any) -> None:
     Raises:
         DataError: it does; names the samples.
     """
-    unwanted = set(rows)
+    unwanted = set(whole_numbers(rows, "rows", error=DataError))
     for plugin in strategy.plugins:
         if isinstance(plugin, Rehearsal) and (held := [row for row in plugin.rows if row in unwanted]):
             ids = ", ".join(sample_ids(source, held[:5]))

@@ -18,11 +18,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl import ranks
 from mmcl.batch import Batch
-from mmcl.errors import LabelError, StreamError, TrainingError
+from mmcl.errors import DataError, LabelError, StreamError, TrainingError
 from mmcl.precision import Precision, in_precision
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.resuming import State, state_of, take_up_model, take_up_training
 from mmcl.strategies.teacher import with_teacher
+from mmcl.whole_numbers import whole_numbers
 
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
 
@@ -144,7 +145,9 @@ class MMCLTemplate(SupervisedTemplate):
 
     def rehearse(self, rows: Sequence[int]) -> None:
         """Train on these rows of the data set beside those of the experience."""
-        self._rehearsed = torch.cat([self._rehearsed, torch.as_tensor(rows, dtype=torch.long)])
+        self._rehearsed = torch.cat(
+            [self._rehearsed, torch.tensor(whole_numbers(rows, "rows", error=DataError), dtype=torch.long)]
+        )
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Shuffle the experience's samples and the rehearsed ones together."""

@@ -11,6 +11,7 @@ from mmcl.data.base import nearest
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.unlearning.loop import origin
+from mmcl.whole_numbers import whole_numbers
 
 Kind = Literal["data", "class", "noisy_labels", "speaker"]
 
@@ -67,6 +68,7 @@ def choose_removal(
         raise ConfigError(f"kind is '{kind}'{nearest(kind, get_args(Kind))}, expected {', '.join(get_args(Kind))}")
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share}, expected above 0, up to 1")
+    classes = whole_numbers(classes, "classes", names=True, error=DataError)
     if kind == "class" and not classes:
         raise ConfigError("classes is empty, expected those that are to be forgotten")
     draw, labels, given = torch.Generator().manual_seed(seed), _labels(train, classes), list(train.labels)

@@ -64,8 +64,8 @@ def test_long_recordings_are_left_out_with_count(tmp_path, caplog):
         ("", "columns none"),
         ("audio,text\n", "has no pair"),
         ("audio,text\na.wav, \n", "line 2 of .* has no text"),
-        ("audio,text\na.wav\n", "line 2 of .* has no text"),
-        ('audio,text\na.wav,"hello\n', "cannot be read as CSV"),
+        ("audio,text\na.wav\n", "line 2 has 1 cells, expected 2 as in line 1"),
+        ('audio,text\na.wav,"hello\n', "line 2 is not CSV .a quote is not closed"),
     ],
 )
 def test_a_csv_that_is_none_is_refused(content, message, tmp_path):
@@ -101,3 +101,27 @@ def test_faults_are_told(tmp_path):
     (tmp_path / "y.wav").write_bytes(b"")
     with pytest.raises(AudioError, match=r"x\.wav is empty"):
         Captions(tmp_path / "said.csv")[0]
+
+
+def test_folders_that_are_links_are_entered(tmp_path):
+    for place, name in (("root/own", "a"), ("disk", "b"), ("disk/deep", "c")):
+        write_audio(tmp_path / place / f"{name}.wav")
+        (tmp_path / place / f"{name}.txt").write_text(name)
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "root" / "own" / "circle").symlink_to(tmp_path / "root")
+    assert sorted(Captions(tmp_path / "root").texts) == ["a", "b", "c"]
+
+
+def test_a_text_with_a_comma_that_is_not_quoted_is_refused(tmp_path):
+    write_audio(tmp_path / "a.wav")
+    (tmp_path / "said.csv").write_text("audio,text\na.wav,on\na.wav,turn it on, then off\n")
+    with pytest.raises(DataError, match=r"said\.csv line 3 has 3 cells, expected 2 as in line 1"):
+        Captions(tmp_path / "said.csv")
+
+
+@pytest.mark.parametrize("content", [b"\xff", "déjà".encode("latin-1"), "hello".encode("utf-16"), b"", b" \n"])
+def test_a_text_that_is_none_is_refused(tmp_path, content):
+    write_audio(tmp_path / "a.wav")
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.txt"):
+        Captions(tmp_path)

@@ -14,11 +14,12 @@ CHECKOUT = Path(catalog.__file__).parents[2]
 
 
 def write_digits(root, digits=range(10), indices=(0, 5, 10)):
+    """Recordings that differ, as those of people do."""
     (root / "recordings").mkdir(parents=True)
     for digit in digits:
         for index in indices:
             path = root / "recordings" / f"{digit}_theo_{index}.wav"
-            soundfile.write(path, 0.2 * np.sin(np.arange(800) * 0.3), 8_000)
+            soundfile.write(path, 0.2 * np.sin(np.arange(800) * (0.3 + 0.01 * digit + 0.0007 * index)), 8_000)
     return root
 
 

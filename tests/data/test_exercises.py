@@ -11,7 +11,7 @@ class Sums(Exercises):
     """Ten exercises of a small file."""
 
     def _read(self, part):
-        rows = self._lines(f"{part}.json")
+        rows = [row for _, row in self._lines(f"{part}.json")]
         return [(str(n), field(row, "sum", "sums"), field(row, "label", "sums"), ()) for n, row in enumerate(rows)]
 
     @classmethod
@@ -69,10 +69,10 @@ def test_faults_are_told(folder, tmp_path):
     with pytest.raises(DataError, match="llm has 8 completions for the 10 exercises of train, expected one for each"):
         Sums(folder, "train")
     (folder / "llm" / "train_CoT_1.json").write_text('{"a": 1}')
-    with pytest.raises(DataError, match="train_CoT_1.json is no list of texts"):
+    with pytest.raises(DataError, match="train_CoT_1.json holds a dict, expected a list"):
         Sums(folder, "train")
     (folder / "train.json").write_text('{"sum": "1"}\n{"sum": ')
-    with pytest.raises(DataError, match="train.json, line 2 is no JSON"):
+    with pytest.raises(DataError, match="train.json, *line 2 is not JSON"):
         Sums(folder, "train")
     (folder / "train.json").write_text('{"sum": "1"}')
     with pytest.raises(DataError, match="sums has no 'label'"):

@@ -40,7 +40,7 @@ def test_views_that_are_not_there_are_left_out(tmp_path):
     [
         (HEADER + "1.wav,1.png,a,old,2,animal\n", "train.csv has 'old' in line 2, column age, expected a number"),
         (HEADER + "1.wav,1.png,a,1,2,\n", "train.csv has nothing in line 2, column label: fill it in"),
-        (HEADER + "1.wav,1.png,a,1\n", "train.csv has nothing in line 2, column weight"),
+        (HEADER + "1.wav,1.png,a,1\n", "train.csv line 2 has 4 cells, expected 6 as in line 1"),
         ("audio,lable\n1.wav,a\n", "has columns audio, lable .*, expected label, and audio, image, text or numbers"),
         ("label\na\n", "has columns label, expected label, and"),
         (HEADER, "train.csv has no rows"),

@@ -141,7 +141,7 @@ def test_faults_are_told(corpus, text_root, tmp_path, monkeypatch):
         SpokenSentences.generate(tmp_path / "no", text_root=tmp_path, progress=False)
     (corpus / "train.jsonl").rename(corpus / "kept.jsonl")
     try:
-        with pytest.raises(DataError, match=r"train\.jsonl cannot be read"):
+        with pytest.raises(MissingDataError, match=r"there is no file .*train\.jsonl"):
             opened(corpus)
     finally:
         (corpus / "kept.jsonl").rename(corpus / "train.jsonl")

@@ -30,5 +30,5 @@ def test_a_text_that_is_not_here_or_damaged_is_told(text_root, tmp_path, monkeyp
         read_texts(("vocabulary",), text_root)
     shutil.copytree(text_root, tmp_path / "texts")
     (tmp_path / "texts/rationales/cqa/cqa_train.json").write_text('{"question": "what?", "choices": ["a"]}\n{"q": 1}\n')
-    with pytest.raises(DataError, match=r"cqa_train\.json has no question and choices in line 2"):
+    with pytest.raises(DataError, match=r"cqa_train\.json line 2 has no 'question'"):
         read_texts(("commonsense_qa",), tmp_path / "texts")

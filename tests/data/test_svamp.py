@@ -37,8 +37,8 @@ def test_the_split_is_that_of_distilling_step_by_step(data_dir):
 
 def test_a_broken_file(tmp_path):
     (tmp_path / "SVAMP.json").write_text("[")
-    with pytest.raises(DataError, match="SVAMP.json is no JSON"):
+    with pytest.raises(DataError, match="SVAMP.json is not JSON"):
         Svamp(tmp_path)
     (tmp_path / "SVAMP.json").write_text('[{"ID": "1", "Body": "b"}]')
-    with pytest.raises(DataError, match="SVAMP.json has no 'Question'"):
+    with pytest.raises(DataError, match="SVAMP.json, problem 1 has no 'Equation'"):
         Svamp(tmp_path)

@@ -1,0 +1,152 @@
+"""What splits of a data set share, and what a split has twice: whoever is tested with it has been trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from mmcl.errors import DataError
+
+
+def overlaps(splits: Mapping[str, Any]) -> list[str]:
+    """Say what two splits share, one sentence for each pair and kind, with count and first example.
+
+    Kinds are recordings or images by path and by content, samples by the owner's id, rows of numbers, and texts where
+    the data set says by ``texts_apart`` that none is meant to be in two splits. Speakers are counted where most of them
+    are in one split alone. A recording that one split lists twice is counted too.
+
+    Args:
+        splits: data sets by name of their split.
+
+    >>> class Said:
+    ...     texts_apart, utterances = True, ()
+    ...     def __init__(self, *texts): self.texts = texts
+    >>> overlaps({"train": Said("on", "off"), "test": Said("off")})
+    ["1 of 1 texts of test are in train as well, first 'off'"]
+    """
+    said: list[str] = []
+    for kind, read in _KINDS.items():
+        if kind == "ids" and said:  # the same recordings by another name
+            continue
+        keys = {name: list(read(data)) for name, data in splits.items()}
+        if kind in ("recordings", "ids"):
+            said += [_twice(kind, name, own) for name, own in keys.items() if len(set(own)) < len(own)]
+        said += list(_shared(kind, keys))
+    files = {name: _files(data) for name, data in splits.items()}
+    return [*said, *_shared("files", _digests(files), lambda name, place: str(files[name][place]))]
+
+
+def _shared(
+    kind: str, keys: Mapping[str, Sequence[Any]], show: Callable[[str, int], str] | None = None
+) -> Iterator[str]:
+    for first, second in combinations(keys, 2):
+        known = set(keys[first])
+        places = [place for place, key in enumerate(keys[second]) if key in known and key is not None]
+        if kind == "speakers":  # of a data set whose speakers are parted, but for some
+            known_by = (known, set(keys[second]))
+            both = len(known_by[0] & known_by[1])
+            if not 0 < 2 * both <= min(map(len, known_by)):
+                continue
+        if places:
+            example = show(second, places[0]) if show else f"{keys[second][places[0]]!r:.200}"
+            contents = " by their content" if kind == "files" else ""
+            what = "samples" if kind == "speakers" else kind
+            by = ", by the same speaker" if kind == "speakers" else ""
+            yield (
+                f"{len(places)} of {len(keys[second])} {what} of {second} are in {first} as well{contents}{by}, first "
+                f"{example}"
+            )
+
+
+def _twice(kind: str, name: str, keys: Sequence[Any]) -> str:
+    repeated = [key for key, count in Counter(keys).items() if count > 1]
+    return f"{len(keys) - len(set(keys))} {kind} of {name} are there more than once, first {repeated[0]!r:.80}"
+
+
+def _files(data: Any) -> list[Path]:
+    if described := getattr(data, "described", None):
+        return [each.image for each in described]
+    if utterances := getattr(data, "utterances", None):
+        return [utterance.path for utterance in utterances]
+    return list(getattr(data, "files", ()))
+
+
+def _recordings(data: Any) -> Iterable[str]:
+    return map(str, _files(data))
+
+
+def _ids(data: Any) -> Iterable[str]:
+    listed = getattr(data, "exercises", None) or getattr(data, "utterances", None) or ()
+    return [each.id for each in listed]
+
+
+def _texts(data: Any) -> Iterable[str]:
+    if not getattr(data, "texts_apart", False):
+        return []
+    exercises = getattr(data, "exercises", None)
+    return data.texts if exercises is None else [each.question for each in exercises]
+
+
+def _speakers(data: Any) -> Iterable[str | None]:
+    return [utterance.speaker or None for utterance in getattr(data, "utterances", ())]
+
+
+def _rows(data: Any) -> Iterable[bytes]:
+    """Digests of what a sample of images or numbers in memory is, without its label."""
+    held = getattr(data, "held", None)
+    if held is None:
+        return
+    tables = held()
+    for row in range(len(data)):
+        digest = blake2b(digest_size=16)
+        for table in tables:
+            digest.update(table[row].tobytes())
+        yield digest.digest()
+
+
+_KINDS: dict[str, Callable[[Any], Iterable[Any]]] = {
+    "recordings": _recordings,
+    "ids": _ids,
+    "texts": _texts,
+    "speakers": _speakers,
+    "rows": _rows,
+}
+
+
+def _digests(files: Mapping[str, Sequence[Path]]) -> dict[str, list[Any]]:
+    """Digest of each file of which another split has one of its size under another path; else None."""
+    sizes: dict[int, set[str]] = {}
+    size_of: dict[Path, int] = {}
+    for name, paths in files.items():
+        for path in paths:
+            try:
+                size_of[path] = path.stat().st_size
+            except OSError:  # said where files are read
+                continue
+            sizes.setdefault(size_of[path], set()).add(name)
+    listed = Counter(path for paths in files.values() for path in set(paths))
+    read: dict[Path, bytes] = {}
+
+    def digest(path: Path) -> bytes | None:
+        if path not in size_of or size_of[path] == 0 or len(sizes[size_of[path]]) < 2 or listed[path] > 1:
+            return None  # a path in two splits is told as such
+        if path not in read:
+            read[path] = _digest(path)
+        return read[path]
+
+    return {name: [digest(path) for path in paths] for name, paths in files.items()}
+
+
+def _digest(path: Path) -> bytes:
+    digest = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({error.strerror}): check its permissions") from None
+    return digest.digest()

@@ -1,0 +1,43 @@
+"""Arguments that are sequences of whole numbers: lists, tuples, ranges, numpy arrays and tensors alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mmcl.errors import InputError, MMCLError
+
+
+def whole_numbers(values: Any, name: str, *, names: bool = False, error: type[MMCLError] = InputError) -> list[Any]:
+    """Return a sequence of whole numbers as a list of ``int``.
+
+    Args:
+        values: a list, tuple, set, range, numpy array or tensor of one dimension.
+        name: of the argument, for errors.
+        names: strings may be among them, and stay what they are.
+        error: type of the error to raise.
+
+    Raises:
+        InputError: it is no sequence, has more than one dimension, or holds something that is no whole number.
+
+    >>> import numpy, torch
+    >>> whole_numbers(torch.tensor([3, 1]), "rows"), whole_numbers([numpy.int64(2), torch.tensor(0)], "rows")
+    ([3, 1], [2, 0])
+    >>> whole_numbers([0.0, 1.0], "rows")
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.InputError: rows holds 0.0 (float), expected whole numbers
+    """
+    expected = f"whole numbers{' or names' if names else ''}"
+    dimensions = getattr(values, "ndim", 1)
+    if dimensions != 1:
+        raise error(f"{name} has {dimensions} dimensions, expected one, of {expected}")
+    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+        raise error(f"{name} is {values!r} ({type(values).__name__}), expected a sequence of {expected}")
+    found = []
+    for value in values.tolist() if hasattr(values, "tolist") else values:
+        plain = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+        if isinstance(plain, bool) or not isinstance(plain, (int, str) if names else int):
+            raise error(f"{name} holds {value!r} ({type(value).__name__}), expected {expected}")
+        found.append(str(plain) if isinstance(plain, str) else int(plain))
+    return found

@@ -1,0 +1,82 @@
+"""`mmcl data check` of files of your own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torchvision.io import write_png
+
+from mmcl.data.own import own_entry
+from mmcl.errors import DataError, MissingDataError
+
+
+def _sound(path, seed):
+    soundfile.write(path, 0.3 * np.sin(np.arange(1600) * (0.1 + seed / 97)), 16_000)
+
+
+def _check(mmcl_, name, root):
+    """The exit code, and what is printed."""
+    done = mmcl_("data", "check", name, "--root", root)
+    return done.code, done.out + done.err
+
+
+def test_a_sound_table_has_no_fault(tmp_path, mmcl_):
+    (tmp_path / "train.csv").write_text("x,label\n1,a\n5,b\n")
+    (tmp_path / "test.csv").write_text("x,label\n2,b\n")
+    assert _check(mmcl_, "table", tmp_path) == (0, "table: 0 errors, 0 warnings\n")
+
+
+@pytest.mark.parametrize(
+    ("train", "code", "said"),
+    [
+        (",x,label\n0,1,a\n1,5,b\n", 0, "left out column 1 of"),
+        ("x,label\n2,b\n1,a\n", 0, "1 rows of test.csv are in train.csv as well"),
+        ("x,label\n1,a\n2,a\n3,b\n", 0, "column x of"),
+        ("x,label\n1,a \n5,a\n", 0, "merged 2 names of classes"),
+        ("x,label\n1,A\n5,a\n", 0, "differ in capitals alone"),
+        ("x,label\nnan,a\n5,b\n", 1, "'nan' in line 2, column x"),
+        ("x,label\n1,a,b\n", 1, "line 2 has 3 cells, expected 2"),
+        ("x,x,label\n1,1,a\n", 1, "more than one column x"),
+    ],
+)
+def test_faults_of_a_table_are_told(tmp_path, mmcl_, train, code, said):
+    (tmp_path / "train.csv").write_text(train)
+    (tmp_path / "test.csv").write_text("x,label\n2,b\n")
+    found = _check(mmcl_, "table", tmp_path)
+    assert found[0] == code and said in found[1]
+
+
+def test_captions_are_checked_as_a_file_or_a_folder(tmp_path, mmcl_):
+    for number, name in enumerate("abc"):
+        _sound(tmp_path / f"{name}.wav", number)
+    (tmp_path / "train.csv").write_text("audio,text\na.wav,on\nb.wav,off\n")
+    assert _check(mmcl_, "captions", tmp_path / "train.csv") == (0, "captions: 0 errors, 0 warnings\n")
+    (tmp_path / "test.csv").write_text("audio,text\nc.wav,on\nb.wav,off\n")
+    code, said = _check(mmcl_, "captions", tmp_path)
+    assert code == 0 and "1 of 2 recordings of train.csv are in test.csv as well" in said
+    (tmp_path / "test.csv").write_text("audio,text\nc.wav,on, please\n")
+    code, said = _check(mmcl_, "captions", tmp_path / "test.csv")
+    assert code == 1 and "test.csv line 2 has 3 cells, expected 2" in said
+
+
+def test_captions_beside_pictures_in_linked_folders(tmp_path, mmcl_):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root").mkdir()
+    write_png(torch.zeros(3, 8, 8, dtype=torch.uint8), str(tmp_path / "disk" / "1.png"))
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "disk")
+    code, said = _check(mmcl_, "captions", tmp_path / "root")
+    assert code == 1 and "1.png has no text: expected 1.txt beside it" in said
+    (tmp_path / "disk" / "1.txt").write_text("black")
+    assert _check(mmcl_, "captions", tmp_path / "root")[0] == 0
+
+
+def test_what_is_missing_is_told(tmp_path, mmcl_):
+    with pytest.raises(DataError, match="data set captions is files of your own: name their folder, with --root"):
+        own_entry("captions", None)
+    with pytest.raises(MissingDataError, match="there is no .*nowhere"):
+        own_entry("table", tmp_path / "nowhere")
+    with pytest.raises(MissingDataError, match="has no CSV, expected one for each split"):
+        own_entry("table", tmp_path)
+    assert _check(mmcl_, "table", tmp_path)[0] == 1
