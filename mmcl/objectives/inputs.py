@@ -50,7 +50,7 @@ def check_features(**sides: Tensor) -> None:
     >>> check_features(queries=torch.zeros(2, 3), keys=torch.tensor([[0.0, 0.0, float("nan")]]))
     Traceback (most recent call last):
     ...
-    mmcl.errors.InputError: keys: row 0 is not finite, it holds nan; look at what made it, or lower the learning rate
+    mmcl.errors.InputError: keys: row 0 is not finite, it holds nan; look at what made it
     """
     shapes = {name: tuple(side.shape) for name, side in sides.items()}
     if any(len(shape) != 2 for shape in shapes.values()) or len({shape[1] for shape in shapes.values()}) != 1:
@@ -66,8 +66,7 @@ def check_features(**sides: Tensor) -> None:
         if len(bad):
             row, column = bad[0].tolist()
             raise InputError(
-                f"{name}: row {row} is not finite, it holds {side[row, column].item()}; "
-                "look at what made it, or lower the learning rate"
+                f"{name}: row {row} is not finite, it holds {side[row, column].item()}; look at what made it"
             )
 
 
