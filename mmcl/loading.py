@@ -16,13 +16,21 @@ T = TypeVar("T")
 
 #: Parts of a parameter's name that come from a wrapper around a module: torch.compile, DataParallel and
 #: DistributedDataParallel and AveragedModel, Lightning Fabric, FSDP, activation checkpointing.
-WRAPPERS = frozenset(
-    ("_orig_mod", "module", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-)
+WRAPPERS = frozenset(("_orig_mod", "module", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
 
 # State of torch's optimizers that has the shape of the parameter.
 _LIKE_PARAMETER = frozenset(
-    ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum")
+    (
+        "exp_avg",
+        "exp_avg_sq",
+        "max_exp_avg_sq",
+        "exp_inf",
+        "momentum_buffer",
+        "square_avg",
+        "grad_avg",
+        "acc_delta",
+        "sum",
+    )
 )
 
 

@@ -235,7 +235,9 @@ def together(purpose: str) -> Iterator[None]:
         said = " ".join(str(error).split())[:120]
         failed = f"process {number() + 1} of {count()} cannot reach another ({purpose}; {said})"
         if "timed out" in said.lower() or "timeout" in said.lower():
-            raise LateError(f"{failed}: one did not arrive in time; look for the one that is stuck or went on") from None
+            raise LateError(
+                f"{failed}: one did not arrive in time; look for the one that is stuck or went on"
+            ) from None
         raise ProcessError(f"{failed}: one has ended; what it said stands above, if it could say something") from None
 
 

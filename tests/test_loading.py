@@ -61,9 +61,18 @@ FAULTS = {
     "nothing": (lambda state: {}, r"the state lacks 12 of 12 tensors, first 'front.weight'"),
     "one missing": (without("trunk.0.bias"), r"lacks 1 of 12 tensors, first 'trunk.0.bias'"),
     "a buffer missing": (without("trunk.1.running_mean"), r"lacks 1 of 12 tensors, first 'trunk.1.running_mean'"),
-    "one too many": (lambda state: {**state, "tail.weight": torch.zeros(1)}, r"has 1 tensors that Network does not hav"),
-    "another shape": (lambda state: {**state, "front.bias": torch.zeros(5)}, r"do not fit, first 'front.bias' \(5,\) of"),
-    "another kind": (lambda state: {**state, "front.bias": torch.zeros(4, dtype=torch.long)}, r"'front.bias' \(4,\) of"),
+    "one too many": (
+        lambda state: {**state, "tail.weight": torch.zeros(1)},
+        r"has 1 tensors that Network does not hav",
+    ),
+    "another shape": (
+        lambda state: {**state, "front.bias": torch.zeros(5)},
+        r"do not fit, first 'front.bias' \(5,\) of",
+    ),
+    "another kind": (
+        lambda state: {**state, "front.bias": torch.zeros(4, dtype=torch.long)},
+        r"'front.bias' \(4,\) of",
+    ),
     "no tensor": (lambda state: {**state, "front.bias": 3.0}, r"first 'front.bias' of type float, expected \(4,\) of"),
     "a head of another width": (
         lambda state: {**state, "head.weight": torch.zeros(3, 7)},

@@ -97,7 +97,11 @@ class AccuracyMatrix(AfterTraining):
         if all(row == labels[0] for row in labels):
             labels = labels[:1]
         accuracies = [list(row.values()) for row in self._classes.values()]
-        packed = {"matrix": list(self._rows.values()), "labels": labels, "per_class": accuracies}
+        packed: dict[str, list[list[Any]]] = {
+            "matrix": list(self._rows.values()),
+            "labels": labels,
+            "per_class": accuracies,
+        }
         places = {"trained": self.trained, "rows": list(self._rows)}
         return {**{name: _pack(rows) for name, rows in packed.items()}, "sizes": list(self.sizes), **places}
 

@@ -1,4 +1,4 @@
-"""AfterTraining: what a plugin must know so that a score is its experience's, whatever was evaluated, in which order."""
+"""AfterTraining: base of plugins whose scores are named by experience, in whatever order these are evaluated."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from mmcl.metrics.after_training import AfterTraining
 from mmcl.metrics.slu import slu_f1, word_error_rate
 from mmcl.models.frame import Frame
 
-
 _MEASURES = ("word_error_rate", "sequence_error_rate", "slu_f1", "without_intent")
 
 

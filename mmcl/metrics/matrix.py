@@ -2,8 +2,8 @@
 
 ``matrix[t][j]`` is the accuracy on the test data of experience ``j`` after training on experience ``t``; both count
 from 0. Rows and columns are equally many. A cell may be None or nan, and a row may end early, where a measure does not
-need what is missing: all but forward transfer need ``j <= t`` alone. All results are in the matrix's own unit (fractions
-give fractions).
+need what is missing: all but forward transfer need ``j <= t`` alone. All results are in the matrix's own unit
+(fractions give fractions).
 """
 
 from __future__ import annotations

@@ -124,8 +124,8 @@ def experiences_to_train(strategy: MMCLTemplate, state: State, experiences: Sequ
         return list(experiences)
     if asked != number + 1 or not ended:
         raise CheckpointError(
-            f"{_WHAT} is of experience {number} after {after}: expected experience {number + ended} to be trained next, "
-            f"got {asked}"
+            f"{_WHAT} is of experience {number} after {after}: expected experience {number + ended} to be trained "
+            f"next, got {asked}"
         )
     if is_finished(state):
         return list(experiences)

@@ -63,9 +63,7 @@ def train_epochs(
                     raise step_error(f"{what}: {error}", where, _all_samples(data), InputError) from error
                 value = loss.item()
                 if not math.isfinite(value):
-                    raise step_error(
-                        f"{what} is {value}", where, _all_samples(data), advice="lower its learning rate"
-                    )
+                    raise step_error(f"{what} is {value}", where, _all_samples(data), advice="lower its learning rate")
                 loss.backward()
                 optimizer.step()
                 total += value

@@ -121,7 +121,9 @@ def test_a_measure_says_which_cell_it_lacks_and_asks_for_no_other(measure, cell,
     if not needs:
         assert measure(matrix) == measure(MATRIX)
         return
-    with pytest.raises(InputError, match=f"on experience {cell[1]} after training on experience {cell[0]}, which is nan"):
+    with pytest.raises(
+        InputError, match=f"on experience {cell[1]} after training on experience {cell[0]}, which is nan"
+    ):
         measure(matrix)
 
 

@@ -217,7 +217,9 @@ def test_the_state_of_another_strategy_is_refused(other, make, benchmark):
         strategy.train(benchmark.train_stream[0], eval_streams=[])
 
 
-@pytest.mark.parametrize(("settings", "message"), [({}, "with schedule CosineA.*, expected None"), (LONGER, "with steps")])
+@pytest.mark.parametrize(
+    ("settings", "message"), [({}, "with schedule CosineA.*, expected None"), (LONGER, "with steps")]
+)
 def test_another_schedule_is_refused(settings, message, make, benchmark):
     keeper = Keeper(0, 2)
     make(replay, plugins=[keeper], **SCHEDULE).train(benchmark.train_stream[0], eval_streams=[])
