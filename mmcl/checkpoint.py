@@ -59,6 +59,36 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
         ) from None
 
 
+def snapshot(state: Any) -> Any:
+    """Return a copy of a nest of dicts and lists whose tensors, on the CPU, no longer follow what is trained.
+
+    A tensor that is in two places, such as a tied weight, is one in the copy as well.
+
+    >>> weight = torch.zeros(1)
+    >>> before = snapshot({"one": weight, "two": [weight]})
+    >>> _ = weight.fill_(5.0)
+    >>> before, before["one"] is before["two"][0]
+    ({'one': tensor([0.]), 'two': [tensor([0.])]}, True)
+    """
+    copies: dict[tuple[object, ...], Tensor] = {}
+
+    def copy(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: copy(each) for name, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [copy(each) for each in value]
+        if not isinstance(value, Tensor):
+            return value
+        if not value.numel() or value.layout != torch.strided:
+            return value.detach().to("cpu", copy=True)
+        place = (value.data_ptr(), value.device, value.dtype, value.shape, value.stride())
+        if place not in copies:
+            copies[place] = value.detach().to("cpu", copy=True)
+        return copies[place]
+
+    return copy(state)
+
+
 def plain_state(schedule: Any) -> dict[str, Any]:
     """Return the state of a learning rate schedule without the functions in it, which no checkpoint holds.
 

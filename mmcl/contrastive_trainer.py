@@ -13,14 +13,17 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl import ranks
 from mmcl.batch import Batch
-from mmcl.checkpoint import plain_state
+from mmcl.checkpoint import plain_state, snapshot
 from mmcl.data.paired import PairedDataset
-from mmcl.errors import ConfigError, TrainingError
+from mmcl.errors import CheckpointError, ConfigError, InputError
+from mmcl.finite import samples, step_error
 from mmcl.freeze import trainable_state
+from mmcl.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
 from mmcl.seeding import random_state, set_random_state
 
+_WHAT = "the state of the trainer"
 _TOGETHER = 128  # sequences that are embedded at once, and padded to the longest of them
 
 
@@ -55,7 +58,7 @@ class ContrastiveTrainer:
 
     Raises:
         ConfigError: sizes that are no sizes, or a batch of one pair.
-        TrainingError: a loss that is not finite; says in which step.
+        TrainingError: a loss that is not finite; says in which step, and which sample's inputs are not.
     """
 
     def __init__(
@@ -107,14 +110,17 @@ class ContrastiveTrainer:
         total, batches = 0.0, [ranks.own_part(batch) for batch in self._batches(order)]
         for step, rows in enumerate(batches, start=1):
             self.optimizer.zero_grad()
+            where = f"epoch {self.epoch + 1}, step {step} of {len(batches)}"
             # Weights that were cast where no graph is built, as gradient caching does first, must not be used again.
-            with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False):
-                loss = ranks.total(self._backward(rows).item())
+            try:
+                with torch.autocast(
+                    self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False
+                ):
+                    loss = ranks.total(self._backward(rows).item())
+            except InputError as error:
+                raise step_error(str(error), where, self._samples(rows), InputError) from error
             if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} in epoch {self.epoch + 1}, step {step} of {len(batches)}: lower the learning "
-                    "rate or set clip_norm"
-                )
+                raise step_error(f"the loss is {loss}", where, self._samples(rows))
             ranks.add_gradients(each for group in self.optimizer.param_groups for each in group["params"])
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
@@ -142,6 +148,11 @@ class ContrastiveTrainer:
         parts = [self._pair(part) for part in rows.split(self.micro_batch_size)]
         return gradient_cached_backward(self._loss, towers, parts)
 
+    def _samples(self, rows: Tensor) -> Iterator[Any]:
+        """Both sides of a batch, with the ids of their samples."""
+        for side in (self.pairs.first, self.pairs.second):
+            yield from samples(side, rows.tolist())
+
     def _loss(self, first: Tensor, second: Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
             return self.objective(first.float(), second.float())
@@ -155,20 +166,44 @@ class ContrastiveTrainer:
         """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
         return {
             "epoch": self.epoch,
-            "model": trainable_state(self.model),
-            "temperature": None if self._temperature is None else self._temperature.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "settings": self._settings(),
+            "model": snapshot(trainable_state(self.model)),
+            "temperature": None if self._temperature is None else snapshot(self._temperature.state_dict()),
+            "optimizer": snapshot(self.optimizer.state_dict()),
             "scheduler": None if self._scheduler is None else plain_state(self._scheduler),
             "random": random_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
-        self.model.load_state_dict(state["model"], strict=False)
+        """Go on from ``state``.
+
+        Raises:
+            CheckpointError: the state is of another model, optimizer or schedule, of other settings or other pairs, or
+                of a later epoch than the last.
+        """
+        epoch, random = entry(state, "epoch", _WHAT), entry(state, "random", _WHAT)
+        if epoch > self.epochs:
+            raise CheckpointError(f"{_WHAT} is of epoch {epoch}, expected {self.epochs} at most: train more epochs")
+        check_same(state.get("settings"), self._settings(), _WHAT)
+        temperature = entry(state, "temperature", _WHAT)
+        if (temperature is None) != (self._temperature is None):
+            given, wanted = ("no", "one") if temperature is None else ("a", "none")
+            raise CheckpointError(f"{_WHAT} has {given} learned temperature, expected {wanted}: use the same objective")
+        load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
         if self._temperature is not None:
-            self._temperature.load_state_dict(state["temperature"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self._scheduler is not None:
-            self._scheduler.load_state_dict(state["scheduler"])
-        set_random_state(state["random"])
-        self.epoch = state["epoch"]
+            load_state(self._temperature, temperature, f"{_WHAT}: the temperature")
+        load_optimizer(self.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
+        load_schedule(self._scheduler, entry(state, "scheduler", _WHAT), _WHAT)
+        set_random_state(random)
+        self.epoch = epoch
+
+    def _settings(self) -> dict[str, Any]:
+        """What a state goes on with only where it is the same."""
+        settings = {
+            "pairs": len(self.pairs),
+            "batch_size": self.batch_size,
+            "distinct_texts": self.distinct_texts,
+            "optimizer": kind(self.optimizer),
+            "schedule": kind(self._scheduler),
+        }
+        return settings if self._scheduler is None else {**settings, "epochs": self.epochs}

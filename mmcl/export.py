@@ -168,7 +168,7 @@ def _slu(run: Run, name: str, folder: Path) -> None:
     """Write a class-incremental model, which a run keeps as the last checkpoint of its strategy and seed."""
     from mmcl.config import load_config
     from mmcl.experiments import load_task
-    from mmcl.freeze import trainable_state
+    from mmcl.loading import load_state
     from mmcl.models import FrameTokenizer
     from mmcl.models.slu_folder import save_slu
 
@@ -183,15 +183,11 @@ def _slu(run: Run, name: str, folder: Path) -> None:
         model = config.seq2seq.build(encoder, FrameTokenizer.load(run.folder / "tokenizer.json"))
     else:
         model = config.classifier.build(encoder)
-    state, other = run.restore(name)["model"], f"checkpoint {name} of {run.folder} is of another model"
-    if state.keys() != trainable_state(model).keys():
-        raise CheckpointError(f"{other}: expected what config.yaml says")
+    what = f"checkpoint {name} of {run.folder}"
     try:
-        model.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # of other sizes
-        raise CheckpointError(
-            f"{other} ({str(error).splitlines()[-1].strip()}): expected what config.yaml says"
-        ) from None
+        load_state(model, run.restore(name)["model"], "it")
+    except CheckpointError as error:
+        raise CheckpointError(f"{what} is of another model ({error}): expected what config.yaml says") from None
     save_slu(model, folder, _class_names(run, name))
     _write_config(folder, _read(folder / "config.json"))
 

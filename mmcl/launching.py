@@ -21,7 +21,7 @@ def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callab
         announce: is called with the run before it begins.
 
     Raises:
-        ProcessError: another process has ended; what was trained so far is in the folder.
+        ProcessError: another process has ended or does not arrive; what was trained so far is in the folder.
     """
     devices, nodes = getattr(config, "devices", 1), getattr(config, "nodes", 1)
     if devices * nodes > 1:
@@ -39,10 +39,13 @@ def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callab
         if not ranks.was_left(error):
             raise
         if not ranks.is_first():
+            if isinstance(error, ranks.LateError):
+                raise  # it may be the first one that is stuck
             raise SystemExit(1) from None  # the first one tells
+        what = "did not arrive in time" if isinstance(error, ranks.LateError) else "has ended before the run did"
         raise ProcessError(
-            f"one of {ranks.count()} processes has ended before the run did, and what it said stands above; go on "
-            f"with: mmcl run --resume {opened.folder}"
+            f"one of {ranks.count()} processes {what}, and what it said stands above; go on with: mmcl run --resume "
+            f"{opened.folder}"
         ) from error
     return opened if first else None
 

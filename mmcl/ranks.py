@@ -8,18 +8,31 @@ process, and all of this does nothing.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from mmcl.errors import ConfigError, ProcessError
+from mmcl.errors import ConfigError, ProcessError, ShapeError
 
 T = TypeVar("T")
 
+TIMEOUT = timedelta(minutes=30)  #: how long a process waits for another that does not arrive
+PATIENCE = timedelta(days=1)  #: how long processes wait while the first does what all need, such as encoding data
 
-def launch(devices: int, nodes: int = 1, device: str = "cpu") -> None:
+# How gloo begins what it says; errors of NCCL and of the store have types of their own.
+_FROM_GLOO = re.compile(r"\[(enforce fail at )?\S*\bgloo[/\\]\S+:\d+\]")
+_patient: Any = None  # a group of all processes that waits for PATIENCE
+
+
+class LateError(ProcessError):
+    """Another process of a run that did not arrive in time; it may still be there."""
+
+
+def launch(devices: int, nodes: int = 1, device: str = "cpu", *, timeout: timedelta = TIMEOUT) -> None:
     """Start the other processes of a run, or join those that ``torchrun`` or SLURM started; nothing for 1 device.
 
     The command is run again for each further device of this machine; the same command is to be run on each node, with
@@ -29,6 +42,7 @@ def launch(devices: int, nodes: int = 1, device: str = "cpu") -> None:
         devices: processes on each node, each with a device of its own; ``cpu`` is divided among them.
         nodes: machines.
         device: ``"cpu"`` or ``"cuda"``.
+        timeout: how long a process waits for another that does not arrive.
 
     Raises:
         ConfigError: numbers that cannot be, or fewer devices than that.
@@ -48,17 +62,21 @@ def launch(devices: int, nodes: int = 1, device: str = "cpu") -> None:
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
-    patient = DDPStrategy(timeout=timedelta(days=1))  # others wait while the first encodes a whole data set
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=patient)
+    strategy = DDPStrategy(timeout=timeout)
+    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
     fabric.launch()
+    global _patient
+    _patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
 
 
 def leave() -> None:
     """End what :func:`launch` began, in all processes: one that ends with threads of a group may crash as it does."""
+    global _patient
     if count() > 1:
-        with _together():
+        with together("at the end"):
             _group().barrier()
         _group().destroy_process_group()
+        _patient = None
 
 
 def count() -> int:
@@ -83,7 +101,7 @@ def from_first(value: T) -> T:
     if count() == 1:
         return value
     box = [value]
-    with _together():
+    with together("to hear of the first"):
         _group().broadcast_object_list(box, device=_place())
     return box[0]
 
@@ -93,7 +111,7 @@ def everyones(value: T) -> list[T]:
     if count() == 1:
         return [value]
     values: list[Any] = [None] * count()
-    with _together():
+    with together("to exchange values"):
         _group().all_gather_object(values, value)
     return values
 
@@ -105,7 +123,7 @@ def total(value: float) -> float:
     import torch
 
     tensor = torch.tensor(float(value), dtype=torch.float64, device=_place())
-    with _together():
+    with together("to add up numbers"):
         _group().all_reduce(tensor)
     return tensor.item()
 
@@ -128,13 +146,21 @@ def own_part(rows: Any) -> Any:
 
 
 def add_gradients(parameters: Iterable[Any]) -> None:
-    """Add up the gradients of all processes, in place; a parameter that none has a gradient of keeps none."""
+    """Add up the gradients of all processes, in place; a parameter that none has a gradient of keeps none.
+
+    Raises:
+        ShapeError: the processes have other parameters.
+        ProcessError: another has ended or does not arrive.
+    """
     if count() == 1:
         return
     import torch
 
     trained = [each for each in parameters if each.requires_grad]
-    with _together():
+    _check_alike("parameters to train", (len(trained), sum(each.numel() for each in trained)))
+    if not trained:
+        return
+    with together("to add up gradients"):
         there = torch.tensor([each.grad is not None for each in trained], dtype=torch.int32, device=trained[0].device)
         _group().all_reduce(there, op=_group().ReduceOp.MAX)
         used = [each for each, anywhere in zip(trained, there.tolist(), strict=True) if anywhere]
@@ -150,10 +176,17 @@ def add_gradients(parameters: Iterable[Any]) -> None:
 
 
 def copy_first(model: Any) -> None:
-    """Give a model the weights that it has in the first process."""
+    """Give a model the weights that it has in the first process.
+
+    Raises:
+        ShapeError: the model has other parameters there.
+        ProcessError: another has ended or does not arrive.
+    """
     if count() == 1:
         return
-    with _together():
+    shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in model.state_dict().items()]
+    _check_alike("tensors of the model", (len(shapes), zlib.crc32(repr(shapes).encode())))
+    with together("to copy weights"):
         for tensor in model.state_dict().values():
             _group().broadcast(tensor, src=0)
 
@@ -174,33 +207,69 @@ def part_generators() -> None:
 
 @contextmanager
 def first_goes_ahead() -> Iterator[None]:
-    """Let the first process do something before the others, which find what it has cached."""
+    """Let the first process do something before the others, which find what it has cached, however long it takes."""
     if not is_first():
-        from_first(None)
+        _wait_patiently()
     yield
     if is_first():
-        from_first(None)
+        _wait_patiently()
 
 
 def was_left(error: BaseException) -> bool:
-    """Return whether an error says that another process of this run is gone."""
-    return isinstance(error, ProcessError) or (count() > 1 and _is_of_network(error))
+    """Return whether an error says that another process of this run is gone, or does not arrive."""
+    return isinstance(error, ProcessError) or (count() > 1 and _is_of_group(error))
 
 
 @contextmanager
-def _together() -> Iterator[None]:
+def together(purpose: str) -> Iterator[None]:
+    """Say which process waits for another in vain, and what for, where one has ended or does not arrive.
+
+    Raises:
+        ProcessError: torch.distributed failed within; other errors pass.
+    """
     try:
         yield
     except RuntimeError as error:
-        raise ProcessError(
-            f"process {number() + 1} of {count()} cannot reach another ({' '.join(str(error).split())[:120]}): one has "
-            "ended; what it said stands above, if it could say something"
-        ) from None
+        if not _is_of_group(error):
+            raise
+        said = " ".join(str(error).split())[:120]
+        failed = f"process {number() + 1} of {count()} cannot reach another ({purpose}; {said})"
+        if "timed out" in said.lower() or "timeout" in said.lower():
+            raise LateError(
+                f"{failed}: one did not arrive in time; look for the one that is stuck or went on"
+            ) from None
+        raise ProcessError(f"{failed}: one has ended; what it said stands above, if it could say something") from None
 
 
-def _is_of_network(error: BaseException) -> bool:
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in said for word in ("gloo", "nccl", "connection", "socket"))
+def _is_of_group(error: BaseException) -> bool:
+    """Whether torch.distributed raised an error because of another process; what a user's code raises is not its."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.distributed.is_available():
+        return False
+    kinds = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError, torch.distributed.DistStoreError)
+    return isinstance(error, kinds) or (type(error) is RuntimeError and bool(_FROM_GLOO.match(str(error))))
+
+
+def _check_alike(what: str, numbers: tuple[int, ...]) -> None:
+    """Raise ShapeError in all processes where they differ; what differs in size would end them without a word."""
+    import torch
+
+    both = torch.tensor([*numbers, *(-number for number in numbers)], dtype=torch.int64, device=_place())
+    with together(f"to compare {what}"):
+        _group().all_reduce(both, op=_group().ReduceOp.MAX)
+    largest, least = both[: len(numbers)].tolist(), (-both[len(numbers) :]).tolist()
+    if largest != least:
+        raise ShapeError(
+            f"the {what} differ between {count()} processes, from {least[0]} to {largest[0]} of other sizes: expected "
+            "the same model in all; give all the same config and data"
+        )
+
+
+def _wait_patiently() -> None:
+    if count() == 1:
+        return
+    with together("while the first goes ahead"):
+        _group().broadcast_object_list([None], group=_patient)
 
 
 def _group() -> Any:

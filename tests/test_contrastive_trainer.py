@@ -5,7 +5,7 @@ from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.contrastive_trainer import ContrastiveTrainer
 from mmcl.data.paired import PairedDataset
 from mmcl.encoders import build_encoder
-from mmcl.errors import ConfigError, TrainingError
+from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature
@@ -165,3 +165,97 @@ def test_parts_of_a_batch_are_of_like_length_and_change_nothing(monkeypatch):
     assert torch.allclose(*states, atol=1e-4)
     parts = sizes[6:9]  # of the first batch of the second training
     assert list(map(len, parts)) == [3, 3, 2] and sum(parts, []) == sorted(sum(parts, []))
+
+
+SCHEDULE = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR}
+
+
+@pytest.mark.parametrize(
+    ("saved", "loaded", "message"),
+    [
+        ({}, {"batch_size": 4}, "made with batch_size 8, expected 4"),
+        ({}, {"distinct_texts": True}, "made with distinct_texts False, expected True"),
+        ({}, SCHEDULE, "made with schedule None, expected CosineAnnealingLR"),
+        (SCHEDULE, {}, "made with schedule CosineAnnealingLR, expected None"),
+        (SCHEDULE, {**SCHEDULE, "epochs": 5}, "made with epochs 3, expected 5"),
+        ({}, {"epochs": 1}, "is of epoch 2, expected 1 at most"),
+    ],
+)
+def test_the_state_of_another_training_is_refused(saved, loaded, message):
+    trainer = build(**saved)
+    for _ in trainer:
+        if trainer.epoch == 2:
+            break
+    other = build(**loaded)
+    with pytest.raises(CheckpointError, match=message):
+        other.load_state_dict(trainer.state_dict())
+    assert other.epoch == 0
+
+
+CHANGES = {
+    "model": (lambda state: state["model"].popitem(), "the model lacks 1 of"),
+    "shape": (lambda state: state["model"].update({"first.head.network.0.bias": torch.zeros(3)}), r"bias' \(3,\)"),
+    "temperature": (lambda state: state.update(temperature=None), "has no learned temperature, expected one"),
+    "its parameter": (lambda state: state["temperature"].clear(), "the temperature lacks 1 of 1 tensors"),
+    "optimizer": (lambda state: state["optimizer"]["param_groups"].pop(), "the optimizer has groups of"),
+    "scheduler": (lambda state: state.pop("scheduler"), "has no 'scheduler'"),
+    "random": (lambda state: state.pop("random"), "has no 'random'"),
+    "epoch": (lambda state: state.pop("epoch"), "has no 'epoch'"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_state_that_lacks_something_is_refused(change):
+    alter, message = CHANGES[change]
+    state = build().state_dict()
+    alter(state)
+    with pytest.raises(CheckpointError, match=message):
+        build().load_state_dict(state)
+
+
+@pytest.mark.parametrize(("saved", "loaded"), [(True, False), (False, True), (True, True)])
+def test_the_state_of_a_compiled_model_is_taken_up(saved, loaded):
+    trainers = [build(), build()]
+    for trainer, compiled in zip(trainers, (saved, loaded), strict=True):
+        if compiled:
+            trainer.model.first.head = torch.compile(trainer.model.first.head, backend="eager")
+    with torch.no_grad():
+        for parameter in trainers[0].model.parameters():
+            parameter.add_(1.0)
+    assert not torch.equal(state(trainers[0]), state(trainers[1]))
+    saved = {**trainers[0].state_dict(), "epoch": 1}
+    frozen = trainers[0].model.second.state_dict()  # of which the parameters are not saved
+    trainers[1].model.second.load_state_dict(frozen)
+    trainers[1].load_state_dict(saved)
+    assert torch.equal(state(trainers[0]), state(trainers[1])) and trainers[1].epoch == 1
+
+
+def test_a_state_from_before_settings_were_noted_is_taken_up():
+    trainer = build()
+    next(iter(trainer))
+    saved = trainer.state_dict()
+    del saved["settings"]
+    other = build()
+    other.load_state_dict(saved)
+    assert other.epoch == 1
+
+
+def test_a_sample_that_is_not_finite_is_named():
+    class Broken(Tones):
+        def __getitem__(self, row):
+            sample = super().__getitem__(row)
+            return {**sample, "id": f"tone-{row}", "audio": sample["audio"] + (torch.inf if row == 5 else 0)}
+
+    trainer = build(batch_size=21)
+    trainer.pairs = PairedDataset(Broken(), Broken())
+    with pytest.raises(TrainingError, match="in epoch 1, step 1 of 1: 'audio' of sample 'tone-5' holds inf") as raised:
+        list(trainer)
+    assert "learning rate" not in str(raised.value)
+
+
+def test_features_that_an_objective_refuses_name_the_step():
+    trainer = build()
+    with torch.no_grad():
+        trainer.model.first.head.network[0].weight.fill_(torch.nan)
+    with pytest.raises(InputError, match="row 0 is not finite, it holds nan.*, in epoch 1, step 1 of 2"):
+        list(trainer)

@@ -131,9 +131,13 @@ def test_random_weights_that_the_run_does_not_hold_are_told(tmp_path):
         (
             "config.yaml",
             ("hidden: 24", "hidden: 23"),
-            "is of another model .*size mismatch.*: expected what config.yaml",
+            "is of another model .*expected .*: expected what config.yaml",
         ),
-        ("config.yaml", ("name: cnn", "name: conformer"), "is of another model: expected what config.yaml says"),
+        (
+            "config.yaml",
+            ("name: cnn", "name: conformer"),
+            "is of another model .it lacks .*: expected what config.yaml says",
+        ),
         ("metrics.jsonl", ('"kind": "stream"', '"kind": "river"'), "does not say which classes naive-seed0 learnt"),
     ],
 )

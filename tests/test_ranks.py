@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmcl import ranks
-from mmcl.errors import ConfigError
+from mmcl.errors import ConfigError, ProcessError
 
 CASES = """
 import glob, json, os, sys
@@ -126,3 +126,161 @@ def test_devices_that_cannot_be_are_told():
         ranks.launch(0)
     with pytest.raises(ConfigError, match="devices is 64, and this machine has"):
         ranks.launch(64, device="cuda")
+
+
+FAULTS = """
+import json, sys, time
+from datetime import timedelta
+import torch, torch.distributed as distributed
+import torch.distributed.nn.functional, torch.distributed.optim
+from mmcl import ranks
+from mmcl.errors import MMCLError
+from mmcl.objectives.gather import Processes
+
+rank, meeting, how = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+class Gone(Exception):
+    pass
+
+def gone():
+    raise Gone
+
+def gradients(width=2):
+    layer = torch.nn.Linear(width, 1)
+    layer(torch.ones(1, width)).sum().backward()
+    ranks.add_gradients(layer.parameters())
+
+def backward():
+    rows = torch.ones(2, 3, requires_grad=True)
+    gathered = Processes.of(rows).gather(rows)
+    if rank:
+        gone()
+    gathered.sum().backward()
+
+def rows_missing():
+    processes = Processes.of(torch.ones(2, 3))
+    processes.gather(torch.ones(2 + rank, 3))
+
+def later_shape():
+    processes = Processes.of(torch.ones(2, 3))
+    processes.gather(torch.ones(2, 3 + rank))
+
+waiting = {
+    "a gather": lambda: Processes.of(torch.ones(2, 3)),
+    "gradients of a gather": backward,
+    "a broadcast": lambda: ranks.from_first("x"),
+    "values": lambda: ranks.everyones("x"),
+    "a sum": lambda: ranks.total(1.0),
+    "gradients": gradients,
+    "weights": lambda: ranks.copy_first(torch.nn.Linear(2, 1)),
+    "the first": lambda: ranks._wait_patiently(),
+}
+differing = {
+    "width": lambda: Processes.of(torch.ones(2, 3 + rank)),
+    "dimensions": lambda: Processes.of(torch.ones((2, 3, 4)[: 2 + rank])),
+    "type": lambda: Processes.of(torch.ones(2, 3, dtype=(torch.float32, torch.float64)[rank])),
+    "rows": rows_missing,
+    "width of what comes later": later_shape,
+    "parameters": lambda: gradients(2 + rank),
+    "no parameters": lambda: ranks.add_gradients([]) if rank else gradients(),
+    "model": lambda: ranks.copy_first(torch.nn.Linear(2, 1 + rank)),
+    "names": lambda: ranks.copy_first(torch.nn.ModuleDict({"ab"[rank]: torch.nn.Linear(1, 1)})),
+}
+found, timeout = {}, timedelta(seconds=2 if how == "late" else 30)
+if how == "late":  # each takes its time
+    waiting = {name: waiting[name] for name in ("a gather", "gradients of a gather", "a broadcast", "gradients")}
+for name, operation in (differing if how == "differ" else waiting).items():
+    place = f"file://{meeting}-{name.replace(' ', '-')}"
+    distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=2, timeout=timeout)
+    distributed.barrier()
+    time.sleep(0.1 * rank)  # the other is to be there first
+    began = time.monotonic()
+    try:
+        if rank and how != "differ" and operation is not backward:
+            gone()
+        operation()
+    except (Gone, MMCLError) as error:
+        found[name] = [type(error).__name__, str(error), time.monotonic() - began]
+    if rank and how == "late":
+        time.sleep(3.0)
+    distributed.destroy_process_group()
+print(json.dumps(found))
+"""
+
+
+def faults(how, folder):
+    """Return what each of two processes was told, by operation."""
+    (folder / "faults.py").write_text(FAULTS)
+    commands = [[sys.executable, "-W", "ignore", str(folder / "faults.py"), rank, folder / "m", how] for rank in "01"]
+    running = [subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for each in commands]
+    printed = [each.communicate(timeout=200) for each in running]
+    assert all(each.returncode == 0 for each in running), printed
+    return [json.loads(out) for out, _ in printed]
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "reason"),
+    [
+        ("late", "LateError", "one did not arrive in time; look for the one that is stuck or went on"),
+        ("ends", "ProcessError", "one has ended; what it said stands above"),
+    ],
+)
+def test_a_process_that_waits_in_vain_is_told_what_for(how, kind, reason, tmp_path):
+    first, other = faults(how, tmp_path)
+    assert len(first) == len(other) == (4 if how == "late" else 8)
+    for name, (found, said, seconds) in first.items():
+        assert found == kind and said.startswith("process 1 of 2 cannot reach another ("), name
+        assert reason in said and seconds < 10, name
+    assert "(to compare the shapes of a gather; " in first["a gather"][1]
+    assert "(to add up gradients of gathered rows; " in first["gradients of a gather"][1]
+
+
+def test_other_shapes_are_refused_in_all_processes(tmp_path):
+    for found in faults("differ", tmp_path):
+        assert len(found) == 9 and {kind for kind, *_ in found.values()} == {"ShapeError"}
+        assert "shape (3,) in torch.float32" in found["width"][1] and "shape (4,) in torch" in found["width"][1]
+        assert "torch.float64" in found["type"][1] and "[2, 3] rows, expected [2, 2]" in found["rows"][1]
+        assert "the parameters to train differ between 2 processes" in found["parameters"][1]
+        assert "the tensors of the model differ between 2 processes" in found["names"][1]
+
+
+class OwnError(RuntimeError):
+    pass
+
+
+OWN = [
+    ConnectionError("connection refused"),
+    RuntimeError("the connection to the database is lost"),
+    RuntimeError("cannot open socket /tmp/gloo.sock"),
+    RuntimeError("nccl is not installed"),
+    OwnError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"),
+    ValueError("gloo"),
+]
+
+
+@pytest.mark.parametrize("error", OWN, ids=str)
+def test_an_error_of_a_users_own_code_is_not_disguised(error, monkeypatch):
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    assert not ranks.was_left(error)
+    with pytest.raises(type(error)) as raised, ranks.together("to try"):
+        raise error
+    assert raised.value is error
+
+
+LOST = [
+    RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]:3"),
+    RuntimeError("[enforce fail at /pytorch/third_party/gloo/gloo/context.cc:31] rank < size. 2 vs 2"),
+    torch.distributed.DistNetworkError("the client socket has timed out after 60s"),
+    torch.distributed.DistBackendError("NCCL error in: ProcessGroupNCCL.cpp:1"),
+    torch.distributed.DistStoreError("wait timeout after 300000ms"),
+]
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
+def test_an_error_of_the_group_is_one_of_another_process(error, monkeypatch):
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    assert ranks.was_left(error) and ranks.was_left(ranks.LateError("late"))
+    message = "process 1 of 2 cannot reach another .to try; "
+    with pytest.raises(ProcessError, match=message) as raised, ranks.together("to try"):
+        raise error
+    assert isinstance(raised.value, ranks.LateError) == ("time" in str(error))

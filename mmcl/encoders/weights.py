@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmcl.errors import DataError, MissingDataError
+from mmcl.loading import WRAPPERS, match_names
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -39,7 +40,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             read = read[wrapping]
     if not isinstance(read, Mapping) or not read or not all(isinstance(value, Tensor) for value in read.values()):
         raise DataError(f"'{path}' holds no state dict, expected names and their tensors")
-    return {str(name).removeprefix("module."): value for name, value in read.items()}
+    return {_without_wrapper(str(name)): value for name, value in read.items()}
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str, *, prefix: str = "") -> None:
@@ -49,6 +50,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str, *
         DataError: some are missing or of another shape.
     """
     given = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    given = match_names(given, network.state_dict())
     try:
         report = network.load_state_dict(given, strict=False)
     except RuntimeError as error:
@@ -61,6 +63,12 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str, *
             f"the weights of '{name}' lack {len(missing)} that it has, first '{prefix}{missing[0]}': expected those of "
             "this very network"
         )
+
+
+def _without_wrapper(name: str) -> str:
+    """The name of a parameter, of a network that was saved within a wrapper."""
+    first, _, rest = name.partition(".")
+    return _without_wrapper(rest) if rest and first in WRAPPERS else name
 
 
 def hub_file(repository: str, filenames: Sequence[str], name: str, *, download: bool) -> Path:

@@ -5,60 +5,94 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from avalanche.core import SupervisedPlugin
-
 from mmcl import ranks
+from mmcl.errors import InputError
+from mmcl.metrics.after_training import AfterTraining
 from mmcl.metrics.slu import slu_f1, word_error_rate
 from mmcl.models.frame import Frame
 
+_MEASURES = ("word_error_rate", "sequence_error_rate", "slu_f1", "without_intent")
 
-class FrameScores(SupervisedPlugin):
-    """Note error rates and SLU-F1 on all experiences seen so far, at every ``strategy.eval(benchmark.test_stream)``.
 
-    Evaluate once after each experience: the first evaluation counts the first experience, the second two, and so on.
+class FrameScores(AfterTraining):
+    """Note error rates and SLU-F1 on all experiences seen so far, at every ``strategy.eval``.
+
+    After training on experience ``t`` those up to ``t`` count, in whatever order or parts they are evaluated; what is
+    evaluated again takes the place of what was there. Before any training nothing is noted.
+
+    Args:
+        stream: name of the stream whose experiences count; evaluation on others is not noted.
 
     Attributes:
-        rows: one dictionary per evaluation: ``word_error_rate`` of the transcripts (None where none has a word),
-            ``sequence_error_rate`` of the words of whole sequences, intent and entities included (which the published
-            tables call WER), ``slu_f1`` (None where no frame has entities), and ``without_intent``, the share of
-            sequences that name none.
+        rows: one dictionary per experience that was trained: ``word_error_rate`` of the transcripts (None where none
+            has a word), ``sequence_error_rate`` of the words of whole sequences, intent and entities included (which
+            the published tables call WER), ``slu_f1`` (None where no frame has entities), and ``without_intent``, the
+            share of sequences that name none. All are None where not all experiences seen so far were evaluated.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, stream: str = "test") -> None:
+        super().__init__(stream)
         self.rows: list[dict[str, float | None]] = []
-        self._pairs: list[tuple[Frame, Frame]] = []
+        self._pairs: dict[int, list[tuple[Frame, Frame]]] = {}  # by experience, of the row that is being filled
 
-    def before_eval(self, strategy: Any, **kwargs: Any) -> None:
-        """Start anew."""
-        self._pairs = []
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Begin a row."""
+        super().before_training_exp(strategy)
+        self._pairs = {}
+
+    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Begin with an experience."""
+        if self._counts(strategy.experience):
+            self._pairs[int(strategy.experience.current_experience)] = []
 
     def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Take what was said and what was decoded."""
-        if strategy.experience.current_experience <= len(self.rows):
+        if self._counts(strategy.experience):
             said = strategy.model.frames(strategy.mbatch)
-            self._pairs += zip(said, strategy.output.frames, strict=True)
+            pairs = zip(said, strategy.output.frames, strict=True)
+            self._pairs[int(strategy.experience.current_experience)] += pairs
 
     def after_eval(self, strategy: Any, **kwargs: Any) -> None:
         """Compare."""
-        self._pairs = [pair for part in ranks.everyones(self._pairs) for pair in part]
-        self.rows.append(frame_scores(self._pairs))
+        if self.trained < 0 or not self._pairs:
+            return
+        self.rows += [dict.fromkeys(_MEASURES) for _ in range(self.trained + 1 - len(self.rows))]
+        own = [self._pairs[number] for number in sorted(self._pairs)]
+        if len(own) == self.trained + 1:
+            everyones = ranks.everyones([pair for part in own for pair in part])
+            self.rows[self.trained] = frame_scores([pair for part in everyones for pair in part])
 
     def average(self) -> dict[str, float | None]:
-        """Mean of each measure over experiences."""
+        """Mean of each measure over experiences.
+
+        Raises:
+            InputError: there is no row, or one lacks experiences that had been seen.
+        """
+        lacking = [number for number, row in enumerate(self.rows) if row["without_intent"] is None]
+        if lacking or not self.rows:
+            number = lacking[0] if lacking else 0
+            raise InputError(
+                f"after training on experience {number} not all experiences up to it were evaluated: expected "
+                "strategy.eval(benchmark.test_stream) after each"
+            )
         average: dict[str, float | None] = {}
-        for name in self.rows[0]:
+        for name in _MEASURES:
             there = [value for row in self.rows if (value := row[name]) is not None]
             average[name] = fmean(there) if there else None
         return average
 
     def state_dict(self, strategy: Any) -> dict[str, Any]:
         """All rows so far."""
-        return {"rows": self.rows}
+        return {"rows": [dict(row) for row in self.rows], "trained": self.trained}
 
     def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
         """Take up rows that :meth:`state_dict` gave."""
-        self.rows = list(state["rows"])
+        self.rows = [dict(row) for row in state["rows"]]
+        self.trained = state.get("trained", len(self.rows) - 1)
+        self._pairs = {}
+
+    def _counts(self, experience: Any) -> bool:
+        return self.is_scored(experience) and experience.current_experience <= self.trained
 
 
 def frame_scores(pairs: list[tuple[Frame, Frame]]) -> dict[str, float | None]:

@@ -9,7 +9,11 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from mmcl.errors import ConfigError
+from mmcl import ranks
+from mmcl.errors import ConfigError, ShapeError
+
+_KINDS = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
+_DIMS = 5  # dimensions of a tensor that are compared one by one
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,15 @@ class Processes:
 
         Raises:
             ConfigError: ``torch.distributed`` has no process group.
+            ShapeError: rows of another shape or type in another process.
+            ProcessError: another process has ended, or does not arrive within the timeout of the group.
         """
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             raise ConfigError(
                 "gather=True, but torch.distributed has no process group: call torch.distributed.init_process_group "
                 "first, or run with gather=False"
             )
-        count = torch.tensor([len(rows)], device=rows.device)
-        counts = [torch.zeros_like(count) for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather(counts, count)
-        return cls(tuple(int(one) for one in counts), torch.distributed.get_rank())
+        return cls(_sizes(rows), torch.distributed.get_rank())
 
     @property
     def total(self) -> int:
@@ -61,12 +64,44 @@ class Processes:
 
         The gradient of a row is the sum of what all processes have for it: losses that add up over the processes have
         gradients that do.
+
+        Raises:
+            ShapeError: rows of another shape or type in another process, or not as many as it said.
+            ProcessError: another process has ended, or does not arrive within the timeout of the group.
         """
+        sizes = _sizes(rows)
+        if sizes != self.sizes:
+            raise ShapeError(f"the processes have {list(sizes)} rows, expected {list(self.sizes)}: give all of a batch")
         return _Gather.apply(rows, self)
 
     def stack(self, tensor: Tensor) -> Tensor:
         """Return the tensors of all processes, of one shape, as ``(processes, ...)``, with gradient."""
         return Processes((1,) * len(self.sizes), self.rank).gather(tensor[None])
+
+
+def _sizes(rows: Tensor) -> tuple[int, ...]:
+    """Rows of each process, which are of one shape and type: backends fail without a word where they differ."""
+    shape = list(rows.shape[1:])
+    kind = _KINDS.index(rows.dtype) if rows.dtype in _KINDS else len(_KINDS)
+    described = [len(rows), kind, len(shape), *(shape + [0] * _DIMS)[:_DIMS]]
+    own = torch.tensor(described, device=rows.device)
+    found = [torch.zeros_like(own) for _ in range(torch.distributed.get_world_size())]
+    with ranks.together("to compare the shapes of a gather"):
+        torch.distributed.all_gather(found, own)
+    all_described = [one.tolist() for one in found]
+    for number, other in enumerate(all_described):
+        if other[1:] != described[1:]:
+            raise ShapeError(
+                f"process {torch.distributed.get_rank() + 1} gathers rows of {_named(described)}, process {number + 1} "
+                f"of {_named(other)}: expected one shape and type in all"
+            )
+    return tuple(one[0] for one in all_described)
+
+
+def _named(described: list[int]) -> str:
+    _, kind, dims, *shape = described
+    name = str(_KINDS[kind]) if kind < len(_KINDS) else "another type"
+    return f"shape {tuple(shape[:dims])} in {name}"
 
 
 class _Gather(torch.autograd.Function):
@@ -77,11 +112,13 @@ class _Gather(torch.autograd.Function):
         padded = rows.new_zeros(max(processes.sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in processes.sizes]
-        torch.distributed.all_gather(parts, padded)
+        with ranks.together("to gather rows"):
+            torch.distributed.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, processes.sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.clone(memory_format=torch.contiguous_format)
-        torch.distributed.all_reduce(gradient)
+        with ranks.together("to add up gradients of gathered rows"):
+            torch.distributed.all_reduce(gradient)
         return gradient[ctx.processes.own], None

@@ -20,7 +20,7 @@ def check_finite(**tensors: Tensor) -> None:
     >>> check_finite(logits=torch.tensor([[0.0], [float("inf")]]))
     Traceback (most recent call last):
     ...
-    mmcl.errors.InputError: logits: row 1 is not finite, it holds inf; look at what made it, or lower the learning rate
+    mmcl.errors.InputError: logits: row 1 is not finite, it holds inf; look at what made it
     """
     for name, given in tensors.items():
         if not isinstance(given, Tensor):
@@ -34,8 +34,7 @@ def check_finite(**tensors: Tensor) -> None:
         if len(bad):
             row = f": row {int(bad[0, 0])}" if given.dim() else ""
             raise InputError(
-                f"{name}{row} is not finite, it holds {given.detach()[tuple(bad[0])].item()}; "
-                "look at what made it, or lower the learning rate"
+                f"{name}{row} is not finite, it holds {given.detach()[tuple(bad[0])].item()}; look at what made it"
             )
 
 
@@ -69,7 +68,7 @@ def check_features(**sides: Tensor) -> None:
     >>> check_features(queries=torch.zeros(2, 3), keys=torch.tensor([[0.0, 0.0, float("nan")]]))
     Traceback (most recent call last):
     ...
-    mmcl.errors.InputError: keys: row 0 is not finite, it holds nan; look at what made it, or lower the learning rate
+    mmcl.errors.InputError: keys: row 0 is not finite, it holds nan; look at what made it
     """
     for name, side in sides.items():
         if not isinstance(side, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from copy import deepcopy
@@ -9,7 +10,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from mmcl.errors import DataError, ShapeError, TrainingError
+from mmcl.errors import DataError, ShapeError
+from mmcl.finite import step_error
 from mmcl.models.text_to_text import TextToText
 from mmcl.objectives.rationale import discriminator_loss
 from mmcl.rationales.voting import Voted
@@ -99,7 +101,7 @@ def pretrain_discriminator(
 
     Raises:
         DataError: no question has a good rationale.
-        TrainingError: a loss that is not finite.
+        TrainingError: a loss that is not finite; says in which step.
     """
     usable = [row for row, each in enumerate(voted) if each.positives]
     if not usable:
@@ -120,10 +122,9 @@ def pretrain_discriminator(
         scores = discriminator([*asked, *asked], [*good, *bad])
         loss = discriminator_loss(scores[: len(rows), None], scores[len(rows) :, None])
         losses.append(float(loss.detach()))
-        if not losses[-1] < float("inf"):
-            raise TrainingError(
-                f"the loss of the discriminator is {losses[-1]} in step {step}: lower its learning rate"
-            )
+        if not math.isfinite(losses[-1]):
+            what = f"the loss of the discriminator is {losses[-1]}"
+            raise step_error(what, f"step {step} of {steps}", [], advice="lower its learning rate")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

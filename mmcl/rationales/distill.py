@@ -8,15 +8,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from mmcl.checkpoint import snapshot
 from mmcl.data.base import nearest
 from mmcl.data.exercises import Exercises
-from mmcl.errors import ConfigError, DataError, TrainingError
+from mmcl.errors import CheckpointError, ConfigError, DataError, InputError
+from mmcl.finite import step_error
+from mmcl.loading import check_same, entry, load_optimizer, load_state
 from mmcl.models.text_to_text import TextToText
 from mmcl.rationales.answering import Answering, accuracy
 from mmcl.rationales.discriminator import Discriminator, pretrain_discriminator
@@ -25,6 +28,7 @@ from mmcl.rationales.terms import Method, Weights, batch_losses
 from mmcl.rationales.voting import vote_all
 from mmcl.seeding import random_state, set_random_state
 
+_WHAT = "the state of the distillation"
 _SAMPLED_TOGETHER = 256  # of a few tokens at a time, writing takes as long for many texts as for few
 OnEpoch = Callable[["Distillation"], None]
 
@@ -151,24 +155,26 @@ class Distillation:
         totals: dict[str, float] = {}
         device = next(self.student.parameters()).device
         for number, rows in enumerate(batches, start=1):
-            with torch.autocast(device.type, torch.bfloat16, self.recipe.precision == "bf16-mixed"):
-                terms = batch_losses(
-                    self.method,
-                    self.student,
-                    [self.lessons[row] for row in rows],
-                    [self._sampled[row] for row in rows],
-                    self.recipe.weights,
-                    discriminator=self.discriminator,
-                    epoch=self.epoch,
-                )
+            where = f"epoch {self.epoch + 1}, step {number} of {len(batches)}"
+            try:
+                with torch.autocast(device.type, torch.bfloat16, self.recipe.precision == "bf16-mixed"):
+                    terms = batch_losses(
+                        self.method,
+                        self.student,
+                        [self.lessons[row] for row in rows],
+                        [self._sampled[row] for row in rows],
+                        self.recipe.weights,
+                        discriminator=self.discriminator,
+                        epoch=self.epoch,
+                    )
+            except InputError as error:
+                raise step_error(str(error), where, [], InputError) from error
             loss = torch.stack([weight * value.float() for value, weight in terms.values()]).sum()
             for name, value in {**{name: value for name, (value, _) in terms.items()}, "loss": loss}.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())
             if not math.isfinite(float(loss.detach())):
-                raise TrainingError(
-                    f"the loss is {float(loss.detach())} in epoch {self.epoch + 1}, step {number} of {len(batches)} "
-                    f"(terms: {', '.join(sorted(terms))}): lower the learning rate or set clip_norm"
-                )
+                where = f"{where} (terms: {', '.join(sorted(terms))})"
+                raise step_error(f"the loss is {float(loss.detach())}", where, [])
             (loss / self.recipe.accumulate).backward()
             if number % self.recipe.accumulate == 0 or number == len(batches):
                 if self.recipe.clip_norm is not None:
@@ -187,7 +193,7 @@ class Distillation:
         """Draw bad rationales of some of these lessons from the student as it was."""
         rows = self._draw.sample(rows, max(1, round(self.recipe.refresh * len(rows))))
         now = {name: each.detach().clone() for name, each in self.student.state_dict().items()}
-        self.student.load_state_dict(state)
+        load_state(self.student, state, "the student as it was")
         texts = self.student.write(
             [EXPLAIN + self.lessons[row].question for row in rows],
             temperature=self.recipe.temperature,
@@ -204,10 +210,11 @@ class Distillation:
         version, words, gauss = self._draw.getstate()
         return {
             "epoch": self.epoch,
+            "settings": self._settings(),
             "seconds": dict(self.seconds),
-            "student": self.student.state_dict(),
-            "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "student": snapshot(self.student.state_dict()),
+            "discriminator": None if self.discriminator is None else snapshot(self.discriminator.state_dict()),
+            "optimizer": snapshot(self.optimizer.state_dict()),
             "step": self._schedule.last_epoch,
             "snapshots": list(self._snapshots),
             "sampled": list(self._sampled),
@@ -216,18 +223,38 @@ class Distillation:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
-        self.epoch, self.seconds = state["epoch"], dict(state["seconds"])
-        self.student.load_state_dict(state["student"])
+        """Go on from ``state``.
+
+        Raises:
+            CheckpointError: the state is of another student, discriminator or optimizer, of another method or recipe,
+                of other lessons, or of a later epoch than the last.
+        """
+        epoch, sampled, random = (entry(state, name, _WHAT) for name in ("epoch", "sampled", "random"))
+        if epoch > self.recipe.epochs:
+            raise CheckpointError(f"{_WHAT} is of epoch {epoch}, expected {self.recipe.epochs} at most")
+        check_same(state.get("settings"), self._settings(), _WHAT)
+        if len(sampled) != len(self.lessons):
+            raise CheckpointError(f"{_WHAT} is of {len(sampled)} lessons, expected {len(self.lessons)}")
+        judge = entry(state, "discriminator", _WHAT)
+        if (judge is None) != (self.discriminator is None):
+            given, wanted = ("no", "one") if judge is None else ("a", "none")
+            raise CheckpointError(f"{_WHAT} has {given} discriminator, expected {wanted}: use the same method")
+        load_state(self.student, entry(state, "student", _WHAT), f"{_WHAT}: the student")
         if self.discriminator is not None:
-            self.discriminator.load_state_dict(state["discriminator"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._schedule.last_epoch = state["step"]
-        self._snapshots.extend(state["snapshots"])
-        self._sampled = list(state["sampled"])
-        version, words, gauss = state["order"]
+            load_state(self.discriminator, judge, f"{_WHAT}: the discriminator")
+        load_optimizer(self.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
+        self.epoch, self.seconds = epoch, dict(entry(state, "seconds", _WHAT))
+        self._schedule.last_epoch = entry(state, "step", _WHAT)
+        self._snapshots.clear()
+        self._snapshots.extend(entry(state, "snapshots", _WHAT))
+        self._sampled = list(sampled)
+        version, words, gauss = entry(state, "order", _WHAT)
         self._draw.setstate((version, tuple(words), gauss))
-        set_random_state(state["random"])
+        set_random_state(random)
+
+    def _settings(self) -> dict[str, Any]:
+        """What a state goes on with only where it is the same."""
+        return {"method": self.method, "lessons": len(self.lessons), **asdict(self.recipe)}
 
 
 def distill_rationales(

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mmcl.errors import ConfigError
+from mmcl.errors import CheckpointError, ConfigError, TrainingError
 from mmcl.freeze import trainable_state
+from mmcl.loading import load_state
 from mmcl.metrics.classification import classification_scores
 from mmcl.models.fusion import fuse_rows
 
@@ -28,8 +29,9 @@ class HeldOut(SupervisedPlugin):
         ConfigError: (in training) the epoch is chosen by what a data set does not define.
 
     Attributes:
-        curves: by data set, for each epoch that was scored, ``epoch`` and its scores.
-        chosen: the epoch that is chosen so far.
+        curves: by data set, for each epoch of the experience that was scored, ``epoch`` and its scores.
+        chosen: the epoch that is chosen so far; 0 for none.
+        experience: number of the experience that these are of; None before any.
     """
 
     def __init__(
@@ -39,7 +41,15 @@ class HeldOut(SupervisedPlugin):
         self.data, self.every, self.select, self.on = dict(data), every, select, on
         self.curves: dict[str, list[dict[str, float]]] = {name: [] for name in data}
         self.chosen = 0
+        self.experience: int | None = None
         self._state: dict[str, torch.Tensor] = {}
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Begin again in another experience, whose epochs count from 1 as well."""
+        number = strategy.experience.current_experience
+        if self.experience not in (None, number):
+            self.curves, self.chosen, self._state = {name: [] for name in self.data}, 0, {}
+        self.experience = number
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Score."""
@@ -64,18 +74,39 @@ class HeldOut(SupervisedPlugin):
             self._state = {name: tensor.clone() for name, tensor in trainable_state(strategy.model).items()}
 
     def restore(self, model: torch.nn.Module) -> None:
-        """Give ``model`` the weights of the epoch that was chosen."""
-        model.load_state_dict(self._state, strict=False)
+        """Give ``model`` the weights of the epoch that was chosen.
+
+        Raises:
+            TrainingError: no epoch has been chosen.
+            CheckpointError: the weights are of another model.
+        """
+        if not self.chosen:
+            raise TrainingError("no epoch has been chosen, so that there are no weights to restore: train first")
+        load_state(model, self._state, f"the state of epoch {self.chosen}")
 
     def scores(self, name: str, epoch: int | None = None) -> dict[str, float]:
-        """The scores of a data set in the epoch that was chosen, or in another."""
+        """The scores of a data set in the epoch that was chosen, or in another.
+
+        Raises:
+            TrainingError: that epoch has not been scored.
+        """
         wanted = self.chosen if epoch is None else epoch
-        return next(row for row in self.curves[name] if row["epoch"] == wanted)
+        found = next((row for row in self.curves[name] if row["epoch"] == wanted), None)
+        if found is None:
+            scored = ", ".join(str(row["epoch"]) for row in self.curves[name]) or "none"
+            raise TrainingError(f"epoch {wanted} has not been scored on '{name}', expected one of: {scored}")
+        return found
 
     def state_dict(self, strategy: Any) -> dict[str, Any]:
         """What was scored, and the weights of the epoch that is chosen."""
-        return {"curves": self.curves, "chosen": self.chosen, "state": self._state}
+        curves = {name: list(rows) for name, rows in self.curves.items()}
+        return {"curves": curves, "chosen": self.chosen, "state": self._state, "experience": self.experience}
 
     def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
         """Go on from there."""
-        self.curves, self.chosen, self._state = state["curves"], state["chosen"], state["state"]
+        if state["curves"].keys() != self.data.keys():
+            raise CheckpointError(
+                f"the scores are of {', '.join(state['curves'])}, expected {', '.join(self.data)}: use the same data"
+            )
+        self.curves = {name: list(rows) for name, rows in state["curves"].items()}
+        self.chosen, self._state, self.experience = state["chosen"], state["state"], state.get("experience")

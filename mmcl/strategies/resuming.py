@@ -1,11 +1,14 @@
-"""State of a strategy at the end of an epoch, and how it is taken up."""
+"""State of a strategy between experiences or at the end of an epoch, and how it is taken up."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmcl.checkpoint import plain_state
+from mmcl.checkpoint import plain_state, snapshot
+from mmcl.errors import CheckpointError, TrainingError
 from mmcl.freeze import trainable_state
+from mmcl.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state
 from mmcl.seeding import random_state, set_random_state
 
 if TYPE_CHECKING:
@@ -13,35 +16,131 @@ if TYPE_CHECKING:
 
 State = dict[str, Any]
 
+_WHAT = "the state of the strategy"
+
 
 def state_of(strategy: MMCLTemplate) -> State:
-    """Return everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
+    """Return everything that training needs to go on from here, as tensors, numbers and strings.
+
+    ``experience`` is the number of the experience that was trained last, None before any; ``epoch`` counts its epochs;
+    ``finished`` says whether nothing of it is left, memory and teacher included.
+
+    Raises:
+        TrainingError: an epoch, or what comes before or after all of them, is under way.
+    """
+    if not strategy.resumable:
+        raise TrainingError(
+            f"training on experience {strategy.number} is under way, and nothing can go on from within a step: take "
+            "the state in after_training_epoch, or between two calls of train"
+        )
+    plugins = [plugin.state_dict(strategy) if hasattr(plugin, "state_dict") else None for plugin in strategy.plugins]
+    now = snapshot({"model": trainable_state(strategy.model), "plugins": plugins})
+    if strategy.pending is not None and not is_finished(strategy.pending):  # loaded, and not yet taken up as a whole
+        return {**strategy.pending, **now}
     scheduler = strategy.scheduler
     return {
-        "experience": strategy.experience.current_experience,
+        "experience": strategy.number,
         "epoch": strategy.epoch,
-        "model": trainable_state(strategy.model),
-        "optimizer": strategy.optimizer.state_dict(),
+        "finished": strategy.finished,
+        "classes": strategy.classes,
+        "steps": 0 if scheduler is None else strategy.schedule_steps,
+        "kinds": {**_kinds(strategy), "schedule": kind(scheduler)},
+        **now,
+        "optimizer": snapshot(strategy.optimizer.state_dict()),
         "scheduler": None if scheduler is None else plain_state(scheduler),
-        "plugins": [
-            plugin.state_dict(strategy) if hasattr(plugin, "state_dict") else None for plugin in strategy.plugins
-        ],
         "random": random_state(),
     }
 
 
+def is_finished(state: State) -> bool:
+    """Whether a state is one between experiences, or before the first."""
+    return state["experience"] is None or bool(state.get("finished", False))
+
+
 def take_up_model(strategy: MMCLTemplate, state: State) -> None:
-    """Take up model and plugins (memory, teacher), which are needed before an experience begins."""
-    strategy.model.load_state_dict(state["model"], strict=False)
-    for plugin, saved in zip(strategy.plugins, state["plugins"], strict=True):
-        if saved is not None:
+    """Take up model and plugins (memory, teacher), which are needed before an experience begins.
+
+    Raises:
+        CheckpointError: the state is of another model, or of other plugins.
+    """
+    model, plugins = entry(state, "model", _WHAT), entry(state, "plugins", _WHAT)
+    own = _kinds(strategy)
+    check_same(state.get("kinds"), own, _WHAT)
+    if len(plugins) != len(strategy.plugins):
+        names = ", ".join(own["plugins"]) or "none"
+        raise CheckpointError(f"{_WHAT} has {len(plugins)} plugins, expected {len(strategy.plugins)} ({names})")
+    for name in ("experience", "epoch", "random"):
+        entry(state, name, _WHAT)
+    load_state(strategy.model, model, f"{_WHAT}: the model")
+    for name, plugin, saved in zip(own["plugins"], strategy.plugins, plugins, strict=True):
+        if saved is None and not hasattr(plugin, "load_state_dict"):
+            continue
+        try:
             plugin.load_state_dict(saved, strategy)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{_WHAT}: plugin {name} cannot take up its part ({type(error).__name__}: {error}): expected what its "
+                "state_dict returned"
+            ) from error
 
 
 def take_up_training(strategy: MMCLTemplate, state: State) -> None:
-    """Take up optimizer, schedule, generators and epoch, once the experience is set up."""
-    strategy.optimizer.load_state_dict(state["optimizer"])
-    if strategy.scheduler is not None:
-        strategy.scheduler.load_state_dict(state["scheduler"])
+    """Take up optimizer, schedule, generators and epoch, once the experience is set up.
+
+    Raises:
+        CheckpointError: the state is of another optimizer or schedule.
+    """
+    check_same(state.get("kinds"), {"schedule": kind(strategy.scheduler)}, _WHAT)
+    if strategy.schedule_steps and state.get("steps"):
+        check_same(state, {"steps": strategy.schedule_steps}, f"{_WHAT}: the schedule")
+    load_optimizer(strategy.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
+    load_schedule(strategy.scheduler, entry(state, "scheduler", _WHAT), _WHAT)
     set_random_state(state["random"])
     strategy.epoch = state["epoch"]
+
+
+def experiences_to_train(strategy: MMCLTemplate, state: State, experiences: Sequence[Any]) -> list[Any]:
+    """Return what is to be trained on after ``state`` was loaded, where ``experiences`` were asked for.
+
+    A state of the end of the last epoch of an experience is before memory and teacher are made: where the next
+    experience follows, the one that it is of is finished first.
+
+    Raises:
+        CheckpointError: the first is not the experience that the state goes on with, or has other classes.
+    """
+    number, epoch, epochs = state["experience"], state["epoch"], strategy.train_epochs
+    if number is None or not experiences:
+        return list(experiences)
+    asked = experiences[0].current_experience
+    ended = is_finished(state) or epoch == epochs
+    after = "its end" if is_finished(state) else f"epoch {epoch} of {epochs}"
+    if epoch > epochs and not is_finished(state):
+        raise CheckpointError(
+            f"{_WHAT} is of epoch {epoch} of experience {number}, but the strategy has {epochs} epochs: expected at "
+            f"least {epoch}"
+        )
+    if asked == number and not is_finished(state):
+        check_same(state, {"classes": strategy.classes_of(experiences[0])}, _WHAT)
+        return list(experiences)
+    if asked != number + 1 or not ended:
+        raise CheckpointError(
+            f"{_WHAT} is of experience {number} after {after}: expected experience {number + ended} to be trained "
+            f"next, got {asked}"
+        )
+    if is_finished(state):
+        return list(experiences)
+    stream = getattr(experiences[0], "origin_stream", ())
+    before = next((each for each in stream if each.current_experience == number), None)
+    if before is None:
+        raise CheckpointError(
+            f"{_WHAT} is of experience {number} after {after}, and the stream of experience {asked} does not have it: "
+            f"train on experience {number} first"
+        )
+    return experiences_to_train(strategy, state, [before]) + list(experiences)
+
+
+def _kinds(strategy: MMCLTemplate) -> dict[str, Any]:
+    return {
+        "plugins": [kind(plugin) for plugin in strategy.plugins],
+        "optimizer": kind(strategy.optimizer),
+    }

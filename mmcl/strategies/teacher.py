@@ -9,6 +9,7 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 
 from mmcl.freeze import freeze, frozen_copy, trainable_state
+from mmcl.loading import load_state
 
 
 class Teacher(SupervisedPlugin):
@@ -36,12 +37,16 @@ class Teacher(SupervisedPlugin):
         return {"teacher": {name: tensor for name, tensor in self.model.state_dict().items() if name in trained}}
 
     def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up the teacher that :meth:`state_dict` gave."""
+        """Take up the teacher that :meth:`state_dict` gave.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
         self.model = None
         if "teacher" in state:
-            self.model = frozen_copy(strategy.model)
-            self.model.load_state_dict(state["teacher"], strict=False)
-            freeze(self.model)  # a head that had another size has new parameters now
+            model, trained = frozen_copy(strategy.model), trainable_state(strategy.model)
+            load_state(model, state["teacher"], "the teacher's state", required=trained.keys())
+            self.model = freeze(model)  # a head that had another size has new parameters now
 
 
 def teacher_of(strategy: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,20 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl import ranks
 from mmcl.batch import Batch
-from mmcl.errors import DataError, LabelError, StreamError, TrainingError
+from mmcl.data.selection import sample_ids
+from mmcl.errors import DataError, InputError, LabelError, StreamError
+from mmcl.finite import step_error
 from mmcl.precision import Precision, in_precision
+from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
-from mmcl.strategies.resuming import State, state_of, take_up_model, take_up_training
+from mmcl.strategies.resuming import (
+    State,
+    experiences_to_train,
+    is_finished,
+    state_of,
+    take_up_model,
+    take_up_training,
+)
 from mmcl.strategies.teacher import with_teacher
 from mmcl.whole_numbers import whole_numbers
 
@@ -53,8 +63,13 @@ class MMCLTemplate(SupervisedTemplate):
         bucket: batches whose samples are sorted by length together, so that little is padded; 1 for none.
         precision: what the model computes in, see :mod:`mmcl.precision`; losses and weights stay in 32 bits.
 
+    Attributes:
+        number: of the experience that was trained last, or is being trained; None before any.
+        finished: whether nothing of it is left, memory and teacher included.
+
     Raises:
-        TrainingError: the loss is not finite; names experience, epoch and step.
+        TrainingError: the loss is not finite; names experience, epoch and step, and the sample whose inputs are not.
+        CheckpointError: (when a state is loaded) it is of another model, other plugins, or another experience.
         LabelError: a label that the model's head does not have.
         StreamError: an experience is empty, or of another kind of benchmark.
     """
@@ -101,9 +116,13 @@ class MMCLTemplate(SupervisedTemplate):
         self._unchecked = True  # whether the head is wide enough for the experience
         self._make_scheduler = scheduler
         self.scheduler: LRScheduler | None = None
+        self.schedule_steps = 0
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
         self._rehearsed = torch.empty(0, dtype=torch.long)
-        self._pending: State | None = None
+        self.number: int | None = None
+        self.classes: list[int] = []  # that arrive in this experience
+        self.finished = self.resumable = True  # resumable: a state may be taken now
+        self.pending: State | None = None
 
     # Named batches
 
@@ -187,7 +206,8 @@ class MMCLTemplate(SupervisedTemplate):
             group.pop("initial_lr", None)
             group["lr"] = rate
         if self._make_scheduler is not None:
-            self.scheduler = self._make_scheduler(self.optimizer, self.train_epochs * len(self.dataloader))
+            self.schedule_steps = self.train_epochs * len(self.dataloader)
+            self.scheduler = self._make_scheduler(self.optimizer, self.schedule_steps)
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Adapt model and optimizer to the experience."""
@@ -197,19 +217,69 @@ class MMCLTemplate(SupervisedTemplate):
 
     # The loop
 
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """Train on an experience, or on several one after the other; see Avalanche.
+
+        Raises:
+            CheckpointError: a state was loaded that another experience follows.
+        """
+        if self.pending is not None:
+            asked = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+            experiences = experiences_to_train(self, self.pending, asked)
+            if is_finished(self.pending):
+                self.pending = None
+        return super().train(experiences, eval_streams, **kwargs)
+
+    def eval(self, experiences: Any, **kwargs: Any) -> Any:
+        """Evaluate on an experience or on several; see Avalanche. Training goes on as if this had not been done."""
+        before = random_state()  # of which a DataLoader takes a number
+        try:
+            return super().eval(experiences, **kwargs)
+        finally:
+            set_random_state(before)
+
+    def classes_of(self, experience: Any) -> list[int]:
+        """Return the labels that arrive in an experience."""
+        return [int(label) for label in getattr(experience, "group", ())]
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        self.number, self.classes = self.experience.current_experience, self.classes_of(self.experience)
+        self.epoch, self.finished, self.resumable = 0, False, False
+        super()._before_training_exp(**kwargs)
+
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         self.epoch, self._unchecked = 0, True
-        if self._pending is not None:
-            take_up_training(self, self._pending)
-            self._pending = None
+        if self.pending is not None:
+            take_up_training(self, self.pending)
+            self.pending = None
         while self.epoch < self.train_epochs and not self._stop_training:
+            self.model.train()  # what was done before may have left a part of it in evaluation mode
             self._before_training_epoch(**kwargs)
             self.losses = {}
             ranks.part_generators()
-            self.training_epoch(**kwargs)
+            self._train_epoch(**kwargs)
             self.losses = {name: value / len(self.dataloader) for name, value in ranks.added_up(self.losses).items()}
             self.epoch += 1
+            self.resumable = True
             self._after_training_epoch(**kwargs)
+            self.resumable = False
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.finished = self.resumable = True
+
+    def _train_epoch(self, **kwargs: Any) -> None:
+        try:
+            self.training_epoch(**kwargs)
+        except InputError as error:
+            raise step_error(str(error), self._where(), [(self.mbatch, self._sample_id)], InputError) from error
+
+    def _where(self) -> str:
+        step = self.clock.train_epoch_iterations + 1
+        return f"experience {self.number}, epoch {self.epoch + 1}, step {step}"
+
+    def _sample_id(self, row: int) -> str:
+        return sample_ids(self.experience.source, [int(self.mbatch["rows"][row])])[0]
 
     def add_loss(
         self, name: str, value: Tensor, weight: float = 1.0, *, count: int | None = None, joined: bool = False
@@ -264,11 +334,8 @@ class MMCLTemplate(SupervisedTemplate):
         """Compute gradients, of a loss that is finite."""
         value = self.loss.item()
         if not math.isfinite(value):
-            terms = ", ".join(sorted(self.losses))
-            raise TrainingError(
-                f"the loss is {value} in experience {self.experience.current_experience}, epoch {self.epoch + 1}, step "
-                f"{self.clock.train_epoch_iterations + 1} (terms: {terms}): lower the learning rate or set clip_norm"
-            )
+            where = f"{self._where()} (terms: {', '.join(sorted(self.losses))})"
+            raise step_error(f"the loss is {value}", where, [(self.mbatch, self._sample_id)])
         self.losses["loss"] = self.losses.get("loss", 0.0) + value
         super().backward()
         ranks.add_gradients(parameter for group in self.optimizer.param_groups for parameter in group["params"])
@@ -287,13 +354,27 @@ class MMCLTemplate(SupervisedTemplate):
     # Resuming
 
     def state_dict(self) -> State:
-        """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
+        """Return everything that training needs to go on from here, as tensors, numbers and strings.
+
+        Raises:
+            TrainingError: an epoch is under way; take the state in ``after_training_epoch`` or between experiences.
+        """
         return state_of(self)
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``: the next ``train`` must be on its experience, and continues after its epoch."""
+        """Go on from ``state``, the next ``train`` being on the experience that follows.
+
+        That is its own, which goes on after the state's epoch; or, of a state of its end, the next one.
+
+        Raises:
+            CheckpointError: the state is of another model, or of other plugins.
+        """
         take_up_model(self, state)
-        self._pending = state
+        self.pending = state
+        if is_finished(state):
+            self.number, self.classes = state["experience"], list(state.get("classes", ()))
+            self.epoch, self.finished = state["epoch"], True
+            set_random_state(state["random"])
 
 
 def _no_evaluator() -> EvaluationPlugin:

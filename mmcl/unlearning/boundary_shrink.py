@@ -60,7 +60,9 @@ def boundary_shrink(
 
     optimizer = adam([each for each in unlearnt.parameters() if each.requires_grad], learning_rate)
     batches = partial(shuffled_batches, forget, batch_size, device)
-    train_epochs("boundary shrink", epochs, batches, [(loss_of, optimizer)], on_epoch)
+    train_epochs(
+        "boundary shrink", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=unlearnt.eval, data=[forget]
+    )
     return unlearnt
 
 

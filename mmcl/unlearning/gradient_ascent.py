@@ -44,7 +44,9 @@ def neg_grad(
 
     optimizer = adam([each for each in unlearnt.parameters() if each.requires_grad], learning_rate)
     batches = partial(shuffled_batches, forget, batch_size, device)
-    train_epochs("gradient ascent", epochs, batches, [(loss_of, optimizer)], on_epoch)
+    train_epochs(
+        "gradient ascent", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=unlearnt.eval, data=[forget]
+    )
     return unlearnt
 
 
@@ -85,5 +87,6 @@ def neg_grad_plus(
         )
 
     optimizer = adam([each for each in unlearnt.parameters() if each.requires_grad], learning_rate)
-    train_epochs("descent and ascent", epochs, batches, [(loss_of, optimizer)], on_epoch)
+    both, steps = [remain, forget], [(loss_of, optimizer)]
+    train_epochs("descent and ascent", epochs, batches, steps, on_epoch, begin=unlearnt.eval, data=both)
     return unlearnt

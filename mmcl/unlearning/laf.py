@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Literal
@@ -89,6 +90,7 @@ def unlearn_laf(
             f"autoencoder of {name}",
             (vae_epochs, vae_learning_rate, kl_weight, batch_size),
             on_epoch,
+            (remain, forget),
         )
         for name, each in zip((vae_on, "forget"), learnt, strict=True)
     )
@@ -109,14 +111,13 @@ def unlearn_laf(
         stays, goes = represent(pair)
         return representation_alignment(stays, before[0][pair[0]], goes, before[1][pair[1]], temperature)
 
-    parts.model.eval()
     extractor = parts.extractor_parameters()
     steps = [
         (forgets, adam(extractor, unlearning_learning_rate)),
         (aligns, adam(extractor, alignment_learning_rate)),
     ]
-    train_epochs("unlearning", epochs, batches, steps, on_epoch)
-    return parts.model
+    train_epochs("unlearning", epochs, batches, steps, on_epoch, begin=parts.model.eval, data=[remain, forget])
+    return parts.model.eval()
 
 
 def repair(
@@ -152,14 +153,14 @@ def repair(
     count = len(remain) if samples is None else min(samples, len(remain))
     labelled = Selection(remain, torch.randperm(len(remain))[:count].tolist())
     parts = Parts(deepcopy(model).to(device), classifier)
-    parts.model.eval()
 
     def loss_of(batch: Batch) -> Tensor:
         return cross_entropy(parts(batch).logits, batch["label"])
 
     steps = [(loss_of, adam(parts.classifier_parameters(), learning_rate))]
-    train_epochs("repair", epochs, partial(shuffled_batches, labelled, batch_size, device), steps, on_epoch)
-    return parts.model
+    batches = partial(shuffled_batches, labelled, batch_size, device)
+    train_epochs("repair", epochs, batches, steps, on_epoch, begin=parts.model.eval, data=[labelled])
+    return parts.model.eval()
 
 
 def _train_autoencoder(
@@ -168,13 +169,14 @@ def _train_autoencoder(
     phase: str,
     recipe: tuple[int, float, float, int],
     on_epoch: OnEpoch | None,
+    data: Sequence[Dataset],
 ) -> RepresentationVAE:
-    """Train an autoencoder of representations, ``(samples, dim)``, and freeze it."""
+    """Train an autoencoder of the representations of ``data``, ``(samples, dim)``, and freeze it."""
     epochs, learning_rate, kl_weight, batch_size = recipe
 
     def batches() -> list[Tensor]:
         return [representations[rows] for rows in torch.randperm(len(representations)).split(batch_size)]
 
     step = (lambda batch: vae.loss(batch, kl_weight), adam(list(vae.parameters()), learning_rate))
-    train_epochs(phase, epochs, batches, [step], on_epoch)
+    train_epochs(phase, epochs, batches, [step], on_epoch, begin=vae.train, data=data)
     return freeze(vae)

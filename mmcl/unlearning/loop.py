@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from mmcl.batch import Batch
 from mmcl.data.paired import batch_of
 from mmcl.data.selection import Selection, sample_ids
-from mmcl.errors import ConfigError, DataError, TrainingError
+from mmcl.errors import ConfigError, DataError, InputError
+from mmcl.finite import samples, step_error
 
 OnEpoch = Callable[[str, int, float], None]  # name of the phase, number of the epoch from 1, mean loss
 
@@ -26,6 +27,8 @@ def train_epochs(
     on_epoch: OnEpoch | None = None,
     *,
     done: int = 0,
+    begin: Callable[[], Any] | None = None,
+    data: Sequence[Any] = (),
 ) -> None:
     """Go through ``batches()`` ``epochs`` times; of each batch, take a step on every loss in turn.
 
@@ -36,30 +39,41 @@ def train_epochs(
         steps: losses of a batch, and the optimizers that take a step on them.
         on_epoch: called with phase, epoch and mean sum of losses after each.
         done: epochs before these, which count.
+        begin: called at the beginning of each epoch: ``model.train`` or ``model.eval``.
+        data: data sets that the batches are of, in which a sample that is not finite is looked for.
 
     Raises:
         ConfigError: a negative number of epochs.
-        TrainingError: a loss that is not finite; says in which step.
+        TrainingError: a loss that is not finite; says in which step, and which sample's inputs are not.
     """
     if epochs < 0:
         raise ConfigError(f"epochs of {phase} is {epochs}, expected 0 or more")
     for epoch in range(done + 1, done + epochs + 1):
         total, count = 0.0, 0
+        if begin is not None:
+            begin()
         for batch in batches():
             count += 1
             for loss_of, optimizer in steps:
                 optimizer.zero_grad()
-                loss = loss_of(batch)
+                where, what = f"epoch {epoch}, step {count}", f"the loss of {phase}"
+                try:
+                    loss = loss_of(batch)
+                except InputError as error:
+                    raise step_error(f"{what}: {error}", where, _all_samples(data), InputError) from error
                 value = loss.item()
                 if not math.isfinite(value):
-                    raise TrainingError(
-                        f"the loss of {phase} is {value} in epoch {epoch}, step {count}: lower its learning rate"
-                    )
+                    raise step_error(f"{what} is {value}", where, _all_samples(data), advice="lower its learning rate")
                 loss.backward()
                 optimizer.step()
                 total += value
         if on_epoch is not None:
             on_epoch(phase, epoch, total / max(count, 1))
+
+
+def _all_samples(data: Sequence[Any]) -> Iterator[Any]:
+    for each in data:
+        yield from samples(each)
 
 
 def shuffled_batches(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Batch]:

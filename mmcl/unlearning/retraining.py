@@ -30,13 +30,14 @@ def train_classifier(
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
     """Train ``model`` in place by cross-entropy and Adam, and return it in evaluation mode; defaults are LAF's."""
-    model.to(device).train()
+    model.to(device)
 
     def loss_of(batch: Batch) -> Tensor:
         return cross_entropy(logits_of(model(batch)), batch["label"])
 
     optimizer = adam([each for each in model.parameters() if each.requires_grad], learning_rate, weight_decay)
-    train_epochs(phase, epochs, partial(shuffled_batches, data, batch_size, device), [(loss_of, optimizer)], on_epoch)
+    batches = partial(shuffled_batches, data, batch_size, device)
+    train_epochs(phase, epochs, batches, [(loss_of, optimizer)], on_epoch, begin=model.train, data=[data])
     return model.eval()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ def bad_teacher(
         return zip(kept, gone, strict=False)
 
     optimizer = adam([each for each in student.parameters() if each.requires_grad], learning_rate)
-    train_epochs("bad teacher", epochs, batches, [(loss_of, optimizer)], on_epoch)
+    train_epochs("bad teacher", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=student.eval, data=both)
     return student
 
 
@@ -136,10 +137,11 @@ def scrub(
 
     optimizer = adam([each for each in student.parameters() if each.requires_grad], learning_rate)
     gone, kept = (partial(shuffled_batches, data, batch_size, device) for data in (forget, remain))
+    given: dict[str, Any] = {"begin": student.eval, "data": [remain, forget]}
     for epoch in range(epochs):
         if epoch < forget_epochs:
-            train_epochs("scrub, away", 1, gone, [(away, optimizer)], on_epoch, done=epoch)
-        train_epochs("scrub, near", 1, kept, [(near, optimizer)], on_epoch, done=epoch)
+            train_epochs("scrub, away", 1, gone, [(away, optimizer)], on_epoch, done=epoch, **given)
+        train_epochs("scrub, near", 1, kept, [(near, optimizer)], on_epoch, done=epoch, **given)
     return student
 
 

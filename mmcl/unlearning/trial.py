@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from mmcl.checkpoint import snapshot
 from mmcl.freeze import trainable_state
+from mmcl.loading import entry, load_state
 from mmcl.seeding import seed_everything
 from mmcl.unlearning.loop import OnEpoch
 from mmcl.unlearning.measures import unlearning_measures
@@ -29,6 +31,9 @@ class Trial:
         seed: of what is forgotten, weights and batches.
         on_epoch: called with phase, epoch and loss.
         saved: what :attr:`saved` was, to train nothing again; of a stream nothing is saved.
+
+    Raises:
+        CheckpointError: ``saved`` is of another model.
 
     Attributes:
         removal: what is to be forgotten.
@@ -51,8 +56,9 @@ class Trial:
         started = time.monotonic()
         if saved:
             model = settings.build(train, self.removal.train.rows)
-            model.load_state_dict(saved["model"], strict=False)
-            self.model, self.seconds = model.eval(), float(saved["seconds"])
+            what = "the state of the model that is to forget"
+            load_state(model, entry(saved, "model", what), what)
+            self.model, self.seconds = model.eval(), float(entry(saved, "seconds", what))
             return
         self.model, self._strategy, self._last = self._learn(self.removal.train)
         self.seconds = time.monotonic() - started
@@ -62,8 +68,9 @@ class Trial:
     @property
     def saved(self) -> dict[str, Any] | None:
         """See above."""
-        state = trainable_state(self.model)
-        return None if self._strategy is not None else {"model": state, "seconds": self.seconds}
+        if self._strategy is not None:
+            return None
+        return {"model": snapshot(trainable_state(self.model)), "seconds": self.seconds}
 
     def forget(self, method: str, **settings: Any) -> tuple[nn.Module, float, dict[str, Any] | None]:
         """Return a model that has forgotten, the seconds that it took, and of a stream the record of what was removed.

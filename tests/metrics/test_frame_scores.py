@@ -4,6 +4,7 @@ import torch
 from mmcl.batch import Batch
 from mmcl.data import class_incremental
 from mmcl.data.base import Entity
+from mmcl.errors import InputError
 from mmcl.metrics.frame_scores import FrameScores, frame_scores
 from mmcl.models import Frame
 from mmcl.models.seq2seq import Understood
@@ -80,3 +81,36 @@ def test_without_a_transcript_there_is_no_word_error_rate():
     said = [Frame("alarm set", (), ""), Frame("alarm off", (), " ")]
     scores = frame_scores([(frame, frame) for frame in said])
     assert scores["word_error_rate"] is None and scores["sequence_error_rate"] == 0.0
+
+
+ORDERS = {
+    "reversed": lambda stream: [list(stream)[::-1]],
+    "one by one": list,
+    "seen and twice": lambda stream: [stream, stream],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_scores_are_of_what_had_been_seen_in_whatever_order(order):
+    benchmark, scores = class_incremental(Three(), Three(), 3, class_order=[0, 1, 2]), FrameScores()
+    model = Writer()
+    strategy = naive(model, torch.optim.SGD(model.parameters(), lr=0.0), plugins=[scores])
+    strategy.eval(benchmark.test_stream)  # before any training, which is no row
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        for evaluated in ORDERS[order](benchmark.test_stream):
+            strategy.eval(evaluated)
+        strategy.eval(benchmark.train_stream)
+    assert [row["word_error_rate"] for row in scores.rows] == pytest.approx([0, 1 / 2, 2 / 3])
+
+
+def test_a_row_of_a_part_of_what_had_been_seen_is_none():
+    benchmark, scores = class_incremental(Three(), Three(), 3, class_order=[0, 1, 2]), FrameScores()
+    model = Writer()
+    strategy = naive(model, torch.optim.SGD(model.parameters(), lr=0.0), plugins=[scores])
+    for number, experience in enumerate(benchmark.train_stream):
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(benchmark.test_stream[1:] if number == 1 else benchmark.test_stream)
+    assert [row["word_error_rate"] for row in scores.rows] == [0, None, pytest.approx(2 / 3)]
+    with pytest.raises(InputError, match="after training on experience 1 not all experiences up to it were evaluated"):
+        scores.average()

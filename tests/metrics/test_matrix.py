@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from mmcl.errors import InputError, ShapeError
@@ -10,6 +11,7 @@ from mmcl.metrics import (
     forward_transfer,
     last_accuracy,
     seen_accuracy,
+    summary,
 )
 
 # Three experiences of 10, 20 and 30 test samples, worked by hand.
@@ -64,7 +66,9 @@ def test_a_single_experience_has_nothing_to_forget_or_transfer():
 
 
 def test_what_was_not_evaluated_is_not_guessed():
-    assert math.isnan(forward_transfer([[0.5, None], [0.5, 0.5]]))
+    with pytest.raises(InputError, match="forward transfer needs the accuracy on experience 1 after training on exp"):
+        forward_transfer([[0.5, None], [0.5, 0.5]])
+    assert math.isnan(summary([[0.5, None], [0.5, 0.5]])["forward_transfer"])
 
 
 @pytest.mark.parametrize("matrix", [[[0.1, 0.2]], [], [0.1, 0.2], [[[0.1]]]])
@@ -85,3 +89,58 @@ def test_sizes_that_give_no_mean_are_refused(sizes):
     with pytest.raises(InputError, match="sizes are"):
         seen_accuracy([[1.0, 0.0], [0.5, 0.9]], sizes=sizes)
     assert seen_accuracy([[1.0, 0.0], [0.5, 0.9]], sizes=[1, 0]) == [1.0, 0.5]
+
+
+RAGGED = [[0.9], [0.6, 0.8], [0.7, 0.5, 1.0]]
+WITHOUT = {
+    "ragged": RAGGED,
+    "none": [[0.9, None, None], [0.6, 0.8, None], [0.7, 0.5, 1.0]],
+    "nan": np.array([[0.9, np.nan, np.nan], [0.6, 0.8, np.nan], [0.7, 0.5, 1.0]]),
+    "objects": np.array([[0.9, None, None], [0.6, 0.8, None], [0.7, 0.5, 1.0]], dtype=object),
+}
+
+
+@pytest.mark.parametrize("form", WITHOUT)
+def test_the_lower_triangle_is_enough_for_all_but_forward_transfer(form):
+    whole, part = summary(MATRIX, SIZES), summary(WITHOUT[form], SIZES)
+    assert math.isnan(part.pop("forward_transfer")) and whole.pop("forward_transfer") > 0
+    assert part == whole and seen_accuracy(WITHOUT[form], SIZES) == seen_accuracy(MATRIX, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("measure", "cell", "needs"),
+    [
+        (average_accuracy, (1, 0), True),
+        (seen_accuracy, (2, 1), True),
+        (last_accuracy, (2, 0), True),
+        (last_accuracy, (1, 0), False),
+        (forgetting, (1, 0), True),
+        (forgetting, (2, 2), False),
+        (backward_transfer, (1, 1), True),
+        (backward_transfer, (1, 0), False),
+        (forward_transfer, (0, 1), True),
+        (forward_transfer, (0, 2), False),
+    ],
+)
+def test_a_measure_says_which_cell_it_lacks_and_asks_for_no_other(measure, cell, needs):
+    matrix = [list(row) for row in MATRIX]
+    matrix[cell[0]][cell[1]] = math.nan
+    if not needs:
+        assert measure(matrix) == measure(MATRIX)
+        return
+    with pytest.raises(
+        InputError, match=f"on experience {cell[1]} after training on experience {cell[0]}, which is nan"
+    ):
+        measure(matrix)
+
+
+@pytest.mark.parametrize("matrix", [[[0.1, "x"], [0.1, 0.2]], [[[0.1]], [[0.2]]], 3.0, "ab"])
+def test_what_is_no_matrix_is_refused(matrix):
+    with pytest.raises(ShapeError, match=r"expected \(experiences, experiences\)"):
+        summary(matrix)
+
+
+def test_a_baseline_needs_no_first_experience():
+    assert forward_transfer(MATRIX, baseline=[None, 0.05, 0.1]) == pytest.approx((0.05 + 0.2) / 2)
+    with pytest.raises(InputError, match="needs the baseline of experience 2"):
+        forward_transfer(MATRIX, baseline=[0.1, 0.1, math.nan])

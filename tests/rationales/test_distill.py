@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mmcl.checkpoint import load_checkpoint, save_checkpoint
-from mmcl.errors import ConfigError, DataError, TrainingError
+from mmcl.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.distill import Distillation, Recipe, distill_rationales
 from mmcl.rationales.lessons import Lesson
+from mmcl.rationales.terms import Weights
 
 QUICK = Recipe(epochs=4, batch_size=8, learning_rate=2e-3, delay=2, sample_length=8)
 
@@ -109,3 +112,65 @@ def test_faults_are_told(student, lessons):
     broken = trainer(student, lessons, "finetune", Recipe(epochs=2, batch_size=8, learning_rate=1e30, clip_norm=None))
     with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step . of 5"):
         list(broken)
+
+
+def learnt(student, lessons, method="dss", epochs=1):
+    """The state of a training after some epochs."""
+    training = trainer(student, lessons, method)
+    for _ in training:
+        if training.epoch == epochs:
+            return training.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 4}, "made with batch_size 8, expected 4"),
+        ({"learning_rate": 1e-3}, "made with learning_rate 0.002, expected 0.001"),
+        ({"delay": 1}, "made with delay 2, expected 1"),
+        ({"epochs": 1}, "is of epoch 2, expected 1 at most"),
+        ({"weights": Weights(alpha=0.3)}, "made with weights .*'alpha': 0.5.*, expected .*'alpha': 0.3"),
+    ],
+)
+def test_the_state_of_another_recipe_is_refused(changes, message, student, lessons):
+    saved = learnt(student, lessons, epochs=2)
+    with pytest.raises(CheckpointError, match=message):
+        trainer(student, lessons, "dss", replace(QUICK, **changes)).load_state_dict(saved)
+
+
+def test_the_state_of_another_method_or_of_other_lessons_is_refused(student, lessons):
+    saved = learnt(student, lessons, "qcrd")
+    with pytest.raises(CheckpointError, match="made with method qcrd, expected dss"):
+        trainer(student, lessons, "dss").load_state_dict(saved)
+    with pytest.raises(CheckpointError, match=f"made with lessons {len(lessons)}, expected 10"):
+        trainer(student, lessons[:10], "qcrd").load_state_dict(saved)
+    del saved["settings"]  # as an older state
+    with pytest.raises(CheckpointError, match="has a discriminator, expected none"):
+        trainer(student, lessons, "dss").load_state_dict(saved)
+    with pytest.raises(CheckpointError, match=f"is of {len(lessons)} lessons, expected 10"):
+        trainer(student, lessons[:10], "qcrd").load_state_dict(saved)
+    other = trainer(student, lessons, "qcrd")
+    other.load_state_dict(saved)
+    other.load_state_dict(saved)
+    assert other.epoch == 1 and len(other._snapshots) == 1  # taken up twice, it is there once
+
+
+@pytest.mark.parametrize("part", ["student", "discriminator", "optimizer", "snapshots", "order", "random", "step"])
+def test_a_state_that_lacks_something_is_refused(part, student, lessons):
+    saved = learnt(student, lessons, "qcrd")
+    del saved[part]
+    with pytest.raises(CheckpointError, match=f"has no '{part}'"):
+        trainer(student, lessons, "qcrd").load_state_dict(saved)
+
+
+@pytest.mark.parametrize("part", ["student", "discriminator"])
+def test_weights_of_another_model_are_refused_and_those_of_a_wrapped_one_taken_up(part, student, lessons):
+    saved = learnt(student, lessons, "qcrd")
+    expected = {name: value.clone() for name, value in saved[part].items()}
+    saved[part] = {f"_orig_mod.{name}": value for name, value in saved[part].items()}
+    other = trainer(student, lessons, "qcrd")
+    other.load_state_dict(saved)
+    assert all(torch.equal(value, expected[name]) for name, value in getattr(other, part).state_dict().items())
+    saved[part].popitem()
+    with pytest.raises(CheckpointError, match=f"the {part} lacks 1 of"):
+        other.load_state_dict(saved)

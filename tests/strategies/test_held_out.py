@@ -4,7 +4,7 @@ import torch
 from mmcl.data import class_incremental
 from mmcl.data.views import CachedViews
 from mmcl.encoders import build_encoder
-from mmcl.errors import ConfigError
+from mmcl.errors import CheckpointError, ConfigError, TrainingError
 from mmcl.metrics.classification import classification_scores
 from mmcl.models import MultimodalClassifier
 from mmcl.models.fusion import fuse_rows
@@ -88,3 +88,35 @@ def test_a_score_that_is_not_defined_is_told(learn, make_views, monkeypatch):
     monkeypatch.setattr(make_views, "__init__", one_class)
     with pytest.raises(ConfigError, match="auc of 'valid' is not defined, .*: select accuracy or f1"):
         learn(select="auc")
+
+
+def test_weights_of_another_model_are_not_restored(learn):
+    model, scores, _, _ = learn(epochs=3, every=1)
+    del scores._state["head.output.weight"]
+    with pytest.raises(CheckpointError, match=r"the state of epoch \d lacks 1 of .* first 'head.output.weight'"):
+        scores.restore(model)
+
+
+def test_what_was_not_scored_is_told(learn):
+    model, scores, _, _ = learn(epochs=3, every=2, on=9)
+    with pytest.raises(TrainingError, match="no epoch has been chosen"):
+        scores.restore(model)
+    with pytest.raises(TrainingError, match="epoch 1 has not been scored on 'test', expected one of: 2, 3"):
+        scores.scores("test", 1)
+    state = scores.state_dict(None)
+    with pytest.raises(CheckpointError, match="the scores are of valid, test, expected valid"):
+        HeldOut({"valid": scores.data["valid"]}).load_state_dict(state, None)
+
+
+def test_each_experience_has_scores_and_a_choice_of_its_own(make_views):
+    seed_everything(0)
+    parts = {name: make_views(seed) for seed, name in enumerate(("train", "valid"))}
+    encoders = {view: build_encoder("tabular", "mlp", features=4, dim=6) for view in parts["train"].features}
+    data = {name: CachedViews(part, encoders) for name, part in parts.items()}
+    model = MultimodalClassifier(encoders, hidden=8)
+    scores = HeldOut({"valid": data["valid"]})
+    strategy = naive(model, torch.optim.AdamW(model.parameters(), 1e-3), epochs=2, plugins=[scores])
+    for number, experience in enumerate(class_incremental(data["train"], data["valid"], 2, [1, 0]).train_stream):
+        strategy.train(experience, eval_streams=[])
+        assert [row["epoch"] for row in scores.curves["valid"]] == [1, 2] and scores.experience == number
+        assert scores.chosen in (1, 2)

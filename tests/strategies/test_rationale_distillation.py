@@ -26,10 +26,10 @@ def lessons(data):
 
 @pytest.fixture
 def make(data):
-    def strategy(plugin, preset=naive, **settings):
+    def strategy(plugin, preset=naive, dropout=0.0, **settings):
         torch.manual_seed(0)
         texts = [text for each in data[1].exercises for text in (each.question, each.rationales[0].text)]
-        student = TextToText.from_scratch(texts, vocabulary=300, dim=32, layers=1, heads=2, dropout=0.0)
+        student = TextToText.from_scratch(texts, vocabulary=300, dim=32, layers=1, heads=2, dropout=dropout)
         model = TextClassifier(student, Discriminator(student) if plugin.method == "qcrd" else None)
         optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
         return preset(model, optimizer, plugins=[plugin], **{"epochs": 2, "batch_size": 16, **settings})
@@ -117,11 +117,12 @@ def test_the_discriminator_is_pretrained_at_its_rate_by_its_seed(make, data, les
     assert not torch.equal(judge(seed=1), usual) and not torch.equal(judge(discriminator_rate=1e-3), usual)
 
 
+@pytest.mark.parametrize("at", [(0, 1), (0, 2), (1, 1)])
 @pytest.mark.parametrize("method", ["dss", "qcrd"])
-def test_resumed_equals_uninterrupted(method, make, data, lessons, tmp_path):
+def test_resumed_equals_uninterrupted(method, at, make, data, lessons, tmp_path):
     def run(saved=None, stop=None):
         plugin = RationaleDistillation(lessons, method, sample_length=6, pretraining=2)
-        strategy = make(plugin, replay, memory_size=40, by_superclass=True)
+        strategy = make(plugin, replay, dropout=0.2, memory_size=40, by_superclass=True)
         after = strategy._after_training_epoch
 
         def note(**kwargs):
@@ -136,7 +137,7 @@ def test_resumed_equals_uninterrupted(method, make, data, lessons, tmp_path):
             strategy.train(experience, eval_streams=[])
         return strategy.model.state_dict()
 
-    whole = run(stop=(1, 1))
+    whole = run(stop=at)
     again = run(load_checkpoint(tmp_path / "state.safetensors"))
     assert all(torch.equal(each, again[name]) for name, each in whole.items())
 

@@ -1,8 +1,14 @@
 import pytest
 import torch
+from avalanche.core import SupervisedPlugin
 
 from mmcl.checkpoint import load_checkpoint, save_checkpoint
-from mmcl.strategies import replay
+from mmcl.data import class_incremental
+from mmcl.errors import CheckpointError, TrainingError
+from mmcl.freeze import trainable_state
+from mmcl.loading import plain_name
+from mmcl.metrics.accuracy_matrix import AccuracyMatrix
+from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.resuming import state_of, take_up_model, take_up_training
 
@@ -57,3 +63,227 @@ def test_model_and_memory_are_taken_up_first_and_the_rest_when_the_experience_is
     assert fresh.epoch == 2 and fresh.scheduler.last_epoch == strategy.scheduler.last_epoch
     assert fresh.optimizer.param_groups[0]["lr"] == strategy.optimizer.param_groups[0]["lr"]
     assert torch.equal(torch.get_rng_state(), state["random"]["torch"])
+
+
+class Keeper(SupervisedPlugin):
+    """Keeps the state of one epoch of one experience, and counts the epochs of each."""
+
+    def __init__(self, experience=-1, epoch=0):
+        super().__init__()
+        self.at, self.kept, self.epochs = (experience, epoch), None, {}
+
+    def after_training_epoch(self, strategy, **kwargs):
+        number = strategy.experience.current_experience
+        self.epochs[number] = self.epochs.get(number, 0) + 1
+        if (number, strategy.epoch) == self.at:
+            self.kept = strategy.state_dict()
+
+
+PRESETS = [naive, joint, replay, lwf, icarl, coconut]
+
+
+@pytest.fixture
+def one_by_one(digits):
+    """The stream of a data set that gives one sample at a time, for which a DataLoader draws a number."""
+    train, test = ([dict(data[row]) for row in range(len(data))] for data in digits)
+
+    class Items:
+        classes = digits[0].classes
+
+        def __init__(self, samples):
+            self.samples = samples
+            self.labels, self.texts = ([each[name] for each in samples] for name in ("label", "text"))
+
+        def __len__(self):
+            return len(self.samples)
+
+        def __getitem__(self, row):
+            return self.samples[row]
+
+    return class_incremental(Items(train), Items(test), experiences=5, seed=0)
+
+
+def whole(make, preset, stream, keeper, **settings):
+    """Train on two experiences with an evaluation between them; return the weights."""
+    strategy = make(preset, plugins=[keeper], epochs=2, **settings)
+    states = [strategy.state_dict()]
+    for experience in stream.train_stream[:2]:
+        strategy.train(experience, eval_streams=[])
+        states.append(strategy.state_dict())
+        strategy.eval(stream.test_stream[:2])
+    return weights(strategy), states
+
+
+def weights(strategy):
+    """What is trained; encoders that are frozen were drawn with another seed."""
+    return {plain_name(name): value.clone() for name, value in trainable_state(strategy.model).items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_state_of_the_end_of_an_experience_goes_on_with_the_next(preset, make, one_by_one):
+    keeper = Keeper(0, 2)
+    expected, states = whole(make, preset, one_by_one, keeper)
+    for state, first, epochs in ((keeper.kept, 0, {1: 2}), (keeper.kept, 1, {1: 2}), (states[1], 1, {1: 2})):
+        keeper = Keeper()
+        strategy = make(preset, seed=7, plugins=[keeper], epochs=2)
+        strategy.load_state_dict(state)
+        for experience in one_by_one.train_stream[first:2]:
+            strategy.train(experience, eval_streams=[])
+        assert keeper.epochs == epochs and equal(expected, weights(strategy))
+
+
+def test_a_state_from_before_training_goes_on_anywhere(make, benchmark):
+    expected, states = whole(make, replay, benchmark, Keeper())
+    strategy = make(replay, seed=7, plugins=[Keeper()], epochs=2)
+    strategy.load_state_dict(states[0])
+    for experience in benchmark.train_stream[:2]:
+        strategy.train(experience, eval_streams=[])
+    assert states[0]["experience"] is None and equal(expected, weights(strategy))
+
+
+def test_a_state_that_was_kept_does_not_follow_training(make, benchmark, tmp_path):
+    keeper = Keeper(0, 1)
+    strategy = make(lwf, plugins=[keeper])
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    save_checkpoint(tmp_path / "one.safetensors", keeper.kept)
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    save_checkpoint(tmp_path / "two.safetensors", keeper.kept)
+    one, two = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    assert equal(one["model"], two["model"])
+    assert all(equal(one["optimizer"]["state"][p], two["optimizer"]["state"][p]) for p in one["optimizer"]["state"])
+
+
+@pytest.mark.parametrize(
+    ("at", "asked", "expected"),
+    [((0, 1), 1, 0), ((0, 2), 2, 1), ((1, 1), 0, 1), ((1, 1), 2, 1), ((1, 2), 0, 2), ("end", 0, 2), ("end", 3, 2)],
+)
+def test_another_experience_than_the_next_is_refused_with_both_numbers(at, asked, expected, make, benchmark):
+    keeper = Keeper(*at) if at != "end" else Keeper()
+    _, states = whole(make, naive, benchmark, keeper)
+    strategy = make(naive, plugins=[Keeper()], epochs=2)
+    strategy.load_state_dict(keeper.kept or states[2])
+    number = 1 if at == "end" else at[0]
+    message = rf"of experience {number} after .*: expected experience {expected} to be trained next, got {asked}"
+    with pytest.raises(CheckpointError, match=message):
+        strategy.train(benchmark.train_stream[asked], eval_streams=[])
+
+
+def test_a_state_that_was_loaded_can_be_taken_again_before_training(make, benchmark):
+    keeper = Keeper(0, 1)
+    expected, _ = whole(make, lwf, benchmark, keeper)
+    once = make(lwf, seed=3, plugins=[Keeper()], epochs=2)
+    once.load_state_dict(keeper.kept)
+    twice = make(lwf, seed=4, plugins=[Keeper()], epochs=2)
+    twice.load_state_dict(once.state_dict())
+    for experience in benchmark.train_stream[:2]:
+        twice.train(experience, eval_streams=[])
+    assert equal(expected, weights(twice))
+
+
+@pytest.mark.parametrize("hook", ["before_training_exp", "after_backward", "after_training_exp"])
+def test_no_state_is_taken_while_something_is_under_way(hook, make, benchmark):
+    class Taker(SupervisedPlugin):
+        pass
+
+    setattr(Taker, hook, lambda self, strategy, **kwargs: strategy.state_dict())
+    strategy = make(replay, plugins=[Taker()], epochs=1)
+    with pytest.raises(TrainingError, match="training on experience 0 is under way"):
+        strategy.train(benchmark.train_stream[0], eval_streams=[])
+
+
+SCHEDULE = {"scheduler": scheduler}
+LONGER = {"scheduler": scheduler, "batch_size": 8}
+OTHERS = {
+    "more plugins": (replay, {"plugins": [Keeper(), Keeper()]}, "was made with plugins .*, expected"),
+    "another plugin": (replay, {"plugins": [AccuracyMatrix()]}, "with plugins .*'Keeper'.*, expected .*'AccuracyMatr"),
+    "another strategy": (naive, {"plugins": [Keeper()]}, "was made with plugins"),
+    "a schedule": (replay, {"plugins": [Keeper()], **SCHEDULE}, "with schedule None, expected CosineAnnealingLR"),
+    "fewer epochs": (replay, {"plugins": [Keeper()], "epochs": 1}, "of epoch 2 of experience 0, but .* has 1 epochs"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_state_of_another_strategy_is_refused(other, make, benchmark):
+    preset, settings, message = OTHERS[other]
+    keeper = Keeper(0, 2)
+    make(replay, plugins=[keeper], epochs=3).train(benchmark.train_stream[0], eval_streams=[])
+    strategy = make(preset, **{"epochs": 3, **settings})
+    with pytest.raises(CheckpointError, match=message):
+        strategy.load_state_dict(keeper.kept)
+        strategy.train(benchmark.train_stream[0], eval_streams=[])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({}, "with schedule CosineA.*, expected None"), (LONGER, "with steps")]
+)
+def test_another_schedule_is_refused(settings, message, make, benchmark):
+    keeper = Keeper(0, 2)
+    make(replay, plugins=[keeper], **SCHEDULE).train(benchmark.train_stream[0], eval_streams=[])
+    strategy = make(replay, plugins=[Keeper()], **settings)
+    strategy.load_state_dict(keeper.kept)
+    with pytest.raises(CheckpointError, match=message):
+        strategy.train(benchmark.train_stream[0], eval_streams=[])
+
+
+def test_another_stream_is_refused(make, digits):
+    one, other = (class_incremental(*digits, experiences=5, seed=seed) for seed in (0, 1))
+    keeper = Keeper(0, 2)
+    make(naive, plugins=[keeper]).train(one.train_stream[0], eval_streams=[])
+    strategy = make(naive, plugins=[Keeper()])
+    strategy.load_state_dict(keeper.kept)
+    with pytest.raises(CheckpointError, match=r"was made with classes \["):
+        strategy.train(other.train_stream[0], eval_streams=[])
+
+
+@pytest.mark.parametrize("lacking", ["model", "plugins", "experience", "epoch", "random", "optimizer", "scheduler"])
+def test_a_state_that_lacks_something_is_refused(lacking, stopped, make, benchmark):
+    _, state = stopped
+    del state[lacking]
+    strategy = make(replay, memory_size=20, scheduler=scheduler)
+    with pytest.raises(CheckpointError, match=f"has no '{lacking}'"):
+        strategy.load_state_dict(state)
+        strategy.train(benchmark.train_stream[1], eval_streams=[])
+
+
+def test_a_plugin_that_cannot_take_up_its_part_is_named(stopped, make):
+    _, state = stopped
+    state["plugins"] = [{} for _ in state["plugins"]]
+    with pytest.raises(CheckpointError, match="plugin Rehearsal cannot take up its part .KeyError: 'labels'"):
+        make(replay, memory_size=20, scheduler=scheduler).load_state_dict(state)
+
+
+def test_a_state_from_before_these_were_noted_is_taken_up(stopped, make, benchmark):
+    strategy, state = stopped
+    for name in ("finished", "classes", "steps", "kinds"):
+        del state[name]
+    other = make(replay, seed=5, memory_size=20, scheduler=scheduler)
+    other.load_state_dict(state)
+    other.train(benchmark.train_stream[1], eval_streams=[])
+    assert other.finished and other.number == 1 and other.epoch == 4
+
+
+def wrapped(model):
+    return torch.compile(model, backend="eager")
+
+
+def part(model):
+    model.trunk = torch.compile(model.trunk, backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("preset", [replay, lwf])
+@pytest.mark.parametrize(("saved", "loaded"), [(wrapped, None), (None, wrapped), (part, None), (wrapped, part)])
+def test_model_and_teacher_of_a_compiled_model_are_taken_up(preset, saved, loaded, make, benchmark):
+    def of(wrap):
+        return lambda model, optimizer, **settings: preset(wrap(model) if wrap else model, optimizer, **settings)
+
+    keeper = Keeper(1, 1)
+    expected, _ = whole(make, of(saved), benchmark, keeper)
+    strategy = make(of(loaded), seed=7, plugins=[Keeper()], epochs=2)
+    strategy.load_state_dict(keeper.kept)
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    assert equal(expected, weights(strategy))

@@ -4,6 +4,7 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 
 from mmcl.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.errors import CheckpointError
 from mmcl.freeze import trainable_state
 from mmcl.strategies import coconut, icarl, lwf, naive, replay
 from mmcl.strategies.distillation import AudioDistillation, LogitDistillation, TokenDistillation
@@ -119,3 +120,24 @@ def test_state_round_trip_of_a_model_that_writes(make_seq2seq, sequence_benchmar
     (plugin,) = teachers(other)
     plugin.load_state_dict(load_checkpoint(tmp_path / "teacher.safetensors"), other)
     assert equal(state(original.model), state(plugin.model))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("head.weight"), "the teacher's state lacks 1 of .* tensors, first 'head.weight'"),
+        (
+            lambda state: state.update(tail=torch.zeros(1)),
+            "has 1 tensors that SLUClassifier does not have, first 'tail",
+        ),
+        (lambda state: state.update({"trunk.0.bias": torch.zeros(3)}), r"do not fit, first 'trunk.0.bias' \(3,\)"),
+    ],
+)
+def test_the_state_of_another_teacher_is_refused(change, message, make, benchmark):
+    strategy = make(lwf)
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    (plugin,) = teachers(strategy)
+    saved = plugin.state_dict(strategy)
+    change(saved["teacher"])
+    with pytest.raises(CheckpointError, match=message):
+        plugin.load_state_dict(saved, strategy)

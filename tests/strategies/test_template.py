@@ -8,9 +8,13 @@ from avalanche.training.plugins import EvaluationPlugin
 
 from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.data import class_incremental
-from mmcl.errors import LabelError, StreamError, TrainingError
-from mmcl.freeze import trainable_state
+from mmcl.errors import InputError, LabelError, StreamError, TrainingError
+from mmcl.freeze import freeze, trainable_state
+from mmcl.metrics.accuracy_matrix import AccuracyMatrix
+from mmcl.metrics.frame_scores import FrameScores
+from mmcl.objectives.inputs import check_features
 from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
+from mmcl.strategies.nearest_mean import NearestMean
 from mmcl.strategies.template import MMCLTemplate
 
 PRESETS = {"naive": naive, "joint": joint, "replay": replay, "lwf": lwf, "icarl": icarl, "coconut": coconut}
@@ -187,3 +191,101 @@ def test_bfloat16_learns_the_same_with_losses_in_32_bits(make, benchmark):
     assert {row[:2] for row in seen} == {(torch.float32, torch.float32)}
     assert exact[0] != mixed[0] == pytest.approx(exact[0], rel=2e-2)  # it did compute in bfloat16
     assert mixed[1] < mixed[0] / 2
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, "nearest mean of all"])
+def test_before_any_training_nothing_is_known(preset, make, benchmark, train):
+    weights = []
+    for evaluates in (True, False):
+        accuracy = AccuracyMatrix()
+        strategy = make(PRESETS.get(preset, joint), plugins=[accuracy], epochs=1)
+        if preset not in PRESETS:
+            strategy.plugins.append(NearestMean(strategy.plugins[0]))
+        if evaluates:
+            strategy.eval(benchmark.test_stream)
+            assert accuracy.matrix == [[0.0] * 5] and accuracy.baseline == [0.0] * 5
+            assert accuracy.per_class == [dict.fromkeys(range(10), 0.0)]
+        weights.append(train(strategy, benchmark, 2))
+        strategy.eval(benchmark.test_stream)
+        assert len(accuracy.matrix) == 2
+    assert equal(*weights)
+
+
+@pytest.mark.parametrize("preset", [naive, replay, coconut])
+def test_before_any_training_a_model_that_writes_can_be_evaluated(preset, make_seq2seq, sequence_benchmark):
+    accuracy, scores = AccuracyMatrix(), FrameScores()
+    strategy = make_seq2seq(preset, plugins=[accuracy, scores], epochs=1)
+    strategy.eval(sequence_benchmark.test_stream)
+    assert len(accuracy.baseline) == 5 and scores.rows == []
+    strategy.train(sequence_benchmark.train_stream[0], eval_streams=[])
+    strategy.eval(sequence_benchmark.test_stream)
+    assert len(accuracy.matrix) == len(scores.rows) == 1
+
+
+def test_evaluation_of_samples_one_by_one_does_not_change_training(make, digits):
+    class Items(torch.utils.data.Dataset):
+        classes = digits[0].classes
+
+        def __init__(self, data):
+            self.data, self.labels, self.texts = data, data.labels, data.texts
+
+        def __len__(self):
+            return len(self.data)
+
+        def __getitem__(self, row):
+            return self.data[row]
+
+    stream, weights = class_incremental(*(Items(data) for data in digits), experiences=5, seed=0), []
+    for evaluates in (False, True):
+        strategy = make(replay, memory_size=20, epochs=1)
+        for experience in stream.train_stream[:2]:
+            strategy.train(experience, eval_streams=[])
+            if evaluates:
+                strategy.eval(stream.test_stream)
+        weights.append({name: value.clone() for name, value in strategy.model.state_dict().items()})
+    assert equal(*weights)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_sample_that_is_not_finite_is_named_in_place_of_the_learning_rate(value, make, digits):
+    train, test = digits
+    broken = type(train)(train.classes, train.features.clone(), train.labels)
+    broken.features[17, 3] = value
+    stream = class_incremental(broken, test, experiences=1)
+    with pytest.raises(
+        TrainingError, match="experience 0, epoch 1, step .*: 'features' of sample '17' holds"
+    ) as raised:
+        make(naive).train(stream.train_stream[0], eval_streams=[])
+    assert "learning rate" not in str(raised.value)
+
+
+def test_an_objective_that_refuses_features_names_the_step(make, benchmark):
+    class Refuses(SupervisedPlugin):
+        def before_backward(self, strategy, **kwargs):
+            if strategy.epoch == 1:
+                check_features(queries=strategy.output.embedding * torch.nan)
+
+    with pytest.raises(InputError, match=r"queries: row 0 is not finite, .*, in experience 0, epoch 2, step 1$"):
+        make(naive, plugins=[Refuses()]).train(benchmark.train_stream[0], eval_streams=[])
+
+
+def test_each_epoch_begins_with_all_that_is_trained_in_training_mode(make, benchmark):
+    seen = []
+
+    class Leaves(SupervisedPlugin):
+        """Leaves the model in evaluation mode wherever it can."""
+
+        def before_training_exp(self, strategy, **kwargs):
+            strategy.model.eval()
+
+        def after_training_epoch(self, strategy, **kwargs):
+            strategy.model.eval()
+
+        def before_forward(self, strategy, **kwargs):
+            trained = (strategy.model.trunk, strategy.model.head)
+            seen.append((all(part.training for part in trained), strategy.model.encoder.training))
+
+    strategy = make(naive, plugins=[Leaves()], epochs=2)
+    strategy.model.encoder = freeze(strategy.model.encoder)
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    assert set(seen) == {(True, False)}

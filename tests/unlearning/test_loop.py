@@ -107,3 +107,37 @@ def test_epochs_before_these_count():
 def test_nothing_to_train():
     with pytest.raises(ConfigError, match="0 parameters to train"):
         adam([], 1e-3)
+
+
+def test_a_sample_that_is_not_finite_is_named(remain, forget):
+    class Broken:
+        classes, labels, texts = forget.classes, forget.labels, forget.texts
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, row):
+            sample = dict(forget[row])
+            return {**sample, "image": sample["image"] / (row != 3)} if row == 3 else sample
+
+    weight, data = nn.Parameter(torch.tensor(1.0)), Broken()
+    steps = [(lambda batch: weight * batch["image"].sum(), torch.optim.SGD([weight], lr=1.0))]
+    with pytest.raises(TrainingError, match=f"epoch 1, step 1: 'image' of sample '{forget[3]['id']}' holds") as raised:
+        train_epochs("trying", 1, lambda: shuffled_batches(data, 5), steps, data=[remain, data])
+    assert "learning rate" not in str(raised.value)
+
+
+def test_each_epoch_begins_in_the_mode_that_it_is_to_have():
+    model, seen = nn.Dropout(), []
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+
+    def loss_of(batch):
+        seen.append(model.training)
+        return torch.zeros((), requires_grad=True)
+
+    for begin, expected in ((model.train, True), (model.eval, False)):
+        seen.clear()
+        train_epochs(
+            "trying", 2, lambda: [1], [(loss_of, optimizer)], lambda *_: model.train(not seen[-1]), begin=begin
+        )
+        assert seen == [expected] * 2

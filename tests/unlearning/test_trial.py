@@ -4,7 +4,7 @@ from mmcl.data import Mnist, SpokenDigits
 from mmcl.data.selection import Selection
 from mmcl.encoders import build_encoder, cached_features
 from mmcl.encoders.base import weights_hash
-from mmcl.errors import DataError
+from mmcl.errors import CheckpointError, DataError
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.unlearning.sections import UnlearningSection
 from mmcl.unlearning.trial import Trial
@@ -100,3 +100,15 @@ def test_a_single_class_cannot_be_retrained(images):
     trial = Trial(UnlearningSection(removal=only, epochs=1), *images, seed=0)
     with pytest.raises(DataError, match="are of class 'zero', expected two classes"):
         trial.forget("retrain")
+
+
+def test_what_was_saved_is_taken_up_or_refused(images, at_once):
+    trial = Trial(at_once, *images, seed=0)
+    saved = trial.saved
+    wrapped = {"model": {f"_orig_mod.{name}": value for name, value in saved["model"].items()}, "seconds": 1.0}
+    assert weights_hash(Trial(at_once, *images, seed=0, saved=wrapped).model) == weights_hash(trial.model)
+    first, *rest = saved["model"]
+    with pytest.raises(CheckpointError, match=f"the model that is to forget lacks 1 of .* first '{first}'"):
+        Trial(at_once, *images, seed=0, saved={**saved, "model": {name: saved["model"][name] for name in rest}})
+    with pytest.raises(CheckpointError, match="has no 'seconds'"):
+        Trial(at_once, *images, seed=0, saved={"model": saved["model"]})
