@@ -1,0 +1,96 @@
+"""The two files of a saved model: its description in JSON, and its weights in safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmcl.atomic import written_whole
+from mmcl.digests import check_files, check_tensor, check_tensors, stamped
+from mmcl.encoders.gate import own_file
+from mmcl.errors import CheckpointError
+from mmcl.plain_json import read_json
+
+WEIGHTS = "model.safetensors"
+
+
+def write_model(
+    folder: Path, name: str, content: Mapping[str, Any], state: Mapping[str, Tensor], others: Iterable[Path] = ()
+) -> None:
+    """Write weights and description of a model, with digests of both.
+
+    Args:
+        folder: made if it is missing.
+        name: of the description, such as ``config.json``.
+        content: of it.
+        state: the weights.
+        others: further files of the model that are there already.
+
+    Raises:
+        CheckpointError: a file cannot be written.
+    """
+    # A copy each: matrices that are tied share memory, which the format does not have.
+    state = {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in state.items()}
+    text = json.dumps(stamped(content, state, others), indent=2, ensure_ascii=False) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / WEIGHTS) as temporary:
+            save_file(state, temporary)
+        with written_whole(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write the model in {folder} ({error}): choose another folder") from None
+
+
+def read_model(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read description and weights of a model, and check the weights by the digests in the description.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or a link to a place outside the folder.
+    """
+    for file in (name, WEIGHTS):
+        if own_file(folder, file, error=CheckpointError) is None:
+            raise CheckpointError(f"there is no model in {folder} that can be read (it has no {file}): copy it again")
+    described = read_json(folder / name, error=CheckpointError)
+    check_files(described, folder / name)
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            state = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"there is no model in {folder} that can be read ({WEIGHTS}: {error}): copy it again"
+        ) from None
+    check_tensors(described, folder / name, state, state.__getitem__)
+    return described, state
+
+
+def put_state(model: nn.Module, state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a model.
+
+    Args:
+        model: built as the description says.
+        state: the weights.
+        expected: what of the model's own state they are.
+        path: of the description.
+
+    Raises:
+        CheckpointError: they have other names or shapes than the model, are of another type, or are not finite.
+    """
+    weights, other = path.parent / WEIGHTS, f"is of another model: expected what {path.name} says"
+    if names := sorted(state.keys() ^ expected.keys()):
+        raise CheckpointError(f"{WEIGHTS} in {path.parent} {other}, which is not so of tensor '{names[0]}'")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{WEIGHTS} in {path.parent} {other}, a tensor '{name}' of shape {tuple(expected[name].shape)}, and it "
+                f"is {tuple(tensor.shape)}"
+            )
+        check_tensor(name, tensor, expected[name], weights)
+    model.load_state_dict(dict(state), strict=False)
