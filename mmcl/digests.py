@@ -18,19 +18,19 @@ KEY = "mmcl_digests"  #: of ``config.json``
 _APART = (KEY, "model_type", "mmcl_two_tower", "mmcl_version", "format", "transformers_version")
 
 
-def stamped(content: Mapping[str, Any], state: Mapping[str, Tensor], files: Iterable[Path] = ()) -> dict[str, Any]:
-    """Return the description of a model with digests of its tensors, of further files, and of itself.
+def stamped(content: Mapping[str, Any], tensors: Mapping[str, str], files: Iterable[Path] = ()) -> dict[str, Any]:
+    """Return the description of a model with the digests of its tensors, of further files, and of itself.
 
     Models without digests, as were written before there were any, are loaded as they are.
 
     >>> import torch
-    >>> digests = stamped({"dim": 8}, {"weight": torch.zeros(2)})["mmcl_digests"]
-    >>> sorted(digests), digests["tensors"]
-    (['config', 'files', 'tensors'], {'weight': 'a0bc201966ef19bd'})
+    >>> stamped({"dim": 8}, {"weight": tensor_digest(torch.zeros(2))})
+    {'dim': 8,
+     'mmcl_digests': {'tensors': {'weight': 'a0bc201966ef19bd'}, 'files': {}, 'settings': {'dim': 'a3382767cbd236fa'}}}
     """
-    tensors = {name: tensor_digest(tensor) for name, tensor in sorted(state.items())}
     known = {path.name: file_digest(path) for path in sorted(files)}
-    return {**content, KEY: {"tensors": tensors, "files": known, "config": content_digest(content)}}
+    settings = {key: _digest(value) for key, value in content.items() if key not in _APART}
+    return {**content, KEY: {"tensors": dict(sorted(tensors.items())), "files": known, "settings": settings}}
 
 
 def tensor_digest(tensor: Tensor) -> str:
@@ -39,7 +39,7 @@ def tensor_digest(tensor: Tensor) -> str:
 
     plain = tensor.detach().cpu().contiguous()
     digest = blake2b(f"{plain.dtype} {tuple(plain.shape)}".encode(), digest_size=8)
-    digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -52,20 +52,15 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def content_digest(content: Mapping[str, Any]) -> str:
-    """Return the digest of the description itself; what it says of fetching does not count."""
-    plain = json.dumps(_counted({key: value for key, value in content.items() if key not in _APART}), sort_keys=True)
-    return blake2b(plain.encode(), digest_size=8).hexdigest()
-
-
 def check_content(content: Mapping[str, Any], path: Path) -> None:
-    """Raise CheckpointError where a description is not as it was written to ``path``."""
-    known = digests_of(content, path).get("config")
-    if known is not None and known != content_digest(content):
-        raise CheckpointError(
-            f"{path} was changed after the model was saved: copy it again from its source, or remove its {KEY} to load "
-            "the model as it is"
-        )
+    """Raise CheckpointError where a setting in a description is not as it was written to ``path``; what the description
+    says of fetching does not count."""
+    for key, known in _texts(digests_of(content, path).get("settings", {}), f"{KEY}.settings of {path}").items():
+        if key not in content or _digest(content[key]) != known:
+            raise CheckpointError(
+                f"{key} in {path} was changed after the model was saved: copy the file again from its source, or "
+                f"remove its {KEY} to load the model as it is"
+            )
 
 
 def check_files(content: Mapping[str, Any], path: Path) -> None:
@@ -132,7 +127,7 @@ def kind(tensor: Tensor) -> str:
 def digests_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return the digests in a description, none where it has none; raises CheckpointError where these are none."""
     digests = content.get(KEY, {})
-    if not isinstance(digests, dict) or not isinstance(digests.get("config", ""), str):
+    if not isinstance(digests, dict):
         raise CheckpointError(f"{KEY} of {path} is {str(digests)[:60]}, expected an object of digests")
     return digests
 
@@ -141,6 +136,10 @@ def _texts(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise CheckpointError(f"{where} is {str(value)[:60]}, expected an object of digests")
     return value
+
+
+def _digest(value: Any) -> str:
+    return blake2b(json.dumps(_counted(value), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _counted(value: Any) -> Any:

@@ -15,7 +15,7 @@ from mmcl.errors import DataError, MMCLError
 # aten operators that make a tensor of a size, and where among their arguments that size is
 _MAKERS = {"empty": 0, "empty_strided": 0, "zeros": 0, "ones": 0, "full": 0, "rand": 0, "randn": 0, "hann_window": 0}
 _MAKERS |= {"new_empty": 1, "new_zeros": 1, "new_ones": 1, "new_full": 1, "linspace": 2}
-_SPARE = 2**25  # numbers beside the weights, such as filters and tables of positions: 134 MB
+_SPARE = 2**21  # numbers beside the weights, such as filters and tables of positions: 8 MB
 _SPARE_TENSORS = 20_000
 
 

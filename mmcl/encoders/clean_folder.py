@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,7 +90,7 @@ def cleaned(folder: Path, *, model: bool = True) -> Iterator[Path]:
             if (path := own_file(folder, name)) is not None:
                 content = read_json(path)
                 with foreign(path):
-                    _write(clean / name, _kept(content, lambda key, known=known: bool(known.fullmatch(key))))
+                    _write(clean / name, _kept(content, {key for key in content if known.fullmatch(key)}))
         if (path := own_file(folder, "added_tokens.json")) is not None:
             added = {token: number for token, number in read_json(path).items() if isinstance(number, int)}
             _write(clean / "added_tokens.json", added)
@@ -170,7 +170,7 @@ def _weight_map(index: Path) -> dict[str, str]:
 def _known(content: Mapping[str, Any], config: Any) -> dict[str, Any]:
     """The settings that a config class has, and in those of its parts what their classes have."""
     known = {*config.__dataclass_fields__, *config.attribute_map, *_OLD}
-    kept = _kept(content, lambda key: key in known)
+    kept = _kept(content, {*known, *(key for key in content if key.endswith("_token_id"))})
     for part, of in config.sub_configs.items():
         for key in (part, f"{part}_dict"):
             if isinstance(kept.get(key), dict) and hasattr(of, "__dataclass_fields__"):
@@ -178,8 +178,8 @@ def _known(content: Mapping[str, Any], config: Any) -> dict[str, Any]:
     return kept
 
 
-def _kept(content: Mapping[str, Any], known: Callable[[str], bool]) -> dict[str, Any]:
-    return {key: _without(value) for key, value in content.items() if known(key) and not _NEVER.fullmatch(key)}
+def _kept(content: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    return {key: _without(value) for key, value in content.items() if key in known and not _NEVER.fullmatch(key)}
 
 
 def _without(value: Any) -> Any:

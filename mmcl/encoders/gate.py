@@ -118,17 +118,27 @@ def snapshot(name: str, files: Sequence[str], *, download: bool) -> Path | None:
 
     if not HUB_NAME.fullmatch(name):
         return None
+    if not download:
+        found = (cached(name, file) for file in files if "*" not in file)
+        return next((path.parent for path in found if path is not None), None)
     try:
-        return Path(
-            huggingface_hub.snapshot_download(name, local_files_only=not download, allow_patterns=list(files))
-        )
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(files)))
     except (OSError, ValueError) as error:  # of the network as well
-        if download:
-            raise MissingDataError(
-                f"'{name}' cannot be fetched from the hub: check its name and the network, or pass the folder of a "
-                "copy, or put that folder into MMCL_WEIGHTS"
-            ) from error
-        return None
+        raise MissingDataError(
+            f"'{name}' cannot be fetched from the hub: check its name and the network, or pass the folder of a copy, "
+            "or put that folder into MMCL_WEIGHTS"
+        ) from error
+
+
+def cached(name: str, file: str) -> Path | None:
+    """Return the path in the hub's cache of a file of a model, None where it is not there.
+
+    Other functions of the hub's library reach for the network even where they are told not to.
+    """
+    import huggingface_hub
+
+    found = huggingface_hub.try_to_load_from_cache(name, file) if HUB_NAME.fullmatch(name) else None
+    return Path(found) if isinstance(found, str) else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.digests import KEY, check_content, check_files, check_tensors
-from mmcl.encoders.base import Encoder
+from mmcl.encoders.base import Encoder, check_subsampling
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.clean_folder import FILES, PICKLED, cleaned, read_config, weight_files
 from mmcl.encoders.gate import HUB_NAME, foreign, place, snapshot
@@ -27,6 +27,7 @@ WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
 _UNUSED = ("masked_spec_embed", "pooler.")  # weights that a checkpoint may lack: no encoder here uses them
 _FRONT_END = ("feature_size", "hop_length", "chunk_length", "n_fft")
 _LARGEST = 65_536  #: of these sizes
+_SECOND = torch.zeros(1, SAMPLE_RATE)
 
 
 class _Opened(NamedTuple):
@@ -63,8 +64,7 @@ def pretrained_audio(
         DataError: the weights cannot be read, or are not those of the config.
         ConfigError: the model is of another kind, or has no layer ``tune_from``, or ``subsampling`` is not 1 or more.
     """
-    if subsampling < 1:
-        raise ConfigError(f"subsampling is {subsampling}, expected 1 or more steps that become one")
+    check_subsampling(subsampling)
     end: dict[str, Any] = {"tune_from": tune_from, "pooling": pooling, "subsampling": subsampling}
     with _opened(name, download) as opened:
         config = opened.config
@@ -73,7 +73,7 @@ def pretrained_audio(
 
             config.decoder_layers = 0  # only the encoder is used
             front_end = _front_end(opened)
-            return WhisperAudioEncoder(_model(opened).encoder, front_end, silence=silence, **end)
+            return _tried(WhisperAudioEncoder(_model(opened).encoder, front_end, silence=silence, **end), _SECOND)
         if silence:
             raise ConfigError(
                 f"silence is of Whisper, and '{name}' is a model of type '{config.model_type}': leave it out"
@@ -84,7 +84,7 @@ def pretrained_audio(
             normalize = _preprocessing(opened).get("do_normalize", True)
             if not isinstance(normalize, bool):
                 raise DataError(f"preprocessor_config.json of '{name}' has do_normalize={normalize!r}, expected a bool")
-            return Wav2VecEncoder(_model(opened), normalize=normalize, **end)
+            return _tried(Wav2VecEncoder(_model(opened), normalize=normalize, **end), _SECOND)
         raise ConfigError(
             f"'{name}' is a model of type '{config.model_type}', expected one of whisper, {', '.join(WAVEFORM_MODELS)}"
         )
@@ -103,7 +103,8 @@ def pretrained_text(
                 f"'{name}' is a model of type '{config.model_type}', expected an encoder of text such as bert"
             )
         tokenizer = _tokenizer(opened)
-        return SentenceEncoder(_model(opened), tokenizer, tune_from=tune_from, pooling=pooling)
+        encoder = SentenceEncoder(_model(opened), tokenizer, tune_from=tune_from, pooling=pooling)
+        return _tried(encoder, ["a", "turn on the lights, please"])
 
 
 def pretrained_text_to_text(name: str | Path, *, download: bool = False) -> tuple[Any, Any]:
@@ -172,7 +173,9 @@ def pretrained_image(
         images = image_input(str(name), config, _preprocessing(opened))
         tower = VisionTransformerTower(_model(opened))
         frozen = tune_from is None if frozen is None else frozen
-        return ImageTower(tower, images, name=config.model_type, frozen=frozen, tune_from=tune_from, pooling=pooling)
+        kind = config.model_type
+        encoder = ImageTower(tower, images, name=kind, frozen=frozen, tune_from=tune_from, pooling=pooling)
+        return _tried(encoder, torch.full((1, 3, 32, 40), 0.5))
 
 
 @contextmanager
@@ -290,6 +293,16 @@ def _model(opened: _Opened, kind: Any = AutoModel) -> Any:
     check_dtypes(model, held, f"the weights of '{name}'")
     check_finite(model, f"the weights of '{name}'")
     return model
+
+
+@torch.no_grad()
+def _tried(encoder: Encoder, inputs: Any) -> Encoder:
+    """Return an encoder once it has encoded something, so that what cannot be is known as it is loaded."""
+    modes = [(module, module.training) for module in encoder.modules()]
+    encoder.eval()(inputs)
+    for module, mode in modes:
+        module.training = mode
+    return encoder
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
-from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, check_subsampling, pool, weights_hash
 from mmcl.encoders.gate import HUB_NAME, file_of, own_file, place
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths
@@ -108,8 +108,7 @@ def wav2vec2(
 
     if source is None:
         raise ConfigError("'speechbrain:wav2vec2' has no source, expected a folder or \"owner/model\" on the hub")
-    if subsampling < 1:
-        raise ConfigError(f"subsampling is {subsampling}, expected 1 or more steps that become one")
+    check_subsampling(subsampling)
     # The lobe would ask the hub even for what is here, and draw weights that are missing.
     end: dict[str, Any] = {"pooling": pooling, "subsampling": subsampling}
     end["tune_from"] = None if frozen or (frozen is None and tune_from is None) else tune_from or 0

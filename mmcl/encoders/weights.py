@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from mmcl.digests import check_tensor
+from mmcl.encoders.gate import cached
 from mmcl.errors import DataError, MissingDataError
 
 
@@ -122,13 +123,16 @@ def hub_file(repository: str, filenames: Sequence[str], name: str, *, download: 
     Raises:
         MissingDataError: none of them is there.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+    import huggingface_hub
 
+    reason: Exception | None = None
     for filename in filenames:
+        if (path := cached(repository, filename)) is not None:
+            return path
         try:
-            return Path(hf_hub_download(repository, filename, local_files_only=not download))
-        except (OSError, ValueError, HfHubHTTPError) as error:
+            if download:
+                return Path(huggingface_hub.hf_hub_download(repository, filename))
+        except (OSError, ValueError) as error:  # of the network as well
             reason = error
     raise MissingDataError(_not_here(name, f"{repository}/{filenames[0]}", download)) from reason
 

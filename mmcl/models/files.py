@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmcl.atomic import written_whole
-from mmcl.digests import check_files, check_tensor, check_tensors, stamped
+from mmcl.digests import check_files, check_tensor, check_tensors, stamped, tensor_digest
 from mmcl.encoders.gate import own_file
 from mmcl.errors import CheckpointError
 from mmcl.plain_json import read_json
@@ -38,7 +38,7 @@ def write_model(
     """
     # A copy each: matrices that are tied share memory, which the format does not have.
     state = {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in state.items()}
-    text = json.dumps(stamped(content, state, others), indent=2, ensure_ascii=False) + "\n"
+    text = _text(stamped(content, {name: tensor_digest(tensor) for name, tensor in state.items()}, others))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(folder / WEIGHTS) as temporary:
@@ -47,6 +47,25 @@ def write_model(
             temporary.write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write the model in {folder} ({error}): choose another folder") from None
+
+
+def seal(folder: Path) -> None:
+    """Write digests of all files of a model that is in a folder, known to be whole, into its ``config.json``.
+
+    Raises:
+        CheckpointError: a file cannot be read.
+    """
+    path, others = folder / "config.json", []
+    state: dict[str, str] = {}
+    content: dict[str, Any] = read_json(path, error=CheckpointError)
+    for file in sorted(each for each in folder.iterdir() if each.is_file() and each != path):
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as weights:
+                state |= {name: tensor_digest(weights.get_tensor(name)) for name in weights.keys()}  # noqa: SIM118
+        elif file.suffix != ".md":
+            others.append(file)
+    with written_whole(path) as temporary:
+        temporary.write_text(_text(stamped(content, state, others)), encoding="utf-8")
 
 
 def read_model(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -94,3 +113,7 @@ def put_state(model: nn.Module, state: Mapping[str, Tensor], expected: Mapping[s
             )
         check_tensor(name, tensor, expected[name], weights)
     model.load_state_dict(dict(state), strict=False)
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

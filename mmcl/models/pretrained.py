@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TWO_TOWER = "mmcl_two_tower"  #: the kind of :class:`~mmcl.models.TwoTower` in ``config.json``
 _LONGEST = 100_000  #: tokens of a text
-_FILES = ["*.json", "*.safetensors"]  # of a hub's repository; never a pickle
+_FILES = ["config.json", "*.json", "*.safetensors"]  # of a hub's repository; never a pickle
 
 
 def from_pretrained(name: str | Path, download: bool = False, *, encoders: Sequence[Encoder] = ()) -> Any:
@@ -56,7 +56,9 @@ def from_pretrained(name: str | Path, download: bool = False, *, encoders: Seque
 
         longest = content.get("mmcl_longest", 512)
         if not isinstance(longest, int) or isinstance(longest, bool) or not 1 <= longest <= _LONGEST:
-            raise CheckpointError(f"mmcl_longest in config.json of '{name}' is {longest!r:.60}, expected 1 to {_LONGEST}")
+            raise CheckpointError(
+                f"mmcl_longest in config.json of '{name}' is {longest!r:.60}, expected 1 to {_LONGEST}"
+            )
         return TextToText.pretrained(folder, longest=longest).eval()
     raise ConfigError(
         f"'{name}' is a model of type '{kind}', expected one that mmcl export wrote, or a model such as t5; "
