@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from mmcl import plain_yaml
 from mmcl.errors import ConfigError
 from mmcl.explain import did_you_mean, explain, sections_of
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -42,6 +45,9 @@ class StrictModel(BaseModel):
 
 def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] = ()) -> ModelT:
     """Read a YAML file, apply ``key=value`` overrides (``encoder.name=cnn``; values are YAML) and validate both.
+
+    Whether something is fetched from the network, only an override can say: ``download: true`` in a file, which may be
+    another's, counts as false.
 
     Raises:
         ConfigError: the file cannot be read, or it or an override has faults: one line for each.
@@ -134,7 +140,23 @@ def _read(path: Path) -> tuple[dict[str, Any], list[_Fault]]:
         raise ConfigError(f"{path}: empty, expected one 'key: value' a line")
     if data is not None and not isinstance(data, dict):
         raise ConfigError(f"{path}: its top level is a {type(data).__name__}, expected one 'key: value' a line")
+    for key in _offline(data or {}):
+        logger.warning("%s: %s is left out, only the command line can ask for it: %s=true", path, key, key)
     return data or {}, [(str(path), fault.key, f"{fault.message} (line {fault.line})") for fault in faults]
+
+
+def _offline(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Set every ``download: true`` to false, and yield its key."""
+    for name, value in section.items():
+        if name == "download" and value is True:
+            section[name] = False
+            yield f"{prefix}{name}"
+        elif isinstance(value, dict):
+            yield from _offline(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            for number, each in enumerate(value):
+                if isinstance(each, dict):
+                    yield from _offline(each, f"{prefix}{name}[{number}].")
 
 
 def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | None:

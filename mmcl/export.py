@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmcl import __version__
 from mmcl.atomic import folder_written_whole
 from mmcl.data.base import nearest
+from mmcl.digests import check_content
 from mmcl.errors import CheckpointError, ConfigError, ExportError
+from mmcl.plain_json import read_json
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, licens
     """Load what is in a folder, as whoever is handed it will, and add the graph and the card."""
     from mmcl.model_card import model_card
     from mmcl.models import from_pretrained
+    from mmcl.models.files import seal
 
     try:
         loaded, graph = from_pretrained(folder), None
@@ -117,6 +120,7 @@ def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, licens
         from mmcl.onnx_export import export_onnx, longest_heard, real_recordings
 
         graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=longest_heard(loaded)))
+    seal(folder)
     card = model_card(run, model, folder, name, license, graph)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return graph
@@ -137,19 +141,19 @@ def _in_the_layout_of_transformers(source: Path, longest: int, folder: Path) -> 
     for path in sorted(source.iterdir()):
         if path.suffix in _COPIED and path.is_file():
             shutil.copyfile(path, folder / path.name)
-    _write_config(folder, {**_read(folder / "config.json"), "mmcl_longest": longest})
+    content = _read(source / "config.json")
+    check_content(content, source / "config.json")
+    _write_config(folder, {**content, "mmcl_longest": longest})
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}): put the file back, or choose another model") from None
+    content: dict[str, Any] = read_json(path, error=CheckpointError)
+    return content
 
 
 def _write_config(folder: Path, content: dict[str, Any]) -> None:
     for part in (content, content.get("first"), content.get("second")):
-        if isinstance(part, dict) and "encoder" in part:
+        if isinstance(part, dict) and isinstance(part.get("encoder"), dict):
             part["encoder"].pop("download", None)  # for whoever loads it to say
     text = json.dumps({**content, "mmcl_version": __version__}, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
@@ -204,6 +208,7 @@ def _class_names(run: Run, name: str) -> list[str]:
 def _paths_in(config: Path) -> list[str]:
     """Names of encoders that are folders of this machine."""
     content = _read(config)
-    encoders = [content.get("encoder"), *((content.get(side) or {}).get("encoder") for side in ("first", "second"))]
+    sides = (content, content.get("first"), content.get("second"))
+    encoders = [side.get("encoder") for side in sides if isinstance(side, dict)]
     values = [str(value) for each in encoders if each for value in each.values()]
     return [value for value in values if "/" in value and Path(value).expanduser().exists()]

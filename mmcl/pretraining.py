@@ -159,7 +159,8 @@ def pretrain(
     unit, folder = unit_name(name, seed), run.folder / "models" / unit_name(name, seed)
     saved = run.restore(unit)
     if saved is not None and saved["training"] is None:
-        return TwoTower.load(folder)
+        built = settings.build()  # by the config, which may name folders that the model's own file may not
+        return TwoTower.load(folder, encoders=[built.first.encoder, built.second.encoder])
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
     data: tuple[Any, Any] = pairs.first, pairs.second

@@ -185,3 +185,25 @@ def test_settings_are_listed_with_their_sections() -> None:
         root: Path
 
     assert [setting.default for setting in settings(Needs)] == ["required"]
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("encoder: {options: {download: true}}", "encoder.options.download"),
+        ("download: true", "download"),
+        ("towers: [{name: a}, {options: {download: true}}]", "towers[1].options.download"),
+    ],
+)
+def test_a_file_cannot_have_anything_fetched(written, key, tmp_path, caplog):
+    class Anything(StrictModel):
+        encoder: dict[str, Any] = {}
+        towers: list[dict[str, Any]] = []
+        download: bool = False
+
+    (tmp_path / "their.yaml").write_text(written)
+    config = load_config(Anything, tmp_path / "their.yaml")
+    assert "True" not in str(config) and "False" in str(config)
+    assert f"{key} is left out, only the command line can ask for it: {key}=true" in caplog.text
+    asked = load_config(Anything, tmp_path / "their.yaml", ["encoder.options={download: true}"])
+    assert asked.encoder == {"options": {"download": True}}

@@ -78,6 +78,38 @@ def test_two_towers_are_loaded_as_they_were(run, tmp_path):
     assert torch.equal(again.second(Batch(text=TEXTS)), model.second(Batch(text=TEXTS)))
     config = json.loads((done.folder / "config.json").read_text())
     assert config["model_type"] == "mmcl_two_tower" and config["mmcl_version"]
+    assert {"tensors", "files", "settings"} == config["mmcl_digests"].keys()
+
+
+def test_models_saved_without_digests_are_exported_with_them(run, tmp_path):
+    path = run.folder / "models" / "clip-seed0" / "model.json"
+    described = json.loads(path.read_text())
+    del described["mmcl_digests"]
+    path.write_text(json.dumps(described))
+    done = export_run(run.folder, tmp_path / "hub")
+    tensors = json.loads((done.folder / "config.json").read_text())["mmcl_digests"]["tensors"]
+    assert len(tensors) > 3
+    weights = done.folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match="tensor '.*' .* is damaged"):
+        from_pretrained(done.folder)
+
+
+@pytest.mark.parametrize("file", ["model.json", "model.safetensors"])
+def test_a_model_that_was_changed_is_not_exported(file, run, tmp_path):
+    path = run.folder / "models" / "clip-seed0" / file
+    content = path.read_bytes()
+    if file == "model.json":
+        described = json.loads(content)
+        described["first"]["head"]["dropout"] = 0.5
+        path.write_text(json.dumps(described))
+    else:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="is damaged|was changed after the model was saved"):
+        export_run(run.folder, tmp_path / "hub")
+    assert os.listdir(tmp_path) == ["run"]
 
 
 def test_the_first_is_taken_where_none_is_named(run, tmp_path):
@@ -102,7 +134,10 @@ def test_weights_of_this_machine_are_told(weights_dir, tmp_path):
     done = export_run(run.folder, tmp_path / "hub")
     assert done.paths == [str(weights_dir / "all-MiniLM-L6-v2")]
     card = (done.folder / "README.md").read_text()
-    assert "write where yours are into `config.json`" in card and "base_model" not in card
+    assert (
+        "Put a copy as `all-MiniLM-L6-v2` into the folder that `MMCL_WEIGHTS` names" in card
+        and "base_model" not in card
+    )
     assert done.paths[0] in card.partition("## Results")[0] and done.paths[0] not in card.partition("## Results")[2]
 
 
@@ -159,6 +194,11 @@ def test_a_student_writes_what_it_did(tmp_path):
     done = export_run(run.folder, tmp_path / "hub")
     assert "optimizer.bin" not in os.listdir(done.folder)
     assert from_pretrained(done.folder).write(["predict: one"], longest=5) == student.write(["predict: one"], longest=5)
+    config = json.loads((done.folder / "config.json").read_text())
+    assert "tokenizer.json" in config["mmcl_digests"]["files"] and "mmcl_longest" in config["mmcl_digests"]["settings"]
+    (done.folder / "config.json").write_text(json.dumps({**config, "mmcl_longest": 3}))
+    with pytest.raises(CheckpointError, match="mmcl_longest in .* was changed"):
+        from_pretrained(done.folder)
 
 
 def test_a_name_that_is_not_there_has_a_nearest(run, tmp_path):
@@ -191,7 +231,7 @@ def test_a_run_without_models_says_which_have_some(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("model.json", b"cut", "clip-seed0/model.json cannot be read"),
+        ("model.json", b"cut", "clip-seed0/model.json is not JSON"),
         ("model.json", b"{}", "no model in clip-seed0 of .*run that can be read"),
         ("model.safetensors", b"cut", "no model in clip-seed0 of .*run that can be read"),
         ("model.safetensors", None, "clip-seed0 has no model.safetensors"),
@@ -227,6 +267,12 @@ def test_a_graph_is_beside_the_model_and_its_check_in_the_card(run, tmp_path, da
     with torch.no_grad():
         expected = torch.nn.functional.normalize(towers(1).first(batch), dim=1)
     assert (torch.from_numpy(found) - expected).abs().max() < 1e-4
+    with done.graph.path.open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(CheckpointError, match="speech_tower.onnx was changed after the model was saved"):
+        from_pretrained(done.folder)
+    done.graph.path.unlink()
+    from_pretrained(done.folder)
 
 
 def test_without_recordings_there_is_no_graph_and_no_folder(run, tmp_path, monkeypatch):

@@ -119,6 +119,12 @@ def subsample(sequence: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Ten
     return sums / counts.clamp(min=1 / size), (lengths - 1) // size + 1
 
 
+def check_subsampling(size: int) -> None:
+    """Raise ConfigError where so many steps cannot become one."""
+    if not 1 <= size <= 1500:
+        raise ConfigError(f"subsampling is {size}, expected 1 or more steps that become one, and at most 1500")
+
+
 def fingerprint_end(frozen: bool, pooling: str, tune_from: int, subsampling: int) -> str:
     """Name where the frozen part of an audio encoder ends: in pooled and subsampled steps, or before a layer.
 

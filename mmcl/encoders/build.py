@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mmcl.data.base import nearest
 from mmcl.encoders.base import POOLINGS, Encoder
+from mmcl.encoders.gate import place
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 
@@ -123,7 +125,7 @@ def build_encoder(
                 f"expected {_one_of(known - _SET_HERE)}"
             )
     spec = {"modality": modality, "name": str(name), "frozen": frozen, "tune_from": tune_from, "pooling": pooling}
-    spec |= options
+    spec |= {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
     if not from_scratch:
         training = {"frozen": frozen, "tune_from": tune_from}
         if "frozen" not in known:
@@ -142,18 +144,19 @@ def build_encoder(
     return encoder
 
 
-def takes_download(modality: str, name: str) -> bool:
-    """Return whether an encoder has the option ``download``, because it has weights that can be fetched.
+def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
+    """Return what :func:`build_encoder` calls, whose parameters are the options of the encoder ``name``.
 
     Raises:
         ConfigError: as :func:`build_encoder`.
 
-    >>> takes_download("audio", "openai/whisper-base"), takes_download("audio", "cnn")
-    (True, False)
+    >>> "download" in signature(builder_of("audio", "openai/whisper-base")).parameters
+    True
     """
     _check_modality(modality)
     builder, _ = _chosen(modality, name)
-    return "download" in signature(getattr(_imported(builder.module, name), builder.function)).parameters
+    found: Callable[..., Encoder] = getattr(_imported(builder.module, name), builder.function)
+    return found
 
 
 def _check_modality(modality: str) -> None:
@@ -167,8 +170,11 @@ def _chosen(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:
         return _SCRATCH[modality][str(name)], name
     libraries = _LIBRARIES.get(modality, {})
     library, colon, model = str(name).partition(":")
-    if not colon or Path(name).is_dir():
-        if modality in _HUB and ("/" in str(name) or Path(name).is_dir()):
+    is_library = bool(colon) and library in libraries
+    here = None if is_library else place(name)
+    is_folder = here is not None and here.is_dir()
+    if not colon or is_folder:
+        if modality in _HUB and ("/" in str(name) or is_folder):
             return _HUB[modality], name
         short = [*_SCRATCH[modality], *(f"{each}:..." for each in sorted(libraries))]
         raise ConfigError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import resize
 
 from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
-from mmcl.encoders.image_input import checked_images
+from mmcl.encoders.image_input import LARGEST_SIDE, checked_images
 from mmcl.errors import ConfigError, ShapeError
 
 
@@ -54,6 +54,8 @@ class ConvolutionImageEncoder(Encoder):
         for name, value, least in sizes:
             if value < least:
                 raise ConfigError(f"{name} of the image encoder is {value}, expected at least {least}")
+        if size is not None and size > LARGEST_SIDE:
+            raise ConfigError(f"size of the image encoder is {size}, expected at most {LARGEST_SIDE}")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout of the image encoder is {dropout}, expected 0 or more and less than 1")
         self.channels = channels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torchvision.transforms.functional import center_crop, pad, resize
 
 from mmcl.errors import ConfigError, InputError, ShapeError
 
+LARGEST_SIDE = 8192  #: of what an encoder takes
 RESIZES = ("shortest", "longest", "squash")
 
 
@@ -65,7 +67,7 @@ class ImageInput(nn.Module):
         fill: of borders, one for each channel.
 
     Raises:
-        ConfigError: a deviation that is not above 0, or a mean that is not finite.
+        ConfigError: sizes or statistics that cannot be, such as a deviation that is not above 0.
 
     >>> ImageInput((8, 8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))(torch.ones(2, 1, 28, 40)).shape
     torch.Size([2, 3, 8, 8])
@@ -88,6 +90,13 @@ class ImageInput(nn.Module):
         super().__init__()
         self.size = (int(size[0]), int(size[1]))
         self.scale = self.size if scale is None else (int(scale[0]), int(scale[1]))
+        if not all(1 <= side <= LARGEST_SIDE for side in (*self.size, *self.scale)) or mode not in RESIZES:
+            raise ConfigError(
+                f"images are to be resized to {self.scale} by '{mode}' and cut to {self.size}, expected sides of 1 to "
+                f"{LARGEST_SIDE} and one of {', '.join(RESIZES)}"
+            )
+        if len(tuple(mean)) != 3 or len(tuple(std)) != 3 or not all(0 < each < inf for each in std):
+            raise ConfigError(f"images have mean {mean} and std {std}, expected three numbers each, and std above 0")
         self.interpolation = InterpolationMode(interpolation)
         self.mode = mode
         self.fill = tuple(fill)

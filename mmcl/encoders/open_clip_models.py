@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,22 +12,28 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor
 
 from mmcl.data.base import nearest
+from mmcl.encoders.clean_folder import TOKENIZER_FILES, cleaned
+from mmcl.encoders.gate import foreign, own_file, place, snapshot
 from mmcl.encoders.weights import hub_file, linked_weights, read_weights
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.plain_json import read_json
 
 _LEAST = {"image_size": 8, "patch_size": 8, "width": 8, "head_width": 8, "layers": 1}
 _LEAST_TEXT = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """Return open_clip's config of a model; raises ConfigError if it has none.
+    """Return open_clip's config of one of its models; raises ConfigError if it has none.
+
+    Names such as ``hf-hub:owner/model`` and ``local-dir:folder``, whose configs open_clip reads from elsewhere, are
+    refused: these can switch on code.
 
     >>> model_config("ViT-B-32")["embed_dim"]
     512
     """
-    config = open_clip.get_model_config(name)
+    known = open_clip.list_models()
+    config = open_clip.get_model_config(name) if name in known else None
     if config is None:
-        known = open_clip.list_models()
         raise ConfigError(
             f"open_clip has no model '{name}'{nearest(name, known)}, expected one of its {len(known)}: see "
             "open_clip.list_models()"
@@ -60,16 +65,16 @@ def model_weights(
     default = prepared[0] if prepared and all(each == prepared[0] for each in prepared) else asdict(PreprocessCfg())
     if pretrained is None:
         return None, default
-    path = Path(pretrained).expanduser()
-    if path.is_file():
-        beside = path.parent / "open_clip_config.json"
-        if not beside.is_file():
+    path = place(pretrained)
+    if path is not None and path.is_file():
+        beside = own_file(path.parent, "open_clip_config.json")
+        if beside is None:
             return read_weights(path), default
-        try:
-            overlay = json.loads(beside.read_text()).get("preprocess_cfg", {})
-        except (ValueError, AttributeError) as error:
-            raise DataError(f"{beside} cannot be read ({error}): copy it again from its source") from error
-        return read_weights(path), merge_preprocess_dict(PreprocessCfg(), overlay)
+        overlay = read_json(beside).get("preprocess_cfg", {})
+        if not isinstance(overlay, dict):
+            raise DataError(f"preprocess_cfg of {beside} is {overlay!r:.60}, expected an object {{...}}")
+        with foreign(beside):
+            return read_weights(path), merge_preprocess_dict(PreprocessCfg(), overlay)
     tag = str(pretrained)
     if tag not in tags:
         raise ConfigError(
@@ -107,9 +112,16 @@ def model_tokenizer(name: str, config: Mapping[str, Any], download: bool) -> Any
     wanted = config["text_cfg"].get("hf_tokenizer_name")
     if not wanted:
         return open_clip.get_tokenizer(name)
-    try:
-        return open_clip.get_tokenizer(name, local_files_only=not download)
-    except (OSError, ValueError) as error:
+    folder = place(wanted) or snapshot(wanted, TOKENIZER_FILES, download=download)
+    if folder is None:
         raise MissingDataError(
             f"the tokenizer '{wanted}' of 'open_clip:{name}' is not on this machine: pass download=True to fetch it"
-        ) from error
+        )
+    with foreign(f"the tokenizer '{wanted}'"), cleaned(folder, model=False) as clean:
+        text = config["text_cfg"]
+        return open_clip.tokenizer.HFTokenizer(
+            str(clean),
+            context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **{**text.get("tokenizer_kwargs", {}), "local_files_only": True, "trust_remote_code": False},
+        )

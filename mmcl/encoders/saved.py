@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
+from mmcl.described import checked_settings
 from mmcl.encoders.base import Encoder
-from mmcl.encoders.build import build_encoder, takes_download
+from mmcl.encoders.bounded import Sizes, bounded
+from mmcl.encoders.build import build_encoder, builder_of
+from mmcl.encoders.gate import described_by, foreign, place
 from mmcl.errors import CheckpointError
+
+_COMMON = ("modality", "name", "frozen", "tune_from", "pooling")
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
@@ -31,33 +39,82 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
     return {"encoder": encoder.spec, "fingerprint": fingerprint}
 
 
-def rebuild_encoder(described: Mapping[str, Any], where: object, *, download: bool | None = None) -> Encoder:
+def rebuild_encoder(
+    described: Any,
+    where: str | Path,
+    *,
+    download: bool = False,
+    encoders: Sequence[Encoder] = (),
+    sizes: Sizes | None = None,
+) -> Encoder:
     """Build the encoder that :func:`describe_encoder` described.
 
     Args:
-        described: what it returned.
-        where: what the description was read from, for errors.
-        download: fetch what is not on this machine; None for what the description says of it.
+        described: what it returned, as read from a file of unknown origin.
+        where: the folder of the model that it is of, which its names cannot lead out of.
+        download: fetch what is not on this machine; what the description says of that does not count.
+        encoders: that the caller has built; one of this modality is taken in place of the description.
+        sizes: of the weights that an encoder without weights of its own will take.
 
     Raises:
-        CheckpointError: it is no description, or the encoder is not the one that was described.
+        CheckpointError: it is no description, it names a place outside the folder, it asks for far more weights than
+            there are, or the encoder is not the one that was described.
         ConfigError: it asks for what ``build_encoder`` does not have.
         MissingDataError: pretrained weights are not on this machine.
     """
-    try:
-        spec = dict(described["encoder"])
-        modality, name, fingerprint = str(spec["modality"]), str(spec["name"]), described["fingerprint"]
-        if download is not None:
-            spec.pop("download", None)
-            spec |= {"download": download} if takes_download(modality, name) else {}
-        encoder = build_encoder(**spec)
-    except (KeyError, TypeError, ValueError) as error:
+    what = f"the encoder that the model in {where} describes"
+    if not isinstance(described, Mapping) or not {"encoder", "fingerprint"} <= described.keys():
+        raise CheckpointError(f"{what} is missing, expected what a model was saved with: copy the folder again")
+    spec, fingerprint = checked_settings(_Common, _part(described["encoder"], True), what), described["fingerprint"]
+    if not isinstance(fingerprint, str | None):
+        raise CheckpointError(f"{what} has fingerprint {fingerprint!r:.60}, expected a string or null")
+    name = spec["name"]
+    encoder = next((each for each in encoders if each.modality == spec["modality"]), None)
+    if encoder is None:
+        with described_by(where), foreign(what, error=CheckpointError), ExitStack() as stack:
+            build = builder_of(spec["modality"], name)
+            options = checked_settings(
+                build, _part(described["encoder"], False), f"{what}, '{name}'", without=(*_COMMON, "download")
+            )
+            if sizes is not None and not _is_pretrained(name, options):
+                stack.enter_context(bounded(sizes, what, error=CheckpointError))
+            if "download" in signature(build).parameters:
+                options["download"] = download
+            encoder = build_encoder(**spec, **options)
+            built = encoder.fingerprint()
+    else:
+        built = encoder.fingerprint()
+    former = getattr(encoder, "former_fingerprint", None)
+    if fingerprint is not None and fingerprint != built and (former is None or fingerprint != former()):
         raise CheckpointError(
-            f"{where} describes no encoder that can be built ({error}): expected what a model was saved with"
-        ) from None
-    former = getattr(encoder, "former_fingerprint", encoder.fingerprint)
-    if fingerprint is not None and fingerprint not in (encoder.fingerprint(), former()):
-        raise CheckpointError(
-            f"{modality} encoder '{name}' is not the one that {where} was trained with: expected its weights of then"
+            f"{spec['modality']} encoder '{name}' is not the one that {where} was trained with: expected its weights "
+            "of then"
         )
     return encoder
+
+
+class _Common:
+    """What every encoder is described by."""
+
+    def __init__(
+        self,
+        modality: str,
+        name: str,
+        frozen: bool | None = None,
+        tune_from: int | None = None,
+        pooling: str | None = None,
+    ) -> None: ...
+
+
+def _part(spec: Any, common: bool) -> Any:
+    """What all encoders have of a description, or the options of this one."""
+    if not isinstance(spec, Mapping):
+        return spec
+    return {key: value for key, value in spec.items() if key != "download" and (key in _COMMON) == common}
+
+
+def _is_pretrained(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether an encoder has weights, by which its sizes are known."""
+    by_itself = name.startswith("torchaudio:") and options.get("pretrained", True) is not False
+    hub = ":" not in name and ("/" in name or place(name) is not None)
+    return by_itself or hub or any(options.get(option) for option in ("weights", "pretrained", "source"))

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
-from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, check_subsampling, pool, weights_hash
+from mmcl.encoders.gate import HUB_NAME, file_of, own_file, place
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths
 from mmcl.encoders.weights import hub_file, load_weights, read_weights
@@ -23,6 +24,7 @@ from mmcl.freeze import freeze
 
 _HOP = 160  # samples: 10 ms
 _FILES = ("embedding_model.safetensors", "embedding_model.ckpt")  # the second is how speechbrain calls it
+_SUFFIXES = (".ckpt", ".pt", ".safetensors")
 _LAYERS = 4
 
 
@@ -101,27 +103,24 @@ def wav2vec2(
     """
     from speechbrain.integrations.huggingface.wav2vec2 import Wav2Vec2
 
-    from mmcl.encoders.pretrained import quiet, waveform_folder
+    from mmcl.encoders.pretrained import waveform_folder
     from mmcl.encoders.wav2vec import Wav2VecEncoder
 
     if source is None:
         raise ConfigError("'speechbrain:wav2vec2' has no source, expected a folder or \"owner/model\" on the hub")
-    if subsampling < 1:
-        raise ConfigError(f"subsampling is {subsampling}, expected 1 or more steps that become one")
+    check_subsampling(subsampling)
     # The lobe would ask the hub even for what is here, and draw weights that are missing.
-    folder, attention = waveform_folder(source, download)
     end: dict[str, Any] = {"pooling": pooling, "subsampling": subsampling}
     end["tune_from"] = None if frozen or (frozen is None and tune_from is None) else tune_from or 0
-    try:
-        with quiet(), warnings.catch_warnings():
+    with waveform_folder(source, download) as (clean, attention):
+        folder = str(clean)
+        if not (clean / "preprocessor_config.json").is_file():
+            raise MissingDataError(f"'{source}' has no preprocessor_config.json, which speechbrain needs: copy it")
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`gradient_checkpointing_disable` is deprecated", FutureWarning)
             lobe = Wav2Vec2(folder, folder, dtype=torch.float32, attn_implementation=attention, weights_only=True)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise MissingDataError(
-            f"'{source}' cannot be opened by speechbrain ({reason}): copy the whole folder"
-        ) from error
-    return Wav2VecEncoder(lobe.model, normalize=lobe.normalize_wav, **end)
+        lobe.model.config.name_or_path = lobe.model.name_or_path = str(source)
+        return Wav2VecEncoder(lobe.model, normalize=lobe.normalize_wav, **end)
 
 
 class EcapaEncoder(Encoder):
@@ -252,12 +251,12 @@ def _mirrored(channels: Tensor, source: Tensor, there: Tensor) -> Tensor:
 
 
 def _weights_file(weights: str | Path, download: bool) -> Path:
-    path = Path(weights).expanduser()
-    if path.is_dir():
+    path = place(weights)
+    if path is not None and path.is_dir():
         for name in _FILES:
-            if (path / name).is_file():
-                return path / name
+            if (file := own_file(path, name)) is not None:
+                return file
         raise MissingDataError(f"folder '{weights}' has no {' or '.join(_FILES)}: expected a model of speechbrain")
-    if path.is_file() or str(weights).count("/") != 1 or path.suffix in (".ckpt", ".pt", ".safetensors"):
-        return path
+    if path is not None or not HUB_NAME.fullmatch(str(weights)) or Path(weights).suffix in _SUFFIXES:
+        return file_of(weights)
     return hub_file(str(weights), _FILES, f"speechbrain:ecapa {weights}", download=download)

@@ -20,6 +20,7 @@ from mmcl.words import folded, written_words
 
 logger = logging.getLogger(__name__)
 
+_LEAST_TOKENS = 3  # a word between the two that mark where a text begins and ends
 _NO_WORD = 0  # a text without words is one step of this
 
 
@@ -92,7 +93,8 @@ class SentenceEncoder(Encoder):
         pooling: ``"cls"`` for the first token, or see :func:`~mmcl.encoders.base.pool`.
 
     Raises:
-        ConfigError: there is no layer ``tune_from``, or the layers are not where those of BERT are.
+        ConfigError: there is no layer ``tune_from``, the layers are not where those of BERT are, or the tokenizer says
+            that the model takes no text.
     """
 
     modality = "text"
@@ -107,6 +109,11 @@ class SentenceEncoder(Encoder):
         self.pooling = pooling
         self.cut_texts = CutTexts()
         self.max_tokens = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        if not isinstance(self.max_tokens, int) or self.max_tokens < _LEAST_TOKENS:
+            raise ConfigError(
+                f"the text encoder takes {self.max_tokens!r:.60} tokens, expected {_LEAST_TOKENS} or more: see "
+                "model_max_length in tokenizer_config.json"
+            )
         if tune_from is None:
             self.frozen = True
             freeze(self)

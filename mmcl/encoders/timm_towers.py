@@ -15,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mmcl.data.base import nearest
+from mmcl.encoders.gate import place
 from mmcl.encoders.image_input import ImageInput
 from mmcl.encoders.image_tower import ImageTower, Tower
 from mmcl.encoders.weights import hub_file, linked_weights, load_weights, read_weights
@@ -58,7 +59,8 @@ def timm_image(
             "timm.list_models()"
         )
     tags = [each.partition(".")[2] for each in timm.list_models(f"{architecture}.*", pretrained=True)]
-    from_file = weights is not None and Path(weights).expanduser().is_file()
+    file = None if weights is None else place(weights)
+    from_file = file is not None and file.is_file()
     if weights is not None and not from_file:
         tag = str(weights)
     if tag and tag not in tags:
@@ -68,8 +70,8 @@ def timm_image(
         )
     full = f"{architecture}.{tag}" if tag else architecture
     network = timm.create_model(full, pretrained=False, num_classes=0)
-    if from_file:
-        load_weights(network, read_weights(str(weights)), f"timm:{full}")
+    if file is not None and from_file:
+        load_weights(network, read_weights(file), f"timm:{full}")
     elif weights is not None:
         source = get_pretrained_cfg(full)
         if source.hf_hub_id:

@@ -16,7 +16,8 @@ from torchaudio.pipelines import Wav2Vec2Bundle
 
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE, nearest
-from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, check_subsampling, fingerprint_end, pool, subsample, weights_hash
+from mmcl.encoders.gate import file_of
 from mmcl.encoders.tracing import masked_channel_norm, no_padding
 from mmcl.encoders.tuning import freeze_below
 from mmcl.encoders.waveforms import checked_lengths, normalized
@@ -65,14 +66,13 @@ def torchaudio_audio(
         raise ConfigError(
             f"torchaudio has no bundle '{name}'{nearest(name, bundles)}, expected one of {', '.join(sorted(bundles))}"
         )
-    if subsampling < 1:
-        raise ConfigError(f"subsampling is {subsampling}, expected 1 or more steps that become one")
+    check_subsampling(subsampling)
     bundle = bundles[name]
     if bundle.sample_rate != SAMPLE_RATE:
         raise ConfigError(f"'torchaudio:{name}' takes audio at {bundle.sample_rate:g} Hz, expected {SAMPLE_RATE} Hz")
     network = _FACTORIES[bundle._model_type](**{**bundle._params, "aux_num_out": None})
     if isinstance(pretrained, str | Path):
-        load_weights(network, read_weights(pretrained), f"torchaudio:{name}")
+        load_weights(network, read_weights(file_of(pretrained)), f"torchaudio:{name}")
     elif pretrained:
         url = bundle._path if bundle._path.startswith("https") else _SOURCE + bundle._path
         load_weights(network, linked_weights(url, f"torchaudio:{name}", download=download), f"torchaudio:{name}")

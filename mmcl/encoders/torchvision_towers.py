@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from mmcl.data.base import nearest
+from mmcl.encoders.gate import place
 from mmcl.encoders.image_input import ImageInput
 from mmcl.encoders.image_tower import ImageTower, Tower
 from mmcl.encoders.weights import linked_weights, load_weights, read_weights
@@ -56,8 +57,9 @@ def torchvision_image(
     tags = list(offered.__members__)
     chosen = offered["DEFAULT"] if "DEFAULT" in tags else None
     values = None
-    if weights is not None and Path(weights).expanduser().is_file():
-        values = read_weights(weights)
+    file = None if weights is None else place(weights)
+    if file is not None and file.is_file():
+        values = read_weights(file)
     elif weights is not None:
         tag = str(weights).rpartition(".")[2]
         if tag not in tags:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from mmcl.models.tokenizer import FrameTokenizer
 from mmcl.standardize import standardization
 from mmcl.whole_numbers import whole_numbers
 
+_MOST_BEAMS = 1000
 _LONGEST = 3000  # steps that have a position: a minute of speech at 50 a second
 
 
@@ -118,6 +120,12 @@ class SLUSeq2Seq(nn.Module):
                 f"{encoder_layers}, projection={projection}, beams={beams}, max_tokens="
                 f"{max_tokens} cannot be built: expected 0 or more encoder_layers, 1 or more of all else, an even dim "
                 "and heads that divide it"
+            )
+        if beams > _MOST_BEAMS or max_tokens > _LONGEST or not 0 <= dropout < 1 or not isfinite(length_penalty):
+            raise ConfigError(
+                f"a model with beams={beams}, max_tokens={max_tokens}, dropout={dropout}, length_penalty="
+                f"{length_penalty} cannot be built: expected at most {_MOST_BEAMS} beams and {_LONGEST} tokens, a "
+                "dropout from 0 to below 1, and a penalty that is finite"
             )
         self.encoder = encoder
         self.tokenizer = tokenizer

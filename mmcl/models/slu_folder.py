@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmcl.atomic import written_whole
+from mmcl.described import checked_settings
+from mmcl.digests import check_content
+from mmcl.encoders.base import Encoder
+from mmcl.encoders.bounded import Sizes, bounded
+from mmcl.encoders.gate import foreign, own_file
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError
 from mmcl.freeze import trainable_state
 from mmcl.models.classifier import SLUClassifier
+from mmcl.models.files import put_state, read_model, write_model
 from mmcl.models.seq2seq import SLUSeq2Seq
 from mmcl.models.tokenizer import FrameTokenizer
 
 CLASSIFIER, SEQ2SEQ = "mmcl_slu_classifier", "mmcl_slu_seq2seq"  #: kinds in ``config.json``
 _FORMAT = 1
+_PARTS = ("encoder", "tokenizer", "text_encoder")  # that are described apart from the settings
 _TEXT_SIDE = ("text_encoder.", "audio_projection.", "text_projection.")
 
 
@@ -51,59 +53,66 @@ def save_slu(model: SLUClassifier | SLUSeq2Seq, folder: str | Path, classes: Seq
         **describe_encoder(model.encoder),
         "settings": _settings_of(model),
     }
-    stored = _stored(model, whole_encoder=content["fingerprint"] is None)
-    # A copy each: matrices that are tied share memory, which the format does not have.
-    state = {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in stored.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / "model.safetensors") as temporary:
-            save_file(state, temporary)
-        with written_whole(folder / "config.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write the model in {folder} ({error}): choose another folder") from None
+    tokenizer = folder / "tokenizer.json"
     if isinstance(model, SLUSeq2Seq):
-        model.tokenizer.save(folder / "tokenizer.json")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot write the model in {folder} ({error}): choose another folder") from None
+        model.tokenizer.save(tokenizer)
+    stored = _stored(model, whole_encoder=content["fingerprint"] is None)
+    write_model(folder, "config.json", content, stored, [tokenizer] if writes else [])
 
 
-def load_slu(folder: str | Path, *, download: bool | None = None) -> SLUClassifier | SLUSeq2Seq:
+def load_slu(
+    folder: str | Path, *, download: bool = False, encoders: Sequence[Encoder] = ()
+) -> SLUClassifier | SLUSeq2Seq:
     """Build the model that :func:`save_slu` wrote, in evaluation mode.
 
     Args:
         folder: where it was written.
-        download: fetch a pretrained encoder that is not on this machine; None does as it was once built.
+        download: fetch a pretrained encoder that is not on this machine.
+        encoders: built by the caller; one of the model's modality is taken in place of the one that is described.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or the pretrained encoder is not the one that was there.
+        CheckpointError: a file is missing, damaged or changed, names a place outside the folder, or the pretrained
+            encoder is not the one that was there.
         MissingDataError: the pretrained encoder is not on this machine.
     """
     folder = Path(folder)
-    try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if described["format"] != _FORMAT or described["model_type"] not in (CLASSIFIER, SEQ2SEQ):
-            raise ValueError(f"it is of {described['model_type']}, format {described['format']}")
-        classes, settings = tuple(map(str, described["classes"])), dict(described["settings"])
-        state = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"there is no model in {folder} that can be read ({error}): expected what save_slu wrote"
-        ) from None
-    encoder = rebuild_encoder(described, folder, download=download)
-    model: SLUClassifier | SLUSeq2Seq
-    try:
-        if described["model_type"] == SEQ2SEQ:
-            model = SLUSeq2Seq(encoder, FrameTokenizer.load(folder / "tokenizer.json"), **settings)
-        else:
-            model = SLUClassifier(encoder, **settings)
-            model.grow(range(len(classes)))
-            model.classes = classes
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"config.json in {folder} describes no model ({error}): copy it again") from None
-    shapes = {name: each.shape for name, each in _stored(model, whole_encoder=described["fingerprint"] is None).items()}
-    if {name: tensor.shape for name, tensor in state.items()} != shapes:
-        raise CheckpointError(f"model.safetensors in {folder} is of another model: expected what config.json says")
-    model.load_state_dict(state, strict=False)
-    return model.eval()
+    path = folder / "config.json"
+    with foreign(f"the model in {folder}", error=CheckpointError):
+        described, state = read_model(folder, path.name)
+        kind, classes = described.get("model_type"), described.get("classes")
+        if described.get("format") != _FORMAT or kind not in (CLASSIFIER, SEQ2SEQ):
+            raise CheckpointError(
+                f"there is no model in {folder} that can be read (it is of type {kind!r:.60}, format "
+                f"{described.get('format')!r:.60}): expected what save_slu wrote"
+            )
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise CheckpointError(
+                f"there is no model in {folder} that can be read (classes is {classes!r:.60}): expected a list of names"
+            )
+        made: Any = SLUSeq2Seq if kind == SEQ2SEQ else SLUClassifier
+        settings = checked_settings(
+            made, described.get("settings"), f"settings, which {path} describes no model by", without=_PARTS
+        )
+        sizes = Sizes.of(state.values())
+        encoder = rebuild_encoder(described, folder, download=download, encoders=encoders, sizes=sizes)
+        model: SLUClassifier | SLUSeq2Seq
+        with bounded(sizes, path, error=CheckpointError):
+            if made is SLUSeq2Seq:
+                own_file(folder, "tokenizer.json", error=CheckpointError)
+                model = SLUSeq2Seq(encoder, FrameTokenizer.load(folder / "tokenizer.json"), **settings)
+                if model.tokenizer.intents != tuple(classes):
+                    raise CheckpointError(f"classes of {path} are not the intents of tokenizer.json: copy both again")
+            else:
+                model = SLUClassifier(encoder, **settings)
+                model.grow(range(len(classes)))
+                model.classes = tuple(classes)
+        put_state(model, state, _stored(model, whole_encoder=described["fingerprint"] is None), path)
+        check_content(described, path)
+        return model.eval()
 
 
 def _stored(model: SLUClassifier | SLUSeq2Seq, *, whole_encoder: bool) -> dict[str, Tensor]:

@@ -48,6 +48,8 @@ class TextToText(nn.Module):
         super().__init__()
         if longest < 1:
             raise ConfigError(f"longest is {longest}, expected 1 or more tokens")
+        if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
+            raise ConfigError("the tokenizer has no token for padding or for the end of a text: choose that of a T5")
         self.model, self.tokenizer, self.longest = model, tokenizer, longest
         self.truncated = 0
 
@@ -220,13 +222,16 @@ class TextToText(nn.Module):
         return written
 
     def save(self, folder: str | Path) -> None:
-        """Write network and tokenizer in the layout of transformers, which :meth:`pretrained` reads."""
+        """Write network and tokenizer in the layout of transformers, which :meth:`pretrained` reads, and into
+        ``config.json`` digests of all files, which it checks."""
         from mmcl.encoders.pretrained import quiet
+        from mmcl.models.files import seal
 
         try:
             with quiet():
                 self.model.save_pretrained(folder, safe_serialization=True)
                 self.tokenizer.save_pretrained(folder)
+            seal(Path(folder))
         except OSError as error:
             raise DataError(f"cannot write the model to {folder} ({error.strerror}): choose another place") from None
 

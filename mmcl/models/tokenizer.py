@@ -13,8 +13,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from mmcl.atomic import written_whole
 from mmcl.data.base import Entity
-from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError
+from mmcl.encoders.gate import foreign
+from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError, MMCLError
 from mmcl.models.frame import Frame, Intent, Mark, Piece, parse
+from mmcl.plain_json import read_json
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 _SPECIAL = (PAD, UNKNOWN, START, END, Mark.SEP.value, Mark.FILL.value)
@@ -192,10 +194,15 @@ class FrameTokenizer:
             CheckpointError: the file is missing or damaged.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            tokenizer = Tokenizer.from_str(json.dumps(content["tokenizer"]))
-            return cls(tokenizer, content["intents"], dropout=content["dropout"])
-        except Exception as error:  # the library raises nothing narrower for a damaged file
+            content = read_json(path, error=CheckpointError)
+            intents, dropout = content["intents"], content["dropout"]
+            if not isinstance(intents, list) or not all(isinstance(intent, str) for intent in intents):
+                raise TypeError(f"intents is {intents!r:.60}, expected a list of names")
+            if not isinstance(dropout, float | int) or isinstance(dropout, bool):
+                raise TypeError(f"dropout is {dropout!r:.60}, expected a number")
+            with foreign(path, error=CheckpointError):
+                return cls(Tokenizer.from_str(json.dumps(content["tokenizer"])), intents, dropout=dropout)
+        except (MMCLError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
                 f"the tokenizer {path} cannot be read ({reason}): put the file of this run back, or start the run again"

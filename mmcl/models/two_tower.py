@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmcl.atomic import written_whole
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
+from mmcl.described import checked_settings
+from mmcl.digests import check_content
 from mmcl.encoders.base import Encoded, Encoder
+from mmcl.encoders.bounded import Sizes, bounded
+from mmcl.encoders.gate import foreign
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.freeze import trainable_state
 from mmcl.metrics.zero_shot import class_embeddings
+from mmcl.models.files import put_state, read_model, write_model
 from mmcl.models.heads import Head, HeadOptions
 
 _FORMAT = 1
@@ -143,53 +144,54 @@ class TwoTower(nn.Module):
             description[side] = {**describe_encoder(tower.encoder), "head": vars(tower.head.options)}
             if description[side]["fingerprint"] is None:
                 state |= tower.state_dict(prefix=f"{side}.")
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with written_whole(folder / "model.safetensors") as temporary:
-                save_file(state, temporary)
-            with written_whole(folder / "model.json") as temporary:
-                temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot write the model in {folder} ({error}): choose another folder") from None
+        write_model(folder, "model.json", description, state)
 
     @classmethod
-    def load(cls, folder: str | Path, *, download: bool | None = None) -> TwoTower:
+    def load(cls, folder: str | Path, *, download: bool = False, encoders: Sequence[Encoder] = ()) -> TwoTower:
         """Build the model that :meth:`save` wrote, or one that was exported, with ``config.json`` for ``model.json``.
 
         Args:
             folder: where it was written.
-            download: fetch pretrained encoders that are not on this machine; None does as they were once built.
+            download: fetch pretrained encoders that are not on this machine.
+            encoders: built by the caller, each in place of the one of its modality that the file describes.
 
         Raises:
-            CheckpointError: a file is missing or damaged, or a pretrained encoder is not the one that was there.
+            CheckpointError: a file is missing, damaged or changed, names a place outside the folder, or a pretrained
+                encoder is not the one that was there.
             MissingDataError: a pretrained encoder is not on this machine.
         """
         folder = Path(folder)
-        try:
-            path = next((path for path in description_files(folder) if path.is_file()), folder / "model.json")
-            described = json.loads(path.read_text(encoding="utf-8"))
-            if described.get("mmcl_two_tower") != _FORMAT:
-                raise ValueError(f"format is {described.get('mmcl_two_tower')}, expected {_FORMAT}")
-            sides = [described[side] for side in ("first", "second")]
-            heads = [HeadOptions(**side["head"]) for side in sides]
-            dim = int(described["dim"])
-            state = load_file(folder / "model.safetensors")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-            raise CheckpointError(
-                f"there is no model in {folder} that can be read ({error}): expected what TwoTower.save wrote"
-            ) from None
-        first, second = (rebuild_encoder(side, folder, download=download) for side in sides)
-        model = cls(first, second, first_head=heads[0], second_head=heads[1], dim=dim)
-        whole = tuple(
-            f"{name}." for name, side in zip(("first", "second"), sides, strict=True) if not side["fingerprint"]
-        )
-        wanted = trainable_state(model).keys() | {name for name in model.state_dict() if name.startswith(whole)}
-        shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if name in wanted}
-        if {name: tensor.shape for name, tensor in state.items()} != shapes:
-            raise CheckpointError(f"model.safetensors in {folder} is of another model: expected what {path.name} says")
-        model.load_state_dict(state, strict=False)
-        return model.eval()
+        path = next((path for path in description_files(folder) if path.is_file()), folder / "model.json")
+        with foreign(f"the model in {folder}", error=CheckpointError):
+            described, state = read_model(folder, path.name)
+            if described.get("mmcl_two_tower") != _FORMAT or isinstance(described["mmcl_two_tower"], bool):
+                raise CheckpointError(
+                    f"there is no model in {folder} that can be read (format {described.get('mmcl_two_tower')!r:.60}, "
+                    f"expected {_FORMAT}): expected what TwoTower.save wrote"
+                )
+            sizes, sides = Sizes.of(state.values()), [described.get(side) for side in ("first", "second")]
+            parts = [side if isinstance(side, dict) else {} for side in sides]
+            heads = [
+                HeadOptions(**checked_settings(HeadOptions, side.get("head"), f"head of {name} in {path}"))
+                for name, side in zip(("first", "second"), parts, strict=True)
+            ]
+            dim = checked_settings(_shared_space, {"dim": described.get("dim")}, str(path))["dim"]
+            first, second = (
+                rebuild_encoder(side, folder, download=download, encoders=encoders, sizes=sizes) for side in sides
+            )
+            with bounded(sizes, path, error=CheckpointError):
+                model = cls(first, second, first_head=heads[0], second_head=heads[1], dim=dim)
+            whole = tuple(
+                f"{name}." for name, side in zip(("first", "second"), parts, strict=True) if side["fingerprint"] is None
+            )
+            wanted = trainable_state(model).keys() | {name for name in model.state_dict() if name.startswith(whole)}
+            put_state(model, state, {name: model.state_dict()[name] for name in wanted}, path)
+            check_content(described, path)
+            return model.eval()
+
+
+def _shared_space(dim: int) -> None:
+    """What the file says of the space, beside the sides."""
 
 
 def description_files(folder: Path) -> tuple[Path, Path]:

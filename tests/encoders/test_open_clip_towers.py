@@ -227,7 +227,7 @@ def test_weights_that_are_not_those(upstream, tmp_path):
     with pytest.raises(DataError, match="the weights in '.*weights.pt' cannot be read"):
         build_encoder("text", "open_clip:tiny", pretrained=tmp_path / "weights.pt")
     (tmp_path / "open_clip_config.json").write_text("[")
-    with pytest.raises(DataError, match="open_clip_config.json cannot be read"):
+    with pytest.raises(DataError, match="open_clip_config.json is not JSON"):
         build_encoder("image", "open_clip:tiny", pretrained=tmp_path / "weights.pt")
 
 

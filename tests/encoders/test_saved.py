@@ -44,11 +44,11 @@ def test_whoever_loads_it_says_whether_it_is_fetched(monkeypatch):
         ({"encoder": None, "fingerprint": None}, CheckpointError),
         ({"encoder": {"modality": "audio", "name": "cnn"}}, CheckpointError),
         ({"encoder": {"modality": "audio", "name": "cnn", "dim": "wide"}, "fingerprint": None}, CheckpointError),
-        ({"encoder": {"modality": "audio", "name": "cnn", "size": 3}, "fingerprint": None}, ConfigError),
+        ({"encoder": {"modality": "audio", "name": "cnn", "size": 3}, "fingerprint": None}, CheckpointError),
         ({"encoder": {"modality": "smell", "name": "cnn"}, "fingerprint": None}, ConfigError),
     ],
 )
 def test_what_describes_no_encoder_is_refused(described, error):
-    for download in (None, False):
+    for download in (True, False):
         with pytest.raises(error):
             rebuild_encoder(described, "here", download=download)

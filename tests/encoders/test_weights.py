@@ -91,15 +91,43 @@ def test_nothing_is_fetched_unless_wanted(tmp_path, monkeypatch):
 def test_the_hub_is_asked_for_one_file_after_the_other(tmp_path, monkeypatch):
     asked = []
 
-    def get(repository, filename, local_files_only):
-        asked.append((filename, local_files_only))
+    def get(repository, filename):
+        asked.append(filename)
         if filename == "b.bin":
             return str(tmp_path / filename)
         raise FileNotFoundError(filename)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", get)
-    assert hub_file("a/b", ["a.safetensors", "b.bin"], "net", download=False) == tmp_path / "b.bin"
-    assert asked == [("a.safetensors", True), ("b.bin", True)]
+    with pytest.raises(MissingDataError, match="'net' are not on this machine .no a/b/a.safetensors.: pass download"):
+        hub_file("a/b", ["a.safetensors", "b.bin"], "net", download=False)
+    assert asked == []
+    assert hub_file("a/b", ["a.safetensors", "b.bin"], "net", download=True) == tmp_path / "b.bin"
+    assert asked == ["a.safetensors", "b.bin"]
     with pytest.raises(MissingDataError, match="'net' cannot be fetched .a/b/c.bin."):
         hub_file("a/b", ["c.bin"], "net", download=True)
-    assert asked[-1] == ("c.bin", False)
+
+
+def test_what_the_hub_s_cache_has_is_not_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--a--b" / "refs").mkdir()
+    (tmp_path / "models--a--b" / "refs" / "main").write_text("0123")
+    (snapshot / "b.bin").write_text("")
+    for download in (True, False):
+        assert hub_file("a/b", ["b.bin"], "net", download=download) == snapshot / "b.bin"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.tensor([[1, 2], [3, 4]], dtype=torch.int32), "tensor 'weight' .* is torch.int32, expected float"),
+        (torch.tensor([[True, False], [True, True]]), "tensor 'weight' .* is torch.bool, expected float"),
+        (torch.tensor([[1.0, float("nan")], [0.0, 0.0]]), "tensor 'weight' .* has 1 values that are not finite"),
+        (torch.tensor([[1.0, float("inf")], [0.0, float("-inf")]]), "tensor 'weight' .* has 2 values that are not"),
+    ],
+)
+def test_weights_that_are_no_finite_floats_are_refused(bad, message):
+    with pytest.raises(DataError, match=message):
+        load_weights(nn.Linear(2, 2), {"weight": bad, "bias": torch.zeros(2)}, "some")

@@ -98,5 +98,10 @@ def test_weights_of_another_tokenizer_are_refused(tmp_path):
     other = json.loads((tmp_path / "tokenizer.json").read_text())
     other["tokenizer"]["model"]["merges"].pop()
     (tmp_path / "tokenizer.json").write_text(json.dumps(other))
+    with pytest.raises(CheckpointError, match="tokenizer.json was changed after the model was saved"):
+        load_slu(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["mmcl_digests"]  # as models were saved before
+    (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="load the tokenizer.json of the same run"):
         load_slu(tmp_path)

@@ -165,6 +165,11 @@ def test_a_damaged_model_is_told(tmp_path):
         TwoTower.load(tmp_path)
     build(dim=5).save(tmp_path / "other")
     (tmp_path / "model.safetensors").write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="tensor 'first.head.network.3.bias' .* is damaged"):
+        TwoTower.load(tmp_path)
+    described = json.loads((tmp_path / "model.json").read_text())
+    del described["mmcl_digests"]  # as models were saved before
+    (tmp_path / "model.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match="of another model"):
         TwoTower.load(tmp_path)
 
