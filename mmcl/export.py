@@ -13,6 +13,7 @@ from mmcl import __version__
 from mmcl.atomic import folder_written_whole
 from mmcl.data.base import nearest
 from mmcl.errors import CheckpointError, ConfigError, ExportError
+from mmcl.printable import printable
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, licens
 
         graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=longest_heard(loaded)))
     card = model_card(run, model, folder, name, license, graph)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(printable(card), encoding="utf-8")
     return graph
 
 

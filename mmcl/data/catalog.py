@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mmcl.data import DATASETS
+from mmcl.data.audio_formats import AUDIO_SUFFIXES
 from mmcl.data.base import SILENCE, Source, SpeechDataset, nearest
 from mmcl.data.base import logger as loader_log
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
-
-_AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
+from mmcl.printable import printable
 
 
 @dataclass(frozen=True)
@@ -174,17 +174,19 @@ def check(
         raise MissingDataError(f"data set {entry.name} is missing: {state.why}")
     dataset: Any = entry.load()
     faults: list[Fault] = []
+    listed: set[Path] = set()
     with _log_into(faults, state.path):
         for split in entry.splits:
             try:
-                dataset(state.path, split)
+                loaded = dataset(state.path, split)
             except MMCLError as error:
                 faults.append(Fault(state.path, str(error)))
-    files = _audio_files(state.path)
+            else:
+                listed |= {utterance.path for utterance in getattr(loaded, "utterances", ())}
+    files = sorted(listed.union(_audio_files(state.path)))
     with ThreadPoolExecutor() as pool:  # decoding is C code that lets other threads run
-        for done, fault in enumerate(pool.map(_check_file, files), start=1):
-            if fault is not None:
-                faults.append(fault)
+        for done, found in enumerate(pool.map(_check_file, files), start=1):
+            faults += found
             if progress is not None:
                 progress(done, len(files))
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.warning, fault.path))
@@ -210,19 +212,22 @@ def _audio_files(root: Path) -> list[Path]:
     files = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(folder, name) for name in names if os.path.splitext(name)[1].lower() in _AUDIO_SUFFIXES]
+        files += [Path(folder, name) for name in names if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES]
     return sorted(files)
 
 
-def _check_file(path: Path) -> Fault | None:
-    from mmcl.data.audio import decode
+def _check_file(path: Path) -> list[Fault]:
+    from mmcl.data.audio import examine
 
     try:
-        waveform, _ = decode(path)
+        found = examine(path)
     except (AudioError, MissingDataError) as error:
-        return Fault(path, str(error).removeprefix(f"{path} "))
-    peak = float(abs(waveform).max())
-    return Fault(path, f"is silent: its loudest sample is {peak:.2g}", warning=True) if peak < SILENCE else None
+        return [Fault(path, str(error).removeprefix(f"{printable(str(path))} "))]
+    remarks = [*found.warnings, *found.notes]
+    peak = float(abs(found.waveform - found.waveform.mean()).max())
+    if peak < SILENCE:
+        remarks.append(f"is silent: its loudest sample is {peak:.2g}")
+    return [Fault(path, remark, warning=True) for remark in remarks]
 
 
 @contextmanager
