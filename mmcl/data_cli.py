@@ -45,7 +45,8 @@ def check(
         faults = catalog.check(entry, advance, root)
     for fault in faults:
         kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
-        where = "" if fault.reason.startswith(printable(str(fault.path))) else f"{fault.path}: "
+        path = printable(str(fault.path))
+        where = "" if fault.reason.startswith(path) else f"{path}: "
         typer.secho(f"{kind}: {where}{fault.reason}", fg=colour)
     wrong = sum(not fault.warning for fault in faults)
     typer.echo(f"{name}: {wrong} errors, {len(faults) - wrong} warnings")

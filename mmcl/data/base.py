@@ -167,6 +167,7 @@ class SpeechDataset(ABC):
             )
         joined = copy(self)
         joined.split = f"{self.split}+{other.split}"
+        joined.max_seconds = self.max_seconds if self.max_seconds == other.max_seconds else None
         joined.utterances = self.utterances + other.utterances
         joined.labels = self.labels + other.labels
         joined.texts = self.texts + other.texts
