@@ -57,10 +57,9 @@ def count_frames(content: bytes, start: int = 0, end: int | None = None) -> Fram
     """
     end = len(content) if end is None else end
     position = _next(content, _after_tags(content, start), end, None)
-    if position is None:
+    first = None if position is None else _frame(content, position)
+    if position is None or first is None:
         return None
-    first = _frame(content, position)
-    assert first is not None
     promised = _promised(content[position : position + first.size], first)
     if promised is not None:
         position += first.size

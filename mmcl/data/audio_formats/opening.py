@@ -109,17 +109,16 @@ def _opened(path: Path, found: Payload | None, length: int) -> Recording:
 
 def _stream(path: Path, found: Payload | None) -> tuple[Stream, bool]:
     """The stream of libsndfile, and whether it had to be told the size that the header does not say."""
-    is_unsized = found is not None and found.size is None
+    unsized = found if found is not None and found.size is None else None
     try:
         stream = open_path(path)
-        if stream.frames or not is_unsized:
+        if stream.frames or unsized is None:
             return stream, False
         stream.close()
     except RuntimeError:
-        if not is_unsized:
+        if unsized is None:
             raise
-    assert found is not None
-    return open_bytes(with_size(path.read_bytes(), found)), True
+    return open_bytes(with_size(path.read_bytes(), unsized)), True
 
 
 def _foreign(path: Path, found: Payload | None, length: int, error: Exception) -> Recording:
