@@ -12,6 +12,7 @@ import typer
 from mmcl import __version__, data_cli, export_cli, rationales_cli, serve_cli
 from mmcl.data_cli import console
 from mmcl.errors import ConfigError, MMCLError
+from mmcl.printable import print_everything
 
 if TYPE_CHECKING:
     from mmcl.runs import Run
@@ -38,6 +39,7 @@ Settings = Annotated[
 
 def main() -> None:
     """Run the command line; errors that mmcl raises on purpose become one line each and an exit code."""
+    print_everything()
     try:
         app(prog_name="mmcl")
     except MMCLError as error:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmcl.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -50,7 +52,8 @@ def check(
         faults = catalog.check(entry, advance, root)
     for fault in faults:
         kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
-        where = "" if fault.reason.startswith(str(fault.path)) else f"{fault.path}: "
+        path = printable(str(fault.path))
+        where = "" if fault.reason.startswith(path) else f"{path}: "
         typer.secho(f"{kind}: {where}{fault.reason}", fg=colour)
     wrong = sum(not fault.warning for fault in faults)
     typer.echo(f"{name}: {wrong} errors, {len(faults) - wrong} warnings")

@@ -23,9 +23,20 @@ A message is one line: the thing, its value, what was expected, the next step.
 
 from __future__ import annotations
 
+from mmcl.printable import printable
+
 
 class MMCLError(Exception):
-    """Base of all errors below: ``except MMCLError`` catches what mmcl raises on purpose."""
+    """Base of all errors below: ``except MMCLError`` catches what mmcl raises on purpose.
+
+    A message can be printed everywhere: of names of files that are not UTF-8, the bytes are shown escaped.
+
+    >>> print(DataError("caf\\udce9.wav is empty"))
+    caf\\udce9.wav is empty
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(MMCLError):

@@ -15,6 +15,7 @@ from mmcl.data.base import nearest
 from mmcl.digests import check_content
 from mmcl.errors import CheckpointError, ConfigError, ExportError
 from mmcl.plain_json import read_json
+from mmcl.printable import printable
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, licens
         graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=longest_heard(loaded)))
     seal(folder)
     card = model_card(run, model, folder, name, license, graph)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(printable(card), encoding="utf-8")
     return graph
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mmcl.batch import collate
 from mmcl.config import load_config
-from mmcl.data.audio import audio_seconds, load_audio
-from mmcl.data.base import SAMPLE_RATE, SILENCE
+from mmcl.data.audio import audio_seconds, load_speech
+from mmcl.data.base import SAMPLE_RATE
 from mmcl.errors import AudioError, ConfigError, MMCLError
 from mmcl.metrics.zero_shot import class_embeddings, zero_shot_scores
 from mmcl.models.two_tower import Tower, TwoTower, embed_texts
@@ -122,13 +122,10 @@ class Listener:
             self._embedded(intents)
 
     def _heard(self, file: Path) -> Tensor:
-        """The waveform, once its length, which its header says, and its loudness are known to be right."""
+        """The waveform, once its length and its loudness are known to be right."""
         if (seconds := audio_seconds(file)) > self.longest:
             raise AudioError(f"{file} lasts {seconds:.1f} s, expected at most {self.longest:g} s: cut it")
-        waveform = load_audio(file)
-        if (peak := float((waveform - waveform.mean()).abs().max())) < SILENCE:
-            raise AudioError(f"{file} is silent, its loudest sample is {peak:.2g}: expected speech, record it again")
-        return waveform
+        return load_speech(file, max_seconds=self.longest)
 
     def _embedded(self, intents: Mapping[str, Sequence[str]]) -> Tensor:
         """Embeddings of all texts of intents, of which only those that are new are computed."""

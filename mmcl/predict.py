@@ -37,19 +37,19 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
 
     Raises:
         ConfigError: an intent without text, or one text of two intents.
-        MissingDataError, AudioError, DataError: the file is not there, or cannot be read.
+        MissingDataError, AudioError, DataError: the file is not there, cannot be read, or is a silent recording.
     """
     import torch
 
     from mmcl.batch import collate
-    from mmcl.data.audio import load_audio
+    from mmcl.data.audio import load_speech
     from mmcl.data.images import load_image
     from mmcl.models.two_tower import class_vectors
 
     check_intents(intents)
     tower = model.beside_text
     if tower.modality == "audio":
-        sample = {"audio": load_audio(file)}
+        sample = {"audio": load_speech(file)}
     else:
         sample = {"image": load_image(Path(file), 224, grey=getattr(tower.encoder, "channels", 3) == 1)}
     with torch.no_grad():

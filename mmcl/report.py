@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmcl import plain_yaml
 from mmcl.atomic import written_whole
 from mmcl.errors import RunError
+from mmcl.printable import printable
 from mmcl.results import StrategyResults, collect, run_names, table_rows
 from mmcl.runs import Run
 
@@ -90,7 +91,7 @@ def write_report(runs: Sequence[Run | str | Path], path: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as temporary:
-            temporary.write_text(html, encoding="utf-8")
+            temporary.write_text(printable(html), encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write the report {path} ({error.strerror}): choose another place") from None
     return path

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from mmcl.cli import main
+
+ROOT = Path(__file__).parents[1]
 
 
 def mmcl_data(
@@ -63,6 +67,20 @@ def test_check_names_a_truncated_file(
     assert code == 1
     assert out.startswith(f"error: {bad}: ")
     assert out.endswith("fsdd: 1 errors, 0 warnings\n")
+
+
+def test_check_names_files_whose_names_are_not_utf_8(digits: Path) -> None:
+    recordings = digits / "recordings"
+    shutil.copy(recordings / "3_jackson_5.wav", os.fsencode(recordings) + b"/3_jos\xe9_5.wav")
+    (recordings / "4_jos\udce9_5.wav").write_bytes(b"RIFF")
+    command = [sys.executable, "-m", "mmcl.cli", "data", "check", "fsdd", "--root", str(digits)]
+    for encoding in ("utf-8", "ascii"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+        assert done.stderr == ""
+        assert re.fullmatch(
+            r"error: \S+/4_jos\\udce9_5\.wav: is not audio .*\nfsdd: 1 errors, 0 warnings\n", done.stdout
+        )
 
 
 def test_an_unknown_or_missing_data_set(

@@ -2,6 +2,7 @@ import json
 import re
 from io import StringIO
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -42,6 +43,21 @@ def test_the_nearest_comes_first_by_the_mean_direction_of_its_texts(model, recor
     )
     assert [each.cosine for each in found] == sorted((each.cosine for each in found), reverse=True)
     assert sum(each.share for each in found) == pytest.approx(1.0)
+
+
+def test_a_silent_recording_is_not_named(model, recording, tmp_path):
+    for name, waveform in (("silent", torch.zeros(9000, 2)), ("offset", torch.full((9000, 1), 0.5))):
+        soundfile.write(tmp_path / f"{name}.wav", waveform.numpy(), 16000)
+        with pytest.raises(AudioError, match=rf"{name}\.wav is silent, its loudest sample is "):
+            predict(model, tmp_path / f"{name}.wav", {"one": ["one"], "two": ["two"]})
+
+
+def test_channels_that_cancel_one_another_are_heard(model, recording, tmp_path, caplog):
+    waveform, rate = soundfile.read(recording, dtype="int16")
+    soundfile.write(tmp_path / "anti.wav", np.stack([waveform, -waveform], 1), rate)
+    intents = {"one": ["one"], "two": ["two"]}
+    assert predict(model, tmp_path / "anti.wav", intents) == predict(model, recording, intents)
+    assert "anti.wav has channels that cancel one another" in caplog.text
 
 
 def test_images_are_named_too(tmp_path):

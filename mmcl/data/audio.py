@@ -2,50 +2,181 @@
 
 from __future__ import annotations
 
-import struct
+import logging
 from fractions import Fraction
 from functools import lru_cache
+from math import isqrt
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchaudio.transforms import Resample
 
-from mmcl.data.base import SAMPLE_RATE
-from mmcl.errors import AudioError, ConfigError, MissingDataError
+from mmcl.data.audio_formats.opening import open_recording
+from mmcl.data.audio_formats.sound import LONGEST, RATES, check_length
+from mmcl.data.base import SAMPLE_RATE, SILENCE
+from mmcl.errors import AudioError, ConfigError
 
-_LOWEST_RATE = 1_000  # hertz; speech below is a broken header, and a rate of 1 Hz would resample to terabytes
-_STREAMED = 0x7FFFF000  # sizes from here on are what programs write into a WAV header while the end is unknown
+logger = logging.getLogger(__name__)
+
+_FILTER = 4_000_000  # coefficients of a filter that resamples
+_LOUDEST = 8.0  # 18 dB over full scale: further than any mix in floating point goes, far below whole numbers
+_LOUD = 2.0  # 6 dB over full scale: more than clipping explains
+_CANCELLED = 0.25  # of the power that a mix of unrelated channels has
 
 
-def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
+class Examined(NamedTuple):
+    """A decoded file.
+
+    Attributes:
+        waveform: of all channels together, ``(samples,)``.
+        rate: in hertz.
+        warnings: what was not heard as it was recorded, and why.
+        notes: what its header says wrongly, though all of it is heard.
+    """
+
+    waveform: NDArray[np.float32]
+    rate: int
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, *, max_seconds: float | None = None) -> Tensor:
     """Decode a file into a mono float32 waveform ``(samples,)`` at ``sample_rate`` hertz.
 
-    Channels are averaged and other sample rates resampled. Silence is audio. A cut file is recognised if it is WAV,
-    FLAC or MP3; the headers of other formats do not tell.
+    WAV, FLAC, OGG, MP3 and their kin are decoded here, other formats such as M4A or WebM by the program ffmpeg where it
+    is installed. Files are read to the end, whatever their header says of their length. Channels are averaged, but if
+    they cancel one another, the loudest is taken, with a warning. Other sample rates are resampled. Silence is audio.
+
+    Args:
+        path: of the file.
+        sample_rate: in hertz.
+        max_seconds: that the recording may last; None for two hours.
 
     Raises:
         MissingDataError: there is no such file.
-        AudioError: the file is empty, truncated, not audio, or has samples that are not finite.
-        ConfigError: ``sample_rate`` is too low for speech.
+        AudioError: the file is empty, truncated, damaged, too long, not audio, or needs ffmpeg, which is not installed;
+            or its samples are not finite or in the scale of whole numbers.
+        ConfigError: ``sample_rate`` is too low for speech, or too high.
 
-    >>> import tempfile
+    >>> import soundfile, tempfile
     >>> path = Path(tempfile.mkdtemp(), "tone.wav")
     >>> soundfile.write(path, np.sin(np.arange(8000) / 4), 8000)
     >>> load_audio(path).shape, audio_seconds(path)
     (torch.Size([16000]), 1.0)
     """
-    if sample_rate < _LOWEST_RATE:
-        raise ConfigError(f"sample_rate is {sample_rate} Hz, expected {_LOWEST_RATE} or more")
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        bound = f"{RATES[0]} or more" if sample_rate < RATES[0] else f"{RATES[1]} or less"
+        raise ConfigError(f"sample_rate is {sample_rate} Hz, expected {bound}")
+    waveform, rate = decode(path, max_seconds=max_seconds)
+    return _resampled(torch.from_numpy(waveform), rate, sample_rate)
+
+
+def load_speech(path: str | Path, *, max_seconds: float | None = None) -> Tensor:
+    """Load a recording that somebody asks about, as :func:`load_audio` does, and refuse it if it is silent."""
+    waveform = load_audio(path, max_seconds=max_seconds)
+    if (peak := float((waveform - waveform.mean()).abs().max())) < SILENCE:
+        raise AudioError(f"{path} is silent, its loudest sample is {peak:.2g}: expected speech, record it again")
+    return waveform
+
+
+def decode(path: str | Path, *, max_seconds: float | None = None) -> tuple[NDArray[np.float32], int]:
+    """Decode a file into a mono waveform ``(samples,)`` and its own sample rate in hertz; raises as `load_audio`."""
+    found = examine(path, max_seconds=max_seconds)
+    for warning in found.warnings:
+        _warn_once(f"{path} {warning}")
+    return found.waveform, found.rate
+
+
+def examine(path: str | Path, *, max_seconds: float | None = None) -> Examined:
+    """Decode a file as :func:`decode`, and return what is remarkable about it instead of logging it."""
+    path = Path(path)
+    longest = LONGEST if max_seconds is None else max_seconds
+    try:
+        recording = open_recording(path)
+        sounds = recording.read(longest)
+        rate = sounds[0].rate
+        notes = [note for sound in sounds if (note := _checked_scale(path, sound.samples))]
+        warnings: list[str] = []
+        waveforms = [_mixed(sound.samples, warnings) for sound in sounds]
+        if len(sounds) > 1:
+            check_length(path, sum(map(len, waveforms)), max(sound.rate for sound in sounds), 1, longest)
+            tensors = (torch.from_numpy(each) for each in waveforms)
+            parts = zip(tensors, sounds, strict=True)
+            waveform = torch.cat([_resampled(each, sound.rate, rate) for each, sound in parts]).numpy()
+        else:
+            waveform = waveforms[0]
+    except MemoryError as error:
+        raise AudioError(f"{path} does not fit into memory: cut it into parts") from error
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"{path} cannot be decoded ({error}): copy it again from its source") from error
+    if not len(waveform):
+        raise AudioError(f"{path} has 0 samples, expected at least 1: copy it again from its source")
+    return Examined(waveform, rate, (*warnings, *recording.warnings), (*recording.notes, *notes))
+
+
+def audio_seconds(path: str | Path) -> float:
+    """Return the length of a file in seconds; raises as `load_audio`.
+
+    It is read from the header where that can be trusted. If not, the file is decoded.
+    """
+    seconds = open_recording(Path(path)).seconds
+    if seconds is not None:
+        return seconds
     waveform, rate = decode(path)
-    audio = torch.from_numpy(waveform)
+    return len(waveform) / rate
+
+
+def _checked_scale(path: Path, samples: NDArray[np.float32]) -> str:
+    """Refuse samples in the scale of whole numbers; return what else there is to say of their loudness.
+
+    In floating point, clipping goes a little over 1, which is no fault.
+    """
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path} has samples that are not finite, expected numbers in [-1, 1]: encode it again")
+    peak = float(np.abs(samples).max()) if len(samples) else 0.0
+    if peak <= 1:
+        return ""
+    if peak <= _LOUDEST and (samples != np.round(samples)).any():
+        return f"is loud: its loudest sample is {peak:.2g}, where 1 is full scale" if peak > _LOUD else ""
+    scale = next((2**bits for bits in (7, 15, 23, 31) if peak <= 2**bits), None)
+    cause = f"whole numbers that were not divided by their full scale, such as {scale}" if scale else "noise"
+    raise AudioError(
+        f"{path} has {np.count_nonzero(np.abs(samples) > 1)} of {samples.size} samples outside [-1, 1], up to "
+        f"{peak:g}: they look like {cause}; divide them, and write the file again"
+    )
+
+
+def _mixed(samples: NDArray[np.float32], warnings: list[str]) -> NDArray[np.float32]:
+    """The mean of the channels, or the loudest one where the mean cancels them."""
+    if samples.shape[1] == 1:
+        return np.ascontiguousarray(samples[:, 0])
+    # The mean is a copy, so that no view keeps all channels alive.
+    mean: NDArray[np.float32] = samples.mean(axis=1)
+    if not len(mean):
+        return mean
+    powers = samples.var(axis=0, dtype=np.float64)  # what a constant offset adds is not heard
+    power = float(mean.var(dtype=np.float64))
+    loudest = int(powers.argmax())
+    is_silent = np.sqrt(powers[loudest]) < SILENCE / 10  # noise of a few steps of 16 bits
+    if is_silent or power >= _CANCELLED * float(powers.sum()) / samples.shape[1] ** 2:
+        return mean
+    quieter = f"{10 * np.log10(powers[loudest] / power):.0f} dB quieter than" if power > 0 else "silent, unlike"
+    warnings.append(
+        f"has channels that cancel one another: their mean is {quieter} channel {loudest + 1}, which is taken alone "
+        "(check the phase of the channels)"
+    )
+    return samples[:, loudest].copy()
+
+
+def _resampled(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
     if rate == sample_rate:
         return audio
     # A rate without a common divisor would need a filter of gigabytes; within a millionth of it there is a small one.
-    ratio = Fraction(rate, sample_rate).limit_denominator(1_000)
+    ratio = Fraction(rate, sample_rate).limit_denominator(min(1_000, isqrt(_FILTER * sample_rate // rate)))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one utterance is too short to share: on a busy machine the threads wait 50 times longer
     try:
@@ -54,74 +185,11 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
         torch.set_num_threads(threads)
 
 
-def decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
-    """Decode a file into a mono waveform ``(samples,)`` and its own sample rate in hertz; raises as `load_audio`."""
-    path = Path(path)
-    with _open(path) as file:
-        frames, rate = file.frames, int(file.samplerate)
-        try:
-            samples: NDArray[np.float32] = file.read(dtype="float32", always_2d=True)
-        except (RuntimeError, MemoryError, ValueError) as error:
-            raise AudioError(
-                f"{path} is truncated or damaged: its header promises {frames} samples, which cannot be decoded; "
-                "copy it again from its source"
-            ) from error
-        if len(samples) < frames or (file.format.startswith("WAV") and _is_cut_wav(path)):
-            raise AudioError(
-                f"{path} is truncated: it holds {len(samples)} samples, its header promises more; "
-                "copy it again from its source"
-            )
-    # The mean is copied out of a column, so that no view keeps two channels alive.
-    waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"{path} has samples that are not finite, expected numbers in [-1, 1]: encode it again")
-    return waveform, rate
-
-
-def audio_seconds(path: str | Path) -> float:
-    """Read the length of a file in seconds from its header, without decoding it; raises as `load_audio`."""
-    with _open(Path(path)) as file:
-        return file.frames / file.samplerate
-
-
-def _open(path: Path) -> soundfile.SoundFile:
-    """Open a file whose header says that there is something to decode."""
-    if not path.exists():
-        raise MissingDataError(f"there is no file {path}: check the path, or copy the data set again from its source")
-    if not path.is_file():
-        raise AudioError(f"{path} is not a file, expected audio")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path} is empty (0 bytes), expected audio: copy it again from its source")
-    try:
-        file = soundfile.SoundFile(path)
-    except (RuntimeError, TypeError) as error:  # libsndfile's own, and soundfile's for a headerless .raw
-        raise AudioError(
-            f"{path} is not audio ({getattr(error, 'error_string', error)}): its {path.stat().st_size} bytes have no "
-            "header of WAV, FLAC, OGG or MP3; copy it again from its source"
-        ) from error
-    if file.frames == 0 or file.samplerate < _LOWEST_RATE:
-        file.close()
-        raise AudioError(
-            f"{path} has {file.frames} samples at {file.samplerate} Hz, expected at least 1 sample at "
-            f"{_LOWEST_RATE} Hz or more: copy it again from its source"
-        )
-    return file
-
-
 @lru_cache(maxsize=8)
 def _resampler(rate: int, new_rate: int) -> Resample:
     return Resample(rate, new_rate)  # holds the filter, which for 44.1 kHz takes longer to make than to use
 
 
-def _is_cut_wav(path: Path) -> bool:
-    """Tell if a WAV file ends before its header says; libsndfile corrects the number of samples without a word."""
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":  # RIFX and RF64 count in other ways
-            return False
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", head)
-            if name == b"data":
-                return size < _STREAMED and file.tell() + size > path.stat().st_size
-            file.seek(size + size % 2, 1)
-    return False
+@lru_cache(maxsize=4096)
+def _warn_once(message: str) -> None:
+    logger.warning(message)  # once a file, not once an epoch

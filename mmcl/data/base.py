@@ -6,12 +6,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from mmcl.errors import DataError, LabelError, MissingDataError
+from mmcl.printable import printable
 
 if TYPE_CHECKING:  # reading annotations needs no torch, and `mmcl data ls` is quick without it
     from torch import Tensor
@@ -137,16 +138,19 @@ class SpeechDataset(ABC):
     source: ClassVar[Source | None] = None
     texts_apart: ClassVar[bool] = False
     superclasses: Sequence[str] = ()
+    max_seconds: float | None = None
 
     def __init__(self, root: str | Path, split: str, *, max_seconds: float | None = None) -> None:
-        self.root, self.split = checked_root(type(self), root, split), split
-        self.classes, utterances = self._read()
+        self.root, self.split, self.max_seconds = checked_root(type(self), root, split), split, max_seconds
+        classes, utterances = self._read()
+        self.classes = tuple(map(printable, classes))
         for utterance in utterances:
             if not 0 <= utterance.label < len(self.classes):
                 raise LabelError(
                     f"{utterance.path} has label {utterance.label}, expected 0 to {len(self.classes) - 1}: "
                     "check the annotations"
                 )
+        utterances = [_printable(utterance) for utterance in utterances]
         self.utterances = short_enough(utterances, max_seconds) if max_seconds is not None else utterances
         if not self.utterances:
             raise DataError(
@@ -165,6 +169,7 @@ class SpeechDataset(ABC):
             )
         joined = copy(self)
         joined.split = f"{self.split}+{other.split}"
+        joined.max_seconds = self.max_seconds if self.max_seconds == other.max_seconds else None
         joined.utterances = self.utterances + other.utterances
         joined.labels = self.labels + other.labels
         joined.texts = self.texts + other.texts
@@ -184,12 +189,19 @@ class SpeechDataset(ABC):
         utterance = self.utterances[index]
         return {
             "id": utterance.id,
-            "audio": load_audio(utterance.path),
+            "audio": load_audio(utterance.path, max_seconds=self.max_seconds),
             "label": utterance.label,
             "text": self.texts[index],
             "entities": utterance.entities,
             "speaker": utterance.speaker,
         }
+
+
+def _printable(utterance: Utterance) -> Utterance:
+    """Escape what a file's name that is not UTF-8 left in the fields, but for the path itself."""
+    fields = (utterance.id, utterance.text, utterance.speaker)
+    shown = tuple(map(printable, fields))
+    return utterance if shown == fields else replace(utterance, id=shown[0], text=shown[1], speaker=shown[2])
 
 
 def checked_root(dataset: Any, root: str | Path, split: str) -> Path:

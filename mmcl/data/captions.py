@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmcl.data.audio_formats import AUDIO_SUFFIXES
 from mmcl.data.base import Utterance, nearest, short_enough
 from mmcl.data.folders import files_below
 from mmcl.data.images import load_image
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.plain_csv import other_delimiter, read_table
 from mmcl.plain_json import read_text
+from mmcl.printable import printable
 from mmcl.words import tidy, visible
 
 if TYPE_CHECKING:
     from mmcl.batch import Sample
 
 _SUFFIXES = {
-    "audio": (".wav", ".flac", ".ogg", ".mp3"),
+    "audio": AUDIO_SUFFIXES,
     "image": (".jpg", ".jpeg", ".png", ".webp"),
 }
 
@@ -60,7 +62,7 @@ class Captions:
         if size < 1:
             raise ConfigError(f"size of images is {size}, expected at least 1 pixel")
         self.path = Path(path).expanduser()
-        self.size = size
+        self.size, self.max_seconds = size, max_seconds
         if not self.path.exists():
             raise MissingDataError(f"there is no {self.path}: expected a CSV file, or a folder of files and texts")
         pairs = list(_folder(self.path) if self.path.is_dir() else _csv(self.path))
@@ -79,7 +81,7 @@ class Captions:
                 "paths start from where the CSV lies"
             )
         if self.modality == "audio":
-            said = [Utterance(file.stem, file, 0, text) for _, file, text in pairs]
+            said = [Utterance(printable(file.stem), file, 0, text) for _, file, text in pairs]
             self.utterances = said if max_seconds is None else short_enough(said, max_seconds)
             pairs = [("audio", utterance.path, utterance.text) for utterance in self.utterances]
         self.files = [file for _, file, _ in pairs]
@@ -92,10 +94,15 @@ class Captions:
     def __getitem__(self, index: int) -> Sample:
         file, text = self.files[index], self.texts[index]
         if self.modality == "image":
-            return {"id": file.stem, "image": load_image(file, self.size), "text": text, "label": 0}
+            return {"id": printable(file.stem), "image": load_image(file, self.size), "text": text, "label": 0}
         from mmcl.data.audio import load_audio
 
-        return {"id": file.stem, "audio": load_audio(file), "text": text, "label": 0}
+        return {
+            "id": printable(file.stem),
+            "audio": load_audio(file, max_seconds=self.max_seconds),
+            "text": text,
+            "label": 0,
+        }
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Path, str]]:

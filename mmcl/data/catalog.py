@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mmcl.data import DATASETS
+from mmcl.data.audio_formats import AUDIO_SUFFIXES
 from mmcl.data.base import SILENCE, Source, SpeechDataset, nearest
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
-
-_AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
+from mmcl.printable import printable
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,11 @@ def check(
             except MMCLError as error:
                 faults.append(Fault(state.path, str(error)))
     faults += _shared(dataset, state.path, splits)
-    files = _audio_files(state.path)
+    listed = {utterance.path for loaded in splits.values() for utterance in getattr(loaded, "utterances", ())}
+    files = sorted(listed.union(_audio_files(state.path)))
     with ThreadPoolExecutor() as pool:  # decoding is C code that lets other threads run
-        for done, fault in enumerate(pool.map(_check_file, files), start=1):
-            if fault is not None:
-                faults.append(fault)
+        for done, found in enumerate(pool.map(_check_file, files), start=1):
+            faults += found
             if progress is not None:
                 progress(done, len(files))
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.warning, fault.path))
@@ -220,18 +220,21 @@ def _shared(dataset: Any, root: Path, splits: Mapping[str, Any]) -> list[Fault]:
 
 
 def _audio_files(root: Path) -> list[Path]:
-    return [path for path in files_below(root) if path.suffix.lower() in _AUDIO_SUFFIXES]
+    return [path for path in files_below(root) if path.suffix.lower() in AUDIO_SUFFIXES]
 
 
-def _check_file(path: Path) -> Fault | None:
-    from mmcl.data.audio import decode
+def _check_file(path: Path) -> list[Fault]:
+    from mmcl.data.audio import examine
 
     try:
-        waveform, _ = decode(path)
+        found = examine(path)
     except (AudioError, MissingDataError) as error:
-        return Fault(path, str(error).removeprefix(f"{path} "))
-    peak = float(abs(waveform).max())
-    return Fault(path, f"is silent: its loudest sample is {peak:.2g}", warning=True) if peak < SILENCE else None
+        return [Fault(path, str(error).removeprefix(f"{printable(str(path))} "))]
+    remarks = [*found.warnings, *found.notes]
+    peak = float(abs(found.waveform - found.waveform.mean()).max())
+    if peak < SILENCE:
+        remarks.append(f"is silent: its loudest sample is {peak:.2g}")
+    return [Fault(path, remark, warning=True) for remark in remarks]
 
 
 @contextmanager

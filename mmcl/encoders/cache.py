@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _KEEPS = ("auto", "pooled", "sequence")
-_DECODING = 1  # raise it when mmcl decodes or resamples files differently
+_DECODING = 1  # raise it when mmcl decodes or resamples all files differently
+_DECODED_ANEW = b"decoding 2"  # change it when that is so for files that are not plain
 
 
 def cached_features(
@@ -208,10 +209,18 @@ def _features(
 
 def _file_key(path: Path) -> str:
     try:
-        return _key(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         kind = MissingDataError if isinstance(error, FileNotFoundError) else AudioError
         raise kind(f"{path} cannot be read ({error.strerror}): copy it again from its source") from error
+    return _key(content if _is_plain(content) else content + _DECODED_ANEW)
+
+
+def _is_plain(content: bytes) -> bool:
+    """Tell if a file is WAV in whole numbers or FLAC, of one channel: such files were always decoded alike."""
+    if content[:4] == b"RIFF":
+        return content[12:16] == b"fmt " and content[20:24] == b"\x01\x00\x01\x00"
+    return content[:4] == b"fLaC" and len(content) > 20 and content[20] >> 1 & 7 == 0
 
 
 def _key(content: Buffer) -> str:

@@ -1,12 +1,17 @@
+import logging
+import os
+import random
+import resource
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from mmcl.data.audio import audio_seconds, decode, load_audio
-from mmcl.errors import AudioError, ConfigError, MissingDataError
+from mmcl.data.audio import audio_seconds, decode, examine, load_audio, load_speech
+from mmcl.errors import AudioError, ConfigError, MissingDataError, MMCLError
 
 
 def tone(seconds=1.0, rate=16_000, hertz=440.0, amplitude=0.5):
@@ -196,8 +201,8 @@ def test_flac_that_does_not_know_its_length(order, tmp_path):
     data[21] &= 0xF0  # the number of samples is the last 36 bits of these five bytes
     data[22:26] = bytes(4)
     (tmp_path / "endless.flac").write_bytes(data)
-    with pytest.raises(AudioError, match=r"endless\.flac is truncated or damaged"):
-        load_audio(tmp_path / "endless.flac")
+    assert torch.equal(load_audio(tmp_path / "endless.flac"), load_audio(order))
+    assert audio_seconds(tmp_path / "endless.flac") == audio_seconds(order)
 
 
 def test_sample_rate_too_low(wav):
@@ -205,7 +210,208 @@ def test_sample_rate_too_low(wav):
         load_audio(wav, sample_rate=0)
 
 
+def test_sample_rate_too_high(wav):
+    with pytest.raises(ConfigError, match="sample_rate is 384001 Hz, expected 384000 or less"):
+        load_audio(wav, sample_rate=384_001)
+
+
+@pytest.mark.parametrize("rate", [1_009, 96_001, 383_999])
+def test_rates_without_a_common_divisor_need_little_memory(tmp_path, rate):
+    soundfile.write(tmp_path / "odd.wav", tone(rate=rate, hertz=100), rate)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert abs(len(load_audio(tmp_path / "odd.wav")) - 16_000) <= 16
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 400_000, "kB, where a filter of all coefficients takes gigabytes"
+
+
 def test_decode_keeps_the_rate(digit):
     waveform, rate = decode(digit)
     assert rate == 8_000
     assert waveform.shape == (round(audio_seconds(digit) * 8_000),)
+
+
+@pytest.mark.parametrize("scale", [2**7, 2**15, 2**23, 2**31])
+@pytest.mark.parametrize(
+    ("format", "subtype"), [("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("CAF", "FLOAT"), ("AU", "DOUBLE")]
+)
+def test_whole_numbers_that_were_not_divided(digit, tmp_path, scale, format, subtype):
+    samples, rate = soundfile.read(digit)
+    path = tmp_path / "loud.wav"
+    whole = np.round(samples * scale)
+    for kept in (whole, whole * 12.3):  # changed once more, they are not whole any more
+        soundfile.write(path, kept, rate, subtype, format=format)
+        with pytest.raises(
+            AudioError, match=r"loud\.wav has \d+ of \d+ samples outside \[-1, 1\], up to .* whole numbers"
+        ):
+            load_audio(path)
+
+
+def test_quiet_whole_numbers(tmp_path):
+    soundfile.write(tmp_path / "quiet.wav", np.round(4 * tone()), 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"quiet\.wav has .* up to 2: they look like whole numbers .* such as 128"):
+        load_audio(tmp_path / "quiet.wav")
+
+
+@pytest.mark.parametrize("peak", [1.0, 1.2, 1.99, 4.0])
+def test_overs_of_floating_point_are_kept(tmp_path, peak):
+    samples = tone(amplitude=peak).astype(np.float32)
+    soundfile.write(tmp_path / "hot.wav", samples, 16_000, subtype="FLOAT")
+    found = examine(tmp_path / "hot.wav")
+    assert np.array_equal(found.waveform, samples)
+    assert found.warnings == ()
+    assert found.notes == ((f"is loud: its loudest sample is {peak:.2g}, where 1 is full scale",) if peak > 2 else ())
+
+
+def test_clipped_whole_numbers_are_in_scale(tmp_path):
+    samples = np.sign(tone())
+    soundfile.write(tmp_path / "square.wav", samples, 16_000, subtype="FLOAT")
+    assert np.array_equal(examine(tmp_path / "square.wav").waveform, samples.astype(np.float32))
+
+
+CANCELLED = {
+    "inverted": ([1, -1], 0),
+    "nearly inverted": ([0.9, -1], 1),
+    "partly cancelled": ([1, -0.5], 0),
+    "four channels": ([1, -1, 0.5, -0.5], 0),
+}
+
+
+@pytest.mark.parametrize("kind", CANCELLED)
+@pytest.mark.parametrize("offset", [0, 0.1])
+def test_channels_that_cancel_one_another(digit, tmp_path, caplog, kind, offset):
+    gains, loudest = CANCELLED[kind]
+    samples, rate = soundfile.read(digit, dtype="float32")
+    channels = np.stack([np.float32(gain) * samples / 2 + np.float32(offset) for gain in gains], 1)
+    path = tmp_path / "anti.wav"
+    soundfile.write(path, channels, rate, subtype="FLOAT")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            waveform, _ = decode(path)
+    assert np.array_equal(waveform, channels[:, loudest])
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1, "once a file"
+    assert "anti.wav has channels that cancel one another: their mean is " in said[0]
+    assert f"channel {loudest + 1}, which is taken alone" in said[0]
+
+
+@pytest.mark.parametrize("gains", [[1, 1], [1, 0], [1, 0.3], [0, 1, 0, 0, 0, 0, 0, 0], [1, -0.25]])
+def test_channels_that_do_not_cancel_are_averaged(digit, tmp_path, gains):
+    samples, rate = soundfile.read(digit, dtype="float32")
+    channels = np.stack([np.float32(gain) * samples for gain in gains], 1)
+    soundfile.write(tmp_path / "stereo.wav", channels, rate, subtype="FLOAT")
+    found = examine(tmp_path / "stereo.wav")
+    assert np.array_equal(found.waveform, channels.mean(axis=1))
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("noise", [0, 3e-5])
+def test_silence_in_all_channels_is_no_fault(tmp_path, noise):
+    left = np.random.default_rng(0).normal(0, noise, 8_000) if noise else np.zeros(8_000)
+    soundfile.write(tmp_path / "silence.wav", np.stack([left, -left], 1), 16_000, subtype="FLOAT")
+    assert examine(tmp_path / "silence.wav").warnings == ()
+    with pytest.raises(AudioError, match=r"silence\.wav is silent, its loudest sample is "):
+        load_speech(tmp_path / "silence.wav")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_names_that_are_not_utf_8(tmp_path, suffix):
+    soundfile.write(tmp_path / f"tone.{suffix}", tone(), 16_000)
+    path = tmp_path / f"caf\udce9.{suffix}"
+    try:
+        os.rename(tmp_path / f"tone.{suffix}", path)
+    except OSError:
+        pytest.skip("this disk has no such names")
+    assert len(load_audio(path)) == 16_000
+    assert audio_seconds(path) == 1
+    path.write_bytes(b"RIFF")
+    with pytest.raises(AudioError, match=r"caf\\udce9\.\w+ is not audio") as told:
+        load_audio(path)
+    str(told.value).encode()
+
+
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_small_files_that_decode_to_long_ones(tmp_path, is_counted):
+    path = tmp_path / "zeros.flac"
+    soundfile.write(path, np.zeros(1_000_000, np.int16), 1_000)
+    data = bytearray(path.read_bytes())
+    if not is_counted:
+        data[21] &= 0xF0
+        data[22:26] = bytes(4)
+        path.write_bytes(data)
+    assert len(data) < 10_000
+    with pytest.raises(AudioError, match=r"zeros\.flac lasts \d+\.\d s or more, expected at most 999\.5 s"):
+        load_audio(path, max_seconds=999.5)
+    assert len(load_audio(path, 1_000, max_seconds=1_000)) == 1_000_000
+
+
+def test_two_hours_are_the_most(tmp_path):
+    path = tmp_path / "zeros.flac"
+    soundfile.write(path, np.zeros(7_201_000, np.int16), 1_000)
+    assert audio_seconds(path) == 7_201
+    with pytest.raises(AudioError, match=r"lasts 7201\.0 s or more, expected at most 7200 s: cut it into parts"):
+        load_audio(path)
+
+
+def test_memory_that_is_not_there(wav, monkeypatch):
+    from mmcl.data.audio_formats import sound
+
+    def none_left(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(sound.soundfile.SoundFile, "read", none_left)
+    with pytest.raises(AudioError, match=r"tone\.wav "):
+        load_audio(wav)
+
+
+def mutated(content, chance):
+    """Damage content in one of some ways: bytes anywhere or in the header, an end cut off, bytes put in or set to 0."""
+    changed = bytearray(content)
+    kind, at = chance.choice(["any", "head", "head", "cut", "more", "zero"]), chance.randrange(len(content))
+    if kind == "any":
+        for _ in range(chance.randrange(1, 20)):
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+    elif kind == "head":
+        for _ in range(chance.randrange(1, 4)):
+            changed[chance.randrange(120)] = chance.choice([0, 127, 128, 255, chance.randrange(256)])
+    elif kind == "cut":
+        del changed[at:]
+    elif kind == "more":
+        changed[at:at] = chance.randbytes(chance.randrange(1, 2_000))
+    else:
+        changed[at : at + 2_000] = bytes(len(changed[at : at + 2_000]))
+    return bytes(changed)
+
+
+def survives(order, folder, format, subtype, count):
+    """Each of many damaged recordings is decoded, or there is an error that names the file; return how many were."""
+    samples, rate = soundfile.read(order, frames=32_000)
+    path = folder / f"mutated.{format.lower()}"
+    soundfile.write(path, samples, rate, subtype, format=format)
+    content, chance, decoded = path.read_bytes(), random.Random(f"{format} {subtype}"), 0
+    for _ in range(count):
+        path.write_bytes(mutated(content, chance))
+        for read in (partial(load_audio, max_seconds=600), audio_seconds):
+            try:
+                found = read(path)
+            except MMCLError as error:
+                assert str(path) in str(error)
+            else:
+                decoded += read is not audio_seconds
+                assert isinstance(found, float) or torch.isfinite(found).all()
+    return decoded
+
+
+FORMATS = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
+MORE_FORMATS = [("WAV", "FLOAT"), ("WAV", "GSM610"), ("WAV", "IMA_ADPCM"), ("OGG", "OPUS"), ("AIFF", "PCM_24")]
+MORE_FORMATS += [("AU", "ULAW"), ("CAF", "ALAC_16"), ("W64", "PCM_16"), ("RF64", "PCM_16"), ("NIST", "PCM_16")]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_damaged_recordings(order, tmp_path, format):
+    assert 0 < survives(order, tmp_path, format, FORMATS[format], 30) < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("format", "subtype"), [*FORMATS.items(), *MORE_FORMATS])
+def test_many_damaged_recordings(order, tmp_path, format, subtype):
+    assert 0 < survives(order, tmp_path, format, subtype, 300) < 300

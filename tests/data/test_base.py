@@ -1,11 +1,13 @@
+import json
 import logging
+import os
 
 import numpy as np
 import pytest
 import soundfile
 
 from mmcl.data.base import Dataset, Entity, Source, SpeechDataset, Utterance, nearest
-from mmcl.errors import DataError, LabelError, MissingDataError
+from mmcl.errors import AudioError, DataError, LabelError, MissingDataError
 
 SOURCE = Source("tones", "tones", ("list.txt", "other.txt"), "Nobody", "CC0", "3 tones", "https://example.org/tones")
 
@@ -62,6 +64,26 @@ def test_long_recordings_are_left_out_with_one_warning(root, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"left out 1 recordings longer than 0.2 s, first {root / '2.wav'}"
     ]
+
+
+def test_the_bound_holds_while_decoding(root):
+    dataset = Tones(root, "train", max_seconds=0.2)
+    assert len(dataset[1]["audio"]) == 3200
+    soundfile.write(root / "1.wav", np.zeros(3201), 16_000)
+    with pytest.raises(AudioError, match=r"1\.wav lasts 0\.2 s or more, expected at most 0\.2 s"):
+        dataset[1]
+    assert len((dataset + Tones(root, "test"))[1]["audio"]) == 3201, "of two bounds none is known"
+
+
+def test_names_that_are_not_utf_8_are_shown_escaped(root, monkeypatch):
+    os.rename(root / "0.wav", path := root / "caf\udce9.wav")
+    spoken = Utterance("caf\udce9", path, 0, "un caf\udce9", "Jos\udce9", ())
+    monkeypatch.setattr(Tones, "_read", lambda self: (("a caf\udce9", "tea"), [spoken]))
+    dataset = Tones(root, "train")
+    sample = dataset[0]
+    assert len(sample.pop("audio")) == 1600
+    json.dumps({**sample, "classes": dataset.classes}, ensure_ascii=False).encode()
+    assert (sample["id"], sample["text"], dataset.classes[0]) == ("caf\\udce9", "un caf\\udce9", "a caf\\udce9")
 
 
 def test_nothing_left(root):

@@ -29,6 +29,23 @@ def test_a_csv_of_recordings(tmp_path):
     assert features.texts == data.texts and len(features[1]["features"]) > 10
 
 
+@pytest.mark.parametrize("suffix", ["opus", "oga", "OPUS", "w64", "aiff", "au", "caf", "mp2"])
+def test_recordings_of_any_suffix_are_found(tmp_path, suffix):
+    format = {"opus": "OGG", "oga": "OGG", "mp2": "MP3"}.get(suffix.lower(), suffix)
+    soundfile.write(tmp_path / f"1.{suffix}", torch.zeros(8000).numpy(), 16000, format=format)
+    (tmp_path / "1.txt").write_text("nothing")
+    assert len(Captions(tmp_path)[0]["audio"]) >= 8000
+
+
+def test_the_bound_holds_while_decoding(tmp_path):
+    write_audio(tmp_path / "1.wav")
+    (tmp_path / "1.txt").write_text("a tone")
+    data = Captions(tmp_path, max_seconds=0.5)
+    write_audio(tmp_path / "1.wav", 0.6)
+    with pytest.raises(AudioError, match=r"1\.wav lasts 0\.6 s or more, expected at most 0\.5 s"):
+        data[0]
+
+
 def test_a_folder_of_images_in_any_depth(tmp_path):
     write_image(tmp_path / "00" / "2.png", 20, 40, 255)
     write_image(tmp_path / "01" / "1.PNG", 60, 30, 0)

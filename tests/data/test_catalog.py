@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from mmcl.data import catalog
+from mmcl.data.base import Utterance
 from mmcl.data.catalog import check, data_root, entries, find, open_dataset, status
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
@@ -106,6 +107,52 @@ def test_open_dataset_names_what_is_wrong(places):
 def test_missing_synthetic_corpus_says_how_to_make_it(places):
     with pytest.raises(MissingDataError, match="make it with 'mmcl data make synthetic_commands'"):
         open_dataset("synthetic_commands", "train", make=False)
+
+
+def test_check_tells_of_what_would_be_heard_otherwise(places):
+    root = write_digits(places[0] / "fsdd")
+    folder = root / "recordings"
+    spoken = (0.2 * np.sin(np.arange(8_000) * 0.3)).astype(np.float32)
+    soundfile.write(folder / "0_theo_0.wav", np.stack([spoken, -spoken], 1), 8_000)
+    soundfile.write(folder / "1_theo_0.wav", spoken * 32_768, 8_000, subtype="FLOAT")
+    soundfile.write(folder / "2_theo_0.wav", spoken * 20, 8_000, subtype="FLOAT")
+    (folder / "3_theo_0.wav").write_bytes((folder / "4_theo_0.wav").read_bytes() + b"\xab" * 500)
+    soundfile.write(root / "chain.ogg", spoken, 8_000)
+    (root / "chain.ogg").write_bytes((root / "chain.ogg").read_bytes() * 2)
+    soundfile.write(root / "offset.aiff", np.full(800, 0.5), 8_000)
+    soundfile.write(root / "count.flac", spoken, 8_000)
+    content = bytearray((root / "count.flac").read_bytes())
+    content[22:26] = (800).to_bytes(4, "big")
+    (root / "count.flac").write_bytes(content)
+    found = [(fault.path.name, fault.warning, fault.reason) for fault in check(find("fsdd"))]
+    expected = [
+        ("1_theo_0.wav", False, "has 7998 of 8000 samples outside [-1, 1], up to 6553.6: they look like whole numbers"),
+        ("chain.ogg", True, "it holds 2 streams one after the other, which are read as one"),
+        ("count.flac", True, "its header says 0.1 s, but it lasts 1.0 s"),
+        ("offset.aiff", True, "is silent: its loudest sample is 0"),
+        ("0_theo_0.wav", True, "has channels that cancel one another: their mean is 114 dB quieter than channel 2"),
+        ("2_theo_0.wav", True, "is loud: its loudest sample is 4, where 1 is full scale"),
+        ("3_theo_0.wav", True, "has 500 bytes after the 800 samples that its header promises, which are not read"),
+    ]
+    assert [each[:2] for each in found] == [each[:2] for each in expected]
+    for (_, _, reason), (_, _, start) in zip(found, expected, strict=True):
+        assert reason.startswith(start)
+
+
+def test_check_reads_what_is_listed_whatever_its_suffix(places, tmp_path, monkeypatch):
+    root = write_digits(places[0] / "fsdd")
+    (tmp_path / "elsewhere.dat").write_bytes(b"this is no sound")
+    kind = find("fsdd").load()
+    read = kind._read
+
+    def reading(self):
+        classes, utterances = read(self)
+        return classes, [*utterances, Utterance("x", tmp_path / "elsewhere.dat", 0)]
+
+    monkeypatch.setattr(kind, "_read", reading)
+    [fault] = check(find("fsdd"), root=root)
+    assert (fault.path.name, fault.warning) == ("elsewhere.dat", False)
+    assert fault.reason.startswith("is not audio")
 
 
 def test_check_reads_every_file_and_names_the_bad_ones(places):

@@ -1,14 +1,19 @@
+import os
 import shutil
 import subprocess
 import sys
+from hashlib import blake2b
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from mmcl.batch import collate
 from mmcl.data.audio import load_audio
+from mmcl.data.spoken_digits import SpokenDigits
 from mmcl.encoders import build_encoder, cached_features
-from mmcl.encoders.cache import default_folder
+from mmcl.encoders.cache import _file_key, default_folder
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
 
 
@@ -110,6 +115,39 @@ def test_a_changed_file_is_encoded_again(digit_paths, encoder, tmp_path, monkeyp
     fresh = features(dataset, encoder)[0]["features"]
     assert calls == [1]
     assert (fresh - encoder(load_audio(dataset.utterances[0].path)[None]).pooled[0]).abs().max() < 1e-5
+
+
+def test_what_is_decoded_differently_since_is_encoded_again(digit_paths, tmp_path):
+    samples, rate = soundfile.read(digit_paths[0])
+    stereo = np.stack([samples, samples], 1)
+    for name, waveform, subtype, is_plain in (
+        ("mono.wav", samples, "PCM_16", True),
+        ("mono.flac", samples, "PCM_16", True),
+        ("stereo.wav", stereo, "PCM_16", False),
+        ("stereo.flac", stereo, "PCM_16", False),
+        ("float.wav", samples, "FLOAT", False),
+        ("lossy.ogg", samples, "VORBIS", False),
+        ("lossy.mp3", samples, "MPEG_LAYER_III", False),
+    ):
+        soundfile.write(tmp_path / name, waveform, rate, subtype)
+        key_before = blake2b((tmp_path / name).read_bytes(), digest_size=16).hexdigest()
+        assert (_file_key(tmp_path / name) == key_before) is is_plain, name
+
+
+def test_names_that_are_not_utf_8(digit_paths, encoder, tmp_path, monkeypatch):
+    (tmp_path / "recordings").mkdir()
+    for path in digit_paths:
+        digit, _, number = path.stem.split("_")
+        shutil.copy(path, os.fsencode(tmp_path / "recordings") + f"/{digit}_jos".encode() + b"\xe9_%d.wav" % 10)
+    dataset = SpokenDigits(tmp_path, "train")
+    calls = counted(encoder, monkeypatch)
+    kept = [features(dataset, encoder) for _ in range(2)]
+    assert sum(calls) == len(dataset)
+    assert kept[1][0]["id"].endswith("_jos\\udce9_10")
+    assert dataset[0]["speaker"] == "jos\\udce9"
+    next(dataset.utterances[0].path.parent.glob("*")).write_bytes(b"RIFF")
+    with pytest.raises(AudioError, match=r"jos\\udce9_10\.wav is not audio"):
+        features(dataset, encoder)
 
 
 def test_equal_files_are_encoded_once(digit_paths, encoder, monkeypatch, make_spoken):

@@ -1,0 +1,54 @@
+"""Streams of libsndfile, opened so that they are read to the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from threading import Thread
+
+import soundfile
+
+
+class Stream(soundfile.SoundFile):
+    """A file of libsndfile that is only read forwards.
+
+    soundfile seeks after each read, which fails in a file that cannot be sought in (GSM 6.10) or that does not know its
+    length (FLAC from a pipe).
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def open_path(path: Path) -> Stream:
+    """Open a file, whatever its name; raises RuntimeError or TypeError as soundfile does."""
+    # A name that is not UTF-8 is only known by its bytes; Windows has no such names.
+    return Stream(str(path) if sys.platform == "win32" else os.fsencode(path))
+
+
+def open_bytes(content: bytes | bytearray) -> Stream:
+    """Open the content of a file."""
+    return Stream(BytesIO(content))
+
+
+@contextmanager
+def piped(content: bytes | memoryview) -> Iterator[Stream]:
+    """Open content that comes out of a pipe: of that, libsndfile does not estimate a length at which it would stop."""
+    source, sink = os.pipe()
+
+    def feed() -> None:
+        with suppress(BrokenPipeError), os.fdopen(sink, "wb") as file:  # broken where the reader stops early
+            file.write(content)
+
+    thread = Thread(target=feed, daemon=True)
+    thread.start()
+    try:
+        with Stream(source, closefd=False) as stream:
+            yield stream
+    finally:
+        os.close(source)
+        thread.join()
