@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gradio import Blocks
 
 _BYTES_A_SECOND = 48_000 * 2 * 4  # the most that a recording is likely to have: both channels in 32 bits
+_MOST_SECONDS = 3_600  # that --longest may allow
 _BEFORE = '<div class="message">Speech is named by the intent whose words are nearest to it.</div>'
-_KEPT = 3_600  # seconds, after which a recording that was sent is deleted
 
 
 class Shown(NamedTuple):
@@ -103,13 +103,19 @@ def check_gradio() -> None:
         raise ConfigError("mmcl serve needs the package gradio: pip install 'mmcl[serve]'")
 
 
-def build_page(listeners: Mapping[str, Listener], opened: Sequence[Run], intents: str) -> Blocks:
+def build_page(
+    listeners: Mapping[str, Listener],
+    opened: Sequence[Run],
+    intents: str,
+    answered: Callable[[str], None] = lambda path: None,
+) -> Blocks:
     """Make the page: a tab to speak to models, if there are any, and one of class-incremental runs, if there are any.
 
     Args:
         listeners: by the name that the page shows.
         opened: class-incremental runs.
         intents: what is written in the field of intents at first.
+        answered: called with the path of a recording, once it was answered or refused.
 
     Raises:
         ConfigError: gradio is not installed.
@@ -117,18 +123,19 @@ def build_page(listeners: Mapping[str, Listener], opened: Sequence[Run], intents
     check_gradio()
     import gradio as gr
 
-    with gr.Blocks(title="mmcl", analytics_enabled=False, delete_cache=(_KEPT // 4, _KEPT)) as blocks:
+    with gr.Blocks(title="mmcl", analytics_enabled=False) as blocks:
+        gr.State()  # makes browsers hold a connection while the page is open, whose end says that it was closed
         gr.HTML("<h1>mmcl</h1>", padding=False)
         if listeners:
             with gr.Tab("Speech to intent"):
-                _listening(gr, listeners, intents)
+                _listening(gr, listeners, intents, answered)
         if opened:
             with gr.Tab("Class-incremental"):
                 _course(gr, blocks, opened)
     return blocks.queue(default_concurrency_limit=1, max_size=32, api_open=False)
 
 
-def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str) -> None:
+def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]) -> None:
     names = list(listeners)
     longest = min(each.longest for each in listeners.values())
     with gr.Row():
@@ -153,7 +160,11 @@ def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str) -> None
             scores, sentences = (gr.HTML(elem_id=name) for name in ("scores", "sentences"))
 
     def ask(name: str, file: str | None, text: str) -> Shown:
-        return show_answer(listeners[name], file, text)
+        try:
+            return show_answer(listeners[name], file, text)
+        finally:
+            if file is not None:
+                answered(file)
 
     async def sent(path: str | Path | None) -> str | None:
         if path is not None and "://" in str(path):  # gradio would fetch it
@@ -188,6 +199,7 @@ def serve_page(
     port: int,
     longest: float,
     ready: Callable[[str], None],
+    allowed: Sequence[str] = (),
 ) -> None:
     """Serve the page of :func:`build_page` until Ctrl+C; nothing is sent anywhere else.
 
@@ -196,41 +208,40 @@ def serve_page(
         host, port: where it listens; 127.0.0.1 is this machine alone.
         longest: seconds that a recording may have, from which follows how many bytes may be sent.
         ready: called with the address once it answers.
+        allowed: further names by which browsers may call it, such as that of a proxy.
 
     Raises:
-        ConfigError: gradio is not installed, the port is taken, or there is no such host.
+        ConfigError: gradio is not installed, the port is taken, there is no such host, or ``longest`` or a name cannot
+            be used.
     """
     check_gradio()
-    # What gradio asks of itself as it starts must not go through a proxy.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"{os.environ.get('NO_PROXY', '')},localhost,127.0.0.1,::1,{host}"
+    from mmcl.page_guard import Hosts, check_names
+    from mmcl.page_server import address, listen, page_app, serve_app
+    from mmcl.page_uploads import Uploads
+
+    check_names(allowed)
+    if not 1 <= longest <= _MOST_SECONDS:
+        raise ConfigError(f"--longest is {longest:g}, expected 1 to {_MOST_SECONDS} seconds")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TemporaryDirectory(prefix="mmcl-serve-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # so that recordings end with the server; gradio notes it on import
         import gradio as gr
 
-        blocks = build_page(listeners, opened, intents)
         try:
-            _, address, _ = blocks.launch(
-                server_name=f"[{host}]" if ":" in host else host,
-                server_port=port,
-                share=False,
-                quiet=True,
-                inline=False,
-                prevent_thread_lock=True,
-                max_file_size=ceil(longest * _BYTES_A_SECOND) + 1_000_000,
-                footer_links=[],
-                run_history=False,
-                enable_monitoring=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                theme=gr.themes.Default(primary_hue="blue"),
-                css=_STYLE,
-            )
+            listening = listen(host, port)
         except OSError as error:
             raise ConfigError(f"cannot listen on {host}:{port} ({error}): choose another --port or --host") from None
-        ready(address)
-        blocks.block_thread()
+        uploads = Uploads(folder)
+        app = page_app(
+            build_page(listeners, opened, intents, uploads.release),
+            uploads,
+            Hosts(host, tuple(allowed)),
+            most_bytes=ceil(longest * _BYTES_A_SECOND) + 1_000_000,
+            theme=gr.themes.Default(primary_hue="blue"),
+            css=_STYLE,
+        )
+        with listening:
+            serve_app(app, listening, lambda: ready(address(host, port)))
 
 
 _STYLE = """

@@ -28,6 +28,10 @@ def serve(
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Who may ask: 0.0.0.0 is everybody, without a password.")
     ] = "127.0.0.1",
+    allowed: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="A further name of the page, such as that of a proxy."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 7860,
     longest: Annotated[float, typer.Option("--longest", min=1, help="Seconds that a recording may have.")] = 30.0,
     sentences: Annotated[
@@ -55,6 +59,7 @@ def serve(
         host=host,
         port=port,
         longest=longest,
+        allowed=allowed or (),
         ready=lambda address: typer.echo(f"serving {address} (Ctrl+C ends it)"),
     )
 
