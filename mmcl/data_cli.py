@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmcl.terminal import say
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,8 +28,10 @@ def ls() -> None:
     for entry in catalog.entries():
         state = catalog.status(entry)
         found, colour = ("found", "green") if state.found else ("missing", "yellow")
-        typer.echo(f"{entry.name}: {typer.style(found, fg=colour)}; {entry.size}; {entry.license}")
-        typer.echo(f"  {state.path if state.found else state.why}")
+        say(f"{entry.name}: ", end="")
+        say(found, colour=colour, end="")
+        say(f"; {entry.size}; {entry.license}")
+        say(f"  {state.path if state.found else state.why}")
 
 
 @app.command()
@@ -44,9 +48,9 @@ def check(
     for fault in faults:
         kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
         where = "" if fault.reason.startswith(str(fault.path)) else f"{fault.path}: "
-        typer.secho(f"{kind}: {where}{fault.reason}", fg=colour)
+        say(f"{kind}: {where}{fault.reason}", colour=colour)
     wrong = sum(not fault.warning for fault in faults)
-    typer.echo(f"{name}: {wrong} errors, {len(faults) - wrong} warnings")
+    say(f"{name}: {wrong} errors, {len(faults) - wrong} warnings")
     if wrong:
         raise typer.Exit(1)
 
@@ -59,7 +63,7 @@ def make(
     """Make a data set that is generated, once; then it is found like any other."""
     from mmcl.data import catalog
 
-    typer.echo(f"{name}: {catalog.make(name, root)}")
+    say(f"{name}: {catalog.make(name, root)}")
 
 
 def console() -> Console:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcl.errors import ConfigError, MMCLError
+from mmcl.escape import html_text, printable
 from mmcl.listener import Listener
 from mmcl.predict import written_intents
 from mmcl.report import NOTE, html_table, incremental_sections
@@ -50,14 +50,14 @@ def show_answer(listener: Listener, file: str | None, written: str) -> Shown:
         answer = listener.answer(file, written_intents(written))
     except MMCLError as error:
         told = str(error) if file is None else str(error).replace(file, Path(file).name)
-        return Shown(f'<div class="message fault" role="alert">{escape(told)}</div>', None, "", "")
+        return Shown(f'<div class="message fault" role="alert">{html_text(told)}</div>', None, "", "")
     first = answer.predictions[0]
     time = f"{1000 * answer.seconds:.0f} ms for {answer.audio_seconds:.1f} s of speech"
-    message = f"<strong>{escape(first.intent)}</strong> <span>cosine {first.cosine:.3f}, in {time}</span>"
+    message = f"<strong>{html_text(first.intent)}</strong> <span>cosine {first.cosine:.3f}, in {time}</span>"
     scores = [[each.intent, f"{each.cosine:.3f}", f"{100 * each.share:.1f} %"] for each in answer.predictions]
     return Shown(
         f'<div class="message" role="status">{message}</div>',
-        {each.intent: each.share for each in answer.predictions},
+        {printable(each.intent): each.share for each in answer.predictions},
         f"<h2>All scores</h2>{html_table(['intent', 'cosine', 'share'], scores)}",
         _sentences(listener, [[each.text, f"{each.cosine:.3f}"] for each in answer.sentences]),
     )
@@ -72,7 +72,7 @@ def _sentences(listener: Listener, rows: list[list[str]]) -> str:
     else:
         of = f"all {total:,}" if len(known) == total else f"the first {len(known):,} of {total:,}"
         note, table = f"Sought among {of} that are distinct.", html_table(["sentence", "cosine"], rows)
-    return f'<h2>Nearest training sentences</h2>{table}<p class="note">{escape(note)}</p>'
+    return f'<h2>Nearest training sentences</h2>{table}<p class="note">{html_text(note)}</p>'
 
 
 def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> str:
@@ -80,19 +80,16 @@ def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> s
 
     Args:
         opened: class-incremental runs.
-        chosen: labels of strategies, as :func:`~mmcl.results.collect` gives them; None for all.
+        chosen: labels of strategies, as :func:`~mmcl.results.collect` gives them, made printable; None for all.
     """
     try:
-        found = [each for each in collect(opened) if chosen is None or each.label in chosen]
+        found = [each for each in collect(opened) if chosen is None or printable(each.label) in chosen]
+        if not found:
+            return '<p class="note">No strategy is chosen.</p>'
+        runs = [f"<p><code>{html_text(run.folder)}</code> {html_text(run.status)}</p>" for run in opened]
+        sections = [("Results", NOTE, html_table(*table_rows(found))), *incremental_sections(opened, found)]
     except MMCLError as error:  # of a file that was changed since
-        return f'<div class="message fault" role="alert">{escape(str(error))}</div>'
-    if not found:
-        return '<p class="note">No strategy is chosen.</p>'
-    runs = (f"<p><code>{escape(str(run.folder))}</code> {escape(run.status)}</p>" for run in opened)
-    sections = (
-        ("Results", NOTE, html_table(*table_rows(found))),
-        *incremental_sections(opened, found),
-    )
+        return f'<div class="message fault" role="alert">{html_text(error)}</div>'
     drawn = (f'<h2>{head}</h2><p class="note">{note}</p>{content}' for head, note, content in sections)
     return f'<div class="course">{"".join(runs)}{"".join(drawn)}</div>'
 
@@ -136,6 +133,7 @@ def build_page(
 
 
 def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]) -> None:
+    listeners = {printable(name): each for name, each in listeners.items()}
     names = list(listeners)
     longest = min(each.longest for each in listeners.values())
     with gr.Row():
@@ -145,7 +143,7 @@ def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answere
                 sources=["microphone", "upload"], type="filepath", label=label, buttons=["download"], elem_id="speech"
             )
             written = gr.Textbox(
-                intents,
+                printable(intents, lines=True),
                 lines=8,
                 max_lines=20,
                 label="Intents",
@@ -180,7 +178,10 @@ def _course(gr: Any, blocks: Any, opened: Sequence[Run]) -> None:
     drawn = gr.HTML(elem_id="course")
 
     def begin() -> tuple[Any, str]:  # whenever the page is loaded, for a run may be going on
-        names = [each.label for each in collect(opened)]
+        try:
+            names = [printable(each.label) for each in collect(opened)]
+        except MMCLError:  # which is shown below
+            names = []
         return gr.CheckboxGroup(choices=names, value=names), show_course(opened)
 
     def draw(labels: list[str]) -> str:

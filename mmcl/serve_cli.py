@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmcl.errors import CheckpointError, ConfigError, RunError
+from mmcl.terminal import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -60,7 +61,7 @@ def serve(
         port=port,
         longest=longest,
         allowed=allowed or (),
-        ready=lambda address: typer.echo(f"serving {address} (Ctrl+C ends it)"),
+        ready=lambda address: say(f"serving {address} (Ctrl+C ends it)"),
     )
 
 
@@ -84,6 +85,7 @@ def part(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
         RunError: one is neither, or no run at all.
     """
     from mmcl.pretraining import model_folders
+    from mmcl.row_types import checked_rows
     from mmcl.runs import Run
 
     spoken: list[Path] = []
@@ -98,7 +100,7 @@ def part(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
         if has_models and not (folder / "config.yaml").is_file():
             continue  # a model alone
         run = Run.read(folder)
-        if run.metrics("evaluation"):
+        if checked_rows(run, "evaluation"):
             incremental.append(run)
         elif not has_models:
             raise RunError(
@@ -137,9 +139,10 @@ def _advance(progress: Progress, bar: TaskID, done: int, total: int) -> None:
 def proposed_intents(folder: Path) -> str:
     """Write the classes that a run was evaluated on, one a line, or everyday intents where there are none."""
     from mmcl.predict import written_intents
+    from mmcl.row_types import checked_rows
     from mmcl.runs import Run
 
-    rows = Run.read(folder).metrics("zero_shot") if (folder / "metrics.jsonl").is_file() else []
+    rows = checked_rows(Run.read(folder), "zero_shot") if (folder / "metrics.jsonl").is_file() else []
     for row in rows:
         written = "\n".join(name.replace("_", " ") for name in row.get("classes", ()))
         with suppress(ConfigError):  # names that a person could not write
