@@ -12,7 +12,8 @@ import typer
 from mmcl import __version__, data_cli, export_cli, rationales_cli, serve_cli
 from mmcl.data_cli import console
 from mmcl.errors import ConfigError, MMCLError
-from mmcl.printable import print_everything
+from mmcl.escape import rich_text
+from mmcl.terminal import prepare_terminal, say
 
 if TYPE_CHECKING:
     from mmcl.runs import Run
@@ -39,7 +40,7 @@ Settings = Annotated[
 
 def main() -> None:
     """Run the command line; errors that mmcl raises on purpose become one line each and an exit code."""
-    print_everything()
+    prepare_terminal()
     try:
         app(prog_name="mmcl")
     except MMCLError as error:
@@ -48,7 +49,7 @@ def main() -> None:
 
 def _version(show: bool) -> None:
     if show:
-        typer.echo(f"mmcl {__version__}")
+        say(f"mmcl {__version__}")
         raise typer.Exit
 
 
@@ -88,7 +89,6 @@ def ls(
     - `mmcl ls slu_incremental`
     """
     from rich.table import Table
-    from rich.text import Text
 
     from mmcl import experiments
     from mmcl.config import settings
@@ -97,17 +97,17 @@ def ls(
     tasks = experiments.tasks()
     for name in tasks if task is None else [task]:
         configs = experiments.configs(name)
-        table.add_row(Text(name, "bold"), Text(experiments.description(tasks[name])))
+        table.add_row(rich_text(name, "bold"), rich_text(experiments.description(tasks[name])))
         for config, path in configs.items():
-            table.add_row(Text(f"  {name}/{config}"), Text(experiments.description(path)))
+            table.add_row(rich_text(f"  {name}/{config}"), rich_text(experiments.description(path)))
     console().print(table)
     if task is None:
-        typer.echo("\nmmcl ls TASK lists its settings, mmcl run TASK --config CONFIG runs it")
+        say("\nmmcl ls TASK lists its settings, mmcl run TASK --config CONFIG runs it", lines=True)
         return
     listing = Table("setting", "type", "default", "what it is", box=None, padding=(0, 2, 0, 0), header_style="bold")
     for setting in settings(experiments.load_task(task).Config):
-        listing.add_row(*(Text(text) for text in (setting.key, setting.type, setting.default, setting.description)))
-    typer.echo()
+        listing.add_row(*map(rich_text, (setting.key, setting.type, setting.default, setting.description)))
+    say("")
     console().print(listing)
 
 
@@ -136,7 +136,7 @@ def cp(
             temporary.write_bytes(source.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot write {target} ({error.strerror}): choose another place") from None
-    typer.echo(f"{target}: edit it, then mmcl run {task} --config {target}")
+    say(f"{target}: edit it, then mmcl run {task} --config {target}")
 
 
 @app.command()
@@ -148,7 +148,7 @@ def validate(task: Task, settings: Settings = None, config: Config = "demo") -> 
     from mmcl.config import dump_config
 
     _, resolved, _ = _load(task, config, settings)
-    typer.echo(dump_config(resolved), nl=False)
+    say(dump_config(resolved), lines=True, end="")
 
 
 @app.command()
@@ -188,13 +188,14 @@ def run(
 
     def announce(opened: Run) -> None:
         begun.append(opened)
-        typer.echo(f"run folder: {opened.folder}")
+        say(f"run folder: {opened.folder}")
 
     try:
         finished = run_task(module, resolved, make, announce)
     except KeyboardInterrupt:
         if begun:
-            typer.secho(f"\ninterrupted; go on with: mmcl run --resume {begun[0].folder}", fg="yellow", err=True)
+            say("", err=True)
+            say(f"interrupted; go on with: mmcl run --resume {begun[0].folder}", colour="yellow", err=True)
         raise typer.Exit(130) from None
     if finished is not None:
         _show([finished], finished.folder / "report.html")
@@ -253,9 +254,9 @@ def predict(
     found = predicting.predict(TwoTower.load(folders[name]), file, chosen)
     if as_json:
         rows = [each._asdict() for each in found]
-        typer.echo(json.dumps({"file": str(file), "model": name, "predictions": rows}, indent=2))
+        say(json.dumps({"file": str(file), "model": name, "predictions": rows}, indent=2), lines=True)
         return
-    typer.echo(f"{file}, by {name}")
+    say(f"{file}, by {name}")
     console().print(predicting.predictions_table(found))
 
 
@@ -278,13 +279,14 @@ def _show(runs: list[Run], report: Path) -> None:
     from mmcl.report import results_table, write_report
 
     console().print(results_table(runs))
-    typer.echo(f"report: {write_report(runs, report)}")
+    say(f"report: {write_report(runs, report)}")
 
 
 def _fail(error: MMCLError) -> NoReturn:
     if _debug:
         raise error
-    typer.secho(f"error: {error}" if "\n" not in str(error) else str(error), fg="red", err=True)
+    several = isinstance(error, ConfigError) and "\n" in str(error)  # a line for each fault
+    say(error if several else f"error: {error}", colour="red", err=True, lines=several)
     sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 
 from mmcl import plain_yaml
 from mmcl.errors import ConfigError
+from mmcl.escape import printable
 from mmcl.explain import did_you_mean, explain, sections_of
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] 
             if key not in told:
                 faults.append(("command line" if here else str(path), key, message))
     if faults or config is None:
-        raise ConfigError("\n".join(": ".join(part for part in fault if part) for fault in faults))
+        raise ConfigError("\n".join(printable(": ".join(part for part in fault if part)) for fault in faults))
     return config
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmcl.printable import printable
+from mmcl.escape import encodable
+from mmcl.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +29,10 @@ def ls() -> None:
     for entry in catalog.entries():
         state = catalog.status(entry)
         found, colour = ("found", "green") if state.found else ("missing", "yellow")
-        typer.echo(f"{entry.name}: {typer.style(found, fg=colour)}; {entry.size}; {entry.license}")
-        typer.echo(f"  {state.path if state.found else state.why}")
+        say(f"{entry.name}: ", end="")
+        say(found, colour=colour, end="")
+        say(f"; {entry.size}; {entry.license}")
+        say(f"  {state.path if state.found else state.why}")
 
 
 @app.command()
@@ -52,11 +55,10 @@ def check(
         faults = catalog.check(entry, advance, root)
     for fault in faults:
         kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
-        path = printable(str(fault.path))
-        where = "" if fault.reason.startswith(path) else f"{path}: "
-        typer.secho(f"{kind}: {where}{fault.reason}", fg=colour)
+        where = "" if fault.reason.startswith(encodable(str(fault.path))) else f"{fault.path}: "
+        say(f"{kind}: {where}{fault.reason}", colour=colour)
     wrong = sum(not fault.warning for fault in faults)
-    typer.echo(f"{name}: {wrong} errors, {len(faults) - wrong} warnings")
+    say(f"{name}: {wrong} errors, {len(faults) - wrong} warnings")
     if wrong:
         raise typer.Exit(1)
 
@@ -69,7 +71,7 @@ def make(
     """Make a data set that is generated, once; then it is found like any other."""
     from mmcl.data import catalog
 
-    typer.echo(f"{name}: {catalog.make(name, root)}")
+    say(f"{name}: {catalog.make(name, root)}")
 
 
 def console() -> Console:

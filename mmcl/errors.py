@@ -23,7 +23,7 @@ A message is one line: the thing, its value, what was expected, the next step.
 
 from __future__ import annotations
 
-from mmcl.printable import printable
+from mmcl.escape import encodable
 
 
 class MMCLError(Exception):
@@ -36,7 +36,7 @@ class MMCLError(Exception):
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return encodable(super().__str__())
 
 
 class ConfigError(MMCLError):

@@ -81,12 +81,17 @@ def load_task(name: str) -> ModuleType:
 
 def description(path: Path) -> str:
     """Say in one line what a task or config file is, without running it."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"(cannot be read: {error.strerror})"
     if path.suffix == ".py":
         try:
             return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
         except SyntaxError as error:
             return f"(not valid Python: {error.msg}, line {error.lineno})"
+        except (ValueError, RecursionError, MemoryError):  # zero bytes, or nested too deeply
+            return "(not valid Python)"
     first = text.partition("\n")[0]
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""
 

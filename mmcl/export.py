@@ -14,8 +14,8 @@ from mmcl.atomic import folder_written_whole
 from mmcl.data.base import nearest
 from mmcl.digests import check_content
 from mmcl.errors import CheckpointError, ConfigError, ExportError
+from mmcl.escape import encodable
 from mmcl.plain_json import read_json
-from mmcl.printable import printable
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, licens
         graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=longest_heard(loaded)))
     seal(folder)
     card = model_card(run, model, folder, name, license, graph)
-    (folder / "README.md").write_text(printable(card), encoding="utf-8")
+    (folder / "README.md").write_text(encodable(card), encoding="utf-8")
     return graph
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmcl.terminal import say
+
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run that has trained a model.")],
@@ -34,14 +36,14 @@ def export(
 
     done = export_run(run, folder, model=model, onnx=onnx, license=license)
     others = f", one of {len(done.models)}: {', '.join(done.models)}" if model is None and len(done.models) > 1 else ""
-    typer.echo(f"{done.folder}: {done.model}{others}")
+    say(f"{done.folder}: {done.model}{others}")
     for path in sorted(done.folder.iterdir()):
-        typer.echo(f"  {path.name}  {path.stat().st_size / 1e6:,.2f} MB")
+        say(f"  {path.name}  {path.stat().st_size / 1e6:,.2f} MB")
     if done.graph:
-        typer.echo(
+        say(
             f"{done.graph.path.name} differs from the model by at most {done.graph.difference:.1g} on "
             f"{done.graph.recordings} recordings of {done.graph.shortest:.2g} to {done.graph.longest:.2g} s"
         )
     for name in done.paths:
         told = f"config.json names {name}, which others do not have: README.md says what they can do"
-        typer.secho(told, fg="yellow", err=True)
+        say(told, colour="yellow", err=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from io import StringIO
 from itertools import cycle
 from math import ceil
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
+from mmcl.escape import figure_text
 from mmcl.results import StrategyResults
 
 INK, GRID = "#333333", "#e4e4e4"
@@ -33,6 +36,7 @@ _OTHERS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00")
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST = 60  #: classes that have a bar
+_DRAWING = Lock()  # settings of matplotlib and of warnings are shared by all threads
 HEAT = LinearSegmentedColormap.from_list("heat", ["#e9f0f7", "#b5d1e8", "#5599cc", "#1a5f9e", "#08306b"])
 
 
@@ -59,7 +63,7 @@ def accuracy_curves(strategies: Sequence[StrategyResults]) -> str:
             marker=_MARKERS[style % len(_MARKERS)],
             markersize=4.5,
             linewidth=1.8,
-            label=each.label,
+            label=figure_text(each.label),
         )
         if any(deviation):
             low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
@@ -102,7 +106,7 @@ def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
             text.set_in_layout(False)  # it is inside, and measuring it takes time
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
         axes.set_aspect("equal")
-        axes.set_title(label, fontsize=10, color=INK)
+        axes.set_title(figure_text(label), fontsize=10, color=INK)
         ticks = range(0, size, ceil(size / 12))
         axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
         axes.set_yticks(ticks, [str(tick + 1) for tick in ticks])
@@ -135,12 +139,12 @@ def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
         shared = axes = figure.add_subplot(rows, columns, place, sharey=shared)
         values = [100 * drops[each.label].get(name, 0.0) for name in classes]
         axes.barh(range(len(classes)), values, color=colours[each.strategy], height=0.7)
-        axes.set_title(each.label, fontsize=10, color=INK)
+        axes.set_title(figure_text(each.label), fontsize=10, color=INK)
         shown = "" if total == len(classes) else f", {len(classes)} of {total} classes"
         axes.set(xlim=(lowest - (2 if lowest else 0), 102), xlabel=f"forgetting (%){shown}")
         axes.set_ylim(-0.6, len(classes) - 0.4)
         axes.xaxis.set_major_locator(MultipleLocator(50))
-        axes.set_yticks(range(len(classes)), classes)
+        axes.set_yticks(range(len(classes)), [figure_text(name) for name in classes])
         axes.tick_params(axis="y", labelleft=place % columns == 1 or columns == 1)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.grid(axis="x", color=GRID)
@@ -172,7 +176,10 @@ def plain_axes(axes: Any, frame: bool = True) -> None:
 def as_svg(figure: Figure, title: str) -> str:
     """Return the figure as an ``<svg>`` element: text stays text, and no id is that of another figure of the page."""
     out = StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+    with _DRAWING, rc_context({"svg.fonttype": "none", "svg.hashsalt": title}), warnings.catch_warnings():
+        # The text stays text, which a browser draws in whatever font has the characters.
+        warnings.filterwarnings("ignore", "(?s).*(Glyph .* missing from|does not support .* natively)")
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # names that leave no room
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Title": title})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]

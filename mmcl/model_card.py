@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcl import plain_yaml
+from mmcl.escape import markdown_block, markdown_code, markdown_text, printable
 from mmcl.report import NOTE, markdown_table, results_markdown
+from mmcl.row_types import checked_rows
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -49,16 +51,17 @@ def model_card(run: Run, model: str, folder: Path, name: str, license: str, grap
     bases = [each for each in pretrained if _is_on_a_hub(each)]
     head = {
         "library_name": kind.library,
-        "license": license,
+        "license": printable(license),
         **({"pipeline_tag": kind.task} if kind.task else {}),
-        **({"base_model": bases} if bases else {}),
-        "tags": list(dict.fromkeys(["mmcl", *kind.tags, run.task.replace("_", "-"), strategy])),
+        **({"base_model": [printable(each) for each in bases]} if bases else {}),
+        "tags": list(dict.fromkeys(map(printable, ["mmcl", *kind.tags, run.task.replace("_", "-"), strategy]))),
     }
-    origin = f"`{model}` of a run of mmcl's task `{run.task}` that began with its config `{run.environment['config']}`"
+    task, config = markdown_code(run.task), markdown_code(run.environment.get("config", "config"))
+    origin = f"{markdown_code(model)} of a run of mmcl's task {task} that began with its config {config}"
     sections = [
-        f"---\n{plain_yaml.dump(head)}---\n\n# {name}",
-        f"{kind.about}\n\nIt is {origin}: `{strategy}`, seed {seed}.",
-        f"## Use\n\n```python\n{kind.use}\n```",
+        f"---\n{plain_yaml.dump(head)}---\n\n# {markdown_text(name)}",
+        f"{kind.about}\n\nIt is {origin}: {markdown_code(strategy)}, seed {markdown_text(seed)}.",
+        f"## Use\n\n{markdown_block(kind.use, 'python')}",
         _made_of(content, encoders, folder),
         _classes(groups) if "classes" in content else "",
         _results(run, strategy, seed),
@@ -71,7 +74,8 @@ def model_card(run: Run, model: str, folder: Path, name: str, license: str, grap
 
 def _kind(run: Run, content: Mapping[str, Any], strategy: str, name: str, groups: int) -> _Kind:
     kind = content["model_type"]
-    load = f'model = from_pretrained("OWNER/{name}", download=True)  # or the path of this folder'
+    place = json.dumps(f"OWNER/{printable(name)}", ensure_ascii=False)
+    load = f"model = from_pretrained({place}, download=True)  # or the path of this folder"
     heard = "from mmcl.batch import collate\nfrom mmcl.data.audio import load_audio\nfrom mmcl.models import "
     heard += f'from_pretrained\n\n{load}\nbatch = collate([{{"audio": load_audio("order.wav")}}])\n'
     if kind == "mmcl_two_tower":
@@ -91,10 +95,12 @@ def _kind(run: Run, content: Mapping[str, Any], strategy: str, name: str, groups
     from mmcl.rationales.lessons import PREDICT
 
     prefix = "" if strategy == "single_task" else PREDICT
-    about = f"A small model of the kind {kind} that answers the exercises of {run.config['data']['name']}, and learnt "
-    about += f"with them what larger models wrote to explain the answers (`{strategy}`)."
+    about = f"A small model of the kind {markdown_text(kind)} that answers the exercises of "
+    about += markdown_text(run.config["data"]["name"])
     if strategy == "finetune":
-        about = f"A small model of the kind {kind} that answers the exercises of {run.config['data']['name']}."
+        about += "."
+    else:
+        about += f", and learnt with them what larger models wrote to explain the answers ({markdown_code(strategy)})."
     use = f'from mmcl.models import from_pretrained\n\n{load}\nprint(model.write(["{prefix}" + question]))'
     return _Kind(about, use, ("rationale-distillation", kind), library="transformers")
 
@@ -143,8 +149,8 @@ def _made_of(content: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], 
         elsewhere = _is_pretrained(each)
         where = "not in this folder" if not trained else "what was trained of them is in this folder, the rest is not"
         known = {"at", "modality", "name", *(key for key, value in each.items() if value in (None, False))}
-        options = ", ".join(f"{key} {value}" for key, value in each.items() if key not in known)
-        how = f"`{each['name']}`" + (f" ({options})" if options else "")
+        options = ", ".join(markdown_text(f"{key} {value}") for key, value in each.items() if key not in known)
+        how = markdown_code(each["name"]) + (f" ({options})" if options else "")
         rows.append([f"{each['modality']} encoder", how, where if elsewhere else "in this folder"])
         if each["at"]:
             head = content[each["at"].strip(".")]["head"]
@@ -160,7 +166,7 @@ def _made_of(content: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], 
     if rows:
         text += "\n\n" + markdown_table(["part", "what", "weights"], rows)
     needed = [each for each in encoders if _is_pretrained(each)]
-    if hubs := [f"`{each['name']}`" for each in needed if _is_on_a_hub(each["name"])]:
+    if hubs := [markdown_code(each["name"]) for each in needed if _is_on_a_hub(each["name"])]:
         text += (
             f"\n\n**What else is needed:** the weights of {' and '.join(hubs)}. `download=True` fetches them from the "
             "hub; without it they are looked for in the folder that `MMCL_WEIGHTS` names and in the hub's cache. They "
@@ -170,9 +176,9 @@ def _made_of(content: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], 
         if not _is_on_a_hub(each["name"]):
             given = next((each[option] for option in _WEIGHTS if isinstance(each.get(option), str)), each["name"])
             text += (
-                f"\n\n**What else is needed:** the weights of the {each['modality']} encoder, `{given}` where it was "
-                f"trained. Put a copy as `{Path(given).name}` into the folder that `MMCL_WEIGHTS` names. They are "
-                "checked to be the same."
+                f"\n\n**What else is needed:** the weights of the {each['modality']} encoder, {markdown_code(given)} "
+                f"where it was trained. Put a copy as {markdown_code(Path(given).name)} into the folder that `MMCL_WEIGHTS` "
+                "names. They are checked to be the same."
             )
     return text
 
@@ -210,7 +216,7 @@ def _onnx(graph: Graph | None, encoders: Sequence[Mapping[str, Any]]) -> str:
             '\n\nThe vectors of texts are made once, where mmcl is: `numpy.save("texts.npy", class_vectors(model, '
             '[["order a latte"], ["turn on the lights"]]))`, of `mmcl.models.two_tower`.'
         )
-    inside = [f"`{each['name']}`" for each in encoders if each["modality"] == "audio" and _is_pretrained(each)]
+    inside = [markdown_code(each["name"]) for each in encoders if each["modality"] == "audio" and _is_pretrained(each)]
     whole = f" It holds the weights of {inside[0]} as well." if inside else ""
     return (
         f"## ONNX\n\n`{name}` needs neither mmcl nor torch. It takes waveforms `audio`, float32 `(batch, samples)` at "
@@ -223,19 +229,23 @@ def _onnx(graph: Graph | None, encoders: Sequence[Mapping[str, Any]]) -> str:
 
 def _groups(run: Run, model: str) -> list[list[str]]:
     """Names of the classes in the groups in which they arrived; none where nothing says so."""
-    for row in run.metrics("stream"):
-        if f"{row['strategy']}-seed{row['seed']}" == model:
+    for row in checked_rows(run, "stream"):
+        if f"{row.get('strategy')}-seed{row.get('seed')}" == model:
             return [list(names) for names in row["experiences"]]
     return []
 
 
 def _classes(groups: Sequence[Sequence[str]]) -> str:
-    rows = [[str(number), ", ".join(names)] for number, names in enumerate(groups, start=1)]
+    rows = [[str(number), markdown_text(", ".join(names))] for number, names in enumerate(groups, start=1)]
     return f"## Classes\n\n{markdown_table(['group', 'classes'], rows)}"
 
 
 def _results(run: Run, strategy: str, seed: str) -> str:
-    unfinished = "" if run.status == "finished" else f" The run was not finished when this was written ({run.status})."
+    unfinished = (
+        ""
+        if run.status == "finished"
+        else f" The run was not finished when this was written ({markdown_text(run.status)})."
+    )
     said = f"As the run measured them: {NOTE}. It has been measured on nothing else.{unfinished}"
     table = results_markdown(run, strategy, seed)
     return f"## Results\n\n{said}\n\n{table}" if table else "## Results\n\nThe run measured nothing."
@@ -252,23 +262,25 @@ def _data(config: Mapping[str, Any], license: str, pretrained: Sequence[str]) ->
         used = " and ".join(word for word, names in (("training", trained), ("measuring", measured)) if name in names)
         entry = known.get(name)
         source = [entry.note, entry.owner, entry.license, entry.url or "made by mmcl"] if entry else ["", "", "", ""]
-        rows.append([f"`{name}`", used if measured else "training and measuring", *source])
-    others = " and ".join(f"`{without_paths(each)}`" for each in dict.fromkeys(pretrained))
+        rows.append([markdown_code(name), used if measured else "training and measuring", *source])
+    others = " and ".join(markdown_code(without_paths(each)) for each in dict.fromkeys(pretrained))
     kept = f"The data and the weights of {others}" if others else "The data"
     return (
         "## Data and licence\n\n"
         + markdown_table(["data set", "for", "what", "of", "licence", "where"], rows)
-        + f"\n\nThe licence `{license}` is of what was trained here. {kept} have their own."
+        + f"\n\nThe licence {markdown_code(license)} is of what was trained here. {kept} have their own."
     )
 
 
 def _training(run: Run) -> str:
-    versions = run.environment["versions"]
+    found = run.environment.get("versions")
+    versions = found if isinstance(found, dict) else {}
     used = ", ".join(f"{name} {versions[name]}" for name in ("mmcl", "torch", "transformers") if versions.get(name))
     config = plain_yaml.dump(without_paths(run.config))
+    python = markdown_text(run.environment.get("python"))
     return (
-        f"## Training\n\n{used}, Python {run.environment['python']}.\n\n<details>\n<summary>The config of the run"
-        f"</summary>\n\n```yaml\n{config}```\n\n</details>"
+        f"## Training\n\n{markdown_text(used)}, Python {python}.\n\n<details>\n<summary>The config of the run"
+        f"</summary>\n\n{markdown_block(config, 'yaml')}\n\n</details>"
     )
 
 

@@ -137,8 +137,10 @@ def predictions_table(predictions: Sequence[Prediction]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from mmcl.escape import rich_text
+
     table = Table("intent", "cosine", "share", "", box=None, padding=(0, 2, 0, 0), header_style="bold")
     for number, each in enumerate(predictions):
         bar = Text("█" * max(1, round(_BAR * each.share)), "green" if number == 0 else "blue")
-        table.add_row(Text(each.intent), f"{each.cosine:.3f}", f"{100 * each.share:.0f} %", bar)
+        table.add_row(rich_text(each.intent), f"{each.cosine:.3f}", f"{100 * each.share:.0f} %", bar)
     return table

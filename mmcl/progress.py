@@ -7,12 +7,23 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from mmcl import ranks
+from mmcl.escape import rich_text
+
+
+class _Description(ProgressColumn):
+    """What a bar counts: names of runs and data, of which none is markup."""
+
+    def render(self, task: Task) -> Text:
+        return rich_text(task.description)
 
 
 def progress_display(*, disable: bool = False) -> Progress:
@@ -23,7 +34,7 @@ def progress_display(*, disable: bool = False) -> Progress:
     ...         pass
     """
     return Progress(
-        TextColumn("{task.description}"),
+        _Description(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmcl.escape import figure_text
 from mmcl.figures import GRID, as_svg, plain_axes
 from mmcl.results import Estimate
 
@@ -30,19 +31,21 @@ def answers(rows: Sequence[dict[str, Any]]) -> str:
         colour, x = _COLOURS[place % len(_COLOURS)], sorted(epochs)
         estimates = [Estimate.of(epochs[epoch].values()) for epoch in x]
         mean, deviation = 100 * np.array([(each.mean, each.deviation or 0.0) for each in estimates if each]).T
-        over.plot(x, mean, color=colour, linewidth=1.6, label=name)
+        over.plot(x, mean, color=colour, linewidth=1.6, label=figure_text(name))
         over.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
         tests = [
             100 * row["measures"]["accuracy"]
             for row in rows
-            if row["kind"] == "result" and row["strategy"] == name and "accuracy" in row.get("measures", {})
+            if row["kind"] == "result"
+            and row["strategy"] == name
+            and row.get("measures", {}).get("accuracy") is not None
         ]
         end.plot([place] * len(tests), tests, "o", color=colour, markersize=5, alpha=0.7)
         if tests:
             end.hlines(np.mean(tests), place - 0.3, place + 0.3, color=colour, linewidth=2)
     over.set(xlabel="epoch", ylabel="right on the validation split (%)", ylim=(0, None))
     end.set(ylabel="right on the test split (%)", ylim=(0, None), xlim=(-0.6, len(found) - 0.4))
-    end.set_xticks(range(len(found)), found)
+    end.set_xticks(range(len(found)), [figure_text(name) for name in found])
     for axes in (over, end):
         axes.grid(axis="y", color=GRID)
         plain_axes(axes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmcl.errors import ConfigError
+from mmcl.terminal import say
 
 if TYPE_CHECKING:
     from mmcl.rationales.writers import Writer
@@ -72,12 +73,12 @@ def rationales(
         writer = EndpointWriter(endpoint, model, temperature=temperature, longest=longest, **settings)
     writing = Writing(exercises, writer, folder, teacher or Path(model).name, samples=samples)
     left = writing.estimate()
-    typer.echo(
+    say(
         f"{name}, {split}: {len(writing.completions)} completions are in {writing.path}, {left.requests} are missing: "
         f"about {left.read:,} tokens to read, at most {left.written:,} to write"
     )
     if left.requests and any(prices):
-        typer.echo(f"at most {left.cost(*prices):,.2f} at {prices[0]:g} and {prices[1]:g} a million tokens")
+        say(f"at most {left.cost(*prices):,.2f} at {prices[0]:g} and {prices[1]:g} a million tokens")
     if left.requests and not yes and not typer.confirm("Begin?"):
         raise typer.Exit(1)
     with progress_display(disable=not sys.stderr.isatty()) as progress:
@@ -90,4 +91,4 @@ def rationales(
         read: Any = open_dataset(name, split, root, size=size, teachers=(path.parent.name,), completions=folder)
         unread = read.unparsed[path.parent.name] + read.outside[path.parent.name]
         there = sum((row, number) in writing.completions for row in exercises.rows)
-        typer.echo(f"{path}: {there} of {len(read)} written, of which {unread} have no answer that can be read")
+        say(f"{path}: {there} of {len(read)} written, of which {unread} have no answer that can be read")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmcl import plain_yaml
 from mmcl.atomic import written_whole
 from mmcl.errors import RunError
-from mmcl.printable import printable
+from mmcl.escape import encodable, html_text, markdown_text, rich_text
 from mmcl.results import StrategyResults, collect, run_names, table_rows
+from mmcl.row_types import checked_rows
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
+_STATUSES = ("running", "finished", "interrupted", "failed")
 #: What the table of results says.
 NOTE = "accuracies in percent, mean ± standard deviation over seeds"
 
@@ -35,7 +36,7 @@ def results_table(runs: Sequence[Run | str | Path]) -> Table:
     opened = _opened(runs)
     headings, rows = table_rows(collect(opened))
     table = Table(
-        title=_title(opened),
+        title=rich_text(_title(opened), "table.title"),
         caption=NOTE,
         title_justify="left",
         caption_justify="left",
@@ -43,10 +44,11 @@ def results_table(runs: Sequence[Run | str | Path]) -> Table:
         padding=0,
     )
     for number, heading in enumerate(headings):
-        lines = heading.replace(" ", "\n", 1)
+        first, space, rest = heading.partition(" ")
+        lines = rich_text(first).append("\n" if space else "").append(rich_text(rest))
         table.add_column(lines, justify="right" if number else "left", no_wrap=True, vertical="bottom")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(rich_text, row))
     return table
 
 
@@ -60,6 +62,7 @@ def results_markdown(run: Run, strategy: str, seed: str) -> str:
     if not shown:
         return ""
     headings, rows = table_rows(shown)
+    headings, rows = [markdown_text(each) for each in headings], [[markdown_text(each) for each in row] for row in rows]
     if shown[-1].label == "this model":
         rows[-1] = ["**this model**", f"seed {seed}", *(cell.removesuffix(" ± -") for cell in rows[-1][2:])]
     first, *others = zip(["", *headings[1:]], *rows, strict=True)
@@ -67,7 +70,7 @@ def results_markdown(run: Run, strategy: str, seed: str) -> str:
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table in Markdown.
+    """Lay out a table of cells that are Markdown.
 
     >>> print(markdown_table(["strategy", "seeds"], [["a|b", "3"]]))
     | strategy | seeds |
@@ -91,7 +94,7 @@ def write_report(runs: Sequence[Run | str | Path], path: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as temporary:
-            temporary.write_text(printable(html), encoding="utf-8")
+            temporary.write_text(encodable(html), encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write the report {path} ({error.strerror}): choose another place") from None
     return path
@@ -105,7 +108,7 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     """
     opened = _opened(runs)
     strategies = collect(opened)
-    kinds = {row["kind"] for run in opened for row in run.metrics()}
+    kinds = {row["kind"] for run in opened for row in checked_rows(run)}
     incremental = not kinds or bool(kinds & {"stream", "evaluation"})
     sections = [
         ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else ""),
@@ -114,12 +117,12 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
         ("Config", "", _configs(opened)),
         ("Environment", "", _environments(opened)),
     ]
-    body = [f"<header><h1>{escape(_title(opened))}</h1>{''.join(map(_status, opened))}</header>"]
+    body = [f"<header><h1>{html_text(_title(opened))}</h1>{''.join(map(_status, opened))}</header>"]
     for heading, note, content in sections:
         content = content or '<p class="note">Nothing is logged yet.</p>'
         note = f'<p class="note">{note}</p>' if note else ""
         body.append(f"<section><h2>{heading}</h2>{note}{content}</section>")
-    return _PAGE.format(title=escape(_title(opened)), style=_STYLE, body="\n".join(body))
+    return _PAGE.format(title=html_text(_title(opened)), style=_STYLE, body="\n".join(body))
 
 
 def incremental_sections(opened: Sequence[Run], strategies: Sequence[StrategyResults]) -> list[tuple[str, str, str]]:
@@ -146,7 +149,7 @@ def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
     """The sections of two towers, several views, unlearning and rationales, each where there is something to show."""
     from mmcl import rationale_figures, tower_figures, unlearning_figures, view_figures
 
-    rows = [row for run in opened for row in run.metrics()]
+    rows = [row for run in opened for row in checked_rows(run)]
     sections = [
         ("Training loss", "mean over seeds", tower_figures.losses(rows)),
         ("Confusion", "zero-shot, row: true class, column: nearest class; first seed", tower_figures.confusions(rows)),
@@ -182,13 +185,15 @@ def _opened(runs: Sequence[Run | str | Path]) -> list[Run]:
 
 def _title(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
-        return f"{runs[0].task} / {runs[0].environment['config']}"
+        return f"{runs[0].task} / {runs[0].environment.get('config', 'config')}"
     return f"{len(runs)} runs of {', '.join(dict.fromkeys(run.task for run in runs))}"
 
 
 def _status(run: Run) -> str:
     kind = run.status.partition(":")[0]
-    return f'<p class="run"><code>{escape(str(run.folder))}</code> <span class="{kind}">{escape(run.status)}</span></p>'
+    kind = kind if kind in _STATUSES else "unknown"
+    shown = f'<span class="{html_text(kind)}">{html_text(run.status)}</span>'
+    return f'<p class="run"><code>{html_text(run.folder)}</code> {shown}</p>'
 
 
 def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -197,8 +202,8 @@ def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     >>> html_table(["class"], [["on & off"]])
     '<div class="wide"><table><thead><tr><th>class</th></tr></thead><tbody><tr><td>on &amp; off</td></tr></tbody>...'
     """
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    head = "".join(f"<th>{html_text(heading)}</th>" for heading in headings)
+    body = "".join(f"<tr>{''.join(f'<td>{html_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -206,26 +211,31 @@ def _streams(runs: Sequence[Run]) -> str:
     parts = []
     for run, name in zip(runs, run_names(runs), strict=True):
         # The same for each strategy, but for one that trains on everything at once.
-        by_seed = {row["seed"]: row for row in sorted(run.metrics("stream"), key=lambda row: len(row["experiences"]))}
+        by_seed = {
+            row.get("seed"): row for row in sorted(checked_rows(run, "stream"), key=lambda row: len(row["experiences"]))
+        }
         for seed, row in by_seed.items():
-            sizes = zip(row["experiences"], row["train_sizes"], row["test_sizes"], strict=False)
+            unknown = ["-"] * len(row["experiences"])
+            sizes = zip(
+                row["experiences"], row.get("train_sizes", unknown), row.get("test_sizes", unknown), strict=False
+            )
             rows = [[str(i), ", ".join(c), str(train), str(test)] for i, (c, train, test) in enumerate(sizes, start=1)]
             label = f"seed {seed}" if len(runs) == 1 else f"{name}, seed {seed}"
             table = html_table(["experience", "classes", "train samples", "test samples"], rows)
-            parts.append(f"<details><summary>{escape(label)}</summary>{table}</details>")
+            parts.append(f"<details><summary>{html_text(label)}</summary>{table}</details>")
     return "".join(parts)
 
 
 def _configs(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
-        return f"<pre>{escape(plain_yaml.dump(runs[0].config))}</pre>"
+        return f"<pre>{html_text(plain_yaml.dump(runs[0].config))}</pre>"
     names = run_names(runs)
     flat = [dict(_flatten(run.config)) for run in runs]
     keys = dict.fromkeys(key for config in flat for key in config)
     unlike = [key for key in keys if len({str(config.get(key, "")) for config in flat}) > 1]
     table = html_table(["setting", *names], [[key, *(str(config.get(key, "")) for config in flat)] for key in unlike])
     whole = (
-        f"<details><summary>{escape(name)}</summary><pre>{escape(plain_yaml.dump(run.config))}</pre></details>"
+        f"<details><summary>{html_text(name)}</summary><pre>{html_text(plain_yaml.dump(run.config))}</pre></details>"
         for run, name in zip(runs, names, strict=True)
     )
     return (table if unlike else '<p class="note">All settings are equal.</p>') + "".join(whole)
@@ -242,17 +252,21 @@ def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, 
 def _environments(runs: Sequence[Run]) -> str:
     columns = []
     for environment in (run.environment for run in runs):
-        changes = " with uncommitted changes" if environment["uncommitted_changes"] else ""
+        changes = " with uncommitted changes" if environment.get("uncommitted_changes") else ""
+        commit, resumed, versions = (environment.get(key) for key in ("commit", "resumed", "versions"))
+        again = (
+            [str(each.get("time")) for each in resumed if isinstance(each, dict)] if isinstance(resumed, list) else []
+        )
+        used = {"python": environment.get("python"), **(versions if isinstance(versions, dict) else {})}
         columns.append(
             {
-                "command": environment["command"],
-                "started": environment["time"],
-                "resumed": ", ".join(again["time"] for again in environment["resumed"]) or "never",
-                "seeds": environment["seeds"],
-                "commit": f"{environment['commit']}{changes}" if environment["commit"] else "not from a checkout",
-                "platform": f"{environment['platform']}, {environment['processors']} processors",
-                "versions": f"python {environment['python']}, "
-                + ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version),
+                "command": environment.get("command"),
+                "started": environment.get("time"),
+                "resumed": ", ".join(again) or "never",
+                "seeds": environment.get("seeds"),
+                "commit": f"{commit}{changes}" if commit else "not from a checkout",
+                "platform": f"{environment.get('platform')}, {environment.get('processors')} processors",
+                "versions": ", ".join(f"{name} {version}" for name, version in used.items() if version),
             }
         )
     headings = ["", *(run_names(runs) if len(runs) > 1 else [""])]

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mmcl.row_types import checked_rows
 from mmcl.runs import Run
 
 #: What a row of kind "result" holds: fractions, which are shown in percent, and a time in seconds. Rates of errors and
@@ -127,12 +128,16 @@ class StrategyResults:
 
 
 def collect(runs: Sequence[Run | str | Path]) -> list[StrategyResults]:
-    """Read the rows of runs, a strategy of a run each, in the order in which they were trained."""
+    """Read the rows of runs, a strategy of a run each, in the order in which they were trained.
+
+    Raises:
+        RunError: a row is not what was logged.
+    """
     opened = [run if isinstance(run, Run) else Run.read(run) for run in runs]
     collected = []
     for run, name in zip(opened, run_names(opened), strict=True):
-        rows = run.metrics()
-        for strategy in dict.fromkeys(row["strategy"] for row in rows if "strategy" in row):
+        rows = checked_rows(run)
+        for strategy in dict.fromkeys(row["strategy"] for row in rows if row.get("strategy") is not None):
             own = [row for row in rows if row.get("strategy") == strategy]
             evaluations: dict[int, dict[int, dict[str, Any]]] = {}
             for row in own:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcl.errors import ConfigError, MMCLError
+from mmcl.escape import html_text, printable
 from mmcl.listener import Listener
 from mmcl.predict import written_intents
 from mmcl.report import NOTE, html_table, incremental_sections
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gradio import Blocks
 
 _BYTES_A_SECOND = 48_000 * 2 * 4  # the most that a recording is likely to have: both channels in 32 bits
+_MOST_SECONDS = 3_600  # that --longest may allow
 _BEFORE = '<div class="message">Speech is named by the intent whose words are nearest to it.</div>'
-_KEPT = 3_600  # seconds, after which a recording that was sent is deleted
 
 
 class Shown(NamedTuple):
@@ -50,14 +50,14 @@ def show_answer(listener: Listener, file: str | None, written: str) -> Shown:
         answer = listener.answer(file, written_intents(written))
     except MMCLError as error:
         told = str(error) if file is None else str(error).replace(file, Path(file).name)
-        return Shown(f'<div class="message fault" role="alert">{escape(told)}</div>', None, "", "")
+        return Shown(f'<div class="message fault" role="alert">{html_text(told)}</div>', None, "", "")
     first = answer.predictions[0]
     time = f"{1000 * answer.seconds:.0f} ms for {answer.audio_seconds:.1f} s of speech"
-    message = f"<strong>{escape(first.intent)}</strong> <span>cosine {first.cosine:.3f}, in {time}</span>"
+    message = f"<strong>{html_text(first.intent)}</strong> <span>cosine {first.cosine:.3f}, in {time}</span>"
     scores = [[each.intent, f"{each.cosine:.3f}", f"{100 * each.share:.1f} %"] for each in answer.predictions]
     return Shown(
         f'<div class="message" role="status">{message}</div>',
-        {each.intent: each.share for each in answer.predictions},
+        {printable(each.intent): each.share for each in answer.predictions},
         f"<h2>All scores</h2>{html_table(['intent', 'cosine', 'share'], scores)}",
         _sentences(listener, [[each.text, f"{each.cosine:.3f}"] for each in answer.sentences]),
     )
@@ -72,7 +72,7 @@ def _sentences(listener: Listener, rows: list[list[str]]) -> str:
     else:
         of = f"all {total:,}" if len(known) == total else f"the first {len(known):,} of {total:,}"
         note, table = f"Sought among {of} that are distinct.", html_table(["sentence", "cosine"], rows)
-    return f'<h2>Nearest training sentences</h2>{table}<p class="note">{escape(note)}</p>'
+    return f'<h2>Nearest training sentences</h2>{table}<p class="note">{html_text(note)}</p>'
 
 
 def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> str:
@@ -80,19 +80,16 @@ def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> s
 
     Args:
         opened: class-incremental runs.
-        chosen: labels of strategies, as :func:`~mmcl.results.collect` gives them; None for all.
+        chosen: labels of strategies, as :func:`~mmcl.results.collect` gives them, made printable; None for all.
     """
     try:
-        found = [each for each in collect(opened) if chosen is None or each.label in chosen]
+        found = [each for each in collect(opened) if chosen is None or printable(each.label) in chosen]
+        if not found:
+            return '<p class="note">No strategy is chosen.</p>'
+        runs = [f"<p><code>{html_text(run.folder)}</code> {html_text(run.status)}</p>" for run in opened]
+        sections = [("Results", NOTE, html_table(*table_rows(found))), *incremental_sections(opened, found)]
     except MMCLError as error:  # of a file that was changed since
-        return f'<div class="message fault" role="alert">{escape(str(error))}</div>'
-    if not found:
-        return '<p class="note">No strategy is chosen.</p>'
-    runs = (f"<p><code>{escape(str(run.folder))}</code> {escape(run.status)}</p>" for run in opened)
-    sections = (
-        ("Results", NOTE, html_table(*table_rows(found))),
-        *incremental_sections(opened, found),
-    )
+        return f'<div class="message fault" role="alert">{html_text(error)}</div>'
     drawn = (f'<h2>{head}</h2><p class="note">{note}</p>{content}' for head, note, content in sections)
     return f'<div class="course">{"".join(runs)}{"".join(drawn)}</div>'
 
@@ -103,13 +100,19 @@ def check_gradio() -> None:
         raise ConfigError("mmcl serve needs the package gradio: pip install 'mmcl[serve]'")
 
 
-def build_page(listeners: Mapping[str, Listener], opened: Sequence[Run], intents: str) -> Blocks:
+def build_page(
+    listeners: Mapping[str, Listener],
+    opened: Sequence[Run],
+    intents: str,
+    answered: Callable[[str], None] = lambda path: None,
+) -> Blocks:
     """Make the page: a tab to speak to models, if there are any, and one of class-incremental runs, if there are any.
 
     Args:
         listeners: by the name that the page shows.
         opened: class-incremental runs.
         intents: what is written in the field of intents at first.
+        answered: called with the path of a recording, once it was answered or refused.
 
     Raises:
         ConfigError: gradio is not installed.
@@ -117,18 +120,20 @@ def build_page(listeners: Mapping[str, Listener], opened: Sequence[Run], intents
     check_gradio()
     import gradio as gr
 
-    with gr.Blocks(title="mmcl", analytics_enabled=False, delete_cache=(_KEPT // 4, _KEPT)) as blocks:
+    with gr.Blocks(title="mmcl", analytics_enabled=False) as blocks:
+        gr.State()  # makes browsers hold a connection while the page is open, whose end says that it was closed
         gr.HTML("<h1>mmcl</h1>", padding=False)
         if listeners:
             with gr.Tab("Speech to intent"):
-                _listening(gr, listeners, intents)
+                _listening(gr, listeners, intents, answered)
         if opened:
             with gr.Tab("Class-incremental"):
                 _course(gr, blocks, opened)
     return blocks.queue(default_concurrency_limit=1, max_size=32, api_open=False)
 
 
-def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str) -> None:
+def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]) -> None:
+    listeners = {printable(name): each for name, each in listeners.items()}
     names = list(listeners)
     longest = min(each.longest for each in listeners.values())
     with gr.Row():
@@ -138,7 +143,7 @@ def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str) -> None
                 sources=["microphone", "upload"], type="filepath", label=label, buttons=["download"], elem_id="speech"
             )
             written = gr.Textbox(
-                intents,
+                printable(intents, lines=True),
                 lines=8,
                 max_lines=20,
                 label="Intents",
@@ -153,7 +158,11 @@ def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str) -> None
             scores, sentences = (gr.HTML(elem_id=name) for name in ("scores", "sentences"))
 
     def ask(name: str, file: str | None, text: str) -> Shown:
-        return show_answer(listeners[name], file, text)
+        try:
+            return show_answer(listeners[name], file, text)
+        finally:
+            if file is not None:
+                answered(file)
 
     async def sent(path: str | Path | None) -> str | None:
         if path is not None and "://" in str(path):  # gradio would fetch it
@@ -169,7 +178,10 @@ def _course(gr: Any, blocks: Any, opened: Sequence[Run]) -> None:
     drawn = gr.HTML(elem_id="course")
 
     def begin() -> tuple[Any, str]:  # whenever the page is loaded, for a run may be going on
-        names = [each.label for each in collect(opened)]
+        try:
+            names = [printable(each.label) for each in collect(opened)]
+        except MMCLError:  # which is shown below
+            names = []
         return gr.CheckboxGroup(choices=names, value=names), show_course(opened)
 
     def draw(labels: list[str]) -> str:
@@ -188,6 +200,7 @@ def serve_page(
     port: int,
     longest: float,
     ready: Callable[[str], None],
+    allowed: Sequence[str] = (),
 ) -> None:
     """Serve the page of :func:`build_page` until Ctrl+C; nothing is sent anywhere else.
 
@@ -196,41 +209,40 @@ def serve_page(
         host, port: where it listens; 127.0.0.1 is this machine alone.
         longest: seconds that a recording may have, from which follows how many bytes may be sent.
         ready: called with the address once it answers.
+        allowed: further names by which browsers may call it, such as that of a proxy.
 
     Raises:
-        ConfigError: gradio is not installed, the port is taken, or there is no such host.
+        ConfigError: gradio is not installed, the port is taken, there is no such host, or ``longest`` or a name cannot
+            be used.
     """
     check_gradio()
-    # What gradio asks of itself as it starts must not go through a proxy.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"{os.environ.get('NO_PROXY', '')},localhost,127.0.0.1,::1,{host}"
+    from mmcl.page_guard import Hosts, check_names
+    from mmcl.page_server import address, listen, page_app, serve_app
+    from mmcl.page_uploads import Uploads
+
+    check_names(allowed)
+    if not 1 <= longest <= _MOST_SECONDS:
+        raise ConfigError(f"--longest is {longest:g}, expected 1 to {_MOST_SECONDS} seconds")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TemporaryDirectory(prefix="mmcl-serve-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # so that recordings end with the server; gradio notes it on import
         import gradio as gr
 
-        blocks = build_page(listeners, opened, intents)
         try:
-            _, address, _ = blocks.launch(
-                server_name=f"[{host}]" if ":" in host else host,
-                server_port=port,
-                share=False,
-                quiet=True,
-                inline=False,
-                prevent_thread_lock=True,
-                max_file_size=ceil(longest * _BYTES_A_SECOND) + 1_000_000,
-                footer_links=[],
-                run_history=False,
-                enable_monitoring=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                theme=gr.themes.Default(primary_hue="blue"),
-                css=_STYLE,
-            )
+            listening = listen(host, port)
         except OSError as error:
             raise ConfigError(f"cannot listen on {host}:{port} ({error}): choose another --port or --host") from None
-        ready(address)
-        blocks.block_thread()
+        uploads = Uploads(folder)
+        app = page_app(
+            build_page(listeners, opened, intents, uploads.release),
+            uploads,
+            Hosts(host, tuple(allowed)),
+            most_bytes=ceil(longest * _BYTES_A_SECOND) + 1_000_000,
+            theme=gr.themes.Default(primary_hue="blue"),
+            css=_STYLE,
+        )
+        with listening:
+            serve_app(app, listening, lambda: ready(address(host, port)))
 
 
 _STYLE = """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmcl.errors import CheckpointError, ConfigError, RunError
+from mmcl.terminal import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -28,6 +29,10 @@ def serve(
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Who may ask: 0.0.0.0 is everybody, without a password.")
     ] = "127.0.0.1",
+    allowed: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="A further name of the page, such as that of a proxy."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 7860,
     longest: Annotated[float, typer.Option("--longest", min=1, help="Seconds that a recording may have.")] = 30.0,
     sentences: Annotated[
@@ -55,7 +60,8 @@ def serve(
         host=host,
         port=port,
         longest=longest,
-        ready=lambda address: typer.echo(f"serving {address} (Ctrl+C ends it)"),
+        allowed=allowed or (),
+        ready=lambda address: say(f"serving {address} (Ctrl+C ends it)"),
     )
 
 
@@ -79,6 +85,7 @@ def part(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
         RunError: one is neither, or no run at all.
     """
     from mmcl.pretraining import model_folders
+    from mmcl.row_types import checked_rows
     from mmcl.runs import Run
 
     spoken: list[Path] = []
@@ -93,7 +100,7 @@ def part(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
         if has_models and not (folder / "config.yaml").is_file():
             continue  # a model alone
         run = Run.read(folder)
-        if run.metrics("evaluation"):
+        if checked_rows(run, "evaluation"):
             incremental.append(run)
         elif not has_models:
             raise RunError(
@@ -132,9 +139,10 @@ def _advance(progress: Progress, bar: TaskID, done: int, total: int) -> None:
 def proposed_intents(folder: Path) -> str:
     """Write the classes that a run was evaluated on, one a line, or everyday intents where there are none."""
     from mmcl.predict import written_intents
+    from mmcl.row_types import checked_rows
     from mmcl.runs import Run
 
-    rows = Run.read(folder).metrics("zero_shot") if (folder / "metrics.jsonl").is_file() else []
+    rows = checked_rows(Run.read(folder), "zero_shot") if (folder / "metrics.jsonl").is_file() else []
     for row in rows:
         written = "\n".join(name.replace("_", " ") for name in row.get("classes", ()))
         with suppress(ConfigError):  # names that a person could not write

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcl.errors import ConfigError
+from mmcl.escape import tag_name
 
 
 class TensorBoardLog:
@@ -43,7 +44,7 @@ class TensorBoardLog:
             values = value if isinstance(value, Mapping) else {"": value}
             for part, number in values.items():
                 if name not in ("seed", "experience") and isinstance(number, int | float):
-                    tag = f"{kind}/{name}/{part}" if part else f"{kind}/{name}"
+                    tag = "/".join(tag_name(each) for each in (kind, name, *([part] if part else [])))
                     self._writers[curve].add_scalar(tag, number, step)
         self._writers[curve].flush()
 
@@ -62,4 +63,4 @@ def check_tensorboard() -> None:
 
 
 def _curve(row: Mapping[str, Any]) -> str:
-    return f"{row.get('strategy')}-seed{row.get('seed')}"
+    return tag_name(f"{row.get('strategy')}-seed{row.get('seed')}")

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from mmcl.escape import figure_text
 from mmcl.figures import GRID, HEAT, INK, as_svg, plain_axes
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -28,7 +29,11 @@ def losses(rows: Sequence[dict[str, Any]]) -> str:
     axes = figure.add_subplot()
     for (name, epochs), colour in zip(found.items(), _COLOURS * len(found), strict=False):
         axes.plot(
-            list(epochs), [np.mean(values) for values in epochs.values()], color=colour, label=name, linewidth=1.8
+            list(epochs),
+            [np.mean(values) for values in epochs.values()],
+            color=colour,
+            label=figure_text(name),
+            linewidth=1.8,
         )
     axes.set(xlabel="epoch", ylabel="loss")
     axes.grid(axis="y", color=GRID)
@@ -42,7 +47,7 @@ def confusions(rows: Sequence[dict[str, Any]]) -> str:
     chosen: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         if row["kind"] == "zero_shot" and len(row.get("confusion", ())) in range(1, _MOST_CLASSES + 1):
-            chosen.setdefault((row["data"], row["strategy"]), row)
+            chosen.setdefault((row.get("data", ""), row["strategy"]), row)
     if not chosen:
         return ""
     columns = min(len(chosen), 2)
@@ -58,9 +63,10 @@ def confusions(rows: Sequence[dict[str, Any]]) -> str:
             colour = "white" if shares[i, j] > 0.45 else INK
             text = axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=6)
             text.set_in_layout(False)
-        axes.set_title(f"{data}, {strategy}", fontsize=10, color=INK)
-        axes.set_xticks(range(len(shares)), row["classes"], rotation=90)
-        axes.set_yticks(range(len(shares)), row["classes"])
+        axes.set_title(figure_text(f"{data}, {strategy}"), fontsize=10, color=INK)
+        names = [figure_text(name) for name in row["classes"]]
+        axes.set_xticks(range(len(shares)), names, rotation=90)
+        axes.set_yticks(range(len(shares)), names)
         axes.set_ylim(len(shares) - 0.5, -0.5)
         plain_axes(axes, frame=False)
         axes.tick_params(labelsize=7)
@@ -86,6 +92,6 @@ def similarities(rows: Sequence[dict[str, Any]]) -> str:
         axes.plot([-1, 1], [-1, 1], color=INK, linewidth=0.7, linestyle=":")
         axes.plot(row["centres"], row["means"], color="#d55e00", linewidth=1.6)
         axes.set(xlim=(-0.35, 1), ylim=(-0.35, 1), xlabel="text and text", ylabel="speech and text")
-        axes.set_title(f"{name}, correlation {row['correlation']:.2f}", fontsize=10, color=INK)
+        axes.set_title(f"{figure_text(name)}, correlation {row['correlation']:.2f}", fontsize=10, color=INK)
         plain_axes(axes)
     return as_svg(figure, "Structure of similarities")

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from mmcl.escape import figure_text
 from mmcl.figures import GRID, INK, as_svg, plain_axes
 
 _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8a8a", "#7f3c8d", "#b8a200")
@@ -34,28 +35,37 @@ def distances(rows: Sequence[dict[str, Any]]) -> str:
     for number, name in enumerate(names):
         own = [row for row in compared if row["name"] == name]
         colour, marker = _COLOURS[number % len(_COLOURS)], "os^D"[number // len(_COLOURS) % 4]
-        style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": "none", "label": name}
-        time, distance = (np.array([row[key] for row in own]) for key in ("time / Retrain's", "distance to Retrain"))
+        style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": "none", "label": figure_text(name)}
+        time, distance = (_column(own, key) for key in ("time / Retrain's", "distance to Retrain"))
         near.errorbar(time.mean(), 100 * distance.mean(), 100 * _deviation(distance), ecolor=colour, **style)
-        off = 100 * np.array([[row[key] - retrained[row["seed"]][key] for key in measures] for row in own])
+        retrain = [retrained[row["seed"]] for row in own]
+        off = np.array([_column(own, key) - _column(retrain, key) for key in measures])
+        off = 100 * off.reshape(len(measures), len(own)).T
         places = np.arange(len(measures)) + 0.7 * ((number + 0.5) / len(names) - 0.5)
         deviations = [_deviation(column) for column in off.T]
         apart.errorbar(places, off.mean(0), deviations, ecolor=colour, **style)
-    near.set(xlabel="time / Retrain's", ylabel="distance to Retrain (points)", xscale="log", ylim=(0, None))
+    scale = "log" if (_column(compared, "time / Retrain's") > 0).any() else "linear"
+    near.set(xlabel="time / Retrain's", ylabel="distance to Retrain (points)", xscale=scale, ylim=(0, None))
     apart.axhline(0, color=INK, linewidth=0.8)
-    near.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    if scale == "log":
+        near.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     near.xaxis.set_major_formatter("{x:g}")
     near.xaxis.set_minor_locator(NullLocator())
     apart.set_yscale("symlog", linthresh=1)
     apart.set(ylabel="difference from Retrain (points)")
     apart.yaxis.set_major_formatter("{x:g}")
-    apart.set_xticks(range(len(measures)), measures)
+    apart.set_xticks(range(len(measures)), [figure_text(name) for name in measures])
     for axes in (near, apart):
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         plain_axes(axes)
     figure.legend(*near.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
     return as_svg(figure, "How near each method comes to Retrain")
+
+
+def _column(rows: Sequence[dict[str, Any]], key: str) -> Any:
+    """Values of several rows, nan where one is missing."""
+    return np.array([np.nan if row.get(key) is None else row[key] for row in rows], dtype=float)
 
 
 def _deviation(values: Any) -> float:

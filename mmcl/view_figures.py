@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmcl.escape import figure_text
 from mmcl.figures import GRID, INK, as_svg, plain_axes
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8a8a", "#222222")
@@ -31,13 +32,13 @@ def views(rows: Sequence[dict[str, Any]]) -> str:
         axes = figure.add_subplot(ceil(len(found) / columns), columns, place)
         names = list(of_seeds[0]["alone"])
         for number, (kind, label) in enumerate(_KINDS.items()):
-            values = 100 * np.array([[row[kind][view] for view in names] for row in of_seeds])
+            values = 100 * np.array([[row[kind].get(view, np.nan) for view in names] for row in of_seeds])
             deviation = values.std(0, ddof=1) if len(values) > 1 else None
             x = np.arange(len(names)) + 0.4 * (number - 0.5)
             axes.bar(x, values.mean(0), 0.36, yerr=deviation, color=_COLOURS[number], label=label, ecolor=INK)
-        axes.set_xticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), [figure_text(name) for name in names])
         axes.set(ylim=(0, 102), ylabel="accuracy (%)")
-        axes.set_title(name, fontsize=10, color=INK)
+        axes.set_title(figure_text(name), fontsize=10, color=INK)
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         plain_axes(axes)
@@ -59,8 +60,10 @@ def maps(rows: Sequence[dict[str, Any]]) -> str:
         for label, name in enumerate(row["classes"]):
             x, y = points[labels == label].T
             marker = "osD^"[label // len(_COLOURS) % 4]
-            axes.scatter(x, y, s=9, color=_COLOURS[label % len(_COLOURS)], marker=marker, linewidths=0, label=name)
-        axes.set_title(row["strategy"], fontsize=10, color=INK)
+            axes.scatter(
+                x, y, s=9, color=_COLOURS[label % len(_COLOURS)], marker=marker, linewidths=0, label=figure_text(name)
+            )
+        axes.set_title(figure_text(row["strategy"]), fontsize=10, color=INK)
         axes.set(xticks=[], yticks=[])
         plain_axes(axes, frame=False)
     if len(found[0]["classes"]) <= 20:

@@ -111,3 +111,20 @@ def test_what_is_generated_needs_its_text(
         "error: SLURP's text, which slurp_tts speaks (its text_root), is missing: there is no folder "
     )
     assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[31m", "[/]", "a\nerror: forged", "caf\udce9", "\u202egnp.wav", "पानी 🙂", "x" * 10_000]
+)
+def test_names_of_files_are_shown_as_text(mmcl_, monkeypatch, name):
+    from mmcl.data import catalog
+    from mmcl.escape import printable
+
+    faults = [catalog.Fault(Path(f"/data/{name}"), f"is {name}")]
+    monkeypatch.setattr(catalog, "check", lambda *_: faults)
+    monkeypatch.setattr(catalog, "make", lambda *_: Path(name))
+    done = mmcl_("data", "check", "fsdd")
+    shown = printable(name)
+    assert done.code == 1 and done.out.splitlines()[0] == f"error: /data/{shown}: is {shown}"
+    assert len(done.out.splitlines()) == 2
+    assert mmcl_("data", "make", "fsdd").out == f"fsdd: {shown}\n"

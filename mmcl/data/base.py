@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from mmcl.errors import DataError, LabelError, MissingDataError
-from mmcl.printable import printable
+from mmcl.escape import encodable
 
 if TYPE_CHECKING:  # reading annotations needs no torch, and `mmcl data ls` is quick without it
     from torch import Tensor
@@ -143,14 +143,14 @@ class SpeechDataset(ABC):
     def __init__(self, root: str | Path, split: str, *, max_seconds: float | None = None) -> None:
         self.root, self.split, self.max_seconds = checked_root(type(self), root, split), split, max_seconds
         classes, utterances = self._read()
-        self.classes = tuple(map(printable, classes))
+        self.classes = tuple(map(encodable, classes))
         for utterance in utterances:
             if not 0 <= utterance.label < len(self.classes):
                 raise LabelError(
                     f"{utterance.path} has label {utterance.label}, expected 0 to {len(self.classes) - 1}: "
                     "check the annotations"
                 )
-        utterances = [_printable(utterance) for utterance in utterances]
+        utterances = [_encodable(utterance) for utterance in utterances]
         self.utterances = short_enough(utterances, max_seconds) if max_seconds is not None else utterances
         if not self.utterances:
             raise DataError(
@@ -197,10 +197,10 @@ class SpeechDataset(ABC):
         }
 
 
-def _printable(utterance: Utterance) -> Utterance:
+def _encodable(utterance: Utterance) -> Utterance:
     """Escape what a file's name that is not UTF-8 left in the fields, but for the path itself."""
     fields = (utterance.id, utterance.text, utterance.speaker)
-    shown = tuple(map(printable, fields))
+    shown = tuple(map(encodable, fields))
     return utterance if shown == fields else replace(utterance, id=shown[0], text=shown[1], speaker=shown[2])
 
 

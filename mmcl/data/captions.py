@@ -11,9 +11,9 @@ from mmcl.data.base import Utterance, nearest, short_enough
 from mmcl.data.folders import files_below
 from mmcl.data.images import load_image
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.escape import encodable
 from mmcl.plain_csv import other_delimiter, read_table
 from mmcl.plain_json import read_text
-from mmcl.printable import printable
 from mmcl.words import tidy, visible
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Captions:
                 "paths start from where the CSV lies"
             )
         if self.modality == "audio":
-            said = [Utterance(printable(file.stem), file, 0, text) for _, file, text in pairs]
+            said = [Utterance(encodable(file.stem), file, 0, text) for _, file, text in pairs]
             self.utterances = said if max_seconds is None else short_enough(said, max_seconds)
             pairs = [("audio", utterance.path, utterance.text) for utterance in self.utterances]
         self.files = [file for _, file, _ in pairs]
@@ -94,11 +94,11 @@ class Captions:
     def __getitem__(self, index: int) -> Sample:
         file, text = self.files[index], self.texts[index]
         if self.modality == "image":
-            return {"id": printable(file.stem), "image": load_image(file, self.size), "text": text, "label": 0}
+            return {"id": encodable(file.stem), "image": load_image(file, self.size), "text": text, "label": 0}
         from mmcl.data.audio import load_audio
 
         return {
-            "id": printable(file.stem),
+            "id": encodable(file.stem),
             "audio": load_audio(file, max_seconds=self.max_seconds),
             "text": text,
             "label": 0,

@@ -20,7 +20,7 @@ from mmcl.data.base import SILENCE, Source, SpeechDataset, nearest
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
-from mmcl.printable import printable
+from mmcl.escape import encodable
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _check_file(path: Path) -> list[Fault]:
     try:
         found = examine(path)
     except (AudioError, MissingDataError) as error:
-        return [Fault(path, str(error).removeprefix(f"{printable(str(path))} "))]
+        return [Fault(path, str(error).removeprefix(f"{encodable(str(path))} "))]
     remarks = [*found.warnings, *found.notes]
     peak = float(abs(found.waveform - found.waveform.mean()).max())
     if peak < SILENCE:
