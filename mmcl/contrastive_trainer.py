@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from mmcl import ranks
 from mmcl.batch import Batch
 from mmcl.checkpoint import plain_state
+from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
-from mmcl.errors import ConfigError, TrainingError
+from mmcl.errors import CheckpointError, ConfigError, TrainingError
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
@@ -87,6 +88,8 @@ class ContrastiveTrainer:
         self.distinct_texts, self.clip_norm, self.device = distinct_texts, clip_norm, torch.device(device)
         self.precision = precision
         self.epoch = 0
+        sides = [digest_of(sample_digests(side)) for side in (pairs.first, pairs.second)]
+        self._samples = " ".join(sides)
         self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts))) if scheduler else 0
         self._scheduler = None if scheduler is None else scheduler(optimizer, epochs * self.steps)
         temperature = getattr(objective, "temperature", None)
@@ -155,6 +158,7 @@ class ContrastiveTrainer:
         """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
         return {
             "epoch": self.epoch,
+            "samples": self._samples,
             "model": trainable_state(self.model),
             "temperature": None if self._temperature is None else self._temperature.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -163,7 +167,16 @@ class ContrastiveTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Go on from ``state``.
+
+        Raises:
+            CheckpointError: the pairs are others than when the state was made.
+        """
+        if state.get("samples") not in (None, self._samples):
+            raise CheckpointError(
+                f"the {len(self.pairs)} pairs are not those that the state was made with: put the data back as they "
+                "were, or start training again"
+            )
         self.model.load_state_dict(state["model"], strict=False)
         if self._temperature is not None:
             self._temperature.load_state_dict(state["temperature"])

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmcl import __version__
 from mmcl.atomic import folder_written_whole
 from mmcl.data.base import nearest
-from mmcl.errors import CheckpointError, ConfigError, ExportError
+from mmcl.errors import CheckpointError, ConfigError, ExportError, RunError
+from mmcl.plain_files import check_plain
+from mmcl.plain_json import read_json
+from mmcl.results import checked_rows
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ def export_run(
         MissingDataError: a pretrained encoder is not on this machine, or there are no recordings to check a graph on.
     """
     opened, folder = Run.read(run), Path(folder).expanduser()
+    check_plain(opened.folder, shared=False)  # what is copied could be anything, and is to be published
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ExportError(f"{folder} is not an empty folder: choose another, or remove it first")
     if onnx:
@@ -92,7 +96,7 @@ def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
         found[path.parent.name] = partial(_two_towers, path.parent)
     if run.task == _RATIONALES:
         for path in sorted(run.folder.glob("models/*/config.json")):
-            longest = int(run.config["student"]["longest"])
+            longest = _longest(run)
             found[path.parent.name] = partial(_in_the_layout_of_transformers, path.parent, longest)
     if run.task == _SLU:
         found |= {name: partial(_slu, run, name) for name in _finished(run)}
@@ -102,6 +106,15 @@ def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
             f"contrastive_pretraining, speech_to_intent, {_SLU} or {_RATIONALES} that has finished one"
         )
     return found
+
+
+def _longest(run: Run) -> int:
+    """How many tokens the student of a run reads."""
+    student = run.config.get("student")
+    longest = student.get("longest") if isinstance(student, dict) else None
+    if type(longest) is not int:
+        raise RunError(f"config.yaml of {run.folder} has no student.longest: put the file back from a copy")
+    return longest
 
 
 def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, license: str) -> Graph | None:
@@ -141,15 +154,13 @@ def _in_the_layout_of_transformers(source: Path, longest: int, folder: Path) -> 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}): put the file back, or choose another model") from None
+    content: dict[str, Any] = read_json(path, error=CheckpointError)
+    return content
 
 
 def _write_config(folder: Path, content: dict[str, Any]) -> None:
     for part in (content, content.get("first"), content.get("second")):
-        if isinstance(part, dict) and "encoder" in part:
+        if isinstance(part, dict) and isinstance(part.get("encoder"), dict):
             part["encoder"].pop("download", None)  # for whoever loads it to say
     text = json.dumps({**content, "mmcl_version": __version__}, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
@@ -160,8 +171,14 @@ def _finished(run: Run) -> list[str]:
     from mmcl.checkpoint import peek_checkpoint
 
     names = sorted(path.stem for path in run.folder.glob("checkpoints/*.safetensors"))
-    states = {name: peek_checkpoint(run.folder / "checkpoints" / f"{name}.safetensors")["state"] for name in names}
-    return [name for name, state in states.items() if state["finished"] and not name.startswith(_BY_MEMORY)]
+    states = {}
+    for name in names:
+        path = run.folder / "checkpoints" / f"{name}.safetensors"
+        content = peek_checkpoint(path)
+        states[name] = content.get("state") if isinstance(content, dict) else None
+        if not isinstance(states[name], dict):
+            raise CheckpointError(f"{path} holds no state of training: put the file of this run back")
+    return [name for name, state in states.items() if state.get("finished") and not name.startswith(_BY_MEMORY)]
 
 
 def _slu(run: Run, name: str, folder: Path) -> None:
@@ -172,6 +189,7 @@ def _slu(run: Run, name: str, folder: Path) -> None:
     from mmcl.models import FrameTokenizer
     from mmcl.models.slu_folder import save_slu
 
+    _ = run.config  # is what the model was trained with, or says how it was changed
     config: Any = load_config(load_task(run.task).Config, run.folder / "config.yaml")
     encoder = config.encoder.build()
     if encoder.frozen and config.encoder.build().fingerprint() != encoder.fingerprint():
@@ -183,8 +201,9 @@ def _slu(run: Run, name: str, folder: Path) -> None:
         model = config.seq2seq.build(encoder, FrameTokenizer.load(run.folder / "tokenizer.json"))
     else:
         model = config.classifier.build(encoder)
-    state, other = run.restore(name)["model"], f"checkpoint {name} of {run.folder} is of another model"
-    if state.keys() != trainable_state(model).keys():
+    restored = run.restore(name)
+    state, other = restored.get("model") if isinstance(restored, dict) else None, f"checkpoint {name} of {run.folder} is of another model"
+    if not isinstance(state, dict) or state.keys() != trainable_state(model).keys():
         raise CheckpointError(f"{other}: expected what config.yaml says")
     try:
         model.load_state_dict(state, strict=False)
@@ -198,9 +217,10 @@ def _slu(run: Run, name: str, folder: Path) -> None:
 
 def _class_names(run: Run, name: str) -> list[str]:
     """Names of the classes by label."""
-    for row in run.metrics("stream"):
-        if f"{row['strategy']}-seed{row['seed']}" == name:
-            names = [each for group in row["experiences"] for each in group]
+    for row in checked_rows(run, "stream"):
+        if f"{row['strategy']}-seed{row['seed']}" == name and len(names := sum(row["experiences"], [])) == len(
+            row["class_order"]
+        ):
             return [each for _, each in sorted(zip(row["class_order"], names, strict=True))]
     raise CheckpointError(f"metrics.jsonl of {run.folder} does not say which classes {name} learnt: put the file back")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmcl import plain_yaml
 from mmcl.atomic import written_whole
 from mmcl.errors import RunError
-from mmcl.results import StrategyResults, collect, run_names, table_rows
+from mmcl.results import StrategyResults, checked_rows, collect, run_names, table_rows
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -106,10 +106,16 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     strategies = collect(opened)
     kinds = {row["kind"] for run in opened for row in run.metrics()}
     incremental = not kinds or bool(kinds & {"stream", "evaluation"})
+    try:
+        shown = [*(incremental_sections(opened, strategies) if incremental else []), *_drawn(opened)]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        folders = ", ".join(str(run.folder) for run in opened)
+        raise RunError(
+            f"metrics.jsonl of {folders} cannot be shown ({type(error).__name__}: {error}): put the file back from a copy"
+        ) from error
     sections = [
         ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else ""),
-        *(incremental_sections(opened, strategies) if incremental else []),
-        *_drawn(opened),
+        *shown,
         ("Config", "", _configs(opened)),
         ("Environment", "", _environments(opened)),
     ]
@@ -145,7 +151,7 @@ def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
     """The sections of two towers, several views, unlearning and rationales, each where there is something to show."""
     from mmcl import rationale_figures, tower_figures, unlearning_figures, view_figures
 
-    rows = [row for run in opened for row in run.metrics()]
+    rows = [row for run in opened for row in checked_rows(run)]
     sections = [
         ("Training loss", "mean over seeds", tower_figures.losses(rows)),
         ("Confusion", "zero-shot, row: true class, column: nearest class; first seed", tower_figures.confusions(rows)),

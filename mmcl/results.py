@@ -8,6 +8,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mmcl.errors import RunError
 from mmcl.runs import Run
 
 #: What a row of kind "result" holds: fractions, which are shown in percent, and a time in seconds. Rates of errors and
@@ -125,12 +128,81 @@ class StrategyResults:
         return [row[column] for row in rows if column < len(row)]
 
 
+class _Row(BaseModel):
+    """What tables and figures read of a row; it may hold more."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    strategy: str | None = None
+    seed: int | str | None = None
+
+
+class _Stream(_Row):
+    experiences: list[list[str]]
+    class_order: list[int] = []
+    train_sizes: list[int] = []
+    test_sizes: list[int] = []
+
+
+class _Evaluation(_Row):
+    experience: int
+    accuracy: list[float | None]
+    seen_accuracy: float | None = None
+    per_class: dict[str, float] = {}
+
+
+class _Result(_Row):
+    measures: dict[str, float | None] = {}
+    average_accuracy: float | None = None
+    last_accuracy: float | None = None
+    word_error_rate: float | None = None
+    sequence_error_rate: float | None = None
+    slu_f1: float | None = None
+    forgetting: float | None = None
+    backward_transfer: float | None = None
+    forward_transfer: float | None = None
+    seconds: float | None = None
+
+
+class _Epoch(_Row):
+    epoch: int | None = None
+    loss: float | None = None
+    valid_accuracy: float | None = None
+
+
+_ROWS = {"stream": _Stream, "evaluation": _Evaluation, "result": _Result, "epoch": _Epoch}
+
+
+def checked_rows(run: Run, kind: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a run whose values have the types that tables and figures expect.
+
+    Raises:
+        RunError: a value is missing or of another type; names the kind of row and the value.
+    """
+    rows = run.metrics(kind)
+    for row in rows:
+        where = f"metrics.jsonl of {run.folder} has a row of kind {row['kind']!r}"
+        try:
+            _ROWS.get(row["kind"], _Row).model_validate(row)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            raise RunError(f"{where} with {name}: {first['msg'].lower()}; put the file back from a copy") from None
+        if "strategy" in row and row.get("seed") is None:
+            raise RunError(f"{where} of strategy {row['strategy']!r} without a seed: put the file back from a copy")
+    return rows
+
+
 def collect(runs: Sequence[Run | str | Path]) -> list[StrategyResults]:
-    """Read the rows of runs, a strategy of a run each, in the order in which they were trained."""
+    """Read the rows of runs, a strategy of a run each, in the order in which they were trained.
+
+    Raises:
+        RunError: a row is not what was logged.
+    """
     opened = [run if isinstance(run, Run) else Run.read(run) for run in runs]
     collected = []
     for run, name in zip(opened, run_names(opened), strict=True):
-        rows = run.metrics()
+        rows = checked_rows(run)
         for strategy in dict.fromkeys(row["strategy"] for row in rows if "strategy" in row):
             own = [row for row in rows if row.get("strategy") == strategy]
             evaluations: dict[int, dict[int, dict[str, Any]]] = {}

@@ -62,7 +62,8 @@ class LabelledTable:
         self.labels = [self.classes.index(row["label"]) for _, row in self._rows]
         self.texts = [row.get("text", row["label"]) for _, row in self._rows]
         self._vectors = [self._vector(line, row) for line, row in self._rows]
-        listed = [self.root / row[name] for _, row in self._rows for name in _FILES if name in row]
+        self.paths = [[self.root / row[name] for name in _FILES if name in row] for _, row in self._rows]
+        listed = [path for own in self.paths for path in own]
         if absent := [path for path in listed if not path.is_file()]:
             raise MissingDataError(
                 f"{len(absent)} of {len(listed)} files that {tables[split]} lists are not there, first {absent[0]}: "
