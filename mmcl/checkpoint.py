@@ -51,7 +51,11 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
         )
     try:
         with written_whole(path) as temporary:
-            metadata = {"mmcl_checkpoint": FORMAT, "state": structure, "checksum": _checksum(structure, packing.tensors)}
+            metadata = {
+                "mmcl_checkpoint": FORMAT,
+                "state": structure,
+                "checksum": _checksum(structure, packing.tensors),
+            }
             save_file(packing.tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(

@@ -171,13 +171,14 @@ def _finished(run: Run) -> list[str]:
     from mmcl.checkpoint import peek_checkpoint
 
     names = sorted(path.stem for path in run.folder.glob("checkpoints/*.safetensors"))
-    states = {}
+    states: dict[str, dict[str, Any]] = {}
     for name in names:
         path = run.folder / "checkpoints" / f"{name}.safetensors"
         content = peek_checkpoint(path)
-        states[name] = content.get("state") if isinstance(content, dict) else None
-        if not isinstance(states[name], dict):
+        state = content.get("state") if isinstance(content, dict) else None
+        if not isinstance(state, dict):
             raise CheckpointError(f"{path} holds no state of training: put the file of this run back")
+        states[name] = state
     return [name for name, state in states.items() if state.get("finished") and not name.startswith(_BY_MEMORY)]
 
 
@@ -202,7 +203,8 @@ def _slu(run: Run, name: str, folder: Path) -> None:
     else:
         model = config.classifier.build(encoder)
     restored = run.restore(name)
-    state, other = restored.get("model") if isinstance(restored, dict) else None, f"checkpoint {name} of {run.folder} is of another model"
+    state = restored.get("model") if isinstance(restored, dict) else None
+    other = f"checkpoint {name} of {run.folder} is of another model"
     if not isinstance(state, dict) or state.keys() != trainable_state(model).keys():
         raise CheckpointError(f"{other}: expected what config.yaml says")
     try:
@@ -218,10 +220,10 @@ def _slu(run: Run, name: str, folder: Path) -> None:
 def _class_names(run: Run, name: str) -> list[str]:
     """Names of the classes by label."""
     for row in checked_rows(run, "stream"):
-        if f"{row['strategy']}-seed{row['seed']}" == name and len(names := sum(row["experiences"], [])) == len(
-            row["class_order"]
-        ):
-            return [each for _, each in sorted(zip(row["class_order"], names, strict=True))]
+        names = [each for group in row["experiences"] for each in group]
+        labels = row.get("class_order", [])
+        if f"{row.get('strategy')}-seed{row.get('seed')}" == name and len(names) == len(labels):
+            return [each for _, each in sorted(zip(labels, names, strict=True))]
     raise CheckpointError(f"metrics.jsonl of {run.folder} does not say which classes {name} learnt: put the file back")
 
 

@@ -109,9 +109,9 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     try:
         shown = [*(incremental_sections(opened, strategies) if incremental else []), *_drawn(opened)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        folders = ", ".join(str(run.folder) for run in opened)
         raise RunError(
-            f"metrics.jsonl of {folders} cannot be shown ({type(error).__name__}: {error}): put the file back from a copy"
+            f"metrics.jsonl of {', '.join(str(run.folder) for run in opened)} cannot be shown "
+            f"({type(error).__name__}: {error}): put the file back from a copy"
         ) from error
     sections = [
         ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else ""),

@@ -170,7 +170,7 @@ class _Epoch(_Row):
     valid_accuracy: float | None = None
 
 
-_ROWS = {"stream": _Stream, "evaluation": _Evaluation, "result": _Result, "epoch": _Epoch}
+_ROWS: dict[str, type[_Row]] = {"stream": _Stream, "evaluation": _Evaluation, "result": _Result, "epoch": _Epoch}
 
 
 def checked_rows(run: Run, kind: str | None = None) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ class Mark(NamedTuple):
 
 START = Mark(0, blake2b(digest_size=16).hexdigest())  #: before the first row
 
+
 class RowFile:
     """A file of rows, each of a ``kind``, which any number of processes may read while one appends.
 
@@ -82,7 +83,9 @@ class RowFile:
         """Return the mark at each of some lengths, None where the file is shorter."""
         content = self._content()
         return {
-            length: Mark(length, blake2b(content[:length], digest_size=16).hexdigest()) if length <= len(content) else None
+            length: Mark(length, blake2b(content[:length], digest_size=16).hexdigest())
+            if length <= len(content)
+            else None
             for length in set(lengths)
         }
 
@@ -103,6 +106,7 @@ class RowFile:
             raise RunError(
                 f"cannot write {self.path} ({error.strerror}): make room, then `mmcl run --resume {self.path.parent}`"
             ) from None
+
     def to_disk(self) -> Mark:
         """Have the system write all rows out, and return the mark after the last one."""
         file = self._opened()

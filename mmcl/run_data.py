@@ -42,9 +42,9 @@ class RunData:
             before = Fingerprint(*known[name])
             if before != now:
                 raise RunError(
-                    f"the data of {self.folder} changed since the run began: {name} has {_difference(before, now, dataset)}; put "
-                    "the data back as they were, or start a new run: mmcl run TASK --config "
-                    f"{self.folder / 'config.yaml'}"
+                    f"the data of {self.folder} changed since the run began: {name} has "
+                    f"{_difference(before, now, dataset)}; put the data back as they were, or start a new run: mmcl "
+                    f"run TASK --config {self.folder / 'config.yaml'}"
                 )
         else:
             self._write({**known, name: list(now)})

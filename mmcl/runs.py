@@ -47,8 +47,11 @@ logger = logging.getLogger(__name__)
 
 _FILES = ("config.yaml", "environment.json", "metrics.jsonl")
 _FORMAT = 2  #: of the folder; 1 had no digests
-_ENVIRONMENT = {"task": str, "config": str, "command": str, "time": str, "platform": str, "python": str}
-_ENVIRONMENT |= {"versions": dict, "resumed": list}
+_ENVIRONMENT: dict[str, type] = {  # what is read of environment.json
+    **dict.fromkeys(("task", "config", "command", "time", "platform", "python"), str),
+    "versions": dict,
+    "resumed": list,
+}
 
 
 class Run:
@@ -210,8 +213,8 @@ class Run:
             if not isinstance(environment.get(name), kind):
                 found = f"a {type(environment[name]).__name__} as" if name in environment else "no"
                 raise RunError(f"{path} has {found} {name}, expected a {kind.__name__}: put the file back from a copy")
-        again = [each for each in environment["resumed"] if isinstance(each, dict) and isinstance(each.get("time"), str)]
-        if len(again) < len(environment["resumed"]) or not isinstance(environment.get("settings", {}), dict):
+        again = [each.get("time") if isinstance(each, dict) else None for each in environment["resumed"]]
+        if not all(isinstance(time, str) for time in again) or not isinstance(environment.get("settings", {}), dict):
             raise RunError(f"{path} has values of a wrong type in resumed or settings: put the file back from a copy")
         optional = {"seeds": None, "processors": None, "commit": None, "uncommitted_changes": None}
         return {**optional, **environment}
@@ -386,8 +389,9 @@ def _status(status: str, mark: Mark | None) -> dict[str, Any]:
 def _mark_of(status: Mapping[str, Any]) -> Mark | None:
     """How many metrics there were when a status was written, as far as it says."""
     mark = status.get("metrics")
-    known = isinstance(mark, dict) and type(mark.get("length")) is int and isinstance(mark.get("digest"), str)
-    return Mark(mark["length"], mark["digest"]) if known else None
+    if isinstance(mark, dict) and isinstance(mark.get("length"), int) and isinstance(mark.get("digest"), str):
+        return Mark(mark["length"], mark["digest"])
+    return None
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ ignored for two seconds; after that the process ends at once, as if it was kille
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -65,6 +66,8 @@ def heeded(*, for_good: bool = False) -> Iterator[None]:
         yield
     finally:
         _state.over = True
+        if _state.received is not None or for_good:
+            atexit.register(_ignore)  # as it ends, Python puts the system's own handlers back, which kill
         if _state.received is None and not for_good:
             _state.owner = None
             for number, handler in before.items():
@@ -80,6 +83,12 @@ def end_by_signal(*, silent: bool = False) -> int:
         with suppress(OSError, ValueError):  # nobody may be there to read it
             print(f"\ninterrupted{by}{advice}", file=sys.stderr, flush=True)
     return 128 + number
+
+
+def _ignore() -> None:
+    for name in _HEEDED:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

@@ -89,14 +89,18 @@ def test_rows_that_were_changed_or_cut_are_told(rows: RowFile) -> None:
     second = rows.to_disk()
     rows.path.write_text(rows.path.read_text().replace("0.75", "0.76"))
     rows.check(first, "it was written")
-    with pytest.raises(RunError, match=r"metrics.jsonl was changed: its first \d+ bytes differ .* when it was written; put"):
+    with pytest.raises(
+        RunError, match=r"metrics.jsonl was changed: its first \d+ bytes differ .* when it was written; put"
+    ):
         rows.check(second, "it was written")
     rows.check(second._replace(digest=None), "an older mmcl wrote it")
     with pytest.raises(RunError, match=r"has 56 bytes, but it was written after 99: put the file back from a copy"):
         rows.check(Mark(99, None), "it was written")
     rows.path.unlink()
     for ask in (rows.read, lambda: rows.check(first, "it was written")):
-        with pytest.raises(RunError, match=r"cannot read .*metrics.jsonl \(No such file or directory\): put the file back"):
+        with pytest.raises(
+            RunError, match=r"cannot read .*metrics.jsonl \(No such file or directory\): put the file back"
+        ):
             ask()
 
 

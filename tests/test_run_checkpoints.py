@@ -92,7 +92,9 @@ def test_what_came_after_a_damaged_checkpoint_is_done_again(checkpoints, caplog)
         "c.safetensors",
         "c.safetensors.before",
     }
-    assert f"{checkpoints.path('a')} was written after one that was lost or damaged: its training is redone" in caplog.text
+    assert (
+        f"{checkpoints.path('a')} was written after one that was lost or damaged: its training is redone" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,9 @@ def test_of_a_unit_that_is_lost_nothing_is_kept_and_nothing_after_it(checkpoints
     assert mended(checkpoints) == kept
 
 
-@pytest.mark.parametrize(("unit", "kept"), [("c", (10, {"c": 10})), ("b", (30, {"c": 20, "b": 30})), ("a", (50, WHOLE[1] | {"a": 50}))])
+@pytest.mark.parametrize(
+    ("unit", "kept"), [("c", (10, {"c": 10})), ("b", (30, {"c": 20, "b": 30})), ("a", (50, WHOLE[1] | {"a": 50}))]
+)
 @pytest.mark.parametrize("loss", ["deleted", "damaged", "older", "of another unit"])
 def test_in_place_of_a_checkpoint_that_is_lost_the_one_before_is_taken(checkpoints, unit, kept, loss):
     write_all(checkpoints)
@@ -159,7 +163,9 @@ def test_units_that_take_turns_go_back_together(checkpoints):
 
 def test_checkpoints_of_another_run_are_refused(tmp_path):
     write(RunCheckpoints(tmp_path, "other settings"), "a", 10)
-    with pytest.raises(CheckpointError, match="was written with other settings than those of this run: put the file of"):
+    with pytest.raises(
+        CheckpointError, match="was written with other settings than those of this run: put the file of"
+    ):
         RunCheckpoints(tmp_path, "settings").recovery()
     assert RunCheckpoints(tmp_path).read("a") == {"length": 10}  # who does not know the settings does not compare
 
@@ -178,7 +184,9 @@ def test_both_damaged_are_named_and_deleting_them_helps(checkpoints):
 @pytest.mark.parametrize("content", [[1], {"state": {}}, {"metrics_bytes": 1}, {"state": {}, "metrics_bytes": "1"}])
 def test_a_checkpoint_of_something_else_is_refused(checkpoints, content):
     save_checkpoint(checkpoints.path("a"), content)
-    with pytest.raises(CheckpointError, match=r"a.safetensors is not a checkpoint of a run: put the file of this run back"):
+    with pytest.raises(
+        CheckpointError, match=r"a.safetensors is not a checkpoint of a run: put the file of this run back"
+    ):
         checkpoints.recovery()
 
 

@@ -405,7 +405,8 @@ def test_metrics_that_were_cut_are_told(run: Run) -> None:
     run.close()
     os.truncate(run.folder / "metrics.jsonl", 5)
     with pytest.raises(
-        RunError, match=r"metrics.jsonl has 5 bytes, but checkpoint .*naive-0.safetensors was written after \d\d: put the file"
+        RunError,
+        match=r"metrics.jsonl has 5 bytes, but checkpoint .*naive-0.safetensors was written after \d\d: put the file",
     ):
         Run.open(run.folder)
 

@@ -32,7 +32,8 @@ def class_incremental(
 
     Labels stay those of the data sets. Each experience has, beside Avalanche's own attributes, ``source`` (the data
     set) and ``dataset.rows`` (which of its samples), so that a sample is named by one number and a memory is a list of
-    numbers; and ``digest``, of these samples, by which a state of training knows its experience. ``benchmark.description`` says who arrives when, in plain data for the record.
+    numbers. ``digest`` is of these samples: by it a state of training knows its experience. ``benchmark.description``
+    says who arrives when, in plain data for the record.
 
     Args:
         train: data of the train stream.

@@ -15,6 +15,7 @@ from mmcl.atomic import written_whole
 from mmcl.data.base import Entity
 from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError
 from mmcl.models.frame import Frame, Intent, Mark, Piece, parse
+from mmcl.sealed_json import read_sealed, sealed
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 _SPECIAL = (PAD, UNKNOWN, START, END, Mark.SEP.value, Mark.FILL.value)
@@ -179,7 +180,7 @@ class FrameTokenizer:
         content = {"intents": self.intents, "dropout": self.dropout, "tokenizer": json.loads(self._tokenizer.to_str())}
         try:
             with written_whole(path) as temporary:
-                temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+                temporary.write_text(sealed(content), encoding="utf-8")
         except OSError as error:
             raise DataError(f"cannot write the tokenizer {path} ({error.strerror}): make room, then resume") from None
 
@@ -191,7 +192,7 @@ class FrameTokenizer:
             CheckpointError: the file is missing or damaged.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = read_sealed(path, error=CheckpointError)
             tokenizer = Tokenizer.from_str(json.dumps(content["tokenizer"]))
             return cls(tokenizer, content["intents"], dropout=content["dropout"])
         except Exception as error:  # the library raises nothing narrower for a damaged file

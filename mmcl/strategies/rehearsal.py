@@ -23,9 +23,9 @@ class Rehearsal(SupervisedPlugin):
     """Keep samples of every class seen, equally many of each, and shuffle them into the data of each experience.
 
     The memory holds ``memory_size`` samples in all: each class has its share, and gives up its last chosen samples when
-    new classes come. It is a list of row numbers, not of samples; a state of it has a digest of these samples, so that it
-    is not taken up on other data. With ``by_superclass`` the shares are those of
-    superclasses, such as SLURP's scenarios, as in the code that COCONUT builds on.
+    new classes come. It is a list of row numbers, not of samples. A state of it has a digest of these samples, so that
+    it is not taken up on other data. With ``by_superclass`` the shares are those of superclasses, such as SLURP's
+    scenarios, as in the code that COCONUT builds on.
 
     Args:
         memory_size: samples in all; 0 keeps none, None keeps everything (which makes training joint).
