@@ -8,10 +8,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmcl.atomic import written_whole
 from mmcl.data.fingerprint import sample_digests, sample_names
 from mmcl.errors import RunError
-from mmcl.sealed_json import read_sealed, sealed
+from mmcl.sealed_json import read_sealed, write_sealed
 
 _SIZE = 8  # bytes of the digest of a name or a sample
 
@@ -47,7 +46,7 @@ class RunData:
                     f"run TASK --config {self.folder / 'config.yaml'}"
                 )
         else:
-            self._write({**known, name: list(now)})
+            write_sealed(self.path, {**known, name: list(now)})
         self._checked[name] = now.samples
 
     def check_is_there(self) -> None:
@@ -69,15 +68,6 @@ class RunData:
             if not (isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)):
                 raise RunError(f"{self.path} has no fingerprint of {name}: put the file back from a copy")
         return known
-
-    def _write(self, known: dict[str, Any]) -> None:
-        try:
-            with written_whole(self.path) as temporary:
-                temporary.write_text(sealed(known), encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"cannot write {self.path} ({error.strerror}): make room, then `mmcl run --resume {self.folder}`"
-            ) from None
 
 
 class Fingerprint(NamedTuple):

@@ -19,7 +19,6 @@ files lack these, are read unchecked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from itertools import count
@@ -30,28 +29,24 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmcl import plain_yaml, signals
-from mmcl.atomic import folder_written_whole, written_whole
+from mmcl.atomic import folder_written_whole
 from mmcl.config import dump_config
 from mmcl.data.fingerprint import noted_by
 from mmcl.environment import describe_environment
 from mmcl.errors import RunError
 from mmcl.plain_files import check_plain
-from mmcl.plain_json import read_text
-from mmcl.rows import START, Mark, RowFile
+from mmcl.rows import START, RowFile
 from mmcl.run_checkpoints import RunCheckpoints
 from mmcl.run_data import RunData
-from mmcl.sealed_json import content_digest, read_sealed, sealed
+from mmcl.run_settings import read_environment, read_settings
+from mmcl.run_status import StatusFile
+from mmcl.sealed_json import content_digest, sealed, write_sealed
 from mmcl.tensorboard import TensorBoardLog, check_tensorboard
 
 logger = logging.getLogger(__name__)
 
 _FILES = ("config.yaml", "environment.json", "metrics.jsonl")
 _FORMAT = 2  #: of the folder; 1 had no digests
-_ENVIRONMENT: dict[str, type] = {  # what is read of environment.json
-    **dict.fromkeys(("task", "config", "command", "time", "platform", "python"), str),
-    "versions": dict,
-    "resumed": list,
-}
 
 
 class Run:
@@ -66,6 +61,7 @@ class Run:
         self._rows = RowFile(folder / "metrics.jsonl")
         self._checkpoints = RunCheckpoints(folder / "checkpoints")
         self._data = RunData(folder)
+        self._status = StatusFile(folder / "status.json")
         self._tensorboard: TensorBoardLog | None = None
         self._follows = False
         self._stack = ExitStack()
@@ -96,7 +92,7 @@ class Run:
                 (filled / "config.yaml").write_text(text, encoding="utf-8")
                 (filled / "environment.json").write_text(sealed(environment), encoding="utf-8")
                 (filled / "data.json").write_text(sealed({}), encoding="utf-8")
-                (filled / "status.json").write_text(sealed(_status("running", START)), encoding="utf-8")
+                (filled / "status.json").write_text(StatusFile.text("running", START), encoding="utf-8")
         except OSError as error:
             if wanted.is_dir() and any(wanted.iterdir()):
                 hint = f", or go on with it: mmcl run --resume {wanted}" if (wanted / "config.yaml").exists() else ""
@@ -129,19 +125,19 @@ class Run:
             for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*")]:
                 leftover.unlink(missing_ok=True)
             try:
-                run._status()
+                run._status.read()
             except RunError as error:
-                logger.warning("%s; going on without it", error)
+                logger.warning("%s", error)
             run._checkpoints.settings = run._settings_digest()
             found = run._checkpoints.recovery()
             for path, mark in found.marks.items():
                 run._rows.check(mark, f"checkpoint {path} was written")
             mark = run._rows.marks([found.length])[found.length] or START
             run._checkpoints.mend(found)
-            run._set_status("running", mark)  # before the cut, or the status would know more rows than there are
+            run._status.write("running", mark)  # before the cut, or the status would know more rows than there are
             run._rows.cut(mark.length)
             environment["resumed"].append(describe_environment())
-            run._write_json("environment.json", environment)
+            write_sealed(run.folder / "environment.json", environment)
             run._start_writing()
         except BaseException:
             run.close()
@@ -180,25 +176,7 @@ class Run:
         Raises:
             RunError: the file cannot be read, or says something else than when the run began.
         """
-        path = self.folder / "config.yaml"
-        try:
-            data, faults = plain_yaml.parse(read_text(path, error=RunError))
-        except plain_yaml.NotPlainYAML as error:
-            raise RunError(f"{path} is not valid YAML ({error}): put the file back from a copy") from None
-        settings = self.environment.get("settings")
-        if settings is None:  # of an older mmcl
-            if faults or not isinstance(data, dict):
-                why = faults[0].message if faults else f"it holds a {type(data).__name__}"
-                raise RunError(f"{path} is not the config of a run ({why}): put the file back from a copy")
-            return data
-        changes = _changes(settings, data if isinstance(data, dict) else {})
-        if changes:
-            more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-            raise RunError(
-                f"{path} was changed after the run began: {', '.join(changes[:3])}{more}; put it back as it was, or "
-                f"start a new run with it: mmcl run {self.task} --config {path}"
-            )
-        return settings
+        return read_settings(self.folder)
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -207,17 +185,7 @@ class Run:
         Raises:
             RunError: the file is missing or damaged, or lacks one of these.
         """
-        path = self.folder / "environment.json"
-        environment = read_sealed(path)
-        for name, kind in _ENVIRONMENT.items():
-            if not isinstance(environment.get(name), kind):
-                found = f"a {type(environment[name]).__name__} as" if name in environment else "no"
-                raise RunError(f"{path} has {found} {name}, expected a {kind.__name__}: put the file back from a copy")
-        again = [each.get("time") if isinstance(each, dict) else None for each in environment["resumed"]]
-        if not all(isinstance(time, str) for time in again) or not isinstance(environment.get("settings", {}), dict):
-            raise RunError(f"{path} has values of a wrong type in resumed or settings: put the file back from a copy")
-        optional = {"seeds": None, "processors": None, "commit": None, "uncommitted_changes": None}
-        return {**optional, **environment}
+        return read_environment(self.folder)
 
     @property
     def task(self) -> str:
@@ -231,7 +199,7 @@ class Run:
         Raises:
             RunError: ``status.json`` is damaged.
         """
-        return str(self._status()["status"])
+        return self._status.read().status
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the rows logged so far, those of one kind if it is given; a half-written last row is left out.
@@ -241,9 +209,9 @@ class Run:
         """
         for attempt in (1, 2):
             try:
-                status = self._status()
-                if (mark := _mark_of(status)) is not None:
-                    self._rows.check(mark, f"status.json was written ({status['status']})")
+                status = self._status.read()
+                if status.mark is not None:
+                    self._rows.check(status.mark, f"status.json was written ({status.status})")
                 break
             except RunError:
                 if attempt == 2:  # the first time, another process may just have opened the run to go on with it
@@ -298,7 +266,7 @@ class Run:
             if self._tensorboard is not None:
                 self._tensorboard.close()
             if status is not None:
-                self._set_status(status, mark)
+                self._status.write(status, mark)
         finally:
             self._rows.close()
             if self._lock is not None:
@@ -350,61 +318,8 @@ class Run:
         settings = self.environment.get("settings")
         return None if settings is None else content_digest(settings)
 
-    def _status(self) -> dict[str, Any]:
-        path = self.folder / "status.json"
-        if not path.exists():
-            return {"status": "unknown"}
-        try:
-            content = read_sealed(path)
-        except RunError as error:
-            raise RunError(f"{error}, or delete it: it is written anew when the run is resumed") from None
-        if not isinstance(content.get("status"), str):
-            raise RunError(f"{path} says no status, expected a string: delete it, it is written anew on resume")
-        return content
-
-    def _set_status(self, status: str, mark: Mark | None) -> None:
-        self._write_json("status.json", _status(status, mark))
-
-    def _write_json(self, name: str, value: dict[str, Any]) -> None:
-        try:
-            with written_whole(self.folder / name) as temporary:
-                temporary.write_text(sealed(value), encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"cannot write {self.folder / name} ({error.strerror}): make room, then `mmcl run "
-                f"--resume {self.folder}`"
-            ) from None
-
 
 def _free(folder: Path) -> Path:
     """``folder``, or with a number after it if there is one of that name already."""
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     return folder if not folder.exists() else next(other for other in numbered if not other.exists())
-
-
-def _status(status: str, mark: Mark | None) -> dict[str, Any]:
-    return {"status": status, "metrics": None if mark is None else mark._asdict()}
-
-
-def _mark_of(status: Mapping[str, Any]) -> Mark | None:
-    """How many metrics there were when a status was written, as far as it says."""
-    mark = status.get("metrics")
-    if isinstance(mark, dict) and isinstance(mark.get("length"), int) and isinstance(mark.get("digest"), str):
-        return Mark(mark["length"], mark["digest"])
-    return None
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two nests of settings, a dotted key each."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    changes = [f"{key} is missing" for key in old if key not in new]
-    changes += [f"{key} is new" for key in new if key not in old]
-    return [f"{key} {old[key]} -> {new[key]}" for key in old if key in new and old[key] != new[key]] + changes
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", repr(value)

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from mmcl.atomic import written_whole
 from mmcl.errors import MMCLError, RunError
 from mmcl.plain_json import parse_json, read_text
 
@@ -26,6 +27,21 @@ def sealed(content: dict[str, Any]) -> str:
     }
     """
     return json.dumps({**content, _KEY: content_digest(content)}, indent=2) + "\n"
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write an object into a file of a run's folder, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_text(sealed(content), encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path} ({error.strerror}): make room, then `mmcl run --resume {path.parent}`"
+        ) from None
 
 
 def read_sealed(path: str | Path, *, error: type[MMCLError] = RunError) -> dict[str, Any]:

@@ -131,8 +131,15 @@ def interrupted(moment, arguments, numbers, pause=0.05, before=signal.SIG_DFL):
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("moment", ["row", "checkpoint", "report"])
-@pytest.mark.parametrize("numbers", [[signal.SIGINT] * 2, [signal.SIGTERM], [signal.SIGHUP, signal.SIGTERM]])
+@pytest.mark.parametrize(
+    ("moment", "numbers"),
+    [
+        ("checkpoint", [signal.SIGINT] * 2),
+        ("checkpoint", [signal.SIGTERM]),
+        ("row", [signal.SIGHUP, signal.SIGTERM]),
+        ("report", [signal.SIGINT] * 2),
+    ],
+)
 def test_a_run_ends_in_one_line_and_goes_on(mmcl_, moment, numbers):
     code, errors = interrupted(moment, RUN, numbers)
     assert code == 128 + numbers[0]
@@ -151,15 +158,14 @@ def test_imports_end_in_one_line(moment):
 
 
 @pytest.mark.parametrize(
-    ("moment", "arguments"),
+    ("number", "moment", "arguments"),
     [
-        ("check", ["data", "check", "fsdd"]),
-        ("report", ["compare", "first"]),
-        ("export", ["export", "first", "hub"]),
-        ("predict", ["predict", "first", "order.wav", "--intents", "a", "b"]),
+        (signal.SIGINT, "check", ["data", "check", "fsdd"]),
+        (signal.SIGTERM, "report", ["compare", "first"]),
+        (signal.SIGINT, "export", ["export", "first", "hub"]),
+        (signal.SIGTERM, "predict", ["predict", "first", "order.wav", "--intents", "a", "b"]),
     ],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_other_commands_end_in_one_line(mmcl_, folder, request, moment, arguments, number):
     if moment == "check":
         request.getfixturevalue("data_dir")

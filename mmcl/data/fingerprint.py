@@ -21,7 +21,7 @@ Note = Callable[[str, Any], None]
 _SIZE = 8  # bytes of a digest
 # What data sets of mmcl hold for each sample. Lists of other lengths are something else of the same name.
 _NAMES = {"ids": "", "_ids": "", "utterances": "id", "described": "image", "files": "name", "exercises": "id"}
-_CONTENTS = ("ids", "_ids", "labels", "texts", "entities", "utterances", "described", "files", "paths", "exercises")
+_CONTENTS = ("ids", "_ids", "texts", "entities", "utterances", "described", "files", "paths", "exercises")
 _NUMBERS = ("_images", "_vectors", "_views")
 _notes: list[Note] = []
 
@@ -115,7 +115,8 @@ def _encoded(value: Any) -> bytes:
     if hasattr(value, "numpy"):  # a tensor
         return b"%08x" % crc32(value.contiguous().numpy().tobytes())
     if is_dataclass(value):
-        return b"\1".join(_encoded(getattr(value, field.name)) for field in fields(value))
+        names = [field.name for field in fields(value) if field.name != "label"]  # a number, which says little
+        return b"\1".join(_encoded(getattr(value, name)) for name in names)
     if isinstance(value, (list, tuple)):
         return b"\1".join(map(_encoded, value))
     return repr(value).encode(errors="surrogatepass")

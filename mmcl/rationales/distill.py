@@ -16,7 +16,8 @@ from torch import nn
 
 from mmcl.data.base import nearest
 from mmcl.data.exercises import Exercises
-from mmcl.errors import ConfigError, DataError, TrainingError
+from mmcl.data.fingerprint import digest_of
+from mmcl.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mmcl.models.text_to_text import TextToText
 from mmcl.rationales.answering import Answering, accuracy
 from mmcl.rationales.discriminator import Discriminator, pretrain_discriminator
@@ -122,6 +123,7 @@ class Distillation:
         self.student, self.lessons, self.method = student, lessons, method
         self.recipe = recipe or Recipe()
         self.discriminator = discriminator
+        self._samples = digest_of([repr(each).encode() for each in lessons])
         self.epoch = 0
         self.seconds = {"training": 0.0, "sampling": 0.0}
         self._draw = random.Random(seed)
@@ -204,6 +206,7 @@ class Distillation:
         version, words, gauss = self._draw.getstate()
         return {
             "epoch": self.epoch,
+            "samples": self._samples,
             "seconds": dict(self.seconds),
             "student": self.student.state_dict(),
             "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
@@ -216,7 +219,16 @@ class Distillation:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Go on from ``state``.
+
+        Raises:
+            CheckpointError: the lessons are others than when the state was made.
+        """
+        if state.get("samples") not in (None, self._samples):
+            raise CheckpointError(
+                f"the {len(self.lessons)} lessons are not those that the state was made with: put the data back as "
+                "they were, or start training again"
+            )
         self.epoch, self.seconds = state["epoch"], dict(state["seconds"])
         self.student.load_state_dict(state["student"])
         if self.discriminator is not None:
