@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmcl.plain_files import check_replaceable
+
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary name in the folder of ``path``; what was written there becomes ``path`` in one step at the end.
 
     If the body or the disk fails, the temporary file is gone and what was at ``path`` before is unharmed.
+
+    Raises:
+        OSError: the disk fails, or there is a link, a folder, a pipe or a device at ``path``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -23,9 +28,11 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     ['note.txt']
     """
     path = Path(path)
+    check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()
+        temporary.unlink(missing_ok=True)  # of a killed process with this number, or a link that would be followed
+        temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # the writer may have put a file of its own there, which only its owner can read

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mmcl.atomic import written_whole
 from mmcl.errors import CheckpointError
+from mmcl.plain_json import parse_json
 
 FORMAT = "1"
 MAX_HEADER_BYTES = 90_000_000  # safetensors refuses to read a header above 100 MB
@@ -50,7 +51,11 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
         )
     try:
         with written_whole(path) as temporary:
-            metadata = {"mmcl_checkpoint": FORMAT, "state": structure, "digest": _digest(structure, packing.tensors)}
+            metadata = {
+                "mmcl_checkpoint": FORMAT,
+                "state": structure,
+                "checksum": _checksum(structure, packing.tensors),
+            }
             save_file(packing.tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -107,7 +112,7 @@ def load_checkpoint(path: str | Path) -> Any:
         CheckpointError: the file is missing, damaged, or not a checkpoint of this version of mmcl.
     """
     structure, tensors = _read(Path(path), with_tensors=True)
-    return _unpack(structure, tensors)
+    return _unpacked(structure, tensors, path)
 
 
 def peek_checkpoint(path: str | Path) -> Any:
@@ -117,7 +122,7 @@ def peek_checkpoint(path: str | Path) -> Any:
         CheckpointError: as :func:`load_checkpoint`.
     """
     structure, _ = _read(Path(path), with_tensors=False)
-    return _unpack(structure, {})
+    return _unpacked(structure, None, path)
 
 
 class _Packing:
@@ -167,27 +172,37 @@ class _Packing:
         return self._names[identity]
 
 
-def _digest(structure: str, tensors: dict[str, Tensor]) -> str:
-    """A number by which a file is known that has changed on the disk."""
-    digest = zlib.crc32(structure.encode())
+def _checksum(structure: str, tensors: dict[str, Tensor], *, shapes: bool = True) -> str:
+    """A number by which a file is known that has changed on the disk; older files have one without ``shapes``."""
+    checksum = zlib.crc32(structure.encode())
     for name in sorted(tensors):
-        digest = zlib.crc32(tensors[name].flatten().view(torch.uint8).numpy().data, zlib.crc32(name.encode(), digest))
-    return f"{digest:08x}"
+        tensor = tensors[name]
+        what = f"{name} {tensor.dtype} {list(tensor.shape)}" if shapes else name
+        checksum = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, zlib.crc32(what.encode(), checksum))
+    return f"{checksum:08x}"
 
 
-def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_unpack(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if _TENSOR in value:
-        return tensors.get(value[_TENSOR])
-    pairs = value[_PAIRS] if _PAIRS in value else value.items()
-    return {key: _unpack(item, tensors) for key, item in pairs}
+def _unpacked(structure: Any, tensors: dict[str, Tensor] | None, path: str | Path) -> Any:
+    """What was packed; None stands for each tensor where ``tensors`` is None."""
+
+    def unpack(value: Any) -> Any:
+        if isinstance(value, list):
+            return [unpack(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if _TENSOR in value:
+            return None if tensors is None else tensors[value[_TENSOR]]
+        pairs = value[_PAIRS] if _PAIRS in value else value.items()
+        return {key: unpack(item) for key, item in pairs}
+
+    try:
+        return unpack(structure)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged ({error!r}): delete it and resume") from None
 
 
 def _read(path: Path, with_tensors: bool) -> tuple[Any, dict[str, Tensor]]:
-    if not path.is_file():
+    if not path.is_file():  # a pipe would be waited for
         raise CheckpointError(f"there is no checkpoint {path}: check the path, or start the run again without --resume")
     try:
         with safe_open(path, framework="pt") as file:
@@ -205,9 +220,14 @@ def _read(path: Path, with_tensors: bool) -> tuple[Any, dict[str, Tensor]]:
         raise CheckpointError(
             f"checkpoint {path} has format {version}, expected {FORMAT}: resume it with the mmcl that wrote it"
         )
-    if with_tensors and header.get("digest", "") not in ("", _digest(header.get("state", ""), tensors)):
-        raise CheckpointError(f"checkpoint {path} is damaged (its digest is another): delete it and resume")
+    if with_tensors:
+        for key, shapes in (("checksum", True), ("digest", False)):
+            if header.get(key, "") not in ("", _checksum(header.get("state", ""), tensors, shapes=shapes)):
+                raise CheckpointError(f"checkpoint {path} is damaged (its {key} differs): delete it and resume")
+    if "state" not in header:
+        raise CheckpointError(f"checkpoint {path} is damaged (it has no state): delete it and resume")
     try:
-        return json.loads(header["state"]), tensors
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged ({error}): delete it and resume") from None
+        return parse_json(header["state"], object, where="its state", error=CheckpointError), tensors
+    except CheckpointError as error:
+        reason = str(error).rpartition(":")[0]
+        raise CheckpointError(f"checkpoint {path} is damaged ({reason}): delete it and resume") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from mmcl import __version__, data_cli, export_cli, rationales_cli, serve_cli
+from mmcl import __version__, data_cli, export_cli, rationales_cli, serve_cli, signals
 from mmcl.data_cli import console
 from mmcl.errors import ConfigError, MMCLError
 from mmcl.escape import rich_text
@@ -39,12 +40,19 @@ Settings = Annotated[
 
 
 def main() -> None:
-    """Run the command line; errors that mmcl raises on purpose become one line each and an exit code."""
+    """Run the command line; errors that mmcl raises on purpose, and signals, become one line and an exit code."""
     prepare_terminal()
-    try:
-        app(prog_name="mmcl")
-    except MMCLError as error:
-        _fail(error)
+    with signals.heeded():
+        try:
+            app(prog_name="mmcl")
+        except BaseException as error:
+            code = error.code if isinstance(error, SystemExit) else None
+            is_done = isinstance(error, SystemExit) and not code
+            if code == 130 or isinstance(error, KeyboardInterrupt) or (signals.received() and not is_done):
+                _stop()  # whatever the signal was made into on its way: an import that broke off, say
+            if isinstance(error, MMCLError):
+                _fail(error)
+            raise
 
 
 def _version(show: bool) -> None:
@@ -177,26 +185,21 @@ def run(
     if resume is not None:
         if task is not None or settings or folder is not None or config != "demo":
             raise ConfigError(f"--resume {resume} takes the task and all settings from the run: give nothing beside it")
-        module, resolved, _ = _load(Run.read(resume).task, str(resume / "config.yaml"), None)
+        begun = Run.read(resume)
+        _ = begun.config  # is what it was, or says how it was changed
+        module, resolved, _ = _load(begun.task, str(resume / "config.yaml"), None)
         make = partial(Run.open, resume)
     else:
         if task is None or "=" in task:
             raise ConfigError("which task? expected `mmcl run TASK KEY=VALUE ...` (`mmcl ls` lists them)")
         module, resolved, name = _load(task, config, settings)
         make = partial(Run.create, task, resolved, folder, config_name=name)
-    begun: list[Run] = []
 
     def announce(opened: Run) -> None:
-        begun.append(opened)
+        signals.advise(f"go on with: mmcl run --resume {opened.folder}")
         say(f"run folder: {opened.folder}")
 
-    try:
-        finished = run_task(module, resolved, make, announce)
-    except KeyboardInterrupt:
-        if begun:
-            say("", err=True)
-            say(f"interrupted; go on with: mmcl run --resume {begun[0].folder}", colour="yellow", err=True)
-        raise typer.Exit(130) from None
+    finished = run_task(module, resolved, make, announce)
     if finished is not None:
         _show([finished], finished.folder / "report.html")
 
@@ -282,6 +285,16 @@ def _show(runs: list[Run], report: Path) -> None:
     say(f"report: {write_report(runs, report)}")
 
 
+def _stop() -> NoReturn:
+    """End after a signal; of several processes, the first one tells."""
+    from mmcl import ranks
+
+    code = signals.end_by_signal(silent=not ranks.is_first() or os.environ.get("LOCAL_RANK", "0") != "0")
+    if ranks.count() > 1:  # threads of the group may wait for the others, or crash
+        os._exit(code)
+    sys.exit(code)
+
+
 def _fail(error: MMCLError) -> NoReturn:
     if _debug:
         raise error
@@ -291,4 +304,5 @@ def _fail(error: MMCLError) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    with signals.heeded(for_good=True):
+        main()

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from mmcl import ranks
 from mmcl.batch import Batch
 from mmcl.checkpoint import plain_state, snapshot
+from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
 from mmcl.errors import CheckpointError, ConfigError, InputError
 from mmcl.finite import samples, step_error
@@ -90,6 +91,8 @@ class ContrastiveTrainer:
         self.distinct_texts, self.clip_norm, self.device = distinct_texts, clip_norm, torch.device(device)
         self.precision = precision
         self.epoch = 0
+        sides = [digest_of(sample_digests(side)) for side in (pairs.first, pairs.second)]
+        self._digest = " ".join(sides)
         self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts))) if scheduler else 0
         self._scheduler = None if scheduler is None else scheduler(optimizer, epochs * self.steps)
         temperature = getattr(objective, "temperature", None)
@@ -166,6 +169,7 @@ class ContrastiveTrainer:
         """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
         return {
             "epoch": self.epoch,
+            "samples": self._digest,
             "settings": self._settings(),
             "model": snapshot(trainable_state(self.model)),
             "temperature": None if self._temperature is None else snapshot(self._temperature.state_dict()),
@@ -184,6 +188,11 @@ class ContrastiveTrainer:
         epoch, random = entry(state, "epoch", _WHAT), entry(state, "random", _WHAT)
         if epoch > self.epochs:
             raise CheckpointError(f"{_WHAT} is of epoch {epoch}, expected {self.epochs} at most: train more epochs")
+        if state.get("samples") not in (None, self._digest):
+            raise CheckpointError(
+                f"the {len(self.pairs)} pairs are not those that the state was made with: put the data back as they "
+                "were, or start training again"
+            )
         check_same(state.get("settings"), self._settings(), _WHAT)
         temperature = entry(state, "temperature", _WHAT)
         if (temperature is None) != (self._temperature is None):

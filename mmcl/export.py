@@ -13,9 +13,11 @@ from mmcl import __version__
 from mmcl.atomic import folder_written_whole
 from mmcl.data.base import nearest
 from mmcl.digests import check_content
-from mmcl.errors import CheckpointError, ConfigError, ExportError
+from mmcl.errors import CheckpointError, ConfigError, ExportError, RunError
 from mmcl.escape import encodable
+from mmcl.plain_files import check_plain
 from mmcl.plain_json import read_json
+from mmcl.row_types import checked_rows
 from mmcl.runs import Run
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def export_run(
         MissingDataError: a pretrained encoder is not on this machine, or there are no recordings to check a graph on.
     """
     opened, folder = Run.read(run), Path(folder).expanduser()
+    check_plain(opened.folder, shared=False)  # what is copied could be anything, and is to be published
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ExportError(f"{folder} is not an empty folder: choose another, or remove it first")
     if onnx:
@@ -95,7 +98,7 @@ def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
         found[path.parent.name] = partial(_two_towers, path.parent)
     if run.task == _RATIONALES:
         for path in sorted(run.folder.glob("models/*/config.json")):
-            longest = int(run.config["student"]["longest"])
+            longest = _longest(run)
             found[path.parent.name] = partial(_in_the_layout_of_transformers, path.parent, longest)
     if run.task == _SLU:
         found |= {name: partial(_slu, run, name) for name in _finished(run)}
@@ -105,6 +108,15 @@ def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
             f"contrastive_pretraining, speech_to_intent, {_SLU} or {_RATIONALES} that has finished one"
         )
     return found
+
+
+def _longest(run: Run) -> int:
+    """How many tokens the student of a run reads."""
+    student = run.config.get("student")
+    longest = student.get("longest") if isinstance(student, dict) else None
+    if type(longest) is not int:
+        raise RunError(f"config.yaml of {run.folder} has no student.longest: put the file back from a copy")
+    return longest
 
 
 def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, license: str) -> Graph | None:
@@ -165,8 +177,15 @@ def _finished(run: Run) -> list[str]:
     from mmcl.checkpoint import peek_checkpoint
 
     names = sorted(path.stem for path in run.folder.glob("checkpoints/*.safetensors"))
-    states = {name: peek_checkpoint(run.folder / "checkpoints" / f"{name}.safetensors")["state"] for name in names}
-    return [name for name, state in states.items() if state["finished"] and not name.startswith(_BY_MEMORY)]
+    states: dict[str, dict[str, Any]] = {}
+    for name in names:
+        path = run.folder / "checkpoints" / f"{name}.safetensors"
+        content = peek_checkpoint(path)
+        state = content.get("state") if isinstance(content, dict) else None
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{path} holds no state of training: put the file of this run back")
+        states[name] = state
+    return [name for name, state in states.items() if state.get("finished") and not name.startswith(_BY_MEMORY)]
 
 
 def _slu(run: Run, name: str, folder: Path) -> None:
@@ -177,6 +196,7 @@ def _slu(run: Run, name: str, folder: Path) -> None:
     from mmcl.models import FrameTokenizer
     from mmcl.models.slu_folder import save_slu
 
+    _ = run.config  # is what the model was trained with, or says how it was changed
     config: Any = load_config(load_task(run.task).Config, run.folder / "config.yaml")
     encoder = config.encoder.build()
     if encoder.frozen and config.encoder.build().fingerprint() != encoder.fingerprint():
@@ -190,7 +210,8 @@ def _slu(run: Run, name: str, folder: Path) -> None:
         model = config.classifier.build(encoder)
     what = f"checkpoint {name} of {run.folder}"
     try:
-        load_state(model, run.restore(name)["model"], "it")
+        restored = run.restore(name)
+        load_state(model, restored.get("model") if isinstance(restored, dict) else None, "it")
     except CheckpointError as error:
         raise CheckpointError(f"{what} is of another model ({error}): expected what config.yaml says") from None
     save_slu(model, folder, _class_names(run, name))
@@ -199,10 +220,11 @@ def _slu(run: Run, name: str, folder: Path) -> None:
 
 def _class_names(run: Run, name: str) -> list[str]:
     """Names of the classes by label."""
-    for row in run.metrics("stream"):
-        if f"{row['strategy']}-seed{row['seed']}" == name:
-            names = [each for group in row["experiences"] for each in group]
-            return [each for _, each in sorted(zip(row["class_order"], names, strict=True))]
+    for row in checked_rows(run, "stream"):
+        names = [each for group in row["experiences"] for each in group]
+        labels = row.get("class_order", [])
+        if f"{row.get('strategy')}-seed{row.get('seed')}" == name and len(names) == len(labels):
+            return [each for _, each in sorted(zip(labels, names, strict=True))]
     raise CheckpointError(f"metrics.jsonl of {run.folder} does not say which classes {name} learnt: put the file back")
 
 

@@ -177,8 +177,8 @@ def _made_of(content: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], 
             given = next((each[option] for option in _WEIGHTS if isinstance(each.get(option), str)), each["name"])
             text += (
                 f"\n\n**What else is needed:** the weights of the {each['modality']} encoder, {markdown_code(given)} "
-                f"where it was trained. Put a copy as {markdown_code(Path(given).name)} into the folder that `MMCL_WEIGHTS` "
-                "names. They are checked to be the same."
+                f"where it was trained. Put a copy as {markdown_code(Path(given).name)} into the folder that "
+                "`MMCL_WEIGHTS` names. They are checked to be the same."
             )
     return text
 

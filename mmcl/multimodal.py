@@ -33,6 +33,7 @@ class ViewsSection(DataSection):
         """Open splits, joined; ``options`` are of the data set, beside those of the config."""
         from mmcl import data
         from mmcl.data.catalog import check_options
+        from mmcl.data.fingerprint import opened
         from mmcl.errors import ConfigError
 
         chosen = {**self.options, **options}
@@ -45,7 +46,7 @@ class ViewsSection(DataSection):
             check_options(self.name, dataset, chosen)
             if self.name == "table" and self.root is None:
                 raise ConfigError("data.root is none, expected the folder of the table: data.root=FOLDER")
-            parts.append(dataset(self.root, split, **chosen))
+            parts.append(opened(dataset(self.root, split, **chosen), self.name, split, root=self.root, **chosen))
         return self.join(parts)
 
 

@@ -36,6 +36,7 @@ class PairsSection(StrictModel):
     def build(self, split: Literal["train", "valid"]) -> Any:
         """Open the data of a split."""
         from mmcl.data import Captions, open_dataset
+        from mmcl.data.fingerprint import opened
         from mmcl.errors import ConfigError
 
         options = self.options if split == "train" else {**self.options, **self.valid_options}
@@ -45,7 +46,8 @@ class PairsSection(StrictModel):
                 raise ConfigError(
                     f"captions need options: {{train: ..., valid: ...}}, CSV files or folders; no {split}"
                 )
-            return Captions(paths[split], **{n: value for n, value in options.items() if n not in paths})
+            chosen = {name: value for name, value in options.items() if name not in paths}
+            return opened(Captions(paths[split], **chosen), self.name, paths[split], **chosen)
         names = self.train if split == "train" else (self.valid,)
         first, *rest = (open_dataset(self.name, name, self.root, **options) for name in names)
         for part in rest:
@@ -206,10 +208,14 @@ def model_folders(folder: str | Path) -> dict[str, Path]:
 
     Raises:
         CheckpointError: there is none.
+        RunError: a run holds links, pipes or devices.
     """
     from mmcl.errors import CheckpointError
+    from mmcl.plain_files import check_plain
 
     folder = Path(folder).expanduser()
+    if (folder / "config.yaml").exists():  # a run; a folder from a hub may be links to a cache
+        check_plain(folder)
     if any(path.is_file() for path in (folder / "model.json", folder / "config.json")):
         return {folder.name: folder}
     found = sorted(path.parent for path in folder.glob("models/*/model.json"))

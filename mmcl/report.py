@@ -110,10 +110,16 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     strategies = collect(opened)
     kinds = {row["kind"] for run in opened for row in checked_rows(run)}
     incremental = not kinds or bool(kinds & {"stream", "evaluation"})
+    try:
+        shown = [*(incremental_sections(opened, strategies) if incremental else []), *_drawn(opened)]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"metrics.jsonl of {', '.join(str(run.folder) for run in opened)} cannot be shown "
+            f"({type(error).__name__}: {error}): put the file back from a copy"
+        ) from error
     sections = [
         ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else ""),
-        *(incremental_sections(opened, strategies) if incremental else []),
-        *_drawn(opened),
+        *shown,
         ("Config", "", _configs(opened)),
         ("Environment", "", _environments(opened)),
     ]

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from mmcl.errors import RunError
+from mmcl.plain_json import parse_json
+
+
+class Mark(NamedTuple):
+    """How much of a file of rows there was at some moment: its length in bytes and their digest."""
+
+    length: int
+    digest: str | None  #: None where an older mmcl noted the length alone
+
+
+START = Mark(0, blake2b(digest_size=16).hexdigest())  #: before the first row
 
 
 class RowFile:
@@ -26,10 +39,17 @@ class RowFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
+        self._digest, self._digested = blake2b(digest_size=16), 0
 
     def open(self) -> None:
         """Open the file for appending."""
-        self._file = self.path.open("ab", buffering=0)
+        self._digest, self._digested = blake2b(digest_size=16), 0
+        self._file = self.path.open("a+b", buffering=0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether rows can be appended."""
+        return self._file is not None
 
     def close(self) -> None:
         """Close the file, if it is open."""
@@ -41,17 +61,33 @@ class RowFile:
         """Return the rows so far, those of one kind if it is given; a half-written last one is left out.
 
         Raises:
-            RunError: a line before the last is not a row.
+            RunError: the file is missing, or a line before the last is not a row.
         """
         rows = []
-        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
+        for number, line in enumerate(self._content().split(b"\n")[:-1], start=1):
+            where = f"{self.path} line {number}"
             try:
-                row = json.loads(line)
-                if kind is None or row["kind"] == kind:
-                    rows.append(row)
-            except (ValueError, KeyError, TypeError):
-                raise RunError(f"{self.path}, line {number}: not a row of metrics, remove that line") from None
+                row = parse_json(line, where=where, error=RunError)
+            except RunError:
+                row = {}
+            if not isinstance(row.get("kind"), str):
+                raise RunError(
+                    f"{where} is not a row of metrics ({_shortened(line)}): put the file back from a copy, or resume "
+                    "the run if the line was written after its last checkpoint"
+                )
+            if kind is None or row["kind"] == kind:
+                rows.append(row)
         return rows
+
+    def marks(self, lengths: Iterable[int]) -> dict[int, Mark | None]:
+        """Return the mark at each of some lengths, None where the file is shorter."""
+        content = self._content()
+        return {
+            length: Mark(length, blake2b(content[:length], digest_size=16).hexdigest())
+            if length <= len(content)
+            else None
+            for length in set(lengths)
+        }
 
     def append(self, row: dict[str, Any]) -> None:
         """Append a row, of which tensors and arrays become lists; it is in the file when this returns.
@@ -71,25 +107,47 @@ class RowFile:
                 f"cannot write {self.path} ({error.strerror}): make room, then `mmcl run --resume {self.path.parent}`"
             ) from None
 
-    def to_disk(self) -> int:
-        """Have the system write all rows out, and return how many bytes they are."""
+    def to_disk(self) -> Mark:
+        """Have the system write all rows out, and return the mark after the last one."""
         file = self._opened()
         os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_size
+        file.seek(self._digested)
+        new = file.read()
+        self._digest.update(new)
+        self._digested += len(new)
+        return Mark(self._digested, self._digest.hexdigest())
 
-    def cut(self, length: int) -> None:
-        """Drop what comes after the first ``length`` bytes.
+    def check(self, mark: Mark, why: str) -> None:
+        """Make sure that the file begins with what it held at a mark.
+
+        Args:
+            mark: of an earlier moment.
+            why: says in one clause how the mark is known.
 
         Raises:
-            RunError: there are fewer.
+            RunError: the file is shorter, or its beginning was changed.
         """
-        there = self.path.stat().st_size
-        if there < length:
+        there = self.marks([mark.length])[mark.length]
+        if there is None:
             raise RunError(
-                f"{self.path} has {there} bytes, but a checkpoint was written after {length}: put the file back as it "
-                "was, or start the run again"
+                f"{self.path} has {len(self._content())} bytes, but {why} after {mark.length}: put the file back from "
+                "a copy, or start the run again"
             )
+        if mark.digest is not None and mark != there:
+            raise RunError(
+                f"{self.path} was changed: its first {mark.length} bytes differ from those that were there when {why}; "
+                "put the file back from a copy, or start the run again"
+            )
+
+    def cut(self, length: int) -> None:
+        """Drop what comes after the first ``length`` bytes."""
         os.truncate(self.path, length)
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise RunError(f"cannot read {self.path} ({error.strerror}): put the file back from a copy") from None
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
@@ -101,3 +159,9 @@ def _as_lists(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} cannot be logged: convert it to numbers and strings")
+
+
+def _shortened(line: bytes) -> str:
+    """A line that an error message can quote."""
+    text = line.decode(errors="replace")
+    return ascii(text if len(text) <= 40 else f"{text[:40]}...")

@@ -3,18 +3,23 @@
 ::
 
     config.yaml        every setting, as resolved
-    environment.json   task, command, versions, machine, commit, seeds; the same again for each time it was resumed
+    environment.json   task, settings, command, versions, machine, commit, seeds; again for each time it was resumed
+    data.json          which samples the data sets have that the run uses
     metrics.jsonl      one row a line, in the order of training
     checkpoints/       <name>.safetensors, and beside each the one before it
     status.json        running, finished, interrupted, or failed and why
     report.html        written at the end
     tensorboard/       if the config has `tensorboard: true`
+
+What a result depends on carries a digest. JSON files and checkpoints have their own, config.yaml is compared with the
+settings in environment.json, and checkpoints and status.json know the metrics. Folders of older versions of mmcl, whose
+files lack these, are read unchecked.
 """
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
+import logging
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -23,14 +28,25 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mmcl import plain_yaml
-from mmcl.atomic import folder_written_whole, written_whole
+from mmcl import plain_yaml, signals
+from mmcl.atomic import folder_written_whole
 from mmcl.config import dump_config
+from mmcl.data.fingerprint import noted_by
 from mmcl.environment import describe_environment
 from mmcl.errors import RunError
-from mmcl.rows import RowFile
+from mmcl.plain_files import check_plain
+from mmcl.rows import START, RowFile
 from mmcl.run_checkpoints import RunCheckpoints
+from mmcl.run_data import RunData
+from mmcl.run_settings import read_environment, read_settings
+from mmcl.run_status import StatusFile
+from mmcl.sealed_json import content_digest, sealed, write_sealed
 from mmcl.tensorboard import TensorBoardLog, check_tensorboard
+
+logger = logging.getLogger(__name__)
+
+_FILES = ("config.yaml", "environment.json", "metrics.jsonl")
+_FORMAT = 2  #: of the folder; 1 had no digests
 
 
 class Run:
@@ -44,8 +60,11 @@ class Run:
         self._lock: Any = None
         self._rows = RowFile(folder / "metrics.jsonl")
         self._checkpoints = RunCheckpoints(folder / "checkpoints")
+        self._data = RunData(folder)
+        self._status = StatusFile(folder / "status.json")
         self._tensorboard: TensorBoardLog | None = None
         self._follows = False
+        self._stack = ExitStack()
 
     # --- three ways to one ---
 
@@ -63,15 +82,17 @@ class Run:
             check_tensorboard()
         name = f"{config_name}-{datetime.now():%Y%m%d-%H%M%S}"
         wanted = Path(folder) if folder is not None else _free(Path("runs", task, name))
-        environment = {"task": task, "config": config_name, "seeds": getattr(config, "seeds", None)}
-        environment |= {**describe_environment(), "resumed": []}
+        text = dump_config(config)
+        environment = {"format": _FORMAT, "task": task, "config": config_name, "seeds": getattr(config, "seeds", None)}
+        environment |= {**describe_environment(), "resumed": [], "settings": plain_yaml.parse(text)[0]}
         try:
             with folder_written_whole(wanted) as filled:  # killed before its end, it looks like no run
                 (filled / "checkpoints").mkdir()
                 (filled / "metrics.jsonl").touch()
-                (filled / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-                (filled / "environment.json").write_text(_json(environment), encoding="utf-8")
-                (filled / "status.json").write_text(_json({"status": "running"}), encoding="utf-8")
+                (filled / "config.yaml").write_text(text, encoding="utf-8")
+                (filled / "environment.json").write_text(sealed(environment), encoding="utf-8")
+                (filled / "data.json").write_text(sealed({}), encoding="utf-8")
+                (filled / "status.json").write_text(StatusFile.text("running", START), encoding="utf-8")
         except OSError as error:
             if wanted.is_dir() and any(wanted.iterdir()):
                 hint = f", or go on with it: mmcl run --resume {wanted}" if (wanted / "config.yaml").exists() else ""
@@ -87,22 +108,36 @@ class Run:
     def open(cls, folder: str | Path) -> Run:
         """Open a run to go on with it, from its last checkpoint: rows of metrics after that are dropped, to be redone.
 
-        In place of a checkpoint that is damaged the one before it is taken, with a warning.
+        In place of a checkpoint that is damaged or lost the one before it is taken, with a warning.
 
         Raises:
-            RunError: the folder is not a run, is in use by another process, or its metrics were cut.
+            RunError: the folder is not a run, holds links, or is in use by another process; its settings, or metrics
+                that belong to a checkpoint, were changed.
             CheckpointError: a checkpoint is damaged, and so is the one before it, if there is one.
         """
         run = cls.read(folder)
+        check_plain(run.folder, shared=False)
+        environment, _ = run.environment, run.config
+        if environment.get("format", 1) != 1:
+            run._data.check_is_there()
         run._acquire()
         try:
             for leftover in [*run.folder.glob(".*.tmp"), *run.folder.glob("checkpoints/.*")]:
                 leftover.unlink(missing_ok=True)
-            run._rows.cut(run._checkpoints.mend())
-            environment = run.environment
+            try:
+                run._status.read()
+            except RunError as error:
+                logger.warning("%s", error)
+            run._checkpoints.settings = run._settings_digest()
+            found = run._checkpoints.recovery()
+            for path, mark in found.marks.items():
+                run._rows.check(mark, f"checkpoint {path} was written")
+            mark = run._rows.marks([found.length])[found.length] or START
+            run._checkpoints.mend(found)
+            run._status.write("running", mark)  # before the cut, or the status would know more rows than there are
+            run._rows.cut(mark.length)
             environment["resumed"].append(describe_environment())
-            run._write_json("environment.json", environment)
-            run._set_status("running")
+            write_sealed(run.folder / "environment.json", environment)
             run._start_writing()
         except BaseException:
             run.close()
@@ -114,14 +149,15 @@ class Run:
         """Open a run to look at it; another process may be writing it.
 
         Raises:
-            RunError: the folder is not a run.
+            RunError: the folder is not a run, or holds links, pipes or devices.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise RunError(f"there is no run folder {folder}: check the path (`mmcl run` prints it)")
-        for name in ("config.yaml", "environment.json", "metrics.jsonl"):
-            if not (folder / name).is_file():
+        for name in _FILES:
+            if not (folder / name).exists() and not (folder / name).is_symlink():
                 raise RunError(f"{folder} is not a run: it has no {name}, expected a folder made by `mmcl run`")
+        check_plain(folder)
         return cls(folder)
 
     @classmethod
@@ -135,14 +171,21 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Every setting, as in ``config.yaml``."""
-        data, _ = plain_yaml.parse((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        return data
+        """Every setting, as in ``config.yaml``.
+
+        Raises:
+            RunError: the file cannot be read, or says something else than when the run began.
+        """
+        return read_settings(self.folder)
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Task, config name, command, versions and machine, as in ``environment.json``."""
-        return self._read_json("environment.json")
+        """Task, config name, command, versions and machine, as in ``environment.json``.
+
+        Raises:
+            RunError: the file is missing or damaged, or lacks one of these.
+        """
+        return read_environment(self.folder)
 
     @property
     def task(self) -> str:
@@ -151,8 +194,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``running``, ``finished``, ``interrupted`` or ``failed: <why>``; a killed run still says ``running``."""
-        return str(self._read_json("status.json")["status"]) if (self.folder / "status.json").exists() else "unknown"
+        """``running``, ``finished``, ``interrupted`` or ``failed: <why>``; a killed run still says ``running``.
+
+        Raises:
+            RunError: ``status.json`` is damaged.
+        """
+        return self._status.read().status
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the rows logged so far, those of one kind if it is given; a half-written last row is left out.
@@ -160,6 +207,15 @@ class Run:
         Raises:
             RunError: a row before the last is not what was logged.
         """
+        for attempt in (1, 2):
+            try:
+                status = self._status.read()
+                if status.mark is not None:
+                    self._rows.check(status.mark, f"status.json was written ({status.status})")
+                break
+            except RunError:
+                if attempt == 2:  # the first time, another process may just have opened the run to go on with it
+                    raise
         return self._rows.read(kind)
 
     # --- writing ---
@@ -188,8 +244,8 @@ class Run:
         """
         if self._follows:
             return
-        length = self._rows.to_disk()  # or a loss of power could keep the checkpoint and lose rows before it
-        self._checkpoints.write(name, state, length)
+        mark = self._rows.to_disk()  # or a loss of power could keep the checkpoint and lose rows before it
+        self._checkpoints.write(name, state, mark)
 
     def restore(self, name: str) -> Any:
         """Return the state of a checkpoint, or None if there is none yet.
@@ -201,30 +257,36 @@ class Run:
 
     def close(self, status: str | None = None) -> None:
         """Stop writing, and note how the run ended if ``status`` says so; other processes may write it then."""
+        self._stack.close()
         if self._follows:
             return
         try:
+            mark = self._rows.to_disk() if self._rows.is_open else None
             self._rows.close()
             if self._tensorboard is not None:
                 self._tensorboard.close()
             if status is not None:
-                self._set_status(status)
+                self._status.write(status, mark)
         finally:
+            self._rows.close()
             if self._lock is not None:
                 self._lock.release()
             self._tensorboard = self._lock = None
 
     def __enter__(self) -> Run:
+        if not self._follows:
+            self._stack.enter_context(noted_by(self._data.note))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
+        if kind is None:
             self.close("finished")
             return
-        name = "" if kind is None or kind.__module__.startswith("mmcl.") else f"{kind.__name__}: "
-        status = "interrupted" if kind is KeyboardInterrupt else f"failed: {name}{' '.join(str(error).split())}"
+        name = "" if kind.__module__.startswith("mmcl.") else f"{kind.__name__}: "
+        stopped = issubclass(kind, KeyboardInterrupt) or signals.received() is not None
+        status = "interrupted" if stopped else f"failed: {name}{' '.join(str(error).split())}"
         with suppress(RunError):  # a full disk, most likely, which is then what `error` is about
             self.close(status)
 
@@ -247,35 +309,17 @@ class Run:
 
     def _start_writing(self) -> None:
         self._acquire()
+        self._checkpoints.settings = self._settings_digest()
         self._rows.open()
         if self.config.get("tensorboard"):
             self._tensorboard = TensorBoardLog(self.folder / "tensorboard", self.metrics())
 
-    def _set_status(self, status: str) -> None:
-        self._write_json("status.json", {"status": status})
-
-    def _write_json(self, name: str, value: Any) -> None:
-        try:
-            with written_whole(self.folder / name) as temporary:
-                temporary.write_text(_json(value), encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"cannot write {self.folder / name} ({error.strerror}): make room, then `mmcl run "
-                f"--resume {self.folder}`"
-            ) from None
-
-    def _read_json(self, name: str) -> Any:
-        try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {self.folder / name} ({error}): expected what `mmcl run` wrote") from None
+    def _settings_digest(self) -> str | None:
+        settings = self.environment.get("settings")
+        return None if settings is None else content_digest(settings)
 
 
 def _free(folder: Path) -> Path:
     """``folder``, or with a number after it if there is one of that name already."""
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     return folder if not folder.exists() else next(other for other in numbered if not other.exists())
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"

@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from mmcl.runs import Run
+
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
@@ -92,6 +94,39 @@ def test_two_processes_contrast_the_whole_batch(launcher, contrasted, tmp_path):
     printed = run(tmp_path / "run", *CONTRAST, "devices=2", task="contrastive_pretraining", launcher=launcher)
     assert_same(contrasted, rows(tmp_path / "run", "epoch"))
     assert printed.count("run folder:") == 1 and printed.count("report:") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_processes_in_one_line_and_the_run_goes_on(number, tmp_path):
+    """Ctrl-C reaches all processes, SIGTERM the first alone."""
+    folder = tmp_path / "run"
+    settings = ["--config", "tiny", "strategy=[replay]", "seeds=[3]", "epochs=40", "devices=2"]
+    command = [*COMMAND, "run", "slu_incremental", "--folder", str(folder), *settings]
+    first = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not (folder / "checkpoints" / "replay-seed3.safetensors").exists():
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.1)
+    if number == signal.SIGINT:
+        os.killpg(first.pid, number)
+    else:
+        first.send_signal(number)
+    _, errors = first.communicate(timeout=120)
+    by = "" if number == signal.SIGINT else " by SIGTERM"
+    assert first.returncode == 128 + number
+    assert errors.count(f"interrupted{by}; go on with: mmcl run --resume {folder}\n") == 1
+    assert "Traceback" not in errors and "Error" not in errors
+    assert Run.read(folder).status == "interrupted"
+    again = subprocess.run([*COMMAND, "run", "--resume", str(folder)], capture_output=True, text=True, timeout=500)
+    assert again.returncode == 0, again.stderr
+    assert len(rows(folder, "epoch")) == 80 and len(rows(folder, "result")) == 1
 
 
 def test_a_process_that_is_killed_ends_all_with_one_error_and_the_run_goes_on(tmp_path):

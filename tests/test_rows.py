@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mmcl.errors import RunError
-from mmcl.rows import RowFile
+from mmcl.rows import START, Mark, RowFile
 
 
 @pytest.fixture
@@ -52,23 +52,56 @@ def test_a_line_that_is_no_row_is_named(rows: RowFile, line: str) -> None:
     rows.append({"kind": "epoch"})
     with rows.path.open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(RunError, match=r"metrics.jsonl, line 2: not a row of metrics, remove that line"):
+    with pytest.raises(RunError, match=r"metrics.jsonl line 2 is not a row of metrics \(.*\): put the file back"):
         rows.read("epoch")
 
 
 def test_a_cut_keeps_what_was_there_at_that_length(rows: RowFile) -> None:
     rows.append({"kind": "a"})
-    length = rows.to_disk()
-    assert length == rows.path.stat().st_size
+    mark = rows.to_disk()
+    assert mark.length == rows.path.stat().st_size
     rows.append({"kind": "b"})
-    rows.cut(length)
+    rows.cut(mark.length)
     assert rows.read() == [{"kind": "a"}]
     rows.append({"kind": "c"})
     assert [row["kind"] for row in rows.read()] == ["a", "c"]
+
+
+def test_a_mark_is_of_all_that_was_there(rows: RowFile) -> None:
+    marks = [rows.to_disk()]
+    for number in range(3):
+        rows.append({"kind": "a", "number": number})
+        marks.append(rows.to_disk())
+    assert marks[0] == START and len(set(marks)) == 4
+    assert rows.marks(mark.length for mark in marks) == {mark.length: mark for mark in marks}
+    again = RowFile(rows.path)
+    again.open()
+    assert again.to_disk() == marks[-1]
+    again.close()
+    for mark in marks:
+        rows.check(mark, "it was written")
+
+
+def test_rows_that_were_changed_or_cut_are_told(rows: RowFile) -> None:
+    rows.append({"kind": "a", "loss": 0.25})
+    first = rows.to_disk()
+    rows.append({"kind": "a", "loss": 0.75})
+    second = rows.to_disk()
+    rows.path.write_text(rows.path.read_text().replace("0.75", "0.76"))
+    rows.check(first, "it was written")
     with pytest.raises(
-        RunError, match=r"has 28 bytes, but a checkpoint was written after 99: put the file back as it was"
+        RunError, match=r"metrics.jsonl was changed: its first \d+ bytes differ .* when it was written; put"
     ):
-        rows.cut(99)
+        rows.check(second, "it was written")
+    rows.check(second._replace(digest=None), "an older mmcl wrote it")
+    with pytest.raises(RunError, match=r"has 56 bytes, but it was written after 99: put the file back from a copy"):
+        rows.check(Mark(99, None), "it was written")
+    rows.path.unlink()
+    for ask in (rows.read, lambda: rows.check(first, "it was written")):
+        with pytest.raises(
+            RunError, match=r"cannot read .*metrics.jsonl \(No such file or directory\): put the file back"
+        ):
+            ask()
 
 
 def test_a_closed_file_is_not_written(rows: RowFile) -> None:

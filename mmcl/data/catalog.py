@@ -17,6 +17,7 @@ from typing import Any
 from mmcl.data import DATASETS
 from mmcl.data.audio_formats import AUDIO_SUFFIXES
 from mmcl.data.base import SILENCE, Source, SpeechDataset, nearest
+from mmcl.data.fingerprint import opened
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
@@ -141,10 +142,11 @@ def open_dataset(name: str, split: str, root: str | Path | None = None, **option
     check_options(name, dataset, options)
     state = status(entry, root)
     if not entry.url:  # it is made where it is missing, and its options say which one is meant
-        return dataset(state.path if state.found and not options else root, split, **options)
+        made = dataset(state.path if state.found and not options else root, split, **options)
+        return opened(made, name, split, root=root, **options)
     if not state.found:
         raise MissingDataError(f"data set {name} is missing: {state.why}")
-    return dataset(state.path, split, **options)
+    return opened(dataset(state.path, split, **options), name, split, root=root, **options)
 
 
 def check_options(name: str, dataset: Any, options: Mapping[str, Any]) -> None:

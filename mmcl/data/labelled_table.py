@@ -70,7 +70,8 @@ class LabelledTable:
         self.texts = [composed(row["text"]) if "text" in row else called[row["label"]] for _, row in self._rows]
         self._vectors = self._read_vectors(tables[split])
         _warn_of_shared_rows(split, read)
-        listed = [self.root / row[name] for _, row in self._rows for name in _FILES if name in row]
+        self.paths = [[self.root / row[name] for name in _FILES if name in row] for _, row in self._rows]
+        listed = [path for own in self.paths for path in own]
         if absent := [path for path in listed if not path.is_file()]:
             raise MissingDataError(
                 f"{len(absent)} of {len(listed)} files that {tables[split]} lists are not there, first {absent[0]}: "

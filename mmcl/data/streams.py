@@ -13,6 +13,7 @@ from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
 from mmcl.data.base import Dataset, logger, nearest, superclass_labels
+from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import StreamError
 from mmcl.whole_numbers import whole_numbers
 
@@ -32,7 +33,8 @@ def class_incremental(
 
     Labels stay those of the data sets. Each experience has, beside Avalanche's own attributes, ``source`` (the data
     set) and ``dataset.rows`` (which of its samples), so that a sample is named by one number and a memory is a list of
-    numbers. ``benchmark.description`` says who arrives when, in plain data for the record.
+    numbers. ``digest`` is of these samples: by it a state of training knows its experience. ``benchmark.description``
+    says who arrives when, in plain data for the record.
 
     Args:
         train: data of the train stream.
@@ -79,9 +81,11 @@ def class_incremental(
     streams = {name: _subsets(dataset, groups) for name, dataset in (("train", train), ("test", test))}
     benchmark = with_classes_timeline(benchmark_from_datasets(**streams))
     for name, dataset in (("train", train), ("test", test)):
+        digests = sample_digests(dataset)
         for number, experience in enumerate(benchmark.streams[name]):
             experience.source = dataset
             experience.group = groups[number]
+            experience.digest = digest_of(digests, experience.dataset.rows[:])
     benchmark.description = {
         "class_order": [label for group in groups for label in group],
         "experiences": [[train.classes[label] for label in group] for group in groups],

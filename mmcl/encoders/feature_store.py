@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmcl.atomic import written_whole
 from mmcl.errors import DataError
+from mmcl.plain_files import check_plain
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,12 @@ class FeatureStore:
         self._meta = self.folder / "meta.json"
 
     def entries(self, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those ``keys`` that are here and whose features are what was written."""
+        """Return the entries of those ``keys`` that are here and whose features are what was written.
+
+        Raises:
+            DataError: the folder holds links, pipes or devices.
+        """
+        check_plain(self.folder, error=DataError)
         meta = self._read_meta()
         if meta is None or not self._bin.exists():
             return {}
@@ -79,7 +85,12 @@ class FeatureStore:
         return found
 
     def matrix(self) -> Tensor:
-        """Map the features into memory, ``(rows, dim)``; only what is read is loaded, and the file is never changed."""
+        """Map the features into memory, ``(rows, dim)``; only what is read is loaded, and the file is never changed.
+
+        Raises:
+            DataError: the folder has no features, or holds links, pipes or devices.
+        """
+        check_plain(self.folder, error=DataError)
         meta = self._read_meta()
         if meta is None:
             raise DataError(f"the feature cache {self.folder} has no readable meta.json: delete the folder")
@@ -91,7 +102,12 @@ class FeatureStore:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the one process that writes: wait for others, then remove what a killed one left half done."""
+        """Be the one process that writes: wait for others, then remove what a killed one left half done.
+
+        Raises:
+            DataError: the folder holds links, pipes or devices, or files that another folder shares.
+        """
+        check_plain(self.folder, error=DataError, shared=False)
         self._attempt(lambda: self.folder.mkdir(parents=True, exist_ok=True))
         lock = FileLock(self.folder / "lock")
         try:
@@ -176,7 +192,7 @@ class FeatureStore:
         try:
             meta = json.loads(self._meta.read_bytes())
             is_known = meta["format"] == _FORMAT and meta["dtype"] in _DTYPES and int(meta["dim"]) > 0
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
         return meta if is_known else None
 
@@ -194,7 +210,7 @@ class FeatureStore:
                 if entry.row < 0 or entry.rows < 1:
                     raise ValueError(line)
                 entries[str(parts["key"])] = entry
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 is_whole = False
         return entries, is_whole
 

@@ -16,7 +16,7 @@ from mmcl.data.base import Entity
 from mmcl.encoders.gate import foreign
 from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError, MMCLError
 from mmcl.models.frame import Frame, Intent, Mark, Piece, parse
-from mmcl.plain_json import read_json
+from mmcl.sealed_json import read_sealed, sealed
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 _SPECIAL = (PAD, UNKNOWN, START, END, Mark.SEP.value, Mark.FILL.value)
@@ -182,7 +182,7 @@ class FrameTokenizer:
         content = {"intents": self.intents, "dropout": self.dropout, "tokenizer": json.loads(self._tokenizer.to_str())}
         try:
             with written_whole(path) as temporary:
-                temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+                temporary.write_text(sealed(content), encoding="utf-8")
         except OSError as error:
             raise DataError(f"cannot write the tokenizer {path} ({error.strerror}): make room, then resume") from None
 
@@ -194,7 +194,7 @@ class FrameTokenizer:
             CheckpointError: the file is missing or damaged.
         """
         try:
-            content = read_json(path, error=CheckpointError)
+            content = read_sealed(path, error=CheckpointError)
             intents, dropout = content["intents"], content["dropout"]
             if not isinstance(intents, list) or not all(isinstance(intent, str) for intent in intents):
                 raise TypeError(f"intents is {intents!r:.60}, expected a list of names")

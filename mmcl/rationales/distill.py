@@ -17,6 +17,7 @@ from torch import nn
 from mmcl.checkpoint import snapshot
 from mmcl.data.base import nearest
 from mmcl.data.exercises import Exercises
+from mmcl.data.fingerprint import digest_of
 from mmcl.errors import CheckpointError, ConfigError, DataError, InputError
 from mmcl.finite import step_error
 from mmcl.loading import check_same, entry, load_optimizer, load_state
@@ -126,6 +127,7 @@ class Distillation:
         self.student, self.lessons, self.method = student, lessons, method
         self.recipe = recipe or Recipe()
         self.discriminator = discriminator
+        self._digest = digest_of([repr(each).encode() for each in lessons])
         self.epoch = 0
         self.seconds = {"training": 0.0, "sampling": 0.0}
         self._draw = random.Random(seed)
@@ -210,6 +212,7 @@ class Distillation:
         version, words, gauss = self._draw.getstate()
         return {
             "epoch": self.epoch,
+            "samples": self._digest,
             "settings": self._settings(),
             "seconds": dict(self.seconds),
             "student": snapshot(self.student.state_dict()),
@@ -232,6 +235,11 @@ class Distillation:
         epoch, sampled, random = (entry(state, name, _WHAT) for name in ("epoch", "sampled", "random"))
         if epoch > self.recipe.epochs:
             raise CheckpointError(f"{_WHAT} is of epoch {epoch}, expected {self.recipe.epochs} at most")
+        if state.get("samples") not in (None, self._digest):
+            raise CheckpointError(
+                f"the {len(self.lessons)} lessons are not those that the state was made with: put the data back as "
+                "they were, or start training again"
+            )
         check_same(state.get("settings"), self._settings(), _WHAT)
         if len(sampled) != len(self.lessons):
             raise CheckpointError(f"{_WHAT} is of {len(sampled)} lessons, expected {len(self.lessons)}")

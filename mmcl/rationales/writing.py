@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from mmcl.atomic import written_whole
 from mmcl.data.exercises import Exercises
 from mmcl.errors import ConfigError, DataError
+from mmcl.plain_files import check_replaceable
 from mmcl.plain_json import member, parse_json, read_text
 from mmcl.rationales.writers import Writer
 
@@ -96,6 +97,8 @@ class Writing:
         missing = self.missing()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for path in (self.path, Path(f"{self.path}.lock")):
+                check_replaceable(path)  # it is appended to, and a link would be followed
             with FileLock(f"{self.path}.lock", timeout=0), self._opened() as file:
                 asked = [self._prompts[place] for place, _ in missing]
                 for number, text in self.writer.write(asked, len(self.completions)):

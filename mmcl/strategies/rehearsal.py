@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mmcl import ranks
 from mmcl.data.base import Dataset, superclass_labels
-from mmcl.errors import ConfigError, DataError
+from mmcl.data.fingerprint import digest_of, sample_digests
+from mmcl.errors import CheckpointError, ConfigError, DataError
 from mmcl.objectives.inputs import check_features, precise
 from mmcl.objectives.unit import directions, rescaling
 from mmcl.strategies.loader import BatchLoader
@@ -24,8 +25,9 @@ class Rehearsal(SupervisedPlugin):
     """Keep samples of every class seen, equally many of each, and shuffle them into the data of each experience.
 
     The memory holds ``memory_size`` samples in all: each class has its share, and gives up its last chosen samples when
-    new classes come. It is a list of row numbers, not of samples. With ``by_superclass`` the shares are those of
-    superclasses, such as SLURP's scenarios, as in the code that COCONUT builds on.
+    new classes come. It is a list of row numbers, not of samples. A state of it has a digest of these samples, so that
+    it is not taken up on other data. With ``by_superclass`` the shares are those of superclasses, such as SLURP's
+    scenarios, as in the code that COCONUT builds on.
 
     Args:
         memory_size: samples in all; 0 keeps none, None keeps everything (which makes training joint).
@@ -35,6 +37,7 @@ class Rehearsal(SupervisedPlugin):
 
     Raises:
         ConfigError: the memory is smaller than the number of classes in the stream; known before anything is trained.
+        CheckpointError: a state was loaded, and its rows are other samples in the data that training goes on with.
     """
 
     def __init__(
@@ -51,6 +54,9 @@ class Rehearsal(SupervisedPlugin):
         self.memory: dict[
             int, list[int]
         ] = {}  # label (of class or superclass) -> rows, best first; in order of arrival
+        self._known: list[tuple[int, list[int], str]] = []  # label, rows and their digest, of a state that was loaded
+        self._source: Any = None
+        self._digests: list[bytes] = []  # of the samples of the source
 
     @property
     def rows(self) -> list[int]:
@@ -58,7 +64,10 @@ class Rehearsal(SupervisedPlugin):
         return [row for rows in self.memory.values() for row in rows]
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a memory that could not hold one sample of each class."""
+        """Refuse a memory that could not hold one sample of each class, or whose rows are other samples now."""
+        if self._source is not strategy.experience.source:
+            self._source, self._digests = strategy.experience.source, sample_digests(strategy.experience.source)
+        self._check_samples()
         kind, units = "classes", len(strategy.experience.source.classes)
         if self.by_superclass:
             names = getattr(strategy.experience.source, "superclasses", ())
@@ -121,12 +130,27 @@ class Rehearsal(SupervisedPlugin):
         return rows[herding(embeddings, limit=self.memory_size)].tolist()
 
     def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """The memory, as row numbers."""
-        return {"labels": list(self.memory), "rows": list(self.memory.values())}
+        """The memory, as row numbers, with a digest of the samples of each label."""
+        return {
+            "labels": list(self.memory),
+            "rows": list(self.memory.values()),
+            "samples": [digest_of(self._digests, rows) for rows in self.memory.values()],
+        }
 
     def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up a memory that :meth:`state_dict` gave."""
+        """Take up a memory that :meth:`state_dict` gave; its samples are compared when training goes on."""
         self.memory = dict(zip(state["labels"], state["rows"], strict=True))
+        if "samples" in state:  # older states do not say
+            self._known = list(zip(state["labels"], state["rows"], state["samples"], strict=True))
+
+    def _check_samples(self) -> None:
+        for label, rows, digest in self._known:
+            if digest_of(self._digests, rows) != digest:
+                raise CheckpointError(
+                    f"the memory holds {len(rows)} samples of label {label}, whose row numbers mean other samples in "
+                    "this data: put the data back as they were when the state was made, or start training again"
+                )
+        self._known = []
 
 
 def herding(embeddings: Tensor, limit: int) -> Tensor:

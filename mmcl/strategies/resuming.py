@@ -40,6 +40,7 @@ def state_of(strategy: MMCLTemplate) -> State:
     scheduler = strategy.scheduler
     return {
         "experience": strategy.number,
+        "samples": getattr(getattr(strategy, "experience", None), "digest", None),
         "epoch": strategy.epoch,
         "finished": strategy.finished,
         "classes": strategy.classes,
@@ -88,8 +89,9 @@ def take_up_training(strategy: MMCLTemplate, state: State) -> None:
     """Take up optimizer, schedule, generators and epoch, once the experience is set up.
 
     Raises:
-        CheckpointError: the state is of another optimizer or schedule.
+        CheckpointError: the state is of another optimizer or schedule, or of other samples.
     """
+    check_samples(strategy.experience, state)
     check_same(state.get("kinds"), {"schedule": kind(strategy.scheduler)}, _WHAT)
     if strategy.schedule_steps and state.get("steps"):
         check_same(state, {"steps": strategy.schedule_steps}, f"{_WHAT}: the schedule")
@@ -144,3 +146,18 @@ def _kinds(strategy: MMCLTemplate) -> dict[str, Any]:
         "plugins": [kind(plugin) for plugin in strategy.plugins],
         "optimizer": kind(strategy.optimizer),
     }
+
+
+def check_samples(experience: Any, state: State) -> None:
+    """Refuse a state that was made with other samples in the experience; older states do not say.
+
+    Raises:
+        CheckpointError: samples were added, removed or changed.
+    """
+    known, now = state.get("samples"), getattr(experience, "digest", None)
+    same = state.get("experience") == experience.current_experience
+    if same and known is not None and now is not None and known != now:
+        raise CheckpointError(
+            f"experience {experience.current_experience} has other samples than when the state was made: put the data "
+            "back as they were, or start training again"
+        )

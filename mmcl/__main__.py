@@ -1,0 +1,21 @@
+"""The command ``mmcl``, also as ``python -m mmcl``: signals are heeded before anything large is imported."""
+
+from __future__ import annotations
+
+import sys
+
+from mmcl import signals
+
+
+def main() -> None:
+    """Run the command line."""
+    with signals.heeded(for_good=True):
+        try:
+            from mmcl.cli import main as run
+        except KeyboardInterrupt:
+            sys.exit(signals.end_by_signal())
+        run()
+
+
+if __name__ == "__main__":
+    main()
