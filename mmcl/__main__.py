@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from mmcl import signals
+from mmcl.runs import signals
 
 
 def main() -> None:
     """Run the command line."""
     with signals.heeded(for_good=True):
         try:
-            from mmcl.cli import main as run
+            from mmcl.cli.main import main as run
         except KeyboardInterrupt:
             sys.exit(signals.end_by_signal())
         run()

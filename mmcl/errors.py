@@ -23,7 +23,7 @@ A message is one line: the thing, its value, what was expected, the next step.
 
 from __future__ import annotations
 
-from mmcl.escape import encodable
+from mmcl.text.escape import encodable
 
 
 class MMCLError(Exception):

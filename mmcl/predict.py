@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmcl.errors import ConfigError
-from mmcl.plain_json import read_json
-from mmcl.words import folded, tidy, visible
+from mmcl.files.plain_json import read_json
+from mmcl.text.words import folded, tidy, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +43,7 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
 
     from mmcl.batch import collate
     from mmcl.data.audio import load_speech
-    from mmcl.data.images import load_image
+    from mmcl.data.images.image_file import load_image
     from mmcl.models.two_tower import class_vectors
 
     check_intents(intents)
@@ -137,7 +137,7 @@ def predictions_table(predictions: Sequence[Prediction]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from mmcl.escape import rich_text
+    from mmcl.text.escape import rich_text
 
     table = Table("intent", "cosine", "share", "", box=None, padding=(0, 2, 0, 0), header_style="bold")
     for number, each in enumerate(predictions):

@@ -15,8 +15,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mmcl import ranks
-from mmcl.escape import rich_text
+from mmcl import distributed as ranks
+from mmcl.text.escape import rich_text
 
 
 class _Description(ProgressColumn):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmcl.pretraining import PretrainingSection
+from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
-    from mmcl.runs import Run
+    from mmcl.runs.run import Run
 
 
 class Config(PretrainingSection):  # its settings stand beside these
@@ -24,9 +24,9 @@ def main(config: Config, run: Run) -> None:
     """Train by every objective with every seed; what a resumed run has finished is not done again."""
     import torch
 
-    from mmcl import ranks
-    from mmcl.pretraining import paired, pretrain
+    from mmcl import distributed as ranks
     from mmcl.progress import progress_display
+    from mmcl.sections.towers import paired, pretrain
 
     torch.set_num_threads(config.threads)
     towers = config.build()

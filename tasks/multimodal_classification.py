@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mmcl.config import OneOrMore
-from mmcl.multimodal import MultimodalSection
+from mmcl.config.model import OneOrMore
+from mmcl.sections.views import MultimodalSection
 
 if TYPE_CHECKING:
-    from mmcl.runs import Run
+    from mmcl.runs.run import Run
 
 
 class Config(MultimodalSection):  # its settings stand beside these
@@ -71,8 +71,8 @@ def cross_validated(config: Config, run: Run, label: str, views: list[str], cont
     from itertools import product
     from statistics import fmean
 
-    from mmcl.multimodal import fit
-    from mmcl.strategies.tracking import Tracking
+    from mmcl.runs.tracking import Tracking
+    from mmcl.sections.views import fit
 
     seed, curves = config.seeds[0], []
     for cut, fold in product(range(config.cuts), range(config.folds)):
@@ -97,8 +97,8 @@ def learn(
     from mmcl.metrics.classification import classification_scores
     from mmcl.metrics.embedding_map import embedding_map
     from mmcl.models.fusion import fuse_rows
-    from mmcl.multimodal import fit
-    from mmcl.strategies.tracking import Tracking
+    from mmcl.runs.tracking import Tracking
+    from mmcl.sections.views import fit
 
     tracking = Tracking(run, label, seed, progress, config.epochs, pause=30.0)
     saved = run.restore(tracking.unit)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmcl.rationales.sections import Methods, RationaleSection
+from mmcl.sections.rationales import Methods, RationaleSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mmcl.data.exercises import Exercises
-    from mmcl.runs import Run
+    from mmcl.data.texts.exercises import Exercises
+    from mmcl.runs.run import Run
 
 
 class Config(RationaleSection):  # its settings stand beside these
@@ -55,8 +55,8 @@ def teach(
     from mmcl.rationales.judging import separation
     from mmcl.rationales.lessons import lessons_of
     from mmcl.rationales.voting import vote_all
+    from mmcl.runs.tracking import unit_name
     from mmcl.seeding import seed_everything
-    from mmcl.strategies.tracking import unit_name
 
     def right_in(exercises: Exercises) -> float:
         return accuracy(student, exercises, method, config.answering, longest=config.answer_length)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mmcl import sections
-from mmcl.config import OneOrMore, StrictModel
+from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.sections import slu as sections
 
 if TYPE_CHECKING:
-    from mmcl.runs import Run
+    from mmcl.runs.run import Run
 
 
 class Config(StrictModel):
@@ -60,11 +60,11 @@ def main(config: Config, run: Run) -> None:
     """Train every strategy with every seed; what a resumed run has finished is not done again."""
     import torch
 
-    from mmcl import ranks
+    from mmcl import distributed as ranks
     from mmcl.encoders import cached_features
     from mmcl.progress import progress_display
+    from mmcl.runs.tracking import unit_name
     from mmcl.seeding import seed_everything
-    from mmcl.strategies.tracking import unit_name
 
     torch.set_num_threads(config.threads)
     seed_everything(config.seeds[0])  # an encoder that is neither pretrained nor trained is drawn once, for all seeds
@@ -88,10 +88,10 @@ def learn(
     """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
     from mmcl import strategies
     from mmcl.data import class_incremental
-    from mmcl.metrics.accuracy_matrix import AccuracyMatrix
+    from mmcl.runs.course import learn_stream
+    from mmcl.runs.tracking import Tracking
     from mmcl.seeding import seed_everything
-    from mmcl.strategies.course import learn_stream
-    from mmcl.strategies.tracking import Tracking
+    from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
     (base, *distillations), (train, test) = name.split("+"), data
     experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)

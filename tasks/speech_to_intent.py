@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from mmcl.config import OneOrMore, StrictModel
-from mmcl.pretraining import PretrainingSection
+from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
-    from mmcl.runs import Run
+    from mmcl.runs.run import Run
 
 
 class EvaluationSection(StrictModel):
@@ -42,12 +42,12 @@ def main(config: Config, run: Run) -> None:
     """Train by every objective with every seed, and evaluate; what a resumed run has finished is not done again."""
     import torch
 
-    from mmcl import ranks
+    from mmcl import distributed as ranks
     from mmcl.metrics.similarity_structure import similarity_structure
     from mmcl.models import TwoTower
     from mmcl.models.two_tower import embed_rows
-    from mmcl.pretraining import model_folders, paired, pretrain
     from mmcl.progress import progress_display
+    from mmcl.sections.towers import model_folders, paired, pretrain
 
     torch.set_num_threads(config.threads)
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
@@ -79,7 +79,7 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
     from mmcl.metrics.linear_probe import linear_probe
     from mmcl.metrics.zero_shot import zero_shot, zero_shot_scores
     from mmcl.models.two_tower import class_vectors, embed_rows
-    from mmcl.pretraining import encoded
+    from mmcl.sections.towers import encoded
 
     def embedded(part: Any, modality: str = model.beside_text.modality) -> torch.Tensor:
         tower = model.tower(modality)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from mmcl import sections
-from mmcl.config import OneOrMore, StrictModel
-from mmcl.rationales.sections import ExercisesSection, StudentSection, WeightsSection
+from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.sections import slu as sections
+from mmcl.sections.rationales import ExercisesSection, StudentSection, WeightsSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mmcl.runs import Run
+    from mmcl.runs.run import Run
 
 
 class TextsSection(ExercisesSection):
@@ -57,7 +57,7 @@ def main(config: Config, run: Run) -> None:
 
     from mmcl.data import LabelledExercises, class_incremental
     from mmcl.progress import progress_display
-    from mmcl.strategies.tracking import unit_name
+    from mmcl.runs.tracking import unit_name
 
     torch.set_num_threads(config.threads)
     data = [LabelledExercises(config.data.open(split)) for split in (config.data.train, config.data.test)]
@@ -88,14 +88,14 @@ def learn(
 ) -> None:
     """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
     from mmcl import strategies
-    from mmcl.metrics.accuracy_matrix import AccuracyMatrix
     from mmcl.models.text_classifier import TextClassifier
     from mmcl.rationales.discriminator import Discriminator
     from mmcl.rationales.lessons import lessons_of
+    from mmcl.runs.course import learn_stream
+    from mmcl.runs.tracking import Tracking
     from mmcl.seeding import seed_everything
-    from mmcl.strategies.course import learn_stream
+    from mmcl.strategies.accuracy_matrix import AccuracyMatrix
     from mmcl.strategies.rationale_distillation import RationaleDistillation
-    from mmcl.strategies.tracking import Tracking
 
     seed_everything(seed)
     exercises = benchmark.train_stream[0].source.exercises

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from mmcl.config import OneOrMore
-from mmcl.unlearning.sections import MethodName, UnlearningSection
+from mmcl.config.model import OneOrMore
+from mmcl.sections.unlearning import MethodName, UnlearningSection
 
 if TYPE_CHECKING:
-    from mmcl.runs import Run
+    from mmcl.runs.run import Run
 
 
 class Config(UnlearningSection):  # its settings stand beside these
@@ -48,9 +48,9 @@ def main(config: Config, run: Run) -> None:
     import torch
 
     from mmcl.progress import progress_display
-    from mmcl.strategies.tracking import unit_name
+    from mmcl.runs.tracking import unit_name
+    from mmcl.sections.trial import Trial
     from mmcl.unlearning.methods import check_settings
-    from mmcl.unlearning.trial import Trial
 
     for name, given in config.settings.items():
         check_settings(name, given)
@@ -80,8 +80,8 @@ def main(config: Config, run: Run) -> None:
 def judge(config: Config, run: Run, trial: Any, name: str, done: dict[tuple[str, int], Any]) -> dict[str, Any]:
     """Make a model forget by one method, and log how near it comes to Retrain; return the row."""
     from mmcl.metrics.unlearning import distance_to_retrain
+    from mmcl.runs.tracking import unit_name
     from mmcl.strategies.stream_unlearning import write_record
-    from mmcl.strategies.tracking import unit_name
     from mmcl.unlearning.measures import COMPARED
 
     unit, record = {"strategy": name, "seed": trial.seed}, None

@@ -30,7 +30,7 @@ def test_importing_mmcl_and_asking_for_help_loads_nothing_heavy():
     heavy = "{'torch', 'avalanche', 'transformers', 'torchaudio', 'matplotlib', 'speechbrain'}"
     done = run(f"import sys, mmcl; print(sorted({heavy} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stderr
-    code = "import sys; sys.argv = ['mmcl', '--help']\nfrom mmcl.cli import main\ntry: main()\nexcept SystemExit: "
+    code = "import sys; sys.argv = ['mmcl', '--help']\nfrom mmcl.cli.main import main\ntry: main()\nexcept SystemExit: "
     done = run(code + f"print('loaded', sorted({heavy} & set(sys.modules)))")
     assert "loaded []" in done.stdout, done.stderr
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from mmcl.errors import DataError, LabelError, MissingDataError
-from mmcl.escape import encodable
+from mmcl.text.escape import encodable
 
 if TYPE_CHECKING:  # reading annotations needs no torch, and `mmcl data ls` is quick without it
     from torch import Tensor

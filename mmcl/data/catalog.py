@@ -21,7 +21,7 @@ from mmcl.data.fingerprint import opened
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
-from mmcl.escape import encodable
+from mmcl.text.escape import encodable
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmcl.data.base import logger
-from mmcl.words import folded, visible
+from mmcl.text.words import folded, visible
 
 
 def merged_names(names: Iterable[str], where: object) -> dict[str, str]:

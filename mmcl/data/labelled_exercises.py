@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmcl.batch import Sample
-from mmcl.data.exercises import Exercises
+from mmcl.data.texts.exercises import Exercises
 from mmcl.errors import DataError
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from mmcl.data.base import logger, nearest
 from mmcl.data.class_names import merged_names
 from mmcl.errors import ConfigError, DataError, MissingDataError
-from mmcl.plain_csv import numbers, other_delimiter, read_table
-from mmcl.words import composed
+from mmcl.files.plain_csv import numbers, other_delimiter, read_table
+from mmcl.text.words import composed
 
 if TYPE_CHECKING:
     from mmcl.batch import Sample
@@ -98,7 +98,7 @@ class LabelledTable:
         import torch
 
         from mmcl.data.audio import load_audio
-        from mmcl.data.images import load_image
+        from mmcl.data.images.image_file import load_image
 
         index = range(len(self))[index]
         row = self._rows[index][1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset
 from mmcl.errors import DataError
-from mmcl.whole_numbers import whole_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmcl.data.spoken_digits import DIGITS
+from mmcl.data.speech.spoken_digits import DIGITS
 from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset, logger, nearest, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import StreamError
-from mmcl.whole_numbers import whole_numbers
 
 
 def class_incremental(

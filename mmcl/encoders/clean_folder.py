@@ -13,7 +13,7 @@ from typing import Any
 
 from mmcl.encoders.gate import foreign, own_file
 from mmcl.errors import DataError, MissingDataError
-from mmcl.plain_json import read_json
+from mmcl.files.plain_json import read_json
 
 _VOCABULARIES = (
     "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "vocab.bpe", "bpe.codes", "spiece.model", "spm.model",

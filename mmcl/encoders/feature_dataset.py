@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, Sample, length_mask
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset, Entity
 from mmcl.encoders.feature_store import Entry
-from mmcl.whole_numbers import whole_numbers
 
 _ENOUGH = 500  # utterances of some hundred steps each
 

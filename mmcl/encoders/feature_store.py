@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmcl.atomic import written_whole
 from mmcl.errors import DataError
-from mmcl.plain_files import check_plain
+from mmcl.files.atomic import written_whole
+from mmcl.files.plain_files import check_plain
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from mmcl.encoders.clean_folder import TOKENIZER_FILES, cleaned
 from mmcl.encoders.gate import foreign, own_file, place, snapshot
 from mmcl.encoders.weights import hub_file, linked_weights, read_weights
 from mmcl.errors import ConfigError, DataError, MissingDataError
-from mmcl.plain_json import read_json
+from mmcl.files.plain_json import read_json
 
 _LEAST = {"image_size": 8, "patch_size": 8, "width": 8, "head_width": 8, "layers": 1}
 _LEAST_TEXT = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}

@@ -14,14 +14,14 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from mmcl.data.base import SAMPLE_RATE
-from mmcl.digests import KEY, check_content, check_files, check_tensors
 from mmcl.encoders.base import Encoder, check_subsampling
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.clean_folder import FILES, PICKLED, cleaned, read_config, weight_files
 from mmcl.encoders.gate import HUB_NAME, foreign, place, snapshot
 from mmcl.encoders.weights import check_dtypes, check_finite, headers, opened_tensors
 from mmcl.errors import ConfigError, DataError, MissingDataError
-from mmcl.plain_json import read_json
+from mmcl.files.digests import KEY, check_content, check_files, check_tensors
+from mmcl.files.plain_json import read_json
 
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
 _UNUSED = ("masked_spec_embed", "pooler.")  # weights that a checkpoint may lack: no encoder here uses them

@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from mmcl.described import checked_settings
+from mmcl.config.described import checked_settings
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.build import build_encoder, builder_of

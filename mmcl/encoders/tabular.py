@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.encoders.base import Encoded, Encoder, weights_hash
+from mmcl.encoders.standardize import feature_scaling
 from mmcl.errors import ConfigError, InputError, ShapeError
-from mmcl.standardize import feature_scaling
 
 
 class TabularEncoder(Encoder):

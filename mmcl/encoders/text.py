@@ -16,7 +16,7 @@ from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.freeze import freeze
-from mmcl.words import folded, written_words
+from mmcl.text.words import folded, written_words
 
 logger = logging.getLogger(__name__)
 

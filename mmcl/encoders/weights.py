@@ -13,10 +13,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from mmcl.digests import check_tensor
 from mmcl.encoders.gate import cached
 from mmcl.errors import DataError, MissingDataError
-from mmcl.loading import WRAPPERS, match_names
+from mmcl.files.digests import check_tensor
+from mmcl.files.loading import WRAPPERS, match_names
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.words import composed
+from mmcl.text.words import composed
 
 _OPERATORS: dict[type, Callable[..., float]] = {
     ast.Add: operator.add,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import InputError, LabelError, ShapeError
-from mmcl.whole_numbers import whole_numbers
 
 
 def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import LabelError, ShapeError
-from mmcl.objectives.inputs import check_features
-from mmcl.whole_numbers import whole_numbers
+from mmcl.objectives.kernel.inputs import check_features
 
 
 def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500, seed: int = 0) -> dict[str, Any]:

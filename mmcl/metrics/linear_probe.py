@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import LabelError, ShapeError
-from mmcl.objectives.inputs import check_features, precise
+from mmcl.objectives.kernel.inputs import check_features, precise
+from mmcl.objectives.kernel.unit import directions
 from mmcl.objectives.temperature import positive
-from mmcl.objectives.unit import directions
-from mmcl.whole_numbers import whole_numbers
 
 
 def linear_probe(

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import ShapeError
-from mmcl.objectives.inputs import check_features, check_paired, precise
-from mmcl.objectives.labels import labels_of
-from mmcl.objectives.logsumexp import pairwise_logsumexp
-from mmcl.objectives.pairs import Identity, SameLabel
+from mmcl.objectives.kernel.inputs import check_features, check_paired, precise
+from mmcl.objectives.kernel.labels import labels_of
+from mmcl.objectives.kernel.logsumexp import pairwise_logsumexp
+from mmcl.objectives.kernel.pairs import Identity, SameLabel
+from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import positive
-from mmcl.objectives.unit import unit
 
 
 def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None = None) -> Tensor:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.unit import directions
-from mmcl.whole_numbers import whole_numbers
+from mmcl.objectives.kernel.unit import directions
 
 _ROWS = 1024  # queries compared at a time: no matrix of all pairs is held
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmcl.objectives.inputs import check_paired
-from mmcl.objectives.unit import directions
+from mmcl.objectives.kernel.inputs import check_paired
+from mmcl.objectives.kernel.unit import directions
 
 _LOW, _HIGH, _BINS = -0.35, 1.0, 45  # cosines of sentences are rarely lower
 

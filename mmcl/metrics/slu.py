@@ -13,7 +13,7 @@ import jiwer
 from rapidfuzz.distance import Levenshtein  # what jiwer itself counts edits with
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.words import composed
+from mmcl.text.words import composed
 
 Entities = Sequence[Sequence[tuple[str, str]]]  #: of each utterance its (type, value), as mmcl.data.base.Entity is
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import InputError, LabelError, ShapeError
-from mmcl.whole_numbers import whole_numbers
 
 
 def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:

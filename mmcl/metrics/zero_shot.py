@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import ConfigError, InputError, LabelError, ShapeError
-from mmcl.objectives.unit import directions
-from mmcl.whole_numbers import whole_numbers
-from mmcl.words import tidy, visible
+from mmcl.objectives.kernel.unit import directions
+from mmcl.text.words import tidy, visible
 
 
 class ZeroShot(NamedTuple):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.encoders.base import Encoder
+from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError, LabelError
-from mmcl.standardize import standardization
-from mmcl.whole_numbers import whole_numbers
 
 
 class Classified(NamedTuple):
@@ -144,7 +144,7 @@ class SLUClassifier(nn.Module):
 
         Dimensions of pretrained features differ in size by orders of magnitude, which slows the layers on top of them
         down. Give the features ``(samples, pooled_dim)`` of the first experience: later ones are not known yet.
-        A feature that does not vary keeps its scale, see :func:`~mmcl.standardize.standardization`.
+        A feature that does not vary keeps its scale, see :func:`~mmcl.encoders.standardize.standardization`.
 
         Raises:
             ShapeError, InputError: features of another size, none, or not finite.

@@ -12,11 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmcl.atomic import written_whole
-from mmcl.digests import check_files, check_tensor, check_tensors, stamped, tensor_digest
 from mmcl.encoders.gate import own_file
 from mmcl.errors import CheckpointError
-from mmcl.plain_json import read_json
+from mmcl.files.atomic import written_whole
+from mmcl.files.digests import check_files, check_tensor, check_tensors, stamped, tensor_digest
+from mmcl.files.plain_json import read_json
 
 WEIGHTS = "model.safetensors"
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset, nearest
 from mmcl.data.paired import batch_of
 from mmcl.encoders.base import Encoder
 from mmcl.errors import ConfigError, LabelError, ShapeError
 from mmcl.models.classifier import GrowingHead
-from mmcl.whole_numbers import whole_numbers
 
 FUSIONS = ("concat", "gated", "attention")
 
@@ -189,7 +189,7 @@ def fuse_rows(
 
     Args:
         model: as it is, on ``device`` from then on.
-        data: samples, or :class:`~mmcl.data.views.CachedViews` of them.
+        data: samples, or :class:`~mmcl.encoders.views.CachedViews` of them.
         without: a view that all samples are to lack.
     """
     was_training = model.training

@@ -10,8 +10,8 @@ from torch.nn.functional import gelu
 
 from mmcl.batch import length_mask
 from mmcl.encoders.base import Encoded, Encoder
+from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError
-from mmcl.standardize import standardization
 
 HEADS = ("none", "linear", "mlp", "attention")
 
@@ -99,7 +99,7 @@ class Head(nn.Module):
         """Scale what comes in to mean 0 and deviation 1 from now on, as it is in ``vectors``, ``(vectors, dim)``: those
         of samples, or steps where the head reads them. Nothing is done where there is no projection.
 
-        A feature that does not vary keeps its scale, see :func:`~mmcl.standardize.standardization`.
+        A feature that does not vary keeps its scale, see :func:`~mmcl.encoders.standardize.standardization`.
 
         Raises:
             ShapeError, InputError: vectors of another size, none, or not finite.

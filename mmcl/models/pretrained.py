@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.encoders.gate import HUB_NAME, own_file, place, snapshot
 from mmcl.errors import CheckpointError, ConfigError, MissingDataError
-from mmcl.plain_json import read_json
+from mmcl.files.plain_json import read_json
 
 if TYPE_CHECKING:
     from mmcl.encoders.base import Encoder

@@ -14,13 +14,13 @@ from transformers import PegasusConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from mmcl.batch import Batch, length_mask
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.encoders.base import Encoded, Encoder, pool
+from mmcl.encoders.standardize import standardization
 from mmcl.errors import CheckpointError, ConfigError, LabelError
 from mmcl.models.beam_search import BeamSearchDecoder
 from mmcl.models.frame import Frame
 from mmcl.models.tokenizer import FrameTokenizer
-from mmcl.standardize import standardization
-from mmcl.whole_numbers import whole_numbers
 
 _MOST_BEAMS = 1000
 _LONGEST = 3000  # steps that have a position: a minute of speech at 50 a second
@@ -174,7 +174,7 @@ class SLUSeq2Seq(nn.Module):
         """Scale the encoder's steps to mean 0 and deviation 1 from now on, as they are in ``steps``, ``(steps, dim)``.
 
         Give those of the first experience: later ones are not known yet. A feature that does not vary keeps its scale,
-        see :func:`~mmcl.standardize.standardization`.
+        see :func:`~mmcl.encoders.standardize.standardization`.
 
         Raises:
             ShapeError, InputError: steps of another size, none, or not finite.

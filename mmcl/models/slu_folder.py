@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmcl.described import checked_settings
-from mmcl.digests import check_content
+from mmcl.config.described import checked_settings
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.gate import foreign, own_file
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError
+from mmcl.files.digests import check_content
 from mmcl.freeze import trainable_state
 from mmcl.models.classifier import SLUClassifier
 from mmcl.models.files import put_state, read_model, write_model

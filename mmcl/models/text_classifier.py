@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from mmcl.batch import Batch
 from mmcl.models.classifier import Classified, GrowingHead
 from mmcl.models.text_to_text import TextToText
-from mmcl.rationales.discriminator import Discriminator
+
+if TYPE_CHECKING:
+    from mmcl.rationales.discriminator import Discriminator
 
 
 class TextClassifier(nn.Module):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from mmcl.atomic import written_whole
 from mmcl.data.base import Entity
 from mmcl.encoders.gate import foreign
 from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError, MMCLError
+from mmcl.files.atomic import written_whole
+from mmcl.files.sealed_json import read_sealed, sealed
 from mmcl.models.frame import Frame, Intent, Mark, Piece, parse
-from mmcl.sealed_json import read_sealed, sealed
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 _SPECIAL = (PAD, UNKNOWN, START, END, Mark.SEP.value, Mark.FILL.value)

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
+from mmcl.config.described import checked_settings
 from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
-from mmcl.described import checked_settings
-from mmcl.digests import check_content
 from mmcl.encoders.base import Encoded, Encoder
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.gate import foreign
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
+from mmcl.files.digests import check_content
 from mmcl.freeze import trainable_state
 from mmcl.metrics.zero_shot import class_embeddings
 from mmcl.models.files import put_state, read_model, write_model

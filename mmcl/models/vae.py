@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.errors import ConfigError
-from mmcl.objectives.unlearn import squared_errors, vae_loss
+from mmcl.objectives.laf import squared_errors, vae_loss
 
 
 class Coded(NamedTuple):
@@ -65,6 +65,6 @@ class RepresentationVAE(nn.Module):
         return squared_errors(self(representation).reconstruction, representation)
 
     def loss(self, representation: Tensor, kl_weight: float = 0.025) -> Tensor:
-        """Return what to minimize, see :func:`~mmcl.objectives.unlearn.vae_loss`."""
+        """Return what to minimize, see :func:`~mmcl.objectives.laf.vae_loss`."""
         coded = self(representation)
         return vae_loss(coded.reconstruction, representation, coded.mean, coded.log_variance, kl_weight=kl_weight)

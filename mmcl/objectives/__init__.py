@@ -1,7 +1,5 @@
 """Losses on tensors: no training loop, no Avalanche, no files. Each is a thin definition on one kernel."""
 
-from mmcl.objectives.base import Dense as Dense
-from mmcl.objectives.base import Pairs as Pairs
 from mmcl.objectives.clip import CLIPLoss as CLIPLoss
 from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
 from mmcl.objectives.dcl import DCLLoss as DCLLoss
@@ -9,16 +7,18 @@ from mmcl.objectives.distill import feature_distillation as feature_distillation
 from mmcl.objectives.distill import logit_distillation as logit_distillation
 from mmcl.objectives.distill import relational_distillation as relational_distillation
 from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
-from mmcl.objectives.kernel import two_way_info_nce as two_way_info_nce
-from mmcl.objectives.kernel import weighted_info_nce as weighted_info_nce
+from mmcl.objectives.kernel.base import Dense as Dense
+from mmcl.objectives.kernel.base import Pairs as Pairs
+from mmcl.objectives.kernel.info_nce import two_way_info_nce as two_way_info_nce
+from mmcl.objectives.kernel.info_nce import weighted_info_nce as weighted_info_nce
+from mmcl.objectives.kernel.pairs import Identity as Identity
+from mmcl.objectives.kernel.pairs import Mixed as Mixed
+from mmcl.objectives.kernel.pairs import SameLabel as SameLabel
+from mmcl.objectives.kernel.pairs import Similarity as Similarity
 from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
 from mmcl.objectives.mm import MMLoss as MMLoss
 from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
 from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
-from mmcl.objectives.pairs import Identity as Identity
-from mmcl.objectives.pairs import Mixed as Mixed
-from mmcl.objectives.pairs import SameLabel as SameLabel
-from mmcl.objectives.pairs import Similarity as Similarity
 from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
 from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
 from mmcl.objectives.sup_con import SupConLoss as SupConLoss

@@ -6,9 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from mmcl.objectives.inputs import check_paired
-from mmcl.objectives.kernel import two_way_info_nce
-from mmcl.objectives.pairs import Identity, Similarity
+from mmcl.objectives.kernel.info_nce import two_way_info_nce
+from mmcl.objectives.kernel.inputs import check_paired
+from mmcl.objectives.kernel.pairs import Identity, Similarity
 from mmcl.objectives.temperature import Temperature
 
 

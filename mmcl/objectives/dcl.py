@@ -7,13 +7,13 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from mmcl.objectives.base import Pairs
-from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import check_paired, precise
-from mmcl.objectives.kernel import weighted_info_nce
-from mmcl.objectives.pairs import Identity, SameLabel
+from mmcl.objectives.kernel.base import Pairs
+from mmcl.objectives.kernel.gather import Processes
+from mmcl.objectives.kernel.info_nce import weighted_info_nce
+from mmcl.objectives.kernel.inputs import check_paired, precise
+from mmcl.objectives.kernel.pairs import Identity, SameLabel
+from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature, positive
-from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, mse_loss, smooth_l1_loss
 
 from mmcl.errors import ShapeError
-from mmcl.objectives.inputs import check_finite, precise, refuse_overflow
+from mmcl.objectives.kernel.inputs import check_finite, precise, refuse_overflow
+from mmcl.objectives.kernel.unit import rescaling, unit
 from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
-from mmcl.objectives.unit import rescaling, unit
 
 
 def logit_distillation(student: Tensor, teacher: Tensor, temperature: Temperature = 2.0) -> Tensor:

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mmcl.errors import InputError
-from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import check_paired, precise
-from mmcl.objectives.kernel import weighted_info_nce
-from mmcl.objectives.pairs import Identity
+from mmcl.objectives.kernel.gather import Processes
+from mmcl.objectives.kernel.info_nce import weighted_info_nce
+from mmcl.objectives.kernel.inputs import check_paired, precise
+from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.kernel.tiles import tile_size
+from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature, number_of, temperature_of
-from mmcl.objectives.tiles import tile_size
-from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError
-from mmcl.objectives.inputs import check_paired
-from mmcl.objectives.kernel import two_way_info_nce
-from mmcl.objectives.pairs import Mixed
+from mmcl.objectives.kernel.info_nce import two_way_info_nce
+from mmcl.objectives.kernel.inputs import check_paired
+from mmcl.objectives.kernel.pairs import Mixed
 from mmcl.objectives.temperature import Temperature, number_of
 
 

@@ -6,10 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from mmcl.objectives.inputs import check_paired, precise
-from mmcl.objectives.kernel import weighted_info_nce
-from mmcl.objectives.labels import flags_of, labels_of
-from mmcl.objectives.pairs import SameLabel
+from mmcl.objectives.kernel.info_nce import weighted_info_nce
+from mmcl.objectives.kernel.inputs import check_paired, precise
+from mmcl.objectives.kernel.labels import flags_of, labels_of
+from mmcl.objectives.kernel.pairs import SameLabel
 from mmcl.objectives.temperature import Temperature
 
 

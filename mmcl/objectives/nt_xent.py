@@ -7,9 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from mmcl.objectives.inputs import check_paired
-from mmcl.objectives.kernel import weighted_info_nce
-from mmcl.objectives.pairs import Identity
+from mmcl.objectives.kernel.info_nce import weighted_info_nce
+from mmcl.objectives.kernel.inputs import check_paired
+from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.temperature import Temperature
 
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mmcl.errors import InputError
-from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import check_paired, precise
-from mmcl.objectives.pairs import Identity
+from mmcl.objectives.kernel.gather import Processes
+from mmcl.objectives.kernel.inputs import check_paired, precise
+from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
+from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import HIGHEST, Temperature, temperature_of
-from mmcl.objectives.tiles import refuse_second_derivative, tile_size, tiles
-from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)

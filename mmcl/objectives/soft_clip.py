@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmcl.objectives.base import Pairs
-from mmcl.objectives.gather import Processes
-from mmcl.objectives.inputs import check_paired, precise
-from mmcl.objectives.kernel import two_way_info_nce
-from mmcl.objectives.pairs import Identity
+from mmcl.objectives.kernel.base import Pairs
+from mmcl.objectives.kernel.gather import Processes
+from mmcl.objectives.kernel.info_nce import two_way_info_nce
+from mmcl.objectives.kernel.inputs import check_paired, precise
+from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.kernel.tiles import tile_size
+from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature, temperature_of
-from mmcl.objectives.tiles import tile_size
-from mmcl.objectives.unit import unit
 
 
 @dataclass(frozen=True)

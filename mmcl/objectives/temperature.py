@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.inputs import precise
+from mmcl.objectives.kernel.inputs import precise
 
 #: A number, a tensor of no dimensions, or a module such as :class:`~mmcl.objectives.LearnableTemperature`.
 Temperature: TypeAlias = float | Tensor | Callable[[], Tensor]

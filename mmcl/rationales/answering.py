@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from mmcl.data.exercises import Exercises
+from mmcl.data.texts.exercises import Exercises
 from mmcl.errors import ConfigError
 from mmcl.models.text_to_text import TextToText
 from mmcl.rationales.lessons import ANSWER, PREDICT

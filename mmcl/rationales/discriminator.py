@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.errors import DataError, ShapeError
-from mmcl.finite import step_error
 from mmcl.models.text_to_text import TextToText
-from mmcl.objectives.rationale import discriminator_loss
+from mmcl.objectives.qcrd import discriminator_loss
 from mmcl.rationales.voting import Voted
+from mmcl.training.finite import step_error
 
 _END = "</s>"
 

@@ -14,13 +14,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from mmcl.checkpoint import snapshot
 from mmcl.data.base import nearest
-from mmcl.data.exercises import Exercises
 from mmcl.data.fingerprint import digest_of
+from mmcl.data.texts.exercises import Exercises
 from mmcl.errors import CheckpointError, ConfigError, DataError, InputError
-from mmcl.finite import step_error
-from mmcl.loading import check_same, entry, load_optimizer, load_state
+from mmcl.files.loading import check_same, entry, load_optimizer, load_state, snapshot
 from mmcl.models.text_to_text import TextToText
 from mmcl.rationales.answering import Answering, accuracy
 from mmcl.rationales.discriminator import Discriminator, pretrain_discriminator
@@ -28,6 +26,7 @@ from mmcl.rationales.lessons import EXPLAIN, Lesson, batches_by_length, lessons_
 from mmcl.rationales.terms import Method, Weights, batch_losses
 from mmcl.rationales.voting import vote_all
 from mmcl.seeding import random_state, set_random_state
+from mmcl.training.finite import step_error
 
 _WHAT = "the state of the distillation"
 _SAMPLED_TOGETHER = 256  # of a few tokens at a time, writing takes as long for many texts as for few

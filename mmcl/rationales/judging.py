@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from mmcl.data.exercises import Exercises
+from mmcl.data.texts.exercises import Exercises
 from mmcl.rationales.discriminator import Discriminator, corrupted
 from mmcl.rationales.voting import vote
 

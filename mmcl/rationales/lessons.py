@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mmcl.data.exercises import Exercises
+from mmcl.data.texts.exercises import Exercises
 from mmcl.rationales.voting import vote
 
 PREDICT, EXPLAIN = "predict: ", "explain: "
@@ -36,7 +36,7 @@ def lessons_of(exercises: Exercises, *, use_label: bool = False) -> list[Lesson]
     bad ones are those of :func:`~mmcl.rationales.voting.vote`, which ``use_label`` is of. Rationales without an answer
     that can be read are in the first place alone.
 
-    >>> from mmcl.data.exercises import Exercise, Rationale
+    >>> from mmcl.data.texts.exercises import Exercise, Rationale
     >>> class One(Exercises):
     ...     _read = parse = None
     ...     def __init__(self):

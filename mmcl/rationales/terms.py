@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmcl.models.text_to_text import TextToText, Written
-from mmcl.objectives.rationale import Scheme, discriminator_loss, mutual_information_loss, quality_contrast
+from mmcl.objectives.qcrd import Scheme, discriminator_loss, mutual_information_loss, quality_contrast
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson
 
@@ -27,7 +27,7 @@ class Weights:
         mutual_information: of its term in ``mi``.
         predict, contrast, discriminate: of L_pred, L_cl and L_D in ``qcrd``, alpha1 to alpha3 of its equation 8.
         decay: by which ``discriminate`` is multiplied with each epoch.
-        beta, margin, scheme: of :func:`~mmcl.objectives.rationale.quality_contrast`.
+        beta, margin, scheme: of :func:`~mmcl.objectives.qcrd.quality_contrast`.
     """
 
     alpha: float = 0.5
@@ -56,7 +56,7 @@ def batch_losses(
     * ``finetune``: CE(label);
     * ``single_task``: CE(rationale, then the label), one text;
     * ``dss``: alpha CE(label) + (1 - alpha) CE(rationale), by two prefixes (Hsieh et al., arXiv 2305.02301);
-    * ``mi``: the same, and :func:`~mmcl.objectives.rationale.mutual_information_loss` (Chen et al., arXiv 2403.03348);
+    * ``mi``: the same, and :func:`~mmcl.objectives.qcrd.mutual_information_loss` (Chen et al., arXiv 2403.03348);
     * ``qcrd``: alpha1 L_pred + alpha2 L_cl + alpha3 decay^epoch L_D (Wang et al., arXiv 2405.13014, equation 8).
 
     Args:

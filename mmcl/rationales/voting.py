@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from mmcl.data.exercises import Exercise, Exercises
+from mmcl.data.texts.exercises import Exercise, Exercises
 
 
 class Voted(NamedTuple):
@@ -29,7 +29,7 @@ def vote(exercise: Exercise, same: Callable[[str], str | float] = str, *, use_la
         same: what answers that mean the same have in common, ``same`` of the exercises.
         use_label: take those whose answer is the label for good ones instead, and all others for bad.
 
-    >>> from mmcl.data.exercises import Rationale
+    >>> from mmcl.data.texts.exercises import Rationale
     >>> said = [("16 of 20", "4"), ("20 - 16", "4"), ("20 + 16", "36"), ("well", None)]
     >>> rationales = tuple(Rationale(text, answer, "llm") for text, answer in said)
     >>> vote(Exercise("1", "?", "4", (), rationales))

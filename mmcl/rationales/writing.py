@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from mmcl.atomic import written_whole
-from mmcl.data.exercises import Exercises
+from mmcl.data.texts.exercises import Exercises
 from mmcl.errors import ConfigError, DataError
-from mmcl.plain_files import check_replaceable
-from mmcl.plain_json import member, parse_json, read_text
+from mmcl.files.atomic import written_whole
+from mmcl.files.plain_files import check_replaceable
+from mmcl.files.plain_json import member, parse_json, read_text
 from mmcl.rationales.writers import Writer
 
 _CHARACTERS = 4  # of English that make a token of most language models, about
@@ -42,7 +42,7 @@ class Writing:
 
     Every completion is a line of ``<folder>/<teacher>.<part>.jsonl`` as soon as it is there. What has a line is not
     asked for again, so that whatever ends a run, the same call goes on; a line that is half written is written anew.
-    :meth:`export` makes lists in the layout that :class:`~mmcl.data.exercises.Exercises` reads, whose ``completions``
+    :meth:`export` makes lists in the layout that :class:`~mmcl.data.texts.exercises.Exercises` reads, whose ``completions``
     the folder is then, one teacher for each sample: ``<teacher>``, ``<teacher>-2``, and so on.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mmcl import ranks
+from mmcl import distributed as ranks
 from mmcl.errors import ConfigError
 from mmcl.objectives.mm import MMLoss
 from mmcl.objectives.nspt import NSPTLoss

@@ -9,8 +9,8 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from mmcl.errors import CheckpointError, ConfigError, TrainingError
+from mmcl.files.loading import load_state
 from mmcl.freeze import trainable_state
-from mmcl.loading import load_state
 from mmcl.metrics.classification import classification_scores
 from mmcl.models.fusion import fuse_rows
 

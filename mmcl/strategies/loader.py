@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmcl import ranks
+from mmcl import distributed as ranks
 from mmcl.batch import Batch, Sample, collate
 from mmcl.data.base import BatchedDataset, Dataset
 from mmcl.errors import StreamError
@@ -22,7 +22,7 @@ class BatchLoader:
 
     Each batch has ``rows`` (where its samples stand in ``source``) and ``is_rehearsal`` (which of them come from the
     memory). The order comes from torch's global generator, so a seed fixes it. Where several processes train
-    (:mod:`mmcl.ranks`), each has its part of every batch.
+    (:mod:`mmcl.distributed`), each has its part of every batch.
 
     Args:
         source: the data set.

@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
 from mmcl.errors import ConfigError
-from mmcl.objectives.base import Dense
 from mmcl.objectives.clip import CLIPLoss
-from mmcl.objectives.kernel import two_way_info_nce
+from mmcl.objectives.kernel.base import Dense
+from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.m3co import M3CoLoss
 from mmcl.objectives.soft_clip import SoftClipLoss
 

@@ -8,7 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from mmcl.objectives.unit import directions
+from mmcl.objectives.kernel.unit import directions
 from mmcl.strategies.rehearsal import Rehearsal, embed_rows
 
 

@@ -9,14 +9,14 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from mmcl import ranks
+from mmcl import distributed as ranks
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
-from mmcl.objectives.inputs import check_features, precise
-from mmcl.objectives.unit import directions, rescaling
+from mmcl.objectives.kernel.inputs import check_features, precise
+from mmcl.objectives.kernel.unit import directions, rescaling
 from mmcl.strategies.loader import BatchLoader
-from mmcl.whole_numbers import whole_numbers
 
 Selection = Literal["random", "herding"]
 

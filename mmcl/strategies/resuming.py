@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmcl.checkpoint import plain_state, snapshot
 from mmcl.errors import CheckpointError, TrainingError
+from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state, plain_state, snapshot
 from mmcl.freeze import trainable_state
-from mmcl.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state
 from mmcl.seeding import random_state, set_random_state
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mmcl.atomic import written_whole
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.selection import Selection, sample_ids
 from mmcl.encoders.base import weights_hash
 from mmcl.errors import DataError, StreamError
+from mmcl.files.atomic import written_whole
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
 from mmcl.unlearning.methods import unlearn
-from mmcl.whole_numbers import whole_numbers
 
 
 def unlearn_in_stream(

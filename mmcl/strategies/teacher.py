@@ -8,8 +8,8 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
+from mmcl.files.loading import load_state
 from mmcl.freeze import freeze, frozen_copy, trainable_state
-from mmcl.loading import load_state
 
 
 class Teacher(SupervisedPlugin):

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from mmcl import ranks
+from mmcl import distributed as ranks
 from mmcl.batch import Batch
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.selection import sample_ids
 from mmcl.errors import DataError, InputError, LabelError, StreamError
-from mmcl.finite import step_error
 from mmcl.precision import Precision, in_precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
@@ -33,7 +33,7 @@ from mmcl.strategies.resuming import (
     take_up_training,
 )
 from mmcl.strategies.teacher import with_teacher
-from mmcl.whole_numbers import whole_numbers
+from mmcl.training.finite import step_error
 
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
 

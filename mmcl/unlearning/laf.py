@@ -17,7 +17,7 @@ from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.models.vae import RepresentationVAE
-from mmcl.objectives.unlearn import extractor_unlearning, representation_alignment
+from mmcl.objectives.laf import extractor_unlearning, representation_alignment
 from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import Inputs, Parts
 
@@ -46,9 +46,9 @@ def unlearn_laf(
     """Return a copy of ``model`` that has forgotten ``forget``; no label of either set is read.
 
     Two autoencoders learn the representations of the model as it was, one of all data and one of what is forgotten.
-    Then each batch takes a step on L_UE (:func:`~mmcl.objectives.unlearn.extractor_unlearning`), which moves
+    Then each batch takes a step on L_UE (:func:`~mmcl.objectives.laf.extractor_unlearning`), which moves
     representations out of what the second knows and holds them in what the first knows, and a step on L_RA
-    (:func:`~mmcl.objectives.unlearn.representation_alignment`), which brings those of the remaining samples back to
+    (:func:`~mmcl.objectives.laf.representation_alignment`), which brings those of the remaining samples back to
     what they were. An epoch is one pass over the smaller set. The classifier stays as it is, and the model in
     evaluation mode.
 

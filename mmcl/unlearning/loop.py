@@ -14,7 +14,7 @@ from mmcl.batch import Batch
 from mmcl.data.paired import batch_of
 from mmcl.data.selection import Selection, sample_ids
 from mmcl.errors import ConfigError, DataError, InputError
-from mmcl.finite import samples, step_error
+from mmcl.training.finite import samples, step_error
 
 OnEpoch = Callable[[str, int, float], None]  # name of the phase, number of the epoch from 1, mean loss
 

@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
+from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import nearest
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.unlearning.loop import origin
-from mmcl.whole_numbers import whole_numbers
 
 Kind = Literal["data", "class", "noisy_labels", "speaker"]
 

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, log_softmax, normalize
 from mmcl.data import open_dataset
 from mmcl.encoders.tabular import xavier
 from mmcl.progress import progress_display
-from mmcl.sections import EncoderSection, OptimizerSection
+from mmcl.sections.slu import EncoderSection, OptimizerSection
 
 warnings.simplefilter("ignore")
 
@@ -102,8 +102,8 @@ def plain(data: Any, width: int, steps: int, precision: str = "32") -> None:
 
 
 def ours(data: Any, width: int, steps: int, precision: Literal["32", "bf16-mixed"] = "32") -> None:
-    from mmcl.multimodal import MultimodalSection, ViewsSection, fit
-    from mmcl.strategies.tracking import Tracking
+    from mmcl.runs.tracking import Tracking
+    from mmcl.sections.views import MultimodalSection, ViewsSection, fit
 
     view = EncoderSection(modality="tabular", name="mlp", options={"dim": width})
     settings = MultimodalSection(

@@ -128,7 +128,7 @@ def write(test: bool = False) -> dict[str, float]:
 
     from mmcl.data import class_incremental, open_dataset
     from mmcl.encoders import build_encoder, cached_features
-    from mmcl.sections import Seq2SeqSection
+    from mmcl.sections.slu import Seq2SeqSection
     from mmcl.strategies import naive
 
     orders = open_dataset("barista", "train", words="slots")
@@ -152,12 +152,12 @@ def pair(batch: int) -> dict[str, float]:
     """Train the head of a hearing tower beside locked sentences, as configs/speech_to_intent/demo.yaml does."""
     import torch
 
-    from mmcl.contrastive_trainer import ContrastiveTrainer
     from mmcl.data import PairedDataset, open_dataset
     from mmcl.encoders import build_encoder, cached_features
     from mmcl.models import TwoTower
     from mmcl.models.heads import HeadOptions
     from mmcl.objectives import CLIPLoss
+    from mmcl.training.contrastive import ContrastiveTrainer
 
     digits = open_dataset("fsdd", "train")
     speech = build_encoder("audio", "openai/whisper-base", subsampling=4)
@@ -312,7 +312,7 @@ def draw_growth(found: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from mmcl.figures import GRID, plain_axes
+    from mmcl.reports.figures.classes import GRID, plain_axes
 
     drawn = {
         "classes": ("classes", GROWTH["classes"], "log"),

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from mmcl import environment, runs
-from mmcl.runs import Run
+from mmcl.runs import environment
+from mmcl.runs import run as runs
+from mmcl.runs.run import Run
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
@@ -69,7 +70,7 @@ def test_two_runs_of_one_second_have_a_folder_each(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runs, "datetime", Clock)
-    from mmcl.experiments import load_task
+    from mmcl.config.tasks import load_task
 
     for _ in range(3):
         Run.create("slu_incremental", load_task("slu_incremental").Config()).close()

@@ -18,7 +18,9 @@ RUNS = """
 import os, random, signal, sys, time
 from pathlib import Path
 import avalanche.training, matplotlib.figure, torch
-from mmcl import cli, report, strategies
+from mmcl import strategies
+from mmcl.cli.main import main as cli
+from mmcl.reports import page as report
 from mmcl.encoders import cached_features
 
 torch.set_num_threads(1)

@@ -33,8 +33,8 @@ from mmcl.data import (
     SpokenSentences,
     Svamp,
 )
-from mmcl.data.corpus import is_made
-from mmcl.data.spoken_texts import read_texts
+from mmcl.data.synthesis.corpus import is_made
+from mmcl.data.synthesis.spoken_texts import read_texts
 from mmcl.errors import MMCLError
 from mmcl.predict import read_intents
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mmcl.config import StrictModel
+from mmcl.config.model import StrictModel
 from mmcl.data import class_incremental
-from mmcl.metrics.accuracy_matrix import AccuracyMatrix
-from mmcl.report import write_report
-from mmcl.runs import Run
+from mmcl.reports.page import write_report
+from mmcl.runs.course import learn_stream
+from mmcl.runs.run import Run
+from mmcl.runs.tracking import Tracking
 from mmcl.strategies import replay
-from mmcl.strategies.course import learn_stream
-from mmcl.strategies.tracking import Tracking
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
 pytestmark = pytest.mark.slow
 

@@ -46,7 +46,7 @@ def test_every_entry_is_told_apart_and_says_where_it_comes_from():
 
 
 def test_find_suggests_the_nearest_name():
-    assert find("fsdd").loader == "mmcl.data.spoken_digits:SpokenDigits"
+    assert find("fsdd").loader == "mmcl.data.speech.spoken_digits:SpokenDigits"
     with pytest.raises(
         DataError, match=r"no data set 'barsta' \(did you mean 'barista'\?\): expected one of anli, barista, "
     ):

@@ -141,7 +141,7 @@ def test_rows_of_tables(tmp_path):
 
 
 def test_images_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmcl.data.torchvision_images._VALID", 2)
+    monkeypatch.setattr("mmcl.data.images.torchvision_images._VALID", 2)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 28), np.uint8)
     (tmp_path / "raw").mkdir()
     for name, chosen in (("train", pixels[:6]), ("t10k", pixels[5:])):

@@ -11,7 +11,7 @@ import torch
 
 from mmcl.batch import collate
 from mmcl.data.audio import load_audio
-from mmcl.data.spoken_digits import SpokenDigits
+from mmcl.data.speech.spoken_digits import SpokenDigits
 from mmcl.encoders import build_encoder, cached_features
 from mmcl.encoders.cache import _file_key, default_folder
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError

@@ -6,7 +6,6 @@ from torch.nn.functional import cross_entropy
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from mmcl.batch import Batch, collate
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.data import Barista, SpokenDigits
 from mmcl.data.base import Entity
 from mmcl.encoders import build_encoder, cached_features
@@ -15,6 +14,7 @@ from mmcl.encoders.pretrained import pretrained_audio
 from mmcl.errors import CheckpointError, ConfigError, LabelError
 from mmcl.freeze import freeze, trainable_state
 from mmcl.models import Frame, FrameTokenizer, SLUSeq2Seq
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FRAMES = [Frame(digit, (Entity("speaker", "george"),), f"say {digit}") for digit in DIGITS]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from mmcl.data.base import Entity
-from mmcl.data.slurp import read_sentences
+from mmcl.data.speech.slurp import read_sentences
 from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError
 from mmcl.models import Frame, FrameTokenizer
 from mmcl.models.frame import Mark

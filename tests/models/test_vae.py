@@ -3,7 +3,7 @@ import torch
 
 from mmcl.errors import ConfigError
 from mmcl.models.vae import RepresentationVAE
-from mmcl.objectives.unlearn import vae_loss
+from mmcl.objectives.laf import vae_loss
 
 
 @pytest.fixture

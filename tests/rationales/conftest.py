@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmcl.data import Svamp
-from mmcl.data.exercises import Exercises
+from mmcl.data.texts.exercises import Exercises
 from mmcl.models.text_to_text import TextToText
 from mmcl.rationales.lessons import lessons_of
 

@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.distill import Distillation, Recipe, distill_rationales
 from mmcl.rationales.lessons import Lesson
 from mmcl.rationales.terms import Weights
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 
 QUICK = Recipe(epochs=4, batch_size=8, learning_rate=2e-3, delay=2, sample_length=8)
 

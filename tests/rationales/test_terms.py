@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl.objectives.rationale import discriminator_loss, quality_contrast
+from mmcl.objectives.qcrd import discriminator_loss, quality_contrast
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.lessons import Lesson
 from mmcl.rationales.terms import Weights, batch_losses

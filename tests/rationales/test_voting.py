@@ -1,5 +1,5 @@
 from mmcl.data import Cqa, Svamp
-from mmcl.data.exercises import Exercise, Rationale
+from mmcl.data.texts.exercises import Exercise, Rationale
 from mmcl.rationales.voting import vote, vote_all
 
 

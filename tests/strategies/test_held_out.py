@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from mmcl.data import class_incremental
-from mmcl.data.views import CachedViews
 from mmcl.encoders import build_encoder
+from mmcl.encoders.views import CachedViews
 from mmcl.errors import CheckpointError, ConfigError, TrainingError
 from mmcl.metrics.classification import classification_scores
 from mmcl.models import MultimodalClassifier

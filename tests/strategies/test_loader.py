@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl import ranks
+from mmcl import distributed as ranks
 from mmcl.errors import StreamError
 from mmcl.seeding import seed_everything
 from mmcl.strategies.loader import BatchLoader

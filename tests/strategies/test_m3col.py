@@ -4,8 +4,8 @@ from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
 from mmcl.data import SpokenWrittenDigits, class_incremental
-from mmcl.data.views import CachedViews
 from mmcl.encoders import build_encoder
+from mmcl.encoders.views import CachedViews
 from mmcl.errors import ConfigError
 from mmcl.models import MultimodalClassifier
 from mmcl.objectives import CLIPLoss, M3CoLoss, SoftClipLoss

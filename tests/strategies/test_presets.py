@@ -1,8 +1,8 @@
 import pytest
 
 from mmcl.metrics import forgetting, last_accuracy
-from mmcl.metrics.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies import coconut, icarl, joint, naive, replay
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.data import LabelledExercises, SlurpText, class_incremental
 from mmcl.errors import ConfigError, StreamError
 from mmcl.models.text_classifier import TextClassifier
@@ -9,6 +8,7 @@ from mmcl.models.text_to_text import TextToText
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.lessons import EXPLAIN, Lesson, lessons_of
 from mmcl.rationales.terms import Weights
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import naive, replay
 from mmcl.strategies.rationale_distillation import RationaleDistillation
 

@@ -2,13 +2,13 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.data import class_incremental
 from mmcl.errors import CheckpointError, TrainingError
+from mmcl.files.loading import plain_name
 from mmcl.freeze import trainable_state
-from mmcl.loading import plain_name
-from mmcl.metrics.accuracy_matrix import AccuracyMatrix
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.resuming import state_of, take_up_model, take_up_training
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.errors import ConfigError
 from mmcl.freeze import trainable_state
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import coconut, naive, replay
 from mmcl.strategies.distillation import AudioDistillation, TokenDistillation
 from mmcl.strategies.rehearsal import Rehearsal

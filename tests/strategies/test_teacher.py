@@ -3,9 +3,9 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.errors import CheckpointError
 from mmcl.freeze import trainable_state
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import coconut, icarl, lwf, naive, replay
 from mmcl.strategies.distillation import AudioDistillation, LogitDistillation, TokenDistillation
 from mmcl.strategies.sequence_distillation import SequenceDistillation

@@ -6,14 +6,14 @@ from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.data import class_incremental
 from mmcl.errors import InputError, LabelError, StreamError, TrainingError
 from mmcl.freeze import freeze, trainable_state
-from mmcl.metrics.accuracy_matrix import AccuracyMatrix
-from mmcl.metrics.frame_scores import FrameScores
-from mmcl.objectives.inputs import check_features
+from mmcl.objectives.kernel.inputs import check_features
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.strategies.frame_scores import FrameScores
 from mmcl.strategies.nearest_mean import NearestMean
 from mmcl.strategies.template import MMCLTemplate
 

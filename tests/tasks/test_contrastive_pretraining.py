@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mmcl.batch import Batch
-from mmcl.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.models import TwoTower
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmcl.config import load_config
-from mmcl.data.slurp import read_sentences
-from mmcl.experiments import find_config, load_task
-from mmcl.runs import Run
+from mmcl.config.model import load_config
+from mmcl.config.tasks import find_config, load_task
+from mmcl.data.speech.slurp import read_sentences
+from mmcl.runs.run import Run
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 

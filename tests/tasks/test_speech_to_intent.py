@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mmcl.experiments import load_task
+from mmcl.config.tasks import load_task
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 

@@ -1,0 +1,14 @@
+"""Configs: YAML and overrides become typed, frozen models; sections are made of signatures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmcl.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from mmcl.config.model import StrictModel as StrictModel
+    from mmcl.config.model import dump_config as dump_config
+    from mmcl.config.model import load_config as load_config
+
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

@@ -1,0 +1,210 @@
+"""Configs: YAML and ``key=value`` overrides become one typed, frozen model; all faults are told at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from mmcl.config.faults import did_you_mean, explain, sections_of
+from mmcl.errors import ConfigError
+from mmcl.files import plain_yaml
+from mmcl.text.escape import printable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+#: A tuple that may be written as a single value: ``strategy: replay`` for ``strategy: [replay]``.
+OneOrMore = Annotated[
+    tuple[T, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
+]
+
+
+class StrictModel(BaseModel):
+    """Base of every config: unknown keys are errors, defaults are validated, nothing changes after reading.
+
+    Describe a field by ``Field(description=...)``: ``mmcl ls TASK`` prints it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_bool_as_number(cls, data: Any) -> Any:
+        for name, field in cls.model_fields.items():
+            if field.annotation in (int, float) and isinstance(data, dict) and isinstance(data.get(name), bool):
+                data = {**data, name: str(data[name]).lower()}  # a word, which is then refused in the usual way
+        return data
+
+
+def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] = ()) -> ModelT:
+    """Read a YAML file, apply ``key=value`` overrides (``encoder.name=cnn``; values are YAML) and validate both.
+
+    Whether something is fetched from the network, only an override can say: ``download: true`` in a file, which may be
+    another's, counts as false.
+
+    Raises:
+        ConfigError: the file cannot be read, or it or an override has faults: one line for each.
+
+    >>> import tempfile
+    >>> class Config(StrictModel):
+    ...     learning_rate: float
+    ...     seeds: tuple[int, ...] = (0,)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "demo.yaml"
+    ...     _ = file.write_text("learning_rate: 1e-3")
+    ...     load_config(Config, file, ["seeds=[1, 2]"])
+    Config(learning_rate=0.001, seeds=(1, 2))
+    """
+    data, faults = _read(Path(path))
+    overridden = [key for key in (_override(data, text, faults) for text in overrides) if key]
+    config = None
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        told = {key for _, key, _ in faults}
+        for key, message in explain(model, data, error.errors(include_url=False)).items():
+            here = any(key == start or key.startswith((f"{start}.", f"{start}[")) for start in overridden)
+            if key not in told:
+                faults.append(("command line" if here else str(path), key, message))
+    if faults or config is None:
+        raise ConfigError("\n".join(printable(": ".join(part for part in fault if part)) for fault in faults))
+    return config
+
+
+def dump_config(config: BaseModel) -> str:
+    """Write a config as YAML that :func:`load_config` reads back to an equal one.
+
+    >>> class Config(StrictModel):
+    ...     learning_rate: float = 1e-3
+    ...     classes: tuple[str, ...] = ("yes", "no")
+    >>> print(dump_config(Config()), end="")
+    learning_rate: 0.001
+    classes: ['yes', 'no']
+    """
+    return plain_yaml.dump(config.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a config, as text: its dotted key, type, default and description."""
+
+    key: str
+    type: str
+    default: str
+    description: str
+
+
+def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
+    """List the settings of a config model, those of its sections included.
+
+    >>> class Config(StrictModel):
+    ...     encoder: Literal["cnn", "conformer"] = "cnn"
+    ...     seeds: tuple[int, ...] = (0, 1)
+    >>> [(setting.key, setting.type, setting.default) for setting in settings(Config)]
+    [('encoder', 'cnn | conformer', 'cnn'), ('seeds', '[int, ...]', '[0, 1]')]
+    """
+    for name, field in model.model_fields.items():
+        sections = sections_of(field.annotation)
+        if sections and field.annotation is sections[0]:
+            yield from settings(sections[0], f"{prefix}{name}.")
+        else:
+            default = "required" if field.is_required() else _text(field.get_default(call_default_factory=True))
+            yield Setting(f"{prefix}{name}", _type_name(field.annotation), default, field.description or "")
+
+
+_Fault = tuple[str, str, str]  # where it was written, the dotted key, the message
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[_Fault]]:
+    """The data of a file and the faults in how it is written."""
+    try:
+        data, faults = plain_yaml.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = sorted(other.name for other in path.parent.glob("*.yaml"))
+        hint = did_you_mean(path.name, near, "this folder has") if near else "check the path"
+        raise ConfigError(f"{path}: no such file, {hint}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text, expected a YAML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a YAML file") from None
+    except plain_yaml.NotPlainYAML as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if data is None and not faults:
+        raise ConfigError(f"{path}: empty, expected one 'key: value' a line")
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{path}: its top level is a {type(data).__name__}, expected one 'key: value' a line")
+    for key in _offline(data or {}):
+        logger.warning("%s: %s is left out, only the command line can ask for it: %s=true", path, key, key)
+    return data or {}, [(str(path), fault.key, f"{fault.message} (line {fault.line})") for fault in faults]
+
+
+def _offline(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Set every ``download: true`` to false, and yield its key."""
+    for name, value in section.items():
+        if name == "download" and value is True:
+            section[name] = False
+            yield f"{prefix}{name}"
+        elif isinstance(value, dict):
+            yield from _offline(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            for number, each in enumerate(value):
+                if isinstance(each, dict):
+                    yield from _offline(each, f"{prefix}{name}[{number}].")
+
+
+def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | None:
+    """Put ``key=value`` into ``data``; return the key of what is new there, or None where that cannot be done."""
+    key, equals, written = (part.strip() for part in text.partition("="))
+    *outer, name = key.split(".")
+    source = "command line"
+    if not equals or not all([*outer, name]):
+        faults.append((source, "", f"'{text}' is not a setting, expected key=value such as learning_rate=0.001"))
+        return None
+    if any(part.startswith("_") for part in (*outer, name)):
+        faults.append((source, key, f"not allowed: {plain_yaml.NO_CODE}, remove it"))
+        return None
+    try:
+        value, wrong = plain_yaml.parse(written)
+    except plain_yaml.NotPlainYAML as error:
+        faults.append((source, key, f"'{written}' is not a YAML value ({error}), put it in quotes"))
+        return None
+    faults.extend((source, f"{key}.{fault.key}" if fault.key else key, fault.message) for fault in wrong)
+    section, new = data, key
+    for depth, part in enumerate(outer, start=1):
+        path = ".".join(outer[:depth])
+        new = path if part not in section and new == key else new
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            faults.append((source, key, f"'{path}' is {section!r}, expected a section"))
+            return None
+    if not wrong:
+        section[name] = value
+    return new
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if isinstance(annotation, type) and origin is None:
+        return "none" if annotation is NoneType else annotation.__name__
+    names = [_type_name(argument) for argument in arguments if argument is not Ellipsis]
+    if origin in (list, tuple):
+        return f"[{', '.join(names)}{', ...' if origin is list or Ellipsis in arguments else ''}]"
+    return f"{{{': '.join(names)}}}" if origin is dict else " | ".join(names)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_text, value))}]"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,113 @@
+"""Tasks and their configs, found on disk: in a checkout, in an installed wheel, and in the folders of ``MMCL_PATH``.
+
+A task is a file ``tasks/<task>.py`` with a class ``Config`` and a function ``main(config, run)``; the first line of its
+docstring says what it is. An experiment is a file ``configs/<task>/<config>.yaml``; so does its first comment line.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from mmcl.config.faults import did_you_mean
+from mmcl.errors import ConfigError
+
+DEFAULT_CONFIG = "demo"  #: every task has it
+
+
+def tasks() -> dict[str, Path]:
+    """Find the tasks: their names and files. A folder of ``MMCL_PATH`` comes before what mmcl brings.
+
+    >>> "slu_incremental" in tasks()
+    True
+    """
+    found: dict[str, Path] = {}
+    for task_folder, _ in _folders():
+        for path in sorted(task_folder.glob("[!_]*.py")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def configs(task: str) -> dict[str, Path]:
+    """Find the configs of a task: their names and files.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    _task_path(task)
+    found: dict[str, Path] = {}
+    for _, config_folder in _folders():
+        for path in sorted((config_folder / task).glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_config(task: str, name: str = DEFAULT_CONFIG) -> Path:
+    """Return the file of a task's config, given its name or the path of any YAML file.
+
+    Raises:
+        ConfigError: there is no such task, config or file.
+    """
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        return Path(name)  # reading it says whether it is there
+    known = configs(task)
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ConfigError(f"'{name}' is not a config of task {task}: {hint} (`mmcl ls {task}` lists them)")
+    return known[name]
+
+
+def load_task(name: str) -> ModuleType:
+    """Import a task by its name.
+
+    Raises:
+        ConfigError: there is no such task, or its file has no ``Config`` or no ``main``.
+    """
+    path = _task_path(name)
+    spec = importlib.util.spec_from_file_location(f"mmcl_task_{name}", path)
+    assert spec is not None and spec.loader is not None  # a .py file always has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where pydantic looks up the names in annotations
+    spec.loader.exec_module(module)
+    for part in ("Config", "main"):
+        if not hasattr(module, part):
+            raise ConfigError(f"{path} has no {part}, expected `class Config(StrictModel)` and `main(config, run)`")
+    return module
+
+
+def description(path: Path) -> str:
+    """Say in one line what a task or config file is, without running it."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"(cannot be read: {error.strerror})"
+    if path.suffix == ".py":
+        try:
+            return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+        except SyntaxError as error:
+            return f"(not valid Python: {error.msg}, line {error.lineno})"
+        except (ValueError, RecursionError, MemoryError):  # zero bytes, or nested too deeply
+            return "(not valid Python)"
+    first = text.partition("\n")[0]
+    return first.lstrip("# ").rstrip() if first.startswith("#") else ""
+
+
+def _folders() -> list[tuple[Path, Path]]:
+    """Pairs of a folder of tasks and a folder of configs."""
+    own = [Path(folder) for folder in os.environ.get("MMCL_PATH", "").split(os.pathsep) if folder]
+    package = Path(__file__).parent
+    pairs = [(folder / "tasks", folder / "configs") for folder in own]
+    if (package / "_tasks").is_dir():  # an installed wheel
+        return [*pairs, (package / "_tasks", package / "_configs")]
+    return [*pairs, (package.parent / "tasks", package.parent / "configs")]
+
+
+def _task_path(name: str) -> Path:
+    known = tasks()
+    if name not in known:
+        raise ConfigError(f"'{name}' is not a task: {did_you_mean(name, known)} (`mmcl ls` lists them)")
+    return known[name]

@@ -1,0 +1,60 @@
+"""Images in the layouts of torchvision: all in memory, by readers that check a file before they trust it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mmcl.data.base import Source, checked_root
+from mmcl.data.images.image_set import ImageSet
+from mmcl.errors import DataError, MissingDataError, MMCLError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_VALID = 5000  # the last images of the owner's training set, which has no validation split
+
+
+class TorchvisionImages(ImageSet, ABC):
+    """Read a set of labelled images; a subclass says how, in ``_read``.
+
+    Nothing is downloaded.
+
+    Args:
+        root: folder of the data set, in torchvision's layout.
+        split: ``"train"`` (the owner's without the last 5,000), ``"valid"`` (those) or ``"test"``.
+
+    Raises:
+        MissingDataError: the folder is not there, or scipy, which reads MATLAB's files.
+        DataError: there is no such split, or files are not the owner's.
+    """
+
+    source: ClassVar[Source | None] = None
+
+    def __init__(self, root: str | Path, split: str = "train") -> None:
+        self.root, self.split = checked_root(type(self), root, split), split
+        try:
+            images, labels = self._read(self.root, split != "test")
+        except MMCLError:
+            raise
+        except (RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{self.root} cannot be read ({reason}): {self._source().offer()}") from error
+        except ImportError as error:
+            raise MissingDataError(f"{error.name} is not installed, which reads {self.root}: pip install it") from error
+        first = max(0, len(images) - _VALID)
+        part = {"train": slice(0, first), "valid": slice(first, None), "test": slice(None)}[split]
+        if not len(labels[part]):
+            raise DataError(f"{self.root} has 0 images in split '{split}', expected some: copy it again")
+        self._hold(images[part], labels[part])
+
+    @staticmethod
+    @abstractmethod
+    def _read(root: Path, train: bool) -> tuple[NDArray[np.uint8], Any]:
+        """Return images ``(images, channels, height, width)`` and their labels, of the owner's training or test set."""
+
+    def _source(self) -> Source:
+        assert self.source is not None  # every subclass says where it comes from
+        return self.source

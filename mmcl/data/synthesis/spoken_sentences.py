@@ -1,0 +1,254 @@
+"""English sentences and words spoken by espeak-ng: pairs of speech and text to pretrain a speech tower on.
+
+Nobody need have recorded them, and none of them is a test sentence of SLURP. What is said by whom follows from a seed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from mmcl.data.base import Source, SpeechDataset, Utterance, nearest
+from mmcl.data.synthesis.command_plan import Command, is_whole, record_into, utter, voices
+from mmcl.data.synthesis.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
+from mmcl.data.synthesis.espeak import espeak_version
+from mmcl.data.synthesis.spoken_texts import TEXTS, WORDS, digest_of, read_texts
+from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.files.plain_json import member, read_json_lines
+from mmcl.text.words import composed
+
+_TEXT = "27ff105bd015a9e1"  # digest of SLURP's training text as its owner published it
+_VALID = 500  # sentences of SLURP that are not trained on
+_FORMAT = 2  # counts up when plan() below, or record(), make something else of all this
+EDITION = sha256(repr((_FORMAT, voices(), _VALID, WORDS)).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What decides every sample of a corpus: the texts, how many of each and how often, the seed, and a digest.
+
+    Raises:
+        ConfigError: texts that are not known, or a number that no corpus can have.
+    """
+
+    texts: tuple[str, ...] = ("slurp",)
+    sentences: int | None = None
+    takes: int = 1
+    seed: int = 0
+    digest: str = _TEXT
+
+    def __post_init__(self) -> None:
+        texts = (self.texts,) if isinstance(self.texts, str) else tuple(self.texts)
+        object.__setattr__(self, "texts", texts)  # a config gives a list
+        for name in texts:
+            if name not in TEXTS:
+                raise ConfigError(f"there are no texts '{name}'{nearest(name, TEXTS)}: expected some of {TEXTS}")
+        if not texts or len(set(texts)) < len(texts):
+            raise ConfigError(f"texts is {texts}, expected one or more of {TEXTS}, each once")
+        if "varied" in texts and "slurp" not in texts:
+            raise ConfigError(f"texts is {texts}, expected slurp as well, whose sentences are varied")
+        object.__setattr__(self, "texts", tuple(name for name in TEXTS if name in texts))
+        for name, least in (("sentences", 1), ("takes", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not is_whole(value, least) and (value is not None or name != "sentences"):
+                raise ConfigError(f"{name} is {value!r}, expected a whole number from {least}")
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder in the cache."""
+        return f"sentences_tts-{sha256(repr((EDITION, self)).encode()).hexdigest()[:8]}"
+
+
+class SpokenSentences(SpeechDataset):
+    """Read English texts as espeak-ng speaks them, which is made first where they are missing.
+
+    ``slurp`` is the 11,500 sentences of SLURP's own training text (``lm.txt``) without those of its devel and test
+    annotations; ``vocabulary`` the 47,000 words of three letters or more among the 50,000 most frequent of English, one
+    by one; ``varied`` sentences of SLURP in which a third of the words has made way for words of that vocabulary, so
+    that each of them is heard once in a sentence; ``commonsense_qa`` the questions and choices of CommonsenseQA's
+    training set. Silence around the speech, noise and bandwidth vary. The split ``valid`` is 500 sentences of SLURP by
+    voices that are heard in no other split; for a test there is :class:`~mmcl.data.SpokenSlurp`. There is one class.
+
+    Args:
+        root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or else ``~/.cache/mmcl``).
+        split: ``"train"`` or ``"valid"``.
+        texts: one or more of these; None for those of the corpus that is there, or else ``slurp``.
+        sentences: number of each of the texts in train; None likewise, or else all.
+        takes: voices that speak each text of train; None likewise, or else 1.
+        seed: of choice, split and voices; None likewise, or else 0.
+        text_root: folder that holds ``slurp`` and ``rationales``; None for ``MMCL_DATA``.
+        make: make a missing corpus.
+        progress: show a bar meanwhile.
+        max_seconds: leave out longer recordings.
+
+    Raises:
+        MissingDataError: the corpus is missing and not to be made, or a text or espeak-ng is missing.
+        DataError: ``root`` holds something else or cannot be written.
+        ConfigError: texts or numbers that no corpus can have.
+    """
+
+    splits = ("train", "valid")
+    texts_apart = True
+    source = Source(
+        name="sentences_tts",
+        folder=Parameters().folder,
+        marker=(MANIFEST,),
+        owner="mmcl, of SLURP's text",
+        license="CC BY 4.0 (text)",
+        size="11,492 utterances, 600 MB",
+        url="",
+        note="sentences and words in 42 voices of espeak-ng, to pretrain on",
+    )
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        split: str = "train",
+        *,
+        texts: str | Sequence[str] | None = None,
+        sentences: int | None = None,
+        takes: int | None = None,
+        seed: int | None = None,
+        text_root: str | Path | None = None,
+        make: bool = True,
+        progress: bool = True,
+        max_seconds: float | None = None,
+    ) -> None:
+        asked: dict[str, Any] = {"texts": texts, "sentences": sentences, "takes": takes, "seed": seed}
+        asked["text_root"] = text_root
+        if make:
+            root = self.generate(root, progress=progress, **asked)
+        else:
+            wanted = _wanted(**asked)
+            root = corpus_folder(root, Parameters(**wanted).folder)
+            if not is_made(root, EDITION, wanted):
+                raise MissingDataError(f"there is no corpus in {root}: {self.source.offer()}, or pass make=True")
+        super().__init__(root, split, max_seconds=max_seconds)
+
+    @classmethod
+    def generate(
+        cls,
+        root: str | Path | None = None,
+        *,
+        texts: str | Sequence[str] | None = None,
+        sentences: int | None = None,
+        takes: int | None = None,
+        seed: int | None = None,
+        text_root: str | Path | None = None,
+        progress: bool = True,
+    ) -> Path:
+        """Make the corpus unless it is there, and return its folder; arguments and errors as of the class.
+
+        Equal arguments give equal texts and samples. After an interruption it goes on where it stopped.
+        """
+        wanted = _wanted(texts, sentences, takes, seed, text_root)
+        parameters = Parameters(**wanted)
+        folder = corpus_folder(root, parameters.folder)
+        return make_once(folder, EDITION, wanted, lambda: _make(folder, parameters, text_root, progress))
+
+    def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
+        path = self.root / f"{self.split}.jsonl"
+        utterances = []
+        for line, row in read_json_lines(path):
+            where = f"{path} line {line}"
+            file, text, speaker = (member(row, name, str, where=where) for name in ("file", "text", "speaker"))
+            utterances.append(Utterance(Path(file).stem, self.root / file, 0, composed(text), speaker=speaker))
+        return ("speech",), utterances
+
+
+def plan(parameters: Parameters, texts: dict[str, list[str]]) -> dict[str, list[tuple[str, Command]]]:
+    """Say for each split what is to be recorded, in which file and how: it follows from text, seed and take alone."""
+    planned: dict[str, list[tuple[str, Command]]] = {split: [] for split in SpokenSentences.splits}
+    speakers = voices(parameters.seed)
+    held_out: set[str] = set()
+    for source, all_of in texts.items():
+        if source == "varied":
+            all_of = _varied([text for text in texts["slurp"] if text not in held_out], all_of, parameters.seed)
+        chosen = sorted(all_of, key=lambda text: sha256(f"{parameters.seed} {text}".encode()).digest())
+        if source == "slurp":
+            held_out = set(_held_out(chosen))
+        trained = [text for text in chosen if text not in held_out][: parameters.sentences]
+        said = [("train", text, take) for text in trained for take in range(parameters.takes)]
+        for split, text, take in [*said, *(("valid", text, 0) for text in chosen if text in held_out)]:
+            random = Random(f"{parameters.seed} {split} {take} {text}")
+            command = utter(random, random.choice(speakers[split]), (source, ""), iter([text]))
+            if split == "train":
+                command = _elsewhere(random, command)
+            name = f"{sha256(text.encode()).hexdigest()[:12]}-{take}"
+            planned[split].append((f"audio/{split}/{source}/{name}.flac", command))
+    return planned
+
+
+def _elsewhere(random: Random, command: Command) -> Command:
+    """Have it recorded in other places too: cut where speech begins or ends, in more noise, over a telephone."""
+    before, after = (random.choice((0, silence)) for silence in (command.before, command.after))
+    noise = round(2 * 200 ** random.random())  # evenly over 46 decibels
+    return replace(command, before=before, after=after, noise=noise, telephone=random.random() < 0.3)
+
+
+def _varied(sentences: Sequence[str], words: Sequence[str], seed: int) -> list[str]:
+    """Put each of the words once into a sentence, in the place of another; about a third of each sentence is new."""
+    random = Random(f"{seed} varied")
+    waiting, varied = random.sample(words, len(words)), []
+    while waiting:
+        sentence = random.choice(sentences).split()
+        for place in random.sample(range(len(sentence)), min(len(waiting), max(1, len(sentence) // 3))):
+            sentence[place] = waiting.pop()
+        varied.append(" ".join(sentence))
+    return varied
+
+
+def _held_out(sentences: Sequence[str]) -> list[str]:
+    """The first of the longer sentences, at most a tenth of all."""
+    longer = [text for text in sentences if len(text.split()) >= 3]
+    return longer[: min(_VALID, max(1, len(sentences) // 10))]
+
+
+def _wanted(
+    texts: str | Sequence[str] | None,
+    sentences: int | None,
+    takes: int | None,
+    seed: int | None,
+    text_root: str | Path | None,
+) -> dict[str, Any]:
+    """What was asked for; raises ConfigError if it cannot be had."""
+    if texts is not None:
+        texts = Parameters(texts=texts).texts  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"texts": texts, "sentences": sentences, "takes": takes, "seed": seed}
+    if text_root is not None or texts not in (None, Parameters().texts):
+        asked["digest"] = digest_of(read_texts(texts or Parameters().texts, text_root))
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    Parameters(**wanted)
+    return wanted
+
+
+def _make(folder: Path, parameters: Parameters, text_root: str | Path | None, progress: bool) -> None:
+    texts = read_texts(parameters.texts, text_root)
+    if (digest := digest_of(texts)) != parameters.digest:
+        raise DataError(
+            f"the text of SLURP has digest {digest}, expected {parameters.digest}, that of its owner's: "
+            "copy it again, or pass its folder as text_root for a corpus of its own"
+        )
+    planned = plan(parameters, texts)
+    manifest = {
+        "edition": EDITION,
+        "parameters": {**asdict(parameters), "texts": list(parameters.texts)},
+        "espeak_ng": espeak_version(),
+        "utterances": {split: len(said) for split, said in planned.items()},
+    }
+    with appearing_whole(folder, manifest, resume=True) as partial:
+        jobs = [(partial / name, command) for said in planned.values() for name, command in said]
+        for parent in {path.parent for path, _ in jobs}:
+            parent.mkdir(parents=True, exist_ok=True)
+            for leftover in parent.glob(".*"):  # of one who was killed as he wrote it
+                leftover.unlink()
+        share_out(record_into, jobs, "speaking texts", progress=progress)
+        for split, said in planned.items():
+            with (partial / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
+                for name, command in said:
+                    lines.write(json.dumps({"file": name, "text": command.text, "speaker": command.speaker}) + "\n")

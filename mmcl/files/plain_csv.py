@@ -1,0 +1,178 @@
+"""CSV files of unknown origin: every row as wide as the first, every error with file, line and column.
+
+Every table that a user could be handed is read here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmcl.errors import DataError
+from mmcl.files.plain_json import read_text
+
+logger = logging.getLogger(__name__)
+
+_LARGEST = 3.4028234663852886e38  # of float32, which every number of a table becomes
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_ROW_OF_NUMBERS = re.compile(r"[-+0-9.eE ,]*")  # what is nothing else is read by float() without another look
+_UNNAMED = re.compile(r"(?:Unnamed: [0-9]+(?:_level_[0-9]+)?)?")  # what pandas calls a column without a name
+_WHOLE = re.compile(r"[0-9]+")
+
+
+class Table(NamedTuple):
+    """The names of the columns that were read; of each row, its line and its cells by column; all names there are."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[int, dict[str, str]]]
+    header: tuple[str, ...]
+
+
+def read_rows(path: str | Path) -> list[tuple[int, list[str]]]:
+    """Return line number and cells of each row; blank lines are skipped.
+
+    The file is UTF-8, with or without a byte order mark, its cells parted by commas.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: the file is not UTF-8 or not CSV, or a row has more or fewer cells than the first.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.csv")
+    >>> _ = path.write_text('a.wav,"yes, please"\\nb.wav,no, thanks\\n')
+    >>> read_rows(path)
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.DataError: ...a.csv line 2 has 3 cells, expected 2 as in line 1: put quotes around a cell with a comma
+    """
+    text = read_text(path, newline="")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{path} line {line} has a NUL byte, expected text: copy the file again from its source")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                if rows and len(cells) != len(rows[0][1]):
+                    raise DataError(_other_width(path, line, cells, rows[0]))
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        reason = "a quote is not closed" if "unexpected end" in str(error) else str(error)
+        raise DataError(
+            f"{path} line {line} is not CSV ({reason}): correct that line, or copy the file again"
+        ) from None
+    return rows
+
+
+def _other_width(path: str | Path, line: int, cells: Sequence[str], first: tuple[int, list[str]]) -> str:
+    advice = "put quotes around a cell with a comma" if len(cells) > len(first[1]) else "fill the line up"
+    return f"{path} line {line} has {len(cells)} cells, expected {len(first[1])} as in line {first[0]}: {advice}"
+
+
+def read_table(path: str | Path, wanted: Sequence[str] = (), *, required: Sequence[str] = ()) -> Table:
+    """Read a CSV whose first row names the columns.
+
+    Args:
+        path: the file.
+        wanted: columns that are read where they are there; all others are ignored. Without any, all columns are read.
+            One without a name that numbers the rows, as pandas writes it, or that is empty, is then left out with a
+            warning.
+        required: columns that must be there.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: as :func:`read_rows`; a column is missing, repeated or has no name.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.csv")
+    >>> _ = path.write_text("audio,text\\na.wav,hello\\n")
+    >>> read_table(path).rows
+    [(2, {'audio': 'a.wav', 'text': 'hello'})]
+    """
+    rows = read_rows(path)
+    header = [unicodedata.normalize("NFC", name.strip()) for name in rows[0][1]] if rows else []
+    if missing := [name for name in required if name not in header]:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}, expected {', '.join(required)}: its first line is "
+            f"{', '.join(header) or 'empty'}{other_delimiter(header)}"
+        )
+    kept = [place for place, name in enumerate(header) if (name in wanted if wanted else _is_named(path, place, rows))]
+    if repeated := [name for name, count in Counter(header[place] for place in kept).items() if count > 1]:
+        raise DataError(f"{path} has more than one column {repeated[0]}, expected each once: rename or remove one")
+    body = [(line, {header[place]: cells[place] for place in kept}) for line, cells in rows[1:]]
+    return Table(tuple(header[place] for place in kept), body, tuple(header))
+
+
+def _is_named(path: str | Path, place: int, rows: Sequence[tuple[int, list[str]]]) -> bool:
+    """Whether a column has a name; one that has none and tells nothing is left out with a warning."""
+    name = rows[0][1][place].strip()
+    if not _UNNAMED.fullmatch(name):
+        return True
+    cells = [cells[place].strip() for _, cells in rows[1:]]
+    counts_rows = all(map(_WHOLE.fullmatch, cells)) and len(set(cells)) == len(cells)
+    if not counts_rows and any(cells):
+        raise DataError(
+            f"{path} has no name for column {place + 1} in line {rows[0][0]}, expected one: name it, or remove it"
+        )
+    what = "numbers its rows" if counts_rows and cells else "is empty"
+    logger.warning("left out column %d of %s, which has no name and %s", place + 1, path, what)
+    return False
+
+
+def other_delimiter(header: Sequence[str]) -> str:
+    """Say in a clause that the cells of a file are parted by something else than commas; empty if they are not."""
+    found = next((each for each in (";", "\t", "|") if len(header) == 1 and each in header[0]), None)
+    return f"; cells are parted by {found!r}, expected commas" if found else ""
+
+
+def numbers(cells: Sequence[str], path: str | Path, line: int, columns: Sequence[str] | None = None) -> list[float]:
+    """Return the cells of a row as numbers.
+
+    Args:
+        cells: decimal numbers, such as ``-1.5`` or ``2e-3``.
+        path, line: where they stand, for errors.
+        columns: names of their columns; None counts them from 1.
+
+    Raises:
+        DataError: a cell is empty, a word, not finite, beyond float32, or written with separators of thousands.
+
+    >>> numbers(["1", " 2.5e1"], "a.csv", 2), numbers(["nan"], "a.csv", 5, ["x"])
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.DataError: a.csv has 'nan' in line 5, column x, expected a finite number: fill it in, or remove the row
+    """
+    if _ROW_OF_NUMBERS.fullmatch(",".join(cells)):
+        try:
+            values = [float(cell) for cell in cells]
+        except ValueError:
+            pass  # said below of the cell that it is
+        else:
+            if all(-_LARGEST <= value <= _LARGEST for value in values):
+                return values
+    return [
+        number(cell, f"{path} has {cell!r} in line {line}, column {columns[place] if columns else place + 1}")
+        for place, cell in enumerate(cells)
+    ]
+
+
+def number(cell: str, where: str) -> float:
+    """Return a cell as a number; ``where`` begins the message of a DataError."""
+    if not _NUMBER.fullmatch(cell.strip()):
+        word = cell.strip().lower() in ("nan", "na", "n/a", "null", "none", "inf", "-inf", "")
+        advice = "fill it in, or remove the row" if word else "write it as 1234.5, or correct it"
+        raise DataError(f"{where}, expected a {'finite ' if word else ''}number: {advice}")
+    value = float(cell)
+    if not (math.isfinite(value) and abs(value) <= _LARGEST):
+        raise DataError(f"{where}, expected a finite number up to {_LARGEST:.1e}: correct it, or scale the column")
+    return value

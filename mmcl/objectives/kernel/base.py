@@ -1,0 +1,163 @@
+"""What an objective asks of a matrix of weights, so that nobody has to write it out; and one that is, where it was."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmcl.errors import InputError, ShapeError
+from mmcl.objectives.kernel.gather import Processes
+from mmcl.objectives.kernel.inputs import check_finite
+
+_HIGHEST = 1e18  # beyond it, sums of weights leave the range of float32
+
+
+class Pairs(ABC):
+    """A matrix W >= 0 of shape ``(queries, keys)``: W_ij is how much key j pulls query i."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """``(queries, keys)``."""
+
+    @property
+    def diagonal(self) -> int | None:
+        """The one key of the first query, where the next query's is the next, and so on; None where W is not so."""
+        return None
+
+    @property
+    def written_out(self) -> Tensor | None:
+        """W itself, ``(queries, keys)``, where it is held; else None."""
+        return None
+
+    @abstractmethod
+    def matmul(self, keys: Tensor) -> Tensor:
+        """Return ``W keys``, of shape ``(queries, dim)``."""
+
+    @abstractmethod
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        """Return ``W^T queries``, of shape ``(keys, dim)``."""
+
+    @abstractmethod
+    def gathered(self, processes: Processes) -> Pairs:
+        """Return the same for the queries of this process and the keys of all."""
+
+    def row_sums(self, like: Tensor) -> Tensor:
+        """Return how much all keys pull each query, ``(queries,)``, of ``like``'s type and device."""
+        return self.matmul(like.new_ones(self.shape[1], 1)).squeeze(1)
+
+    def column_sums(self, like: Tensor) -> Tensor:
+        """Return how much each key pulls all queries, ``(keys,)``."""
+        return self.transposed_matmul(like.new_ones(self.shape[0], 1)).squeeze(1)
+
+    def row_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
+        """Return ``sum_j W_ij <q_i, k_j>`` for each query, ``(queries,)``.
+
+        ``similarities`` are the products, ``(queries, keys)``, where somebody has them: a W that is written out as well
+        then needs no product with features.
+        """
+        if similarities is not None and self.written_out is not None:
+            return (self.written_out.to(similarities.dtype) * similarities).sum(1)
+        return (queries * self.matmul(keys)).sum(1)
+
+    def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
+        """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``."""
+        if similarities is not None and self.written_out is not None:
+            return (self.written_out.to(similarities.dtype) * similarities).sum(0)
+        return (self.transposed_matmul(queries) * keys).sum(1)
+
+    def dense(self, like: Tensor) -> Tensor:
+        """Return W written out, ``(queries, keys)``."""
+        return self.matmul(torch.eye(self.shape[1], dtype=like.dtype, device=like.device))
+
+    def scaled(self, factors: Tensor) -> Pairs:
+        """Return W with each row times its factor, ``(queries,)``."""
+        return _Scaled(self, factors)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled(Pairs):
+    pairs: Pairs
+    factors: Tensor
+
+    def __post_init__(self) -> None:
+        if tuple(self.factors.shape) != self.pairs.shape[:1]:
+            raise ShapeError(
+                f"factors have shape {tuple(self.factors.shape)}, expected one for each query, ({self.pairs.shape[0]},)"
+            )
+        check_finite(factors=self.factors)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pairs.shape
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        return self.factors.to(keys.dtype)[:, None] * self.pairs.matmul(keys)
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        return self.pairs.transposed_matmul(self.factors.to(queries.dtype)[:, None] * queries)
+
+    def gathered(self, processes: Processes) -> Pairs:
+        return _Scaled(self.pairs.gathered(processes), self.factors)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Pairs):
+    """Any W, handed over written out.
+
+    Args:
+        matrix: ``(queries, keys)``, boolean or non-negative; with ``gather``, the keys are those of all processes.
+        name: what errors call it.
+
+    Raises:
+        ShapeError: not two dimensions.
+        InputError: no tensor of real numbers, negative, above 1e18, or all zero; a mask may be empty, as a batch may
+            hold no positive pair.
+
+    >>> Dense(torch.tensor([[0.0, 2.0]])).row_sums(torch.zeros(1))
+    tensor([2.])
+    """
+
+    matrix: Tensor
+    name: str = "weights"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.matrix, Tensor) or self.matrix.is_complex():
+            kind = self.matrix.dtype if isinstance(self.matrix, Tensor) else type(self.matrix).__name__
+            raise InputError(f"{self.name} is of type {kind}, expected a tensor of numbers or booleans (queries, keys)")
+        if self.matrix.dim() != 2:
+            raise ShapeError(f"{self.name} has shape {tuple(self.matrix.shape)}, expected (queries, keys)")
+        if not self.matrix.is_floating_point() and self.matrix.dtype != torch.bool:
+            object.__setattr__(self, "matrix", self.matrix.long())
+        if torch.compiler.is_compiling() or not self.matrix.numel():
+            return
+        low, high = (float(bound) for bound in self.matrix.detach().aminmax())
+        if not (low >= 0 and high <= _HIGHEST):
+            raise InputError(
+                f"{self.name} lies between {low} and {high}, expected non-negative finite numbers up to {_HIGHEST:g}"
+            )
+        if high == 0 and self.matrix.dtype != torch.bool:
+            raise InputError(
+                f"{self.name} {tuple(self.matrix.shape)} is all zero, expected some above 0; "
+                "a batch that may hold no pair can give a boolean mask, or SameLabel"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    def matmul(self, keys: Tensor) -> Tensor:
+        return self.matrix.to(keys.dtype) @ keys
+
+    def transposed_matmul(self, queries: Tensor) -> Tensor:
+        return self.matrix.T.to(queries.dtype) @ queries
+
+    @property
+    def written_out(self) -> Tensor:
+        return self.matrix
+
+    def gathered(self, processes: Processes) -> Dense:
+        return self

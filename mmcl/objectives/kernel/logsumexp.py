@@ -1,0 +1,223 @@
+"""The logsumexp over all pairs, in both directions: the part of an objective that costs, dense or a tile at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmcl.objectives.kernel.base import Pairs
+from mmcl.objectives.kernel.pairs import Identity, SameLabel
+from mmcl.objectives.kernel.tiles import Compared, log_weights, refuse_second_derivative, tile_size, tiles
+
+
+def pairwise_logsumexp(
+    queries: Tensor,
+    keys: Tensor,
+    compared: Pairs | Tensor | None = None,
+    *,
+    columns: bool = False,
+    diagonal: int | None = None,
+    block_size: int | None = None,
+    similarities: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``log sum_k N_ik exp(<q_i, k_k>)`` for each query and, if asked, the same over queries for each key.
+
+    A query that is compared with nothing has minus infinity, and gradient 0. Where queries and keys are one and the
+    same tensor and N is symmetric, each similarity is computed once for its two pairs.
+
+    Dense, all similarities are held. Blockwise, a tile of them at a time: forward keeps a running maximum and sum, as
+    in Milakov and Gimelshein, arXiv 1805.02867, and backward computes the tiles again. Both give the same; products
+    with ``block_size`` rows and columns a tile hold O(batch x dim + block_size^2) numbers.
+
+    Args:
+        queries: ``(queries, dim)``, float32 or float64.
+        keys: ``(keys, dim)``.
+        compared: N, as pairs of which each counts or not, or a boolean or non-negative matrix ``(queries, keys)``; no
+            gradient. None for all pairs. Pairs other than Identity and SameLabel are written out in full.
+        columns: also return the logsumexp of each key.
+        diagonal: also return ``<q_i, k_(diagonal + i)>``: here it costs no further tensor of the features' size.
+        block_size: rows and columns of a tile; None for dense where that is as quick, and else what suits the device;
+            as many as there are rows or more is dense.
+        similarities: of :func:`held_similarities`, where they serve other ends as well.
+
+    Returns:
+        ``(queries,)``; ``(keys,)`` and ``(queries,)`` or, if not asked for, ``(0,)``.
+
+    Raises:
+        InputError: block_size is below 1.
+        TrainingError: a second derivative is asked for, blockwise.
+
+    >>> rows, _, _ = pairwise_logsumexp(torch.zeros(2, 3), torch.zeros(4, 3))
+    >>> rows.exp()
+    tensor([4., 4.])
+    """
+    size = tile_size(queries.device, block_size)
+    if isinstance(compared, Identity):
+        compared = compared.labelled(queries.device)
+    rule = _rule(compared, queries)
+    if len(queries) <= size and len(keys) <= size:
+        own = queries.new_empty(0) if diagonal is None else _own(queries, keys, diagonal)
+        return *_dense(queries @ keys.T if similarities is None else similarities, rule, columns), own
+    of_itself = queries is keys and not columns and diagonal is None and _symmetric(compared)
+    against, place = None if of_itself else keys, -1 if diagonal is None else diagonal
+    return torch.ops.mmcl.pairwise_logsumexp(
+        queries, against, rule.labels, rule.key_labels, rule.differ, rule.matrix, columns, place, size
+    )
+
+
+def held_similarities(queries: Tensor, keys: Tensor, block_size: int | None = None) -> Tensor | None:
+    """Return ``queries keys^T`` where they are few enough to be held together, else None.
+
+    >>> held_similarities(torch.eye(2), torch.eye(2), block_size=1) is None
+    True
+    """
+    return queries @ keys.T if max(len(queries), len(keys)) <= tile_size(queries.device, block_size) else None
+
+
+def _own(queries: Tensor, keys: Tensor, diagonal: int) -> Tensor:
+    return torch.einsum("qd,qd->q", queries, keys[diagonal : diagonal + len(queries)])
+
+
+def _rule(compared: Pairs | Tensor | None, like: Tensor) -> Compared:
+    if compared is None:
+        return Compared()
+    if isinstance(compared, SameLabel) and not compared.exclude_self:
+        keys = compared.of_keys
+        return Compared(compared.labels, keys, torch.as_tensor(compared.differ, device=keys.device).expand(len(keys)))
+    return Compared(matrix=(compared.dense(like) if isinstance(compared, Pairs) else compared).detach())
+
+
+def _symmetric(compared: Pairs | Tensor | None) -> bool:
+    if isinstance(compared, SameLabel):
+        return compared.key_labels is None and isinstance(compared.differ, bool) and not compared.exclude_self
+    return compared is None
+
+
+def _dense(similarities: Tensor, rule: Compared, columns: bool) -> tuple[Tensor, Tensor]:
+    if rule.labels is not None and rule.key_labels is not None and rule.differ is not None:
+        same = rule.labels[:, None] == rule.key_labels
+        similarities = similarities.masked_fill(same == rule.differ, -torch.inf)
+    elif rule.matrix is not None:
+        similarities = similarities + log_weights(rule.matrix, similarities.dtype)
+    elif similarities.numel():
+        return similarities.logsumexp(1), similarities.logsumexp(0) if columns else similarities.new_empty(0)
+    return _safe(similarities, 1), _safe(similarities, 0) if columns else similarities.new_empty(0)
+
+
+def _safe(similarities: Tensor, dim: int) -> Tensor:
+    """Logsumexp without the gradient 0 x infinity of a row that holds nothing but minus infinity."""
+    if similarities.shape[dim] == 0:
+        return similarities.sum(dim) - torch.inf
+    nothing = torch.isneginf(similarities.detach().amax(dim, keepdim=True))
+    sums = similarities.masked_fill(nothing, 0).logsumexp(dim)
+    return sums.masked_fill(nothing.squeeze(dim), -torch.inf)
+
+
+def _add_up(tile: Tensor, dim: int, highest: Tensor, total: Tensor, scratch: Tensor) -> None:
+    """Take a tile into the running maximum and the sum of exponentials relative to it."""
+    higher = torch.maximum(highest, tile.amax(dim))
+    total.mul_(highest.sub_(higher).exp_())
+    highest.copy_(higher)
+    relative = torch.sub(tile, higher.unsqueeze(dim), out=scratch[: tile.numel()].view_as(tile))
+    total.add_(relative.exp_().sum(dim))
+
+
+# An operator of torch's library is one node for autograd and for torch.compile, however many tiles there are. (Its
+# decorator custom_op would do the same, and import the whole compiler at the first call.)
+_RULE = "Tensor? labels, Tensor? key_labels, Tensor? differ, Tensor? matrix"
+torch.library.define(
+    "mmcl::pairwise_logsumexp",
+    f"(Tensor queries, Tensor? keys, {_RULE}, bool columns, int diagonal, int size) -> (Tensor, Tensor, Tensor)",
+)
+torch.library.define(
+    "mmcl::pairwise_logsumexp_backward",
+    "(Tensor? row_gradient, Tensor? column_gradient, Tensor? own_gradient, Tensor rows, Tensor column_sums, "
+    f"Tensor queries, Tensor? keys, {_RULE}, bool columns, int diagonal, int size, bool[] wanted) -> (Tensor, Tensor)",
+)
+
+
+@torch.library.impl("mmcl::pairwise_logsumexp", "CompositeExplicitAutograd")
+def _forward(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size):  # type: ignore[no-untyped-def]
+    count = len(queries) if keys is None else len(keys)
+    lowest = torch.finfo(queries.dtype).min / 4  # not infinity, whose difference with itself is no number
+    highest, total = queries.new_full((len(queries),), lowest), queries.new_zeros(len(queries))
+    if keys is None:
+        key_highest, key_total = highest, total  # right of the diagonal, a tile holds the pairs left of it as well
+    else:
+        key_highest = queries.new_full((count if columns else 0,), lowest)
+        key_total = torch.zeros_like(key_highest)
+    scratch = queries.new_empty(min(size, len(queries)) * min(size, count))
+    with torch.autocast(queries.device.type, enabled=False):
+        for row, column, tile in tiles(queries, keys, Compared(labels, key_labels, differ, matrix), size):
+            _add_up(tile, 1, highest[row], total[row], scratch)
+            if columns or (keys is None and row != column):
+                _add_up(tile, 0, key_highest[column], key_total[column], scratch)
+    rows = total.log_().add_(highest)
+    column_sums = queries.new_empty(0) if keys is None else key_total.log_().add_(key_highest)
+    return rows, column_sums, queries.new_empty(0) if diagonal < 0 else _own(queries, keys, diagonal)
+
+
+@torch.library.register_fake("mmcl::pairwise_logsumexp")
+def _(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size):  # type: ignore[no-untyped-def]
+    count = len(queries)
+    sizes = (count, len(keys) if columns else 0, 0 if diagonal < 0 else count)
+    return tuple(queries.new_empty(size) for size in sizes)
+
+
+@torch.library.impl("mmcl::pairwise_logsumexp_backward", "CompositeExplicitAutograd")
+def _backward(row_gradient, column_gradient, own_gradient, rows, column_sums, *rest):  # type: ignore[no-untyped-def]
+    queries, keys, *rule, columns, diagonal, size, wanted = rest
+    against = queries if keys is None else keys
+    query_gradient = torch.zeros_like(queries) if wanted[0] else queries.new_empty(0)
+    key_gradient = torch.zeros_like(against) if keys is not None and wanted[1] else queries.new_empty(0)
+    row_gradient = torch.zeros_like(rows) if row_gradient is None else row_gradient
+    column_gradient = torch.zeros_like(column_sums) if column_gradient is None else column_gradient
+    if keys is None:
+        columns, column_sums, column_gradient, key_gradient = True, rows, row_gradient, query_gradient
+    # A query compared with nothing: exp(-inf - 0) is the 0 that it needs.
+    rows, column_sums = rows.masked_fill(rows.isneginf(), 0), column_sums.masked_fill(column_sums.isneginf(), 0)
+    scratch = queries.new_empty(min(size, len(queries)) * min(size, len(against)))
+    with torch.autocast(queries.device.type, enabled=False):
+        for row, column, tile in tiles(queries, keys, Compared(*rule), size):
+            slope = torch.sub(tile, rows[row, None], out=scratch[: tile.numel()].view_as(tile))
+            slope.exp_().mul_(row_gradient[row, None])
+            if columns:
+                slope.add_(tile.sub_(column_sums[column]).exp_().mul_(column_gradient[column]))
+            if wanted[0]:
+                query_gradient[row].addmm_(slope, against[column])
+            if (keys is None and row != column) or (keys is not None and wanted[1]):
+                key_gradient[column].addmm_(slope.T, queries[row])
+    if own_gradient is not None and diagonal >= 0:
+        own = slice(diagonal, diagonal + len(queries))
+        if wanted[0]:
+            query_gradient.addcmul_(own_gradient[:, None], keys[own])
+        if wanted[1]:
+            key_gradient[own].addcmul_(own_gradient[:, None], queries)
+    return query_gradient, queries.new_empty(0) if keys is None else key_gradient
+
+
+@torch.library.register_fake("mmcl::pairwise_logsumexp_backward")
+def _(row_gradient, column_gradient, own_gradient, rows, column_sums, *rest):  # type: ignore[no-untyped-def]
+    queries, keys, *_, wanted = rest
+    of_keys = torch.empty_like(keys) if keys is not None and wanted[1] else queries.new_empty(0)
+    return torch.empty_like(queries) if wanted[0] else queries.new_empty(0), of_keys
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.columns, ctx.diagonal, ctx.size = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output[:2], *tensors)
+
+
+def _differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+    refuse_second_derivative()
+    wanted = list(ctx.needs_input_grad[:2])
+    of_queries, of_keys = torch.ops.mmcl.pairwise_logsumexp_backward(
+        *gradients, *ctx.saved_tensors, ctx.columns, ctx.diagonal, ctx.size, wanted
+    )
+    return of_queries if wanted[0] else None, of_keys if wanted[1] else None, *[None] * 7
+
+
+torch.library.register_autograd("mmcl::pairwise_logsumexp", _differentiate, setup_context=_remember)

@@ -1,0 +1,107 @@
+"""Rows of one length, however long or short they are: their squares must neither overflow nor vanish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmcl.objectives.kernel.inputs import precise
+
+#: By type a, b, c: lengths from 2**-a to 2**a have safe squares; longer rows are scaled by 2**-b, shorter by 2**c.
+_EXPONENTS = {torch.float32: (50, 80, 100), torch.float64: (400, 600, 700)}
+
+
+def rescaling(lengths: Tensor) -> Tensor:
+    """Return the power of two to multiply rows by before they are squared: 1 for all but extreme lengths.
+
+    A power of two changes no digit. A length that overflowed, or came out as 0, is recognized as extreme.
+
+    Args:
+        lengths: norms or largest absolute values, of any shape, float32 or float64.
+
+    >>> rescaling(torch.tensor([3.0, 1e-30, float("inf")])).log2().tolist()
+    [0.0, 100.0, -80.0]
+    """
+    ordinary, down, up = _EXPONENTS[lengths.dtype]
+    one = torch.ones_like(lengths)
+    factor = torch.where(lengths > 2.0**ordinary, one * 2.0**-down, one)
+    return torch.where(lengths < 2.0**-ordinary, one * 2.0**up, factor)
+
+
+def unit(rows: Tensor, length: float | Tensor = 1.0) -> Tensor:
+    """Scale each row to one length; a row of zeros stays one, with a gradient of the size of its neighbours'.
+
+    A gradient that is too large for the type, as that of rows of 1e-40, becomes the largest number of the type.
+
+    Args:
+        rows: ``(batch, dim)``, float32 or float64.
+        length: for all rows, or ``(batch, 1)``.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [3e30, 4e30], [0.0, 0.0]]), length=10.0).tolist()
+    [[6.0, 8.0], [6.0, 8.0], [0.0, 0.0]]
+    """
+    return _Unit.apply(rows, torch.as_tensor(length, dtype=rows.dtype, device=rows.device))
+
+
+def directions(rows: Tensor) -> Tensor:
+    """Return rows divided by their length, for metrics and predictions; a row of zeros stays one.
+
+    As ``torch.nn.functional.normalize(rows, dim=1)`` to the last digit, which however leaves rows below 1e-12 short.
+
+    Args:
+        rows: ``(batch, dim)``; half precision is computed in float32.
+
+    >>> directions(torch.tensor([[3e-20, 4e-20], [0.0, 0.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    (values,) = precise(rows)
+    lengths = values.norm(dim=1, keepdim=True)
+    if not _all_ordinary(lengths):
+        values = values * rescaling(lengths.detach())
+        lengths = values.norm(dim=1, keepdim=True)
+    return (values / lengths.clamp_min(torch.finfo(values.dtype).tiny)).to(rows.dtype)
+
+
+def _all_ordinary(lengths: Tensor) -> bool:
+    """Whether nothing has to be scaled; elsewhere than on a processor, asking would cost more than scaling by 1."""
+    if torch.compiler.is_compiling() or not lengths.is_cpu or not lengths.numel():
+        return False
+    bound = 2.0 ** _EXPONENTS[lengths.dtype][0]
+    low, high = (float(extreme) for extreme in lengths.detach().aminmax())
+    return low >= 1 / bound and high <= bound
+
+
+class _Unit(torch.autograd.Function):
+    """By itself autograd would keep and make three times as many tensors of the rows' size, which is what costs."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, length: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, length)
+        scaled, norms, _ = _measured(rows)
+        return scaled * (length / norms)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        rows, length = ctx.saved_tensors
+        scaled, norms, factor = _measured(rows)
+        inverse = 1 / norms
+        along = torch.einsum("bd,bd->b", gradient, scaled)[:, None] * inverse
+        result = torch.addcmul(gradient, scaled, -along * inverse).mul_(length * inverse)
+        if factor is not None:
+            largest = torch.finfo(rows.dtype).max
+            result = (result * factor).clamp(-largest, largest)
+        return result, along.sum_to_size(length.shape) if ctx.needs_input_grad[1] else None
+
+
+def _measured(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the rows, scaled by a power of two where that is needed, their norms (1 where 0), and the power."""
+    norms = rows.norm(dim=1, keepdim=True)
+    if _all_ordinary(norms):
+        return rows, norms, None
+    factor = rescaling(norms)
+    rows = rows * factor
+    norms = rows.norm(dim=1, keepdim=True)
+    # A row of zeros has no direction, and its gradient is not to be scaled either.
+    return rows, torch.where(norms > 0, norms, 1), torch.where(norms > 0, factor, 1)

@@ -1,0 +1,1 @@
+"""Reports: what runs measured, as tables, plots and one HTML page."""

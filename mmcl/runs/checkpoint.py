@@ -1,0 +1,192 @@
+"""Checkpoints: one safetensors file that holds tensors and, in its header, everything else as JSON.
+
+One file is renamed in one step, so a checkpoint is there whole or not at all, and safetensors holds no code to run.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmcl.files.atomic import written_whole
+from mmcl.errors import CheckpointError
+from mmcl.files.plain_json import parse_json
+
+FORMAT = "1"
+MAX_HEADER_BYTES = 90_000_000  # safetensors refuses to read a header above 100 MB
+_TENSOR, _PAIRS = "$tensor", "$pairs"
+
+
+def save_checkpoint(path: str | Path, state: Any) -> None:
+    """Write ``state`` to ``path``, whole or not at all; what was there before stays until then.
+
+    Args:
+        path: the file; its folder must exist.
+        state: a nest of dicts (keys are strings or integers), lists, tensors, strings, numbers, bools and None. Tuples
+            come back as lists; tensors come back on the CPU; one tensor in two places comes back as one tensor.
+
+    Raises:
+        CheckpointError: the file cannot be written, or ``state`` holds something else.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/last.safetensors", {"epoch": 3, "weights": torch.tensor([0.1, 0.2])})
+    ...     load_checkpoint(f"{folder}/last.safetensors")
+    {'epoch': 3, 'weights': tensor([0.1000, 0.2000])}
+    """
+    path = Path(path)
+    packing = _Packing()
+    structure = json.dumps(packing.pack(state, "state"))
+    if len(structure) > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path} would hold {len(structure):,} bytes that are not tensors, expected at most {MAX_HEADER_BYTES:,}: "
+            "keep long lists of numbers as tensors"
+        )
+    try:
+        with written_whole(path) as temporary:
+            metadata = {
+                "mmcl_checkpoint": FORMAT,
+                "state": structure,
+                "checksum": _checksum(structure, packing.tensors),
+            }
+            save_file(packing.tensors, temporary, metadata=metadata)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot write checkpoint {path} ({error}): make room or choose another folder, then resume; "
+            "an earlier checkpoint there is unharmed"
+        ) from None
+
+
+def load_checkpoint(path: str | Path) -> Any:
+    """Read what :func:`save_checkpoint` wrote to ``path``.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a checkpoint of this version of mmcl.
+    """
+    structure, tensors = _read(Path(path), with_tensors=True)
+    return _unpacked(structure, tensors, path)
+
+
+def peek_checkpoint(path: str | Path) -> Any:
+    """Read a checkpoint without its tensors, which become None: only the header of the file is read.
+
+    Raises:
+        CheckpointError: as :func:`load_checkpoint`.
+    """
+    structure, _ = _read(Path(path), with_tensors=False)
+    return _unpacked(structure, None, path)
+
+
+class _Packing:
+    """Replaces tensors by references to them, and dicts that JSON cannot hold by lists of pairs."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._names: dict[tuple[object, ...], str] = {}
+        self._storages: set[int] = set()
+
+    def pack(self, value: Any, where: str) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, Tensor):
+            return {_TENSOR: self._name(value, where)}
+        if isinstance(value, list | tuple):
+            return [self.pack(item, f"{where}.{index}") for index, item in enumerate(value)]
+        if isinstance(value, dict):
+            for key in value:
+                if isinstance(key, bool) or not isinstance(key, str | int):
+                    raise CheckpointError(f"{where} has the key {key!r}, expected strings or integers as keys")
+            packed = [(key, self.pack(item, f"{where}.{key}")) for key, item in value.items()]
+            if all(isinstance(key, str) and not key.startswith("$") for key in value):
+                return dict(packed)
+            return {_PAIRS: packed}
+        raise CheckpointError(
+            f"{where} is a {type(value).__name__}, expected tensors, numbers, strings, lists and dicts: "
+            "convert it before it is saved"
+        )
+
+    def _name(self, tensor: Tensor, where: str) -> str:
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise CheckpointError(f"{where} is a tensor of layout {tensor.layout}, expected a dense one: convert it")
+        storage = tensor.untyped_storage().data_ptr()
+        identity = (storage, tensor.storage_offset(), tensor.dtype, tensor.device, tensor.shape, tensor.stride())
+        if identity not in self._names or not storage:
+            plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+            # safetensors refuses tensors that share memory, and would keep all of a storage for a slice of it
+            if plain.untyped_storage().data_ptr() in self._storages or plain.nbytes < plain.untyped_storage().nbytes():
+                plain = plain.clone()
+            self._storages.add(plain.untyped_storage().data_ptr())
+            name = where.removeprefix("state.")
+            while name in self.tensors:  # {"a": {"b": x}, "a.b": y}
+                name += "'"
+            self.tensors[name] = plain
+            self._names[identity] = name
+        return self._names[identity]
+
+
+def _checksum(structure: str, tensors: dict[str, Tensor], *, shapes: bool = True) -> str:
+    """A number by which a file is known that has changed on the disk; older files have one without ``shapes``."""
+    checksum = zlib.crc32(structure.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        what = f"{name} {tensor.dtype} {list(tensor.shape)}" if shapes else name
+        checksum = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, zlib.crc32(what.encode(), checksum))
+    return f"{checksum:08x}"
+
+
+def _unpacked(structure: Any, tensors: dict[str, Tensor] | None, path: str | Path) -> Any:
+    """What was packed; None stands for each tensor where ``tensors`` is None."""
+
+    def unpack(value: Any) -> Any:
+        if isinstance(value, list):
+            return [unpack(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if _TENSOR in value:
+            return None if tensors is None else tensors[value[_TENSOR]]
+        pairs = value[_PAIRS] if _PAIRS in value else value.items()
+        return {key: unpack(item) for key, item in pairs}
+
+    try:
+        return unpack(structure)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged ({error!r}): delete it and resume") from None
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[Any, dict[str, Tensor]]:
+    if not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"there is no checkpoint {path}: check the path, or start the run again without --resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            # A copy each: what is read is mapped from the file, and the file may be written over.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()} if with_tensors else {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged ({error}): delete it and resume, which begins again before it"
+        ) from None
+    version = header.get("mmcl_checkpoint")
+    if version is None:
+        raise CheckpointError(f"{path} is a safetensors file but not a checkpoint of mmcl: choose another file")
+    if version != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} has format {version}, expected {FORMAT}: resume it with the mmcl that wrote it"
+        )
+    if with_tensors:
+        for key, shapes in (("checksum", True), ("digest", False)):
+            if header.get(key, "") not in ("", _checksum(header.get("state", ""), tensors, shapes=shapes)):
+                raise CheckpointError(f"checkpoint {path} is damaged (its {key} differs): delete it and resume")
+    if "state" not in header:
+        raise CheckpointError(f"checkpoint {path} is damaged (it has no state): delete it and resume")
+    try:
+        return parse_json(header["state"], object, where="its state", error=CheckpointError), tensors
+    except CheckpointError as error:
+        reason = str(error).rpartition(":")[0]
+        raise CheckpointError(f"checkpoint {path} is damaged ({reason}): delete it and resume") from None

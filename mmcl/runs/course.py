@@ -1,0 +1,54 @@
+"""The course of a strategy over a stream: train on each experience, test on all of them, log, and finish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmcl import metrics
+from mmcl.freeze import trainable_state
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.runs.run import Run
+from mmcl.runs.tracking import Tracking
+
+
+def learn_stream(
+    run: Run,
+    strategy: Any,
+    benchmark: Any,
+    tracking: Tracking,
+    accuracy: AccuracyMatrix,
+    scores: Sequence[Any] = (),
+    saved: Mapping[str, Any] | None = None,
+) -> None:
+    """Train a strategy on a stream, from a checkpoint if there is one, and log what it remembers.
+
+    Rows of the log are ``stream``, ``evaluation`` after each experience, and ``result`` at the end, with the strategy
+    and seed that ``tracking`` names; the trained model is the last checkpoint.
+
+    Args:
+        run: the folder.
+        strategy: with ``tracking``, ``accuracy`` and ``scores`` among its plugins.
+        benchmark: of :func:`~mmcl.data.streams.class_incremental`.
+        tracking: the plugin that writes checkpoints.
+        accuracy: the plugin that measures accuracy.
+        scores: plugins with ``rows`` and ``average()``, which measure more.
+        saved: what a checkpoint has of ``training``.
+    """
+    unit, classes = tracking.name, benchmark.train_stream[0].source.classes
+    if saved is None:
+        run.log("stream", **unit, **benchmark.description)
+    else:
+        strategy.load_state_dict(saved)
+    for experience in benchmark.train_stream[saved["experience"] if saved else 0 :]:
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(benchmark.test_stream)
+        row, per_class = accuracy.matrix[-1], {classes[label]: a for label, a in accuracy.per_class[-1].items()}
+        result = {"accuracy": row, "seen_accuracy": metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]}
+        result |= {measure: value for each in scores for measure, value in each.rows[-1].items()}
+        run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=per_class)
+
+    summary = metrics.summary(accuracy.matrix, accuracy.sizes)
+    summary |= {measure: value for each in scores for measure, value in each.average().items()}
+    run.log("result", **unit, **summary, seconds=tracking.seconds)
+    run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})

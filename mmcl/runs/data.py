@@ -1,0 +1,113 @@
+"""The data of a run: which samples the data sets had that it was begun with, and whether they still have them."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections import Counter
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmcl.data.fingerprint import sample_digests, sample_names
+from mmcl.errors import RunError
+from mmcl.files.sealed_json import read_sealed, write_sealed
+
+_SIZE = 8  # bytes of the digest of a name or a sample
+
+
+class RunData:
+    """The file ``data.json`` in a run's folder: digests of the samples of each data set, in their order.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "data.json"
+        self._checked: dict[str, str] = {}  # what was compared already, in this process
+
+    def note(self, name: str, dataset: Any) -> None:
+        """Write down what a data set holds, or compare it with what was written down when the run began.
+
+        Raises:
+            RunError: the data set holds other samples than then, or the file cannot be read or written.
+        """
+        now = Fingerprint.of(dataset)
+        if self._checked.get(name) == now.samples:
+            return
+        known = self._read()
+        if name in known:
+            before = Fingerprint(*known[name])
+            if before != now:
+                raise RunError(
+                    f"the data of {self.folder} changed since the run began: {name} has "
+                    f"{_difference(before, now, dataset)}; put the data back as they were, or start a new run: mmcl "
+                    f"run TASK --config {self.folder / 'config.yaml'}"
+                )
+        else:
+            write_sealed(self.path, {**known, name: list(now)})
+        self._checked[name] = now.samples
+
+    def check_is_there(self) -> None:
+        """Refuse a folder that has lost the file.
+
+        Raises:
+            RunError: there is no file.
+        """
+        if not self.path.exists():
+            raise RunError(
+                f"{self.path} is missing, by which a resumed run knows its data: put the file back from a copy, or "
+                "start the run again"
+            )
+        self._read()
+
+    def _read(self) -> dict[str, list[str]]:
+        known = read_sealed(self.path) if self.path.exists() else {}
+        for name, value in known.items():
+            if not (isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)):
+                raise RunError(f"{self.path} has no fingerprint of {name}: put the file back from a copy")
+        return known
+
+
+class Fingerprint(NamedTuple):
+    """Digests of the names and of the contents of samples, one after the other, in base 64."""
+
+    names: str
+    samples: str
+
+    @classmethod
+    def of(cls, dataset: Any) -> Fingerprint:
+        """Take the fingerprint of a data set."""
+        samples, named = sample_digests(dataset), sample_names(dataset)
+        names = samples  # of what has no name, a sample that is changed is one less and one more
+        if named is not None:
+            names = [blake2b(name.encode(errors="surrogatepass"), digest_size=_SIZE).digest() for name in named]
+        return cls(*(b64encode(b"".join(each)).decode() for each in (names, samples)))
+
+    def by_name(self) -> list[tuple[bytes, bytes]]:
+        """The digests of each sample: name and content."""
+        names, samples = (_parts(each) for each in self)
+        return list(zip(names, samples, strict=True))
+
+
+def _parts(encoded: str) -> list[bytes]:
+    whole = b64decode(encoded)
+    return [whole[start : start + _SIZE] for start in range(0, len(whole), _SIZE)]
+
+
+def _difference(before: Fingerprint, now: Fingerprint, dataset: Any) -> str:
+    """What was added, removed and changed, in words."""
+    old, new = before.by_name(), now.by_name()
+    added = Counter(name for name, _ in new) - Counter(name for name, _ in old)
+    removed = Counter(name for name, _ in old) - Counter(name for name, _ in new)
+    same, names = set(old), sample_names(dataset) or [f"sample {row}" for row in range(len(new))]
+    changed = [row for row, each in enumerate(new) if each not in same and each[0] not in added]
+    if not (added or removed or changed):
+        return f"the same {len(new)} samples in another order"
+    first = next((row for row, (name, _) in enumerate(new) if name in added), next(iter(changed), None))
+    example = "" if first is None else f", such as {names[first]}"
+    return (
+        f"{len(new)} samples in place of {len(old)}, {added.total()} added, {removed.total()} removed and "
+        f"{len(changed)} changed{example}"
+    )

@@ -1,0 +1,69 @@
+"""How a run stands, in ``status.json``, and which metrics it had then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from mmcl.errors import RunError
+from mmcl.runs.log import Mark
+from mmcl.files.sealed_json import read_sealed, sealed, write_sealed
+
+
+class Status(NamedTuple):
+    """What the file says."""
+
+    status: str  #: ``running``, ``finished``, ``interrupted`` or ``failed: <why>``; ``unknown`` without a file
+    mark: Mark | None  #: of the metrics when it was written, None where it does not say
+
+
+class StatusFile:
+    """The file ``status.json`` of a run.
+
+    >>> import tempfile
+    >>> file = StatusFile(Path(tempfile.mkdtemp(), "status.json"))
+    >>> file.read().status
+    'unknown'
+    >>> file.write("finished", None)
+    >>> file.read().status
+    'finished'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Status:
+        """Return what the file says.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        if not self.path.exists():
+            return Status("unknown", None)
+        try:
+            content = read_sealed(self.path)
+            if not isinstance(content.get("status"), str):
+                raise RunError(f"{self.path} has no status, expected a string")
+        except RunError as error:
+            raise RunError(f"{error}, or delete it: it is written anew when the run is resumed") from None
+        mark = content.get("metrics")
+        if isinstance(mark, dict) and isinstance(mark.get("length"), int) and isinstance(mark.get("digest"), str):
+            return Status(content["status"], Mark(mark["length"], mark["digest"]))
+        return Status(content["status"], None)
+
+    def write(self, status: str, mark: Mark | None) -> None:
+        """Write the file.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        write_sealed(self.path, self._content(status, mark))
+
+    @classmethod
+    def text(cls, status: str, mark: Mark) -> str:
+        """Return what is in the file."""
+        return sealed(cls._content(status, mark))
+
+    @staticmethod
+    def _content(status: str, mark: Mark | None) -> dict[str, object]:
+        return {"status": status, "metrics": None if mark is None else mark._asdict()}

@@ -1,0 +1,148 @@
+"""A classifier of several views, as a section of configs, and what trains it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from mmcl.config.model import StrictModel
+from mmcl.sections.slu import DataSection, EncoderSection, OptimizerSection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mmcl.encoders.base import Encoder
+    from mmcl.encoders.views import CachedViews
+    from mmcl.models import MultimodalClassifier
+    from mmcl.runs.tracking import Tracking
+    from mmcl.strategies.held_out import HeldOut
+
+
+_UNLISTED = {"table": "LabelledTable", "spoken_written_digits": "SpokenWrittenDigits"}  # no owner offers them
+
+
+class ViewsSection(DataSection):
+    """A data set of several views, and which of its splits are trained and tested on."""
+
+    name: str = Field(
+        "rosmap", description="data set, as `mmcl data ls` lists them, spoken_written_digits, or table: your own files"
+    )
+
+    def open(self, splits: Sequence[str], **options: Any) -> Any:
+        """Open splits, joined; ``options`` are of the data set, beside those of the config."""
+        from mmcl import data
+        from mmcl.data.catalog import check_options
+        from mmcl.data.fingerprint import opened
+        from mmcl.errors import ConfigError
+
+        chosen = {**self.options, **options}
+        parts: list[Any] = []
+        for split in splits:
+            if self.name not in _UNLISTED:
+                parts.append(data.open_dataset(self.name, split, self.root, **chosen))
+                continue
+            dataset = getattr(data, _UNLISTED[self.name])
+            check_options(self.name, dataset, chosen)
+            if self.name == "table" and self.root is None:
+                raise ConfigError("data.root is none, expected the folder of the table: data.root=FOLDER")
+            parts.append(opened(dataset(self.root, split, **chosen), self.name, split, root=self.root, **chosen))
+        return self.join(parts)
+
+
+class MultimodalSection(StrictModel):
+    """Views of samples, the model that classifies them, and how it is trained."""
+
+    data: ViewsSection = ViewsSection()
+    views: dict[str, EncoderSection] = Field(..., min_length=1, description="encoder of each view, by the data's names")
+    scale: Literal["range", "deviation", "none"] = Field("range", description="of numbers, as they are in training")
+    fusion: Literal["concat", "gated", "attention"] = Field("concat", description="of the views")
+    dim: int | None = Field(None, ge=1, description="views are projected to; none: what encoders give")
+    hidden: int = Field(256, ge=1, description="width of the heads' hidden layers")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of these")
+    view_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a view of a sample is left out in training")
+    weight: float = Field(0.1, ge=0, description="of the contrast")
+    view_weight: float = Field(1.0, ge=0, description="of the cross-entropy of each view alone")
+    pairs: Literal["cyclic", "all"] = Field("cyclic", description="of views that are contrasted")
+    mix: Literal["encodings", "inputs"] = Field("encodings", description="what M3Co mixes; of texts, encodings")
+    released: bool = Field(False, description="mix both sides of a pair, as M3CoL's released code does")
+    optimizer: OptimizerSection = OptimizerSection()
+    epochs: int = Field(10, ge=1, description="passes over the training data")
+    batch_size: int = Field(64, ge=1, description="samples a step")
+    every: int = Field(1, ge=1, description="epochs from one evaluation to the next")
+    select: Literal["accuracy", "auc", "f1"] = Field("accuracy", description="what the epoch is chosen by")
+    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where models are trained")
+
+    def open(self, splits: Sequence[str], **options: Any) -> CachedViews:
+        """Open splits of the data, joined, and compute once what is never trained; ``options`` are of the data set."""
+        from mmcl.encoders.views import CachedViews
+
+        data = self.data.open(splits, **options)
+        return CachedViews(data, self.encoders(data, list(self.views)), device=self.device)
+
+    def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
+        """Build the encoders of some views, those of numbers for as many as the data has."""
+        sizes = getattr(data, "features", {})
+        return {view: self.views[view].encoder(**{"features": sizes[view]} if view in sizes else {}) for view in views}
+
+    def build(self, train: CachedViews, views: Sequence[str]) -> MultimodalClassifier:
+        """Build the model of some views, numbers scaled as they are in ``train``."""
+        from mmcl.encoders.tabular import TabularEncoder
+        from mmcl.models import MultimodalClassifier
+
+        encoders = self.encoders(train, views)
+        for view, encoder in encoders.items():
+            if isinstance(encoder, TabularEncoder) and self.scale != "none":
+                encoder.scale(train.vectors(view), self.scale)
+        settings = self.model_dump(include={"fusion", "dim", "hidden", "dropout", "view_dropout"})
+        return MultimodalClassifier(encoders, **settings)
+
+
+def fit(
+    settings: MultimodalSection,
+    data: Mapping[str, CachedViews],
+    views: Sequence[str],
+    contrast: str,
+    seed: int,
+    *,
+    on: str | int,
+    tracking: Tracking,
+    saved: dict[str, Any] | None = None,
+) -> tuple[MultimodalClassifier, HeldOut]:
+    """Train a model on ``data["train"]``; return it as it was in the end, and how it did on the other parts meanwhile.
+
+    Args:
+        settings: of the config.
+        data: ``"train"``, and what is held out.
+        views: that the model has.
+        contrast: one of :data:`~mmcl.strategies.m3col.CONTRASTS`.
+        seed: of weights, mixtures and order.
+        on: what the epoch is chosen on, see :class:`~mmcl.strategies.held_out.HeldOut`.
+        tracking: plugin that logs and shows progress.
+        saved: a checkpoint that it wrote, to go on from.
+    """
+    from mmcl import strategies
+    from mmcl.data import class_incremental
+    from mmcl.seeding import seed_everything
+    from mmcl.strategies.held_out import HeldOut
+    from mmcl.strategies.m3col import M3CoL
+
+    seed_everything(seed)
+    model = settings.build(data["train"], views)
+    held_out = {part: each for part, each in data.items() if part != "train"}
+    scores = HeldOut(held_out, settings.every, settings.select, on)
+    terms = M3CoL(contrast, **settings.model_dump(include={"weight", "view_weight", "pairs", "mix", "released"}))
+    strategy = strategies.naive(
+        model,
+        settings.optimizer.build(model, model.encoders),
+        **settings.model_dump(include={"epochs", "batch_size", "precision", "device"}),
+        scheduler=settings.optimizer.scheduler(),
+        clip_norm=settings.optimizer.clip_norm,
+        plugins=[terms, scores, tracking],
+    )
+    if saved is not None:
+        strategy.load_state_dict(saved["training"])
+    stream = class_incremental(data["train"], next(iter(held_out.values())), 1).train_stream
+    strategy.train(stream[0], eval_streams=[])
+    return model, scores

@@ -1,0 +1,1 @@
+"""Serving: the page of `mmcl serve`, and the models that answer it."""

@@ -1,0 +1,268 @@
+"""The page of `mmcl serve`: speech is named in words, and the course of class-incremental runs is drawn."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mmcl.errors import ConfigError, MMCLError
+from mmcl.predict import written_intents
+from mmcl.reports.page import NOTE, html_table, incremental_sections
+from mmcl.reports.results import collect, table_rows
+from mmcl.runs.run import Run
+from mmcl.serving.listener import Listener
+from mmcl.text.escape import html_text, printable
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+_BYTES_A_SECOND = 48_000 * 2 * 4  # the most that a recording is likely to have: both channels in 32 bits
+_MOST_SECONDS = 3_600  # that --longest may allow
+_BEFORE = '<div class="message">Speech is named by the intent whose words are nearest to it.</div>'
+
+
+class Shown(NamedTuple):
+    """What the page shows of an answer: a message, shares of the intents, all scores, and sentences, as HTML."""
+
+    message: str
+    shares: dict[str, float] | None
+    scores: str
+    sentences: str
+
+
+def show_answer(listener: Listener, file: str | None, written: str) -> Shown:
+    """Answer what a recording means, or say in the message what is wrong with it or with the intents.
+
+    Args:
+        listener: the model that is asked.
+        file: the recording; None where there is none yet.
+        written: the intents, as :func:`~mmcl.predict.written_intents` reads them.
+    """
+    try:
+        if file is None:
+            raise ConfigError("there is no recording: record speech or choose a file first")
+        answer = listener.answer(file, written_intents(written))
+    except MMCLError as error:
+        told = str(error) if file is None else str(error).replace(file, Path(file).name)
+        return Shown(f'<div class="message fault" role="alert">{html_text(told)}</div>', None, "", "")
+    first = answer.predictions[0]
+    time = f"{1000 * answer.seconds:.0f} ms for {answer.audio_seconds:.1f} s of speech"
+    message = f"<strong>{html_text(first.intent)}</strong> <span>cosine {first.cosine:.3f}, in {time}</span>"
+    scores = [[each.intent, f"{each.cosine:.3f}", f"{100 * each.share:.1f} %"] for each in answer.predictions]
+    return Shown(
+        f'<div class="message" role="status">{message}</div>',
+        {printable(each.intent): each.share for each in answer.predictions},
+        f"<h2>All scores</h2>{html_table(['intent', 'cosine', 'share'], scores)}",
+        _sentences(listener, [[each.text, f"{each.cosine:.3f}"] for each in answer.sentences]),
+    )
+
+
+def _sentences(listener: Listener, rows: list[list[str]]) -> str:
+    known, total, why = listener.sentences
+    if not known and not why:
+        return ""
+    if why:
+        note, table = f"They are not known: {why}", ""
+    else:
+        of = f"all {total:,}" if len(known) == total else f"the first {len(known):,} of {total:,}"
+        note, table = f"Sought among {of} that are distinct.", html_table(["sentence", "cosine"], rows)
+    return f'<h2>Nearest training sentences</h2>{table}<p class="note">{html_text(note)}</p>'
+
+
+def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> str:
+    """Draw what runs have learnt so far, as HTML: figures of the end, then what a report draws.
+
+    Args:
+        opened: class-incremental runs.
+        chosen: labels of strategies, as :func:`~mmcl.reports.results.collect` gives them, made printable; None for all.
+    """
+    try:
+        found = [each for each in collect(opened) if chosen is None or printable(each.label) in chosen]
+        if not found:
+            return '<p class="note">No strategy is chosen.</p>'
+        runs = [f"<p><code>{html_text(run.folder)}</code> {html_text(run.status)}</p>" for run in opened]
+        sections = [("Results", NOTE, html_table(*table_rows(found))), *incremental_sections(opened, found)]
+    except MMCLError as error:  # of a file that was changed since
+        return f'<div class="message fault" role="alert">{html_text(error)}</div>'
+    drawn = (f'<h2>{head}</h2><p class="note">{note}</p>{content}' for head, note, content in sections)
+    return f'<div class="course">{"".join(runs)}{"".join(drawn)}</div>'
+
+
+def check_gradio() -> None:
+    """Raise ConfigError if the package gradio is not installed."""
+    if find_spec("gradio") is None:
+        raise ConfigError("mmcl serve needs the package gradio: pip install 'mmcl[serve]'")
+
+
+def build_page(
+    listeners: Mapping[str, Listener],
+    opened: Sequence[Run],
+    intents: str,
+    answered: Callable[[str], None] = lambda path: None,
+) -> Blocks:
+    """Make the page: a tab to speak to models, if there are any, and one of class-incremental runs, if there are any.
+
+    Args:
+        listeners: by the name that the page shows.
+        opened: class-incremental runs.
+        intents: what is written in the field of intents at first.
+        answered: called with the path of a recording, once it was answered or refused.
+
+    Raises:
+        ConfigError: gradio is not installed.
+    """
+    check_gradio()
+    import gradio as gr
+
+    with gr.Blocks(title="mmcl", analytics_enabled=False) as blocks:
+        gr.State()  # makes browsers hold a connection while the page is open, whose end says that it was closed
+        gr.HTML("<h1>mmcl</h1>", padding=False)
+        if listeners:
+            with gr.Tab("Speech to intent"):
+                _listening(gr, listeners, intents, answered)
+        if opened:
+            with gr.Tab("Class-incremental"):
+                _course(gr, blocks, opened)
+    return blocks.queue(default_concurrency_limit=1, max_size=32, api_open=False)
+
+
+def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]) -> None:
+    listeners = {printable(name): each for name, each in listeners.items()}
+    names = list(listeners)
+    longest = min(each.longest for each in listeners.values())
+    with gr.Row():
+        with gr.Column():
+            label = f"Speech, at most {longest:g} s"
+            speech = gr.Audio(
+                sources=["microphone", "upload"], type="filepath", label=label, buttons=["download"], elem_id="speech"
+            )
+            written = gr.Textbox(
+                printable(intents, lines=True),
+                lines=8,
+                max_lines=20,
+                label="Intents",
+                info="One a line: its words, or name: words | other words",
+                elem_id="intents",
+            )
+            model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
+            button = gr.Button("Which intent?", variant="primary", elem_id="ask")
+        with gr.Column():
+            message = gr.HTML(_BEFORE, padding=False, elem_id="message")
+            shares = gr.Label(label="Share of each intent", num_top_classes=8, show_heading=False, elem_id="shares")
+            scores, sentences = (gr.HTML(elem_id=name) for name in ("scores", "sentences"))
+
+    def ask(name: str, file: str | None, text: str) -> Shown:
+        try:
+            return show_answer(listeners[name], file, text)
+        finally:
+            if file is not None:
+                answered(file)
+
+    async def sent(path: str | Path | None) -> str | None:
+        if path is not None and "://" in str(path):  # gradio would fetch it
+            raise gr.Error("the recording is an address, expected a file that was sent")
+        return await keep(path)
+
+    keep, speech.async_move_resource_to_block_cache = speech.async_move_resource_to_block_cache, sent
+    button.click(ask, [model, speech, written], [message, shares, scores, sentences], api_name="ask")
+
+
+def _course(gr: Any, blocks: Any, opened: Sequence[Run]) -> None:
+    chosen = gr.CheckboxGroup(label="Strategies", elem_id="strategies")
+    drawn = gr.HTML(elem_id="course")
+
+    def begin() -> tuple[Any, str]:  # whenever the page is loaded, for a run may be going on
+        try:
+            names = [printable(each.label) for each in collect(opened)]
+        except MMCLError:  # which is shown below
+            names = []
+        return gr.CheckboxGroup(choices=names, value=names), show_course(opened)
+
+    def draw(labels: list[str]) -> str:
+        return show_course(opened, labels)
+
+    blocks.load(begin, None, [chosen, drawn], api_name="begin", concurrency_id="course")
+    chosen.input(draw, chosen, drawn, api_name="course", concurrency_id="course", show_progress="hidden")
+
+
+def serve_page(
+    listeners: Mapping[str, Listener],
+    opened: Sequence[Run],
+    intents: str,
+    *,
+    host: str,
+    port: int,
+    longest: float,
+    ready: Callable[[str], None],
+    allowed: Sequence[str] = (),
+) -> None:
+    """Serve the page of :func:`build_page` until Ctrl+C; nothing is sent anywhere else.
+
+    Args:
+        listeners, opened, intents: what is on the page.
+        host, port: where it listens; 127.0.0.1 is this machine alone.
+        longest: seconds that a recording may have, from which follows how many bytes may be sent.
+        ready: called with the address once it answers.
+        allowed: further names by which browsers may call it, such as that of a proxy.
+
+    Raises:
+        ConfigError: gradio is not installed, the port is taken, there is no such host, or ``longest`` or a name cannot
+            be used.
+    """
+    check_gradio()
+    from mmcl.serving.guard import Hosts, check_names
+    from mmcl.serving.server import address, listen, page_app, serve_app
+    from mmcl.serving.uploads import Uploads
+
+    check_names(allowed)
+    if not 1 <= longest <= _MOST_SECONDS:
+        raise ConfigError(f"--longest is {longest:g}, expected 1 to {_MOST_SECONDS} seconds")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with TemporaryDirectory(prefix="mmcl-serve-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # so that recordings end with the server; gradio notes it on import
+        import gradio as gr
+
+        try:
+            listening = listen(host, port)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {host}:{port} ({error}): choose another --port or --host") from None
+        uploads = Uploads(folder)
+        app = page_app(
+            build_page(listeners, opened, intents, uploads.release),
+            uploads,
+            Hosts(host, tuple(allowed)),
+            most_bytes=ceil(longest * _BYTES_A_SECOND) + 1_000_000,
+            theme=gr.themes.Default(primary_hue="blue"),
+            css=_STYLE,
+        )
+        with listening:
+            serve_app(app, listening, lambda: ready(address(host, port)))
+
+
+_STYLE = """
+h1 { font-size: 1.5rem; margin: 0; }
+.message { border-left: 4px solid #0072b2; border-radius: 4px; padding: .7rem 1rem;
+  background: var(--block-background-fill); }
+.message strong { font-size: 1.4rem; margin-right: .6rem; }
+.message span, .note { opacity: .7; font-size: .9rem; }
+.message.fault { border-color: #c0392b; background: #fdecea; color: #8a1c10; overflow-wrap: anywhere; }
+#scores h2, #sentences h2, .course h2 { font-size: 1.05rem; font-weight: 600; margin: .6rem 0 .3rem; }
+.wide { overflow-x: auto; }
+.wide table { border: 0 !important; border-collapse: collapse; width: 100%; margin: 0; }
+.wide table { font-size: .9rem; font-variant-numeric: tabular-nums; }
+.wide tr { border: 0 !important; }
+.wide th, .wide td { text-align: left; padding: .3rem .9rem .3rem 0 !important; overflow-wrap: anywhere; }
+.wide th, .wide td { border: 0 !important; border-bottom: 1px solid #8884 !important; }
+.wide td:not(:first-child), .wide th:not(:first-child) { text-align: right; white-space: nowrap; }
+.course { max-width: 64rem; }
+.course h2 { margin-top: 1.6rem; }
+.course .note { margin: 0 0 .6rem; }
+.course svg { background: white; border-radius: 8px; max-width: 100%; height: auto; display: block; }
+.course svg text { font-family: system-ui, sans-serif !important; }
+"""

@@ -1,0 +1,132 @@
+"""AccuracyMatrix: the Avalanche plugin that fills the matrix which :mod:`mmcl.metrics.matrix` reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+
+from mmcl import distributed as ranks
+from mmcl.strategies.after_training import AfterTraining
+
+
+class AccuracyMatrix(AfterTraining):
+    """Note the accuracy on each experience, and on each class, at every ``strategy.eval``.
+
+    The cell ``matrix[t][j]`` is the accuracy on experience ``j`` after training on experience ``t``, whatever was
+    evaluated beside it and in which order. What is evaluated again takes the place of what was there.
+
+    Args:
+        stream: name of the stream whose experiences are the columns; evaluation on others is not noted.
+
+    Attributes:
+        baseline: accuracy on each experience before any training, as :func:`~mmcl.metrics.forward_transfer` takes it;
+            empty where nothing was evaluated then.
+        sizes: test samples of each experience, 0 for one that has not been evaluated.
+    """
+
+    def __init__(self, stream: str = "test") -> None:
+        super().__init__(stream)
+        self.sizes: list[int] = []
+        self._rows: dict[int, list[float]] = {}  # by the experience that was trained last, -1 before any
+        self._classes: dict[int, dict[int, float]] = {}  # likewise: label -> accuracy
+        self._correct: Counter[int] = Counter()
+        self._total: Counter[int] = Counter()
+
+    @property
+    def matrix(self) -> list[list[float]]:
+        """One row for each experience up to the last after which there was an evaluation; the baseline alone before
+        any training. A cell is nan where that experience was not evaluated then."""
+        last = max(self._rows, default=-1)
+        if last < 0:
+            return [self.baseline] if self._rows else []
+        return [self._padded(self._rows.get(row, [])) for row in range(last + 1)]
+
+    @property
+    def baseline(self) -> list[float]:
+        """See above."""
+        return self._padded(self._rows[-1]) if -1 in self._rows else []
+
+    @property
+    def per_class(self) -> list[dict[int, float]]:
+        """Accuracy by label, of each row of ``matrix``."""
+        last = max(self._classes, default=-1)
+        if last < 0:
+            return [dict(row) for row in self._classes.values()]
+        return [dict(self._classes.get(row, {})) for row in range(last + 1)]
+
+    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Start a cell."""
+        self._correct, self._total = Counter(), Counter()
+
+    def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Count what was right; no answer is, where no class has arrived."""
+        if not self.is_scored(strategy.experience):
+            return
+        labels, logits = strategy.mb_y, strategy.mb_output
+        if logits.shape[1]:
+            best, answers = logits.max(1)
+            right = labels[(answers == labels) & (best > -torch.inf)]
+        else:
+            right = labels[:0]
+        for counter, values in ((self._correct, right), (self._total, labels)):
+            found, times = torch.unique(values, return_counts=True)
+            counter.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+
+    def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Fill the cell."""
+        if not self.is_scored(strategy.experience):
+            return
+        correct, total = (sum(ranks.everyones(counter), Counter()) for counter in (self._correct, self._total))
+        if not total:
+            return
+        number = int(strategy.experience.current_experience)
+        stream = getattr(strategy.experience, "origin_stream", ())
+        width = max(number + 1, len(stream), len(self.sizes))
+        self.sizes += [0] * (width - len(self.sizes))
+        self.sizes[number] = sum(total.values())
+        row = self._rows[self.trained] = self._padded(self._rows.get(self.trained, []))
+        row[number] = sum(correct.values()) / sum(total.values())
+        classes = self._classes.setdefault(self.trained, {})
+        classes |= {label: correct[label] / times for label, times in sorted(total.items())}
+
+    def state_dict(self, strategy: Any) -> dict[str, Any]:
+        """All rows so far."""
+        labels = [list(row) for row in self._classes.values()]
+        if all(row == labels[0] for row in labels):
+            labels = labels[:1]
+        accuracies = [list(row.values()) for row in self._classes.values()]
+        packed: dict[str, list[list[Any]]] = {
+            "matrix": list(self._rows.values()),
+            "labels": labels,
+            "per_class": accuracies,
+        }
+        places = {"trained": self.trained, "rows": list(self._rows)}
+        return {**{name: _pack(rows) for name, rows in packed.items()}, "sizes": list(self.sizes), **places}
+
+    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+        """Take up rows that :meth:`state_dict` gave."""
+        matrix, self.sizes = _unpack(state["matrix"]), list(state["sizes"])
+        labels, accuracies = _unpack(state["labels"]), _unpack(state["per_class"])
+        if len(labels) == 1:
+            labels = labels * len(accuracies)
+        rows = state.get("rows", range(len(matrix)))  # a row after each experience, where a state does not say
+        self.trained = state.get("trained", len(matrix) - 1)
+        self._rows = dict(zip(rows, matrix, strict=True))
+        per_class = (dict(zip(*row, strict=True)) for row in zip(labels, accuracies, strict=True))
+        self._classes = dict(zip(rows, per_class, strict=True))
+
+    def _padded(self, row: list[float]) -> list[float]:
+        return row + [float("nan")] * (len(self.sizes) - len(row))
+
+
+def _pack(rows: list[list[Any]]) -> dict[str, Any]:
+    """Rows as one tensor, which is written much faster than lists where there are a thousand experiences."""
+    numbers = [number for row in rows for number in row]
+    dtype = torch.long if numbers and isinstance(numbers[0], int) else torch.float64
+    return {"numbers": torch.tensor(numbers, dtype=dtype), "lengths": [len(row) for row in rows]}
+
+
+def _unpack(packed: dict[str, Any]) -> list[list[Any]]:
+    return [row.tolist() for row in packed["numbers"].split(packed["lengths"])]

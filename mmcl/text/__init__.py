@@ -1,0 +1,1 @@
+"""Text: how it is shown, suggested and compared."""

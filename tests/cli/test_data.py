@@ -1,0 +1,130 @@
+"""The command line of data sets, over real data and over files that are broken."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmcl.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def mmcl_data(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["mmcl", "data", *arguments])
+    code = 0
+    try:
+        main()
+    except SystemExit as exit:
+        code = int(exit.code or 0)
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture
+def digits(data_dir: Path, tmp_path: Path) -> Path:
+    """A few of the real spoken digits, of every split."""
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for path in (data_dir / "fsdd" / "recordings").glob("*.wav"):
+        if path.stem.endswith(("_0", "_5", "_10")):
+            shutil.copy(path, folder)
+    return tmp_path / "fsdd"
+
+
+def test_ls_says_what_is_there_and_how_to_get_the_rest(
+    digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MMCL_DATA", str(tmp_path))
+    monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
+    code, out, _ = mmcl_data(capsys, monkeypatch, "ls")
+    assert code == 0
+    assert re.search(rf"^fsdd: found; .*; CC BY-SA 4.0\n  {tmp_path}/fsdd$", out, re.MULTILINE)
+    assert re.search(
+        r"^barista: missing; .*\n  .*https://github.com/Picovoice/speech-to-intent-benchmark", out, re.MULTILINE
+    )
+    assert re.search(r"^speech_commands: missing; .*\n  .*speech_commands_v0.02.tar.gz", out, re.MULTILINE)  # not cut
+
+
+def test_check_of_sound_data(digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = mmcl_data(capsys, monkeypatch, "check", "fsdd", "--root", str(digits))
+    assert (code, out) == (0, "fsdd: 0 errors, 0 warnings\n")
+
+
+def test_check_names_a_truncated_file(
+    digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = digits / "recordings" / "3_jackson_5.wav"
+    bad.write_bytes(bad.read_bytes()[:20])
+    code, out, _ = mmcl_data(capsys, monkeypatch, "check", "fsdd", "--root", str(digits))
+    assert code == 1
+    assert out.startswith(f"error: {bad}: ")
+    assert out.endswith("fsdd: 1 errors, 0 warnings\n")
+
+
+def test_check_names_files_whose_names_are_not_utf_8(digits: Path) -> None:
+    recordings = digits / "recordings"
+    shutil.copy(recordings / "3_jackson_5.wav", os.fsencode(recordings) + b"/3_jos\xe9_5.wav")
+    (recordings / "4_jos\udce9_5.wav").write_bytes(b"RIFF")
+    command = [sys.executable, "-m", "mmcl.cli", "data", "check", "fsdd", "--root", str(digits)]
+    for encoding in ("utf-8", "ascii"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+        assert done.stderr == ""
+        assert re.fullmatch(
+            r"error: \S+/4_jos\\udce9_5\.wav: is not audio .*\nfsdd: 1 errors, 0 warnings\n", done.stdout
+        )
+
+
+def test_an_unknown_or_missing_data_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, out, err = mmcl_data(capsys, monkeypatch, "check", "fsd")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: there is no data set 'fsd' (did you mean 'fsdd'?)")
+    code, out, err = mmcl_data(capsys, monkeypatch, "check", "fsdd", "--root", str(tmp_path / "nowhere"))
+    assert code == 1
+    assert err.startswith("error: data set fsdd is missing: ")
+
+
+def test_what_is_recorded_cannot_be_made(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = mmcl_data(capsys, monkeypatch, "make", "fsdd")
+    assert code == 1
+    assert err.startswith("error: data set fsdd cannot be made: get it from ")
+
+
+def test_what_is_generated_needs_its_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MMCL_DATA", str(tmp_path))
+    monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
+    code, out, err = mmcl_data(capsys, monkeypatch, "make", "slurp_tts", "--root", str(tmp_path / "corpus"))
+    assert (code, out) == (1, "")
+    assert err.startswith(
+        "error: SLURP's text, which slurp_tts speaks (its text_root), is missing: there is no folder "
+    )
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[31m", "[/]", "a\nerror: forged", "caf\udce9", "\u202egnp.wav", "पानी 🙂", "x" * 10_000]
+)
+def test_names_of_files_are_shown_as_text(mmcl_, monkeypatch, name):
+    from mmcl.data import catalog
+    from mmcl.text.escape import printable
+
+    faults = [catalog.Fault(Path(f"/data/{name}"), f"is {name}")]
+    monkeypatch.setattr(catalog, "check", lambda *_: faults)
+    monkeypatch.setattr(catalog, "make", lambda *_: Path(name))
+    done = mmcl_("data", "check", "fsdd")
+    shown = printable(name)
+    assert done.code == 1 and done.out.splitlines()[0] == f"error: /data/{shown}: is {shown}"
+    assert len(done.out.splitlines()) == 2
+    assert mmcl_("data", "make", "fsdd").out == f"fsdd: {shown}\n"

@@ -1,0 +1,48 @@
+import io
+import logging
+import sys
+
+import pytest
+
+from mmcl.cli.terminal import LogFormatter, prepare_terminal, say
+
+
+def test_a_line_is_said_on_the_stream_that_is_meant(capsys):
+    say("caf\udce9\x1b[31m\nforged: line", colour="red")
+    say("one\ntwo\r", lines=True, err=True, end="")
+    assert capsys.readouterr() == ("caf\\udce9\\x1b[31m\\nforged: line\n", "one\ntwo\\r")
+
+
+@pytest.mark.parametrize(("logger", "shown"), [("mmcl.data.base", "a\\nb \\x1b[0m"), ("other", "a\nb \\x1b[0m")])
+def test_records_of_mmcl_are_one_line_each(logger, shown):
+    record = logging.LogRecord(logger, logging.WARNING, __file__, 1, "a\nb %s", ("\x1b[0m",), None)
+    assert LogFormatter().format(record) == shown
+
+
+def test_tracebacks_keep_their_lines_but_command_nothing():
+    try:
+        raise ValueError("\x1b]0;title\x07")
+    except ValueError:
+        record = logging.LogRecord("mmcl", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+    shown = LogFormatter().format(record)
+    assert shown.count("\n") >= 3 and "\\x1b]0;title\\x07" in shown and "\x1b" not in shown
+
+
+def test_what_no_handler_takes_is_printed_safely(capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    prepare_terminal()
+    logging.getLogger("mmcl.anything").warning("lost %s", "\u202efile\n.wav")
+    assert capsys.readouterr().err == "lost \\u202efile\\n.wav\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_streams_of_any_encoding(monkeypatch, encoding):
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    prepare_terminal()
+    for stream in streams:
+        print("caf\udce9 音", file=stream, flush=True)
+        assert stream.buffer.getvalue().startswith(b"caf\\udce9 ")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # of a notebook, say
+    prepare_terminal()

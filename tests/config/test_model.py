@@ -1,0 +1,209 @@
+"""Configs: what is read, every fault with its message, round trips. What mistakes look like is in test_explain.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field, ValidationError, model_validator
+
+from mmcl.config.model import OneOrMore, StrictModel, dump_config, load_config, settings
+from mmcl.errors import ConfigError
+
+
+class Cnn(StrictModel):
+    name: Literal["cnn"] = "cnn"
+    channels: int = Field(64, gt=0, description="channels of the first layer")
+
+
+class Pretrained(StrictModel):
+    name: Literal["pretrained"] = "pretrained"
+    folder: Path = Path("weights")
+    tuned_from: int | None = None
+
+
+class Optimizer(StrictModel):
+    name: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0, description="step size")
+
+
+class Config(StrictModel):
+    encoder: Annotated[Cnn | Pretrained, Field(discriminator="name")] = Cnn()
+    optimizer: Optimizer = Optimizer()
+    strategy: OneOrMore[Literal["naive", "replay", "coconut"]] = ("naive",)
+    seeds: OneOrMore[int] = (0,)
+    epochs: int = Field(3, ge=1, description="passes over each experience")
+    share: float = 0.5
+    class_order: tuple[str, ...] | None = None
+    dropout: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.share > 1:
+            raise ValueError(f"share {self.share} is above 1: it is a fraction of the samples")
+        return self
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "demo.yaml"
+    path.write_text("epochs: 5\n")
+    return path
+
+
+def faults(path: Path, text: str, *overrides: str) -> list[str]:
+    """The lines of the error, with the file's name alone."""
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(Config, path, list(overrides))
+    return [line.replace(f"{path.parent}/", "") for line in str(error.value).split("\n")]
+
+
+def test_overrides_are_yaml_and_reach_into_sections(file: Path) -> None:
+    overrides = [
+        "optimizer.learning_rate=1e-5",
+        "strategy=[naive,replay]",
+        "seeds=3",
+        "class_order=[yes, 'no', '1']",
+        "encoder={name: pretrained, folder: a=b}",
+        "dropout=true",
+    ]
+    config = load_config(Config, file, overrides)
+    assert config.optimizer.learning_rate == 1e-5
+    assert config.strategy == ("naive", "replay")
+    assert config.seeds == (3,)
+    assert config.class_order == ("yes", "no", "1")
+    assert config.encoder == Pretrained(folder=Path("a=b"))
+    assert config.dropout is True
+    assert config.epochs == 5  # of the file
+    assert load_config(Config, file, ["epochs=1", "epochs=2"]).epochs == 2  # the last one counts
+
+
+def test_a_config_round_trips(file: Path) -> None:
+    config = load_config(Config, file, ["encoder={name: pretrained}", "share=0.1", "class_order=[on, 'null', 1e-3x]"])
+    file.write_text(dump_config(config))
+    assert load_config(Config, file) == config
+
+
+def test_a_config_cannot_be_changed(file: Path) -> None:
+    config = load_config(Config, file)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.epochs = 7  # type: ignore[misc]
+
+
+def test_a_default_is_validated() -> None:
+    class Wrong(StrictModel):
+        epochs: int = Field(0, ge=1)
+
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Wrong()
+
+
+def test_all_faults_are_told_at_once_with_where_they_are(file: Path) -> None:
+    text = "encoder: {nmae: cnn, channels: 0}\nepochs: many\nepochs: 2\nsedes: [1]\nstrategy: [naive, coconutt]"
+    told = faults(file, text, "optimizer.learnign_rate=1", "share=x", "seeds", "_target_=os.system")
+    assert told == [
+        "demo.yaml: epochs: given twice, remove one of them (line 3)",
+        "command line: 'seeds' is not a setting, expected key=value such as learning_rate=0.001",
+        "command line: _target_: not allowed: configs are data and cannot name code, remove it",
+        "demo.yaml: encoder.name: missing, expected a value",
+        "command line: optimizer.learnign_rate: unknown key, did you mean 'learning_rate'?",
+        "demo.yaml: strategy[1]: 'coconutt' is not one of naive, replay, coconut; did you mean 'coconut'?",
+        "command line: share: 'x' should be a valid number",
+        "demo.yaml: sedes: unknown key, did you mean 'seeds'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("=3", "'=3' is not a setting, expected key=value such as learning_rate=0.001"),
+        ("encoder.=3", "'encoder.=3' is not a setting, expected key=value such as learning_rate=0.001"),
+        ("seeds=[1", "seeds: '[1' is not a YAML value (line 1, column 3: "),
+        ("epochs.x=1", "epochs.x: 'epochs' is 5, expected a section"),
+        ("a.b=1", "a: unknown key, expected one of encoder, optimizer, "),
+        ("seeds=!!python/name:os.system", "seeds: tag '!!python/name:os.system' is not allowed: configs are data"),
+        ("encoder={_target_: x}", "encoder._target_: not allowed: configs are data and cannot name code, remove it"),
+        ("epochs=", "epochs: None should be a valid integer"),
+        ("epochs=true", "epochs: 'true' should be a valid integer"),
+        ("share=false", "share: 'false' should be a valid number"),
+    ],
+)
+def test_a_faulty_override(file: Path, override: str, message: str) -> None:
+    told = faults(file, "epochs: 5", override)
+    assert told[0].startswith(f"command line: {message}")
+    assert all(line.startswith("command line: ") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "demo.yaml: empty, expected one 'key: value' a line"),
+        ("# nothing\n", "demo.yaml: empty, expected one 'key: value' a line"),
+        ("- epochs", "demo.yaml: its top level is a list, expected one 'key: value' a line"),
+        ("epochs", "demo.yaml: its top level is a str, expected one 'key: value' a line"),
+        ("epochs: [1", "demo.yaml: not valid YAML: line 1, column 11: "),
+        ("seeds: !!python/tuple [1, 2]", "demo.yaml: seeds: tag '!!python/tuple' is not allowed: configs are data "),
+        ("!!python/object:os.x {}", "demo.yaml: tag '!!python/object:os.x' is not allowed: configs are data "),
+        ("share: 2", "demo.yaml: share 2.0 is above 1: it is a fraction of the samples"),
+    ],
+)
+def test_a_faulty_file(file: Path, text: str, message: str) -> None:
+    told = faults(file, text)
+    assert len(told) == 1
+    assert told[0].startswith(message)
+
+
+def test_a_missing_file_names_the_nearest_one(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dmeo.yaml: no such file, did you mean 'demo.yaml'\?$"):
+        load_config(Config, file.with_name("dmeo.yaml"))
+    with pytest.raises(ConfigError, match=r"best_run_ever.yml: no such file, this folder has demo.yaml$"):
+        load_config(Config, file.with_name("best_run_ever.yml"))
+    with pytest.raises(ConfigError, match=r"x.yaml: no such file, check the path$"):
+        load_config(Config, file.parent / "elsewhere" / "x.yaml")
+
+
+def test_a_file_that_is_no_text(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"demo.yaml: not UTF-8 text, expected a YAML file$"):
+        load_config(Config, file)
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\), expected a YAML file$"):
+        load_config(Config, file.parent)
+
+
+def test_settings_are_listed_with_their_sections() -> None:
+    listed = {setting.key: setting for setting in settings(Config)}
+    assert list(listed)[:3] == ["encoder", "optimizer.name", "optimizer.learning_rate"]
+    assert listed["optimizer.learning_rate"].description == "step size"
+    assert listed["optimizer.name"].type == "adam | sgd"
+    assert (listed["seeds"].type, listed["seeds"].default) == ("[int, ...]", "[0]")
+    assert (listed["class_order"].type, listed["class_order"].default) == ("[str, ...] | none", "none")
+    assert (listed["dropout"].type, listed["dropout"].default) == ("bool", "false")
+
+    class Needs(StrictModel):
+        root: Path
+
+    assert [setting.default for setting in settings(Needs)] == ["required"]
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("encoder: {options: {download: true}}", "encoder.options.download"),
+        ("download: true", "download"),
+        ("towers: [{name: a}, {options: {download: true}}]", "towers[1].options.download"),
+    ],
+)
+def test_a_file_cannot_have_anything_fetched(written, key, tmp_path, caplog):
+    class Anything(StrictModel):
+        encoder: dict[str, Any] = {}
+        towers: list[dict[str, Any]] = []
+        download: bool = False
+
+    (tmp_path / "their.yaml").write_text(written)
+    config = load_config(Anything, tmp_path / "their.yaml")
+    assert "True" not in str(config) and "False" in str(config)
+    assert f"{key} is left out, only the command line can ask for it: {key}=true" in caplog.text
+    asked = load_config(Anything, tmp_path / "their.yaml", ["encoder.options={download: true}"])
+    assert asked.encoder == {"options": {"download": True}}

@@ -1,0 +1,119 @@
+"""Tasks and configs are found on disk."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmcl.config import tasks as experiments
+from mmcl.config.model import settings
+from mmcl.errors import ConfigError
+
+TASK = '''"""Count to a number.
+
+More of it.
+"""
+from __future__ import annotations
+
+from pydantic import Field
+
+from mmcl.config.model import StrictModel
+
+
+class Counter(StrictModel):
+    """Named in an annotation that is text."""
+
+    last: int = Field(3, description="where counting ends")
+
+
+class Config(StrictModel):
+    counter: Counter = Counter()
+
+
+def main(config: Config, run: object) -> None:
+    raise SystemExit("imported, never run here")
+'''
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a task of its own."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "count.py").write_text(TASK)
+    (tmp_path / "tasks" / "_shared.py").write_text("raise RuntimeError")
+    (tmp_path / "configs" / "count").mkdir(parents=True)
+    (tmp_path / "configs" / "count" / "demo.yaml").write_text(
+        "# Counts to three.\n# Takes no time.\ncounter: {last: 3}\n"
+    )
+    (tmp_path / "configs" / "count" / "tiny.yaml").write_text("counter: {last: 1}\n")
+    monkeypatch.setenv("MMCL_PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_tasks_and_configs_are_those_on_disk(own: Path) -> None:
+    assert experiments.tasks()["count"] == own / "tasks" / "count.py"
+    assert "_shared" not in experiments.tasks()
+    assert list(experiments.configs("count")) == ["demo", "tiny"]
+
+
+def test_the_project_s_own_tasks_are_found_without_mmcl_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MMCL_PATH", raising=False)
+    root = Path(experiments.__file__).parent.parent
+    assert experiments.tasks() == {path.stem: path for path in sorted((root / "tasks").glob("[!_]*.py"))}
+
+
+def test_an_installed_wheel_has_them_inside_the_package(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = own / "site-packages" / "mmcl"
+    for name in ("tasks", "configs"):
+        (package / f"_{name}").parent.mkdir(parents=True, exist_ok=True)
+        (own / name).rename(package / f"_{name}")
+    monkeypatch.delenv("MMCL_PATH")
+    monkeypatch.setattr(experiments, "__file__", str(package / "experiments.py"))
+    assert list(experiments.tasks()) == ["count"]
+    assert experiments.find_config("count") == package / "_configs" / "count" / "demo.yaml"
+
+
+def test_a_task_is_loaded_with_its_config_model(own: Path) -> None:
+    module = experiments.load_task("count")
+    assert module.Config().counter.last == 3
+    assert [(s.key, s.default, s.description) for s in settings(module.Config)] == [
+        ("counter.last", "3", "where counting ends")
+    ]
+    with pytest.raises(SystemExit):
+        module.main(module.Config(), None)
+    sys.modules.pop("mmcl_task_count")
+
+
+def test_descriptions_are_read_without_running_anything(own: Path) -> None:
+    assert experiments.description(own / "tasks" / "count.py") == "Count to a number."
+    assert experiments.description(own / "configs" / "count" / "demo.yaml") == "Counts to three."
+    assert experiments.description(own / "configs" / "count" / "tiny.yaml") == ""
+    (own / "tasks" / "half.py").write_text("def main(:")
+    assert experiments.description(own / "tasks" / "half.py") == "(not valid Python: invalid syntax, line 1)"
+
+
+def test_a_config_is_found_by_name_or_by_path(own: Path) -> None:
+    assert experiments.find_config("count", "tiny") == own / "configs" / "count" / "tiny.yaml"
+    assert experiments.find_config("count", "my.yaml") == Path("my.yaml")
+    assert experiments.find_config("count", "folder/my") == Path("folder/my")
+
+
+def test_an_unknown_task_or_config_is_told_with_the_nearest(own: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^'cuont' is not a task: did you mean 'count'\? \(`mmcl ls` lists them\)$"):
+        experiments.load_task("cuont")
+    with pytest.raises(ConfigError, match=r"^'cuont' is not a task: "):
+        experiments.configs("cuont")
+    with pytest.raises(ConfigError, match=r"^'dmeo' is not a config of task count: did you mean 'demo'\? "):
+        experiments.find_config("count", "dmeo")
+    with pytest.raises(ConfigError, match=r"^'x' is not a config of task count: expected one of demo, tiny "):
+        experiments.find_config("count", "x")
+
+
+@pytest.mark.parametrize(("text", "part"), [("def main(config, run): ...", "Config"), ("class Config: ...", "main")])
+def test_a_file_that_is_no_task_says_what_it_lacks(own: Path, text: str, part: str) -> None:
+    (own / "tasks" / "count.py").write_text(text)
+    with pytest.raises(ConfigError, match=f"count.py has no {part}, expected `class Config"):
+        experiments.load_task("count")
+    sys.modules.pop("mmcl_task_count")

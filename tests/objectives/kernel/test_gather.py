@@ -1,0 +1,65 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import objective_cases
+import pytest
+import torch
+from objective_cases import CASES, draw
+
+from mmcl.errors import ConfigError
+from mmcl.objectives import CLIPLoss
+from mmcl.objectives.kernel.gather import Processes
+
+
+def processes(sizes, block_size, folder):
+    """Run each part of the batch in a process of its own, and return what they found."""
+    script, meeting = objective_cases.__file__, folder / "meeting"
+    outputs = [folder / f"{rank}.json" for rank in range(len(sizes))]
+    running = [
+        subprocess.Popen(
+            [sys.executable, script, str(rank), json.dumps(sizes), str(meeting), str(output), json.dumps(block_size)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank, output in enumerate(outputs)
+    ]
+    said = [one.communicate(timeout=240)[0] for one in running]
+    assert all(one.returncode == 0 for one in running), "\n".join(said)
+    return [json.loads(Path(output).read_text()) for output in outputs]
+
+
+@pytest.fixture(scope="module", params=[([4, 3], None), ([4, 3], 2), ([3, 5, 1], None), ([4, 0, 3], 3)], ids=str)
+def joined(request, tmp_path_factory):
+    sizes, block_size = request.param
+    return sizes, processes(sizes, block_size, tmp_path_factory.mktemp("processes"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_losses_and_gradients_of_the_processes_add_up_to_those_of_the_joined_batch(name, joined):
+    sizes, found = joined
+    batch = draw(sizes)
+    temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    loss = CASES[name](batch, temperature=temperature)
+    loss.backward()
+    assert sum(one[name]["loss"] for one in found) == pytest.approx(loss.item(), rel=1e-10)
+    assert sum(one[name]["temperature"] for one in found) == pytest.approx(temperature.grad.item(), rel=1e-9)
+    for key in ("a", "b"):
+        if batch[key].grad is None:
+            assert all(key not in one[name] for one in found)
+            continue
+        parts = [torch.tensor(one[name][key], dtype=torch.float64).view(-1, objective_cases.DIM) for one in found]
+        assert torch.allclose(torch.cat(parts), batch[key].grad, rtol=0, atol=1e-10)
+
+
+def test_without_a_process_group_it_says_what_to_call():
+    with pytest.raises(ConfigError, match="call torch.distributed.init_process_group first"):
+        CLIPLoss(gather=True)(torch.eye(2), torch.eye(2))
+
+
+def test_rows_lie_in_the_order_of_the_ranks():
+    assert [Processes((2, 0, 3), rank).own for rank in range(3)] == [slice(0, 2), slice(2, 2), slice(2, 5)]

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from objective_cases import CASES, draw
+
+from mmcl.errors import InputError, LabelError, ShapeError
+from mmcl.objectives import Mixed, SameLabel
+from mmcl.objectives.kernel.labels import check_mixture, flags_of, labels_of
+
+TAKE_LABELS = [name for name, case in CASES.items() if "labels" in case.takes]
+TAKE_FLAGS = [name for name, case in CASES.items() if "is_rehearsal" in case.takes]
+WHOLE = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32, torch.uint64]
+
+
+def forms(labels):
+    """The same two labels in every form that people have them in."""
+    return [labels.to(dtype) for dtype in WHOLE] + [labels.tolist(), labels.numpy(), labels.numpy().astype(np.uint16)]
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+@pytest.mark.parametrize("name", TAKE_LABELS)
+def test_every_form_of_labels_gives_the_same_loss(name, block_size):
+    if name == "kernel":
+        pytest.skip("the test's own kernel call makes pairs of labels, which test_pairs_take_every_form covers")
+    batch = draw([7]) | {"labels": torch.tensor([0, 1, 1, 0, 1, 0, 0])}
+    expected = CASES[name](batch, block_size=block_size)
+    for labels in forms(batch["labels"]):
+        assert torch.equal(CASES[name](batch | {"labels": labels}, block_size=block_size), expected)
+    negative = CASES[name](batch | {"labels": -5 * batch["labels"]}, block_size=block_size)
+    assert torch.allclose(negative, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", TAKE_FLAGS)
+def test_every_form_of_flags_gives_the_same_loss(name):
+    batch = draw([7]) | {"is_rehearsal": torch.tensor([True, False, True, True, False, False, True])}
+    expected = CASES[name](batch)
+    for flags in [*forms(batch["is_rehearsal"]), batch["is_rehearsal"].long()]:
+        assert torch.equal(CASES[name](batch | {"is_rehearsal": flags}), expected)
+    with pytest.raises(LabelError, match="holds 2, expected True and False, or 1 and 0"):
+        CASES[name](batch | {"is_rehearsal": 2 * batch["is_rehearsal"].long()})
+
+
+@pytest.mark.parametrize("name", [name for name in TAKE_LABELS if name != "kernel"])
+def test_labels_that_are_no_whole_numbers_are_refused(name):
+    batch = draw([4])
+    for labels in (torch.rand(4), torch.ones(4).bfloat16(), np.ones(4), torch.ones(4).cfloat(), list("abcd"), None):
+        with pytest.raises(LabelError, match="labels is .* expected .*whole numbers"):
+            CASES[name](batch | {"labels": labels})
+    for labels in (torch.zeros(4, 1).long(), torch.zeros(4, 3).long(), torch.tensor(1), [0, 1], []):
+        with pytest.raises(ShapeError, match=r"labels has shape .*, expected one for each row, \(4,\)"):
+            CASES[name](batch | {"labels": labels})
+
+
+def test_pairs_take_every_form():
+    labels = torch.tensor([0, 1, 1])
+    expected = SameLabel(labels, differ=labels.bool()).dense(torch.zeros(1))
+    for form in forms(labels):
+        assert torch.equal(SameLabel(form, form, differ=form).dense(torch.zeros(1)), expected)
+    swap = torch.tensor([1, 0])
+    mixed = Mixed(swap.to(torch.uint8), torch.tensor([0.5, 1.0]))  # torch takes an index of this type for a mask
+    assert torch.equal(mixed.dense(torch.zeros(1)), Mixed(swap, torch.tensor([0.5, 1.0])).dense(torch.zeros(1)))
+
+
+def test_large_unsigned_labels_stay_apart():
+    labels = labels_of("labels", np.array([2**64 - 1, 2**64 - 1, 0], dtype=np.uint64))
+    assert labels[0] == labels[1] != labels[2]
+
+
+def test_an_empty_batch_has_no_labels():
+    for empty in ([], np.zeros(0, dtype=int), torch.zeros(0, dtype=torch.long)):
+        assert labels_of("labels", empty, count=0).dtype == torch.long
+    assert flags_of("flags", [], count=0).dtype == torch.bool
+
+
+def test_shares_of_mixtures_are_looked_at():
+    swap = torch.tensor([1, 0])
+    for lam in (torch.tensor([0.5]), [0.5, 0.5], torch.ones(2, 1), torch.ones(2).cfloat()):
+        with pytest.raises(ShapeError, match=r"expected one share for each row, \(2,\)"):
+            check_mixture(swap, lam)
+    for lam in ([1.5, 0.0], [float("nan"), 0.0], [-0.1, 0.0]):
+        with pytest.raises(InputError, match="lam holds"):
+            check_mixture(swap, torch.tensor(lam))

@@ -1,0 +1,175 @@
+"""The card of a published model: what it says is true, and what it shows runs."""
+
+import re
+
+import numpy
+import pytest
+import soundfile
+import torch
+import yaml
+
+from mmcl.config.tasks import load_task
+from mmcl.encoders import build_encoder
+from mmcl.models import TwoTower
+from mmcl.models.text_to_text import TextToText
+from mmcl.models.two_tower import class_vectors
+from mmcl.predict import predict
+from mmcl.publishing.card import _onnx, tensor_sizes, without_paths
+from mmcl.publishing.export import export_run
+from mmcl.publishing.onnx import Graph, SpeechTower, real_recordings, write_graph
+from mmcl.runs.run import Run
+
+
+def card_of(folder):
+    """Front matter, and the sections by their headings."""
+    text = (folder / "README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    title, *sections = re.split(r"^## ", body, flags=re.MULTILINE)
+    return yaml.safe_load(head), {"": title, **{each.split("\n")[0]: each for each in sections}}
+
+
+def table(section):
+    rows = [line.strip("| \n").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return [rows[0], *rows[2:]]
+
+
+def run_its_python(folder, section, work, monkeypatch, printed, **names):
+    """Run the code of a section where a recording is, as whoever copies it does; return what it prints."""
+    (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    if not (work / "order.wav").exists():
+        soundfile.write(work / "order.wav", torch.sin(torch.arange(9000) / 8).numpy() * 0.3, 16000)
+    monkeypatch.chdir(work)
+    exec(compile(code.replace(f"OWNER/{folder.name}", str(folder)), "card", "exec"), names)
+    return printed.readouterr().out
+
+
+@pytest.fixture
+def towers(tmp_path):
+    """Two towers on cached weights, of a run with two seeds of one objective and one of another."""
+    task = load_task("speech_to_intent")
+    evaluations = [{"name": "fsdd", "prompts": "/srv/me/prompts.json"}, {"name": "own_data"}]
+    config = task.Config(seeds=(0, 1), evaluations=evaluations, pairs={"name": "sentences_tts", "root": "/data/spoken"})
+    torch.manual_seed(0)
+    model = TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16), dim=8)
+    with Run.create("speech_to_intent", config, tmp_path / "run", config_name="tiny") as run:
+        for strategy, seed, found in (("clip", 0, 0.5), ("cwcl", 0, 0.25), ("cwcl", 1, 0.75)):
+            model.save(run.folder / "models" / f"{strategy}-seed{seed}")
+            run.log("result", strategy=strategy, seed=seed, measures={"fsdd | digits": found})
+    return run
+
+
+def test_two_towers_are_told_and_used(towers, tmp_path, monkeypatch, capsys):
+    folder = export_run(towers.folder, tmp_path / "by-words", model="cwcl-seed1", license="cc-by-4.0").folder
+    head, sections = card_of(folder)
+    assert head["library_name"] == "mmcl" and head["license"] == "cc-by-4.0" and "base_model" not in head
+    assert {"mmcl", "cwcl", "zero-shot-audio-classification"} <= set(head["tags"])
+    assert sections[""].startswith("\n# by-words\n") and "`cwcl`, seed 1" in sections[""]
+    assert "one space of 8 dimensions" in sections[""]
+    printed = run_its_python(folder, sections["Use"], tmp_path, monkeypatch, capsys)
+    assert "Prediction(intent='coffee'" in printed and "Prediction(intent='lights'" in printed
+    state = towers.folder / "models" / "cwcl-seed1"
+    assert f"{sum(tensor_sizes(state).values()):,} parameters" in sections["What it is made of"]
+    assert "What else is needed" not in sections["What it is made of"]
+
+
+def test_the_table_is_that_of_the_run(towers, tmp_path):
+    _, sections = card_of(export_run(towers.folder, tmp_path / "hub", model="cwcl-seed1").folder)
+    assert table(sections["Results"]) == [
+        ["clip", "cwcl", "**this model**"],
+        ["seeds", "1", "2", "seed 1"],
+        ["fsdd \\| digits", "50.0 ± -", "50.0 ± 35.4", "75.0"],
+    ]
+    _, sections = card_of(export_run(towers.folder, tmp_path / "other", model="clip-seed0").folder)
+    assert table(sections["Results"])[0] == ["clip", "cwcl"]  # whose column is this model
+    assert "not finished" not in sections["Results"]
+
+
+def test_data_are_named_with_their_licence_and_paths_are_not(towers, tmp_path):
+    folder = export_run(towers.folder, tmp_path / "hub").folder
+    _, sections = card_of(folder)
+    rows = {row[0]: row for row in table(sections["Data and licence"])}
+    assert rows["`sentences_tts`"][1] == "training" and "CC BY 4.0 (text)" in rows["`sentences_tts`"]
+    assert rows["`fsdd`"][1] == "measuring" and "CC BY-SA 4.0" in rows["`fsdd`"] and "`own_data`" in rows
+    text = (folder / "README.md").read_text()
+    assert ".../spoken" in text and ".../prompts.json" in text
+    assert not re.search(r"/srv/|/data/|" + str(tmp_path), text)
+    (config,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    assert yaml.safe_load(config) == without_paths(towers.config)
+
+
+def test_a_run_that_goes_on_or_has_measured_nothing_is_told(towers, tmp_path):
+    (towers.folder / "status.json").write_text('{"status": "interrupted"}')
+    _, sections = card_of(export_run(towers.folder, tmp_path / "hub").folder)
+    assert "The run was not finished when this was written (interrupted)." in sections["Results"]
+    (towers.folder / "metrics.jsonl").write_text("")
+    _, sections = card_of(export_run(towers.folder, tmp_path / "other").folder)
+    assert "The run measured nothing." in sections["Results"]
+
+
+def test_pretrained_weights_that_are_needed_are_told(weights_dir, tmp_path):
+    config = load_task("contrastive_pretraining").Config()
+    text = build_encoder("text", "sentence-transformers/all-MiniLM-L6-v2")
+    audio = build_encoder("audio", "openai/whisper-base", tune_from=5)
+    with Run.create("contrastive_pretraining", config, tmp_path / "run") as run:
+        TwoTower(audio, text, second_head="none").save(run.folder / "models" / "clip-seed0")
+    head, sections = card_of(export_run(run.folder, tmp_path / "hub").folder)
+    bases = ["openai/whisper-base", "sentence-transformers/all-MiniLM-L6-v2"]
+    assert head["base_model"] == bases
+    rows = {row[0]: row[1:] for row in table(sections["What it is made of"])}
+    assert rows["audio encoder"][1] == "what was trained of them is in this folder, the rest is not"
+    assert rows["text encoder"][1] == "not in this folder" and rows["text head"] == ["none", "has none"]
+    assert "`openai/whisper-base` and `sentence-transformers/all-MiniLM-L6-v2`" in sections["What it is made of"]
+    assert "the weights of `openai/whisper-base` and" in sections["Data and licence"]
+
+
+def test_images_are_told_and_used(tmp_path, monkeypatch, capsys):
+    from torchvision.io import write_jpeg
+
+    write_jpeg(torch.randint(0, 256, (3, 40, 30), dtype=torch.uint8), str(tmp_path / "photo.jpg"))
+    config = load_task("contrastive_pretraining").Config()
+    images = build_encoder("image", "cnn", channels=3, dim=16)
+    with Run.create("contrastive_pretraining", config, tmp_path / "run") as run:
+        TwoTower(images, build_encoder("text", "words", dim=16), dim=8).save(run.folder / "models" / "clip-seed0")
+    folder = export_run(run.folder, tmp_path / "hub").folder
+    head, sections = card_of(folder)
+    assert "zero-shot-image-classification" in head["tags"] and "What an image shows is found" in sections[""]
+    assert "intent='coffee'" in run_its_python(folder, sections["Use"], tmp_path, monkeypatch, capsys)
+
+
+def test_a_student_is_told_and_used(tmp_path, monkeypatch, capsys):
+    config = load_task("rationale_distillation").Config(student={"name": "google/t5-v1_1-base"})
+    student = TextToText.from_scratch(["one and one is two"] * 3, vocabulary=60, dim=16, layers=1, heads=2)
+    with Run.create("rationale_distillation", config, tmp_path / "run") as run:
+        for method in ("dss", "single_task", "finetune"):
+            student.save(run.folder / "models" / f"{method}-seed0")
+    for method, prefix, explains in (
+        ("dss", "predict: ", True),
+        ("single_task", "", True),
+        ("finetune", "predict: ", False),
+    ):
+        folder = export_run(run.folder, tmp_path / method, model=f"{method}-seed0").folder
+        head, sections = card_of(folder)
+        assert head["library_name"] == "transformers" and head["base_model"] == ["google/t5-v1_1-base"]
+        assert f'model.write(["{prefix}" + question])' in sections["Use"]
+        assert ("larger models wrote" in sections[""]) is explains and "svamp" in sections[""]
+        printed = run_its_python(folder, sections["Use"], tmp_path, monkeypatch, capsys, question="one and one?")
+        assert printed.startswith("[")
+
+
+def test_the_code_for_a_graph_needs_no_torch(tmp_path, monkeypatch, capsys, data_dir):
+    pytest.importorskip("onnxruntime", reason="graphs need the extra 'onnx'")
+    orders = real_recordings({})
+    torch.manual_seed(0)
+    audio = build_encoder("audio", "cnn", dim=16, blocks=1)
+    model = TwoTower(audio, build_encoder("text", "words", dim=16), dim=8).eval()
+    path, texts = tmp_path / "speech_tower.onnx", [["order a latte"], ["turn on the lights"]]
+    write_graph(SpeechTower(model), path, "speech_embedding", orders)
+    section = _onnx(Graph(path, "speech_embedding", 9, 0.025, 13.1, 2e-7), [audio.spec])
+    assert "at most 2e-07, on 9 recordings of 0.025 to 13 s" in section
+    numpy.save(tmp_path / "texts.npy", class_vectors(model, texts))
+    soundfile.write(tmp_path / "order.wav", orders[-1].numpy(), 16000, subtype="FLOAT")
+    printed = run_its_python(tmp_path, section, tmp_path, monkeypatch, capsys)
+    cosines = [float(number) for number in re.findall(r"-?\d+\.\d+(?:e-\d+)?", printed)]
+    found = {each.intent: each.cosine for each in predict(model, "order.wav", {text[0]: text for text in texts})}
+    assert cosines == pytest.approx([found[text[0]] for text in texts], abs=1e-4)
+    assert "torch" not in re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0]

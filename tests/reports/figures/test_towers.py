@@ -1,0 +1,35 @@
+from mmcl.reports.figures import towers as tower_figures
+
+
+def rows():
+    counts = [[(i + j) % 3 for j in range(4)] for i in range(4)]
+    return [
+        {"kind": "epoch", "strategy": "clip", "seed": 0, "epoch": 1, "loss": 3.0},
+        {"kind": "epoch", "strategy": "clip", "seed": 1, "epoch": 1, "loss": 2.0},
+        {"kind": "epoch", "strategy": "cwcl", "seed": 0, "epoch": 1, "loss": 5.0},
+        {"kind": "zero_shot", "strategy": "cwcl", "seed": 0, "data": "digits", "classes": ["one", "two & three"],
+         "confusion": [[3, 1], [0, 0]], "top1": 0.75},
+        {"kind": "zero_shot", "strategy": "cwcl", "seed": 0, "data": "digits by text", "classes": [], "top1": 0.5},
+        {"kind": "similarity", "strategy": "cwcl", "seed": 0, "edges": [0.0, 0.25, 0.5, 0.75, 1.0], "counts": counts,
+         "centres": [0.125, 0.375], "means": [0.1, 0.2], "correlation": 0.4321},
+    ]  # fmt: skip
+
+
+def test_each_figure_draws_its_own_rows():
+    loss = tower_figures.losses(rows())
+    assert loss.startswith("<svg") and "clip" in loss and "cwcl" in loss
+    confusion = tower_figures.confusions(rows())
+    assert "two &amp; three" in confusion and ">75<" in confusion and "digits, cwcl" in confusion
+    assert "by text" not in confusion
+    assert "cwcl, correlation 0.43" in tower_figures.similarities(rows())
+
+
+def test_without_rows_nothing_is_drawn():
+    incremental = [{"kind": "epoch", "strategy": "replay", "seed": 0, "experience": 0, "epoch": 1, "loss": 1.0}]
+    for draw in (tower_figures.losses, tower_figures.confusions, tower_figures.similarities):
+        assert draw([]) == draw(incremental) == ""
+
+
+def test_many_classes_have_no_room_for_their_names():
+    row = rows()[3] | {"classes": [str(i) for i in range(60)], "confusion": [[1] * 60] * 60}
+    assert tower_figures.confusions([row]) == ""

@@ -1,0 +1,37 @@
+import re
+
+from mmcl.reports.figures import unlearning as unlearning_figures
+
+
+def row(name, seed, *, forgotten, **more):
+    measures = {"Train_r": 0.99, "Train_f": forgotten, "Test": 0.97, "attack": 0.5, "loss attack": 0.5}
+    return {"kind": "result", "strategy": name, "seed": seed, "measures": measures | more, "seconds": 1.0}
+
+
+def rows():
+    near = {"distance to Retrain": 0.02, "time / Retrain's": 0.1}
+    return [
+        each
+        for seed in (0, 1)
+        for each in (row("retrain", seed, forgotten=0.5), row("laf & r", seed, forgotten=0.4, **near))
+    ]
+
+
+def test_methods_are_drawn_by_distance_time_and_measure():
+    drawn = unlearning_figures.distances(rows())
+    assert drawn.startswith("<svg")
+    for text in ("laf &amp; r", "distance to Retrain", "Train_f", "attack"):
+        assert text in drawn
+    assert ">loss attack<" not in drawn and ">seed<" not in drawn
+    more = [*rows(), row("fine_tune", 0, forgotten=0.9, **{"distance to Retrain": 0.2, "time / Retrain's": 0.3})]
+    again = unlearning_figures.distances(more)
+    assert "fine_tune" in again and "fine_tune" not in drawn
+    second = (
+        r"<use [^>]*fill: #0072b2"  # in the colour of the second method: one point left, one for each measure right
+    )
+    assert len(re.findall(second, again)) - len(re.findall(second, drawn)) >= 5
+
+
+def test_without_rows_nothing_is_drawn():
+    other = [{"kind": "epoch", "strategy": "laf", "seed": 0, "epoch": 1, "loss": 1.0}, row("coconut", 0, forgotten=1.0)]
+    assert unlearning_figures.distances([]) == unlearning_figures.distances(other) == ""

@@ -1,0 +1,163 @@
+"""The numbers that tables and plots show, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmcl.config.model import StrictModel
+from mmcl.errors import RunError
+from mmcl.reports.results import Estimate, collect, run_names, table_rows
+from mmcl.runs.run import Run
+
+
+class Config(StrictModel):
+    pass
+
+
+def make(folder: Path, rows: list[dict[str, Any]]) -> Run:
+    with Run.create("slu", Config(), folder) as run:
+        for row in rows:
+            run.log(**row)
+    return Run.read(folder)
+
+
+def stream(seed: int, *experiences: list[str], strategy: str = "replay") -> dict[str, Any]:
+    sizes = [len(names) for names in experiences]
+    row = {"kind": "stream", "strategy": strategy, "seed": seed, "experiences": list(experiences)}
+    return row | {"train_sizes": sizes, "test_sizes": sizes}
+
+
+def evaluation(
+    strategy: str, seed: int, experience: int, accuracy: list[float | None], seen: float, per_class: dict[str, float]
+) -> dict[str, Any]:
+    row = {"kind": "evaluation", "strategy": strategy, "seed": seed, "experience": experience}
+    return row | {"accuracy": accuracy, "seen_accuracy": seen, "per_class": per_class}
+
+
+def result(strategy: str, seed: int, last: float, seconds: float = 1.0, **more: float | None) -> dict[str, Any]:
+    row = {"kind": "result", "strategy": strategy, "seed": seed, "average_accuracy": 0.5, "last_accuracy": last}
+    return row | {"forward_transfer": 0.0, "seconds": seconds} | more
+
+
+ROWS = [
+    stream(0, ["a", "b"], ["c"], ["d"]),
+    evaluation("replay", 0, 0, [0.9, 0.0, 0.0], 0.9, {"a": 0.8, "b": 1.0, "c": 0.0, "d": 0.0}),
+    evaluation("replay", 0, 1, [0.5, 0.8, 0.0], 0.6, {"a": 0.9, "b": 0.1, "c": 0.8, "d": 0.0}),
+    evaluation("replay", 0, 2, [0.3, 0.6, 1.0], 0.5, {"a": 0.4, "b": 0.2, "c": 0.6, "d": 1.0}),
+    result("replay", 0, 0.5, seconds=10, forgetting=0.4),
+    stream(1, ["c", "d"], ["a"], ["b"]),
+    evaluation("replay", 1, 0, [0.7, 0.0, 0.0], 0.7, {"c": 0.7, "d": 0.7, "a": 0.0, "b": 0.0}),
+    evaluation("replay", 1, 1, [0.5, 0.6, 0.0], 0.5, {"c": 0.5, "d": 0.5, "a": 0.6, "b": 0.0}),
+    evaluation("replay", 1, 2, [0.5, 0.2, 0.9], 0.4, {"c": 0.5, "d": 0.5, "a": 0.2, "b": 0.9}),
+    result("replay", 1, 0.4, seconds=20, forgetting=0.2),
+]
+
+
+def test_a_deviation_is_that_of_a_sample() -> None:
+    estimate = Estimate.of([0.4, 0.5, 0.9])
+    assert estimate is not None
+    assert (estimate.mean, estimate.deviation) == pytest.approx((0.6, 0.07**0.5))  # sqrt((0.04 + 0.01 + 0.09) / 2)
+    assert estimate.text() == "60.0 ± 26.5"
+    assert estimate.text(1) == "0.6 ± 0.3"
+
+
+def test_one_seed_has_no_deviation_and_none_has_nothing() -> None:
+    assert Estimate.of([0.25]) == Estimate(0.25, None)
+    assert Estimate(0.25, None).text() == "25.0 ± -"
+    assert Estimate.of([None, 0.25]) == Estimate(0.25, None)
+    assert Estimate.of([]) is Estimate.of([None]) is None
+
+
+def test_measures_are_means_over_seeds(tmp_path: Path) -> None:
+    (replay,) = collect([make(tmp_path / "run", ROWS)])
+    assert (replay.label, replay.strategy, replay.seeds) == ("replay", "replay", [0, 1])
+    last, time = replay.measure("last_accuracy"), replay.measure("seconds")
+    assert last is not None and time is not None
+    assert (last.mean, last.deviation) == pytest.approx((0.45, 0.005**0.5))
+    assert time.text(1.0) == "15.0 ± 7.1"
+    assert replay.measure("backward_transfer") is None
+
+
+def test_accuracy_is_over_the_number_of_classes_seen(tmp_path: Path) -> None:
+    (replay,) = collect([make(tmp_path / "run", ROWS)])
+    points = replay.accuracy_by_classes()
+    assert list(points) == [2, 3, 4]
+    assert [point.mean for point in points.values()] == pytest.approx([0.8, 0.55, 0.45])
+    (unknown,) = collect([make(tmp_path / "other", [row for row in ROWS if row["kind"] != "stream"])])
+    assert list(unknown.accuracy_by_classes()) == [1, 2, 3]  # experiences, where no classes are logged
+
+
+def test_the_matrix_is_the_mean_over_seeds(tmp_path: Path) -> None:
+    (replay,) = collect([make(tmp_path / "run", ROWS)])
+    expected = [[0.8, 0.0, 0.0], [0.5, 0.7, 0.0], [0.4, 0.4, 0.95]]
+    for row, expected_row in zip(replay.matrix(), expected, strict=True):
+        assert row == pytest.approx(expected_row)
+
+
+def test_a_matrix_with_gaps_keeps_them(tmp_path: Path) -> None:
+    rows = [evaluation("joint", 0, 2, [0.5, 0.6, None], 0.55, {})]
+    (joint,) = collect([make(tmp_path / "run", rows)])
+    assert joint.matrix() == [[None, None, None], [None, None, None], [0.5, 0.6, None]]
+
+
+def test_forgetting_of_a_class_counts_from_when_it_was_learnt(tmp_path: Path) -> None:
+    (replay,) = collect([make(tmp_path / "run", ROWS)])
+    # seed 0: a 0.9 - 0.4, b 1.0 - 0.2, c 0.8 - 0.6 (0 before it was learnt), d is last
+    # seed 1: a 0.6 - 0.2, c 0.7 - 0.5, d 0.7 - 0.5, b is last
+    expected = {"a": (0.5 + 0.4) / 2, "b": 0.8, "c": (0.2 + 0.2) / 2, "d": 0.2}
+    assert replay.forgetting_by_class() == pytest.approx(expected)
+
+
+def test_a_class_that_got_better_was_not_forgotten(tmp_path: Path) -> None:
+    rows = [
+        stream(0, ["a"], ["b"]),
+        evaluation("replay", 0, 0, [0.5, 0.0], 0.5, {"a": 0.5}),
+        evaluation("replay", 0, 1, [0.7, 0.9], 0.8, {"a": 0.7, "b": 0.9}),
+    ]
+    (replay,) = collect([make(tmp_path / "run", rows)])
+    assert replay.forgetting_by_class() == pytest.approx({"a": -0.2})
+
+
+def test_the_table_has_what_there_is(tmp_path: Path) -> None:
+    rows = [*ROWS, evaluation("joint", 0, 2, [0.9, 0.9, 0.9], 0.9, {}), stream(0, ["a"]) | {"strategy": "lwf"}]
+    headings, cells = table_rows(collect([make(tmp_path / "run", rows)]))
+    # no backward transfer is logged, and forward transfer is 0 everywhere
+    assert headings == ["strategy", "seeds", "average accuracy", "last accuracy", "forgetting", "time (s)"]
+    assert cells == [
+        ["replay", "2", "50.0 ± 0.0", "45.0 ± 7.1", "30.0 ± 14.1", "15.0 ± 7.1"],
+        ["joint", "0 of 1", "-", "-", "-", "-"],
+        ["lwf", "0 of 1", "-", "-", "-", "-"],
+    ]
+    assert table_rows(collect([make(tmp_path / "empty", [])])) == (["strategy", "seeds"], [])
+
+
+def test_runs_are_told_apart_by_name_and_keep_their_rows(tmp_path: Path) -> None:
+    first = make(tmp_path / "first", [result("replay", 0, 0.5), result("naive", 0, 0.1)])
+    second = make(tmp_path / "second", [result("replay", 0, 0.7)])
+    headings, cells = table_rows(collect([first.folder, str(second.folder)]))
+    assert headings[0] == "run/strategy"
+    assert [(row[0], row[3]) for row in cells] == [
+        ("first/replay", "50.0 ± -"),
+        ("first/naive", "10.0 ± -"),
+        ("second/replay", "70.0 ± -"),
+    ]
+
+
+def test_names_are_as_short_as_they_can_be() -> None:
+    paths = [Path("/x/a/demo"), Path("/x/b/demo"), Path("/y/b/tiny")]
+    assert run_names([Run(path) for path in paths[1:]]) == ["demo", "tiny"]
+    assert run_names([Run(path) for path in paths]) == ["a/demo", "b/demo", "b/tiny"]
+    assert run_names([Run(paths[0]), Run(paths[0])]) == ["demo", "demo"]
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run"):
+        collect([tmp_path])
+
+
+def test_a_number_that_is_none_counts_as_missing():
+    assert Estimate.of([float("nan"), 0.5, float("inf")]) == Estimate(0.5, None)
+    assert Estimate.of([float("nan")]) is None

@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from mmcl.config.model import StrictModel
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.runs.run import Run
+from mmcl.strategies import naive
+from mmcl.runs.course import learn_stream
+from mmcl.runs.tracking import Tracking
+
+
+class Config(StrictModel):
+    epochs: int = 2
+
+
+class Stops(Exception):
+    pass
+
+
+@pytest.fixture
+def learn(make, benchmark):
+    """Learn the stream in a run, from what it has if it has something; ``stop`` after so many tests."""
+
+    def _learn(run, stop=None):
+        accuracy, tracking = AccuracyMatrix(), Tracking(run, "naive", 0)
+        strategy = make(naive, epochs=2, plugins=[accuracy, tracking])
+        evaluate, tests = strategy.eval, []
+
+        def stopping(stream):
+            if len(tests) == stop:
+                raise Stops
+            tests.append(stream)
+            evaluate(stream)
+
+        strategy.eval = stopping
+        saved = run.restore("naive-seed0")
+        learn_stream(run, strategy, benchmark, tracking, accuracy, saved=saved and saved["training"])
+        return strategy.model.state_dict()
+
+    return _learn
+
+
+def test_what_a_strategy_remembers_is_logged(learn, benchmark, tmp_path):
+    with Run.create("test", Config(), tmp_path / "run") as run:
+        model = learn(run)
+        (stream,), (result,) = run.metrics("stream"), run.metrics("result")
+        tested = run.metrics("evaluation")
+        assert stream["class_order"] == benchmark.description["class_order"] and len(tested) == 5
+        assert [row["experience"] for row in tested] == [0, 1, 2, 3, 4]
+        assert all(len(row["accuracy"]) == 5 and 0 <= row["seen_accuracy"] <= 1 for row in tested)
+        assert set(tested[0]["per_class"]) <= set(benchmark.train_stream[0].source.classes)
+        assert result["last_accuracy"] == pytest.approx(tested[-1]["seen_accuracy"]) and result["strategy"] == "naive"
+        saved = run.restore("naive-seed0")
+        assert saved["finished"] and all(torch.equal(value, model[name]) for name, value in saved["model"].items())
+
+
+def test_it_goes_on_where_it_stopped(learn, tmp_path):
+    with Run.create("test", Config(), tmp_path / "whole") as run:
+        whole, rows = learn(run), run.metrics("evaluation")
+    with Run.create("test", Config(), tmp_path / "run") as run:
+        with pytest.raises(Stops):
+            learn(run, stop=2)
+        assert len(run.metrics("evaluation")) == 2
+        again = learn(run)
+        assert all(torch.equal(value, again[name]) for name, value in whole.items())
+        assert run.metrics("evaluation") == rows and len(run.metrics("stream")) == 1

@@ -1,0 +1,45 @@
+from typing import get_args
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from mmcl.sections.rationales import RationaleSection
+
+
+def test_the_config_is_what_the_code_takes(data_dir, monkeypatch, svamp):
+    monkeypatch.setenv("MMCL_DATA", str(data_dir))
+    section = RationaleSection(
+        data={"size": 12, "test_size": 5, "teachers": ["palm"]},
+        student={"vocabulary": 200, "dim": 16, "layers": 1, "heads": 2, "longest": 50},
+        weights={"beta": 0.4, "scheme": "mean"},
+        discriminator={"steps": 2, "batch_size": 4},
+        delay=3,
+    )
+    recipe = section.recipe()
+    assert (recipe.delay, recipe.weights.beta, recipe.weights.scheme, recipe.batch_size) == (3, 0.4, "mean", 32)
+    train, valid = section.data.open("train"), section.data.open("valid")
+    assert (len(train), len(valid)) == (12, 5) and {each.teacher for each in train[0].rationales} == {"palm"}
+    student = section.student.build(train)
+    assert student.longest == 50 and student.model.config.d_model == 16 and len(student.tokenizer) <= 200
+    questions = [each.question for each in svamp]
+    from mmcl.rationales.voting import vote_all
+
+    judge = section.discriminator.build(student, questions, vote_all(svamp)[0], 0, "cpu")
+    assert not judge.training
+
+
+def test_names_in_configs_are_those_in_code():
+    from mmcl.objectives import qcrd as rationale
+    from mmcl.rationales import terms
+    from mmcl.sections import rationales as sections
+
+    assert get_args(sections.Scheme) == get_args(rationale.Scheme)
+    methods = TypeAdapter(sections.Methods)
+    assert methods.validate_python(get_args(terms.Method)) == get_args(terms.Method)
+
+
+def test_faults_are_told():
+    with pytest.raises(ValidationError, match="data.teachers is empty"):
+        RationaleSection(data={"teachers": []})
+    with pytest.raises(ValidationError, match="scheme"):
+        RationaleSection(weights={"scheme": "most"})

@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from mmcl.config.model import StrictModel
+from mmcl.errors import ConfigError, DataError
+from mmcl.runs.tracking import Tracking
+from mmcl.sections.views import MultimodalSection, ViewsSection, fit
+
+NUMBERS = {"numbers": {"modality": "tabular", "name": "mlp", "options": {"dim": 4}}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A table of three numbers, of which the first tells the class."""
+    torch.manual_seed(0)
+    for split, count in (("train", 24), ("valid", 8), ("test", 8)):
+        lines = ["x,y,z,label"]
+        for row in range(count):
+            x, y, z = (torch.randn(3) * torch.tensor([0.1, 1.0, 1.0]) + torch.tensor([row % 2, 0.0, 5.0])).tolist()
+            lines.append(f"{x},{y},{z},{'odd' if row % 2 else 'even'}")
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def settings(folder, **options):
+    data = {"name": "table", "root": str(folder)}
+    chosen = {"data": data, "views": NUMBERS, "hidden": 8, "epochs": 30, "batch_size": 24, "every": 10, **options}
+    return MultimodalSection.model_validate(chosen)
+
+
+def test_a_table_of_one_s_own_is_learnt(folder):
+    section = settings(folder, optimizer={"learning_rate": 2e-2})
+    data = {part: section.open([part]) for part in ("train", "valid", "test")}
+    model, scores = fit(section, data, ["numbers"], "none", 0, on="valid", tracking=Tracking(None, "alone", 0))
+    assert [row["epoch"] for row in scores.curves["test"]] == [10, 20, 30]
+    assert scores.scores("test")["accuracy"] == 1.0
+    again = fit(section, data, ["numbers"], "none", 0, on="valid", tracking=Tracking(None, "alone", 0))[0]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_numbers_are_scaled_as_in_training(folder):
+    train = settings(folder).open(["train"])
+    encoder = settings(folder).build(train, ["numbers"]).encoders["numbers"]
+    scaled = torch.addcmul(encoder.offset, train.vectors("numbers"), encoder.gain)
+    torch.testing.assert_close(scaled.amin(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.amax(0), torch.ones(3), atol=1e-5, rtol=0)
+    plain = settings(folder, scale="none").build(train, ["numbers"]).encoders["numbers"]
+    assert torch.equal(plain.gain, torch.ones(3))
+
+
+def test_splits_of_rosmap_are_joined(data_dir):
+    section = ViewsSection(name="rosmap", root=str(data_dir / "rosmap"))
+    assert len(section.open(["train", "valid"])) == 245 and len(section.open(["valid"], folds=7)) == 35
+
+
+def test_faults_are_told(folder):
+    assert issubclass(MultimodalSection, StrictModel)
+    with pytest.raises(ConfigError, match="data set table has no option 'sise' .did you mean 'size'"):
+        ViewsSection(name="table", root=str(folder), options={"sise": 3}).open(["train"])
+    with pytest.raises(ConfigError, match="data.root is none, expected the folder of the table"):
+        ViewsSection(name="table").open(["train"])
+    with pytest.raises(ConfigError, match="splits train, valid of table cannot be joined: expected one to train on"):
+        ViewsSection(name="table", root=str(folder)).open(["train", "valid"])
+    with pytest.raises(DataError, match="there is no data set 'rosmpa' .did you mean 'rosmap'"):
+        ViewsSection(name="rosmpa").open(["train"])
+    with pytest.raises(ConfigError, match="data set table has no option 'fold'"):
+        ViewsSection(name="table", root=str(folder)).open(["train"], fold=0)
+
+
+def test_a_table_is_learnt_in_bfloat16(folder):
+    section = settings(folder, optimizer={"learning_rate": 2e-2}, precision="bf16-mixed")
+    data = {part: section.open([part]) for part in ("train", "test")}
+    scores = fit(section, data, ["numbers"], "none", 0, on="test", tracking=Tracking(None, "alone", 0))[1]
+    assert scores.scores("test")["accuracy"] == 1.0

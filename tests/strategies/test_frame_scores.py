@@ -1,0 +1,116 @@
+import pytest
+import torch
+
+from mmcl.batch import Batch
+from mmcl.data import class_incremental
+from mmcl.data.base import Entity
+from mmcl.errors import InputError
+from mmcl.models import Frame
+from mmcl.models.seq2seq import Understood
+from mmcl.strategies import naive
+from mmcl.strategies.frame_scores import FrameScores, frame_scores
+
+TIME = (Entity("time", "five am"),)
+
+
+def test_scores_of_a_few_frames_worked_out_by_hand():
+    said = [Frame("alarm set", TIME, "wake me at five am"), Frame("music play", (), "play some jazz")]
+    decoded = [Frame("alarm set", TIME, "wake me at nine am"), Frame("", (), "play jazz")]
+    scores = frame_scores(list(zip(said, decoded, strict=True)))
+    assert scores["word_error_rate"] == pytest.approx(2 / 8)  # nine for five, some is lost
+    assert scores["sequence_error_rate"] == pytest.approx(
+        4 / 15
+    )  # 2 + 3 + 5 and 2 + 3 words; music play is lost as well
+    assert scores["slu_f1"] == 1.0 and scores["without_intent"] == 0.5
+
+
+def test_without_entities_there_is_no_slu_f1():
+    assert frame_scores([(Frame("a", (), "yes"), Frame("a", (), "yes"))])["slu_f1"] is None
+    invented = frame_scores([(Frame("a", (), "yes"), Frame("a", TIME, "yes"))])
+    assert invented["slu_f1"] == 0.0
+
+
+class Three:
+    """Six samples of three classes that say their number."""
+
+    classes = ("zero", "one", "two")
+    labels = [0, 0, 1, 1, 2, 2]
+    texts = ["zero", "zero", "one", "one", "two", "two"]
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return {"label": self.labels[index], "text": self.texts[index]}
+
+
+class Writer(torch.nn.Module):
+    """Says "zero" of everything in evaluation, but knows the first class."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+
+    def grow(self, labels):
+        """Knows all classes."""
+
+    def frames(self, batch: Batch):
+        return [Frame(text, (), text) for text in batch["text"]]
+
+    def forward(self, batch: Batch):
+        logits = self.weight.expand(batch.size, 3)
+        return Understood(logits, logits, [Frame("zero", (), "zero")] * batch.size)
+
+
+def test_each_evaluation_counts_what_has_been_seen_so_far_and_survives_a_checkpoint():
+    benchmark, scores = class_incremental(Three(), Three(), 3, class_order=[0, 1, 2]), FrameScores()
+    model = Writer()
+    strategy = naive(model, torch.optim.SGD(model.parameters(), lr=0.0), plugins=[scores])
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(benchmark.test_stream)
+    assert [row["word_error_rate"] for row in scores.rows] == pytest.approx([0, 1 / 2, 2 / 3])
+    average = scores.average()
+    assert average["word_error_rate"] == pytest.approx((1 / 2 + 2 / 3) / 3) and average["slu_f1"] is None
+    restored = FrameScores()
+    restored.load_state_dict(scores.state_dict(strategy), strategy)
+    assert restored.rows == scores.rows
+
+
+def test_without_a_transcript_there_is_no_word_error_rate():
+    said = [Frame("alarm set", (), ""), Frame("alarm off", (), " ")]
+    scores = frame_scores([(frame, frame) for frame in said])
+    assert scores["word_error_rate"] is None and scores["sequence_error_rate"] == 0.0
+
+
+ORDERS = {
+    "reversed": lambda stream: [list(stream)[::-1]],
+    "one by one": list,
+    "seen and twice": lambda stream: [stream, stream],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_scores_are_of_what_had_been_seen_in_whatever_order(order):
+    benchmark, scores = class_incremental(Three(), Three(), 3, class_order=[0, 1, 2]), FrameScores()
+    model = Writer()
+    strategy = naive(model, torch.optim.SGD(model.parameters(), lr=0.0), plugins=[scores])
+    strategy.eval(benchmark.test_stream)  # before any training, which is no row
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        for evaluated in ORDERS[order](benchmark.test_stream):
+            strategy.eval(evaluated)
+        strategy.eval(benchmark.train_stream)
+    assert [row["word_error_rate"] for row in scores.rows] == pytest.approx([0, 1 / 2, 2 / 3])
+
+
+def test_a_row_of_a_part_of_what_had_been_seen_is_none():
+    benchmark, scores = class_incremental(Three(), Three(), 3, class_order=[0, 1, 2]), FrameScores()
+    model = Writer()
+    strategy = naive(model, torch.optim.SGD(model.parameters(), lr=0.0), plugins=[scores])
+    for number, experience in enumerate(benchmark.train_stream):
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(benchmark.test_stream[1:] if number == 1 else benchmark.test_stream)
+    assert [row["word_error_rate"] for row in scores.rows] == [0, None, pytest.approx(2 / 3)]
+    with pytest.raises(InputError, match="after training on experience 1 not all experiences up to it were evaluated"):
+        scores.average()

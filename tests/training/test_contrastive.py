@@ -1,0 +1,261 @@
+import pytest
+import torch
+
+from mmcl.data.paired import PairedDataset
+from mmcl.encoders import build_encoder
+from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
+from mmcl.models import TwoTower
+from mmcl.models.heads import HeadOptions
+from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.seeding import seed_everything
+from mmcl.training.contrastive import ContrastiveTrainer
+
+WORDS = ("lights", "music", "alarm", "radio", "door")
+TEXTS = [f"{verb} {thing}" for verb in ("start", "stop", "dim", "find") for thing in WORDS] + ["start lights"]
+
+
+class Tones:
+    """Waveforms that follow from their text: a tone for each of its words."""
+
+    classes, labels, texts = ("speech",), [0] * len(TEXTS), TEXTS
+
+    def __len__(self):
+        return len(TEXTS)
+
+    def __getitem__(self, row):
+        time = torch.arange(3200) / 16000
+        tones = [torch.sin(2 * torch.pi * (300 + sum(map(ord, word)) % 1700) * time) for word in TEXTS[row].split()]
+        return {"audio": torch.cat(tones) * 0.3, "text": TEXTS[row]}
+
+
+def build(dropout=0.2, temperature=0.2, **settings):
+    seed_everything(0)
+    model = TwoTower(
+        build_encoder("audio", "cnn", dim=16, blocks=1, dropout=dropout),
+        build_encoder("text", "words", dim=16, frozen=True),
+        first_head=HeadOptions("mlp", 32, dropout=dropout),
+        second_head="none",
+    )
+    temperature = LearnableTemperature(temperature)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW([{"params": parameters}, {"params": temperature.parameters()}], lr=5e-3)
+    pairs = PairedDataset(Tones(), Tones())
+    chosen = {"epochs": 3, "batch_size": 8, **settings}
+    return ContrastiveTrainer(model, pairs, CLIPLoss(temperature), optimizer, **chosen)
+
+
+def state(trainer):
+    return torch.cat(
+        [v.flatten().float() for v in trainer.model.state_dict().values()] + [trainer.objective.temperature()[None]]
+    )
+
+
+def test_the_loss_falls_and_the_temperature_learns():
+    trainer = build(epochs=12, dropout=0.0)
+    losses = list(trainer)
+    assert len(losses) == 12 and losses[-1] < 0.6 * losses[0]
+    assert abs(trainer.objective.temperature().item() - 0.2) > 1e-3
+
+
+def test_a_parted_batch_trains_alike():
+    states = []
+    for size in (None, 3):
+        trainer = build(dropout=0.0, micro_batch_size=size)
+        trainer.model.first.encoder.augments = False
+        list(trainer)
+        states.append(state(trainer))
+    assert torch.allclose(*states, atol=1e-4)
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 3])
+def test_in_bfloat16_it_trains_nearly_alike(micro_batch_size):
+    plain, mixed = (
+        build(dropout=0.0, precision=precision, micro_batch_size=micro_batch_size) for precision in ("32", "bf16-mixed")
+    )
+    losses = [torch.tensor(list(trainer)) for trainer in (plain, mixed)]
+    assert not torch.equal(*losses)
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0)
+    assert {parameter.dtype for parameter in mixed.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 3, "distinct_texts": True}])
+def test_resumed_it_ends_as_uninterrupted(settings, tmp_path):
+    settings = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR, "clip_norm": 1.0, **settings}
+    straight = build(**settings)
+    losses = list(straight)
+    first = build(**settings)
+    for _ in first:
+        save_checkpoint(tmp_path / f"{first.epoch}.safetensors", first.state_dict())
+        break
+    again = build(**settings)
+    torch.rand(5)
+    again.load_state_dict(load_checkpoint(tmp_path / "1.safetensors"))
+    assert list(again) == losses[1:] and torch.equal(state(again), state(straight))
+
+
+def test_a_smaller_last_batch_is_left_out(monkeypatch):
+    sizes = []
+    trainer = build(epochs=1)  # 21 pairs, 8 a batch
+    monkeypatch.setattr(trainer, "objective", lambda a, b: (sizes.append(len(a)), CLIPLoss()(a, b))[1])
+    list(trainer)
+    assert sizes == [8, 8]
+    sizes.clear()
+    trainer = build(epochs=1, batch_size=100)
+    monkeypatch.setattr(trainer, "objective", lambda a, b: (sizes.append(len(a)), CLIPLoss()(a, b))[1])
+    list(trainer)
+    assert sizes == [21]
+
+
+def test_with_distinct_texts_no_two_of_a_batch_are_alike(monkeypatch):
+    trainer, seen = build(epochs=6, batch_size=20, distinct_texts=True), []
+    batch = trainer.pairs.batch
+    monkeypatch.setattr(trainer.pairs, "batch", lambda rows: (seen.append(rows.tolist()), batch(rows))[1])
+    list(trainer)
+    assert [len({TEXTS[row] for row in rows}) for rows in seen] == [20] * 6
+    assert {row for rows in seen for row in rows} >= {0, 20}  # either of the two that say the same
+
+
+def test_the_locked_side_stays():
+    trainer = build()
+    trainer.objective = CWCLLoss(0.1)
+    before = [parameter.clone() for parameter in trainer.model.second.parameters()]
+    list(trainer)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.second.parameters(), strict=True))
+
+
+def test_a_loss_that_is_not_finite_is_told(monkeypatch):
+    trainer, steps = build(), []
+    monkeypatch.setattr(
+        trainer, "objective", lambda a, b: (steps.append(1), (a * b).sum() * (float("nan") if len(steps) > 3 else 1))[1]
+    )
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 2, step 2 of 2"):
+        list(trainer)
+
+
+def test_faults_are_told():
+    with pytest.raises(ConfigError, match="batch_size=1"):
+        build(batch_size=1)
+    with pytest.raises(ConfigError, match="micro_batch_size=0"):
+        build(micro_batch_size=0)
+    with pytest.raises(ConfigError, match="epochs=0"):
+        build(epochs=0)
+    said = Tones()
+    said.texts = ["one"] * len(TEXTS)
+    trainer = build()
+    pairs = PairedDataset(said, said)
+    with pytest.raises(ConfigError, match="there is 1 pair of a text of its own, expected at least 2"):
+        ContrastiveTrainer(trainer.model, pairs, CLIPLoss(), trainer.optimizer, distinct_texts=True)
+
+
+def test_parts_of_a_batch_are_of_like_length_and_change_nothing(monkeypatch):
+    import mmcl.training.contrastive as module
+
+    states, sizes = [], []
+    for together in (128, 3):
+        monkeypatch.setattr(module, "_TOGETHER", together)
+        trainer = build(dropout=0.0)
+        trainer.model.first.encoder.augments = False
+        trainer.pairs.lengths = torch.tensor([len(text) for text in TEXTS])
+        trainer.model.first.register_forward_pre_hook(
+            lambda _, inputs: sizes.append([len(t) for t in inputs[0]["text"]])
+        )
+        list(trainer)
+        states.append(state(trainer))
+    assert torch.allclose(*states, atol=1e-4)
+    parts = sizes[6:9]  # of the first batch of the second training
+    assert list(map(len, parts)) == [3, 3, 2] and sum(parts, []) == sorted(sum(parts, []))
+
+
+SCHEDULE = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR}
+
+
+@pytest.mark.parametrize(
+    ("saved", "loaded", "message"),
+    [
+        ({}, {"batch_size": 4}, "made with batch_size 8, expected 4"),
+        ({}, {"distinct_texts": True}, "made with distinct_texts False, expected True"),
+        ({}, SCHEDULE, "made with schedule None, expected CosineAnnealingLR"),
+        (SCHEDULE, {}, "made with schedule CosineAnnealingLR, expected None"),
+        (SCHEDULE, {**SCHEDULE, "epochs": 5}, "made with epochs 3, expected 5"),
+        ({}, {"epochs": 1}, "is of epoch 2, expected 1 at most"),
+    ],
+)
+def test_the_state_of_another_training_is_refused(saved, loaded, message):
+    trainer = build(**saved)
+    for _ in trainer:
+        if trainer.epoch == 2:
+            break
+    other = build(**loaded)
+    with pytest.raises(CheckpointError, match=message):
+        other.load_state_dict(trainer.state_dict())
+    assert other.epoch == 0
+
+
+CHANGES = {
+    "model": (lambda state: state["model"].popitem(), "the model lacks 1 of"),
+    "shape": (lambda state: state["model"].update({"first.head.network.0.bias": torch.zeros(3)}), r"bias' \(3,\)"),
+    "temperature": (lambda state: state.update(temperature=None), "has no learned temperature, expected one"),
+    "its parameter": (lambda state: state["temperature"].clear(), "the temperature lacks 1 of 1 tensors"),
+    "optimizer": (lambda state: state["optimizer"]["param_groups"].pop(), "the optimizer has groups of"),
+    "scheduler": (lambda state: state.pop("scheduler"), "has no 'scheduler'"),
+    "random": (lambda state: state.pop("random"), "has no 'random'"),
+    "epoch": (lambda state: state.pop("epoch"), "has no 'epoch'"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_state_that_lacks_something_is_refused(change):
+    alter, message = CHANGES[change]
+    state = build().state_dict()
+    alter(state)
+    with pytest.raises(CheckpointError, match=message):
+        build().load_state_dict(state)
+
+
+@pytest.mark.parametrize(("saved", "loaded"), [(True, False), (False, True), (True, True)])
+def test_the_state_of_a_compiled_model_is_taken_up(saved, loaded):
+    trainers = [build(), build()]
+    for trainer, compiled in zip(trainers, (saved, loaded), strict=True):
+        if compiled:
+            trainer.model.first.head = torch.compile(trainer.model.first.head, backend="eager")
+    with torch.no_grad():
+        for parameter in trainers[0].model.parameters():
+            parameter.add_(1.0)
+    assert not torch.equal(state(trainers[0]), state(trainers[1]))
+    saved = {**trainers[0].state_dict(), "epoch": 1}
+    frozen = trainers[0].model.second.state_dict()  # of which the parameters are not saved
+    trainers[1].model.second.load_state_dict(frozen)
+    trainers[1].load_state_dict(saved)
+    assert torch.equal(state(trainers[0]), state(trainers[1])) and trainers[1].epoch == 1
+
+
+def test_a_state_from_before_settings_were_noted_is_taken_up():
+    trainer = build()
+    next(iter(trainer))
+    saved = trainer.state_dict()
+    del saved["settings"]
+    other = build()
+    other.load_state_dict(saved)
+    assert other.epoch == 1
+
+
+def test_a_sample_that_is_not_finite_is_named():
+    class Broken(Tones):
+        def __getitem__(self, row):
+            sample = super().__getitem__(row)
+            return {**sample, "id": f"tone-{row}", "audio": sample["audio"] + (torch.inf if row == 5 else 0)}
+
+    trainer = build(batch_size=21)
+    trainer.pairs = PairedDataset(Broken(), Broken())
+    with pytest.raises(TrainingError, match="in epoch 1, step 1 of 1: 'audio' of sample 'tone-5' holds inf") as raised:
+        list(trainer)
+    assert "learning rate" not in str(raised.value)
+
+
+def test_features_that_an_objective_refuses_name_the_step():
+    trainer = build()
+    with torch.no_grad():
+        trainer.model.first.head.network[0].weight.fill_(torch.nan)
+    with pytest.raises(InputError, match="row 0 is not finite, it holds nan.*, in epoch 1, step 1 of 2"):
+        list(trainer)
