@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmcl.lazy import lazy_names
+from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from mmcl.batch import Batch as Batch
@@ -17,10 +17,4 @@ if TYPE_CHECKING:
     from mmcl.batch import collate as collate
 
 __version__ = "0.1.0"
-_LAZY = {"Batch": "mmcl.batch", "Sample": "mmcl.batch", "collate": "mmcl.batch"}
-__all__ = ["__version__", *_LAZY]
-__getattr__, _ = lazy_names(__name__, _LAZY)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import ast
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 
-def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` of a package whose names lie in other modules.
+def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that states its names for type checkers alone.
+
+    The names are those that ``if TYPE_CHECKING:`` imports in the package's file, so that a name stands there once.
 
     Args:
-        package: its name.
-        modules: the module of each name.
+        package: ``__name__`` of the package.
+        file: its ``__file__``.
 
-    >>> find, names = lazy_names("example", {"sqrt": "math", "Fraction": "fractions"})
-    >>> find("sqrt")(9.0), names()
-    (3.0, ['Fraction', 'sqrt'])
-    >>> find("root")
+    >>> import mmcl
+    >>> find, names, _ = lazy_imports("mmcl", mmcl.__file__)
+    >>> names()
+    ['Batch', 'Sample', 'collate']
+    >>> find("Batches")
     Traceback (most recent call last):
     ...
-    AttributeError: module 'example' has no attribute 'root'
+    AttributeError: module 'mmcl' has no attribute 'Batches'
     """
+    modules = stated_imports(file)
 
     def find(name: str) -> object:
         if name in modules:
             return getattr(import_module(modules[name]), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return find, lambda: sorted(modules)
+    return find, lambda: sorted(modules), sorted(modules)
+
+
+def stated_imports(file: str) -> dict[str, str]:
+    """Return the module of each name that a file imports under ``if TYPE_CHECKING:``, in their order.
+
+    >>> import mmcl
+    >>> stated_imports(mmcl.__file__)["collate"]
+    'mmcl.batch'
+    """
+    modules: dict[str, str] = {}
+    for block in ast.parse(Path(file).read_text(encoding="utf-8")).body:
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            for node in block.body:
+                if isinstance(node, ast.ImportFrom) and node.module is not None:
+                    modules |= {alias.asname or alias.name: node.module for alias in node.names}
+    return modules

@@ -114,10 +114,11 @@ def sought(each: EvaluationSection, data: Any) -> tuple[Any, Any, list[str], lis
     """Which samples, their labels, what these are called in the table, and the prompts of each."""
     import torch
 
-    from mmcl.data.base import nearest, superclass_labels
+    from mmcl.data.base import superclass_labels
     from mmcl.errors import ConfigError
     from mmcl.metrics.zero_shot import check_prompts, prompts
     from mmcl.predict import read_intents
+    from mmcl.text.suggest import nearest
 
     labels = torch.tensor(data.labels)
     if each.by == "text":

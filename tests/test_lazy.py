@@ -1,12 +1,30 @@
+"""Names that are imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mmcl.lazy import lazy_names
+import mmcl
+from mmcl.lazy import lazy_imports, stated_imports
+
+PACKAGES = [
+    "mmcl",
+    "mmcl.data",
+    "mmcl.encoders",
+    "mmcl.models",
+    "mmcl.objectives",
+    "mmcl.rationales",
+    "mmcl.unlearning",
+]
 
 
-@pytest.mark.parametrize("package", ["mmcl", "mmcl.data", "mmcl.encoders", "mmcl.models", "mmcl.unlearning"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_is_quick_until_a_name_is_used(package):
     named = "sorted(dir(package)) == sorted(package.__all__)"
     code = f"import sys, {package} as package; print('torch' in sys.modules, {named})"
@@ -14,10 +32,20 @@ def test_a_package_is_quick_until_a_name_is_used(package):
     assert done.stdout.split() == ["False", "True"], done.stderr
 
 
-def test_a_name_is_what_its_module_has():
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_name_is_defined_where_it_is_looked_for(package):
+    """The source is read, not imported: some modules load Avalanche."""
+    for name, module in stated_imports(importlib.import_module(package).__file__).items():
+        path = Path(mmcl.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        assert re.search(rf"^(def|class) {name}\b|^{name}\b.* = ", path.read_text(encoding="utf-8"), re.MULTILINE), name
+
+
+def test_a_name_is_what_its_module_has(tmp_path):
+    stated = "if TYPE_CHECKING:\n    from fractions import Fraction as Fraction\n"
+    (tmp_path / "__init__.py").write_text(f"from math import sqrt\n{stated}")
     from fractions import Fraction
 
-    find, names = lazy_names("example", {"Fraction": "fractions"})
-    assert find("Fraction") is Fraction and names() == ["Fraction"]
+    find, names, exported = lazy_imports("example", str(tmp_path / "__init__.py"))
+    assert find("Fraction") is Fraction and names() == exported == ["Fraction"]
     with pytest.raises(AttributeError, match="module 'example' has no attribute 'Fractal'"):
         find("Fractal")

@@ -247,9 +247,9 @@ def predict(
     import json
 
     from mmcl import predict as predicting
-    from mmcl.data.base import nearest
     from mmcl.models import TwoTower
     from mmcl.sections.towers import model_folders
+    from mmcl.text.suggest import nearest
 
     texts = [*(intents or []), *(more or [])]
     if bool(texts) == (prompts is not None):

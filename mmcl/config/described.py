@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_type_hints
 
-from mmcl.config.faults import did_you_mean
 from mmcl.errors import CheckpointError
+from mmcl.text.suggest import did_you_mean
 
 _LARGEST = 2**31  #: of any whole number
 

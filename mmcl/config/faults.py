@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-
-def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "expected one of") -> str:
-    """Name the nearest of ``choices``, or list them all where none is near.
-
-    >>> did_you_mean("coconutt", ["naive", "coconut"])
-    "did you mean 'coconut'?"
-    >>> did_you_mean("x", ["naive", "coconut"])
-    'expected one of naive, coconut'
-    """
-    names = list(choices)
-    by_lower = {name.lower(): name for name in reversed(names)}
-    if near := get_close_matches(word.lower(), by_lower, n=1):
-        return f"did you mean '{by_lower[near[0]]}'?"
-    return f"{otherwise} {', '.join(names)}" if names else "there is none"
+from mmcl.text.suggest import closest, did_you_mean
 
 
 def explain(model: type[BaseModel], data: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, str]:
@@ -110,7 +96,7 @@ def _message(model: type[BaseModel], sections: list[type[BaseModel]], error: Err
 
 def _unknown(name: str, model: type[BaseModel], sections: list[type[BaseModel]]) -> str:
     names = [field for section in sections for field in section.model_fields]
-    if not get_close_matches(name.lower(), [known.lower() for known in names]):
+    if closest(name, names) is None:
         for section, field in model.model_fields.items():
             inner = [known for part in sections_of(field.annotation) for known in part.model_fields]
             if name in inner:

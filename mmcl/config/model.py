@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from mmcl.config.faults import did_you_mean, explain, sections_of
+from mmcl.config.faults import explain, sections_of
 from mmcl.errors import ConfigError
 from mmcl.files import plain_yaml
 from mmcl.text.escape import printable
+from mmcl.text.suggest import did_you_mean
 
 logger = logging.getLogger(__name__)
 

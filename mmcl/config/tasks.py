@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from mmcl.config.faults import did_you_mean
+import mmcl
 from mmcl.errors import ConfigError
+from mmcl.text.suggest import did_you_mean
 
 DEFAULT_CONFIG = "demo"  #: every task has it
 
@@ -99,7 +100,7 @@ def description(path: Path) -> str:
 def _folders() -> list[tuple[Path, Path]]:
     """Pairs of a folder of tasks and a folder of configs."""
     own = [Path(folder) for folder in os.environ.get("MMCL_PATH", "").split(os.pathsep) if folder]
-    package = Path(__file__).parent
+    package = Path(mmcl.__file__).parent
     pairs = [(folder / "tasks", folder / "configs") for folder in own]
     if (package / "_tasks").is_dir():  # an installed wheel
         return [*pairs, (package / "_tasks", package / "_configs")]

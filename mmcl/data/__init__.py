@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmcl.lazy import lazy_names
+from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from mmcl.data.captions import Captions as Captions
@@ -38,40 +38,4 @@ if TYPE_CHECKING:
     from mmcl.data.texts.svamp import Svamp as Svamp
     from mmcl.encoders.views import CachedViews as CachedViews
 
-DATASETS = {  #: every data set and its module, which `mmcl.data.catalog` lists
-    "Anli": "mmcl.data.texts.nli",
-    "Barista": "mmcl.data.speech.barista",
-    "Brca": "mmcl.data.tables.brca",
-    "Cifar10": "mmcl.data.images.cifar10",
-    "Cqa": "mmcl.data.texts.cqa",
-    "Esnli": "mmcl.data.texts.nli",
-    "FashionMnist": "mmcl.data.images.fashion_mnist",
-    "FluentSpeechCommands": "mmcl.data.speech.fluent_speech_commands",
-    "Food101": "mmcl.data.images.food101",
-    "Mnist": "mmcl.data.images.mnist",
-    "N24News": "mmcl.data.images.n24news",
-    "Rosmap": "mmcl.data.tables.rosmap",
-    "Slurp": "mmcl.data.speech.slurp",
-    "SlurpText": "mmcl.data.texts.slurp_text",
-    "SpeechCommands": "mmcl.data.speech.speech_commands",
-    "SpokenDigits": "mmcl.data.speech.spoken_digits",
-    "SpokenSentences": "mmcl.data.synthesis.spoken_sentences",
-    "SpokenSlurp": "mmcl.data.synthesis.spoken_slurp",
-    "Svamp": "mmcl.data.texts.svamp",
-    "Svhn": "mmcl.data.images.svhn",
-    "SyntheticCommands": "mmcl.data.synthesis.synthetic_commands",
-}
-_LAZY = {
-    **DATASETS,
-    "CachedViews": "mmcl.encoders.views",
-    "Captions": "mmcl.data.captions",
-    "LabelledExercises": "mmcl.data.labelled_exercises",
-    "LabelledTable": "mmcl.data.labelled_table",
-    "PairedDataset": "mmcl.data.paired",
-    "Selection": "mmcl.data.selection",
-    "SpokenWrittenDigits": "mmcl.data.spoken_written_digits",
-    "class_incremental": "mmcl.data.streams",
-    "open_dataset": "mmcl.data.catalog",
-}
-__all__ = list(_LAZY)
-__getattr__, __dir__ = lazy_names(__name__, _LAZY)
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

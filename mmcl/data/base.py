@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from mmcl.errors import DataError, LabelError, MissingDataError
 from mmcl.text.escape import encodable
+from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:  # reading annotations needs no torch, and `mmcl data ls` is quick without it
     from torch import Tensor
@@ -230,16 +230,6 @@ def superclass_labels(superclasses: Sequence[str]) -> list[int]:
     """
     names = sorted(set(superclasses))
     return [names.index(name) for name in superclasses]
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Suggest the choice closest to a mistyped name, as a clause for an error message; empty if none is close.
-
-    >>> "no split 'tset'" + nearest("tset", ["train", "valid", "test"])
-    "no split 'tset' (did you mean 'test'?)"
-    """
-    close = get_close_matches(str(name), list(choices), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def short_enough(utterances: list[Utterance], max_seconds: float) -> list[Utterance]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmcl.data.audio_formats import AUDIO_SUFFIXES
-from mmcl.data.base import Utterance, nearest, short_enough
+from mmcl.data.base import Utterance, short_enough
 from mmcl.data.folders import files_below
 from mmcl.data.images.image_file import load_image
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_csv import other_delimiter, read_table
 from mmcl.files.plain_json import read_text
 from mmcl.text.escape import encodable
+from mmcl.text.suggest import nearest
 from mmcl.text.words import tidy, visible
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mmcl.data.base import logger, nearest
+from mmcl.data.base import logger
 from mmcl.data.class_names import merged_names
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_csv import numbers, other_delimiter, read_table
+from mmcl.text.suggest import nearest
 from mmcl.text.words import composed
 
 if TYPE_CHECKING:

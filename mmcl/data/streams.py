@@ -13,9 +13,10 @@ from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, logger, nearest, superclass_labels
+from mmcl.data.base import Dataset, logger, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import StreamError
+from mmcl.text.suggest import nearest
 
 
 def class_incremental(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmcl.lazy import lazy_names
+from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from mmcl.encoders.base import Encoded as Encoded
@@ -13,12 +13,4 @@ if TYPE_CHECKING:
     from mmcl.encoders.cache import cached_features as cached_features
     from mmcl.encoders.feature_dataset import FeatureDataset as FeatureDataset
 
-_LAZY = {
-    "Encoded": "mmcl.encoders.base",
-    "Encoder": "mmcl.encoders.base",
-    "FeatureDataset": "mmcl.encoders.feature_dataset",
-    "build_encoder": "mmcl.encoders.build",
-    "cached_features": "mmcl.encoders.cache",
-}
-__all__ = list(_LAZY)
-__getattr__, __dir__ = lazy_names(__name__, _LAZY)
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

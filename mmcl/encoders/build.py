@@ -8,11 +8,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmcl.data.base import nearest
 from mmcl.encoders.base import POOLINGS, Encoder
 from mmcl.encoders.gate import place
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
+from mmcl.text.suggest import nearest
 
 _OWN = ("own", *POOLINGS)
 

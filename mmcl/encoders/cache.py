@@ -19,11 +19,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 
 from mmcl.batch import collate
-from mmcl.data.base import Dataset, nearest
+from mmcl.data.base import Dataset
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.encoders.feature_store import FeatureStore
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
+from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -11,12 +11,12 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor
 
-from mmcl.data.base import nearest
 from mmcl.encoders.clean_folder import TOKENIZER_FILES, cleaned
 from mmcl.encoders.gate import foreign, own_file, place, snapshot
 from mmcl.encoders.weights import hub_file, linked_weights, read_weights
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_json import read_json
+from mmcl.text.suggest import nearest
 
 _LEAST = {"image_size": 8, "patch_size": 8, "width": 8, "head_width": 8, "layers": 1}
 _LEAST_TEXT = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}

@@ -14,12 +14,12 @@ from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from mmcl.data.base import nearest
 from mmcl.encoders.gate import place
 from mmcl.encoders.image_input import ImageInput
 from mmcl.encoders.image_tower import ImageTower, Tower
 from mmcl.encoders.weights import hub_file, linked_weights, load_weights, read_weights
 from mmcl.errors import ConfigError
+from mmcl.text.suggest import nearest
 
 _MODES = {"center": "shortest", "squash": "squash", "border": "longest"}
 

@@ -15,7 +15,7 @@ from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 from torchaudio.pipelines import Wav2Vec2Bundle
 
 from mmcl.batch import length_mask
-from mmcl.data.base import SAMPLE_RATE, nearest
+from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoded, Encoder, check_subsampling, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.gate import file_of
 from mmcl.encoders.tracing import masked_channel_norm, no_padding
@@ -24,6 +24,7 @@ from mmcl.encoders.waveforms import checked_lengths, normalized
 from mmcl.encoders.weights import linked_weights, load_weights, read_weights
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
+from mmcl.text.suggest import nearest
 
 _SOURCE = "https://download.pytorch.org/torchaudio/models/"
 _FACTORIES = {"Wav2Vec2": wav2vec2_model, "WavLM": wavlm_model}

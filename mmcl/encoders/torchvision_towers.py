@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from mmcl.data.base import nearest
 from mmcl.encoders.gate import place
 from mmcl.encoders.image_input import ImageInput
 from mmcl.encoders.image_tower import ImageTower, Tower
 from mmcl.encoders.weights import linked_weights, load_weights, read_weights
 from mmcl.errors import ConfigError
+from mmcl.text.suggest import nearest
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _STAGED = (models.ConvNeXt, models.EfficientNet, models.MobileNetV2, models.MobileNetV3)

@@ -67,7 +67,7 @@ def check_prompts(of_class: Mapping[str, Sequence[str]], classes: Sequence[str] 
                 raise ConfigError(f"prompt {text!r} is of '{other}' and of '{name}': expected one class each")
     if classes is None:
         return
-    from mmcl.data.base import nearest
+    from mmcl.text.suggest import nearest
 
     if unknown := [name for name in of_class if name not in classes]:
         raise ConfigError(f"prompts name an unknown class '{unknown[0]}'{nearest(unknown[0], classes)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmcl.lazy import lazy_names
+from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from mmcl.models.classifier import GrowingHead as GrowingHead
@@ -17,16 +17,4 @@ if TYPE_CHECKING:
     from mmcl.models.tokenizer import FrameTokenizer as FrameTokenizer
     from mmcl.models.two_tower import TwoTower as TwoTower
 
-_LAZY = {
-    "Frame": "mmcl.models.frame",
-    "FrameTokenizer": "mmcl.models.tokenizer",
-    "GrowingHead": "mmcl.models.classifier",
-    "ImageClassifier": "mmcl.models.image_classifier",
-    "MultimodalClassifier": "mmcl.models.fusion",
-    "SLUClassifier": "mmcl.models.classifier",
-    "SLUSeq2Seq": "mmcl.models.seq2seq",
-    "TwoTower": "mmcl.models.two_tower",
-    "from_pretrained": "mmcl.models.pretrained",
-}
-__all__ = list(_LAZY)
-__getattr__, __dir__ = lazy_names(__name__, _LAZY)
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from mmcl.batch import Batch
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, nearest
+from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
 from mmcl.encoders.base import Encoder
 from mmcl.errors import ConfigError, LabelError, ShapeError
 from mmcl.models.classifier import GrowingHead
+from mmcl.text.suggest import nearest
 
 FUSIONS = ("concat", "gated", "attention")
 

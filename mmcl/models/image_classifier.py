@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
-from mmcl.data.base import nearest
 from mmcl.encoders.image_input import checked_images
 from mmcl.errors import ConfigError
 from mmcl.models.classifier import Classified
+from mmcl.text.suggest import nearest
 
 BACKBONES = ("cnn", "resnet18")
 

@@ -1,51 +1,48 @@
 """Losses on tensors: no training loop, no Avalanche, no files. Each is a thin definition on one kernel."""
 
-from mmcl.objectives.clip import CLIPLoss as CLIPLoss
-from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
-from mmcl.objectives.dcl import DCLLoss as DCLLoss
-from mmcl.objectives.distill import feature_distillation as feature_distillation
-from mmcl.objectives.distill import logit_distillation as logit_distillation
-from mmcl.objectives.distill import relational_distillation as relational_distillation
-from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
-from mmcl.objectives.kernel.base import Dense as Dense
-from mmcl.objectives.kernel.base import Pairs as Pairs
-from mmcl.objectives.kernel.info_nce import two_way_info_nce as two_way_info_nce
-from mmcl.objectives.kernel.info_nce import weighted_info_nce as weighted_info_nce
-from mmcl.objectives.kernel.pairs import Identity as Identity
-from mmcl.objectives.kernel.pairs import Mixed as Mixed
-from mmcl.objectives.kernel.pairs import SameLabel as SameLabel
-from mmcl.objectives.kernel.pairs import Similarity as Similarity
-from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
-from mmcl.objectives.mm import MMLoss as MMLoss
-from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
-from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
-from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
-from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
-from mmcl.objectives.sup_con import SupConLoss as SupConLoss
-from mmcl.objectives.temperature import LearnableTemperature as LearnableTemperature
+from __future__ import annotations
 
-__all__ = [
-    "CLIPLoss",
-    "CWCLLoss",
-    "DCLLoss",
-    "Dense",
-    "HardContrastiveLoss",
-    "Identity",
-    "LearnableTemperature",
-    "M3CoLoss",
-    "MMLoss",
-    "Mixed",
-    "NSPTLoss",
-    "NTXentLoss",
-    "Pairs",
-    "SameLabel",
-    "SigLIPLoss",
-    "Similarity",
-    "SoftClipLoss",
-    "SupConLoss",
-    "feature_distillation",
-    "logit_distillation",
-    "relational_distillation",
-    "two_way_info_nce",
-    "weighted_info_nce",
-]
+from typing import TYPE_CHECKING
+
+from mmcl.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    # The kernel, and which pairs of rows belong together
+    # Two sides: modalities or views, paired row by row
+    from mmcl.objectives.clip import CLIPLoss as CLIPLoss
+    from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
+    from mmcl.objectives.dcl import DCLLoss as DCLLoss
+
+    # A teacher
+    from mmcl.objectives.distill import feature_distillation as feature_distillation
+    from mmcl.objectives.distill import logit_distillation as logit_distillation
+    from mmcl.objectives.distill import relational_distillation as relational_distillation
+    from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
+    from mmcl.objectives.kernel.base import Dense as Dense
+    from mmcl.objectives.kernel.base import Pairs as Pairs
+    from mmcl.objectives.kernel.info_nce import log_denominators as log_denominators
+    from mmcl.objectives.kernel.info_nce import two_way_info_nce as two_way_info_nce
+    from mmcl.objectives.kernel.info_nce import weighted_info_nce as weighted_info_nce
+    from mmcl.objectives.kernel.pairs import Identity as Identity
+    from mmcl.objectives.kernel.pairs import Mixed as Mixed
+    from mmcl.objectives.kernel.pairs import SameLabel as SameLabel
+    from mmcl.objectives.kernel.pairs import Similarity as Similarity
+    from mmcl.objectives.kernel.sparse import Sparse as Sparse
+    from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
+
+    # Labels
+    from mmcl.objectives.mm import MMLoss as MMLoss
+
+    # Two or more views of one modality
+    from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
+    from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
+    from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
+
+    # What objectives share
+    from mmcl.objectives.objective import Objective as Objective
+    from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
+    from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
+    from mmcl.objectives.sup_con import SupConLoss as SupConLoss
+    from mmcl.objectives.temperature import LearnableTemperature as LearnableTemperature
+
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

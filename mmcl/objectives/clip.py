@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-
 from torch import Tensor
 
 from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
 
-@dataclass(frozen=True)
-class CLIPLoss:
+class CLIPLoss(Objective):
     """Pull row i of one side and row i of the other together, away from all other rows, in both directions.
 
     With <., .> the cosine::
@@ -34,16 +32,12 @@ class CLIPLoss:
     0.3133
     """
 
-    temperature: Temperature = 0.07
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    def __init__(self, temperature: Temperature = 0.07, *, block_size: int | None = None, gather: bool = False) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the loss of paired rows ``(batch, dim)``."""
         check_paired(a=a, b=b)
         pairs = Identity(len(a))
-        forward, backward = two_way_info_nce(
-            a, b, pairs, pairs, temperature=self.temperature, block_size=self.block_size, gather=self.gather
-        )
+        forward, backward = two_way_info_nce(a, b, pairs, pairs, **self.kernel)
         return (forward + backward) / 2

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-
 from torch import Tensor
 
 from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Identity, Similarity
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
 
-@dataclass(frozen=True)
-class CWCLLoss:
+class CWCLLoss(Objective):
     """Align a trained modality with the structure that a frozen, pretrained one already has.
 
     With p the trained rows, q the frozen ones and <., .> the cosine::
@@ -41,12 +39,10 @@ class CWCLLoss:
     0.9599
     """
 
-    temperature: Temperature = 0.07
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    def __init__(self, temperature: Temperature = 0.07, *, block_size: int | None = None, gather: bool = False) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
 
-    def __call__(self, trained: Tensor, frozen: Tensor) -> Tensor:
+    def forward(self, trained: Tensor, frozen: Tensor) -> Tensor:
         """Return the loss of paired rows ``(batch, dim)``."""
         check_paired(trained=trained, frozen=frozen)
         forward, plain = two_way_info_nce(
@@ -54,8 +50,6 @@ class CWCLLoss:
             frozen,
             Similarity(frozen.detach()),
             Identity(len(frozen)),
-            temperature=self.temperature,
-            block_size=self.block_size,
-            gather=self.gather,
+            **self.kernel,
         )
         return forward + plain

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-
 import torch
 from torch import Tensor
 
@@ -13,11 +11,11 @@ from mmcl.objectives.kernel.info_nce import weighted_info_nce
 from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import Identity, SameLabel
 from mmcl.objectives.kernel.unit import unit
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, positive
 
 
-@dataclass(frozen=True)
-class DCLLoss:
+class DCLLoss(Objective):
     """Pull the two views of each sample together, away from the views of all other samples.
 
     With z the 2 n views, p(i) the other view of i's sample and <., .> the cosine::
@@ -46,17 +44,20 @@ class DCLLoss:
     -0.3069
     """
 
-    temperature: Temperature = 0.1
-    sigma: float | None = None
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    def __init__(
+        self,
+        temperature: Temperature = 0.1,
+        sigma: float | None = None,
+        *,
+        block_size: int | None = None,
+        gather: bool = False,
+    ) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
+        if sigma is not None:
+            positive("sigma", sigma)
+        self.sigma = sigma
 
-    def __post_init__(self) -> None:
-        if self.sigma is not None:
-            positive("sigma", self.sigma)
-
-    def __call__(self, view1: Tensor, view2: Tensor) -> Tensor:
+    def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
         """Return the loss of paired views ``(batch, dim)``."""
         check_paired(view1=view1, view2=view2)
         features, count = torch.cat([view1, view2]), len(view1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -16,11 +15,11 @@ from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, number_of, temperature_of
 
 
-@dataclass(frozen=True)
-class HardContrastiveLoss:
+class HardContrastiveLoss(Objective):
     """Pull each row towards its pair, away from the hardest of the other rows alone.
 
     With s_ij = <a_i, b_j> the cosine, and s_alpha(i) the least of the share of i's negatives that are most similar to
@@ -50,17 +49,20 @@ class HardContrastiveLoss:
     1.2512
     """
 
-    temperature: Temperature = 0.1
-    share: float = 0.0819
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    def __init__(
+        self,
+        temperature: Temperature = 0.1,
+        share: float = 0.0819,
+        *,
+        block_size: int | None = None,
+        gather: bool = False,
+    ) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
+        if number_of(share) is None or not 0 < share <= 1:
+            raise InputError(f"share is {share!r}, expected a share of the negatives within (0, 1]")
+        self.share = share
 
-    def __post_init__(self) -> None:
-        if number_of(self.share) is None or not 0 < self.share <= 1:
-            raise InputError(f"share is {self.share!r}, expected a share of the negatives within (0, 1]")
-
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the loss of paired rows ``(batch, dim)``."""
         check_paired(a=a, b=b)
         with torch.autocast(a.device.type, enabled=False):

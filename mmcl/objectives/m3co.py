@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-
 import torch
 from torch import Tensor
 
@@ -11,11 +9,11 @@ from mmcl.errors import InputError
 from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Mixed
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, number_of
 
 
-@dataclass(frozen=True)
-class M3CoLoss:
+class M3CoLoss(Objective):
     """Contrast mixtures of one modality with the unmixed rows of the other, one ordered pair of modalities.
 
     With x~_i = lam_i x_i + (1 - lam_i) x_perm(i), targets P with P_ii = lam_i and P_i,perm(i) = 1 - lam_i, and C the
@@ -47,21 +45,24 @@ class M3CoLoss:
     0.6931
     """
 
-    temperature: Temperature = 0.1
-    alpha: float = 0.15
-    mix_share: float = 0.5
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
-
-    def __post_init__(self) -> None:
-        numbers = number_of(self.alpha), number_of(self.mix_share)
-        if None in numbers or not (0 < self.alpha < torch.inf and 0 <= self.mix_share <= 1):
+    def __init__(
+        self,
+        temperature: Temperature = 0.1,
+        alpha: float = 0.15,
+        mix_share: float = 0.5,
+        *,
+        block_size: int | None = None,
+        gather: bool = False,
+    ) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
+        numbers = number_of(alpha), number_of(mix_share)
+        if None in numbers or not (0 < alpha < torch.inf and 0 <= mix_share <= 1):
             raise InputError(
-                f"alpha is {self.alpha!r}, mix_share {self.mix_share!r}: expected alpha > 0 and a share within [0, 1]"
+                f"alpha is {alpha!r}, mix_share {mix_share!r}: expected alpha > 0 and a share within [0, 1]"
             )
+        self.alpha, self.mix_share = alpha, mix_share
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Mix the rows of a, ``(batch, dim)``, and return the loss against b, ``(batch, dim)``."""
         check_paired(a=a, b=b)
         mixed, permutation, lam = self.mix(a)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-
 from torch import Tensor
 
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
 from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.labels import flags_of, labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
 
-@dataclass(frozen=True)
-class MMLoss:
+class MMLoss(Objective):
     """Bring audio and text of one label together, in both directions.
 
     With P(k) the samples of anchor k's label, <., .> the cosine, and denominators over the whole batch::
@@ -41,12 +39,12 @@ class MMLoss:
     0.6265
     """
 
-    temperature: Temperature = 0.1
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    takes = ("a", "b", "labels")
 
-    def __call__(self, audio: Tensor, text: Tensor, labels: Tensor, is_anchor: Tensor | None = None) -> Tensor:
+    def __init__(self, temperature: Temperature = 0.1, *, block_size: int | None = None, gather: bool = False) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
+
+    def forward(self, audio: Tensor, text: Tensor, labels: Tensor, is_anchor: Tensor | None = None) -> Tensor:
         """Return the loss of one batch, 0 if it has no anchor.
 
         Args:
@@ -64,9 +62,7 @@ class MMLoss:
                 one[anchors],
                 other,
                 SameLabel(labels[anchors], labels),
-                temperature=self.temperature,
-                block_size=self.block_size,
-                gather=self.gather,
+                **self.kernel,
             )
             for one, other in ((audio, text), (text, audio))
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
@@ -13,11 +12,11 @@ from mmcl.objectives.kernel.info_nce import weighted_info_nce
 from mmcl.objectives.kernel.inputs import check_features, precise
 from mmcl.objectives.kernel.labels import flags_of, labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
 
-@dataclass(frozen=True)
-class NSPTLoss:
+class NSPTLoss(Objective):
     """Hold rehearsal samples where the teacher had them, away from where the student has the rest of the batch.
 
     For each rehearsal sample k (an anchor), with s the student's and T the teacher's embedding, P(k) the rehearsal
@@ -49,17 +48,22 @@ class NSPTLoss:
     0.3133
     """
 
-    temperature: Temperature = 0.1
-    denominator: Literal["literal", "proper"] = "literal"
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    takes = ("student", "teacher", "labels", "is_rehearsal")
 
-    def __post_init__(self) -> None:
-        if self.denominator not in ("literal", "proper"):
-            raise ConfigError(f"denominator is {self.denominator!r}, expected 'literal' or 'proper'")
+    def __init__(
+        self,
+        temperature: Temperature = 0.1,
+        denominator: Literal["literal", "proper"] = "literal",
+        *,
+        block_size: int | None = None,
+        gather: bool = False,
+    ) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
+        if denominator not in ("literal", "proper"):
+            raise ConfigError(f"denominator is {denominator!r}, expected 'literal' or 'proper'")
+        self.denominator = denominator
 
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, is_rehearsal: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor, is_rehearsal: Tensor) -> Tensor:
         """Return the loss of one batch.
 
         Args:
@@ -89,7 +93,5 @@ class NSPTLoss:
                 torch.cat([nobody[is_rehearsal], nobody] if literal else [anchors, labels]),
                 differ=torch.cat([torch.zeros_like(is_rehearsal[is_rehearsal]), torch.ones_like(is_rehearsal)]),
             ),
-            temperature=self.temperature,
-            block_size=self.block_size,
-            gather=self.gather,
+            **self.kernel,
         )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-
 import torch
 from torch import Tensor
 
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
 
-@dataclass(frozen=True)
-class NTXentLoss:
+class NTXentLoss(Objective):
     """Pull the two views of each sample together, away from all other views of both sides.
 
     With z the 2 n views, p(i) the other view of i's sample and <., .> the cosine::
@@ -37,12 +35,10 @@ class NTXentLoss:
     0.5514
     """
 
-    temperature: Temperature = 0.1
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    def __init__(self, temperature: Temperature = 0.1, *, block_size: int | None = None, gather: bool = False) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
 
-    def __call__(self, view1: Tensor, view2: Tensor) -> Tensor:
+    def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
         """Return the loss of paired views ``(batch, dim)``."""
         check_paired(view1=view1, view2=view2)
         features = torch.cat([view1, view2])
@@ -51,7 +47,5 @@ class NTXentLoss:
             features,
             Identity(len(features), shift=len(view1)),
             denominator=Identity(len(features)).complement(),
-            temperature=self.temperature,
-            block_size=self.block_size,
-            gather=self.gather,
+            **self.kernel,
         )

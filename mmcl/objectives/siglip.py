@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import Any
 
@@ -16,11 +15,11 @@ from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
 from mmcl.objectives.kernel.unit import unit
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import HIGHEST, Temperature, temperature_of
 
 
-@dataclass(frozen=True)
-class SigLIPLoss:
+class SigLIPLoss(Objective):
     """Tell pairs that belong together from all others, each by a logistic regression of its own.
 
     With <., .> the cosine, z_ii = 1 and z_ij = -1 else::
@@ -44,13 +43,18 @@ class SigLIPLoss:
     0.3133
     """
 
-    temperature: Temperature = 0.1
-    bias: float | Tensor = -10.0
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    def __init__(
+        self,
+        temperature: Temperature = 0.1,
+        bias: float | Tensor = -10.0,
+        *,
+        block_size: int | None = None,
+        gather: bool = False,
+    ) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
+        self.bias = bias
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the loss of paired rows ``(batch, dim)``."""
         check_paired(a=a, b=b)
         with torch.autocast(a.device.type, enabled=False):

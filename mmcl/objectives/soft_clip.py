@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, temperature_of
 
 
-@dataclass(frozen=True)
-class SoftClipLoss:
+class SoftClipLoss(Objective):
     """Contrast two modalities with the similarities of the second one as targets, one ordered pair of modalities.
 
     With <., .> the cosine and C_ij = <a_i, b_j> / temperature::
@@ -43,12 +43,12 @@ class SoftClipLoss:
     0.5822
     """
 
-    temperature: Temperature = 0.125
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    def __init__(
+        self, temperature: Temperature = 0.125, *, block_size: int | None = None, gather: bool = False
+    ) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the loss of paired rows ``(batch, dim)``; b is the one whose similarities are the targets."""
         check_paired(a=a, b=b)
         temperature = temperature_of(self.temperature)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-
 from torch import Tensor
 
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
 from mmcl.objectives.kernel.inputs import check_features
 from mmcl.objectives.kernel.labels import labels_of
 from mmcl.objectives.kernel.pairs import Identity, SameLabel
+from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
 
-@dataclass(frozen=True)
-class SupConLoss:
+class SupConLoss(Objective):
     """Pull each sample towards those of its label, away from all others; itself is neither.
 
     With P(i) the other samples of i's label and <., .> the cosine::
@@ -42,12 +40,12 @@ class SupConLoss:
     0.3133
     """
 
-    temperature: Temperature = 0.1
-    _: KW_ONLY
-    block_size: int | None = None
-    gather: bool = False
+    takes = ("features", "labels")
 
-    def __call__(self, features: Tensor, labels: Tensor) -> Tensor:
+    def __init__(self, temperature: Temperature = 0.1, *, block_size: int | None = None, gather: bool = False) -> None:
+        super().__init__(temperature, block_size=block_size, gather=gather)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of features ``(batch, dim)`` and their labels ``(batch,)``."""
         check_features(features=features)
         labels = labels_of("labels", labels, len(features), features.device)
@@ -56,7 +54,5 @@ class SupConLoss:
             features,
             SameLabel(labels, exclude_self=True),
             denominator=Identity(len(features)).complement(),
-            temperature=self.temperature,
-            block_size=self.block_size,
-            gather=self.gather,
+            **self.kernel,
         )

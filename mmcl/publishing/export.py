@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcl import __version__
-from mmcl.data.base import nearest
 from mmcl.errors import CheckpointError, ConfigError, ExportError, RunError
 from mmcl.files.atomic import folder_written_whole
 from mmcl.files.digests import check_content
@@ -19,6 +18,7 @@ from mmcl.files.plain_json import read_json
 from mmcl.reports.row_types import checked_rows
 from mmcl.runs.run import Run
 from mmcl.text.escape import encodable
+from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:
     from mmcl.publishing.onnx import Graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmcl.lazy import lazy_names
+from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from mmcl.rationales.discriminator import Discriminator as Discriminator
@@ -15,14 +15,4 @@ if TYPE_CHECKING:
     from mmcl.rationales.voting import vote as vote
     from mmcl.rationales.voting import vote_all as vote_all
 
-_LAZY = {
-    "Discriminator": "mmcl.rationales.discriminator",
-    "Distillation": "mmcl.rationales.distill",
-    "Recipe": "mmcl.rationales.distill",
-    "distill_rationales": "mmcl.rationales.distill",
-    "pretrain_discriminator": "mmcl.rationales.discriminator",
-    "vote": "mmcl.rationales.voting",
-    "vote_all": "mmcl.rationales.voting",
-}
-__all__ = list(_LAZY)
-__getattr__, __dir__ = lazy_names(__name__, _LAZY)
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

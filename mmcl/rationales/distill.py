@@ -14,7 +14,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from mmcl.data.base import nearest
 from mmcl.data.fingerprint import digest_of
 from mmcl.data.texts.exercises import Exercises
 from mmcl.errors import CheckpointError, ConfigError, DataError, InputError
@@ -26,6 +25,7 @@ from mmcl.rationales.lessons import EXPLAIN, Lesson, batches_by_length, lessons_
 from mmcl.rationales.terms import Method, Weights, batch_losses
 from mmcl.rationales.voting import vote_all
 from mmcl.seeding import random_state, set_random_state
+from mmcl.text.suggest import nearest
 from mmcl.training.finite import step_error
 
 _WHAT = "the state of the distillation"

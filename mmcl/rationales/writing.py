@@ -42,8 +42,8 @@ class Writing:
 
     Every completion is a line of ``<folder>/<teacher>.<part>.jsonl`` as soon as it is there. What has a line is not
     asked for again, so that whatever ends a run, the same call goes on; a line that is half written is written anew.
-    :meth:`export` makes lists in the layout that :class:`~mmcl.data.texts.exercises.Exercises` reads, whose ``completions``
-    the folder is then, one teacher for each sample: ``<teacher>``, ``<teacher>-2``, and so on.
+    :meth:`export` writes lists in the layout that :class:`~mmcl.data.texts.exercises.Exercises` reads as
+    ``completions``, one teacher for each sample: ``<teacher>``, ``<teacher>-2``, and so on.
 
     Args:
         exercises: to be explained.

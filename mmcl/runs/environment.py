@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import mmcl
 from mmcl import __version__
 
 PACKAGES = (
@@ -33,7 +34,7 @@ def describe_environment() -> dict[str, Any]:
     >>> sorted(environment)
     ['command', 'commit', 'platform', 'processors', 'python', 'time', 'uncommitted_changes', 'versions']
     """
-    commit, changed = _commit(Path(__file__).parent.parent)
+    commit, changed = _commit(Path(mmcl.__file__).parent.parent)
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),

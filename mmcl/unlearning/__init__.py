@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmcl.lazy import lazy_names
+from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from mmcl.unlearning.laf import repair as repair
@@ -16,15 +16,4 @@ if TYPE_CHECKING:
     from mmcl.unlearning.sisa import ShardedEnsemble as ShardedEnsemble
     from mmcl.unlearning.sisa import train_sharded as train_sharded
 
-_LAZY = {
-    "METHODS": "mmcl.unlearning.methods",
-    "Parts": "mmcl.unlearning.parts",
-    "ShardedEnsemble": "mmcl.unlearning.sisa",
-    "repair": "mmcl.unlearning.laf",
-    "train_classifier": "mmcl.unlearning.retraining",
-    "train_sharded": "mmcl.unlearning.sisa",
-    "unlearn": "mmcl.unlearning.methods",
-    "unlearn_laf": "mmcl.unlearning.laf",
-}
-__all__ = list(_LAZY)
-__getattr__, __dir__ = lazy_names(__name__, _LAZY)
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from mmcl.data.base import Dataset, nearest
+from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
+from mmcl.text.suggest import nearest
 from mmcl.unlearning.boundary_shrink import boundary_shrink
 from mmcl.unlearning.gradient_ascent import neg_grad, neg_grad_plus
 from mmcl.unlearning.laf import repair, unlearn_laf

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch, collate
-from mmcl.data.base import Dataset, nearest
+from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
+from mmcl.text.suggest import nearest
 
 _USUAL = ("head", "classifier", "fc")
 

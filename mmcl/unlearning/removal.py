@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import nearest
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
+from mmcl.text.suggest import nearest
 from mmcl.unlearning.loop import origin
 
 Kind = Literal["data", "class", "noisy_labels", "speaker"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from mmcl.config.faults import did_you_mean, explain
+from mmcl.config.faults import explain
 from mmcl.config.model import OneOrMore, StrictModel
 
 
@@ -97,9 +97,3 @@ def test_what_is_missing_is_named() -> None:
 def test_branches_of_a_union_are_told_together() -> None:
     messages = told({"either": {"name": "cnn", "channels": 0}, "root": "x"})
     assert messages["either.channels"].startswith("0 should be greater than 0, or unknown key")
-
-
-def test_did_you_mean() -> None:
-    assert did_you_mean("Demo", ["demo", "tiny"]) == "did you mean 'demo'?"
-    assert did_you_mean("x", ["demo", "tiny"]) == "expected one of demo, tiny"
-    assert did_you_mean("x", []) == "there is none"

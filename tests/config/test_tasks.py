@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mmcl
 from mmcl.config import tasks as experiments
 from mmcl.config.model import settings
 from mmcl.errors import ConfigError
@@ -60,7 +61,7 @@ def test_tasks_and_configs_are_those_on_disk(own: Path) -> None:
 
 def test_the_project_s_own_tasks_are_found_without_mmcl_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MMCL_PATH", raising=False)
-    root = Path(experiments.__file__).parent.parent
+    root = Path(mmcl.__file__).parent.parent
     assert experiments.tasks() == {path.stem: path for path in sorted((root / "tasks").glob("[!_]*.py"))}
 
 
@@ -70,7 +71,7 @@ def test_an_installed_wheel_has_them_inside_the_package(own: Path, monkeypatch: 
         (package / f"_{name}").parent.mkdir(parents=True, exist_ok=True)
         (own / name).rename(package / f"_{name}")
     monkeypatch.delenv("MMCL_PATH")
-    monkeypatch.setattr(experiments, "__file__", str(package / "experiments.py"))
+    monkeypatch.setattr(mmcl, "__file__", str(package / "__init__.py"))
     assert list(experiments.tasks()) == ["count"]
     assert experiments.find_config("count") == package / "_configs" / "count" / "demo.yaml"
 

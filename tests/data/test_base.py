@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmcl.data.base import Dataset, Entity, Source, SpeechDataset, Utterance, nearest
+from mmcl.data.base import Dataset, Entity, Source, SpeechDataset, Utterance
 from mmcl.errors import AudioError, DataError, LabelError, MissingDataError
 
 SOURCE = Source("tones", "tones", ("list.txt", "other.txt"), "Nobody", "CC0", "3 tones", "https://example.org/tones")
@@ -137,11 +137,6 @@ def test_label_outside_the_classes(root, monkeypatch):
 def test_either_marker_will_do(tmp_path):
     (tmp_path / "other.txt").touch()
     assert SOURCE.lack(tmp_path) == ""
-
-
-def test_nearest():
-    assert nearest("vaild", ["train", "valid"]) == " (did you mean 'valid'?)"
-    assert nearest("zebra", ["train", "valid"]) == ""
 
 
 def test_a_data_set_that_nobody_offers_says_which_folder_is_missing(root):

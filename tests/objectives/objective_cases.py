@@ -18,6 +18,7 @@ from mmcl.objectives import (
     HardContrastiveLoss,
     M3CoLoss,
     MMLoss,
+    MVDHELLoss,
     NSPTLoss,
     NTXentLoss,
     SameLabel,
@@ -54,6 +55,11 @@ def mixed(**options):
     return M3CoLoss(**options).from_mixed
 
 
+def of_views(**options):
+    """Three views: both sides, and one of them again."""
+    return lambda a, b: MVDHELLoss(**options)([a, b, a])
+
+
 CASES = {
     "clip": Case(CLIPLoss, "a b"),
     "cwcl": Case(CWCLLoss, "a b"),
@@ -63,6 +69,7 @@ CASES = {
     "kernel": Case(weighted, "a b labels lam"),
     "m3co": Case(mixed, "a b permutation lam"),
     "mm": Case(MMLoss, "a b labels is_rehearsal"),
+    "mv_dhel": Case(of_views, "a b"),
     "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),

@@ -34,7 +34,7 @@ def test_commit_and_changes_of_a_checkout(tmp_path: Path, monkeypatch: pytest.Mo
     package = tmp_path / "mmcl"
     package.mkdir()
     (package / "environment.py").write_text("")
-    monkeypatch.setattr(environment, "__file__", str(package / "environment.py"))
+    monkeypatch.setattr(mmcl, "__file__", str(package / "__init__.py"))
     assert _commit() == (None, None)  # installed, not a checkout
     git("init", "-q")
     git("add", ".")

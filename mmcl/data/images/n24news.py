@@ -5,11 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any, ClassVar
 
-from mmcl.data.base import Source, nearest
+from mmcl.data.base import Source
 from mmcl.data.class_names import merged_names
 from mmcl.data.images.image_text import Described, ImageTextDataset
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_json import member, read_json
+from mmcl.text.suggest import nearest
 from mmcl.text.words import tidy
 
 TEXTS = ("headline", "caption", "abstract", "body")

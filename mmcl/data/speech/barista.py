@@ -7,9 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from mmcl.data.base import Entity, Source, SpeechDataset, Utterance, logger, nearest
+from mmcl.data.base import Entity, Source, SpeechDataset, Utterance, logger
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_json import member, read_json
+from mmcl.text.suggest import nearest
 from mmcl.text.words import tidy
 
 _TEST_SHARE, _VALID_SHARE = 0.20, 0.16

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcl.data.base import Source, SpeechDataset, Utterance, nearest
+from mmcl.data.base import Source, SpeechDataset, Utterance
 from mmcl.errors import DataError
+from mmcl.text.suggest import nearest
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>.+)_(?P<index>[0-9]+)")

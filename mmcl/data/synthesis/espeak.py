@@ -23,8 +23,8 @@ from threading import get_ident
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcl.data.base import nearest
 from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.text.suggest import nearest
 
 ESPEAK_RATE = 22_050  #: samples a second of what espeak-ng makes
 

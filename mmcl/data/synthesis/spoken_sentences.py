@@ -13,13 +13,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from mmcl.data.base import Source, SpeechDataset, Utterance, nearest
+from mmcl.data.base import Source, SpeechDataset, Utterance
 from mmcl.data.synthesis.command_plan import Command, is_whole, record_into, utter, voices
 from mmcl.data.synthesis.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
 from mmcl.data.synthesis.espeak import espeak_version
 from mmcl.data.synthesis.spoken_texts import TEXTS, WORDS, digest_of, read_texts
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_json import member, read_json_lines
+from mmcl.text.suggest import nearest
 from mmcl.text.words import composed
 
 _TEXT = "27ff105bd015a9e1"  # digest of SLURP's training text as its owner published it

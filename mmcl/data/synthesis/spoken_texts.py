@@ -1,4 +1,4 @@
-"""The texts that :mod:`mmcl.data.synthesis.spoken_sentences` has spoken: SLURP's training text, frequent words, CommonsenseQA."""
+"""Texts to be spoken: SLURP's training text, frequent words and CommonsenseQA."""
 
 from __future__ import annotations
 

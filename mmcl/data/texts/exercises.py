@@ -10,10 +10,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mmcl.data.base import Source, checked_root, nearest
+from mmcl.data.base import Source, checked_root
 from mmcl.errors import DataError, MissingDataError
 from mmcl.files.plain_json import read_json, read_json_lines
 from mmcl.metrics.answers import exact_match
+from mmcl.text.suggest import nearest
 from mmcl.text.words import composed
 
 _VALID = 0.1  # share of the training data, where the owner has no validation split

@@ -20,9 +20,9 @@ _TRAIN = 800  # of the 1,000, as they are permuted by numpy.random.RandomState(0
 class Svamp(Exercises):
     """Read SVAMP: a story and a question, answered by an equation such as ``( 76.0 - 25.0 )``.
 
-    ``SVAMP.json`` of its authors, of which Distilling step-by-step trains on 800 problems and tests on 200. Arguments
-    and errors are those of :class:`~mmcl.data.texts.exercises.Exercises`. Of several equations that are joined by "and" the
-    last is the answer, as the released parser has it.
+    ``SVAMP.json`` of its authors. Distilling step-by-step trains on 800 problems and tests on 200. Arguments and errors
+    are those of :class:`~mmcl.data.texts.exercises.Exercises`. Where "and" joins several equations, the last one is the
+    answer, as in the released parser.
     """
 
     source: ClassVar[Source | None] = Source(

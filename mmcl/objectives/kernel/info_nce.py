@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmcl.errors import ShapeError
+from mmcl.errors import ConfigError, ShapeError
 from mmcl.objectives.kernel.base import Dense, Pairs
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_features, check_finite, precise, refuse_overflow
@@ -28,6 +30,7 @@ def weighted_info_nce(
     extra_keys: Tensor | None = None,
     block_size: int | None = None,
     gather: bool = False,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Compare each query with all keys, and pull it towards those that have weight.
 
@@ -58,12 +61,13 @@ def weighted_info_nce(
         gather: compare with the keys of all processes of ``torch.distributed``. The sum of what the processes return
             is the loss of the joined batch, and so is the gradient; DistributedDataParallel takes the mean over
             processes: multiply the loss by their number there. A tensor of weights then has columns for all keys.
+        reduction: ``"mean"`` over the rows that have weight, or ``"none"``: the loss of each query, ``(queries,)``.
 
     Raises:
         ShapeError: the shapes do not fit together.
         InputError: features that are not finite or no floating point, weights that are negative or all zero, a
             temperature or block size that cannot be; without ``normalize``, features whose products overflow.
-        ConfigError: gather without a process group.
+        ConfigError: gather without a process group, or an unknown reduction.
         TrainingError: a second derivative of a batch of several tiles.
 
     >>> queries, keys = torch.eye(2), torch.eye(2)
@@ -71,6 +75,8 @@ def weighted_info_nce(
     0.3133
     """
     check_features(queries=queries, keys=keys)
+    if reduction not in ("mean", "none"):
+        raise ConfigError(f"reduction is {reduction!r}, expected 'mean' or 'none'")
     pairs = _pairs("weights", weights)
     compared = denominator if denominator is None else _pairs("denominator", denominator)
     with torch.autocast(queries.device.type, enabled=False):
@@ -99,9 +105,12 @@ def weighted_info_nce(
         factor = mass * scale if coefficient is None else coefficient.to(mass.dtype)
         counts = ((mass != 0) | (factor != 0)) & ~sums.isneginf()
         sums = torch.where(counts, sums, 0)
-        total = factor @ sums - torch.where(counts, scale, 0) @ dots
-        rows = counts.sum()
-        loss = total / (processes.stack(rows).sum() if processes else rows).clamp(min=1)
+        if reduction == "none":
+            loss = factor * sums - torch.where(counts, scale, 0) * dots
+        else:
+            total = factor @ sums - torch.where(counts, scale, 0) @ dots
+            rows = counts.sum()
+            loss = total / (processes.stack(rows).sum() if processes else rows).clamp(min=1)
         return loss if normalize else refuse_overflow(loss, "features that are not normalized")
 
 
@@ -165,6 +174,36 @@ def two_way_info_nce(
         counts = torch.stack([(m != 0 if skip_empty else torch.ones_like(m)).sum() for m in (mass, key_mass[own])])
         counts = (processes.stack(counts).sum(0) if processes else counts).clamp(min=1)
         return totals[0] / counts[0], totals[1] / counts[1]
+
+
+def log_denominators(
+    queries: Tensor,
+    keys: Tensor,
+    denominator: Pairs | Tensor | None = None,
+    *,
+    temperature: Temperature = 0.1,
+    normalize: bool = True,
+    block_size: int | None = None,
+    gather: bool = False,
+) -> Tensor:
+    """Return the log-denominator of each query on its own, ``log sum_k N_ik exp(s_ik)``, ``(queries,)``.
+
+    Arguments and errors are those of :func:`weighted_info_nce`. A query that is compared with nothing has minus
+    infinity, and gradient 0.
+
+    >>> log_denominators(torch.eye(2), torch.eye(2), temperature=1.0).exp()  # e + 1
+    tensor([3.7183, 3.7183])
+    """
+    check_features(queries=queries, keys=keys)
+    compared = denominator if denominator is None else _pairs("denominator", denominator)
+    with torch.autocast(queries.device.type, enabled=False):
+        q, k = _factors(queries, keys, temperature, normalize, alike=queries is keys)
+        if gather:
+            processes = Processes.of(k)
+            k, compared = processes.gather(k), None if compared is None else compared.gathered(processes)
+        if compared is not None and compared.shape != (len(q), len(k)):
+            raise ShapeError(f"denominator has shape {compared.shape}, expected (queries, keys) = {(len(q), len(k))}")
+        return pairwise_logsumexp(q, k, compared, block_size=block_size)[0]
 
 
 def _pairs(name: str, given: Pairs | Tensor) -> Pairs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -98,6 +100,29 @@ def check_paired(**sides: Tensor) -> None:
     if len({side.shape for side in sides.values()}) != 1:
         given = " and ".join(f"{name} {tuple(side.shape)}" for name, side in sides.items())
         raise ShapeError(f"{given} are not paired: expected the same (batch, dim)")
+
+
+def stacked_views(views: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return embeddings of several views of the same samples as one tensor, ``(views, batch, dim)``.
+
+    Args:
+        views: ``(views, batch, dim)``, or a sequence of ``(batch, dim)``.
+
+    Raises:
+        ShapeError: fewer than two views, or views that differ in shape.
+        InputError: not floating point, or not finite; names the first such row.
+
+    >>> stacked_views([torch.zeros(4, 2)])
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.ShapeError: views have shapes (4, 2), expected 2 or more views of the same (batch, dim)
+    """
+    if len(views) < 2 or len({view.shape for view in views}) != 1 or views[0].dim() != 2:
+        shapes = " and ".join(str(tuple(view.shape)) for view in views) or "of no view"
+        raise ShapeError(f"views have shapes {shapes}, expected 2 or more views of the same (batch, dim)")
+    stacked = views if isinstance(views, Tensor) else torch.stack(list(views))
+    check_features(views=stacked.flatten(0, 1))
+    return stacked
 
 
 def precise(*tensors: Tensor) -> list[Tensor]:

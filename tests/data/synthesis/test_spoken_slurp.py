@@ -18,7 +18,7 @@ from mmcl.data.synthesis.command_plan import record, voices
 from mmcl.data.synthesis.spoken_slurp import Parameters, SpokenSlurp, plan
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
-CHECKOUT = Path(spoken_slurp.__file__).parents[2]
+CHECKOUT = Path(spoken_slurp.__file__).parents[3]
 TINY = {"sentences": 9, "intents": 3, "progress": False}
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 

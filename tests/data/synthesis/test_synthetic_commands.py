@@ -19,7 +19,7 @@ from mmcl.data.synthesis.command_plan import Parameters, record
 from mmcl.data.synthesis.synthetic_commands import SyntheticCommands, make_synthetic_commands
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
-CHECKOUT = Path(synthetic_commands.__file__).parents[2]
+CHECKOUT = Path(synthetic_commands.__file__).parents[3]
 TINY = {"utterances_per_intent": (4, 2, 2), "intents": 4}
 
 needs_espeak = pytest.mark.skipif(

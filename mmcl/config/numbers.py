@@ -1,0 +1,17 @@
+"""Bounded numbers for annotations: a signature states the range, and configs check it.
+
+``def replay(..., memory_size: Count = 50)`` reads as an int of 1 or more. Type checkers see the plain number.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from annotated_types import Ge, Gt, Le, Lt
+
+Positive: TypeAlias = Annotated[float, Gt(0)]  #: greater than 0
+NonNegative: TypeAlias = Annotated[float, Ge(0)]  #: 0 or greater
+Share: TypeAlias = Annotated[float, Ge(0), Le(1)]  #: 0 to 1
+Probability: TypeAlias = Annotated[float, Ge(0), Lt(1)]  #: 0 to 1, without 1: a rate of dropout
+Count: TypeAlias = Annotated[int, Ge(1)]  #: 1 or more
+Size: TypeAlias = Annotated[int, Ge(0)]  #: 0 or more

@@ -1,0 +1,162 @@
+"""Config sections made of signatures: a setting is stated once, where the class or function that uses it is defined.
+
+The source file is parsed, not imported: a section of a strategy loads neither Avalanche nor torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pydantic import Field, create_model
+
+import mmcl
+from mmcl.config import numbers
+from mmcl.config.model import StrictModel
+
+SectionT = TypeVar("SectionT", bound=StrictModel)
+_NAMESPACES: tuple[ModuleType, ...] = (typing, numbers, builtins)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a constructor or function: its type, default (``...`` if there is none) and description."""
+
+    type: Any
+    default: Any
+    description: str
+
+
+def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[SectionT]], type[SectionT]]:
+    """Class decorator that adds a field for each argument of a constructor or function.
+
+    A field has the type, default and description of its argument. Fields that the class states itself take precedence.
+
+    Args:
+        source: ``"package.module:name"`` of a class, dataclass or function within mmcl.
+        without: arguments that are no settings, such as a model or an optimizer.
+
+    Raises:
+        TypeError: an argument has a type that no config can hold; list it in ``without``, or state the field.
+
+    >>> @section_of("mmcl.models.heads:HeadOptions")
+    ... class HeadSection(StrictModel):
+    ...     hidden: int = 32
+    >>> section = HeadSection()
+    >>> section.hidden, section.model_dump()["name"]
+    (32, 'linear')
+    """
+
+    def decorate(section: type[SectionT]) -> type[SectionT]:
+        stated = {*without, *section.model_fields}
+        fields: dict[str, Any] = {
+            name: (argument.type, Field(argument.default, description=argument.description))
+            for name, argument in arguments_of(source, without=frozenset(stated)).items()
+        }
+        # A subclass of the same name: pydantic collects fields once, when a class is made.
+        return create_model(
+            section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **fields
+        )
+
+    return decorate
+
+
+@cache
+def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[str, Argument]:
+    """Return the arguments of a class, dataclass or function by name, without importing its module.
+
+    >>> arguments_of("mmcl.models.heads:HeadOptions")["hidden"].default
+    512
+    """
+    module, _, name = source.partition(":")
+    tree = _parse(module)
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name]
+    if not found:
+        raise TypeError(f"there is no class or function {source}")
+    (definition,) = found
+    descriptions = _descriptions(ast.get_docstring(definition) or "")
+    arguments = {}
+    for argument, annotation, default in _signature(definition):
+        if argument not in without:
+            value = ... if default is None else _value(module, default)
+            arguments[argument] = Argument(_value(module, annotation), value, descriptions.get(argument, ""))
+    return arguments
+
+
+def _parse(module: str) -> ast.Module:
+    stem = Path(mmcl.__file__).parent.joinpath(*module.split(".")[1:])
+    path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _signature(definition: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, Any, Any]]:
+    """Name, annotation and default of each argument; of a dataclass, of each field."""
+    if isinstance(definition, ast.ClassDef):
+        constructors = [
+            node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        ]
+        if not constructors:
+            fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
+            return [
+                (node.target.id, node.annotation, node.value) for node in fields if isinstance(node.target, ast.Name)
+            ]
+        definition = constructors[0]
+    given = definition.args
+    positional = [*given.posonlyargs, *given.args]
+    defaults = [*[None] * (len(positional) - len(given.defaults)), *given.defaults]
+    pairs = [*zip(positional, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    return [(argument.arg, argument.annotation, default) for argument, default in pairs if argument.arg != "self"]
+
+
+def _value(module: str, node: Any) -> Any:
+    """What an annotation or a default means: names, literals, ``|`` and subscripts."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return _named(module, node.id)
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(module, each) for each in node.elts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(module, node.operand)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _value(module, node.left) | _value(module, node.right)
+    if isinstance(node, ast.Subscript):
+        return _value(module, node.value)[_value(module, node.slice)]
+    raise TypeError(f"{module}: '{ast.unparse(node) if node else 'no annotation'}' is no type or default of a config")
+
+
+def _named(module: str, name: str) -> Any:
+    """What a name means in a module: what it assigns, what it imports from another of mmcl, or a name of Python."""
+    for node in _parse(module).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return _value(module, node.value)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmcl"):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and node.module != numbers.__name__:
+                    return _named(str(node.module), alias.name)
+    for namespace in _NAMESPACES:
+        if hasattr(namespace, name):
+            return getattr(namespace, name)
+    if name == "Sequence":
+        return tuple
+    raise TypeError(f"{module}: '{name}' is no type of a config")
+
+
+def _descriptions(docstring: str) -> dict[str, str]:
+    """The description of each argument in a docstring of Google's style, as one line without its full stop."""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, re.MULTILINE)
+    described: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", section[1]) if section else ():
+        name, _, text = entry.strip().partition(":")
+        described[name.strip()] = " ".join(text.split()).removesuffix(".")
+    return described

@@ -1,0 +1,79 @@
+"""What torch and trainers rely on in every objective."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import mmcl.objectives
+from mmcl.errors import ConfigError
+from mmcl.objectives import CLIPLoss, LearnableTemperature, M3CoLoss, Objective, SigLIPLoss
+
+CLASSES = [
+    each
+    for each in (getattr(mmcl.objectives, name) for name in mmcl.objectives.__all__)
+    if inspect.isclass(each) and issubclass(each, Objective) and each is not Objective
+]
+NAMES = {"a", "b", "views", "features", "labels", "rows", "is_rehearsal", "student", "teacher"}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_learnable_temperature_is_a_parameter_of_the_objective(kind):
+    objective = kind(LearnableTemperature(0.2))
+    (parameter,) = objective.parameters()
+    assert list(objective.state_dict()) == ["temperature.log_scale"]
+    assert objective.to(torch.float64).temperature().dtype == torch.float64
+    other = kind(LearnableTemperature(0.1))
+    other.load_state_dict(objective.state_dict())
+    assert other.temperature().item() == pytest.approx(0.2)
+    group = nn.ModuleDict({"loss": objective})
+    assert [id(each) for each in group.parameters()] == [id(parameter)]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_temperature_may_be_a_number_a_tensor_or_a_parameter(kind):
+    assert not list(kind(0.3).parameters()) and not kind(0.3).state_dict()
+    tensor = kind(torch.tensor(0.3))
+    assert not list(tensor.parameters()) and tensor.to(torch.float64).temperature.dtype == torch.float64
+    assert len(list(kind(nn.Parameter(torch.tensor(0.3))).parameters())) == 1
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_what_an_objective_takes_is_what_forward_requires(kind):
+    required = [
+        name
+        for name, argument in list(inspect.signature(kind.forward).parameters.items())[1:]
+        if argument.default is inspect.Parameter.empty
+    ]
+    assert len(kind.takes) == len(required) and set(kind.takes) <= NAMES
+
+
+def test_the_loss_of_what_is_available_by_name():
+    a, b = torch.randn(5, 3), torch.randn(5, 3)
+    objective = CLIPLoss()
+    assert objective.of({"b": b, "labels": None, "a": a}) == objective(a, b)
+    with pytest.raises(ConfigError, match=r"MMLoss takes 'labels', which is not available; available: a, b"):
+        mmcl.objectives.MMLoss().of({"a": a, "b": b, "labels": None})
+
+
+def test_repr_shows_the_settings():
+    assert repr(M3CoLoss(alpha=0.3)) == ("M3CoLoss(temperature=0.1, gather=False, alpha=0.3, mix_share=0.5)")
+    assert "LearnableTemperature" in repr(SigLIPLoss(LearnableTemperature()))
+
+
+def test_every_objective_has_a_file_of_its_own():
+    folder = Path(mmcl.objectives.__file__).parent
+    found = {}
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        bases = [
+            node for node in tree.body if isinstance(node, ast.ClassDef) and "Objective" in map(ast.unparse, node.bases)
+        ]
+        assert len(bases) <= 1, path
+        found |= {node.name: path.stem for node in bases}
+    assert set(found) == {kind.__name__ for kind in CLASSES}
