@@ -45,7 +45,7 @@ def checked_settings(
         if name not in without and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     }
     made: Any = function
-    hints = get_type_hints(made.__init__ if isinstance(made, type) else made)
+    hints = get_type_hints(made.__init__ if inspect.isclass(function) else made)
     for name, value in values.items():
         if name not in parameters:
             raise CheckpointError(f"{where} has the unknown key '{name[:60]}', {did_you_mean(name, parameters)}")

@@ -76,8 +76,8 @@ def _folder(name: str | Path, download: bool) -> Path:
     folder = snapshot(str(name), _FILES, download=download)
     if folder is None:
         raise MissingDataError(
-            f"'{name}' is neither a folder nor a model on this machine: pass download=True to fetch it from the hub, or "
-            "pass the folder of a copy, or put that folder into MMCL_WEIGHTS"
+            f"'{name}' is neither a folder nor a model on this machine: pass download=True to fetch it from the hub, "
+            "or pass the folder of a copy, or put that folder into MMCL_WEIGHTS"
         )
     return folder
 

@@ -30,9 +30,9 @@ SMALL = Sizes(4, 100)
 )
 def test_it_is_refused_at_once(build):
     started = time.monotonic()
-    with pytest.raises(DataError, match="config.json asks for [0-9,]+ (numbers|tensors) or more, and its weights have"):
-        with bounded(SMALL, "config.json"):
-            build()
+    message = "config.json asks for [0-9,]+ (numbers|tensors) or more, and its weights have"
+    with pytest.raises(DataError, match=message), bounded(SMALL, "config.json"):
+        build()
     assert time.monotonic() - started < 15
 
 
