@@ -34,7 +34,9 @@ def serve(
         typer.Option("--allow-host", metavar="NAME", help="A further name of the page, such as that of a proxy."),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 7860,
-    longest: Annotated[float, typer.Option("--longest", min=1, help="Seconds that a recording may have.")] = 30.0,
+    longest: Annotated[
+        float, typer.Option("--longest", min=1, max=3600, help="Seconds that a recording may have.")
+    ] = 30.0,
     sentences: Annotated[
         int, typer.Option("--sentences", min=0, help="Training sentences to seek the nearest among.")
     ] = 5000,
@@ -48,8 +50,11 @@ def serve(
     - `mmcl serve runs/slu_incremental/demo runs/slu_incremental/barista --port 8000`
     """
     from mmcl.serving.page import check_gradio, serve_page
+    from mmcl.page_guard import check_names
+    from mmcl.serve import check_gradio, serve_page
 
     check_gradio()
+    check_names(allowed or ())
     check_port(host, port)
     spoken, incremental = part(runs)
     intents = proposed_intents(spoken[0]) if spoken else ""

@@ -44,7 +44,8 @@ def checked_settings(
         for name, each in inspect.signature(function).parameters.items()
         if name not in without and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     }
-    hints = get_type_hints(getattr(function, "__init__", None) if isinstance(function, type) else function)
+    made: Any = function
+    hints = get_type_hints(made.__init__ if inspect.isclass(function) else made)
     for name, value in values.items():
         if name not in parameters:
             raise CheckpointError(f"{where} has the unknown key '{name[:60]}', {did_you_mean(name, parameters)}")

@@ -47,9 +47,8 @@ def _shared(
         known = set(keys[first])
         places = [place for place, key in enumerate(keys[second]) if key in known and key is not None]
         if kind == "speakers":  # of a data set whose speakers are parted, but for some
-            known_by = (known, set(keys[second]))
-            both = len(known_by[0] & known_by[1])
-            if not 0 < 2 * both <= min(map(len, known_by)):
+            sides = known - {None}, set(keys[second]) - {None}
+            if not 0 < 2 * len(sides[0] & sides[1]) <= min(map(len, sides)):
                 continue
         if places:
             example = show(second, places[0]) if show else f"{keys[second][places[0]]!r:.200}"
@@ -64,7 +63,7 @@ def _shared(
 
 def _twice(kind: str, name: str, keys: Sequence[Any]) -> str:
     repeated = [key for key, count in Counter(keys).items() if count > 1]
-    return f"{len(keys) - len(set(keys))} {kind} of {name} are there more than once, first {repeated[0]!r:.80}"
+    return f"{len(keys) - len(set(keys))} {kind} of {name} are there more than once, first {repeated[0]!r:.200}"
 
 
 def _files(data: Any) -> list[Path]:

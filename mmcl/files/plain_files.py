@@ -51,7 +51,7 @@ def check_plain(folder: str | Path, *, error: type[MMCLError] = RunError, shared
         try:
             with os.scandir(open_.pop()) as entries:
                 found = [(entry.path, entry.stat(follow_symlinks=False)) for entry in entries]
-        except FileNotFoundError:  # no folder, or a temporary file of another process
+        except (FileNotFoundError, NotADirectoryError):  # no folder, or a temporary file of another process
             continue
         except OSError as fault:
             raise error(f"cannot read {fault.filename} ({fault.strerror}): check its permissions") from None

@@ -159,12 +159,18 @@ class Writing:
         completions = {}
         for number, line in enumerate(lines[1:], start=2):
             entry, where = self._line(line, number), f"{self.path}, line {number}"
-            row, sample = (member(entry, name, int, where=where) for name in ("row", "sample"))
-            completions[row, sample] = member(entry, "text", str, where=where)
+            try:
+                row, sample = (member(entry, name, int, where=where) for name in ("row", "sample"))
+                completions[row, sample] = member(entry, "text", str, where=where)
+            except DataError as error:
+                raise DataError(f"{error}; or remove that line, and it is written anew") from None
         return completions
 
     def _line(self, line: str, number: int) -> Any:
-        return parse_json(line, where=f"{self.path}, line {number}")
+        try:
+            return parse_json(line, where=f"{self.path}, line {number}")
+        except DataError as error:
+            raise DataError(f"{error}; or remove that line, and it is written anew") from None
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:

@@ -2,23 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from avalanche.training.templates import SupervisedTemplate
+from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl.errors import CheckpointError, TrainingError
 from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state, plain_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
 
-if TYPE_CHECKING:
-    from mmcl.strategies.template import MMCLTemplate
-
 State = dict[str, Any]
 
 _WHAT = "the state of the strategy"
 
 
-def state_of(strategy: MMCLTemplate) -> State:
+class Resumable(SupervisedTemplate):
+    """Avalanche's supervised template, with a state that knows where in the stream it was taken.
+
+    Attributes:
+        number: of the experience that was trained last, or is being trained; None before any.
+        classes: labels that arrived in it.
+        finished: whether nothing of it is left to do, memory and teacher included.
+        resumable: whether a state may be taken now.
+        pending: a state that was loaded and is not yet taken up as a whole.
+    """
+
+    number: int | None = None
+    classes: Sequence[int] = ()
+    finished = resumable = True
+    pending: State | None = None
+
+    # What the loop has beside these; see MMCLTemplate.
+    epoch: int
+    scheduler: LRScheduler | None
+    schedule_steps: int
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """Train on an experience, or on several one after the other; see Avalanche.
+
+        Raises:
+            CheckpointError: a state was loaded that another experience follows.
+        """
+        if self.pending is not None:
+            asked = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+            experiences = experiences_to_train(self, self.pending, asked)
+            if is_finished(self.pending):
+                self.pending = None
+        return super().train(experiences, eval_streams, **kwargs)
+
+    def state_dict(self) -> State:
+        """Return everything that training needs to go on from here, as tensors, numbers and strings.
+
+        Raises:
+            TrainingError: an epoch is under way; take the state in ``after_training_epoch`` or between experiences.
+        """
+        return state_of(self)
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from ``state``, the next ``train`` being on the experience that follows.
+
+        That is its own, which goes on after the state's epoch; or, of a state of its end, the next one.
+
+        Raises:
+            CheckpointError: the state is of another model, or of other plugins.
+        """
+        take_up_model(self, state)
+        self.pending = state
+        if is_finished(state):
+            self.number, self.classes = state["experience"], list(state.get("classes", ()))
+            self.epoch, self.finished = state["epoch"], True
+            set_random_state(state["random"])
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        self.number, self.classes = self.experience.current_experience, classes_of(self.experience)
+        self.epoch, self.finished, self.resumable = 0, False, False
+        super()._before_training_exp(**kwargs)
+
+    def _take_up_training(self) -> None:
+        if self.pending is not None:
+            take_up_training(self, self.pending)
+            self.pending = None
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.finished = self.resumable = True
+
+
+def classes_of(experience: Any) -> list[int]:
+    """Return the labels that arrive in an experience."""
+    return [int(label) for label in getattr(experience, "group", ())]
+
+
+def state_of(strategy: Resumable) -> State:
     """Return everything that training needs to go on from here, as tensors, numbers and strings.
 
     ``experience`` is the number of the experience that was trained last, None before any; ``epoch`` counts its epochs;
@@ -42,7 +119,7 @@ def state_of(strategy: MMCLTemplate) -> State:
         "samples": getattr(getattr(strategy, "experience", None), "digest", None),
         "epoch": strategy.epoch,
         "finished": strategy.finished,
-        "classes": strategy.classes,
+        "classes": list(strategy.classes),
         "steps": 0 if scheduler is None else strategy.schedule_steps,
         "kinds": {**_kinds(strategy), "schedule": kind(scheduler)},
         **now,
@@ -57,7 +134,7 @@ def is_finished(state: State) -> bool:
     return state["experience"] is None or bool(state.get("finished", False))
 
 
-def take_up_model(strategy: MMCLTemplate, state: State) -> None:
+def take_up_model(strategy: Resumable, state: State) -> None:
     """Take up model and plugins (memory, teacher), which are needed before an experience begins.
 
     Raises:
@@ -84,7 +161,7 @@ def take_up_model(strategy: MMCLTemplate, state: State) -> None:
             ) from error
 
 
-def take_up_training(strategy: MMCLTemplate, state: State) -> None:
+def take_up_training(strategy: Resumable, state: State) -> None:
     """Take up optimizer, schedule, generators and epoch, once the experience is set up.
 
     Raises:
@@ -100,7 +177,7 @@ def take_up_training(strategy: MMCLTemplate, state: State) -> None:
     strategy.epoch = state["epoch"]
 
 
-def experiences_to_train(strategy: MMCLTemplate, state: State, experiences: Sequence[Any]) -> list[Any]:
+def experiences_to_train(strategy: Resumable, state: State, experiences: Sequence[Any]) -> list[Any]:
     """Return what is to be trained on after ``state`` was loaded, where ``experiences`` were asked for.
 
     A state of the end of the last epoch of an experience is before memory and teacher are made: where the next
@@ -121,7 +198,7 @@ def experiences_to_train(strategy: MMCLTemplate, state: State, experiences: Sequ
             f"least {epoch}"
         )
     if asked == number and not is_finished(state):
-        check_same(state, {"classes": strategy.classes_of(experiences[0])}, _WHAT)
+        check_same(state, {"classes": classes_of(experiences[0])}, _WHAT)
         return list(experiences)
     if asked != number + 1 or not ended:
         raise CheckpointError(
@@ -140,7 +217,7 @@ def experiences_to_train(strategy: MMCLTemplate, state: State, experiences: Sequ
     return experiences_to_train(strategy, state, [before]) + list(experiences)
 
 
-def _kinds(strategy: MMCLTemplate) -> dict[str, Any]:
+def _kinds(strategy: Resumable) -> dict[str, Any]:
     return {
         "plugins": [kind(plugin) for plugin in strategy.plugins],
         "optimizer": kind(strategy.optimizer),

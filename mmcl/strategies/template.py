@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
-from avalanche.training.templates import SupervisedTemplate
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,28 +23,22 @@ from mmcl.errors import DataError, InputError, LabelError, StreamError
 from mmcl.precision import Precision, in_precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
-from mmcl.strategies.resuming import (
-    State,
-    experiences_to_train,
-    is_finished,
-    state_of,
-    take_up_model,
-    take_up_training,
-)
+from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
 from mmcl.training.finite import step_error
 
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
 
 
-class MMCLTemplate(SupervisedTemplate):
+class MMCLTemplate(Resumable):
     """Avalanche's supervised template over named batches.
 
     Use it as any Avalanche strategy: ``for experience in benchmark.train_stream: strategy.train(experience)``, with a
     benchmark of :func:`mmcl.data.class_incremental`. Plugins see ``strategy.mbatch`` (a :class:`~mmcl.batch.Batch`),
     ``strategy.output`` (what the model made of it) and ``strategy.mb_output`` (its logits); they add a term to the loss
     by :meth:`add_loss` in ``before_backward``, and samples to the experience by :meth:`rehearse` in
-    ``after_train_dataset_adaptation``.
+    ``after_train_dataset_adaptation``. Its state is kept and taken up as :class:`~mmcl.strategies.resuming.Resumable`
+    says.
 
     Args:
         model: takes a batch, returns an object with ``logits`` ``(batch, classes)``; or in training with ``logits``
@@ -62,10 +55,6 @@ class MMCLTemplate(SupervisedTemplate):
         workers: processes that load samples, for data that is not in memory.
         bucket: batches whose samples are sorted by length together, so that little is padded; 1 for none.
         precision: what the model computes in, see :mod:`mmcl.precision`; losses and weights stay in 32 bits.
-
-    Attributes:
-        number: of the experience that was trained last, or is being trained; None before any.
-        finished: whether nothing of it is left, memory and teacher included.
 
     Raises:
         TrainingError: the loss is not finite; names experience, epoch and step, and the sample whose inputs are not.
@@ -119,10 +108,6 @@ class MMCLTemplate(SupervisedTemplate):
         self.schedule_steps = 0
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
         self._rehearsed = torch.empty(0, dtype=torch.long)
-        self.number: int | None = None
-        self.classes: list[int] = []  # that arrive in this experience
-        self.finished = self.resumable = True  # resumable: a state may be taken now
-        self.pending: State | None = None
 
     # Named batches
 
@@ -217,41 +202,17 @@ class MMCLTemplate(SupervisedTemplate):
 
     # The loop
 
-    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
-        """Train on an experience, or on several one after the other; see Avalanche.
+    def _before_eval(self, **kwargs: Any) -> None:
+        self._before_evaluation = random_state()  # of which a DataLoader takes a number
+        super()._before_eval(**kwargs)
 
-        Raises:
-            CheckpointError: a state was loaded that another experience follows.
-        """
-        if self.pending is not None:
-            asked = list(experiences) if isinstance(experiences, Iterable) else [experiences]
-            experiences = experiences_to_train(self, self.pending, asked)
-            if is_finished(self.pending):
-                self.pending = None
-        return super().train(experiences, eval_streams, **kwargs)
-
-    def eval(self, experiences: Any, **kwargs: Any) -> Any:
-        """Evaluate on an experience or on several; see Avalanche. Training goes on as if this had not been done."""
-        before = random_state()  # of which a DataLoader takes a number
-        try:
-            return super().eval(experiences, **kwargs)
-        finally:
-            set_random_state(before)
-
-    def classes_of(self, experience: Any) -> list[int]:
-        """Return the labels that arrive in an experience."""
-        return [int(label) for label in getattr(experience, "group", ())]
-
-    def _before_training_exp(self, **kwargs: Any) -> None:
-        self.number, self.classes = self.experience.current_experience, self.classes_of(self.experience)
-        self.epoch, self.finished, self.resumable = 0, False, False
-        super()._before_training_exp(**kwargs)
+    def _after_eval(self, **kwargs: Any) -> None:
+        super()._after_eval(**kwargs)
+        set_random_state(self._before_evaluation)  # training goes on as if nothing had been evaluated
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         self.epoch, self._unchecked = 0, True
-        if self.pending is not None:
-            take_up_training(self, self.pending)
-            self.pending = None
+        self._take_up_training()
         while self.epoch < self.train_epochs and not self._stop_training:
             self.model.train()  # what was done before may have left a part of it in evaluation mode
             self._before_training_epoch(**kwargs)
@@ -263,10 +224,6 @@ class MMCLTemplate(SupervisedTemplate):
             self.resumable = True
             self._after_training_epoch(**kwargs)
             self.resumable = False
-
-    def _after_training_exp(self, **kwargs: Any) -> None:
-        super()._after_training_exp(**kwargs)
-        self.finished = self.resumable = True
 
     def _train_epoch(self, **kwargs: Any) -> None:
         try:
@@ -350,31 +307,6 @@ class MMCLTemplate(SupervisedTemplate):
 
     def _note(self, name: str, value: Tensor) -> None:
         self.losses[name] = self.losses.get(name, 0.0) + value.item()
-
-    # Resuming
-
-    def state_dict(self) -> State:
-        """Return everything that training needs to go on from here, as tensors, numbers and strings.
-
-        Raises:
-            TrainingError: an epoch is under way; take the state in ``after_training_epoch`` or between experiences.
-        """
-        return state_of(self)
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``, the next ``train`` being on the experience that follows.
-
-        That is its own, which goes on after the state's epoch; or, of a state of its end, the next one.
-
-        Raises:
-            CheckpointError: the state is of another model, or of other plugins.
-        """
-        take_up_model(self, state)
-        self.pending = state
-        if is_finished(state):
-            self.number, self.classes = state["experience"], list(state.get("classes", ()))
-            self.epoch, self.finished = state["epoch"], True
-            set_random_state(state["random"])
 
 
 def _no_evaluator() -> EvaluationPlugin:

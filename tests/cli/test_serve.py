@@ -11,6 +11,9 @@ from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError, RunError
 from mmcl.models import TwoTower
 from mmcl.runs.run import Run
+from mmcl.runs import Run
+from mmcl.serve import serve_page
+from mmcl.serve_cli import check_port, load, part, proposed_intents
 
 RUNNER = CliRunner()
 
@@ -83,6 +86,16 @@ def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
     check_port("127.0.0.1", port)
     with pytest.raises(ConfigError, match="cannot listen on 192.0.2.1:1.*or --host"):  # of no machine
         check_port("192.0.2.1", 1)
+
+
+def test_names_and_lengths_that_cannot_be_are_told_before_anything_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.setattr("mmcl.serve.find_spec", lambda name: name)
+    refused = RUNNER.invoke(app, ["serve", str(tmp_path), "--allow-host", "http://page.example.org"])
+    assert isinstance(refused.exception, ConfigError) and "--allow-host" in str(refused.exception)
+    for longest in ("nan", "inf", "0", "4000"):
+        assert RUNNER.invoke(app, ["serve", str(tmp_path), "--longest", longest]).exit_code == 2
+    with pytest.raises(ConfigError, match="--longest is nan"):
+        serve_page({}, [], "", host="127.0.0.1", port=1, longest=float("nan"), ready=print)
 
 
 def test_a_missing_package_is_told_first(monkeypatch, tmp_path):

@@ -81,7 +81,7 @@ def test_colours_for_an_encoder_of_grey_images():
 
 @pytest.mark.parametrize("std", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, float("inf"), 1.0)])
 def test_a_deviation_that_nothing_can_be_divided_by_is_refused(std):
-    with pytest.raises(ConfigError, match="expected a deviation above 0"):
+    with pytest.raises(ConfigError, match="std above 0"):
         ImageInput((8, 8), mean=(0.5, 0.5, 0.5), std=std)
     with pytest.raises(ConfigError, match="mean of images is .*, expected finite numbers"):
         ImageInput((8, 8), mean=std[1:] + (float("nan"),), std=(1.0, 1.0, 1.0))

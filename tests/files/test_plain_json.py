@@ -9,6 +9,7 @@ import pytest
 from mmcl.errors import CheckpointError, DataError, MissingDataError
 from mmcl.files import plain_json
 from mmcl.files.plain_json import parse_json, read_json, read_json_lines, read_text
+from mmcl.plain_json import member, parse_json, read_json, read_json_lines, read_text
 
 
 def test_reads_what_json_writes(tmp_path):
@@ -69,3 +70,39 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
 def test_a_bool_is_no_whole_number():
     with pytest.raises(DataError, match="holds a bool"):
         parse_json("true", int, where="x")
+
+
+@pytest.mark.parametrize("content", ['{"a": 1, "b": 2, "a": 3}', '[{"x": {"a": 1, "a": 1}}]'])
+def test_a_key_that_is_there_twice_is_refused(content):
+    with pytest.raises(DataError, match="x is not JSON .the key 'a' is there twice"):
+        parse_json(content, object, where="x")
+
+
+@pytest.mark.parametrize("content", ['["\\ud800"]', '{"\\uDC00": 1}', '["\\udc00\\ud800"]'])
+def test_half_a_character_is_refused_and_a_whole_one_is_not(content):
+    with pytest.raises(DataError, match="x is not JSON .*surrogates not allowed"):
+        parse_json(content, object, where="x")
+    assert parse_json('["\\ud83d\\ude00", "\\\\ud800"]', list, where="x") == ["😀", "\\ud800"]
+
+
+RIGHT = {str: "a", int: 1, float: 0.5, list: ["a"], dict: {"a": 1}, bool: True}
+
+
+@pytest.mark.parametrize("expected", RIGHT)
+def test_an_entry_has_its_type_or_is_an_error_that_names_it(expected):
+    assert member({"key": RIGHT[expected]}, "key", expected, where="x line 3") == RIGHT[expected]
+    allowed = {float: (int, float)}.get(expected, (expected,))
+    for kind, value in {**RIGHT, None: None}.items():
+        if kind not in allowed:
+            with pytest.raises(DataError, match="x line 3 has .* for 'key', expected a|x line 3 .* expected true"):
+                member({"key": value}, "key", expected, where="x line 3")
+            with pytest.raises(CheckpointError, match="in 'key', expected"):
+                member({"key": [value]}, "key", list, of=expected, where="x", error=CheckpointError)
+    with pytest.raises(DataError, match="x line 3 has no 'key', expected"):
+        member({}, "key", expected, where="x line 3")
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_is_finite(text):
+    with pytest.raises(DataError, match="for 'key', expected a number"):
+        member(parse_json(f'{{"key": {text}}}', where="x"), "key", float, where="x")

@@ -109,10 +109,10 @@ def test_faults_are_told(exercises, writer, endpoint, root, tmp_path):
         Writing(exercises, writer, tmp_path, "mine", samples=0)
     lines = writing.path.read_text().splitlines()
     writing.path.write_text("\n".join([*lines[:3], "{", *lines[3:]]) + "\n")
-    with pytest.raises(DataError, match="line 4 is no JSON .*: remove that line"):
+    with pytest.raises(DataError, match="line 4 is not JSON .*; or remove that line"):
         Writing(exercises, writer, tmp_path, "mine")
     writing.path.write_text("\n".join([lines[0], json.dumps({"row": 1})]) + "\n")
-    with pytest.raises(DataError, match="line 2 has no row, sample and text"):
+    with pytest.raises(DataError, match="line 2 has no '\\w+', expected .*; or remove that line"):
         Writing(exercises, writer, tmp_path, "mine")
     (tmp_path / "palm").mkdir()
     (tmp_path / "palm" / "train_CoT_0.json").write_text("[]")

@@ -11,6 +11,9 @@ from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
 from mmcl.reports.results import Estimate, collect, run_names, table_rows
 from mmcl.runs.run import Run
+from mmcl.report import report_html
+from mmcl.results import Estimate, collect, run_names, table_rows
+from mmcl.runs import Run
 
 
 class Config(StrictModel):
@@ -161,3 +164,36 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 def test_a_number_that_is_none_counts_as_missing():
     assert Estimate.of([float("nan"), 0.5, float("inf")]) == Estimate(0.5, None)
     assert Estimate.of([float("nan")]) is None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"kind": "evaluation", "strategy": "a", "seed": 0},
+        {"kind": "evaluation", "strategy": "a", "seed": 0, "experience": "0", "accuracy": [0.5]},
+        {"kind": "evaluation", "strategy": "a", "seed": 0, "experience": 0, "accuracy": 0.5},
+        {"kind": "evaluation", "strategy": "a", "seed": 0, "experience": 0, "accuracy": [{}]},
+        {"kind": "evaluation", "strategy": "a", "seed": 0, "experience": 0, "accuracy": [0.5], "per_class": [1]},
+        {"kind": "evaluation", "strategy": "a", "seed": 0, "experience": 0, "accuracy": [0.5], "seen_accuracy": "1"},
+        {"kind": "evaluation", "strategy": ["a"], "seed": 0, "experience": 0, "accuracy": [0.5]},
+        {"kind": "evaluation", "strategy": "a", "seed": [0], "experience": 0, "accuracy": [0.5]},
+        {"kind": "result", "strategy": "a"},
+        {"kind": "result", "strategy": "a", "seed": 0, "measures": [1]},
+        {"kind": "result", "strategy": "a", "seed": 0, "measures": {"accuracy": "high"}},
+        {"kind": "result", "strategy": "a", "seed": 0, "last_accuracy": [0.5]},
+        {"kind": "result", "strategy": "a", "seed": 0, "seconds": "long"},
+        {"kind": "stream", "strategy": "a", "seed": 0, "experiences": 3},
+        {"kind": "stream", "strategy": "a", "seed": 0, "experiences": [[1]]},
+        {"kind": "stream", "strategy": "a", "seed": 0, "experiences": [["a"]], "class_order": "0"},
+        {"kind": "epoch", "strategy": "a", "seed": 0, "epoch": 0, "loss": "nan"},
+        {"kind": "epoch", "strategy": "a", "seed": 0, "loss": 0.5},
+        {"kind": "zero_shot", "strategy": "a", "seed": 0, "data": "x", "confusion": [[1, "b"]], "classes": 7},
+        {"kind": "similarity", "strategy": "a", "seed": 0},
+        {"kind": "views", "strategy": "a", "seed": 0, "alone": 7},
+        {"kind": "map", "strategy": "a", "seed": 0, "points": "x", "labels": [0], "classes": ["a"]},
+    ],
+)
+def test_rows_of_other_types_are_refused_by_name(tmp_path: Path, row: dict[str, Any]) -> None:
+    run = make(tmp_path / "run", [row])
+    with pytest.raises(RunError, match=r"metrics.jsonl, line 1: "):
+        report_html([run])

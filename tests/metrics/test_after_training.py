@@ -1,0 +1,19 @@
+from types import SimpleNamespace
+
+import pytest
+
+from mmcl.metrics.accuracy_matrix import AccuracyMatrix
+from mmcl.metrics.after_training import AfterTraining
+from mmcl.metrics.frame_scores import FrameScores
+
+
+@pytest.mark.parametrize("plugin", [AfterTraining, AccuracyMatrix, FrameScores])
+def test_it_knows_what_was_trained_last_and_which_stream_is_scored(plugin):
+    own = plugin("valid")
+    assert own.trained == -1 and plugin().stream == "test"
+    for number in (0, 2):
+        own.before_training_exp(SimpleNamespace(experience=SimpleNamespace(current_experience=number)))
+        assert own.trained == number
+    streams = {name: SimpleNamespace(origin_stream=SimpleNamespace(name=name)) for name in ("valid", "test")}
+    assert own.is_scored(streams["valid"]) and not own.is_scored(streams["test"])
+    assert own.is_scored(SimpleNamespace(origin_stream=None))
