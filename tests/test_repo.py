@@ -118,7 +118,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     assert where.stdout.startswith(str(tmp_path))
     command = ["run", "slu_incremental", "--config", "tiny", "strategy=[naive]", "seeds=[0]", "epochs=1"]
     done = subprocess.run(
-        [*python, "-m", "mmcl.cli", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [*python, "-m", "mmcl", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("runs/slu_incremental/*/report.html"))

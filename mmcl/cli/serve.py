@@ -49,9 +49,8 @@ def serve(
     - `mmcl serve runs/speech_to_intent/demo`
     - `mmcl serve runs/slu_incremental/demo runs/slu_incremental/barista --port 8000`
     """
+    from mmcl.serving.guard import check_names
     from mmcl.serving.page import check_gradio, serve_page
-    from mmcl.page_guard import check_names
-    from mmcl.serve import check_gradio, serve_page
 
     check_gradio()
     check_names(allowed or ())

@@ -324,3 +324,12 @@ def _free(folder: Path) -> Path:
     """``folder``, or with a number after it if there is one of that name already."""
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     return folder if not folder.exists() else next(other for other in numbered if not other.exists())
+
+
+def unit_name(strategy: str, seed: int) -> str:
+    """Name the checkpoint of one strategy trained with one seed.
+
+    >>> unit_name("replay", 0)
+    'replay-seed0'
+    """
+    return f"{strategy}-seed{seed}"

@@ -8,7 +8,7 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from rich.progress import Progress
 
-from mmcl.runs.run import Run
+from mmcl.runs.run import Run, unit_name
 
 
 class Tracking(SupervisedPlugin):
@@ -91,12 +91,3 @@ class Tracking(SupervisedPlugin):
                 completed=number * strategy.train_epochs + epochs,
                 description=f"{self.name['strategy']}, seed {self.name['seed']}, experience {number + 1}/{stream}",
             )
-
-
-def unit_name(strategy: str, seed: int) -> str:
-    """Name the checkpoint of one strategy trained with one seed.
-
-    >>> unit_name("replay", 0)
-    'replay-seed0'
-    """
-    return f"{strategy}-seed{seed}"

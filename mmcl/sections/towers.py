@@ -155,7 +155,7 @@ def pretrain(
     """
     from mmcl import distributed as ranks
     from mmcl.models import TwoTower
-    from mmcl.runs.tracking import unit_name
+    from mmcl.runs.run import unit_name
     from mmcl.seeding import seed_everything
     from mmcl.training.contrastive import ContrastiveTrainer
 

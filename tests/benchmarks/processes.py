@@ -37,7 +37,7 @@ def epoch_seconds(settings: list[str], devices: int, threads: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         given = ["data.name=fsdd", "encoder.name=openai/whisper-base", "encoder.options={}", "classifier.hidden=256"]
         given += ["experiences=1", "strategy=naive", "seeds=0", f"devices={devices}", f"threads={threads}"]
-        command = [sys.executable, "-W", "ignore", "-m", "mmcl.cli", "run", "slu_incremental", "--folder"]
+        command = [sys.executable, "-W", "ignore", "-m", "mmcl", "run", "slu_incremental", "--folder"]
         done = subprocess.run(
             [*command, f"{folder}/run", "--config", "tiny", *given, *settings],
             capture_output=True,

@@ -73,7 +73,7 @@ def test_check_names_files_whose_names_are_not_utf_8(digits: Path) -> None:
     recordings = digits / "recordings"
     shutil.copy(recordings / "3_jackson_5.wav", os.fsencode(recordings) + b"/3_jos\xe9_5.wav")
     (recordings / "4_jos\udce9_5.wav").write_bytes(b"RIFF")
-    command = [sys.executable, "-m", "mmcl.cli", "data", "check", "fsdd", "--root", str(digits)]
+    command = [sys.executable, "-m", "mmcl", "data", "check", "fsdd", "--root", str(digits)]
     for encoding in ("utf-8", "ascii"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)

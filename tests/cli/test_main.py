@@ -287,7 +287,7 @@ def test_debug_shows_where_an_error_comes_from(mmcl_: Mmcl, monkeypatch: pytest.
 def start(*arguments: str) -> subprocess.Popen[str]:
     """Start the command line in a process of its own."""
     environment = {**os.environ, "STEP_SECONDS": "0.05"}
-    command = [sys.executable, "-m", "mmcl.cli", *arguments]
+    command = [sys.executable, "-m", "mmcl", *arguments]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -11,9 +11,7 @@ from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError, RunError
 from mmcl.models import TwoTower
 from mmcl.runs.run import Run
-from mmcl.runs import Run
-from mmcl.serve import serve_page
-from mmcl.serve_cli import check_port, load, part, proposed_intents
+from mmcl.serving.page import serve_page
 
 RUNNER = CliRunner()
 
@@ -89,7 +87,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
 
 
 def test_names_and_lengths_that_cannot_be_are_told_before_anything_is_loaded(monkeypatch, tmp_path):
-    monkeypatch.setattr("mmcl.serve.find_spec", lambda name: name)
+    monkeypatch.setattr("mmcl.serving.page.find_spec", lambda name: name)
     refused = RUNNER.invoke(app, ["serve", str(tmp_path), "--allow-host", "http://page.example.org"])
     assert isinstance(refused.exception, ConfigError) and "--allow-host" in str(refused.exception)
     for longest in ("nan", "inf", "0", "4000"):

@@ -8,8 +8,7 @@ import pytest
 
 from mmcl.errors import CheckpointError, DataError, MissingDataError
 from mmcl.files import plain_json
-from mmcl.files.plain_json import parse_json, read_json, read_json_lines, read_text
-from mmcl.plain_json import member, parse_json, read_json, read_json_lines, read_text
+from mmcl.files.plain_json import member, parse_json, read_json, read_json_lines, read_text
 
 
 def test_reads_what_json_writes(tmp_path):

@@ -9,11 +9,9 @@ import pytest
 
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
+from mmcl.reports.page import report_html
 from mmcl.reports.results import Estimate, collect, run_names, table_rows
 from mmcl.runs.run import Run
-from mmcl.report import report_html
-from mmcl.results import Estimate, collect, run_names, table_rows
-from mmcl.runs import Run
 
 
 class Config(StrictModel):

@@ -16,7 +16,7 @@ from mmcl.runs.run import Run
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
-COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
+COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl"]
 PLAIN = "{dim: 32, dropout: 0, spec_augment: false}"  # processes draw different numbers, and these need none
 CLASSIFIER = ["--config", "tiny", "strategy=[replay,lwf,icarl,coconut]", "seeds=[3]", f"encoder.options={PLAIN}"]
 SEQ2SEQ = [
@@ -37,7 +37,7 @@ def run(folder, *settings, task="slu_incremental", launcher="mmcl"):
     commands, places = [[*COMMAND, *arguments]], [{}]
     if launcher == "torchrun":
         started = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-        commands = [[sys.executable, "-W", "ignore", *started, "-m", "mmcl.cli", *arguments]]
+        commands = [[sys.executable, "-W", "ignore", *started, "-m", "mmcl", *arguments]]
     elif launcher == "slurm":
         job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
         job |= {"SLURM_NODEID": "0", "SLURM_NODELIST": "localhost"}

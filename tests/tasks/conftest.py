@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
+COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl"]
 
 
 @pytest.fixture(scope="session")

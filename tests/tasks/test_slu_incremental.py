@@ -19,7 +19,7 @@ from mmcl.runs.run import Run
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
-COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl.cli"]
+COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl"]
 TWO = ["strategy=[replay,coconut]", "seeds=[3]", "epochs=3"]
 SEQ2SEQ = ["strategy=[offline,replay+token_kd,coconut+audio_kd+sequence_kd]", "seeds=[3]", "epochs=6"]
 

@@ -2,9 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmcl.metrics.accuracy_matrix import AccuracyMatrix
-from mmcl.metrics.after_training import AfterTraining
-from mmcl.metrics.frame_scores import FrameScores
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.strategies.after_training import AfterTraining
+from mmcl.strategies.frame_scores import FrameScores
 
 
 @pytest.mark.parametrize("plugin", [AfterTraining, AccuracyMatrix, FrameScores])
