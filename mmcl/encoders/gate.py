@@ -45,10 +45,10 @@ def place(name: str | Path) -> Path | None:
         MissingDataError: it means a place within the folder that is not there.
 
     >>> with described_by("/models/by-words"):
-    ...     place("/home/someone/minilm")
+    ...     place("/elsewhere/minilm")
     Traceback (most recent call last):
     ...
-    mmcl.errors.CheckpointError: the model in /models/by-words names '/home/someone/minilm', a place outside its ...
+    mmcl.errors.CheckpointError: the model in /models/by-words names '/elsewhere/minilm', a place outside its ...
     """
     folder, text = _FOLDER.get(), str(name)
     if folder is None:

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from transformers import (
     BertConfig,
@@ -291,6 +292,22 @@ def test_a_hostile_model_folder_is_refused_or_loads_as_it_was(name, tmp_path, al
                     from_pretrained(path.parent)
 
 
+def test_the_command_line_runs_no_code_of_a_model(tmp_path, alarm, mmcl_):
+    soundfile.write(tmp_path / "order.wav", torch.linspace(0, 200, 8000).sin().numpy() * 0.5, 16000)
+    TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16), dim=8).save(
+        tmp_path / "dir"
+    )
+    told = mmcl_("predict", tmp_path / "dir", tmp_path / "order.wav", "--intents", "lights on", "lights off")
+    assert told.code == 0 and "lights on" in told.out
+    poison(bert(tmp_path / "evil"), alarm)
+    path = tmp_path / "dir" / "model.json"
+    content = json.loads(path.read_text())
+    content["second"]["encoder"] = {"modality": "text", "name": f"open_clip:local-dir:{tmp_path / 'evil'}"}
+    path.write_text(json.dumps(content))
+    told = mmcl_("predict", tmp_path / "dir", tmp_path / "order.wav", "--intents", "lights on", "lights off")
+    assert told.code in (1, 2) and told.err.startswith("error: ") and told.err.count("\n") == 1
+
+
 def test_a_model_trained_with_a_folder_is_loaded_by_its_name_or_with_the_encoder(tmp_path, monkeypatch):
     monkeypatch.delenv("MMCL_WEIGHTS", raising=False)
     own = bert(tmp_path / "mine" / "bert")
@@ -373,6 +390,12 @@ def test_files_of_the_hub_s_cache_are_links(tmp_path, monkeypatch):
     os.symlink("/etc/hostname", folder / "config.json")
     with pytest.raises(DataError, match="a place outside its folder"):
         build_encoder("text", "me/bert")
+
+
+def test_an_error_names_the_model_as_it_was_asked_for(tmp_path):
+    folder = wav2vec2(tmp_path / "model")
+    with pytest.raises(ConfigError, match=f"'{folder}' has 1 layers"):
+        build_encoder("audio", folder, tune_from=7)
 
 
 def test_whoever_calls_may_name_any_place(tmp_path, monkeypatch):

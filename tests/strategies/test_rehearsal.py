@@ -6,7 +6,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from mmcl.data import class_incremental
-from mmcl.errors import ConfigError
+from mmcl.errors import ConfigError, InputError
 from mmcl.strategies import joint, naive, replay
 from mmcl.strategies.rehearsal import Rehearsal, embed_rows, herding
 
@@ -156,3 +156,12 @@ def test_by_superclass_is_refused_without_superclasses_or_where_they_come_in_par
     in_parts = class_incremental(*grouped, 5, class_order=range(10))
     with pytest.raises(ConfigError, match="superclass 'many' arrives in more than one experience.*by_superclass=True"):
         make(replay, by_superclass=True).train(in_parts.train_stream[0])
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e38, 1e-30, 1e-38])
+def test_herding_does_not_depend_on_size(scale):
+    rows = torch.rand(12, 3, generator=torch.Generator().manual_seed(0))
+    assert herding(scale * rows, limit=12).tolist() == herding(rows, limit=12).tolist()
+    assert sorted(herding(torch.zeros(5, 3), limit=5).tolist()) == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match="embeddings: row 3 is not finite"):
+        herding(rows.index_fill(0, torch.tensor([3]), torch.nan), limit=2)
