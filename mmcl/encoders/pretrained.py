@@ -11,19 +11,9 @@ import torch
 
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoder, check_subsampling
-<<<<<<< HEAD
-from mmcl.encoders.bounded import Sizes, bounded
-from mmcl.encoders.clean_folder import FILES, PICKLED, cleaned, read_config, weight_files
-from mmcl.encoders.gate import HUB_NAME, foreign, place, snapshot
-from mmcl.encoders.weights import check_dtypes, check_finite, headers, opened_tensors
-from mmcl.errors import ConfigError, DataError, MissingDataError
-from mmcl.files.digests import KEY, check_content, check_files, check_tensors
-from mmcl.files.plain_json import read_json
-=======
 from mmcl.encoders.opened_model import OpenedModel, opened_model
 from mmcl.encoders.opened_model import quiet as quiet
 from mmcl.errors import ConfigError, DataError
->>>>>>> main
 
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
 _FRONT_END = ("feature_size", "hop_length", "chunk_length", "n_fft")
