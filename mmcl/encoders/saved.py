@@ -15,6 +15,7 @@ from mmcl.encoders.build import build_encoder, builder_of
 from mmcl.encoders.gate import described_by, foreign, place
 from mmcl.errors import CheckpointError
 
+_PLACES = ("weights", "pretrained", "source")  # options that say where weights are
 _COMMON = ("modality", "name", "frozen", "tune_from", "pooling")
 
 
@@ -83,6 +84,7 @@ def rebuild_encoder(
             encoder = build_encoder(**spec, **options)
             built = encoder.fingerprint()
     else:
+        _check_like(encoder, _part(described["encoder"], True) | _part(described["encoder"], False), where)
         built = encoder.fingerprint()
     former = getattr(encoder, "former_fingerprint", None)
     if fingerprint is not None and fingerprint != built and (former is None or fingerprint != former()):
@@ -117,4 +119,15 @@ def _is_pretrained(name: str, options: Mapping[str, Any]) -> bool:
     """Whether an encoder has weights, by which its sizes are known."""
     by_itself = name.startswith("torchaudio:") and options.get("pretrained", True) is not False
     hub = ":" not in name and ("/" in name or place(name) is not None)
-    return by_itself or hub or any(options.get(option) for option in ("weights", "pretrained", "source"))
+    return by_itself or hub or any(options.get(option) for option in _PLACES)
+
+
+def _check_like(encoder: Encoder, described: Mapping[str, Any], where: object) -> None:
+    """Raise CheckpointError where an encoder that a caller built does other things than the one that was described."""
+    for key, value in described.items():
+        own = (encoder.spec or {}).get(key)
+        if key not in ("name", "frozen", *_PLACES) and own != value:
+            raise CheckpointError(
+                f"the {encoder.modality} encoder that was passed has {key}={own!r}, and the model in {where} was "
+                f"trained with {value!r:.60}: build it with that"
+            )

@@ -2,6 +2,9 @@
 
 The first signal raises :class:`Stopped` where the program is. Programs like to send a signal twice, so further ones are
 ignored for two seconds; after that the process ends at once, as if it was killed, which files of mmcl survive.
+
+An exception within an import may crash the library that is imported. There the process ends at once if it has nothing
+to put in order, and otherwise when the import is done.
 """
 
 from __future__ import annotations
@@ -80,9 +83,24 @@ def end_by_signal(*, silent: bool = False) -> int:
     if not silent:
         by = "" if number == signal.SIGINT else f" by {number.name}"
         advice = f"; {_state.advice}" if _state.advice else ""
-        with suppress(OSError, ValueError):  # nobody may be there to read it
+        with suppress(OSError, ValueError, RuntimeError):  # nobody may be there to read, or it was just being written
             print(f"\ninterrupted{by}{advice}", file=sys.stderr, flush=True)
     return 128 + number
+
+
+def _stop_when_imported(number: int, frame: FrameType | None) -> None:
+    if not _is_importing(frame):
+        raise Stopped
+    signal.signal(signal.SIGALRM, _stop_when_imported)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _ignore() -> None:
@@ -100,6 +118,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
         os._exit(128 + (_state.received or number))
     if _state.received is None:
         _state.received, _state.since = signal.Signals(number), time.monotonic()
-        raise Stopped(signal.Signals(number).name)
-    if time.monotonic() - _state.since > PATIENCE:
+        if _is_importing(frame) and not _state.advice:
+            os._exit(end_by_signal(silent=os.environ.get("LOCAL_RANK", "0") != "0"))
+        _stop_when_imported(signal.SIGALRM, frame)
+    elif time.monotonic() - _state.since > PATIENCE:
         os._exit(end_by_signal())

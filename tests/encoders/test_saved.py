@@ -37,6 +37,15 @@ def test_whoever_loads_it_says_whether_it_is_fetched(monkeypatch):
     assert rebuild_encoder(cnn, "here", download=True).dim == 128  # which has nothing to fetch
 
 
+def test_an_encoder_that_is_passed_does_what_the_described_one_did():
+    described = describe_encoder(build_encoder("audio", "cnn", dim=16, pooling="max"))
+    own = build_encoder("audio", "cnn", dim=16, pooling="max")
+    assert rebuild_encoder(described, "here", encoders=[build_encoder("text", "words"), own]) is own
+    for other, message in (({"dim": 16}, "pooling='mean'.* with 'max'"), ({"pooling": "max"}, "dim=None.* with 16")):
+        with pytest.raises(CheckpointError, match=f"the audio encoder that was passed has {message}: build it"):
+            rebuild_encoder(described, "here", encoders=[build_encoder("audio", "cnn", **other)])
+
+
 @pytest.mark.parametrize(
     ("described", "error"),
     [

@@ -49,18 +49,24 @@ def wait_the_second_time(function):
 
 
 class Slow:
-    find_spec = staticmethod(lambda name, *_: wait() if name == "torch" else None)
+    find_spec = staticmethod(lambda name, *_: wait() if name == module else None)
 
 
 if moment == "import":
+    module = "pydantic" if sys.argv[2] == "run" else "matplotlib"
     sys.meta_path.insert(0, Slow)
-elif moment == "failing import":
-    def fail(name, *_):
-        try:
-            wait() if name == "torch" else None
-        except KeyboardInterrupt:
-            raise ImportError("cannot import name 'tensor'") from None
-    Slow.find_spec = staticmethod(fail)
+elif moment == "import in a run":
+    from mmcl.runs import Run
+    log = Run.log
+    def log_and_import(*arguments, **values):
+        log(*arguments, **values)
+        import wave
+    Run.log = log_and_import
+    module = "wave"
+    def wait():
+        print("here", flush=True)
+        for _ in range(20):
+            time.sleep(0.05)
     sys.meta_path.insert(0, Slow)
 elif moment == "checkpoint":
     import mmcl.runs.checkpoint
@@ -150,11 +156,18 @@ def test_a_run_ends_in_one_line_and_goes_on(mmcl_, moment, numbers):
     assert [row["epoch"] for row in Run.read("first").metrics("epoch")] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("moment", ["import", "failing import"])
-def test_imports_end_in_one_line(moment):
-    code, errors = interrupted(moment, RUN, [signal.SIGINT, signal.SIGINT])
-    assert code == 130
-    assert errors in ("\ninterrupted\n", "\ninterrupted; go on with: mmcl run --resume first\n")
+@pytest.mark.parametrize("arguments", [RUN, ["compare", "first"]])
+def test_imports_end_in_one_line(mmcl_, arguments):
+    if "compare" in arguments:
+        mmcl_(*RUN)
+    code, errors = interrupted("import", arguments, [signal.SIGINT, signal.SIGINT])
+    assert (code, errors) == (130, "\ninterrupted\n")
+
+
+def test_an_import_within_a_run_is_finished_first():
+    code, errors = interrupted("import in a run", RUN, [signal.SIGTERM])
+    assert (code, errors) == (143, "\ninterrupted by SIGTERM; go on with: mmcl run --resume first\n")
+    assert Run.read("first").status == "interrupted"
 
 
 @pytest.mark.parametrize(

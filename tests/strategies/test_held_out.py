@@ -5,12 +5,14 @@ from mmcl.data import class_incremental
 from mmcl.encoders import build_encoder
 from mmcl.encoders.views import CachedViews
 from mmcl.errors import CheckpointError, ConfigError, TrainingError
+from mmcl.metrics.accuracy_matrix import AccuracyMatrix
 from mmcl.metrics.classification import classification_scores
 from mmcl.models import MultimodalClassifier
 from mmcl.models.fusion import fuse_rows
 from mmcl.seeding import seed_everything
 from mmcl.strategies import naive
 from mmcl.strategies.held_out import HeldOut
+from mmcl.strategies.m3col import M3CoL
 
 
 @pytest.fixture
@@ -120,3 +122,13 @@ def test_each_experience_has_scores_and_a_choice_of_its_own(make_views):
         strategy.train(experience, eval_streams=[])
         assert [row["epoch"] for row in scores.curves["valid"]] == [1, 2] and scores.experience == number
         assert scores.chosen in (1, 2)
+
+
+def test_before_any_training_a_model_of_several_views_knows_nothing(make_views):
+    parts = {name: make_views(seed) for seed, name in enumerate(("train", "valid"))}
+    encoders = {view: build_encoder("tabular", "mlp", features=4, dim=6) for view in parts["train"].features}
+    data = {name: CachedViews(part, encoders) for name, part in parts.items()}
+    model, accuracy = MultimodalClassifier(encoders, hidden=8), AccuracyMatrix()
+    strategy = naive(model, torch.optim.AdamW(model.parameters(), 1e-3), plugins=[M3CoL(), accuracy])
+    strategy.eval(class_incremental(data["train"], data["valid"], 2).test_stream)
+    assert accuracy.baseline == [0.0, 0.0]

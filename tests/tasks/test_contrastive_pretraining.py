@@ -54,14 +54,16 @@ def test_an_interrupted_run_ends_as_the_whole_one(whole, mmcl, tmp_path):
     folder = tmp_path / "killed"
     shutil.copytree(whole[0], folder)
     for unit in ("clip-seed1", "cwcl-seed1"):
-        (folder / "checkpoints" / f"{unit}.safetensors").unlink()
+        for path in (folder / "checkpoints").glob(f"{unit}.*"):
+            path.unlink()
         shutil.rmtree(folder / "models" / unit)
     kept = [line for line in (folder / "metrics.jsonl").read_text().splitlines(keepends=True) if '"seed": 0' in line]
     assert '"kind": "result"' in kept[-1]
     kept.pop()  # trained, saved, but not yet measured
     (folder / "metrics.jsonl").write_text("".join(kept))
     state = load_checkpoint(folder / "checkpoints" / "cwcl-seed0.safetensors")
-    save_checkpoint(folder / "checkpoints" / "cwcl-seed0.safetensors", {**state, "metrics_bytes": len("".join(kept))})
+    state |= {"metrics_bytes": len("".join(kept)), "metrics_digest": None}
+    save_checkpoint(folder / "checkpoints" / "cwcl-seed0.safetensors", state)
     done = mmcl("run", "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert rows(folder) == rows(whole[0])
