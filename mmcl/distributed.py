@@ -1,8 +1,8 @@
-"""Ranks: the processes that train one model together, on one machine or several, launched by Lightning Fabric.
+"""Distributed training: several processes on one or more machines train one model, launched by Lightning Fabric.
 
-Every process has a part of each batch. What a process computes is its share of the loss of the whole batch: losses and
-gradients of all processes add up to those of one process that has the whole batch. Without :func:`launch` there is one
-process, and all of this does nothing.
+Each process has a shard of every batch and computes its share of the loss of the whole batch. Losses and gradients,
+summed over all processes, equal those of one process with the whole batch. Without :func:`launch` there is one process,
+and every function here is trivial.
 """
 
 from __future__ import annotations
@@ -72,33 +72,33 @@ def launch(devices: int, nodes: int = 1, device: str = "cpu", *, timeout: timede
 def leave() -> None:
     """End what :func:`launch` began, in all processes: one that ends with threads of a group may crash as it does."""
     global _patient
-    if count() > 1:
+    if world_size() > 1:
         with together("at the end"):
             _group().barrier()
         _group().destroy_process_group()
         _patient = None
 
 
-def count() -> int:
-    """Return how many processes there are."""
+def world_size() -> int:
+    """Number of processes."""
     group = _group()
     return 1 if group is None else int(group.get_world_size())
 
 
-def number() -> int:
-    """Return which of them this is, from 0."""
+def rank() -> int:
+    """Number of this process, from 0."""
     group = _group()
     return 0 if group is None else int(group.get_rank())
 
 
-def is_first() -> bool:
-    """Return whether this process is the one that writes."""
-    return number() == 0
+def is_main() -> bool:
+    """Whether this is process 0, the one that writes."""
+    return rank() == 0
 
 
-def from_first(value: T) -> T:
-    """Return the value of the first process: plain data, arrays of which are best few."""
-    if count() == 1:
+def broadcast_object(value: T) -> T:
+    """Return the value that process 0 has; plain data, best without large arrays."""
+    if world_size() == 1:
         return value
     box = [value]
     with together("to hear of the first"):
@@ -106,19 +106,19 @@ def from_first(value: T) -> T:
     return box[0]
 
 
-def everyones(value: T) -> list[T]:
+def all_gather_object(value: T) -> list[T]:
     """Return the values of all processes, by rank."""
-    if count() == 1:
+    if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * count()
+    values: list[Any] = [None] * world_size()
     with together("to exchange values"):
         _group().all_gather_object(values, value)
     return values
 
 
-def total(value: float) -> float:
+def all_reduce_sum(value: float) -> float:
     """Return the sum of a number over all processes."""
-    if count() == 1:
+    if world_size() == 1:
         return value
     import torch
 
@@ -128,31 +128,31 @@ def total(value: float) -> float:
     return tensor.item()
 
 
-def added_up(values: dict[str, float]) -> dict[str, float]:
-    """Return the sums over all processes, by name; a name may be missing in some."""
-    parts = everyones(values)
+def all_reduce_sums(values: dict[str, float]) -> dict[str, float]:
+    """Return the sum of each named number over all processes; a process may lack a name."""
+    parts = all_gather_object(values)
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
-def own_part(rows: Any) -> Any:
+def shard(rows: Any) -> Any:
     """Return this process's part of a batch's rows; sizes differ by one at most.
 
     >>> import torch
-    >>> own_part(torch.arange(3))
+    >>> shard(torch.arange(3))
     tensor([0, 1, 2])
     """
-    return rows if count() == 1 else rows.tensor_split(count())[number()]
+    return rows if world_size() == 1 else rows.tensor_split(world_size())[rank()]
 
 
-def add_gradients(parameters: Iterable[Any]) -> None:
+def all_reduce_gradients(parameters: Iterable[Any]) -> None:
     """Add up the gradients of all processes, in place; a parameter that none has a gradient of keeps none.
 
     Raises:
         ShapeError: the processes have other parameters.
         ProcessError: another has ended or does not arrive.
     """
-    if count() == 1:
+    if world_size() == 1:
         return
     import torch
 
@@ -175,14 +175,14 @@ def add_gradients(parameters: Iterable[Any]) -> None:
         each.grad.copy_(gradient.view_as(each))
 
 
-def copy_first(model: Any) -> None:
+def broadcast_parameters(model: Any) -> None:
     """Give a model the weights that it has in the first process.
 
     Raises:
         ShapeError: the model has other parameters there.
         ProcessError: another has ended or does not arrive.
     """
-    if count() == 1:
+    if world_size() == 1:
         return
     shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in model.state_dict().items()]
     _check_alike("tensors of the model", (len(shapes), zlib.crc32(repr(shapes).encode())))
@@ -191,33 +191,33 @@ def copy_first(model: Any) -> None:
             _group().broadcast(tensor, src=0)
 
 
-def part_generators() -> None:
+def seed_ranks() -> None:
     """Seed the generators of all processes but the first from its state, so that each draws something else."""
-    if count() == 1:
+    if world_size() == 1:
         return
     import torch
 
     from mmcl.seeding import seed_everything
 
     state = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).digest()
-    seed = from_first(int.from_bytes(state[:4], "big"))
-    if not is_first():
-        seed_everything((seed + number()) % 2**32)
+    seed = broadcast_object(int.from_bytes(state[:4], "big"))
+    if not is_main():
+        seed_everything((seed + rank()) % 2**32)
 
 
 @contextmanager
-def first_goes_ahead() -> Iterator[None]:
+def main_first() -> Iterator[None]:
     """Let the first process do something before the others, which find what it has cached, however long it takes."""
-    if not is_first():
+    if not is_main():
         _wait_patiently()
     yield
-    if is_first():
+    if is_main():
         _wait_patiently()
 
 
-def was_left(error: BaseException) -> bool:
+def peer_lost(error: BaseException) -> bool:
     """Return whether an error says that another process of this run is gone, or does not arrive."""
-    return isinstance(error, ProcessError) or (count() > 1 and _is_of_group(error))
+    return isinstance(error, ProcessError) or (world_size() > 1 and _is_of_group(error))
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def together(purpose: str) -> Iterator[None]:
         if not _is_of_group(error):
             raise
         said = " ".join(str(error).split())[:120]
-        failed = f"process {number() + 1} of {count()} cannot reach another ({purpose}; {said})"
+        failed = f"process {rank() + 1} of {world_size()} cannot reach another ({purpose}; {said})"
         if "timed out" in said.lower() or "timeout" in said.lower():
             raise LateError(
                 f"{failed}: one did not arrive in time; look for the one that is stuck or went on"
@@ -260,13 +260,13 @@ def _check_alike(what: str, numbers: tuple[int, ...]) -> None:
     largest, least = both[: len(numbers)].tolist(), (-both[len(numbers) :]).tolist()
     if largest != least:
         raise ShapeError(
-            f"the {what} differ between {count()} processes, from {least[0]} to {largest[0]} of other sizes: expected "
-            "the same model in all; give all the same config and data"
+            f"the {what} differ between {world_size()} processes, from {least[0]} to {largest[0]} of other sizes: "
+            "expected the same model in all; give all the same config and data"
         )
 
 
 def _wait_patiently() -> None:
-    if count() == 1:
+    if world_size() == 1:
         return
     with together("while the first goes ahead"):
         _group().broadcast_object_list([None], group=_patient)

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.text.escape import rich_text
 
 
@@ -41,5 +41,5 @@ def progress_display(*, disable: bool = False) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=disable or not ranks.is_first(),
+        disable=disable or not distributed.is_main(),
     )

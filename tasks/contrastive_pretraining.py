@@ -24,13 +24,13 @@ def main(config: Config, run: Run) -> None:
     """Train by every objective with every seed; what a resumed run has finished is not done again."""
     import torch
 
-    from mmcl import distributed as ranks
+    from mmcl import distributed
     from mmcl.progress import progress_display
     from mmcl.sections.towers import paired, pretrain
 
     torch.set_num_threads(config.threads)
     towers = config.build()
-    with ranks.first_goes_ahead():
+    with distributed.main_first():
         train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
     with progress_display() as progress:

@@ -60,7 +60,7 @@ def main(config: Config, run: Run) -> None:
     """Train every strategy with every seed; what a resumed run has finished is not done again."""
     import torch
 
-    from mmcl import distributed as ranks
+    from mmcl import distributed
     from mmcl.encoders import cached_features
     from mmcl.progress import progress_display
     from mmcl.runs.run import unit_name
@@ -70,7 +70,7 @@ def main(config: Config, run: Run) -> None:
     seed_everything(config.seeds[0])  # an encoder that is neither pretrained nor trained is drawn once, for all seeds
     encoder, writes = config.encoder.build(), config.model == "seq2seq"
     keep = "sequence" if writes else "auto"
-    with ranks.first_goes_ahead():
+    with distributed.main_first():
         cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
         data = [cached_features(part, encoder, **cached) for part in config.data.build()]
         tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if writes else None

@@ -42,10 +42,9 @@ def main(config: Config, run: Run) -> None:
     """Train by every objective with every seed, and evaluate; what a resumed run has finished is not done again."""
     import torch
 
-    from mmcl import distributed as ranks
+    from mmcl import distributed
     from mmcl.metrics.similarity_structure import similarity_structure
-    from mmcl.models import TwoTower
-    from mmcl.models.two_tower import embed_rows
+    from mmcl.models.two_tower import TwoTower, embed_rows
     from mmcl.progress import progress_display
     from mmcl.sections.towers import model_folders, paired, pretrain
 
@@ -56,7 +55,7 @@ def main(config: Config, run: Run) -> None:
             evaluate(config, run, {"strategy": name, "seed": 0}, TwoTower.load(folder))
         return
     towers = config.build()
-    with ranks.first_goes_ahead():
+    with distributed.main_first():
         train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     with progress_display() as progress:
         for seed in config.seeds:

@@ -91,7 +91,7 @@ def mmcl_(capsys, monkeypatch):
     """Runs the command line in this process."""
 
     def call(*arguments):
-        from mmcl.cli import main
+        from mmcl.cli.main import main
 
         monkeypatch.setattr(sys, "argv", ["mmcl", *map(str, arguments)])
         capsys.readouterr()

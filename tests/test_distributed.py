@@ -6,50 +6,51 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import ConfigError, ProcessError
 
 CASES = """
 import glob, json, os, sys
 import torch
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import ProcessError
 
-ranks.launch(2)
-own = ranks.number()
+distributed.launch(2)
+own = distributed.rank()
 torch.manual_seed(0)
-found = {"count": ranks.count(), "first": ranks.from_first(["first", "second"][own]), "all": ranks.everyones(own)}
-found["total"] = ranks.total(own + 1.5)
-found["added"] = ranks.added_up([{"a": 1.0}, {"a": 2.0, "b": 3.0}][own])
-found["parts"] = ranks.everyones(ranks.own_part(torch.arange(5)).tolist())
+found = {"count": distributed.world_size(), "all": distributed.all_gather_object(own)}
+found["first"] = distributed.broadcast_object(["first", "second"][own])
+found["total"] = distributed.all_reduce_sum(own + 1.5)
+found["added"] = distributed.all_reduce_sums([{"a": 1.0}, {"a": 2.0, "b": 3.0}][own])
+found["parts"] = distributed.all_gather_object(distributed.shard(torch.arange(5)).tolist())
 model = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
 with torch.no_grad():
     model[0].weight.fill_(own + 1.0)
 (model[0].weight.sum() * (own + 1)).backward()
 if own == 1:
     (model[1].bias * 5).backward()
-ranks.add_gradients(model.parameters())
+distributed.all_reduce_gradients(model.parameters())
 found["gradients"] = [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
-found["same gradients"] = ranks.everyones(found["gradients"])
-ranks.copy_first(model)
-found["weights"] = ranks.everyones(model[0].weight.flatten().tolist())
+found["same gradients"] = distributed.all_gather_object(found["gradients"])
+distributed.broadcast_parameters(model)
+found["weights"] = distributed.all_gather_object(model[0].weight.flatten().tolist())
 before = torch.get_rng_state()
-ranks.part_generators()
-found["first generator as it was"] = ranks.from_first(bool(torch.equal(before, torch.get_rng_state())))
-found["drawn"] = ranks.everyones(float(torch.rand(1)))
+distributed.seed_ranks()
+found["first generator as it was"] = distributed.broadcast_object(bool(torch.equal(before, torch.get_rng_state())))
+found["drawn"] = distributed.all_gather_object(float(torch.rand(1)))
 path = sys.argv[1]
-with ranks.first_goes_ahead():
+with distributed.main_first():
     if own == 0:
         open(path, "w").write("ready")
     found["found"] = os.path.exists(path)
-found["found"] = ranks.everyones(found["found"])
+found["found"] = distributed.all_gather_object(found["found"])
 if len(sys.argv) > 2:
     import torch._dynamo  # which has a group as default of arguments, if there is one
 
     threads = lambda: [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
     before = threads()
-    ranks.leave()
-    line = json.dumps({"before": before, "after": threads(), "count": ranks.count()})
+    distributed.leave()
+    line = json.dumps({"before": before, "after": threads(), "count": distributed.world_size()})
     os.write(1, (line + chr(10)).encode())  # in one piece, whatever the other writes
     sys.exit()
 if own == 0:
@@ -58,7 +59,7 @@ else:
     os._exit(3)
 try:
     for _ in range(100):
-        ranks.total(1)
+        distributed.all_reduce_sum(1)
 except ProcessError as error:
     print(json.dumps(str(error)))
     os._exit(0)
@@ -115,17 +116,21 @@ def test_one_process_is_all_there_is():
     model = torch.nn.Linear(1, 1)
     model(torch.ones(1, 1)).sum().backward()
     gradient = model.weight.grad.clone()
-    ranks.add_gradients(model.parameters())
-    assert torch.equal(model.weight.grad, gradient) and ranks.count() == 1 and ranks.is_first()
-    assert ranks.from_first("x") == "x" and ranks.everyones(2) == [2] and ranks.total(3.0) == 3.0
-    assert not ranks.was_left(RuntimeError("gloo: connection closed"))  # of no other process of ours
+    distributed.all_reduce_gradients(model.parameters())
+    assert torch.equal(model.weight.grad, gradient) and distributed.world_size() == 1 and distributed.is_main()
+    assert (
+        distributed.broadcast_object("x") == "x"
+        and distributed.all_gather_object(2) == [2]
+        and distributed.all_reduce_sum(3.0) == 3.0
+    )
+    assert not distributed.peer_lost(RuntimeError("gloo: connection closed"))  # of no other process of ours
 
 
 def test_devices_that_cannot_be_are_told():
     with pytest.raises(ConfigError, match="devices=0, nodes=1: expected 1 or more"):
-        ranks.launch(0)
+        distributed.launch(0)
     with pytest.raises(ConfigError, match="devices is 64, and this machine has"):
-        ranks.launch(64, device="cuda")
+        distributed.launch(64, device="cuda")
 
 
 FAULTS = """
@@ -133,7 +138,7 @@ import json, sys, time
 from datetime import timedelta
 import torch, torch.distributed as distributed
 import torch.distributed.nn.functional, torch.distributed.optim
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import MMCLError
 from mmcl.objectives.kernel.gather import Processes
 
@@ -148,7 +153,7 @@ def gone():
 def gradients(width=2):
     layer = torch.nn.Linear(width, 1)
     layer(torch.ones(1, width)).sum().backward()
-    ranks.add_gradients(layer.parameters())
+    distributed.all_reduce_gradients(layer.parameters())
 
 def backward():
     rows = torch.ones(2, 3, requires_grad=True)
@@ -168,12 +173,12 @@ def later_shape():
 waiting = {
     "a gather": lambda: Processes.of(torch.ones(2, 3)),
     "gradients of a gather": backward,
-    "a broadcast": lambda: ranks.from_first("x"),
-    "values": lambda: ranks.everyones("x"),
-    "a sum": lambda: ranks.total(1.0),
+    "a broadcast": lambda: distributed.broadcast_object("x"),
+    "values": lambda: distributed.all_gather_object("x"),
+    "a sum": lambda: distributed.all_reduce_sum(1.0),
     "gradients": gradients,
-    "weights": lambda: ranks.copy_first(torch.nn.Linear(2, 1)),
-    "the first": lambda: ranks._wait_patiently(),
+    "weights": lambda: distributed.broadcast_parameters(torch.nn.Linear(2, 1)),
+    "the first": lambda: distributed._wait_patiently(),
 }
 differing = {
     "width": lambda: Processes.of(torch.ones(2, 3 + rank)),
@@ -182,9 +187,9 @@ differing = {
     "rows": rows_missing,
     "width of what comes later": later_shape,
     "parameters": lambda: gradients(2 + rank),
-    "no parameters": lambda: ranks.add_gradients([]) if rank else gradients(),
-    "model": lambda: ranks.copy_first(torch.nn.Linear(2, 1 + rank)),
-    "names": lambda: ranks.copy_first(torch.nn.ModuleDict({"ab"[rank]: torch.nn.Linear(1, 1)})),
+    "no parameters": lambda: distributed.all_reduce_gradients([]) if rank else gradients(),
+    "model": lambda: distributed.broadcast_parameters(torch.nn.Linear(2, 1 + rank)),
+    "names": lambda: distributed.broadcast_parameters(torch.nn.ModuleDict({"ab"[rank]: torch.nn.Linear(1, 1)})),
 }
 found, timeout = {}, timedelta(seconds=2 if how == "late" else 30)
 if how == "late":  # each takes its time
@@ -260,9 +265,9 @@ OWN = [
 
 @pytest.mark.parametrize("error", OWN, ids=str)
 def test_an_error_of_a_users_own_code_is_not_disguised(error, monkeypatch):
-    monkeypatch.setattr(ranks, "count", lambda: 2)
-    assert not ranks.was_left(error)
-    with pytest.raises(type(error)) as raised, ranks.together("to try"):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    assert not distributed.peer_lost(error)
+    with pytest.raises(type(error)) as raised, distributed.together("to try"):
         raise error
     assert raised.value is error
 
@@ -278,9 +283,9 @@ LOST = [
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
 def test_an_error_of_the_group_is_one_of_another_process(error, monkeypatch):
-    monkeypatch.setattr(ranks, "count", lambda: 2)
-    assert ranks.was_left(error) and ranks.was_left(ranks.LateError("late"))
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    assert distributed.peer_lost(error) and distributed.peer_lost(distributed.LateError("late"))
     message = "process 1 of 2 cannot reach another .to try; "
-    with pytest.raises(ProcessError, match=message) as raised, ranks.together("to try"):
+    with pytest.raises(ProcessError, match=message) as raised, distributed.together("to try"):
         raise error
-    assert isinstance(raised.value, ranks.LateError) == ("time" in str(error))
+    assert isinstance(raised.value, distributed.LateError) == ("time" in str(error))

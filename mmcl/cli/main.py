@@ -292,10 +292,10 @@ def _show(runs: list[Run], report: Path) -> None:
 
 def _stop() -> NoReturn:
     """End after a signal; of several processes, the first one tells."""
-    from mmcl import distributed as ranks
+    from mmcl import distributed
 
-    code = signals.end_by_signal(silent=not ranks.is_first() or os.environ.get("LOCAL_RANK", "0") != "0")
-    if ranks.count() > 1:  # threads of the group may wait for the others, or crash
+    code = signals.end_by_signal(silent=not distributed.is_main() or os.environ.get("LOCAL_RANK", "0") != "0")
+    if distributed.world_size() > 1:  # threads of the group may wait for the others, or crash
         os._exit(code)
     sys.exit(code)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcl.errors import DataError, MissingDataError, MMCLError
+from mmcl.text.escape import encodable
 
 MAX_BYTES = 1_000_000_000  #: the largest file that is read
 _NAMES = {
@@ -84,6 +85,28 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise error(f"{where} holds a {type(value).__name__}, expected {_NAMES.get(expected, expected.__name__)}")
     return value
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """Write a value as JSON that :func:`parse_json` reads: bytes in names that are not UTF-8 are escaped.
+
+    Args:
+        value: what ``json.dumps`` takes.
+        **options: of ``json.dumps``.
+
+    >>> json_text({"caf\\udce9": 1}), parse_json(json_text(["caf\\udce9"]), list, where="x")
+    ('{"caf\\\\\\\\udce9": 1}', ['caf\\\\udce9'])
+    """
+    text = json.dumps(value, **options)
+    return json.dumps(_encodable(value), **options) if "\\ud" in text else text
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmcl.errors import MMCLError, RunError
 from mmcl.files.atomic import written_whole
-from mmcl.files.plain_json import parse_json, read_text
+from mmcl.files.plain_json import json_text, parse_json, read_text
 
 _KEY = "digest"
 
@@ -26,7 +26,7 @@ def sealed(content: dict[str, Any]) -> str:
       "digest": "367bfcb8a1a242a8"
     }
     """
-    return json.dumps({**content, _KEY: content_digest(content)}, indent=2) + "\n"
+    return json_text({**content, _KEY: content_digest(content)}, indent=2) + "\n"
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
@@ -69,5 +69,5 @@ def content_digest(content: Any) -> str:
     >>> content_digest({"a": 1, "b": 2}) == content_digest({"b": 2, "a": 1})
     True
     """
-    plain = json.loads(json.dumps(content))  # keys become strings, as they will be when read
+    plain = json.loads(json_text(content))  # keys become strings, as they will be when read
     return blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()

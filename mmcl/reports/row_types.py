@@ -148,7 +148,7 @@ def checked_rows(run: Run, kind: str | None = None) -> list[dict[str, Any]]:
     """
     rows = run.metrics()
     for number, row in enumerate(rows, start=1):
-        where = f"{run.folder / 'metrics.jsonl'}, line {number}"
+        where = f"{run.folder / 'metrics.jsonl'} line {number}"
         if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
             raise RunError(f"{where}: not a row of metrics, put the file back from a copy")
         if kind is not None and row["kind"] != kind:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import ProcessError
 from mmcl.runs.run import Run
 
@@ -26,41 +26,41 @@ def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callab
     devices, nodes = getattr(config, "devices", 1), getattr(config, "nodes", 1)
     if devices * nodes > 1:
         import avalanche.training  # noqa: F401  makes loggers as it is loaded, which it refuses in further processes
-    ranks.launch(devices, nodes, getattr(config, "device", "cpu"))
+    distributed.launch(devices, nodes, getattr(config, "device", "cpu"))
     opened = _opened(make)
-    if ranks.is_first():
+    if distributed.is_main():
         announce(opened)
     try:
         with opened:
             module.main(config, opened)
-        first = ranks.is_first()
-        ranks.leave()
+        first = distributed.is_main()
+        distributed.leave()
     except Exception as error:
-        if not ranks.was_left(error):
+        if not distributed.peer_lost(error):
             raise
-        if not ranks.is_first():
-            if isinstance(error, ranks.LateError):
+        if not distributed.is_main():
+            if isinstance(error, distributed.LateError):
                 raise  # it may be the first one that is stuck
             raise SystemExit(1) from None  # the first one tells
-        what = "did not arrive in time" if isinstance(error, ranks.LateError) else "has ended before the run did"
+        what = "did not arrive in time" if isinstance(error, distributed.LateError) else "has ended before the run did"
         raise ProcessError(
-            f"one of {ranks.count()} processes {what}, and what it said stands above; go on with: mmcl run --resume "
+            f"one of {distributed.world_size()} processes {what}, and what it said stands above; go on with: mmcl run --resume "
             f"{opened.folder}"
         ) from error
     return opened if first else None
 
 
 def _opened(make: Callable[[], Run]) -> Run:
-    if not ranks.is_first():
+    if not distributed.is_main():
         logging.getLogger("mmcl").setLevel(logging.ERROR)  # the first one warns
-        folder = ranks.from_first("")
+        folder = distributed.broadcast_object("")
         if not folder:
             raise SystemExit(1)
         return Run.follow(folder)
     try:
         opened = make()
     except BaseException:
-        ranks.from_first("")
+        distributed.broadcast_object("")
         raise
-    ranks.from_first(str(opened.folder.absolute()))
+    distributed.broadcast_object(str(opened.folder.absolute()))
     return opened

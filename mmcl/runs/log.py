@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mmcl.errors import RunError
-from mmcl.files.plain_json import parse_json
+from mmcl.files.plain_json import json_text, parse_json
 
 
 class Mark(NamedTuple):
@@ -97,7 +97,7 @@ class RowFile:
         """
         file = self._opened()
         before = os.fstat(file.fileno()).st_size
-        rest = memoryview(f"{json.dumps(row, default=_as_lists)}\n".encode())
+        rest = memoryview(f"{json_text(row, default=_as_lists)}\n".encode())
         try:
             while rest:
                 rest = rest[file.write(rest) :]

@@ -105,8 +105,7 @@ class PretrainingSection(StrictModel):
 
     def make_objective(self, name: ObjectiveName) -> Any:
         """Make the objective of that name; its trained side is the first tower."""
-        from mmcl import distributed as ranks
-        from mmcl import objectives
+        from mmcl import distributed, objectives
 
         temperature: Any = self.temperature
         if self.learn_temperature:
@@ -118,7 +117,7 @@ class PretrainingSection(StrictModel):
             "soft_clip": objectives.SoftClipLoss,
             "m3co": objectives.M3CoLoss,
         }
-        return make[name](temperature, gather=ranks.count() > 1)
+        return make[name](temperature, gather=distributed.world_size() > 1)
 
 
 def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
@@ -153,7 +152,7 @@ def pretrain(
 
     The model is saved in the run's ``models/<objective>-seed<seed>``.
     """
-    from mmcl import distributed as ranks
+    from mmcl import distributed
     from mmcl.models import TwoTower
     from mmcl.runs.run import unit_name
     from mmcl.seeding import seed_everything
@@ -198,7 +197,7 @@ def pretrain(
             run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
         progress.update(bar, completed=trainer.epoch)
     model.eval()
-    if ranks.is_first():
+    if distributed.is_main():
         model.save(folder)
     run.checkpoint(unit, {"training": None, "seconds": now})
     return model

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.strategies.after_training import AfterTraining
 
 
@@ -78,7 +78,9 @@ class AccuracyMatrix(AfterTraining):
         """Fill the cell."""
         if not self.is_scored(strategy.experience):
             return
-        correct, total = (sum(ranks.everyones(counter), Counter()) for counter in (self._correct, self._total))
+        correct, total = (
+            sum(distributed.all_gather_object(counter), Counter()) for counter in (self._correct, self._total)
+        )
         if not total:
             return
         number = int(strategy.experience.current_experience)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import ConfigError
 from mmcl.objectives.mm import MMLoss
 from mmcl.objectives.nspt import NSPTLoss
@@ -52,7 +52,7 @@ class Coconut(SupervisedPlugin):
         self.mm_weight = mm_weight
         self.nspt_weight = nspt_weight
         self.mm_anchors = mm_anchors
-        several = ranks.count() > 1
+        several = distributed.world_size() > 1
         self.mm = MMLoss(temperature, gather=several)
         self.nspt = NSPTLoss(temperature, denominator, gather=several)
         self.needs_teacher = nspt_weight != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import InputError
 from mmcl.metrics.slu import slu_f1, word_error_rate
 from mmcl.models.frame import Frame
@@ -59,7 +59,7 @@ class FrameScores(AfterTraining):
         self.rows += [dict.fromkeys(_MEASURES) for _ in range(self.trained + 1 - len(self.rows))]
         own = [self._pairs[number] for number in sorted(self._pairs)]
         if len(own) == self.trained + 1:
-            everyones = ranks.everyones([pair for part in own for pair in part])
+            everyones = distributed.all_gather_object([pair for part in own for pair in part])
             self.rows[self.trained] = frame_scores([pair for part in everyones for pair in part])
 
     def average(self) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.batch import Batch, Sample, collate
 from mmcl.data.base import BatchedDataset, Dataset
 from mmcl.errors import StreamError
@@ -58,7 +58,7 @@ class BatchLoader:
         self.workers = workers
         self.lengths: Tensor | None = getattr(source, "lengths", None) if bucket > 1 else None
         self.bucket = bucket
-        self.parted = parted and ranks.count() > 1
+        self.parted = parted and distributed.world_size() > 1
         self.whole = torch.empty(0, dtype=torch.bool)
 
     def __len__(self) -> int:
@@ -68,8 +68,8 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         whole = self._places()
         if self.parted:
-            whole = self._joined(ranks.from_first(whole))
-        parts = [(ranks.own_part(everyone) if self.parted else everyone, everyone) for everyone in whole]
+            whole = self._joined(distributed.broadcast_object(whole))
+        parts = [(distributed.shard(everyone) if self.parted else everyone, everyone) for everyone in whole]
         parts = [part for part in parts if len(part[0])]  # in tests a process may be left without
         groups = tuple(self.rows[place] for place, _ in parts)
         for batch, chosen, (place, everyone) in zip(self._batches(groups), groups, parts, strict=True):
@@ -80,14 +80,14 @@ class BatchLoader:
     @property
     def _least(self) -> int:
         """Samples of a batch, below which it joins another: in training each process has one at least."""
-        return ranks.count() if self.parted and self.shuffle else 1
+        return distributed.world_size() if self.parted and self.shuffle else 1
 
     def _joined(self, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
         small = [batch for batch in batches if len(batch) < self._least]
         large = [batch for batch in batches if len(batch) >= self._least]
         if small and not large:
             raise StreamError(
-                f"there are {len(self.rows)} samples for {ranks.count()} processes, expected one for each"
+                f"there are {len(self.rows)} samples for {distributed.world_size()} processes, expected one for each"
             )
         return (*large[:-1], torch.cat([large[-1], *small])) if small else tuple(batches)
 

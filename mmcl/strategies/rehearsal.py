@@ -9,7 +9,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
@@ -103,7 +103,7 @@ class Rehearsal(SupervisedPlugin):
         present = dict.fromkeys(labels.tolist()) if self.by_superclass else strategy.experience.group
         for label in present:
             if len(own := rows[labels == label]):
-                self.memory[label] = ranks.from_first(self._ranked(strategy, source, own))
+                self.memory[label] = distributed.broadcast_object(self._ranked(strategy, source, own))
         for (label, chosen), share in zip(self.memory.items(), self._shares(), strict=True):
             self.memory[label] = chosen[:share]
 

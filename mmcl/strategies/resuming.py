@@ -231,7 +231,7 @@ def check_samples(experience: Any, state: State) -> None:
         CheckpointError: samples were added, removed or changed.
     """
     known, now = state.get("samples"), getattr(experience, "digest", None)
-    same = state.get("experience") == experience.current_experience
+    same = experience is not None and state.get("experience") == experience.current_experience
     if same and known is not None and now is not None and known != now:
         raise CheckpointError(
             f"experience {experience.current_experience} has other samples than when the state was made: put the data "

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.batch import Batch
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.selection import sample_ids
@@ -197,7 +197,7 @@ class MMCLTemplate(Resumable):
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Adapt model and optimizer to the experience."""
         self.model = self.model_adaptation()
-        ranks.copy_first(self.model)  # what it has grown was drawn at random
+        distributed.broadcast_parameters(self.model)  # what it has grown was drawn at random
         self.make_optimizer()
 
     # The loop
@@ -217,9 +217,11 @@ class MMCLTemplate(Resumable):
             self.model.train()  # what was done before may have left a part of it in evaluation mode
             self._before_training_epoch(**kwargs)
             self.losses = {}
-            ranks.part_generators()
+            distributed.seed_ranks()
             self._train_epoch(**kwargs)
-            self.losses = {name: value / len(self.dataloader) for name, value in ranks.added_up(self.losses).items()}
+            self.losses = {
+                name: value / len(self.dataloader) for name, value in distributed.all_reduce_sums(self.losses).items()
+            }
             self.epoch += 1
             self.resumable = True
             self._after_training_epoch(**kwargs)
@@ -257,11 +259,11 @@ class MMCLTemplate(Resumable):
 
     def _share(self, count: int | None = None) -> float:
         """What a mean over ``count`` things, or the samples of the batch, has of that over those of all processes."""
-        if ranks.count() == 1 or not self.is_training:
+        if distributed.world_size() == 1 or not self.is_training:
             return 1.0
         if count is None:
             return len(self.mb_y) / len(self.dataloader.whole)
-        return count / max(ranks.total(count), 1)
+        return count / max(distributed.all_reduce_sum(count), 1)
 
     def criterion(self) -> Tensor:
         """Return the cross-entropy of the current batch: of its tokens where the output has ``targets``, else of its
@@ -295,7 +297,9 @@ class MMCLTemplate(Resumable):
             raise step_error(f"the loss is {value}", where, [(self.mbatch, self._sample_id)])
         self.losses["loss"] = self.losses.get("loss", 0.0) + value
         super().backward()
-        ranks.add_gradients(parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        distributed.all_reduce_gradients(
+            parameter for group in self.optimizer.param_groups for parameter in group["params"]
+        )
 
     def optimizer_step(self) -> None:
         """Take one step of the optimizer, and of the schedule."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.batch import Batch
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
@@ -101,15 +101,15 @@ class ContrastiveTrainer:
         self.model.to(self.device)
         if self._temperature is not None:
             self._temperature.to(self.device)
-        ranks.copy_first(self.model)
+        distributed.broadcast_parameters(self.model)
         while self.epoch < self.epochs:
             yield self._train_epoch()
 
     def _train_epoch(self) -> float:
         self.model.train()
-        ranks.part_generators()
-        order = ranks.from_first(self.pairs.shuffled(distinct=self.distinct_texts))
-        total, batches = 0.0, [ranks.own_part(batch) for batch in self._batches(order)]
+        distributed.seed_ranks()
+        order = distributed.broadcast_object(self.pairs.shuffled(distinct=self.distinct_texts))
+        total, batches = 0.0, [distributed.shard(batch) for batch in self._batches(order)]
         for step, rows in enumerate(batches, start=1):
             self.optimizer.zero_grad()
             where = f"epoch {self.epoch + 1}, step {step} of {len(batches)}"
@@ -118,12 +118,12 @@ class ContrastiveTrainer:
                 with torch.autocast(
                     self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False
                 ):
-                    loss = ranks.total(self._backward(rows).item())
+                    loss = distributed.all_reduce_sum(self._backward(rows).item())
             except InputError as error:
                 raise step_error(str(error), where, self._samples(rows), InputError) from error
             if not math.isfinite(loss):
                 raise step_error(f"the loss is {loss}", where, self._samples(rows))
-            ranks.add_gradients(each for group in self.optimizer.param_groups for each in group["params"])
+            distributed.all_reduce_gradients(each for group in self.optimizer.param_groups for each in group["params"])
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()

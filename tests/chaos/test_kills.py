@@ -19,7 +19,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import avalanche.training, matplotlib.figure, torch
 from mmcl import strategies
-from mmcl.cli.main import main as cli
+from mmcl.cli import main as cli
 from mmcl.reports import page as report
 from mmcl.encoders import cached_features
 

@@ -26,7 +26,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A whole run; the same killed in its second strategy; and an older state of that."""
-    from mmcl.cli.main import main as cli
+    from mmcl.cli import main as cli
 
     parent = tmp_path_factory.mktemp("mutations")
     run = ["run", "slu_incremental", *SETTINGS, "--folder"]
@@ -104,7 +104,7 @@ def mutate(folder: Path, older: Path, draw: random.Random) -> str:
 )
 @pytest.mark.parametrize("state", ["killed", "whole"])
 def test_a_changed_folder_is_recovered_or_refused(folders, tmp_path, monkeypatch, state, number):
-    from mmcl.cli.main import main as cli
+    from mmcl.cli import main as cli
 
     parent, whole = folders
     folder = tmp_path / "run"

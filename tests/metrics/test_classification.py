@@ -58,5 +58,5 @@ def test_logits_that_say_nothing_are_named(row):
 
 
 def test_labels_that_are_no_whole_numbers_are_refused():
-    with pytest.raises(LabelError, match="labels is of type torch.float32"):
+    with pytest.raises(LabelError, match="labels holds 0.0"):
         classification_scores(torch.eye(2), torch.tensor([0.0, 1.0]))

@@ -142,7 +142,7 @@ def test_the_state_of_another_method_or_of_other_lessons_is_refused(student, les
     saved = learnt(student, lessons, "qcrd")
     with pytest.raises(CheckpointError, match="made with method qcrd, expected dss"):
         trainer(student, lessons, "dss").load_state_dict(saved)
-    with pytest.raises(CheckpointError, match=f"made with lessons {len(lessons)}, expected 10"):
+    with pytest.raises(CheckpointError, match="the 10 lessons are not those that the state was made with"):
         trainer(student, lessons[:10], "qcrd").load_state_dict(saved)
     del saved["settings"]  # as an older state
     with pytest.raises(CheckpointError, match="has a discriminator, expected none"):

@@ -193,5 +193,5 @@ def test_a_number_that_is_none_counts_as_missing():
 )
 def test_rows_of_other_types_are_refused_by_name(tmp_path: Path, row: dict[str, Any]) -> None:
     run = make(tmp_path / "run", [row])
-    with pytest.raises(RunError, match=r"metrics.jsonl, line 1: "):
+    with pytest.raises(RunError, match=r"metrics.jsonl line 1: "):
         report_html([run])

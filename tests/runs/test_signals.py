@@ -56,11 +56,12 @@ if moment == "import":
     module = "pydantic" if sys.argv[2] == "run" else "matplotlib"
     sys.meta_path.insert(0, Slow)
 elif moment == "import in a run":
-    from mmcl.runs import Run
+    from mmcl.runs.run import Run
     log = Run.log
     def log_and_import(*arguments, **values):
         log(*arguments, **values)
         import wave
+        time.sleep(0.2)  # an epoch takes longer than the pause after which a deferred signal is looked at again
     Run.log = log_and_import
     module = "wave"
     def wait():

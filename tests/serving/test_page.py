@@ -117,7 +117,7 @@ def test_the_course_of_runs_is_drawn(tmp_path):
     assert "No strategy" in show_course(runs, [])
     with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
         file.write("nonsense\n")
-    assert "metrics.jsonl, line 13: not a row" in show_course(runs)
+    assert "metrics.jsonl line 13 is not a row" in show_course(runs)
 
 
 def test_a_missing_package_is_named(monkeypatch):

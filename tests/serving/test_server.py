@@ -148,11 +148,13 @@ def test_a_malformed_call_is_a_fault_of_the_request(ask, changes):
 
 
 def test_sound_calls_are_answered_whatever_the_text_is(ask):
-    for text in ("on", "", "\x00", "\ud800", "\x1b[31m\u202e", "<script>: $x_ | [/]", "पानी 🙂", "\n" * 9):
+    for text in ("on", "", "\x00", "\x1b[31m\u202e", "<script>: $x_ | [/]", "पानी 🙂", "\n" * 9):
         status, _, body = join(ask, data=["model", None, text], event_data={"x": 1}, trigger_id="x", batched=5)
         assert status == 200 and "event_id" in json.loads(body)
         status, _, body = ask("GET", "/gradio_api/queue/data?session_hash=abc")
         assert status == 200 and b"there is no recording" in body and b'"success":true' in body
+    status, _, _ = join(ask, data=["model", None, "\ud800"])  # half a character is no text
+    assert status == 422
 
 
 @pytest.mark.parametrize(

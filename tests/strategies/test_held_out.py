@@ -5,12 +5,12 @@ from mmcl.data import class_incremental
 from mmcl.encoders import build_encoder
 from mmcl.encoders.views import CachedViews
 from mmcl.errors import CheckpointError, ConfigError, TrainingError
-from mmcl.metrics.accuracy_matrix import AccuracyMatrix
 from mmcl.metrics.classification import classification_scores
 from mmcl.models import MultimodalClassifier
 from mmcl.models.fusion import fuse_rows
 from mmcl.seeding import seed_everything
 from mmcl.strategies import naive
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.held_out import HeldOut
 from mmcl.strategies.m3col import M3CoL
 

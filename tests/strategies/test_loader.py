@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import StreamError
 from mmcl.seeding import seed_everything
 from mmcl.strategies.loader import BatchLoader
@@ -95,13 +95,13 @@ def test_without_shuffling_a_bucket_sorts_and_a_short_batch_stays_one():
 @pytest.fixture
 def three(digits, monkeypatch):
     """Batches of each of three processes, and the sizes of the whole batches."""
-    monkeypatch.setattr(ranks, "count", lambda: 3)
-    monkeypatch.setattr(ranks, "from_first", lambda value: value)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    monkeypatch.setattr(distributed, "broadcast_object", lambda value: value)
 
     def _three(rows, **settings):
         parts = []
         for number in range(3):
-            monkeypatch.setattr(ranks, "number", lambda number=number: number)
+            monkeypatch.setattr(distributed, "rank", lambda number=number: number)
             seed_everything(5)
             loader = BatchLoader(digits[0], torch.arange(rows), parted=True, **settings)
             parts.append([(batch["rows"].tolist(), len(loader.whole)) for batch in loader])

@@ -17,6 +17,7 @@ from rich.console import Console
 from mmcl.config.model import StrictModel
 from mmcl.errors import AudioError, ConfigError, MMCLError, RunError
 from mmcl.files import plain_yaml
+from mmcl.files.plain_json import json_text
 from mmcl.predict import Prediction, predictions_table
 from mmcl.progress import progress_display
 from mmcl.publishing.card import model_card
@@ -149,7 +150,7 @@ def test_figures_of_strategies(tmp_path, name):
 @hostile
 def test_report_and_page(tmp_path, name):
     run = incremental(tmp_path / "run", name, note="" if "\udce9" in name else name)
-    (run.folder / "status.json").write_text(json.dumps({"status": f'{name}" onclick="x: {name}'}))
+    (run.folder / "status.json").write_text(json_text({"status": f'{name}" onclick="x: {name}'}))
     for html in (report_html([run]), show_course([run]), report_html([run, incremental(tmp_path / "other", "x")])):
         check_html(html, name)
     assert show_course([run], [escape.printable(name)]).count(escape.html_text(name)) > 0

@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from mmcl import distributed as ranks
+from mmcl import distributed
 from mmcl.errors import ConfigError, ShapeError
 
 _KINDS = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
@@ -86,7 +86,7 @@ def _sizes(rows: Tensor) -> tuple[int, ...]:
     described = [len(rows), kind, len(shape), *(shape + [0] * _DIMS)[:_DIMS]]
     own = torch.tensor(described, device=rows.device)
     found = [torch.zeros_like(own) for _ in range(torch.distributed.get_world_size())]
-    with ranks.together("to compare the shapes of a gather"):
+    with distributed.together("to compare the shapes of a gather"):
         torch.distributed.all_gather(found, own)
     all_described = [one.tolist() for one in found]
     for number, other in enumerate(all_described):
@@ -112,13 +112,13 @@ class _Gather(torch.autograd.Function):
         padded = rows.new_zeros(max(processes.sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in processes.sizes]
-        with ranks.together("to gather rows"):
+        with distributed.together("to gather rows"):
             torch.distributed.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, processes.sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.clone(memory_format=torch.contiguous_format)
-        with ranks.together("to add up gradients of gathered rows"):
+        with distributed.together("to add up gradients of gathered rows"):
             torch.distributed.all_reduce(gradient)
         return gradient[ctx.processes.own], None

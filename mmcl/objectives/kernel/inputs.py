@@ -120,9 +120,8 @@ def stacked_views(views: Tensor | Sequence[Tensor]) -> Tensor:
     if len(views) < 2 or len({view.shape for view in views}) != 1 or views[0].dim() != 2:
         shapes = " and ".join(str(tuple(view.shape)) for view in views) or "of no view"
         raise ShapeError(f"views have shapes {shapes}, expected 2 or more views of the same (batch, dim)")
-    stacked = views if isinstance(views, Tensor) else torch.stack(list(views))
-    check_features(views=stacked.flatten(0, 1))
-    return stacked
+    check_features(**{f"view {number}": view for number, view in enumerate(views)})
+    return views if isinstance(views, Tensor) else torch.stack(list(views))
 
 
 def precise(*tensors: Tensor) -> list[Tensor]:

@@ -1,0 +1,32 @@
+"""A small student that has read a few exercises, and lessons made of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmcl.data import Svamp
+from mmcl.data.texts.exercises import Exercises
+from mmcl.models.text_to_text import TextToText
+from mmcl.rationales.lessons import lessons_of
+
+SIZES = {"vocabulary": 300, "dim": 32, "layers": 1, "heads": 2, "dropout": 0.0}
+
+
+@pytest.fixture(scope="session")
+def svamp(data_dir) -> Exercises:
+    """Forty problems of SVAMP, with what Llama-3 and PaLM wrote of them."""
+    return Svamp(data_dir / "rationales" / "svamp", "train", size=40)
+
+
+@pytest.fixture(scope="session")
+def lessons(svamp):
+    return lessons_of(svamp)
+
+
+@pytest.fixture
+def student(svamp):
+    """Untrained, with weights drawn by a seed."""
+    texts = [text for each in svamp for text in (each.question, each.label, *(r.text for r in each.rationales))]
+    torch.manual_seed(0)
+    return TextToText.from_scratch(texts, **SIZES)
