@@ -23,6 +23,7 @@ from mmcl.config import numbers
 from mmcl.config.model import StrictModel
 
 SectionT = TypeVar("SectionT", bound=StrictModel)
+_NO_SETTINGS = ("Tensor", "nn.Module")  # members of a union that only Python code can give
 _NAMESPACES: tuple[ModuleType, ...] = (typing, numbers, builtins)
 
 
@@ -127,7 +128,8 @@ def _value(module: str, node: Any) -> Any:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value(module, node.operand)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _value(module, node.left) | _value(module, node.right)
+        sides = [side for side in (node.left, node.right) if ast.unparse(side) not in _NO_SETTINGS]
+        return _value(module, sides[0]) if len(sides) == 1 else _value(module, sides[0]) | _value(module, sides[1])
     if isinstance(node, ast.Subscript):
         return _value(module, node.value)[_value(module, node.slice)]
     raise TypeError(f"{module}: '{ast.unparse(node) if node else 'no annotation'}' is no type or default of a config")

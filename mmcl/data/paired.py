@@ -22,6 +22,7 @@ class PairedDataset:
 
     Attributes:
         texts: of the samples.
+        labels: of the samples, ``(samples,)``.
         lengths: steps of the longer side's features, ``(samples,)``, where both know or one does; else None.
 
     Raises:
@@ -52,6 +53,7 @@ class PairedDataset:
             )
         self.first, self.second = first, second
         self.texts: Sequence[str] = list(first.texts)
+        self.labels = torch.tensor(list(first.labels), dtype=torch.long)
         known = [lengths for side in (first, second) if (lengths := getattr(side, "lengths", None)) is not None]
         self.lengths: Tensor | None = torch.stack(known).amax(0) if known else None
         number = {text: place for place, text in enumerate(dict.fromkeys(self.texts))}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, objectives
 from mmcl.sections.slu import EncoderSection, OptimizerSection
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from mmcl.data.paired import PairedDataset
     from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
-
-ObjectiveName = Literal["clip", "cwcl", "siglip", "soft_clip", "m3co"]
 
 
 class PairsSection(StrictModel):
@@ -87,7 +86,8 @@ class PretrainingSection(StrictModel):
     micro_batch_size: int | None = Field(None, ge=1, description="pairs whose graph is in memory at a time; none: all")
     distinct_texts: bool = Field(True, description="an epoch has one of the samples of each text")
     optimizer: OptimizerSection = OptimizerSection(schedule="cosine")
-    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description="one or more of these")
+    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description=OBJECTIVE_HELP)
+    objectives: ObjectivesSection = ObjectivesSection()
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
     precision: Literal["32", "bf16-mixed"] = Field("32", description="of training, and of encoding what is frozen")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
@@ -105,19 +105,16 @@ class PretrainingSection(StrictModel):
 
     def make_objective(self, name: ObjectiveName) -> Any:
         """Make the objective of that name; its trained side is the first tower."""
-        from mmcl import distributed, objectives
+        from importlib import import_module
 
-        temperature: Any = self.temperature
-        if self.learn_temperature:
-            temperature = objectives.LearnableTemperature(self.temperature)
-        make: dict[str, Any] = {
-            "clip": objectives.CLIPLoss,
-            "cwcl": objectives.CWCLLoss,
-            "siglip": objectives.SigLIPLoss,
-            "soft_clip": objectives.SoftClipLoss,
-            "m3co": objectives.M3CoLoss,
-        }
-        return make[name](temperature, gather=distributed.world_size() > 1)
+        from mmcl import distributed
+        from mmcl.objectives import LearnableTemperature
+
+        module, _, kind = objectives()[name].partition(":")
+        temperature: Any = LearnableTemperature(self.temperature) if self.learn_temperature else self.temperature
+        settings = getattr(self.objectives, name).model_dump() if hasattr(self.objectives, name) else {}
+        make = getattr(import_module(module), kind)
+        return make(temperature, gather=distributed.world_size() > 1, **settings)
 
 
 def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
@@ -171,7 +168,7 @@ def pretrain(
             tower.head.standardize(side.vectors(range(len(side))))
     optimizer = settings.optimizer.build(model, model.first.encoder)
     if settings.learn_temperature:
-        optimizer.add_param_group({"params": list(objective.temperature.parameters()), "weight_decay": 0.0})
+        optimizer.add_param_group({"params": list(objective.parameters()), "weight_decay": 0.0})
     trainer = ContrastiveTrainer(
         model,
         pairs,

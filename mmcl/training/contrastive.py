@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_sch
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
+from mmcl.objectives.objective import Objective
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.finite import samples, step_error
 
@@ -43,8 +45,8 @@ class ContrastiveTrainer:
     Args:
         model: two towers, trained in place.
         pairs: what to train on.
-        objective: a function of paired embeddings. Its ``temperature`` may be a module, which is saved with the rest;
-            the optimizer must have its parameters.
+        objective: an :class:`~mmcl.objectives.Objective`, which is given what it takes by name, or any function of two
+            paired embeddings. Its state is saved with the rest; the optimizer must have its parameters.
         optimizer: of all parameters that are trained.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
@@ -94,13 +96,12 @@ class ContrastiveTrainer:
         self._digest = " ".join(sides)
         self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts))) if scheduler else 0
         self._scheduler = None if scheduler is None else scheduler(optimizer, epochs * self.steps)
-        temperature = getattr(objective, "temperature", None)
-        self._temperature = temperature if isinstance(temperature, nn.Module) else None
+        self._module = objective if isinstance(objective, nn.Module) else None
 
     def __iter__(self) -> Iterator[float]:
         self.model.to(self.device)
-        if self._temperature is not None:
-            self._temperature.to(self.device)
+        if self._module is not None:
+            self._module.to(self.device)
         distributed.broadcast_parameters(self.model)
         while self.epoch < self.epochs:
             yield self._train_epoch()
@@ -144,20 +145,31 @@ class ContrastiveTrainer:
             rows, together = rows[self.pairs.lengths[rows].argsort(stable=True)], _TOGETHER
         if self.micro_batch_size is None or self.micro_batch_size >= len(rows):
             embedded = [self.model(*self._pair(part)) for part in rows.split(together)]
-            loss = self._loss(*(torch.cat(side) for side in zip(*embedded, strict=True)))
+            loss = self._loss(rows, *(torch.cat(side) for side in zip(*embedded, strict=True)))
             loss.backward()
             return loss.detach()
         parts = [self._pair(part) for part in rows.split(self.micro_batch_size)]
-        return gradient_cached_backward(self._loss, towers, parts)
+        return gradient_cached_backward(partial(self._loss, rows), towers, parts)
 
     def _samples(self, rows: Tensor) -> Iterator[Any]:
         """Both sides of a batch, with the ids of their samples."""
         for side in (self.pairs.first, self.pairs.second):
             yield from samples(side, rows.tolist())
 
-    def _loss(self, first: Tensor, second: Tensor) -> Tensor:
+    def _loss(self, rows: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        a, b = first.float(), second.float()
         with torch.autocast(self.device.type, enabled=False):
-            return self.objective(first.float(), second.float())
+            if not isinstance(self.objective, Objective):
+                return self.objective(a, b)
+            takes = self.objective.takes
+            labels = self.pairs.labels[rows].to(a.device) if "labels" in takes else None
+            available: dict[str, Tensor | None] = {"a": a, "b": b, "labels": labels, "rows": rows.to(a.device)}
+            if "views" in takes:
+                available["views"] = torch.stack([a, b])
+            if "features" in takes:
+                available["features"] = torch.cat([a, b])
+                available["labels"] = None if labels is None else labels.repeat(2)
+            return self.objective.of(available)
 
     def _pair(self, rows: Tensor) -> tuple[Batch, Batch]:
         with torch.autocast(self.device.type, enabled=False):  # what decodes a sample keeps 32 bits
@@ -171,7 +183,7 @@ class ContrastiveTrainer:
             "samples": self._digest,
             "settings": self._settings(),
             "model": snapshot(trainable_state(self.model)),
-            "temperature": None if self._temperature is None else snapshot(self._temperature.state_dict()),
+            "objective": None if self._module is None else snapshot(self._module.state_dict()),
             "optimizer": snapshot(self.optimizer.state_dict()),
             "scheduler": None if self._scheduler is None else plain_state(self._scheduler),
             "random": random_state(),
@@ -193,13 +205,16 @@ class ContrastiveTrainer:
                 "were, or start training again"
             )
         check_same(state.get("settings"), self._settings(), _WHAT)
-        temperature = entry(state, "temperature", _WHAT)
-        if (temperature is None) != (self._temperature is None):
-            given, wanted = ("no", "one") if temperature is None else ("a", "none")
-            raise CheckpointError(f"{_WHAT} has {given} learned temperature, expected {wanted}: use the same objective")
+        objective = state["objective"] if "objective" in state else _former(entry(state, "temperature", _WHAT))
+        own = None if self._module is None else self._module.state_dict()
+        if bool(objective) != bool(own):
+            given, wanted = ("no", "some") if not objective else ("a", "none")
+            raise CheckpointError(
+                f"{_WHAT} has {given} state of the objective, expected {wanted}: use the same objective"
+            )
         load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
-        if self._temperature is not None:
-            load_state(self._temperature, temperature, f"{_WHAT}: the temperature")
+        if self._module is not None and own:
+            load_state(self._module, objective, f"{_WHAT}: the objective")
         load_optimizer(self.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
         load_schedule(self._scheduler, entry(state, "scheduler", _WHAT), _WHAT)
         set_random_state(random)
@@ -215,3 +230,8 @@ class ContrastiveTrainer:
             "schedule": kind(self._scheduler),
         }
         return settings if self._scheduler is None else {**settings, "epochs": self.epochs}
+
+
+def _former(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The state of an objective as version 0.1 wrote it: that of its temperature alone."""
+    return {f"temperature.{name}": value for name, value in (temperature or {}).items()}

@@ -1,0 +1,65 @@
+"""Objectives as sections of configs: which can be named, and the settings of each, made of its constructor."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, create_model
+
+import mmcl
+from mmcl.config.model import StrictModel
+from mmcl.config.signature import section_of
+from mmcl.text.suggest import did_you_mean
+
+#: What the trainer of two towers computes for an objective, by the names in ``Objective.takes``.
+AVAILABLE = ("a", "b", "views", "features", "labels", "rows")
+
+
+@cache
+def objectives() -> dict[str, str]:
+    """Return the objectives that can train two towers: the name of the file, and ``"module:class"``.
+
+    The folder of objectives is the registry: a new file is found by itself. Files are parsed, not imported.
+
+    >>> objectives()["clip"]
+    'mmcl.objectives.clip:CLIPLoss'
+    """
+    found = {}
+    for path in sorted((Path(mmcl.__file__).parent / "objectives").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Objective" for base in node.bases):
+                stated = {
+                    ast.unparse(each.targets[0]): each.value for each in node.body if isinstance(each, ast.Assign)
+                }
+                takes = ast.literal_eval(stated["takes"]) if "takes" in stated else ("a", "b")
+                if set(takes) <= set(AVAILABLE):
+                    found[path.stem] = f"mmcl.objectives.{path.stem}:{node.name}"
+    return found
+
+
+def _known(name: str) -> str:
+    if name not in objectives():
+        raise ValueError(f"'{name}' is not an objective, {did_you_mean(name, objectives())}")
+    return name
+
+
+ObjectiveName = Annotated[str, AfterValidator(_known)]
+OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}"
+
+
+def _section(source: str) -> type[StrictModel]:
+    section = type("ObjectiveSection", (StrictModel,), {"__doc__": "Settings of an objective.", "__module__": __name__})
+    return section_of(source, without=("temperature", "block_size", "gather"))(section)
+
+
+_SECTIONS = {name: section for name, source in objectives().items() if (section := _section(source)).model_fields}
+_FIELDS: dict[str, Any] = {name: (section, section()) for name, section in _SECTIONS.items()}
+
+#: A section for each objective that has settings beside its temperature, by the objective's name.
+if TYPE_CHECKING:
+    ObjectivesSection = StrictModel
+else:
+    ObjectivesSection = create_model("ObjectivesSection", __base__=StrictModel, **_FIELDS)
