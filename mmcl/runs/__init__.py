@@ -1,0 +1,12 @@
+"""Runs: a folder per run, its log and checkpoints, how it is launched, resumed and tracked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmcl.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from mmcl.runs.run import Run as Run
+
+__getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)
