@@ -55,7 +55,7 @@ def teach(
     from mmcl.rationales.judging import separation
     from mmcl.rationales.lessons import lessons_of
     from mmcl.rationales.voting import vote_all
-    from mmcl.runs.run import unit_name
+    from mmcl.runs.checkpoints import unit_name
     from mmcl.seeding import seed_everything
 
     def right_in(exercises: Exercises) -> float:

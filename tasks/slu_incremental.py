@@ -63,7 +63,7 @@ def main(config: Config, run: Run) -> None:
     from mmcl import distributed
     from mmcl.encoders import cached_features
     from mmcl.progress import progress_display
-    from mmcl.runs.run import unit_name
+    from mmcl.runs.checkpoints import unit_name
     from mmcl.seeding import seed_everything
 
     torch.set_num_threads(config.threads)

@@ -57,7 +57,7 @@ def main(config: Config, run: Run) -> None:
 
     from mmcl.data import LabelledExercises, class_incremental
     from mmcl.progress import progress_display
-    from mmcl.runs.run import unit_name
+    from mmcl.runs.checkpoints import unit_name
 
     torch.set_num_threads(config.threads)
     data = [LabelledExercises(config.data.open(split)) for split in (config.data.train, config.data.test)]

@@ -48,7 +48,7 @@ def main(config: Config, run: Run) -> None:
     import torch
 
     from mmcl.progress import progress_display
-    from mmcl.runs.run import unit_name
+    from mmcl.runs.checkpoints import unit_name
     from mmcl.sections.trial import Trial
     from mmcl.unlearning.methods import check_settings
 
@@ -80,7 +80,7 @@ def main(config: Config, run: Run) -> None:
 def judge(config: Config, run: Run, trial: Any, name: str, done: dict[tuple[str, int], Any]) -> dict[str, Any]:
     """Make a model forget by one method, and log how near it comes to Retrain; return the row."""
     from mmcl.metrics.unlearning import distance_to_retrain
-    from mmcl.runs.run import unit_name
+    from mmcl.runs.checkpoints import unit_name
     from mmcl.strategies.stream_unlearning import write_record
     from mmcl.unlearning.measures import COMPARED
 

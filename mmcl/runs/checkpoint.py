@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmcl.files.atomic import written_whole
 from mmcl.errors import CheckpointError
+from mmcl.files.atomic import written_whole
 from mmcl.files.plain_json import parse_json
 
 FORMAT = "1"

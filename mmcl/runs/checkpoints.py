@@ -204,3 +204,12 @@ def _lengths(last: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
         for unit, length in {**content.get("units", {}), own: _length(content)}.items():
             lengths[unit] = max(length, lengths.get(unit, 0))
     return lengths
+
+
+def unit_name(strategy: str, seed: int) -> str:
+    """Name the checkpoint of one strategy trained with one seed.
+
+    >>> unit_name("replay", 0)
+    'replay-seed0'
+    """
+    return f"{strategy}-seed{seed}"

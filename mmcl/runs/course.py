@@ -7,9 +7,9 @@ from typing import Any
 
 from mmcl import metrics
 from mmcl.freeze import trainable_state
-from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
 
 def learn_stream(

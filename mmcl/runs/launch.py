@@ -44,8 +44,8 @@ def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callab
             raise SystemExit(1) from None  # the first one tells
         what = "did not arrive in time" if isinstance(error, distributed.LateError) else "has ended before the run did"
         raise ProcessError(
-            f"one of {distributed.world_size()} processes {what}, and what it said stands above; go on with: mmcl run --resume "
-            f"{opened.folder}"
+            f"one of {distributed.world_size()} processes {what}, and what it said stands above; "
+            f"go on with: mmcl run --resume {opened.folder}"
         ) from error
     return opened if first else None
 

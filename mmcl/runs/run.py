@@ -28,20 +28,20 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mmcl.files import plain_yaml
-from mmcl.runs import signals
-from mmcl.files.atomic import folder_written_whole
 from mmcl.config.model import dump_config
 from mmcl.data.fingerprint import noted_by
-from mmcl.runs.environment import describe_environment
 from mmcl.errors import RunError
+from mmcl.files import plain_yaml
+from mmcl.files.atomic import folder_written_whole
 from mmcl.files.plain_files import check_plain
-from mmcl.runs.log import START, RowFile
+from mmcl.files.sealed_json import content_digest, sealed, write_sealed
+from mmcl.runs import signals
 from mmcl.runs.checkpoints import RunCheckpoints
 from mmcl.runs.data import RunData
+from mmcl.runs.environment import describe_environment
+from mmcl.runs.log import START, RowFile
 from mmcl.runs.settings import read_environment, read_settings
 from mmcl.runs.status import StatusFile
-from mmcl.files.sealed_json import content_digest, sealed, write_sealed
 from mmcl.runs.tensorboard import TensorBoardLog, check_tensorboard
 
 logger = logging.getLogger(__name__)
@@ -324,12 +324,3 @@ def _free(folder: Path) -> Path:
     """``folder``, or with a number after it if there is one of that name already."""
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     return folder if not folder.exists() else next(other for other in numbered if not other.exists())
-
-
-def unit_name(strategy: str, seed: int) -> str:
-    """Name the checkpoint of one strategy trained with one seed.
-
-    >>> unit_name("replay", 0)
-    'replay-seed0'
-    """
-    return f"{strategy}-seed{seed}"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmcl.files import plain_yaml
 from mmcl.errors import RunError
+from mmcl.files import plain_yaml
 from mmcl.files.plain_json import read_text
 from mmcl.files.sealed_json import read_sealed
 

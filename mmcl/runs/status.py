@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmcl.errors import RunError
-from mmcl.runs.log import Mark
 from mmcl.files.sealed_json import read_sealed, sealed, write_sealed
+from mmcl.runs.log import Mark
 
 
 class Status(NamedTuple):

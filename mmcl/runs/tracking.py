@@ -8,7 +8,8 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from rich.progress import Progress
 
-from mmcl.runs.run import Run, unit_name
+from mmcl.runs.checkpoints import unit_name
+from mmcl.runs.run import Run
 
 
 class Tracking(SupervisedPlugin):

@@ -151,7 +151,7 @@ def pretrain(
     """
     from mmcl import distributed
     from mmcl.models import TwoTower
-    from mmcl.runs.run import unit_name
+    from mmcl.runs.checkpoints import unit_name
     from mmcl.seeding import seed_everything
     from mmcl.training.contrastive import ContrastiveTrainer
 

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mmcl.runs.checkpoint import load_checkpoint, peek_checkpoint, save_checkpoint
 from mmcl.errors import CheckpointError
+from mmcl.runs.checkpoint import load_checkpoint, peek_checkpoint, save_checkpoint
 
 
 def round_trip(folder: Path, state: Any) -> Any:

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 
-from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.errors import CheckpointError
-from mmcl.runs.log import Mark
+from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.runs.checkpoints import RunCheckpoints, before
+from mmcl.runs.log import Mark
 
 
 @pytest.fixture

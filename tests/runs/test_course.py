@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from mmcl.config.model import StrictModel
-from mmcl.strategies.accuracy_matrix import AccuracyMatrix
-from mmcl.runs.run import Run
-from mmcl.strategies import naive
 from mmcl.runs.course import learn_stream
+from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
+from mmcl.strategies import naive
+from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
 
 class Config(StrictModel):

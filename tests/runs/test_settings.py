@@ -8,11 +8,11 @@ import pytest
 
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
+from mmcl.files.sealed_json import sealed
 from mmcl.publishing.export import export_run
 from mmcl.reports.page import report_html
-from mmcl.runs.settings import read_environment, read_settings
 from mmcl.runs.run import Run
-from mmcl.files.sealed_json import sealed
+from mmcl.runs.settings import read_environment, read_settings
 
 
 class Inner(StrictModel):

@@ -10,8 +10,8 @@ from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
 from mmcl.reports.page import report_html
 from mmcl.runs.log import Mark
-from mmcl.runs.status import Status, StatusFile
 from mmcl.runs.run import Run
+from mmcl.runs.status import Status, StatusFile
 
 
 class Config(StrictModel):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmcl.runs import tensorboard
 from mmcl.errors import ConfigError
+from mmcl.runs import tensorboard
 from mmcl.runs.tensorboard import TensorBoardLog
 
 

@@ -2,8 +2,8 @@ import pytest
 
 from mmcl.config.model import StrictModel
 from mmcl.runs.run import Run
-from mmcl.strategies import naive
 from mmcl.runs.tracking import Tracking
+from mmcl.strategies import naive
 
 
 class Config(StrictModel):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -8,17 +10,20 @@ from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.sections.towers import PretrainingSection
 from mmcl.seeding import seed_everything
 from mmcl.training.contrastive import ContrastiveTrainer
 
 WORDS = ("lights", "music", "alarm", "radio", "door")
-TEXTS = [f"{verb} {thing}" for verb in ("start", "stop", "dim", "find") for thing in WORDS] + ["start lights"]
+VERBS = ("start", "stop", "dim", "find")
+TEXTS = [f"{verb} {thing}" for verb in VERBS for thing in WORDS] + ["start lights"]
 
 
 class Tones:
     """Waveforms that follow from their text: a tone for each of its words."""
 
-    classes, labels, texts = ("speech",), [0] * len(TEXTS), TEXTS
+    classes, texts = VERBS, TEXTS
+    labels = [VERBS.index(text.split()[0]) for text in TEXTS]
 
     def __len__(self):
         return len(TEXTS)
@@ -29,7 +34,7 @@ class Tones:
         return {"audio": torch.cat(tones) * 0.3, "text": TEXTS[row]}
 
 
-def build(dropout=0.2, temperature=0.2, **settings):
+def build(dropout=0.2, temperature=0.2, objective=None, **settings):
     seed_everything(0)
     model = TwoTower(
         build_encoder("audio", "cnn", dim=16, blocks=1, dropout=dropout),
@@ -42,7 +47,7 @@ def build(dropout=0.2, temperature=0.2, **settings):
     optimizer = torch.optim.AdamW([{"params": parameters}, {"params": temperature.parameters()}], lr=5e-3)
     pairs = PairedDataset(Tones(), Tones())
     chosen = {"epochs": 3, "batch_size": 8, **settings}
-    return ContrastiveTrainer(model, pairs, CLIPLoss(temperature), optimizer, **chosen)
+    return ContrastiveTrainer(model, pairs, objective or CLIPLoss(temperature), optimizer, **chosen)
 
 
 def state(trainer):
@@ -195,13 +200,32 @@ def test_the_state_of_another_training_is_refused(saved, loaded, message):
 CHANGES = {
     "model": (lambda state: state["model"].popitem(), "the model lacks 1 of"),
     "shape": (lambda state: state["model"].update({"first.head.network.0.bias": torch.zeros(3)}), r"bias' \(3,\)"),
-    "temperature": (lambda state: state.update(temperature=None), "has no learned temperature, expected one"),
-    "its parameter": (lambda state: state["temperature"].clear(), "the temperature lacks 1 of 1 tensors"),
+    "objective": (lambda state: state.update(objective=None), "has no state of the objective, expected some"),
+    "its parameter": (
+        lambda state: state.update(objective={"x": torch.zeros(1)}),
+        "the objective lacks 1 of 1 tensors",
+    ),
     "optimizer": (lambda state: state["optimizer"]["param_groups"].pop(), "the optimizer has groups of"),
     "scheduler": (lambda state: state.pop("scheduler"), "has no 'scheduler'"),
     "random": (lambda state: state.pop("random"), "has no 'random'"),
     "epoch": (lambda state: state.pop("epoch"), "has no 'epoch'"),
 }
+
+
+def test_a_state_of_version_0_1_has_the_temperature_alone():
+    state = build().state_dict()
+    name, value = state.pop("objective").popitem()
+    state["temperature"] = {name.removeprefix("temperature."): value + 0.25}
+    trainer = build()
+    trainer.load_state_dict(state)
+    assert torch.equal(trainer.objective.state_dict()[name], value + 0.25)
+
+
+@pytest.mark.parametrize("name", ["sup_con", "mm", "mv_dhel", "nt_xent", "dcl", "hard_contrastive"])
+def test_an_objective_is_given_what_it_takes_by_name(name):
+    objective = PretrainingSection(temperature=0.2).make_objective(name)
+    losses = list(build(objective=objective, epochs=8, dropout=0.0))
+    assert all(math.isfinite(loss) for loss in losses) and losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("change", CHANGES)
