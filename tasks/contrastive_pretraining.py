@@ -29,7 +29,7 @@ def main(config: Config, run: Run) -> None:
     from mmcl.sections.towers import paired, pretrain
 
     torch.set_num_threads(config.threads)
-    towers = config.build()
+    towers = config.build(config.seeds[0])
     with distributed.main_first():
         train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}

@@ -54,7 +54,7 @@ def main(config: Config, run: Run) -> None:
         for name, folder in model_folders(config.model).items():
             evaluate(config, run, {"strategy": name, "seed": 0}, TwoTower.load(folder))
         return
-    towers = config.build()
+    towers = config.build(config.seeds[0])
     with distributed.main_first():
         train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
     with progress_display() as progress:

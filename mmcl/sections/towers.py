@@ -96,10 +96,13 @@ class PretrainingSection(StrictModel):
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
-    def build(self) -> TwoTower:
-        """Build the towers."""
+    def build(self, seed: int | None = None) -> TwoTower:
+        """Build the towers; with ``seed``, weights that are neither pretrained nor trained are the same each time."""
         from mmcl.models import TwoTower
+        from mmcl.seeding import seed_everything
 
+        if seed is not None:
+            seed_everything(seed)
         (first, first_head), (second, second_head) = self.first.build(), self.second.build()
         return TwoTower(first, second, first_head=first_head, second_head=second_head, dim=self.dim)
 

@@ -81,3 +81,9 @@ def test_unknown_settings_are_told(tmp_path):
     (tmp_path / "c.yaml").write_text("first: {haed: mlp}\n")
     with pytest.raises(ConfigError, match="first.haed.*head"):
         load_config(PretrainingSection, tmp_path / "c.yaml")
+
+
+def test_frozen_random_weights_follow_from_the_seed():
+    settings = PretrainingSection(second={"modality": "text", "name": "words", "frozen": True, "head": "none"})
+    weights = [settings.build(seed).second.encoder.embedding.weight for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
