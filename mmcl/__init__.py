@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mmcl.former import install
 from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
@@ -18,3 +19,4 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)
+install()

@@ -1,0 +1,41 @@
+"""Modules under the names that they had in version 0.1."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from mmcl.former import FORMER
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_a_former_name_leads_to_a_module_that_is_there(former):
+    assert find_spec(FORMER[former]) is not None
+    assert find_spec(former).loader.__class__.__name__ == "_Finder"
+
+
+@pytest.mark.parametrize(
+    ("former", "name"),
+    [
+        ("mmcl.data.slurp", "normalized"),
+        ("mmcl.data.fluent_speech_commands", "FluentSpeechCommands"),
+        ("mmcl.metrics.accuracy_matrix", "AccuracyMatrix"),
+    ],
+)
+def test_a_former_name_can_be_imported_with_a_warning(former, name):
+    code = (
+        f"import warnings\nwith warnings.catch_warnings(record=True) as told:\n    warnings.simplefilter('always')\n"
+        f"    from {former} import {name}\n"
+        f"from {FORMER[former]} import {name} as present\n"
+        f"print({name} is present, any('{former} is now {FORMER[former]}' in str(each.message) for each in told))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True True", done.stderr
+
+
+def test_other_names_are_not_found():
+    with pytest.raises(ModuleNotFoundError, match=r"mmcl\.data\.imagenet"):
+        __import__("mmcl.data.imagenet")
