@@ -136,7 +136,7 @@ def test_devices_that_cannot_be_are_told():
 FAULTS = """
 import json, sys, time
 from datetime import timedelta
-import torch, torch.distributed as distributed
+import torch
 import torch.distributed.nn.functional, torch.distributed.optim
 from mmcl import distributed
 from mmcl.errors import MMCLError
@@ -196,8 +196,8 @@ if how == "late":  # each takes its time
     waiting = {name: waiting[name] for name in ("a gather", "gradients of a gather", "a broadcast", "gradients")}
 for name, operation in (differing if how == "differ" else waiting).items():
     place = f"file://{meeting}-{name.replace(' ', '-')}"
-    distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=2, timeout=timeout)
-    distributed.barrier()
+    torch.distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=2, timeout=timeout)
+    torch.distributed.barrier()
     time.sleep(0.1 * rank)  # the other is to be there first
     began = time.monotonic()
     try:
@@ -208,7 +208,7 @@ for name, operation in (differing if how == "differ" else waiting).items():
         found[name] = [type(error).__name__, str(error), time.monotonic() - began]
     if rank and how == "late":
         time.sleep(3.0)
-    distributed.destroy_process_group()
+    torch.distributed.destroy_process_group()
 print(json.dumps(found))
 """
 

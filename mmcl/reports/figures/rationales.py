@@ -28,9 +28,10 @@ def answers(rows: Sequence[dict[str, Any]]) -> str:
     figure = Figure(figsize=(9.2, 3.4), layout="constrained")
     over, end = figure.subplots(1, 2, width_ratios=(1.6, 1))
     for place, (name, epochs) in enumerate(found.items()):
-        colour, x = _COLOURS[place % len(_COLOURS)], sorted(epochs)
-        estimates = [Estimate.of(epochs[epoch].values()) for epoch in x]
-        mean, deviation = 100 * np.array([(each.mean, each.deviation or 0.0) for each in estimates if each]).T
+        colour = _COLOURS[place % len(_COLOURS)]
+        estimates = {epoch: Estimate.of(epochs[epoch].values()) for epoch in sorted(epochs)}
+        points = [(epoch, each.mean, each.deviation or 0.0) for epoch, each in estimates.items() if each is not None]
+        x, mean, deviation = np.array(points).reshape(-1, 3).T * [[1], [100], [100]]
         over.plot(x, mean, color=colour, linewidth=1.6, label=figure_text(name))
         over.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
         tests = [
