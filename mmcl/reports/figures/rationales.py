@@ -30,8 +30,8 @@ def answers(rows: Sequence[dict[str, Any]]) -> str:
     for place, (name, epochs) in enumerate(found.items()):
         colour = _COLOURS[place % len(_COLOURS)]
         estimates = {epoch: Estimate.of(epochs[epoch].values()) for epoch in sorted(epochs)}
-        points = [(epoch, each.mean, each.deviation or 0.0) for epoch, each in estimates.items() if each is not None]
-        x, mean, deviation = np.array(points).reshape(-1, 3).T * [[1], [100], [100]]
+        there = {epoch: (each.mean, each.deviation or 0.0) for epoch, each in estimates.items() if each is not None}
+        x, (mean, deviation) = list(there), 100 * np.array(list(there.values())).reshape(-1, 2).T
         over.plot(x, mean, color=colour, linewidth=1.6, label=figure_text(name))
         over.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
         tests = [
