@@ -96,6 +96,19 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def check_single_process(what: str) -> None:
+    """Refuse to run in several processes.
+
+    Args:
+        what: runs in one process only.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if world_size() > 1:
+        raise ConfigError(f"{world_size()} processes run {what}, expected 1: set devices and nodes to 1")
+
+
 def broadcast_object(value: T) -> T:
     """Return the value that process 0 has; plain data, best without large arrays."""
     if world_size() == 1:

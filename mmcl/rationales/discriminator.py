@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from mmcl import distributed
 from mmcl.errors import DataError, ShapeError
 from mmcl.models.text_to_text import TextToText
 from mmcl.objectives.qcrd import discriminator_loss
 from mmcl.rationales.voting import Voted
-from mmcl.training.finite import step_error
+from mmcl.training.step import TrainingStep
 
 _END = "</s>"
 
@@ -100,15 +101,18 @@ def pretrain_discriminator(
         seed: of what is drawn.
 
     Raises:
+        ConfigError: several processes run it.
         DataError: no question has a good rationale.
         TrainingError: a loss that is not finite; says in which step.
     """
     usable = [row for row, each in enumerate(voted) if each.positives]
     if not usable:
         raise DataError("0 questions have a good rationale, expected some to pre-train the discriminator on")
+    distributed.check_single_process("pre-training of a discriminator")
     draw = random.Random(seed)
     words = [word for row in usable for text in voted[row].positives for word in text.split()]
     optimizer = torch.optim.AdamW(discriminator.parameters(), lr=learning_rate, fused=True)
+    update = TrainingStep(optimizer, advice="lower its learning rate")
     discriminator.train()
     losses = []
     for step in range(1, steps + 1):
@@ -119,15 +123,11 @@ def pretrain_discriminator(
             for row, text in zip(rows, good, strict=True)
         ]
         asked = [questions[row] for row in rows]
-        scores = discriminator([*asked, *asked], [*good, *bad])
-        loss = discriminator_loss(scores[: len(rows), None], scores[len(rows) :, None])
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            what = f"the loss of the discriminator is {losses[-1]}"
-            raise step_error(what, f"step {step} of {steps}", [], advice="lower its learning rate")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        with update.located(partial("step {} of {}".format, step, steps)):
+            scores = discriminator([*asked, *asked], [*good, *bad])
+            loss = discriminator_loss(scores[: len(rows), None], scores[len(rows) :, None])
+            losses.append(update.backward(loss, "the loss of the discriminator"))
+        update.update()
     discriminator.eval()
     return losses
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmcl.data.texts.exercises import Exercises
     from mmcl.models.text_to_text import TextToText
     from mmcl.rationales.discriminator import Discriminator
-    from mmcl.rationales.distill import Recipe
+    from mmcl.rationales.recipe import Recipe
     from mmcl.rationales.terms import Weights
     from mmcl.rationales.voting import Voted
 
@@ -144,7 +144,7 @@ class RationaleSection(StrictModel):
         """How the student is trained."""
         from dataclasses import fields
 
-        from mmcl.rationales.distill import Recipe
+        from mmcl.rationales.recipe import Recipe
 
         known = {each.name for each in fields(Recipe)} - {"weights"}
         return Recipe(**self.model_dump(include=known), weights=self.weights.build())

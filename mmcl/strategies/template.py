@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,21 +12,18 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl import distributed
 from mmcl.batch import Batch
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.selection import sample_ids
-from mmcl.errors import DataError, InputError, LabelError, StreamError
-from mmcl.precision import Precision, in_precision
+from mmcl.errors import DataError, LabelError, StreamError
+from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
-from mmcl.training.finite import step_error
-
-SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
+from mmcl.training.step import SchedulerMaker, TrainingStep
 
 
 class MMCLTemplate(Resumable):
@@ -97,14 +93,13 @@ class MMCLTemplate(Resumable):
             self.plugins.remove(plugin)
         self.mbatch: Batch
         self.loss: Tensor
-        self.clip_norm = clip_norm
-        self.workers, self.bucket, self.precision = workers, bucket, precision
+        self.training_step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=self.device)
+        self.workers, self.bucket = workers, bucket
         self.output: Any = None
         self.losses: dict[str, float] = {}
         self.epoch = 0
         self._unchecked = True  # whether the head is wide enough for the experience
         self._make_scheduler = scheduler
-        self.scheduler: LRScheduler | None = None
         self.schedule_steps = 0
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
         self._rehearsed = torch.empty(0, dtype=torch.long)
@@ -132,7 +127,7 @@ class MMCLTemplate(Resumable):
 
     def forward(self) -> Tensor:
         """Return the logits of the current batch, ``(batch, classes)``."""
-        self.output = in_precision(self.model, self.mbatch, self.device, self.precision)
+        self.output = self.training_step.forward(self.model, self.mbatch)
         return self.output.logits
 
     # Data of an experience
@@ -190,9 +185,10 @@ class MMCLTemplate(Resumable):
         for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
             group.pop("initial_lr", None)
             group["lr"] = rate
+        self.training_step.optimizer = self.optimizer
         if self._make_scheduler is not None:
             self.schedule_steps = self.train_epochs * len(self.dataloader)
-            self.scheduler = self._make_scheduler(self.optimizer, self.schedule_steps)
+            self.training_step.scheduler = self._make_scheduler(self.optimizer, self.schedule_steps)
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Adapt model and optimizer to the experience."""
@@ -216,22 +212,16 @@ class MMCLTemplate(Resumable):
         while self.epoch < self.train_epochs and not self._stop_training:
             self.model.train()  # what was done before may have left a part of it in evaluation mode
             self._before_training_epoch(**kwargs)
-            self.losses = {}
+            self.training_step.reset()
+            self.losses = self.training_step.losses
             distributed.seed_ranks()
-            self._train_epoch(**kwargs)
-            self.losses = {
-                name: value / len(self.dataloader) for name, value in distributed.all_reduce_sums(self.losses).items()
-            }
+            with self.training_step.located(self._where, lambda: [(self.mbatch, self._sample_id)]):
+                self.training_epoch(**kwargs)
+            self.losses = self.training_step.means()
             self.epoch += 1
             self.resumable = True
             self._after_training_epoch(**kwargs)
             self.resumable = False
-
-    def _train_epoch(self, **kwargs: Any) -> None:
-        try:
-            self.training_epoch(**kwargs)
-        except InputError as error:
-            raise step_error(str(error), self._where(), [(self.mbatch, self._sample_id)], InputError) from error
 
     def _where(self) -> str:
         step = self.clock.train_epoch_iterations + 1
@@ -250,7 +240,7 @@ class MMCLTemplate(Resumable):
         """
         value = value * (1.0 if joined else self._share(count))
         self.loss = self.loss + weight * value
-        self._note(name, value)
+        self.training_step.note(name, value.item())
 
     @property
     def rehearses(self) -> bool:
@@ -286,31 +276,17 @@ class MMCLTemplate(Resumable):
                     f"{logits.shape[1]} classes: give the head more, or the model a grow(labels)"
                 )
         loss = self._criterion(logits, labels) * self._share(count)
-        self._note("cross_entropy", loss)
+        if self.is_training:
+            self.training_step.note("cross_entropy", loss.item())
         return loss
 
     def backward(self) -> None:
-        """Compute gradients, of a loss that is finite."""
-        value = self.loss.item()
-        if not math.isfinite(value):
-            where = f"{self._where()} (terms: {', '.join(sorted(self.losses))})"
-            raise step_error(f"the loss is {value}", where, [(self.mbatch, self._sample_id)])
-        self.losses["loss"] = self.losses.get("loss", 0.0) + value
-        super().backward()
-        distributed.all_reduce_gradients(
-            parameter for group in self.optimizer.param_groups for parameter in group["params"]
-        )
+        """Compute gradients of a finite loss."""
+        self.training_step.backward(self.loss, terms=self.training_step.losses)
 
     def optimizer_step(self) -> None:
-        """Take one step of the optimizer, and of the schedule."""
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
-        if self.scheduler is not None:
-            self.scheduler.step()
-
-    def _note(self, name: str, value: Tensor) -> None:
-        self.losses[name] = self.losses.get(name, 0.0) + value.item()
+        """Update parameters and learning rates."""
+        self.training_step.update(self.model.parameters())
 
 
 def _no_evaluator() -> EvaluationPlugin:

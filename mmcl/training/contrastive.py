@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl import distributed
 from mmcl.batch import Batch
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
-from mmcl.errors import CheckpointError, ConfigError, InputError
-from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state, plain_state, snapshot
+from mmcl.errors import CheckpointError, ConfigError
+from mmcl.files.loading import check_same, entry, kind, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
+from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
-from mmcl.training.finite import samples, step_error
+from mmcl.training.finite import samples
+from mmcl.training.step import SchedulerMaker, TrainingStep
 
 _WHAT = "the state of the trainer"
 _TOGETHER = 128  # sequences that are embedded at once, and padded to the longest of them
@@ -74,9 +74,9 @@ class ContrastiveTrainer:
         batch_size: int = 256,
         micro_batch_size: int | None = None,
         distinct_texts: bool = False,
-        scheduler: Callable[[Optimizer, int], LRScheduler] | None = None,
+        scheduler: SchedulerMaker | None = None,
         clip_norm: float | None = None,
-        precision: Literal["32", "bf16-mixed"] = "32",
+        precision: Precision = "32",
         device: str | torch.device = "cpu",
     ) -> None:
         if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
@@ -89,13 +89,15 @@ class ContrastiveTrainer:
             raise ConfigError(f"there is {there} pair{' of a text of its own' * distinct_texts}, expected at least 2")
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
-        self.distinct_texts, self.clip_norm, self.device = distinct_texts, clip_norm, torch.device(device)
-        self.precision = precision
+        self.distinct_texts, self.device = distinct_texts, torch.device(device)
+        self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in (pairs.first, pairs.second)]
         self._digest = " ".join(sides)
-        self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts))) if scheduler else 0
-        self._scheduler = None if scheduler is None else scheduler(optimizer, epochs * self.steps)
+        # Drawn with any schedule, so that all schedules of one seed see the same batches.
+        self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts)))
+        if scheduler is not None:
+            self._step.scheduler = scheduler(optimizer, epochs * self.steps)
         self._module = objective if isinstance(objective, nn.Module) else None
 
     def __iter__(self) -> Iterator[float]:
@@ -110,29 +112,17 @@ class ContrastiveTrainer:
         self.model.train()
         distributed.seed_ranks()
         order = distributed.broadcast_object(self.pairs.shuffled(distinct=self.distinct_texts))
-        total, batches = 0.0, [distributed.shard(batch) for batch in self._batches(order)]
-        for step, rows in enumerate(batches, start=1):
-            self.optimizer.zero_grad()
-            where = f"epoch {self.epoch + 1}, step {step} of {len(batches)}"
-            # Weights that were cast where no graph is built, as gradient caching does first, must not be used again.
-            try:
-                with torch.autocast(
-                    self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False
-                ):
-                    loss = distributed.all_reduce_sum(self._backward(rows).item())
-            except InputError as error:
-                raise step_error(str(error), where, self._samples(rows), InputError) from error
-            if not math.isfinite(loss):
-                raise step_error(f"the loss is {loss}", where, self._samples(rows))
-            distributed.all_reduce_gradients(each for group in self.optimizer.param_groups for each in group["params"])
-            if self.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-            self.optimizer.step()
-            if self._scheduler is not None:
-                self._scheduler.step()
-            total += loss
+        self._step.reset()
+        batches = [distributed.shard(batch) for batch in self._batches(order)]
+        for number, rows in enumerate(batches, start=1):
+            where = partial("epoch {}, step {} of {}".format, self.epoch + 1, number, len(batches))
+            with self._step.located(where, partial(self._samples, rows)):
+                with self._step.autocast():
+                    loss = self._backward(rows)
+                self._step.check(loss.item())
+            self._step.update(self.model.parameters())
         self.epoch += 1
-        return total / len(batches)
+        return self._step.means()["loss"]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         batches = list(order.split(self.batch_size))
@@ -184,8 +174,7 @@ class ContrastiveTrainer:
             "settings": self._settings(),
             "model": snapshot(trainable_state(self.model)),
             "objective": None if self._module is None else snapshot(self._module.state_dict()),
-            "optimizer": snapshot(self.optimizer.state_dict()),
-            "scheduler": None if self._scheduler is None else plain_state(self._scheduler),
+            **self._step.state_dict(),
             "random": random_state(),
         }
 
@@ -215,8 +204,7 @@ class ContrastiveTrainer:
         load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
         if self._module is not None and own:
             load_state(self._module, objective, f"{_WHAT}: the objective")
-        load_optimizer(self.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
-        load_schedule(self._scheduler, entry(state, "scheduler", _WHAT), _WHAT)
+        self._step.load_state_dict(state, _WHAT)
         set_random_state(random)
         self.epoch = epoch
 
@@ -227,9 +215,9 @@ class ContrastiveTrainer:
             "batch_size": self.batch_size,
             "distinct_texts": self.distinct_texts,
             "optimizer": kind(self.optimizer),
-            "schedule": kind(self._scheduler),
+            "schedule": kind(self._step.scheduler),
         }
-        return settings if self._scheduler is None else {**settings, "epochs": self.epochs}
+        return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
 
 
 def _former(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
