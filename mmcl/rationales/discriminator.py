@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl import distributed
+from mmcl.config.numbers import Count, Factor, Positive, Size
 from mmcl.errors import DataError, ShapeError
 from mmcl.models.text_to_text import TextToText
 from mmcl.objectives.qcrd import discriminator_loss
@@ -79,26 +80,26 @@ def pretrain_discriminator(
     questions: Sequence[str],
     voted: Sequence[Voted],
     *,
-    steps: int = 500,
-    batch_size: int = 32,
-    learning_rate: float = 5e-5,
-    share: float = 0.3,
+    steps: Size = 500,
+    batch_size: Count = 32,
+    learning_rate: Positive = 5e-5,
+    share: Factor = 0.3,
     seed: int = 0,
 ) -> list[float]:
-    """Train a discriminator in place on rationales of large models, good ones against bad ones; return the losses.
+    """Train a discriminator in place to tell good from bad rationales of large models; return the losses.
 
-    Where a question has no bad rationale, one is made of a good one by :func:`corrupted`. QCRD pre-trains for at most
-    500 steps, with words masked or replaced, to have as many bad as good ones; rates and shares are not printed.
+    A question without a bad rationale gets one from a good one by :func:`corrupted`. QCRD pre-trains for at most 500
+    steps, with words masked or replaced to have as many bad as good rationales. It does not print rates and shares.
 
     Args:
-        discriminator: is trained in place, where it is.
-        questions: one for each of ``voted``.
+        discriminator: trained in place, on its device.
+        questions: one for each entry of ``voted``.
         voted: good and bad rationales.
-        steps: of AdamW.
-        batch_size: questions a step.
-        learning_rate: of AdamW.
-        share: of words that are masked or replaced.
-        seed: of what is drawn.
+        steps: steps of AdamW.
+        batch_size: questions per step.
+        learning_rate: learning rate of AdamW.
+        share: share of the words that are masked or replaced.
+        seed: seed of the random draws.
 
     Raises:
         ConfigError: several processes run it.

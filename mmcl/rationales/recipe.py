@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mmcl.config.numbers import Count, Positive, Share
 from mmcl.errors import ConfigError
 from mmcl.precision import Precision
 from mmcl.rationales.terms import Weights
@@ -11,39 +12,39 @@ from mmcl.rationales.terms import Weights
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a student is trained.
+    """Settings of a student's training.
 
-    Rates and sizes of QCRD are not printed; these are those of Distilling step-by-step, which it builds on.
+    QCRD does not print rates and sizes; the defaults are those of Distilling step-by-step, which it builds on.
 
     Args:
-        epochs: each of them ``epoch_batches`` batches.
-        epoch_batches: None for a pass over all lessons.
-        batch_size: lessons a step.
-        accumulate: batches whose gradients make one step.
-        learning_rate: of AdamW, which falls to 0 in a straight line.
-        clip_norm: largest norm of the gradient; None to leave it as it is.
+        epochs: number of epochs, each of ``epoch_batches`` batches.
+        epoch_batches: batches of an epoch; None for all exercises.
+        batch_size: exercises per batch.
+        accumulate: batches per optimizer step.
+        learning_rate: initial learning rate of AdamW; it falls linearly to 0.
+        clip_norm: largest norm of the gradient; None for no clipping.
         precision: ``"bf16-mixed"`` runs the student in bfloat16 where that is safe.
-        weights: of the terms.
-        delay: of ``qcrd``, j: snapshots ago that the student was, which bad rationales are sampled from.
-        temperature: of these samples.
-        refresh: share of an epoch's lessons whose sample is drawn anew; others keep what was drawn before.
-        sample_length: tokens of a sample at most.
-        train_discriminator_every: epochs from one in which the discriminator learns to the next.
+        weights: weights of the loss terms.
+        delay: age, in epochs, of the student that bad rationales are sampled from in ``qcrd``, j in the paper.
+        temperature: temperature of sampled rationales.
+        refresh: share of the exercises whose sampled rationale is replaced each epoch.
+        sample_length: largest number of tokens of a sampled rationale.
+        train_discriminator_every: number of epochs from one that trains the discriminator to the next.
     """
 
-    epochs: int = 10
-    epoch_batches: int | None = None
-    batch_size: int = 64
-    accumulate: int = 1
-    learning_rate: float = 5e-5
-    clip_norm: float | None = 1.0
+    epochs: Count = 10
+    epoch_batches: Count | None = None
+    batch_size: Count = 64
+    accumulate: Count = 1
+    learning_rate: Positive = 5e-5
+    clip_norm: Positive | None = 1.0
     precision: Precision = "32"
     weights: Weights = field(default_factory=Weights)
-    delay: int = 5
-    temperature: float = 1.5
-    refresh: float = 1.0
-    sample_length: int = 64
-    train_discriminator_every: int = 1
+    delay: Count = 5
+    temperature: Positive = 1.5
+    refresh: Share = 1.0
+    sample_length: Count = 64
+    train_discriminator_every: Count = 1
 
     def __post_init__(self) -> None:
         sizes = (self.epochs, self.batch_size, self.accumulate, self.delay, self.sample_length)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from mmcl import distributed
 from mmcl.batch import Batch
+from mmcl.config.numbers import AtLeastTwo, Count
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
 from mmcl.errors import CheckpointError, ConfigError
@@ -24,43 +25,45 @@ from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.finite import samples
 from mmcl.training.step import SchedulerMaker, TrainingStep
+from mmcl.training.views import objective_inputs
 
 _WHAT = "the state of the trainer"
 _TOGETHER = 128  # sequences that are embedded at once, and padded to the longest of them
 
 
 class ContrastiveTrainer:
-    """Train two towers on pairs; iterating trains an epoch at a time and yields its mean loss.
+    """Train two towers on pairs; each iteration trains an epoch and yields its mean loss.
 
     ::
 
         for loss in (trainer := ContrastiveTrainer(model, pairs, CLIPLoss(), optimizer, epochs=10)):
             print(trainer.epoch, loss)
 
-    A batch can be parted, which changes the memory that a step takes but not its gradient: see
-    :func:`~mmcl.models.gradient_cache.gradient_cached_backward`. The last, smaller batch of an epoch is left out where
-    it is not the only one: a contrast with few others is another one. Where several processes train
-    (:mod:`mmcl.distributed`), each has its part of every batch, which the objective is to join (``gather=True``).
+    Gradient caching (``micro_batch_size``) lowers the memory of a step without changing its gradient, see
+    :func:`~mmcl.models.gradient_cache.gradient_cached_backward`. An epoch's last batch is dropped if it is smaller
+    than the others, because fewer negatives make another loss. With several processes (:mod:`mmcl.distributed`), each
+    has a shard of every batch, and the objective needs ``gather=True``.
 
     Args:
         model: two towers, trained in place.
-        pairs: what to train on.
-        objective: an :class:`~mmcl.objectives.Objective`, which is given what it takes by name, or any function of two
-            paired embeddings. Its state is saved with the rest; the optimizer must have its parameters.
-        optimizer: of all parameters that are trained.
+        pairs: pairs to train on.
+        objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
+            saved; its parameters must be in the optimizer.
+        optimizer: of all trained parameters.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
-        micro_batch_size: pairs whose graph is held at a time; None for all of the batch.
-        distinct_texts: an epoch has a random one of the samples of each text.
-        scheduler: makes the schedule of an optimizer and a number of steps; None for constant rates.
-        clip_norm: largest norm of the gradient; None for any.
-        precision: ``"bf16-mixed"`` runs the towers in bfloat16 where that is safe (``torch.autocast``), which is faster
-            on processors that have it; the objective and all parameters stay in 32 bits.
+        micro_batch_size: pairs whose graph is in memory at a time; None for the whole batch.
+        distinct_texts: train each epoch on one random sample of each text.
+        scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
+            rates.
+        clip_norm: largest norm of the gradient; None for no clipping.
+        precision: precision of the towers; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16. Objective and
+            parameters stay in float32.
         device: where the towers are trained.
 
     Raises:
-        ConfigError: sizes that are no sizes, or a batch of one pair.
-        TrainingError: a loss that is not finite; says in which step, and which sample's inputs are not.
+        ConfigError: a size is too small, or there are fewer than two pairs to compare.
+        TrainingError: a loss is not finite; names the step, and a sample that is not finite.
     """
 
     def __init__(
@@ -70,9 +73,9 @@ class ContrastiveTrainer:
         objective: Callable[[Tensor, Tensor], Tensor],
         optimizer: Optimizer,
         *,
-        epochs: int = 10,
-        batch_size: int = 256,
-        micro_batch_size: int | None = None,
+        epochs: Count = 10,
+        batch_size: AtLeastTwo = 256,
+        micro_batch_size: Count | None = None,
         distinct_texts: bool = False,
         scheduler: SchedulerMaker | None = None,
         clip_norm: float | None = None,
@@ -153,13 +156,7 @@ class ContrastiveTrainer:
                 return self.objective(a, b)
             takes = self.objective.takes
             labels = self.pairs.labels[rows].to(a.device) if "labels" in takes else None
-            available: dict[str, Tensor | None] = {"a": a, "b": b, "labels": labels, "rows": rows.to(a.device)}
-            if "views" in takes:
-                available["views"] = torch.stack([a, b])
-            if "features" in takes:
-                available["features"] = torch.cat([a, b])
-                available["labels"] = None if labels is None else labels.repeat(2)
-            return self.objective.of(available)
+            return self.objective.of(objective_inputs([a, b], labels=labels, takes=takes, rows=rows.to(a.device)))
 
     def _pair(self, rows: Tensor) -> tuple[Batch, Batch]:
         with torch.autocast(self.device.type, enabled=False):  # what decodes a sample keeps 32 bits
