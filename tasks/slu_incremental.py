@@ -46,6 +46,7 @@ class Config(StrictModel):
     objectives: ObjectivesSection = ObjectivesSection()
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
+    relational: sections.RelationalSection = sections.RelationalSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
@@ -105,12 +106,7 @@ def learn(
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.frame_scores(config.model)
     tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
-    added = [
-        config.knowledge_distillation.build(each)
-        if each in sections.DISTILLATIONS
-        else config.contrast.build(each, config.objectives)
-        for each in additions
-    ]
+    added = [plugin(config, each) for each in additions]
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
@@ -121,6 +117,13 @@ def learn(
         plugins=[*added, accuracy, *scores, tracking],
     )
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved)
+
+
+def plugin(config: Config, name: str) -> Any:
+    """Make the plugin of a name after a ``+``."""
+    if name in sections.DISTILLATIONS:
+        return config.knowledge_distillation.build(name)
+    return config.relational.build() if name == sections.RELATIONAL else config.contrast.build(name, config.objectives)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
