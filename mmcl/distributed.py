@@ -21,11 +21,13 @@ from mmcl.errors import ConfigError, ProcessError, ShapeError
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  #: how long a process waits for another that does not arrive
-PATIENCE = timedelta(days=1)  #: how long processes wait while the first does what all need, such as encoding data
+MAIN_FIRST_TIMEOUT = timedelta(
+    days=1
+)  #: how long processes wait while the first does what all need, such as encoding data
 
 # How gloo begins what it says; errors of NCCL and of the store have types of their own.
 _FROM_GLOO = re.compile(r"\[(enforce fail at )?\S*\bgloo[/\\]\S+:\d+\]")
-_patient: Any = None  # a group of all processes that waits for PATIENCE
+_patient: Any = None  # a group of all processes that waits for MAIN_FIRST_TIMEOUT
 
 
 class LateError(ProcessError):
@@ -66,7 +68,7 @@ def launch(devices: int, nodes: int = 1, device: str = "cpu", *, timeout: timede
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
     fabric.launch()
     global _patient
-    _patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
+    _patient = torch.distributed.new_group(timeout=MAIN_FIRST_TIMEOUT, backend="gloo")
 
 
 def leave() -> None:

@@ -98,17 +98,17 @@ def check_tensors(content: Mapping[str, Any], path: Path, names: Iterable[str], 
 def check_tensor(
     name: str, given: Tensor, expected: Tensor | None, where: object, *, error: type[MMCLError] = CheckpointError
 ) -> None:
-    """Raise ``error`` where a tensor is of another kind than is expected, such as integers, or holds NaN or infinity.
+    """Raise ``error`` if a tensor has another kind of dtype than expected, or values that are NaN or infinite.
 
     Args:
-        name: of the tensor.
-        given: as it was read.
-        expected: its place in the model; None for a floating point one.
-        where: names the file.
+        name: name of the tensor.
+        given: the loaded tensor.
+        expected: the tensor of the model that it replaces; None expects floating point.
+        where: the file, for errors.
         error: type of the error.
     """
-    wanted = "float" if expected is None else kind(expected)
-    if kind(given) != wanted:
+    wanted = "float" if expected is None else dtype_kind(expected)
+    if dtype_kind(given) != wanted:
         raise error(f"tensor '{name}' of {where} is {given.dtype}, expected {wanted}: copy the weights again")
     if wanted == "float" and not bool(given.isfinite().all()):
         raise error(
@@ -117,7 +117,7 @@ def check_tensor(
         )
 
 
-def kind(tensor: Tensor) -> str:
+def dtype_kind(tensor: Tensor) -> str:
     """Return ``"float"``, ``"bool"``, ``"complex"`` or ``"int"``."""
     if tensor.is_floating_point():
         return "float"

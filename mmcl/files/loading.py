@@ -196,10 +196,10 @@ def check_same(saved: Any, own: Mapping[str, Any], what: str) -> None:
             raise CheckpointError(f"{what} was made with {name} {saved[name]}, expected {value}: use the same settings")
 
 
-def kind(value: Any) -> str | None:
+def class_name(value: Any) -> str | None:
     """Return the name of an object's class, None of None.
 
-    >>> kind(nn.Linear(1, 1)), kind(None)
+    >>> class_name(nn.Linear(1, 1)), class_name(None)
     ('Linear', None)
     """
     return None if value is None else type(value).__name__

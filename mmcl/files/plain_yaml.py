@@ -27,15 +27,15 @@ class Fault(NamedTuple):
     line: int
 
 
-def parse(text: str) -> tuple[Any, list[Fault]]:
+def parse_yaml(text: str) -> tuple[Any, list[Fault]]:
     """Read one YAML document: its data and its faults. What is at fault is left out of the data.
 
     Raises:
         NotPlainYAML: the text cannot be read at all.
 
-    >>> parse("rate: 1e-3\\nwords: [yes, on]")
+    >>> parse_yaml("rate: 1e-3\\nwords: [yes, on]")
     ({'rate': 0.001, 'words': ['yes', 'on']}, [])
-    >>> parse("rate: 1\\nrate: 2")
+    >>> parse_yaml("rate: 1\\nrate: 2")
     ({'rate': 1}, [Fault(key='rate', message='given twice, remove one of them', line=2)])
     """
     try:
@@ -52,7 +52,7 @@ def parse(text: str) -> tuple[Any, list[Fault]]:
 
 
 def dump(data: Any) -> str:
-    """Write plain data as YAML that :func:`parse` reads back to the same, floats to the last bit.
+    """Write plain data as YAML that :func:`parse_yaml` reads back to the same, floats to the last bit.
 
     >>> print(dump({"rate": 1e-5, "words": ["yes", "1e-3"]}), end="")
     rate: 1.0e-05

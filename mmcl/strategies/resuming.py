@@ -9,7 +9,16 @@ from avalanche.training.templates import SupervisedTemplate
 from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl.errors import CheckpointError, TrainingError
-from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state, plain_state, snapshot
+from mmcl.files.loading import (
+    check_same,
+    class_name,
+    entry,
+    load_optimizer,
+    load_schedule,
+    load_state,
+    plain_state,
+    snapshot,
+)
 from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
 
@@ -121,7 +130,7 @@ def state_of(strategy: Resumable) -> State:
         "finished": strategy.finished,
         "classes": list(strategy.classes),
         "steps": 0 if scheduler is None else strategy.schedule_steps,
-        "kinds": {**_kinds(strategy), "schedule": kind(scheduler)},
+        "kinds": {**_kinds(strategy), "schedule": class_name(scheduler)},
         **now,
         "optimizer": snapshot(strategy.optimizer.state_dict()),
         "scheduler": None if scheduler is None else plain_state(scheduler),
@@ -168,7 +177,7 @@ def take_up_training(strategy: Resumable, state: State) -> None:
         CheckpointError: the state is of another optimizer or schedule, or of other samples.
     """
     check_samples(strategy.experience, state)
-    check_same(state.get("kinds"), {"schedule": kind(strategy.scheduler)}, _WHAT)
+    check_same(state.get("kinds"), {"schedule": class_name(strategy.scheduler)}, _WHAT)
     if strategy.schedule_steps and state.get("steps"):
         check_same(state, {"steps": strategy.schedule_steps}, f"{_WHAT}: the schedule")
     load_optimizer(strategy.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
@@ -219,8 +228,8 @@ def experiences_to_train(strategy: Resumable, state: State, experiences: Sequenc
 
 def _kinds(strategy: Resumable) -> dict[str, Any]:
     return {
-        "plugins": [kind(plugin) for plugin in strategy.plugins],
-        "optimizer": kind(strategy.optimizer),
+        "plugins": [class_name(plugin) for plugin in strategy.plugins],
+        "optimizer": class_name(strategy.optimizer),
     }
 
 

@@ -17,7 +17,16 @@ from mmcl.batch import Batch
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
 from mmcl.errors import CheckpointError, ConfigError, InputError
-from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state, plain_state, snapshot
+from mmcl.files.loading import (
+    check_same,
+    class_name,
+    entry,
+    load_optimizer,
+    load_schedule,
+    load_state,
+    plain_state,
+    snapshot,
+)
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
@@ -226,8 +235,8 @@ class ContrastiveTrainer:
             "pairs": len(self.pairs),
             "batch_size": self.batch_size,
             "distinct_texts": self.distinct_texts,
-            "optimizer": kind(self.optimizer),
-            "schedule": kind(self._scheduler),
+            "optimizer": class_name(self.optimizer),
+            "schedule": class_name(self._scheduler),
         }
         return settings if self._scheduler is None else {**settings, "epochs": self.epochs}
 

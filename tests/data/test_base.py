@@ -61,9 +61,8 @@ def test_long_recordings_are_left_out_with_one_warning(root, caplog):
         dataset = Tones(root, "train", max_seconds=0.2)
     assert [utterance.id for utterance in dataset.utterances] == ["tone0", "tone1"]
     assert dataset.labels == [0, 1]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"left out 1 recordings longer than 0.2 s, first {root / '2.wav'}"
-    ]
+    (record,) = caplog.records
+    assert f"1 recordings longer than 0.2 s, first {root / '2.wav'}" in record.getMessage()
 
 
 def test_the_bound_holds_while_decoding(root):
