@@ -1,4 +1,4 @@
-"""Modules under the names that they had in version 0.1: importing one still works, with a DeprecationWarning."""
+"""Imports of modules by their names in mmcl 0.1; they still work, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IN_DATA = {
     "synthesis": "command_grammar command_plan corpus espeak spoken_sentences spoken_slurp spoken_texts "
     "synthetic_commands",
 }
-#: The present name of each module that was public under another.
+#: new name of each renamed public module
 FORMER = {
     "mmcl.contrastive_trainer": "mmcl.training.contrastive",
     "mmcl.data.views": "mmcl.encoders.views",
@@ -36,7 +36,7 @@ FORMER = {
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Asked last: only for names that no file has."""
+    """Finder for former names; it comes last, so it is used only if no file has the name."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(fullname, self) if fullname in FORMER else None
@@ -51,7 +51,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Find modules under their former names from now on.
+    """Register the finder for former module names.
 
     >>> import warnings
     >>> with warnings.catch_warnings():

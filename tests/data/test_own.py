@@ -31,7 +31,7 @@ def test_a_sound_table_has_no_fault(tmp_path, mmcl_):
 @pytest.mark.parametrize(
     ("train", "code", "said"),
     [
-        (",x,label\n0,1,a\n1,5,b\n", 0, "left out column 1 of"),
+        (",x,label\n0,1,a\n1,5,b\n", 0, "skipped column 1 of"),
         ("x,label\n2,b\n1,a\n", 0, "1 rows of test.csv are also in train.csv"),
         ("x,label\n1,a\n2,a\n3,b\n", 0, "column x of"),
         ("x,label\n1,a \n5,a\n", 0, "merged 2 class names"),
