@@ -34,6 +34,25 @@ FORMER = {
     },
 }
 
+# New name of each renamed object, by the former name of its module.
+_RENAMED = {
+    "mmcl.data.command_plan": {
+        "EDITION": "COMMANDS_EDITION",
+        "Parameters": "CommandParameters",
+        "plan": "plan_commands",
+    },
+    "mmcl.data.fluent_speech_commands": {"Intent": "IntentSlots"},
+    "mmcl.data.n24news": {"TEXTS": "TEXT_FIELDS"},
+    "mmcl.data.slurp": {"FILES": "ANNOTATION_FILES", "Sentence": "SlurpSentence", "normalized": "normalized_text"},
+    "mmcl.data.spoken_sentences": {
+        "EDITION": "SENTENCES_EDITION",
+        "Parameters": "SentenceParameters",
+        "plan": "plan_sentences",
+    },
+    "mmcl.data.spoken_slurp": {"EDITION": "SLURP_EDITION", "Parameters": "SlurpParameters", "plan": "plan_slurp"},
+    "mmcl.data.spoken_texts": {"TEXTS": "TEXT_SOURCES", "digest_of": "texts_digest"},
+}
+
 
 class _Finder(MetaPathFinder, Loader):
     """Finder for former names; it comes last, so it is used only if no file has the name."""
@@ -47,7 +66,9 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         present = FORMER[module.__name__]
         warnings.warn(f"{module.__name__} is now {present}: import it from there", DeprecationWarning, stacklevel=2)
-        vars(module).update({name: value for name, value in vars(import_module(present)).items() if name[:2] != "__"})
+        members = {name: value for name, value in vars(import_module(present)).items() if name[:2] != "__"}
+        members |= {former: members[name] for former, name in _RENAMED.get(module.__name__, {}).items()}
+        vars(module).update(members)
 
 
 def install() -> None:
