@@ -1,4 +1,4 @@
-"""The command ``mmcl``, also as ``python -m mmcl``: signals are heeded before anything large is imported."""
+"""Entry point of the command ``mmcl`` and of ``python -m mmcl``; signal handlers are installed before slow imports."""
 
 from __future__ import annotations
 

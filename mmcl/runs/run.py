@@ -85,7 +85,7 @@ class Run:
         wanted = Path(folder) if folder is not None else _free(Path("runs", task, name))
         text = dump_config(config)
         environment = {"format": _FORMAT, "task": task, "config": config_name, "seeds": getattr(config, "seeds", None)}
-        environment |= {**describe_environment(), "resumed": [], "settings": plain_yaml.parse(text)[0]}
+        environment |= {**describe_environment(), "resumed": [], "settings": plain_yaml.parse_yaml(text)[0]}
         try:
             with folder_written_whole(wanted) as filled:  # killed before its end, it looks like no run
                 (filled / "checkpoints").mkdir()

@@ -47,7 +47,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     try:
-        data, faults = plain_yaml.parse(read_text(path, error=RunError))
+        data, faults = plain_yaml.parse_yaml(read_text(path, error=RunError))
     except plain_yaml.NotPlainYAML as error:
         raise RunError(f"{path} is not valid YAML ({error}): put the file back from a copy") from None
     environment = read_environment(folder)

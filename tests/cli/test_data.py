@@ -120,7 +120,7 @@ def test_names_of_files_are_shown_as_text(mmcl_, monkeypatch, name):
     from mmcl.data import catalog
     from mmcl.text.escape import printable
 
-    faults = [catalog.Fault(Path(f"/data/{name}"), f"is {name}")]
+    faults = [catalog.FileFault(Path(f"/data/{name}"), f"is {name}")]
     monkeypatch.setattr(catalog, "check", lambda *_: faults)
     monkeypatch.setattr(catalog, "make", lambda *_: Path(name))
     done = mmcl_("data", "check", "fsdd")
