@@ -9,7 +9,7 @@ from mmcl.batch import Batch, collate
 from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError, ConfigError, MissingDataError
 from mmcl.models import SLUClassifier, TwoTower, from_pretrained
-from mmcl.models.slu_folder import save_slu
+from mmcl.models.saved import save_slu
 from mmcl.models.text_to_text import TextToText
 
 TEXTS = ["turn on the lights", "volume down"]
