@@ -44,8 +44,8 @@ class MultimodalClassifier(nn.Module):
 
     * ``concat``: [p_1, ..., p_M], as in M3CoL (Kumar et al., arXiv 2409.17777);
     * ``gated``: sum_m g_m tanh(W_m p_m), where g is the softmax over views of a linear layer on all encodings. This
-      follows the gated multimodal unit (Arevalo et al., arXiv 1702.01992). Differs from the paper: a softmax gate, which
-      allows more than two views;
+      follows the gated multimodal unit (Arevalo et al., arXiv 1702.01992). Differs from the paper: a softmax gate,
+      which allows more than two views;
     * ``attention``: a learned query attends to the views.
 
     In evaluation a view may be missing, either from a whole batch or from the samples where
@@ -92,8 +92,8 @@ class MultimodalClassifier(nn.Module):
             raise ConfigError(f"fusion is '{fusion}'{nearest(fusion, FUSIONS)}, expected one of {', '.join(FUSIONS)}")
         if hidden < 1 or (dim is not None and dim < 1) or not 0 <= dropout < 1 or not 0 <= view_dropout < 1:
             raise ConfigError(
-                f"hidden={hidden}, dim={dim}, dropout={dropout}, view_dropout={view_dropout}: expected sizes of at least 1 "
-                "and rates of 0 or more and less than 1"
+                f"hidden={hidden}, dim={dim}, dropout={dropout}, view_dropout={view_dropout}: expected sizes of 1 "
+                "or more, and rates of 0 or more and less than 1"
             )
         self.encoders = nn.ModuleDict(encoders)
         self.views = tuple(encoders)

@@ -65,8 +65,8 @@ def from_pretrained(name: str | Path, download: bool = False, *, encoders: Seque
             )
         return TextToText.pretrained(folder, longest=longest).eval()
     raise ConfigError(
-        f"'{name}' has model_type '{kind}', expected a model that mmcl export wrote, or one such as t5; use build_encoder "
-        "for encoders"
+        f"'{name}' has model_type '{kind}', expected a model that mmcl export wrote, or one such as t5; use "
+        "build_encoder for encoders"
     )
 
 

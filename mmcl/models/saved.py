@@ -255,7 +255,9 @@ def load_slu(
                 own_file(folder, "tokenizer.json", error=CheckpointError)
                 tokenizer = FrameTokenizer.load(folder / "tokenizer.json")
                 if tokenizer.intents != tuple(classes):
-                    raise CheckpointError(f"classes in {path} differ from the intents in tokenizer.json: copy both again")
+                    raise CheckpointError(
+                        f"classes in {path} differ from the intents in tokenizer.json: copy both again"
+                    )
                 model = SLUSeq2Seq(encoder, tokenizer, **settings)
         return model, _slu_state(model, described)
 

@@ -125,10 +125,12 @@ class SLUSeq2Seq(nn.Module):
         max_tokens: int = 130,
     ) -> None:
         super().__init__()
-        if not (1 <= beams <= _MOST_BEAMS and 1 <= max_tokens <= LONGEST and projection >= 1 and isfinite(length_penalty)):
+        if not (
+            1 <= beams <= _MOST_BEAMS and 1 <= max_tokens <= LONGEST and projection >= 1 and isfinite(length_penalty)
+        ):
             raise ConfigError(
                 f"beams={beams}, max_tokens={max_tokens}, projection={projection}, length_penalty={length_penalty}: "
-                f"expected 1 to {_MOST_BEAMS} beams, 1 to {LONGEST} tokens, a projection of 1 or more and a finite penalty"
+                f"expected 1 to {_MOST_BEAMS} beams, 1 to {LONGEST} tokens, a projection of 1 or more, a finite penalty"
             )
         config = transformer_config(
             tokenizer,

@@ -131,8 +131,8 @@ class FrameTokenizer:
         """
         if not 0 <= label < len(self.intents):
             raise LabelError(
-                f"label {label} has no intent in the tokenizer: expected 0 to {len(self.intents) - 1}, from the data set "
-                "that it was trained on"
+                f"label {label} has no intent in the tokenizer: expected 0 to {len(self.intents) - 1}, from the data "
+                "set that it was trained on"
             )
         normalized = (Entity(self.normalized(kind), self.normalized(value)) for kind, value in entities)
         return Frame(self.intents[label], tuple(normalized), self.normalized(text))

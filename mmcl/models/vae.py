@@ -49,7 +49,8 @@ class RepresentationVAE(nn.Module):
         super().__init__()
         if dim < 1 or latent < 1 or output not in ("sigmoid", "linear"):
             raise ConfigError(
-                f"dim={dim}, latent={latent}, output={output!r}: expected sizes of 1 or more, and output 'sigmoid' or 'linear'"
+                f"dim={dim}, latent={latent}, output={output!r}: expected sizes of 1 or more, and output 'sigmoid' or "
+                "'linear'"
             )
         self.encoder = nn.Sequential(nn.Linear(dim, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU())
         self.mean, self.log_variance = nn.Linear(32, latent), nn.Linear(32, latent)

@@ -1,4 +1,4 @@
-"""Losses on tensors: no training loop, no Avalanche, no files. Each is a thin definition on one kernel."""
+"""Losses on tensors, each defined by the paper's equation on a shared kernel. Independent of trainers and files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    # The kernel, and which pairs of rows belong together
-    # Two sides: modalities or views, paired row by row
+    # Two paired sides, and the kernel
     from mmcl.objectives.clip import CLIPLoss as CLIPLoss
     from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
     from mmcl.objectives.dcl import DCLLoss as DCLLoss
 
-    # A teacher
+    # Distillation
     from mmcl.objectives.distill import feature_distillation as feature_distillation
     from mmcl.objectives.distill import logit_distillation as logit_distillation
     from mmcl.objectives.distill import relational_distillation as relational_distillation
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
     from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
 
-    # What objectives share
+    # Shared by all objectives
     from mmcl.objectives.objective import Objective as Objective
     from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
     from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss

@@ -155,5 +155,7 @@ def _write(
     student: TextToText, prefix: str, questions: Sequence[str], texts: Sequence[str], rows: Sequence[int] | None = None
 ) -> TextToTextOutput:
     device = next(student.parameters()).device
-    written: TextToTextOutput = student(student.batch([prefix + question for question in questions], texts, rows).to(device))
+    written: TextToTextOutput = student(
+        student.batch([prefix + question for question in questions], texts, rows).to(device)
+    )
     return written

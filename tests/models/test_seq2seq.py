@@ -35,7 +35,9 @@ def make(tokenizer):
         encoder = encoder or build_encoder("audio", "cnn", dim=16, dropout=0.0, spec_augment=False)
         model = SLUSeq2Seq(encoder, settings.pop("tokenizer", tokenizer), **{**SMALL, **settings})
         for parameter in model.transformer.parameters():
-            if parameter.dim() == 2 and parameter.requires_grad:  # large weights, so that the output depends on the audio
+            if (
+                parameter.dim() == 2 and parameter.requires_grad
+            ):  # large weights, so that the output depends on the audio
                 torch.nn.init.normal_(parameter, std=0.5)
         return model.eval()
 
