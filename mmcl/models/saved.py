@@ -37,7 +37,7 @@ _SLU_FORMAT = 1
 _NOT_SETTINGS = ("encoder", "tokenizer", "text_encoder")  # arguments that have their own entry or file
 _TEXT_SIDE = ("text_encoder.", "audio_projection.", "text_projection.")  # used in training only
 
-ModelT = TypeVar("ModelT", bound=nn.Module)
+SavedT = TypeVar("SavedT", bound=nn.Module)
 Description: TypeAlias = dict[str, Any]  #: content of the JSON file
 
 
@@ -153,8 +153,8 @@ def stored_state(
 
 
 def load_model(
-    folder: Path, name: str, build: Callable[[Description, Sizes], tuple[ModelT, Mapping[str, Tensor]]]
-) -> ModelT:
+    folder: Path, name: str, build: Callable[[Description, Sizes], tuple[SavedT, Mapping[str, Tensor]]]
+) -> SavedT:
     """Build a model from its description, load its weights, and return it in evaluation mode.
 
     Args:

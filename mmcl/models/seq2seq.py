@@ -20,7 +20,7 @@ from mmcl.errors import CheckpointError, ConfigError, LabelError
 from mmcl.models.beam_search import BeamSearchDecoder
 from mmcl.models.frame import Frame
 from mmcl.models.tokenizer import FrameTokenizer
-from mmcl.models.transformer_config import LONGEST, transformer_config
+from mmcl.models.transformer_config import POSITIONS, transformer_config
 
 _MOST_BEAMS = 1000
 
@@ -126,11 +126,11 @@ class SLUSeq2Seq(nn.Module):
     ) -> None:
         super().__init__()
         if not (
-            1 <= beams <= _MOST_BEAMS and 1 <= max_tokens <= LONGEST and projection >= 1 and isfinite(length_penalty)
+            1 <= beams <= _MOST_BEAMS and 1 <= max_tokens <= POSITIONS and projection >= 1 and isfinite(length_penalty)
         ):
             raise ConfigError(
                 f"beams={beams}, max_tokens={max_tokens}, projection={projection}, length_penalty={length_penalty}: "
-                f"expected 1 to {_MOST_BEAMS} beams, 1 to {LONGEST} tokens, a projection of 1 or more, a finite penalty"
+                f"expected 1 to {_MOST_BEAMS} beams, 1 to {POSITIONS} tokens, a projection of 1 or more, a finite penalty"
             )
         config = transformer_config(
             tokenizer,
@@ -141,7 +141,7 @@ class SLUSeq2Seq(nn.Module):
             encoder_layers=encoder_layers,
             dropout=dropout,
             tied=tied,
-            positions=max(LONGEST, max_tokens + 1),
+            positions=max(POSITIONS, max_tokens + 1),
         )
         self.encoder = encoder
         self.tokenizer = tokenizer
@@ -219,7 +219,7 @@ class SLUSeq2Seq(nn.Module):
         """Return the logits of each token given the target tokens before it, ``(batch, steps, tokens)``."""
         inputs = pad(targets[:, :-1], (1, 0), value=self.tokenizer.start)
         return self.transformer(
-            **_attended(encoded),
+            **_encoder_arguments(encoded),
             decoder_input_ids=inputs.masked_fill(inputs == -100, self.tokenizer.pad),
             use_cache=False,
         ).logits
@@ -245,10 +245,10 @@ class SLUSeq2Seq(nn.Module):
         was_training = self.training
         self.transformer.eval()
         tokens = self.transformer.generate(
-            **_attended(encoded), num_beams=beams, do_sample=False, max_new_tokens=self.max_tokens, **search
+            **_encoder_arguments(encoded), num_beams=beams, do_sample=False, max_new_tokens=self.max_tokens, **search
         )
         self.transformer.train(was_training)
-        return [_until(row, self.tokenizer.end) for row in tokens[:, 1:].tolist()]
+        return [_up_to_end(row, self.tokenizer.end) for row in tokens[:, 1:].tolist()]
 
     def project_audio(self, embedding: Tensor) -> Tensor:
         """Project embeddings ``(batch, dim)`` to the audio-text space, ``(batch, projection)``."""
@@ -285,11 +285,11 @@ class SLUSeq2Seq(nn.Module):
         return scores.scatter(1, found[:, None], 0.0)
 
 
-def _attended(encoded: Encoded) -> dict[str, Any]:
+def _encoder_arguments(encoded: Encoded) -> dict[str, Any]:
     """Return the arguments of transformers' models for encoded audio."""
     mask = length_mask(encoded.lengths, encoded.sequence.shape[1]).long()
     return {"encoder_outputs": BaseModelOutput(last_hidden_state=encoded.sequence), "attention_mask": mask}
 
 
-def _until(tokens: list[int], end: int) -> list[int]:
+def _up_to_end(tokens: list[int], end: int) -> list[int]:
     return tokens[: tokens.index(end) + 1] if end in tokens else tokens

@@ -7,7 +7,7 @@ from transformers import PegasusConfig
 from mmcl.errors import ConfigError
 from mmcl.models.tokenizer import FrameTokenizer
 
-LONGEST = 3000  #: number of positions: one minute of speech at 50 steps a second
+POSITIONS = 3000  #: number of positions: one minute of speech at 50 steps a second
 
 
 def transformer_config(
@@ -20,7 +20,7 @@ def transformer_config(
     encoder_layers: int,
     dropout: float,
     tied: bool,
-    positions: int = LONGEST,
+    positions: int = POSITIONS,
 ) -> PegasusConfig:
     """Return the Pegasus configuration of an encoder and a decoder of equal width.
 

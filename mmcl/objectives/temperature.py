@@ -131,7 +131,7 @@ class LearnableTemperature(nn.Module):
         numbers = number_of(minimum), number_of(initial)
         if None in numbers or not LOWEST <= minimum <= initial <= 1:
             raise InputError(
-                f"minimum is {minimum!r}, initial {initial!r}: expected {LOWEST:g} <= minimum <= initial <= 1"
+                f"minimum is {minimum!r}, initial is {initial!r}: expected {LOWEST:g} <= minimum <= initial <= 1"
             )
         self.highest = math.log(1 / minimum)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / initial)))

@@ -19,7 +19,7 @@ from mmcl.objectives.kernel.base import Dense, Pairs
 from mmcl.objectives.kernel.factors import similarity_factors
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_features, check_finite_tensors, precise, refuse_overflow
-from mmcl.objectives.kernel.logsumexp import held_similarities, pairwise_logsumexp
+from mmcl.objectives.kernel.logsumexp import dense_similarities, pairwise_logsumexp
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature
 
@@ -114,11 +114,11 @@ def two_way_info_nce(
     """
     check_features(queries=queries, keys=keys)
     with torch.autocast(queries.device.type, enabled=False):
-        pairs = {"forward": forward, "backward": backward}
-        q, k, pairs, processes = _Batch.of(queries, keys, pairs, temperature, normalize=True, gather=gather)
+        given = {"forward": forward, "backward": backward}
+        q, k, pairs, processes = _Batch.of(queries, keys, given, temperature, normalize=True, gather=gather)
         forward, backward = pairs["forward"], pairs["backward"]
         diagonal = backward.diagonal if forward.diagonal is None else forward.diagonal
-        held = held_similarities(q, k, block_size)
+        held = dense_similarities(q, k, block_size)
         sums, key_sums, own_dots = pairwise_logsumexp(
             q, k, columns=True, diagonal=diagonal, block_size=block_size, similarities=held
         )
@@ -217,7 +217,7 @@ class _RowTerms(NamedTuple):
         block_size: int | None,
     ) -> _RowTerms:
         q, k, weights = batch.queries, batch.keys, batch.pairs["weights"]
-        held = held_similarities(q, k, block_size)
+        held = dense_similarities(q, k, block_size)
         sums, _, own_dots = pairwise_logsumexp(
             q,
             k,

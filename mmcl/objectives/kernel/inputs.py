@@ -39,12 +39,12 @@ def check_finite_tensors(**tensors: Tensor) -> None:
             raise InputError(f"{name}{row} is not finite, it holds {value}; check how it was computed")
 
 
-def refuse_overflow(loss: Tensor, what: str) -> Tensor:
+def refuse_overflow(loss: Tensor, inputs: str) -> Tensor:
     """Return the loss if it is finite.
 
     Args:
         loss: loss of finite inputs, of any shape.
-        what: plural name of the inputs, for the error.
+        inputs: plural name of the inputs, for the error.
 
     Raises:
         InputError: the loss is not finite, because the inputs are too large.
@@ -56,7 +56,7 @@ def refuse_overflow(loss: Tensor, what: str) -> Tensor:
     """
     if not torch.compiler.is_compiling() and not bool(loss.detach().isfinite().all()):
         value = loss.detach()[~loss.detach().isfinite()].flatten()[0].item()
-        raise InputError(f"{what} are too large, their loss is {value} in {loss.dtype}; scale them, or use .double()")
+        raise InputError(f"{inputs} are too large, their loss is {value} in {loss.dtype}; scale them, or use .double()")
     return loss
 
 

@@ -27,8 +27,8 @@ def pairwise_logsumexp(
     A query without compared keys has minus infinity, and gradient 0. If queries and keys are the same tensor and N is
     symmetric, each similarity is computed once for its two pairs.
 
-    The dense path stores all similarities. The blockwise path holds one tile, O(batch x dim + block_size^2) numbers. Its
-    forward pass keeps a running maximum and sum, as in Milakov and Gimelshein, arXiv 1805.02867. Its backward pass
+    The dense path stores all similarities. The blockwise path stores one tile, O(batch x dim + block_size^2) numbers.
+    Its forward pass keeps a running maximum and sum, as in Milakov and Gimelshein, arXiv 1805.02867. Its backward pass
     computes the tiles again. Both paths give the same result.
 
     Args:
@@ -41,7 +41,7 @@ def pairwise_logsumexp(
             here.
         block_size: rows and columns of a tile. None for dense if that is as fast, else a size that suits the device. A
             size of at least the numbers of rows is dense.
-        similarities: result of :func:`held_similarities`, if it is needed elsewhere as well.
+        similarities: result of :func:`dense_similarities`, if it is needed elsewhere as well.
 
     Returns:
         Logsumexp of the queries ``(queries,)``, of the keys ``(keys,)``, and the diagonal ``(queries,)``. The latter
@@ -69,10 +69,10 @@ def pairwise_logsumexp(
     )
 
 
-def held_similarities(queries: Tensor, keys: Tensor, block_size: int | None = None) -> Tensor | None:
+def dense_similarities(queries: Tensor, keys: Tensor, block_size: int | None = None) -> Tensor | None:
     """Return ``queries keys^T`` if it fits into one tile, else None.
 
-    >>> held_similarities(torch.eye(2), torch.eye(2), block_size=1) is None
+    >>> dense_similarities(torch.eye(2), torch.eye(2), block_size=1) is None
     True
     """
     return queries @ keys.T if max(len(queries), len(keys)) <= tile_size(queries.device, block_size) else None
