@@ -14,11 +14,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from mmcl.config.numbers import Count
 from mmcl.errors import ConfigError, ProcessError, ShapeError
 
 T = TypeVar("T")
+Device = Literal["cpu", "cuda"]
 
 TIMEOUT = timedelta(minutes=30)  #: how long a process waits for another that does not arrive
 PATIENCE = timedelta(days=1)  #: how long processes wait while the first does what all need, such as encoding data
@@ -32,17 +34,17 @@ class LateError(ProcessError):
     """Another process of a run that did not arrive in time; it may still be there."""
 
 
-def launch(devices: int, nodes: int = 1, device: str = "cpu", *, timeout: timedelta = TIMEOUT) -> None:
+def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, timeout: timedelta = TIMEOUT) -> None:
     """Start the other processes of a run, or join those that ``torchrun`` or SLURM started; nothing for 1 device.
 
     The command is run again for each further device of this machine; the same command is to be run on each node, with
     ``MASTER_ADDR``, ``MASTER_PORT`` and ``NODE_RANK`` set, where nothing else starts it there.
 
     Args:
-        devices: processes on each node, each with a device of its own; ``cpu`` is divided among them.
-        nodes: machines.
-        device: ``"cpu"`` or ``"cuda"``.
-        timeout: how long a process waits for another that does not arrive.
+        devices: processes on each node, which share every batch; each has its own GPU, or a part of the CPU.
+        nodes: number of machines.
+        device: where models are trained.
+        timeout: longest time that a process waits for another.
 
     Raises:
         ConfigError: numbers that cannot be, or fewer devices than that.
@@ -94,6 +96,19 @@ def rank() -> int:
 def is_main() -> bool:
     """Whether this is process 0, the one that writes."""
     return rank() == 0
+
+
+def check_single_process(what: str) -> None:
+    """Refuse to run in several processes.
+
+    Args:
+        what: runs in one process only.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if world_size() > 1:
+        raise ConfigError(f"{world_size()} processes run {what}, expected 1: set devices and nodes to 1")
 
 
 def broadcast_object(value: T) -> T:

@@ -130,7 +130,7 @@ class SLUSeq2Seq(nn.Module):
         ):
             raise ConfigError(
                 f"beams={beams}, max_tokens={max_tokens}, projection={projection}, length_penalty={length_penalty}: "
-                f"expected 1 to {_MOST_BEAMS} beams, 1 to {POSITIONS} tokens, a projection of 1 or more, a finite penalty"
+                f"expected 1 to {_MOST_BEAMS} beams, 1 to {POSITIONS} tokens, projection of 1 or more, a finite penalty"
             )
         config = transformer_config(
             tokenizer,
