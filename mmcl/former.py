@@ -24,6 +24,8 @@ FORMER = {
     "mmcl.data.views": "mmcl.encoders.views",
     "mmcl.metrics.accuracy_matrix": "mmcl.strategies.accuracy_matrix",
     "mmcl.metrics.frame_scores": "mmcl.strategies.frame_scores",
+    "mmcl.models.files": "mmcl.models.saved",
+    "mmcl.models.slu_folder": "mmcl.models.saved",
     "mmcl.ranks": "mmcl.distributed",
     "mmcl.strategies.course": "mmcl.runs.course",
     "mmcl.strategies.tracking": "mmcl.runs.tracking",

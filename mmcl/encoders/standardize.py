@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import ShapeError
-from mmcl.objectives.kernel.inputs import check_finite, precise
+from mmcl.objectives.kernel.inputs import check_finite_tensors, precise
 from mmcl.objectives.kernel.unit import rescaling
 
 _ROUNDING = 10  # a deviation of so many units in the last place of a feature's size is rounding, not variation
@@ -56,7 +56,7 @@ def feature_scaling(vectors: Tensor, to: Literal["range", "deviation"], size: in
 
 
 def _scaling(vectors: Tensor, to: str, size: int | None, *, alike: bool) -> Scaling:
-    check_finite(vectors=vectors)
+    check_finite_tensors(vectors=vectors)
     if vectors.dim() != 2 or not len(vectors) or size not in (None, vectors.shape[1]):
         expected = "features" if size is None else size
         raise ShapeError(f"vectors have shape {tuple(vectors.shape)}, expected (vectors, {expected}), one or more")

@@ -122,7 +122,7 @@ def _longest(run: Run) -> int:
 def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, license: str) -> Graph | None:
     """Load what is in a folder, as whoever is handed it will, and add the graph and the card."""
     from mmcl.models import from_pretrained
-    from mmcl.models.files import seal
+    from mmcl.models.saved import seal
     from mmcl.publishing.card import model_card
 
     try:
@@ -194,7 +194,7 @@ def _slu(run: Run, name: str, folder: Path) -> None:
     from mmcl.config.tasks import load_task
     from mmcl.files.loading import load_state
     from mmcl.models import FrameTokenizer
-    from mmcl.models.slu_folder import save_slu
+    from mmcl.models.saved import save_slu
 
     _ = run.config  # is what the model was trained with, or says how it was changed
     config: Any = load_config(load_task(run.task).Config, run.folder / "config.yaml")

@@ -128,7 +128,7 @@ class Rehearsal(SupervisedPlugin):
             return rows.tolist()
         if self.selection == "random":
             return rows[torch.randperm(len(rows))].tolist()
-        embeddings = embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
+        embeddings = unit_embeddings(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
         return rows[herding(embeddings, limit=self.memory_size)].tolist()
 
     def state_dict(self, strategy: Any) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
 
 
 @torch.no_grad()
-def embed_rows(
+def unit_embeddings(
     model: Any, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device
 ) -> Tensor:
     """Return the model's unit-length embeddings of samples, in evaluation mode, ``(rows, dim)``."""
