@@ -15,7 +15,9 @@ from mmcl.text.escape import encodable
 
 app = typer.Typer(no_args_is_help=True, help="List, check and generate data sets.")
 
-Root = Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder of the data set, if not the usual one.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="Folder of the data set, if not the usual one.")
+]
 
 
 @app.command()

@@ -37,7 +37,9 @@ _debug = False
 app.add_typer(data_cli.app, name="data")
 
 Task = Annotated[str, typer.Argument(metavar="TASK", help="Name of a task; `mmcl ls` lists them.")]
-Config = Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help="Name of a config of the task, or a YAML file.")]
+Config = Annotated[
+    str, typer.Option("--config", "-c", metavar="NAME|FILE", help="Name of a config of the task, or a YAML file.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings to override, with values as in YAML: `seeds=[0,1]`."),
@@ -71,9 +73,7 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="MMCL_DEBUG", help="Show the traceback of errors.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", envvar="MMCL_DEBUG", help="Show the traceback of errors.")] = False,
 ) -> None:
     """Multimodal and speech continual learning.
 
@@ -138,7 +138,9 @@ def cp(
 
     task, slash, name = config.partition("/")
     if not slash:
-        raise ConfigError(f"'{config}' is not a config, expected TASK/CONFIG such as slu_incremental/demo (`mmcl ls` lists them)")
+        raise ConfigError(
+            f"'{config}' is not a config, expected TASK/CONFIG such as slu_incremental/demo (`mmcl ls` lists them)"
+        )
     source = find_config(task, name)
     target = file / source.name if file.is_dir() else file
     if target.exists():

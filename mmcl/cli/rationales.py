@@ -23,7 +23,8 @@ def rationales(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the completions; existing ones are kept.")],
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Model of the endpoint, or hub id or folder.")],
     endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="OpenAI-compatible URL up to /v1; none: run locally.")
+        str | None,
+        typer.Option("--endpoint", metavar="URL", help="OpenAI-compatible URL up to /v1; none: run locally."),
     ] = None,
     teacher: Annotated[str | None, typer.Option("--teacher", help="Name of the files [default: the model's].")] = None,
     split: Annotated[str, typer.Option("--split", help="train, valid or test.")] = "train",

@@ -27,7 +27,10 @@ _MAX_PROPOSED = 20  # intents
 def serve(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs or models.")],
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets everyone in without a password.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets everyone in without a password."
+        ),
     ] = "127.0.0.1",
     allowed: Annotated[
         list[str] | None,

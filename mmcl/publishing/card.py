@@ -133,8 +133,8 @@ def _required_weights(encoders: Sequence[_Encoder]) -> str:
                 (each.options[name] for name in _WEIGHT_OPTIONS if isinstance(each.options.get(name), str)), each.name
             )
             text += (
-                f"\n\n**Required weights:** those of the {each.modality} encoder, {markdown_code(given)} on the machine "
-                f"of the run. Put a copy named {markdown_code(Path(given).name)} into the folder of `MMCL_WEIGHTS`. It "
+                f"\n\n**Required weights:** those of the {each.modality} encoder, {markdown_code(given)} in training. "
+                f"Put a copy named {markdown_code(Path(given).name)} into the folder of `MMCL_WEIGHTS`. It "
                 "must have the same weights; this is checked."
             )
     return text
@@ -176,7 +176,7 @@ def _onnx(graph: Graph | None, encoders: Sequence[_Encoder]) -> str:
     inside = [markdown_code(each.name) for each in encoders if each.modality == "audio" and each.is_pretrained]
     weights = f" It includes the weights of {inside[0]}." if inside else ""
     return (
-        f"## ONNX\n\n`{name}` needs neither mmcl nor torch. Inputs are waveforms `audio`, float32 `(batch, samples)` at "
+        f"## ONNX\n\n`{name}` needs neither mmcl nor torch. Inputs are `audio`, float32 `(batch, samples)` at "
         "16 kHz, padded with zeros, and their `lengths`, int64 `(batch,)`, in samples. The output is "
         f"{output}.{weights}\n\n```python\n{code}\n```{after}\n\n"
         f"When exported, it differed from the torch model by at most {graph.difference:.1g}, on "

@@ -80,8 +80,8 @@ def check_onnx() -> None:
 def export_onnx(model: nn.Module, folder: str | Path, recordings: Sequence[Tensor]) -> Graph:
     """Export the speech tower of a two-tower model, ``speech_tower.onnx``, or a classifier, ``classifier.onnx``.
 
-    Inputs are ``audio``, float32 ``(batch, samples)`` at 16 kHz, padded with zeros, and ``lengths``, int64 ``(batch,)``.
-    Both dimensions are dynamic. The output is ``speech_embedding``, of unit length, or ``probabilities``.
+    Inputs are ``audio``, float32 ``(batch, samples)`` at 16 kHz, padded with zeros, and ``lengths``, int64
+    ``(batch,)``. Both dimensions are dynamic. The output is ``speech_embedding``, of unit length, or ``probabilities``.
 
     Args:
         model: The model in evaluation mode, on the CPU.

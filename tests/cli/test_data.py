@@ -50,7 +50,9 @@ def test_ls_lists_found_and_missing_data_sets(
     assert re.search(
         r"^barista: missing; .*\n  .*https://github.com/Picovoice/speech-to-intent-benchmark", out, re.MULTILINE
     )
-    assert re.search(r"^speech_commands: missing; .*\n  .*speech_commands_v0.02.tar.gz", out, re.MULTILINE)  # not truncated
+    assert re.search(
+        r"^speech_commands: missing; .*\n  .*speech_commands_v0.02.tar.gz", out, re.MULTILINE
+    )  # not truncated
 
 
 def test_check_of_valid_data(digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,8 @@ def test_help_has_examples_and_loads_no_heavy_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["ls"], ["cp"], ["validate"], ["compare"], ["predict"], ["export"], ["data"], ["data", "check"]]
+    "command",
+    [["run"], ["ls"], ["cp"], ["validate"], ["compare"], ["predict"], ["export"], ["data"], ["data", "check"]],
 )
 def test_every_command_has_help(mmcl_: Mmcl, command: list[str]) -> None:
     outcome = mmcl_(*command, "--help")

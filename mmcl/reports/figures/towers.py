@@ -77,9 +77,7 @@ def similarities(strategies: Sequence[StrategyResults]) -> str:
 
 
 SECTIONS = (
-    Section(
-        "Confusion", "zero-shot, row: true class, column: nearest class; first seed", ZeroShotRow, confusions
-    ),
+    Section("Confusion", "zero-shot, row: true class, column: nearest class; first seed", ZeroShotRow, confusions),
     Section(
         "Structure of similarities",
         "pairs of held-out samples: cosine of one sample's speech and the other's text, over the cosine of both texts "

@@ -14,7 +14,7 @@ from mmcl.reports.row_types import EvaluationRow, Row, StreamRow
 
 
 def strategy(name: str, run: str = "run", seeds: int = 1, experiences: int = 3, drop: float = 0.25) -> StrategyResults:
-    """Results with accuracy 0.75 on the newest experience and ``drop`` less on each earlier one; seeds differ by 0.1."""
+    """Make accuracy 0.75 on the newest experience, ``drop`` less on each earlier one; seeds differ by 0.1."""
     classes = [[f"class {2 * i}", f"class {2 * i + 1}"] for i in range(experiences)]
     rows: list[Row] = []
     for seed in range(seeds):

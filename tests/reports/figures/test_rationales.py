@@ -16,8 +16,14 @@ def results(rows):
 
 def rows():
     epochs = [
-        {"kind": "epoch", "strategy": name, "seed": seed, "epoch": epoch, "loss": 1.0,
-         "valid_accuracy": 0.1 * epoch + 0.01 * seed}
+        {
+            "kind": "epoch",
+            "strategy": name,
+            "seed": seed,
+            "epoch": epoch,
+            "loss": 1.0,
+            "valid_accuracy": 0.1 * epoch + 0.01 * seed,
+        }
         for name in ("finetune", "qcrd")
         for seed in (0, 1)
         for epoch in (1, 2, 3)
