@@ -49,7 +49,7 @@ Settings = Annotated[
 def main() -> None:
     """Run the command line. Signals and errors of mmcl become one line and an exit code."""
     prepare_terminal()
-    with signals.heeded():
+    with signals.handled():
         try:
             app(prog_name="mmcl")
         except BaseException as error:
@@ -269,5 +269,5 @@ def _fail(error: MMCLError) -> NoReturn:
 
 
 if __name__ == "__main__":
-    with signals.heeded(for_good=True):
+    with signals.handled(for_good=True):
         main()

@@ -1,4 +1,4 @@
-"""The course of a strategy over a stream: train on each experience, test on all of them, log, and finish."""
+"""Train and evaluate a strategy on a stream of experiences, with logging and checkpoints."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def learn_stream(
     scores: Sequence[Any] = (),
     saved: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train a strategy on a stream, from a checkpoint if there is one, and log what it remembers.
+    """Train a strategy on each experience of a stream and evaluate it on all of them.
 
-    Rows of the log are ``stream``, ``evaluation`` after each experience, and ``result`` at the end, with the strategy
-    and seed that ``tracking`` names; the trained model is the last checkpoint.
+    Logs a ``stream`` row, an ``evaluation`` row after each experience, and a ``result`` row at the end. The last
+    checkpoint has the trained model.
 
     Args:
-        run: the folder.
-        strategy: with ``tracking``, ``accuracy`` and ``scores`` among its plugins.
-        benchmark: of :func:`~mmcl.data.streams.class_incremental`.
-        tracking: the plugin that writes checkpoints.
-        accuracy: the plugin that measures accuracy.
-        scores: plugins with ``rows`` and ``average()``, which measure more.
-        saved: what a checkpoint has of ``training``.
+        run: The run.
+        strategy: An Avalanche strategy with ``tracking``, ``accuracy`` and ``scores`` among its plugins.
+        benchmark: The benchmark, see :func:`~mmcl.data.streams.class_incremental`.
+        tracking: The plugin that writes checkpoints; it has the names of strategy and seed.
+        accuracy: The plugin that measures accuracy.
+        scores: Plugins for further measures, with ``rows`` and ``average()``.
+        saved: The ``training`` state of a checkpoint to resume from.
     """
     unit, classes = tracking.name, benchmark.train_stream[0].source.classes
     if saved is None:

@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard, one curve for each strategy and seed."""
+"""Logging of metrics to TensorBoard, with one curve per strategy and seed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mmcl.text.escape import tag_name
 
 
 class TensorBoardLog:
-    """Writes the numbers in rows of metrics to ``folder``, for ``tensorboard --logdir``.
+    """Writes the numbers of metrics to ``folder``, for ``tensorboard --logdir``.
 
     Args:
-        folder: where the events go, in a folder for each strategy and seed.
-        rows: rows that are there already, which new steps follow.
+        folder: Folder of the events, with a subfolder per strategy and seed.
+        rows: Rows that were logged before; steps are counted from them.
 
     Raises:
-        ConfigError: the package tensorboard is not installed.
+        ConfigError: The package tensorboard is not installed.
     """
 
     def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -30,7 +30,7 @@ class TensorBoardLog:
         self._steps = Counter((_curve(row), str(row["kind"])) for row in rows)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Write the numbers of one row; its step is the count of earlier rows of its kind, strategy and seed."""
+        """Write the numbers of a row. The step is the number of earlier rows of its kind, strategy and seed."""
         from torch.utils.tensorboard import SummaryWriter
 
         curve, kind = _curve(row), str(row["kind"])

@@ -240,7 +240,7 @@ def serve_page(
             build_page(listeners, opened, intents, uploads.release),
             uploads,
             Hosts(host, tuple(allowed)),
-            most_bytes=ceil(longest * _BYTES_PER_SECOND) + 1_000_000,
+            max_bytes=ceil(longest * _BYTES_PER_SECOND) + 1_000_000,
             theme=gr.themes.Default(primary_hue="blue"),
             css=_STYLE,
         )
