@@ -6,7 +6,8 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -22,6 +23,8 @@ from mmcl.runs import signals
 from mmcl.text.escape import rich_text
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from mmcl.runs.run import Run
 
 # Commands import what they need, so that `mmcl --help` loads neither torch nor pydantic nor matplotlib.
@@ -232,7 +235,7 @@ app.command()(serve_cli.serve)
 app.command()(rationales_cli.rationales)
 
 
-def _load(task: str, config: str, settings: list[str] | None) -> tuple[Any, Any, str]:
+def _load(task: str, config: str, settings: list[str] | None) -> tuple[ModuleType, BaseModel, str]:
     """Return the module of a task, the resolved config and its name."""
     from mmcl.config.model import load_config
     from mmcl.config.tasks import find_config, load_task

@@ -67,7 +67,7 @@ def model_card(run: Run, model: str, folder: Path, name: str, license: str, grap
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _metadata(kind: ModelKind, run: Run, strategy: str, license: str, pretrained: Sequence[str]) -> dict[str, Any]:
+def _metadata(kind: ModelKind, run: Run, strategy: str, license: str, pretrained: Sequence[str]) -> dict[str, object]:
     """Return the front matter that the hub reads."""
     bases = [printable(each) for each in pretrained if _is_on_a_hub(each)]
     return {

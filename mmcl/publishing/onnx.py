@@ -113,7 +113,7 @@ def export_onnx(model: nn.Module, folder: str | Path, recordings: Sequence[Tenso
 def write_graph(module: nn.Module, path: Path, output: str, recordings: Sequence[Tensor]) -> None:
     """Export ``module`` of audio and lengths; raises ExportError if torch cannot."""
     example = _batch(recordings[-2:])
-    axes: Any = {"audio": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
+    axes = {"audio": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
     any_size = {name: dict.fromkeys(sizes, torch.export.Dim.DYNAMIC) for name, sizes in axes.items()}
     try:
         with _quiet(), torch.no_grad():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mmcl.errors import RunError
 from mmcl.files import plain_yaml
@@ -89,7 +88,7 @@ def _configs(runs: Sequence[Run]) -> str:
     return table + "".join(whole)
 
 
-def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flatten(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -182,13 +182,13 @@ ROW_TYPES: dict[str, type[Row]] = {
 }
 
 
-def parse_row(row: dict[str, Any]) -> Row:
+def parse_row(row: Mapping[str, object]) -> Row:
     """Validate a row as the model of its kind.
 
     >>> parse_row({"kind": "result", "strategy": "replay", "seed": 0, "last_accuracy": 0.5}).values
     {'last_accuracy': 0.5}
     """
-    return ROW_TYPES.get(row["kind"], Row).model_validate(row)
+    return ROW_TYPES.get(str(row["kind"]), Row).model_validate(row)
 
 
 def read_rows(run: Run) -> list[Row]:
@@ -205,7 +205,7 @@ def rows_of_type(rows: Iterable[Row], row_type: type[RowT]) -> list[RowT]:
     return [row for row in rows if isinstance(row, row_type)]
 
 
-def _read_row(run: Run, number: int, row: dict[str, Any]) -> Row:
+def _read_row(run: Run, number: int, row: Mapping[str, object]) -> Row:
     where = f"{run.folder / 'metrics.jsonl'} line {number}"
     try:
         return parse_row(row)
@@ -213,7 +213,7 @@ def _read_row(run: Run, number: int, row: dict[str, Any]) -> Row:
         raise RunError(f"{where}: {_fault(row, error)}; restore the file from a copy") from None
 
 
-def _fault(row: dict[str, Any], error: ValidationError) -> str:
+def _fault(row: Mapping[str, object], error: ValidationError) -> str:
     """Describe the first fault of a row, such as "'accuracy.0' of the evaluation is 'x', expected a valid number"."""
     first = error.errors(include_url=False)[0]
     of = f"of the {row['kind']}"

@@ -144,7 +144,7 @@ def _checksum(structure: str, tensors: dict[str, Tensor], *, shapes: bool = True
 def _unpacked(structure: object, tensors: dict[str, Tensor] | None, path: str | Path) -> Any:
     """Restore a packed state, with None for each tensor if ``tensors`` is None."""
 
-    def unpack(value: Any) -> Any:
+    def unpack(value: object) -> Any:
         if isinstance(value, list):
             return [unpack(item) for item in value]
         if not isinstance(value, dict):
@@ -160,7 +160,7 @@ def _unpacked(structure: object, tensors: dict[str, Tensor] | None, path: str | 
         raise CheckpointError(f"checkpoint {path} is damaged ({error!r}): delete it and resume") from None
 
 
-def _read(path: Path, with_tensors: bool) -> tuple[Any, dict[str, Tensor]]:
+def _read(path: Path, with_tensors: bool) -> tuple[object, dict[str, Tensor]]:
     if not path.is_file():  # reading a pipe would block
         raise CheckpointError(f"there is no checkpoint {path}: check the path, or start the run again without --resume")
     try:

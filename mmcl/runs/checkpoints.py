@@ -17,6 +17,14 @@ logger = logging.getLogger(__name__)
 _SUFFIX, _PREVIOUS = ".safetensors", ".before"
 
 
+class _Checkpoint(NamedTuple):
+    """The content of a file: the metrics that belong to it, the bytes of metrics of all units, and the state."""
+
+    mark: Mark
+    units: dict[str, int]
+    state: Any
+
+
 class Recovery(NamedTuple):
     """The checkpoints to resume from, and the changes of files this needs; see :meth:`RunCheckpoints.recovery`."""
 
@@ -92,7 +100,7 @@ class RunCheckpoints:
             CheckpointError: The file is damaged, or of another unit or run.
         """
         path = self.path(unit)
-        return self._load(path, unit)["state"] if path.exists() else None
+        return self._load(path, unit).state if path.exists() else None
 
     def recovery(self) -> Recovery:
         """Find the checkpoints to resume from, without changing files.
@@ -110,26 +118,26 @@ class RunCheckpoints:
             path.name.removesuffix(_SUFFIX + _PREVIOUS) for path in self.folder.glob(f"*{_SUFFIX}{_PREVIOUS}")
         }
         units = sorted({*lengths, *faults, *have_previous})
-        lost = [unit for unit in units if unit not in latest or _length(latest[unit]) < lengths[unit]]
+        lost = [unit for unit in units if unit not in latest or latest[unit].mark.length < lengths[unit]]
         previous = {unit: self._previous(unit, faults.get(unit)) for unit in lost}
-        for unit, content in previous.items():
-            if content is not None:
-                lengths[unit] = max(_length(content), lengths.get(unit, 0))
+        for unit, checkpoint in previous.items():
+            if checkpoint is not None:
+                lengths[unit] = max(checkpoint.mark.length, lengths.get(unit, 0))
         end = max(lengths.values(), default=0)
         for unit in lost:
-            known = [_length(each) for each in (latest.get(unit), previous[unit]) if each is not None]
+            known = [each.mark.length for each in (latest.get(unit), previous[unit]) if each is not None]
             earlier = [length for name, length in lengths.items() if name != unit and length < lengths[unit]]
             end = min(end, max(known or earlier, default=0))
 
         recovery = Recovery({}, [], [])
         for unit in sorted(lengths, key=lambda unit: -lengths[unit]):
             path = self.path(unit)
-            if unit in latest and _length(latest[unit]) <= end:
-                recovery.marks[path] = _mark(latest[unit])
+            if unit in latest and latest[unit].mark.length <= end:
+                recovery.marks[path] = latest[unit].mark
                 continue
-            content = previous[unit] if unit in previous else self._previous(unit, None)
-            if content is not None and _length(content) <= end:
-                recovery.marks[previous_path(path)] = _mark(content)
+            checkpoint = previous[unit] if unit in previous else self._previous(unit, None)
+            if checkpoint is not None and checkpoint.mark.length <= end:
+                recovery.marks[previous_path(path)] = checkpoint.mark
                 recovery.restored.append(path)
             elif path.exists() or previous_path(path).exists():
                 recovery.removed.append(path)
@@ -146,28 +154,28 @@ class RunCheckpoints:
             os.replace(previous_path(path), path)
         self._units = {path.name.partition(_SUFFIX)[0]: mark.length for path, mark in recovery.marks.items()}
 
-    def _latest(self) -> tuple[dict[str, dict[str, Any]], dict[str, CheckpointError]]:
+    def _latest(self) -> tuple[dict[str, _Checkpoint], dict[str, CheckpointError]]:
         """Read the latest checkpoint of each unit without its state; return the errors of damaged ones as well."""
-        latest: dict[str, dict[str, Any]] = {}
+        latest: dict[str, _Checkpoint] = {}
         faults: dict[str, CheckpointError] = {}
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             unit = path.name.removesuffix(_SUFFIX)
             try:
-                latest[unit] = {name: value for name, value in self._load(path, unit).items() if name != "state"}
+                latest[unit] = self._load(path, unit)._replace(state=None)
             except CheckpointError as error:
                 faults[unit] = error
         return latest, faults
 
-    def _previous(self, unit: str, fault: CheckpointError | None) -> dict[str, Any] | None:
+    def _previous(self, unit: str, fault: CheckpointError | None) -> _Checkpoint | None:
         """Read the previous checkpoint without its state; without one, raise ``fault`` if given, or return None."""
         path = previous_path(self.path(unit))
         if path.exists():
-            return {name: value for name, value in self._load(path, unit).items() if name != "state"}
+            return self._load(path, unit)._replace(state=None)
         if fault is not None:
             raise fault
         return None
 
-    def _load(self, path: Path, unit: str) -> dict[str, Any]:
+    def _load(self, path: Path, unit: str) -> _Checkpoint:
         from mmcl.runs.checkpoint import load_checkpoint
 
         content = load_checkpoint(path)
@@ -183,7 +191,8 @@ class RunCheckpoints:
                 f"{path} was written with other settings than this run has: restore the file from a copy, or delete it "
                 "and resume"
             )
-        return content
+        mark = Mark(content["metrics_bytes"], content.get("metrics_digest"))
+        return _Checkpoint(mark, content.get("units", {}), content["state"])
 
 
 def previous_path(path: Path) -> Path:
@@ -191,20 +200,11 @@ def previous_path(path: Path) -> Path:
     return path.with_name(path.name + _PREVIOUS)
 
 
-def _length(content: Mapping[str, Any]) -> int:
-    length: int = content["metrics_bytes"]
-    return length
-
-
-def _mark(content: Mapping[str, Any]) -> Mark:
-    return Mark(_length(content), content.get("metrics_digest"))
-
-
-def _lengths(latest: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def _lengths(latest: Mapping[str, _Checkpoint]) -> dict[str, int]:
     """Return the bytes of metrics at the latest checkpoint of each unit, according to all checkpoints."""
     lengths: dict[str, int] = {}
-    for own, content in latest.items():
-        for unit, length in {**content.get("units", {}), own: _length(content)}.items():
+    for own, checkpoint in latest.items():
+        for unit, length in {**checkpoint.units, own: checkpoint.mark.length}.items():
             lengths[unit] = max(length, lengths.get(unit, 0))
     return lengths
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmcl import metrics
@@ -10,16 +10,18 @@ from mmcl.freeze import trainable_state
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.strategies.frame_scores import FrameScores
+from mmcl.strategies.template import MMCLTemplate
 
 
 def learn_stream(
     run: Run,
-    strategy: Any,
+    strategy: MMCLTemplate,
     benchmark: Any,
     tracking: Tracking,
     accuracy: AccuracyMatrix,
-    scores: Sequence[Any] = (),
-    saved: Mapping[str, Any] | None = None,
+    scores: Sequence[FrameScores] = (),
+    saved: dict[str, Any] | None = None,
 ) -> None:
     """Train a strategy on each experience of a stream and evaluate it on all of them.
 
@@ -44,11 +46,13 @@ def learn_stream(
         strategy.train(experience, eval_streams=[])
         strategy.eval(benchmark.test_stream)
         row, per_class = accuracy.matrix[-1], {classes[label]: a for label, a in accuracy.per_class[-1].items()}
-        result = {"accuracy": row, "seen_accuracy": metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]}
-        result |= {measure: value for each in scores for measure, value in each.rows[-1].items()}
+        result: dict[str, object] = {"accuracy": row, "seen_accuracy": metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]}
+        for each in scores:
+            result |= each.rows[-1]
         run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=per_class)
 
-    summary = metrics.summary(accuracy.matrix, accuracy.sizes)
-    summary |= {measure: value for each in scores for measure, value in each.average().items()}
+    summary: dict[str, float | None] = {**metrics.summary(accuracy.matrix, accuracy.sizes)}
+    for each in scores:
+        summary |= each.average()
     run.log("result", **unit, **summary, seconds=tracking.seconds)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})

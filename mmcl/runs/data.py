@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mmcl.data.fingerprint import sample_digests, sample_names
 from mmcl.errors import RunError
@@ -27,7 +27,7 @@ class RunData:
         self.path = folder / "data.json"
         self._checked: dict[str, str] = {}  # data sets that this process has compared
 
-    def note(self, name: str, dataset: Any) -> None:
+    def note(self, name: str, dataset: object) -> None:
         """Record the fingerprint of a data set, or compare it with the recorded one.
 
         Raises:
@@ -77,7 +77,7 @@ class Fingerprint(NamedTuple):
     samples: str
 
     @classmethod
-    def of(cls, dataset: Any) -> Fingerprint:
+    def of(cls, dataset: object) -> Fingerprint:
         """Compute the fingerprint of a data set."""
         samples, named = sample_digests(dataset), sample_names(dataset)
         names = samples  # without names, a changed sample counts as one removed and one added
@@ -96,7 +96,7 @@ def _digests(encoded: str) -> list[bytes]:
     return [whole[start : start + _SIZE] for start in range(0, len(whole), _SIZE)]
 
 
-def _difference(before: Fingerprint, now: Fingerprint, dataset: Any) -> str:
+def _difference(before: Fingerprint, now: Fingerprint, dataset: object) -> str:
     """Describe the added, removed and changed samples."""
     old, new = before.by_name(), now.by_name()
     added = Counter(name for name, _ in new) - Counter(name for name, _ in old)

@@ -10,7 +10,6 @@ import sys
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import mmcl
 from mmcl import __version__
@@ -27,7 +26,7 @@ PACKAGES = (
 )
 
 
-def describe_environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, object]:
     """Return command, time, versions and machine of this process, and the commit if mmcl runs from a checkout.
 
     >>> environment = describe_environment()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+
+from pydantic import BaseModel
 
 from mmcl import distributed
 from mmcl.errors import ProcessError
 from mmcl.runs.run import Run
 
 
-def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callable[[Run], None]) -> Run | None:
+def run_task(
+    module: ModuleType, config: BaseModel, make: Callable[[], Run], announce: Callable[[Run], None]
+) -> Run | None:
     """Run a task. Returns the run in the main process and None in the others.
 
     Args:

@@ -200,7 +200,7 @@ class Run:
 
     # --- writing ---
 
-    def log(self, kind: str, **values: Any) -> None:
+    def log(self, kind: str, **values: object) -> None:
         """Append a row to the metrics. It is in the file on return, and permanent with the next checkpoint.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe the differences between nested settings, one per dotted key."""
     old, new = dict(_flat(before)), dict(_flat(now))
     changed = [f"{key} {old[key]} -> {new[key]}" for key in old if key in new and old[key] != new[key]]
@@ -77,7 +77,7 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     )
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in settings.items():
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{prefix}{key}.")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmcl.errors import ConfigError
 from mmcl.text.escape import tag_name
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoardLog:
@@ -23,13 +26,13 @@ class TensorBoardLog:
         ConfigError: The package tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, rows: Iterable[Mapping[str, object]]) -> None:
         check_tensorboard()
         self._folder = folder
-        self._writers: dict[str, Any] = {}
+        self._writers: dict[str, SummaryWriter] = {}
         self._steps = Counter((_curve(row), str(row["kind"])) for row in rows)
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: Mapping[str, object]) -> None:
         """Write the numbers of a row. The step is the number of earlier rows of its kind, strategy and seed."""
         from torch.utils.tensorboard import SummaryWriter
 
@@ -62,5 +65,5 @@ def check_tensorboard() -> None:
         )
 
 
-def _curve(row: Mapping[str, Any]) -> str:
+def _curve(row: Mapping[str, object]) -> str:
     return tag_name(f"{row.get('strategy')}-seed{row.get('seed')}")

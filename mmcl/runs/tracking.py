@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avalanche.core import SupervisedPlugin
 from rich.progress import Progress
 
 from mmcl.runs.checkpoints import unit_name
 from mmcl.runs.run import Run
+
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
 
 
 class Tracking(SupervisedPlugin):
@@ -51,17 +54,17 @@ class Tracking(SupervisedPlugin):
         self._started = time.monotonic()
         self._shown = 0.0
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Start the clock."""
         self._started = self._shown = time.monotonic()
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Update the progress bar, at most twice a second."""
         if time.monotonic() - self._shown > 0.5:
             self._shown = time.monotonic()
             self._move(strategy, strategy.epoch + strategy.clock.train_epoch_iterations / len(strategy.dataloader))
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Log the epoch and write a checkpoint."""
         experience = strategy.experience.current_experience
         loss = strategy.losses.pop("loss")
@@ -75,15 +78,15 @@ class Tracking(SupervisedPlugin):
             self._written = time.monotonic()
         self._move(strategy, strategy.epoch)
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return the training time."""
         return {"seconds": self.seconds}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
         """Restore the training time."""
         self.seconds = state["seconds"]
 
-    def _move(self, strategy: Any, epochs: float) -> None:
+    def _move(self, strategy: MMCLTemplate, epochs: float) -> None:
         if self.progress is not None and self.bar is not None:
             experience = strategy.experience.current_experience
             stream = len(strategy.experience.origin_stream)

@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -15,9 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 from mmcl.errors import ConfigError, InputError
 from mmcl.files.plain_json import parse_json
 
+Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
@@ -107,7 +108,7 @@ class Guard:
         hosts: Hosts,
         *,
         max_bytes: int,
-        join: Callable[[Any], bytes],
+        join: Callable[[Mapping[str, object]], bytes],
         knows: Callable[[str], bool],
         opened: Callable[[str], None],
         closed: Callable[[str], None],
@@ -199,7 +200,7 @@ class Guard:
         scope["headers"] = [*(each for each in scope["headers"] if each[0].lower() not in dropped), *replaced.items()]
         left = [{"type": "http.request", "body": content, "more_body": False}]
 
-        async def receive() -> MutableMapping[str, Any]:
+        async def receive() -> Message:
             return left.pop() if left else await body.receive()
 
         return receive
@@ -221,7 +222,7 @@ class _Body:
         if any(not value.isdigit() or len(value) > 18 or int(value) > limit for value in self._declared):
             raise self._too_large()
 
-    async def receive(self) -> MutableMapping[str, Any]:
+    async def receive(self) -> Message:
         """Return the next part; refuse a body that is too large or too slow."""
         if not self.left:
             return await self._receive()
@@ -251,7 +252,7 @@ class _Body:
             while self.left and (seconds := until - time.monotonic()) > 0:
                 await asyncio.wait_for(self._part(), seconds)
 
-    async def _part(self) -> MutableMapping[str, Any]:
+    async def _part(self) -> Message:
         message = await self._receive()
         self._seen += len(message.get("body", b""))
         self.left = message.get("more_body", False)
@@ -267,7 +268,7 @@ class _Answer:
     def __init__(self, send: Send, body: _Body) -> None:
         self._send, self._body, self._begun = send, body, False
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         """Send a part of an answer. The connection is closed if the request was not read completely."""
         if message["type"] == "http.response.start":
             self._begun = True

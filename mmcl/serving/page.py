@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmcl.errors import ConfigError, MMCLError
 from mmcl.predict import written_intents
@@ -133,7 +134,9 @@ def build_page(
     return blocks.queue(default_concurrency_limit=1, max_size=32, api_open=False)
 
 
-def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]) -> None:
+def _listening(
+    gr: ModuleType, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]
+) -> None:
     listeners = {printable(name): each for name, each in listeners.items()}
     names = list(listeners)
     longest = min(each.longest for each in listeners.values())
@@ -174,11 +177,11 @@ def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answere
     button.click(ask, [model, speech, written], [message, shares, scores, sentences], api_name="ask")
 
 
-def _course(gr: Any, blocks: Any, opened: Sequence[Run]) -> None:
+def _course(gr: ModuleType, blocks: Blocks, opened: Sequence[Run]) -> None:
     chosen = gr.CheckboxGroup(label="Strategies", elem_id="strategies")
     drawn = gr.HTML(elem_id="course")
 
-    def load() -> tuple[Any, str]:  # on every page load, because a run may still be training
+    def load() -> tuple[object, str]:  # on every page load, because a run may still be training
         try:
             names = [printable(each.label) for each in collect(opened)]
         except MMCLError:  # shown by show_course

@@ -7,7 +7,7 @@ import json
 import logging
 import mimetypes
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ _WRITE_SECONDS = 60.0  # for a client to read an answer
 _MAX_CONNECTIONS = 200
 
 
-def page_app(blocks: Blocks, uploads: Uploads, hosts: Hosts, *, max_bytes: int, **options: Any) -> Guard:
+def page_app(blocks: Blocks, uploads: Uploads, hosts: Hosts, *, max_bytes: int, **options: object) -> Guard:
     """Return the ASGI application of a page.
 
     Args:
@@ -135,7 +135,7 @@ def _file(uploads: Uploads, path: str) -> Response:
     return FileResponse(found, media_type="application/octet-stream", filename=found.name)
 
 
-def checked_call(body: Any, blocks: Blocks, uploads: Uploads) -> bytes:
+def checked_call(body: Mapping[str, object], blocks: Blocks, uploads: Uploads) -> bytes:
     """Check a call of a function of the page and return it as JSON with the needed fields only.
 
     Raises:
@@ -151,7 +151,7 @@ def checked_call(body: Any, blocks: Blocks, uploads: Uploads) -> bytes:
         raise ValueError("session_hash is missing, expected 1 to 64 letters and digits")
     if not isinstance(data, list) or len(data) != len(function.inputs):
         raise ValueError(f"data is not a list of {len(function.inputs)} values")
-    passed: list[Any] = []
+    passed: list[object] = []
     for field, value in zip(function.inputs, data, strict=True):
         if isinstance(field, Audio):
             path = value.get("path") if isinstance(value, dict) else value
@@ -215,7 +215,7 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=_MAX_CONNECTIONS)
 
 
-def _limited_protocol() -> Any:
+def _limited_protocol() -> type:
     """Return uvicorn's HTTP/1.1 protocol with timeouts for incomplete requests and unread answers."""
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
 from mmcl.reports.page import report_html, write_report
-from mmcl.reports.tables import results_markdown, results_table
+from mmcl.reports.tables import results_table
 from mmcl.runs.run import Run
 
 CLASSES = [["lights on", "lights off"], ["<b>louder</b> & up", "quieter"]]
@@ -97,23 +95,6 @@ def test_table_has_mean_and_deviation(run: Run) -> None:
         ["naive", "2", "50.0 ± 0.0", "12.0 ± 2.8", "84.0 ± 2.8", "61.5 ± 0.0"],
         ["coconut", "2", "50.0 ± 0.0", "67.0 ± 4.2", "29.0 ± 4.2", "61.5 ± 0.0"],
     ]
-
-
-def test_markdown_table_has_a_column_for_the_model(run: Run, tmp_path: Path) -> None:
-    assert results_markdown(run, "coconut", "1").splitlines() == [
-        "|  | naive | coconut | **this model** |",
-        "|---|---|---|---|",
-        "| seeds | 2 | 2 | seed 1 |",
-        "| average accuracy | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 |",
-        "| last accuracy | 12.0 ± 2.8 | 67.0 ± 4.2 | 64.0 |",
-        "| forgetting | 84.0 ± 2.8 | 29.0 ± 4.2 | 32.0 |",
-        "| time (s) | 61.5 ± 0.0 | 61.5 ± 0.0 | 61.5 |",
-    ]
-    assert "this model" not in results_markdown(run, "coconut", "7")  # a seed without results
-    alone = make(tmp_path / "alone", Config(seeds=(0,)), naive=[0.10])
-    assert results_markdown(alone, "naive", "0").splitlines()[0] == "|  | naive |"  # the only seed
-    with Run.create("slu_incremental", Config(), tmp_path / "nothing") as nothing:
-        assert results_markdown(nothing, "naive", "0") == ""
 
 
 def test_plots_have_the_numbers_as_text(run: Run) -> None:
@@ -222,14 +203,3 @@ def test_report_is_written_atomically_into_a_new_folder(tmp_path: Path, run: Run
         write_report([run], run.folder)
     with pytest.raises(RunError, match=re.escape(str(tmp_path))):
         write_report([tmp_path], path)
-
-
-def test_terminal_table_fits_eighty_columns(run: Run) -> None:
-    console = Console(width=80, file=StringIO())
-    with console.capture() as capture:
-        console.print(results_table([run]))
-    text = capture.get()
-    assert "coconut      2 50.0 ± 0.0 67.0 ± 4.2 29.0 ± 4.2 61.5 ± 0.0" in text
-    assert "slu_incremental / tiny" in text
-    assert "mean ± standard deviation over seeds" in text
-    assert "…" not in text

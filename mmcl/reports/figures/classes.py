@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,12 +68,11 @@ def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
         if not np.nan_to_num(cells[not_yet_seen]).any():
             cells[not_yet_seen] = np.nan
         edges = [np.arange(length + 1) - 0.5 for length in (cells.shape[1], cells.shape[0])]
-        colours: dict[str, Any] = {"cmap": HEAT, "vmin": 0.0, "vmax": 1.0}
         frames = {"edgecolors": "white", "linewidth": 1.5} if size <= 30 else {"rasterized": True}
-        axes.pcolormesh(*edges, np.ma.masked_invalid(cells), **colours, **frames)
+        axes.pcolormesh(*edges, np.ma.masked_invalid(cells), cmap=HEAT, vmin=0.0, vmax=1.0, **frames)
         for i, j in np.argwhere(np.isfinite(cells)) if size <= 12 else []:
-            style: dict[str, Any] = {"color": "white" if cells[i, j] > 0.45 else INK, "fontsize": 9 if size <= 7 else 6}
-            text = axes.text(j, i, f"{100 * cells[i, j]:.0f}", ha="center", va="center", **style)
+            text = axes.text(j, i, f"{100 * cells[i, j]:.0f}", ha="center", va="center", fontsize=9 if size <= 7 else 6)
+            text.set_color("white" if cells[i, j] > 0.45 else INK)
             text.set_in_layout(False)  # it lies inside the axes, and measuring it is slow
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
         axes.set_aspect("equal")
