@@ -43,9 +43,9 @@ class Exported(NamedTuple):
 
 @runtime_checkable
 class KeepsCheckpoints(Protocol):
-    """A config whose trained models are the last checkpoints of a run, such as that of ``slu_incremental``.
+    """A config of runs that keep trained models as checkpoints, such as that of ``slu_incremental``.
 
-    ``not_exported`` says for each strategy whose models cannot be exported why not.
+    ``not_exported`` maps strategies that cannot be exported to the reason.
     """
 
     not_exported: Mapping[str, str]

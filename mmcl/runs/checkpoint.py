@@ -46,8 +46,8 @@ def save_checkpoint(path: str | Path, state: object) -> None:
     structure = json.dumps(packing.pack(state, "state"))
     if len(structure) > MAX_HEADER_BYTES:
         raise CheckpointError(
-            f"{path} would have {len(structure):,} bytes beside tensors, expected at most {MAX_HEADER_BYTES:,}: store "
-            "long lists of numbers as tensors"
+            f"{path} would have {len(structure):,} bytes apart from tensors, expected at most {MAX_HEADER_BYTES:,}: "
+            "store long lists of numbers as tensors"
         )
     try:
         with written_whole(path) as temporary:
@@ -162,7 +162,7 @@ def _unpacked(structure: object, tensors: dict[str, Tensor] | None, path: str | 
 
 def _read(path: Path, with_tensors: bool) -> tuple[object, dict[str, Tensor]]:
     if not path.is_file():  # reading a pipe would block
-        raise CheckpointError(f"there is no checkpoint {path}: check the path, or start the run again without --resume")
+        raise CheckpointError(f"checkpoint {path} does not exist: check the path, or start a new run")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

@@ -45,8 +45,9 @@ def learn_stream(
     for experience in benchmark.train_stream[saved["experience"] if saved else 0 :]:
         strategy.train(experience, eval_streams=[])
         strategy.eval(benchmark.test_stream)
-        row, per_class = accuracy.matrix[-1], {classes[label]: a for label, a in accuracy.per_class[-1].items()}
-        result: dict[str, object] = {"accuracy": row, "seen_accuracy": metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]}
+        per_class = {classes[label]: value for label, value in accuracy.per_class[-1].items()}
+        seen = metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]
+        result: dict[str, object] = {"accuracy": accuracy.matrix[-1], "seen_accuracy": seen}
         for each in scores:
             result |= each.rows[-1]
         run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=per_class)

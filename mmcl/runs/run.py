@@ -133,7 +133,7 @@ class Run:
         """
         folder = Path(folder)
         if not folder.is_dir():
-            raise RunError(f"there is no run folder {folder}: check the path (`mmcl run` prints it)")
+            raise RunError(f"run folder {folder} does not exist: check the path (`mmcl run` prints it)")
         for name in _FILES:
             if not (folder / name).exists() and not (folder / name).is_symlink():
                 raise RunError(f"{folder} is not a run, it has no {name}: choose a folder made by `mmcl run`")

@@ -48,7 +48,7 @@ def show_answer(listener: Listener, file: str | None, written: str) -> ShownAnsw
     """
     try:
         if file is None:
-            raise ConfigError("there is no recording: record speech or choose a file first")
+            raise ConfigError("no recording: record speech or choose a file first")
         answer = listener.answer(file, written_intents(written))
     except MMCLError as error:
         reason = str(error) if file is None else str(error).replace(file, Path(file).name)
