@@ -9,7 +9,7 @@ from mmcl.runs import signals
 
 def main() -> None:
     """Run the command line."""
-    with signals.heeded(for_good=True):
+    with signals.handled(for_good=True):
         try:
             from mmcl.cli.main import main as run
         except KeyboardInterrupt:

@@ -103,7 +103,7 @@ def figure_text(text: object, longest: int = _LONGEST_LABEL) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Escape text for a line of Markdown, except pipes, which :func:`~mmcl.reports.page.markdown_table` escapes.
+    """Escape text for a line of Markdown, except pipes, which :func:`~mmcl.reports.tables.markdown_table` escapes.
 
     >>> print(markdown_text("<b>*on*</b> turn_off"))
     &lt;b&gt;\\*on\\*&lt;/b&gt; turn_off
