@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmcl.encoders.gate import own_file
+from mmcl.encoders.gate import model_file
 from mmcl.errors import CheckpointError
 from mmcl.files.atomic import written_whole
 from mmcl.files.digests import check_files, check_tensor, check_tensors, stamped, tensor_digest
@@ -75,7 +75,7 @@ def read_model(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tenso
         CheckpointError: a file is missing, damaged, or a link to a place outside the folder.
     """
     for file in (name, WEIGHTS):
-        if own_file(folder, file, error=CheckpointError) is None:
+        if model_file(folder, file, error=CheckpointError) is None:
             raise CheckpointError(f"there is no model in {folder} that can be read (it has no {file}): copy it again")
     described = read_json(folder / name, error=CheckpointError)
     check_files(described, folder / name)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmcl.config.described import checked_settings
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
-from mmcl.encoders.gate import foreign, own_file
+from mmcl.encoders.gate import model_file, wrap_errors
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError
 from mmcl.files.digests import check_content
@@ -81,7 +81,7 @@ def load_slu(
     """
     folder = Path(folder)
     path = folder / "config.json"
-    with foreign(f"the model in {folder}", error=CheckpointError):
+    with wrap_errors(f"the model in {folder}", error=CheckpointError):
         described, state = read_model(folder, path.name)
         kind, classes = described.get("model_type"), described.get("classes")
         if described.get("format") != _FORMAT or kind not in (CLASSIFIER, SEQ2SEQ):
@@ -102,7 +102,7 @@ def load_slu(
         model: SLUClassifier | SLUSeq2Seq
         with bounded(sizes, path, error=CheckpointError):
             if made is SLUSeq2Seq:
-                own_file(folder, "tokenizer.json", error=CheckpointError)
+                model_file(folder, "tokenizer.json", error=CheckpointError)
                 model = SLUSeq2Seq(encoder, FrameTokenizer.load(folder / "tokenizer.json"), **settings)
                 if model.tokenizer.intents != tuple(classes):
                     raise CheckpointError(f"classes of {path} are not the intents of tokenizer.json: copy both again")

@@ -15,7 +15,7 @@ from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
 from mmcl.encoders.base import Encoded, Encoder
 from mmcl.encoders.bounded import Sizes, bounded
-from mmcl.encoders.gate import foreign
+from mmcl.encoders.gate import wrap_errors
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.files.digests import check_content
@@ -162,7 +162,7 @@ class TwoTower(nn.Module):
         """
         folder = Path(folder)
         path = next((path for path in description_files(folder) if path.is_file()), folder / "model.json")
-        with foreign(f"the model in {folder}", error=CheckpointError):
+        with wrap_errors(f"the model in {folder}", error=CheckpointError):
             described, state = read_model(folder, path.name)
             if described.get("mmcl_two_tower") != _FORMAT or isinstance(described["mmcl_two_tower"], bool):
                 raise CheckpointError(

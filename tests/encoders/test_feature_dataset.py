@@ -19,7 +19,7 @@ def sequences(tmp_path):
     store = FeatureStore(tmp_path)
     with store.writing():
         store.append(zip("xyz", ROWS, strict=True))
-    entries = store.entries("xyz")
+    entries = store.spans("xyz")
     return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [entries[key] for key in "yxy"], pooled=False)
 
 
@@ -28,7 +28,7 @@ def vectors(tmp_path):
     store = FeatureStore(tmp_path)
     with store.writing():
         store.append((key, np.full((1, 3), number, np.float32)) for number, key in enumerate("xy"))
-    entries = store.entries("xy")
+    entries = store.spans("xy")
     return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [entries[key] for key in "yxx"], pooled=True)
 
 
@@ -100,7 +100,7 @@ def test_entities_and_superclasses_are_those_of_the_source(tmp_path):
     store = FeatureStore(tmp_path)
     with store.writing():
         store.append(zip("xyz", ROWS, strict=True))
-    dataset = FeatureDataset(source, ["i", "j", "k"], store.matrix(), list(store.entries("xyz").values()), pooled=False)
+    dataset = FeatureDataset(source, ["i", "j", "k"], store.matrix(), list(store.spans("xyz").values()), pooled=False)
     assert dataset.entities == entities and dataset.superclasses == ("iot", "iot")
     assert dataset.batch(torch.tensor([2, 0]))["entities"] == [entities[2], entities[0]]
     assert dataset[2]["entities"] == entities[2] and collate([dataset[0], dataset[1]])["entities"] == entities[:2]

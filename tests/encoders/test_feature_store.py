@@ -30,7 +30,7 @@ def fill(store, numbers):
 
 def check(store, numbers):
     """Every number is there, and is what was written."""
-    entries = store.entries(f"key{number}" for number in numbers)
+    entries = store.spans(f"key{number}" for number in numbers)
     matrix = store.matrix()
     for number in numbers:
         row, rows, _ = entries[f"key{number}"]
@@ -46,7 +46,7 @@ def store(tmp_path):
 
 def test_what_is_written_is_read(store):
     check(store, range(10))
-    assert store.entries(["key3", "nothing"]).keys() == {"key3"}
+    assert store.spans(["key3", "nothing"]).keys() == {"key3"}
     assert json.loads((store.folder / "meta.json").read_text()) == {
         "format": 1, "dim": 5, "dtype": "float32", "description": "a test",
     }  # fmt: skip
@@ -64,7 +64,7 @@ def test_types(tmp_path, dtype):
 
 def test_an_empty_folder_has_nothing(tmp_path):
     store = FeatureStore(tmp_path / "nothing")
-    assert store.entries(["a"]) == {} and not store.folder.exists()
+    assert store.spans(["a"]) == {} and not store.folder.exists()
     with pytest.raises(DataError, match="no readable meta.json: delete the folder"):
         store.matrix()
 
@@ -84,7 +84,7 @@ def test_reading_needs_no_right_to_write_and_writing_to_the_map_changes_no_file(
 def test_an_index_cut_off_in_a_line(store, cut):
     index = store.folder / "index.jsonl"
     index.write_bytes(index.read_bytes()[:-cut])
-    assert store.entries(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(9)}
+    assert store.spans(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(9)}
     fill(store, [9, 10])
     check(store, range(11))
     assert len(index.read_text().splitlines()) == 11
@@ -102,7 +102,7 @@ def test_an_index_cut_off_before_the_end_of_its_line(store):
 def test_features_cut_off_in_a_row(store):
     path = store.folder / "features.bin"
     os.truncate(path, path.stat().st_size - 7)
-    assert store.entries(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(9)}
+    assert store.spans(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(9)}
     fill(store, [9])
     check(store, range(10))
 
@@ -117,10 +117,10 @@ def test_features_without_index_lines_are_removed(store):
 def test_a_flipped_byte_is_noticed(store):
     path = store.folder / "features.bin"
     content = bytearray(path.read_bytes())
-    row = store.entries(["key5"])["key5"].row
+    row = store.spans(["key5"])["key5"].row
     content[row * 5 * 4 + 2] ^= 1
     path.write_bytes(content)
-    assert store.entries(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(10) if n != 5}
+    assert store.spans(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(10) if n != 5}
     fill(store, [5])
     check(store, range(10))
 
@@ -133,7 +133,7 @@ def test_a_damaged_line_is_left_out(store, line):
     lines = index.read_text().splitlines()
     lines[3] = line
     index.write_text("\n".join(lines) + "\n")
-    assert store.entries(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(10) if n != 3}
+    assert store.spans(f"key{n}" for n in range(10)).keys() == {f"key{n}" for n in range(10) if n != 3}
     fill(store, [3])
     check(store, range(10))
 
@@ -143,7 +143,7 @@ def test_a_damaged_description_starts_afresh(store, content):
     mapped = store.matrix()
     first = mapped[0].clone()
     (store.folder / "meta.json").write_text(content)
-    assert store.entries(["key1"]) == {}
+    assert store.spans(["key1"]) == {}
     fill(store, [1])
     check(store, [1])
     assert torch.equal(mapped[0], first), "a run that has the old features mapped keeps them"
@@ -151,10 +151,10 @@ def test_a_damaged_description_starts_afresh(store, content):
 
 def test_missing_features_or_index_start_afresh(store):
     (store.folder / "features.bin").unlink()
-    assert store.entries(["key1"]) == {}
+    assert store.spans(["key1"]) == {}
     fill(store, [1])
     (store.folder / "index.jsonl").unlink()
-    assert store.entries(["key1"]) == {}
+    assert store.spans(["key1"]) == {}
     fill(store, [1, 2])
     check(store, [1, 2])
 
@@ -178,7 +178,7 @@ def test_a_full_disk(store):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     check(store, range(30))
-    assert store.entries(["key30"]) == {}
+    assert store.spans(["key30"]) == {}
     fill(store, range(30, 60))
     check(store, range(60))
 
@@ -195,7 +195,7 @@ def write_slowly(folder, numbers):
     store = FeatureStore(folder)
     for number in numbers:
         with store.writing():
-            if f"key{number}" not in store.entries([f"key{number}"]):
+            if f"key{number}" not in store.spans([f"key{number}"]):
                 store.append([(f"key{number}", features(number))])
 
 
@@ -215,7 +215,7 @@ def test_two_processes_write_overlapping_sets(tmp_path):
 def write_for_ever(folder):
     store = FeatureStore(folder)
     with store.writing():
-        number = len(store.entries(f"key{n}" for n in range(100_000)))
+        number = len(store.spans(f"key{n}" for n in range(100_000)))
         while True:
             store.append([(f"key{n}", features(n)) for n in range(number, number + 8)])
             number += 8
@@ -233,7 +233,7 @@ def test_a_writer_that_is_killed(tmp_path):
             time.sleep(0.001)
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-        now = len(FeatureStore(tmp_path).entries(f"key{n}" for n in range(100_000)))
+        now = len(FeatureStore(tmp_path).spans(f"key{n}" for n in range(100_000)))
         assert now > done
         check(FeatureStore(tmp_path), range(now))
         done = now

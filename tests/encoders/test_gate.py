@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from mmcl.encoders import build_encoder
-from mmcl.encoders.gate import described_by, file_of, foreign, own_file, place, snapshot
+from mmcl.encoders.gate import described_by, hub_folder, local_file, local_path, model_file, wrap_errors
 from mmcl.encoders.pretrained import pretrained_text, pretrained_text_to_text, quiet
 from mmcl.encoders.saved import rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError, DataError, MissingDataError, MMCLError

@@ -3,14 +3,14 @@ import torch
 from torch import nn
 
 from mmcl.encoders.image_input import ImageInput
-from mmcl.encoders.image_tower import ImageTower, Tower
+from mmcl.encoders.image_tower import ImageTower, LayeredTower
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.freeze import frozen_copy
 
 PREPARE = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
-class Small(Tower):
+class Small(LayeredTower):
     """Three layers of a perceptron, on maps or on tokens, with a class token that is a bare parameter."""
 
     def __init__(self, maps, layers=3):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmcl.encoders.tracing import longest, masked_channel_norm, no_padding, power_spectrum
+from mmcl.encoders.tracing import is_unpadded, masked_channel_norm, max_length, power_spectrum
 
 
 class Cut(nn.Module):
@@ -10,8 +10,8 @@ class Cut(nn.Module):
 
     def forward(self, batch, lengths):
         mask = torch.arange(batch.shape[1]) < lengths[:, None]
-        cut = batch[:, : longest(lengths, batch.shape[1])]
-        return cut if no_padding(mask) else cut * mask[:, : cut.shape[1]]
+        cut = batch[:, : max_length(lengths, batch.shape[1])]
+        return cut if is_unpadded(mask) else cut * mask[:, : cut.shape[1]]
 
 
 def test_a_graph_takes_the_way_by_shape_and_is_right_for_other_batches():

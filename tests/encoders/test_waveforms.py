@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl.encoders.waveforms import checked_lengths, normalized
+from mmcl.encoders.waveforms import checked_lengths, normalize_waveforms
 from mmcl.errors import ShapeError
 
 
@@ -38,5 +38,5 @@ def test_what_does_not_fit_is_named(waveforms, lengths, message):
 @pytest.mark.parametrize("epsilon", [0.0, 1e-7, 1e-5])
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_a_waveform_that_does_not_vary_becomes_zero(value, epsilon):
-    scaled = normalized(torch.full((1, 512), value), torch.tensor([512]), epsilon)
+    scaled = normalize_waveforms(torch.full((1, 512), value), torch.tensor([512]), epsilon)
     assert torch.equal(scaled, torch.zeros(1, 512))
