@@ -74,11 +74,10 @@ def cached_features(
     """
     _check_options(dataset, encoder, keep, batch_size)
     form = _Form(encoder.frozen and keep != "sequence", half, precision)
-    description = f"{encoder.fingerprint()}; {form.describe()}"
+    samples = _Samples(dataset, encoder.modality)
+    description = f"{encoder.fingerprint()}; {form.describe()}" + ("" if form.pooled else samples.layout())
     name = blake2b(description.encode(), digest_size=16).hexdigest()
     store = FeatureStore((default_folder() if folder is None else Path(folder)) / name, description)
-
-    samples = _Samples(dataset, encoder.modality)
     spans = store.spans(samples.keys)
     stored = sum(key in spans for key in samples.keys)
     logger.info("features of %d of %d samples are in %s", stored, len(samples.keys), store.folder)
@@ -144,6 +143,10 @@ class _Samples:
         """Return the waveform, image or vector of a sample."""
         sample: Any = self.dataset[row]
         return sample[self.modality]
+
+    def layout(self) -> str:
+        """Describe the shape of images, since sequences of images of another width may have another ``dim``."""
+        return f"; images {tuple(self.value(0).shape)}" if self.modality == "image" else ""
 
     def first_rows(self) -> dict[str, int]:
         """Return the first row of each key, since samples of equal content are encoded once."""
