@@ -25,6 +25,15 @@ class _Builder(NamedTuple):
     function: str
     poolings: tuple[str, ...] = POOLINGS
 
+    def check_pooling(self, pooling: str | None) -> str:
+        """Return ``pooling``, or the default for None; raise ConfigError if the encoder does not have it."""
+        pooling = self.poolings[0] if pooling is None else pooling
+        if pooling not in self.poolings:
+            raise ConfigError(
+                f"unknown pooling '{pooling}'{nearest(pooling, self.poolings)}, expected {_one_of(self.poolings)}"
+            )
+        return pooling
+
     def load(self, name: str) -> _Build:
         """Import the function, and with it the library of the encoder ``name``."""
         try:
@@ -118,11 +127,7 @@ def build_encoder(
     ('audio', 128, 256, False)
     """
     builder, model = _resolve(modality, name)
-    pooling = builder.poolings[0] if pooling is None else pooling
-    if pooling not in builder.poolings:
-        raise ConfigError(
-            f"unknown pooling '{pooling}'{nearest(pooling, builder.poolings)}, expected {_one_of(builder.poolings)}"
-        )
+    pooling = builder.check_pooling(pooling)
     if frozen and tune_from is not None:
         raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
     build = builder.load(str(name))
@@ -131,10 +136,9 @@ def build_encoder(
         encoder = _from_scratch(build, name, frozen, tune_from, pooling, options)
     else:
         encoder = _from_library(build, model, frozen, tune_from, pooling, options)
+    common = {"modality": modality, "name": str(name), "frozen": frozen, "tune_from": tune_from, "pooling": pooling}
     plain = {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
-    encoder.spec = {
-        "modality": modality, "name": str(name), "frozen": frozen, "tune_from": tune_from, "pooling": pooling, **plain,
-    }  # fmt: skip
+    encoder.spec = {**common, **plain}
     return encoder
 
 

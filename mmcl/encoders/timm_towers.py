@@ -74,12 +74,7 @@ def timm_image(
     if file is not None and from_file:
         load_weights(network, read_weights(file), f"timm:{full}")
     elif weights is not None:
-        source = get_pretrained_cfg(full)
-        if source.hf_hub_id:
-            path = hub_file(source.hf_hub_id, ["model.safetensors", "pytorch_model.bin"], full, download=download)
-            load_weights(network, read_weights(path), f"timm:{full}")
-        else:
-            load_weights(network, linked_weights(source.url, full, download=download), f"timm:{full}")
+        load_weights(network, _tagged_weights(full, download), f"timm:{full}")
     return ImageTower(
         _tower(network),
         _images(network),
@@ -88,6 +83,15 @@ def timm_image(
         tune_from=tune_from,
         pooling=pooling,
     )
+
+
+def _tagged_weights(name: str, download: bool) -> dict[str, Tensor]:
+    """Read the weights of a network and tag from the cache of the hub or of torch.hub."""
+    source = get_pretrained_cfg(name)
+    if not source.hf_hub_id:
+        return linked_weights(source.url, name, download=download)
+    files = ["model.safetensors", "pytorch_model.bin"]
+    return read_weights(hub_file(source.hf_hub_id, files, name, download=download))
 
 
 def _images(network: nn.Module) -> ImageInput:

@@ -53,22 +53,7 @@ def torchvision_image(
             f"torchvision has no classifier '{name}'{nearest(name, known)}, expected one of its {len(known)} models: "
             "see torchvision.models.list_models()"
         )
-    available = models.get_model_weights(name)
-    tags = list(available.__members__)
-    chosen = available["DEFAULT"] if "DEFAULT" in tags else None
-    values = None
-    file = None if weights is None else local_path(weights)
-    if file is not None and file.is_file():
-        values = read_weights(file)
-    elif weights is not None:
-        tag = str(weights).rpartition(".")[2]
-        if tag not in tags:
-            raise ConfigError(
-                f"weights is '{weights}', which is neither a file nor a tag of 'torchvision:{name}'"
-                f"{nearest(tag, tags)}, expected one of {', '.join(tags)}"
-            )
-        chosen = available[tag]
-        values = linked_weights(chosen.url, f"torchvision:{name} {tag}", download=download)
+    values, chosen = _weights(name, weights, download)
     network = models.get_model(name, weights=None)
     tower = _tower(name, network)
     if values is not None:
@@ -81,6 +66,27 @@ def torchvision_image(
         tune_from=tune_from,
         pooling=pooling,
     )
+
+
+def _weights(
+    name: str, weights: str | Path | None, download: bool
+) -> tuple[dict[str, Tensor] | None, models.WeightsEnum | None]:
+    """Return the weights of a network, or None for random ones, and the pretrained weights that define its images."""
+    available = models.get_model_weights(name)
+    tags = list(available.__members__)
+    default = available["DEFAULT"] if "DEFAULT" in tags else None
+    if weights is None:
+        return None, default
+    file = local_path(weights)
+    if file is not None and file.is_file():
+        return read_weights(file), default
+    tag = str(weights).rpartition(".")[2]
+    if tag not in tags:
+        raise ConfigError(
+            f"weights is '{weights}', which is neither a file nor a tag of 'torchvision:{name}'"
+            f"{nearest(tag, tags)}, expected one of {', '.join(tags)}"
+        )
+    return linked_weights(available[tag].url, f"torchvision:{name} {tag}", download=download), available[tag]
 
 
 def _images(weights: models.WeightsEnum | None) -> ImageInput:

@@ -140,7 +140,7 @@ def test_what_is_frozen_is_not_written_again(weights_dir, tmp_path):
     described = json.loads((tmp_path / "model.json").read_text())
     described["second"]["fingerprint"] = "0" * 32
     (tmp_path / "model.json").write_text(json.dumps(described))
-    with pytest.raises(CheckpointError, match="text encoder .* is not the one"):
+    with pytest.raises(CheckpointError, match="text encoder"):
         TwoTower.load(tmp_path)
 
 
@@ -177,6 +177,6 @@ def test_a_damaged_model_is_told(tmp_path):
 def test_a_model_that_cannot_be_described_is_refused(tmp_path):
     model = build()
     model.first.encoder.spec = None
-    with pytest.raises(CheckpointError, match="made by build_encoder"):
+    with pytest.raises(CheckpointError, match="build_encoder"):
         model.save(tmp_path)
     assert not list(Path(tmp_path).iterdir())
