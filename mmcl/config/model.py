@@ -126,7 +126,7 @@ def settings(model: type[BaseModel], prefix: str = "", default: BaseModel | None
     for name, field in model.model_fields.items():
         sections = sections_of(field.annotation)
         value = field.get_default(call_default_factory=True) if default is None else getattr(default, name)
-        if sections and field.annotation is sections[0]:
+        if len(sections) == 1 and (field.annotation is sections[0] or isinstance(value, BaseModel)):
             yield from settings(sections[0], f"{prefix}{name}.", value if isinstance(value, BaseModel) else None)
         else:
             text = "required" if default is None and field.is_required() else _text(value)

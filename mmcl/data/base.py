@@ -131,6 +131,7 @@ class DatasetAttributes:
         entities: entities of each sample, in spoken order.
         speakers: speaker of each sample.
         lengths: number of time steps of each sample, ``(samples,)``.
+        bags: number of the bag of each sample, for objectives over bags.
         modalities: modality of each view.
         features: size of each view that is a vector of numbers.
         utterances: the recordings, if samples are recordings.
@@ -146,6 +147,7 @@ class DatasetAttributes:
     entities: Sequence[tuple[Entity, ...]] | None = None
     speakers: Sequence[str] | None = None
     lengths: Tensor | None = None
+    bags: Sequence[int] | Tensor | None = None
     modalities: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, int] = field(default_factory=dict)
     utterances: Sequence[Utterance] | None = None

@@ -18,9 +18,12 @@ class PairedDataset:
     Both sides may be the same data set if its samples have both modalities.
 
     Args:
-        first, second: data sets of equal length with equal texts.
+        first, second: data sets of equal length with equal texts. Without a second, samples are compared with further
+            views of themselves.
 
     Attributes:
+        sides: the data sets.
+        bags: number of the bag of each pair, ``(samples,)``; None if the first data set has no bags.
         texts: text of each pair.
         labels: label of each pair, ``(samples,)``.
         lengths: number of time steps of the longer side, ``(samples,)``; None if neither side has lengths.
@@ -38,7 +41,9 @@ class PairedDataset:
     (torch.Size([2, 2]), ['off', 'on'])
     """
 
-    def __init__(self, first: Dataset, second: Dataset) -> None:
+    def __init__(self, first: Dataset, second: Dataset | None = None) -> None:
+        self.sides = (first,) if second is None else (first, second)
+        second = first if second is None else second
         if len(first) != len(second):
             raise DataError(
                 f"the first side has {len(first)} samples and the second {len(second)}, expected equal numbers"
@@ -51,10 +56,11 @@ class PairedDataset:
                 f"pair {row} has text {first.texts[row]!r} on one side and {second.texts[row]!r} on the other: "
                 "expected the same samples in the same order"
             )
-        self.first, self.second = first, second
+        bags = attributes_of(first).bags
+        self.bags = None if bags is None else torch.as_tensor(bags, dtype=torch.long)
         self.texts: Sequence[str] = list(first.texts)
         self.labels = torch.tensor(list(first.labels), dtype=torch.long)
-        known = [lengths for side in (first, second) if (lengths := attributes_of(side).lengths) is not None]
+        known = [lengths for side in self.sides if (lengths := attributes_of(side).lengths) is not None]
         self.lengths: Tensor | None = torch.stack(known).amax(0) if known else None
         number = {text: place for place, text in enumerate(dict.fromkeys(self.texts))}
         self._text = torch.tensor([number[text] for text in self.texts])
@@ -63,10 +69,20 @@ class PairedDataset:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def batch(self, rows: Tensor) -> tuple[Batch, Batch]:
-        """Return the batches of both sides for samples ``rows``, ``(batch,)``."""
+    @property
+    def first(self) -> Dataset:
+        """The first side."""
+        return self.sides[0]
+
+    @property
+    def second(self) -> Dataset:
+        """The last side; the first one if it is alone."""
+        return self.sides[-1]
+
+    def batch(self, rows: Tensor) -> tuple[Batch, ...]:
+        """Return the batch of each side for samples ``rows``, ``(batch,)``."""
         first = batch_of(self.first, rows)
-        return first, first if self.second is self.first else batch_of(self.second, rows)
+        return (first, *(first if side is self.first else batch_of(side, rows) for side in self.sides[1:]))
 
     def first_of_each_text(self) -> Tensor:
         """Return the first row of each distinct text, in increasing order."""

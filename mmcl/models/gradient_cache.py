@@ -16,9 +16,9 @@ _RandomState: TypeAlias = tuple[Tensor, list[Tensor]]
 
 
 def gradient_cached_backward(
-    objective: Callable[[Tensor, Tensor], Tensor],
-    towers: tuple[Callable[[_Inputs], Tensor], Callable[[_Inputs], Tensor]],
-    chunks: Sequence[tuple[_Inputs, _Inputs]],
+    objective: Callable[..., Tensor],
+    towers: Sequence[Callable[[_Inputs], Tensor]],
+    chunks: Sequence[Sequence[_Inputs]],
 ) -> Tensor:
     """Accumulate the gradients of ``objective`` over all chunks of a batch, and return the loss.
 
@@ -34,9 +34,11 @@ def gradient_cached_backward(
     section 3.
 
     Args:
-        objective: function of paired embeddings, ``(batch, dim)`` each. Its own parameters get gradients too.
-        towers: two functions or modules that map a chunk to embeddings ``(size, dim)``.
-        chunks: inputs of the first and the second tower, for each chunk of the batch.
+        objective: function of one tensor of embeddings ``(batch, dim)`` per tower. Its own parameters get gradients
+            too.
+        towers: functions or modules that map inputs to embeddings ``(size, dim)``, usually two. The same one twice
+            gives two views.
+        chunks: for each chunk of the batch, the inputs of each tower.
 
     Raises:
         ShapeError: no chunk, or the towers return different numbers of rows for a chunk.
@@ -57,11 +59,11 @@ def gradient_cached_backward(
         _refuse_batch_norm(tower)
     embeddings, states = _embed(towers, chunks)
     sizes = [len(pair[0]) for pair in embeddings]
-    first, second = (torch.cat(side).requires_grad_() for side in zip(*embeddings, strict=True))
+    sides = [torch.cat(side).requires_grad_() for side in zip(*embeddings, strict=True)]
     del embeddings
-    loss = objective(first, second)
+    loss = objective(*sides)
     loss.backward()
-    for side, (tower, whole) in enumerate(zip(towers, (first, second), strict=True)):
+    for side, (tower, whole) in enumerate(zip(towers, sides, strict=True)):
         if whole.grad is not None and _is_trained(tower):
             inputs = [chunk[side] for chunk in chunks]
             _backward(tower, inputs, [pair[side] for pair in states], whole.grad.split(sizes))
@@ -70,9 +72,9 @@ def gradient_cached_backward(
 
 @torch.no_grad()
 def _embed(
-    towers: tuple[Callable[[_Inputs], Tensor], Callable[[_Inputs], Tensor]], chunks: Sequence[tuple[_Inputs, _Inputs]]
+    towers: Sequence[Callable[[_Inputs], Tensor]], chunks: Sequence[Sequence[_Inputs]]
 ) -> tuple[list[list[Tensor]], list[list[_RandomState]]]:
-    """Return the embeddings of each chunk by both towers, and the random state before each."""
+    """Return the embeddings of each chunk by each tower, and the random state before each."""
     embeddings: list[list[Tensor]] = []
     states: list[list[_RandomState]] = []
     for index, chunk in enumerate(chunks):
@@ -81,11 +83,9 @@ def _embed(
         for tower, inputs in zip(towers, chunk, strict=True):
             states[-1].append(_random_state())
             embeddings[-1].append(tower(inputs))
-        first, second = (len(rows) for rows in embeddings[-1])
-        if first != second:
-            raise ShapeError(
-                f"chunk {index} has {first} rows from the first tower and {second} from the second, expected pairs"
-            )
+        sizes = [len(rows) for rows in embeddings[-1]]
+        if len(set(sizes)) > 1:
+            raise ShapeError(f"chunk {index} has {sizes} rows from the towers, expected equal numbers")
     return embeddings, states
 
 

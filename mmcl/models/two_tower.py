@@ -62,7 +62,7 @@ class Tower(nn.Module):
 
 
 class TwoTower(nn.Module):
-    """Embed two modalities in one space.
+    """Embed two modalities, or views of one, in one space.
 
     A frozen encoder with the head ``none`` makes a locked tower (LiT, Zhai et al. 2022, arXiv 2111.07991). To fine-tune
     an encoder from one layer on, use ``build_encoder(tune_from=...)``. Any objective of :mod:`mmcl.objectives` on
@@ -70,14 +70,17 @@ class TwoTower(nn.Module):
 
         loss = CWCLLoss(0.07)(*model(speech, text))     # trained side first, frozen side second
 
+    Without a second encoder, both sides share one tower. They are then two views of the same samples, which differ by
+    dropout, SpecAugment or augmentation (SimCLR, Chen et al. 2020, arXiv 2002.05709).
+
     Args:
         first: encoder of the first modality; for CWCL, the trained one.
-        second: encoder of the second modality; for CWCL, the frozen one.
+        second: encoder of the second modality; for CWCL, the frozen one. None to share the first tower.
         first_head, second_head: names of heads, or :class:`~mmcl.models.heads.HeadOptions`.
         dim: dimension of the shared space. None for that of a side with the head ``none``, or else 512.
 
     Raises:
-        ConfigError: both encoders have the same modality, or dimensions differ where no head projects.
+        ConfigError: dimensions differ where no head projects.
 
     >>> from mmcl.encoders import build_encoder
     >>> model = TwoTower(build_encoder("audio", "cnn"), build_encoder("text", "words", dim=64), second_head="none")
@@ -89,24 +92,27 @@ class TwoTower(nn.Module):
     def __init__(
         self,
         first: Encoder,
-        second: Encoder,
+        second: Encoder | None = None,
         *,
         first_head: str | HeadOptions = "mlp",
         second_head: str | HeadOptions = "linear",
         dim: int | None = None,
     ) -> None:
         super().__init__()
-        if first.modality == second.modality:
-            raise ConfigError(f"both encoders have the modality {first.modality}, expected two modalities")
+        encoders = (first,) if second is None else (first, second)
         options = [HeadOptions(head) if isinstance(head, str) else head for head in (first_head, second_head)]
-        given = [e.pooled_dim for e, o in zip((first, second), options, strict=True) if o.name == "none"]
+        given = [e.pooled_dim for e, o in zip(encoders, options, strict=False) if o.name == "none"]
         self.dim = dim if dim is not None else given[0] if given else 512
         if self.dim < 1:
             raise ConfigError(f"dim of the shared space is {self.dim}, expected at least 1")
-        self.first, self.second = (
-            Tower(encoder, head.build(encoder, self.dim))
-            for encoder, head in zip((first, second), options, strict=True)
-        )
+        towers = [Tower(e, head.build(e, self.dim)) for e, head in zip(encoders, options, strict=False)]
+        self.first = towers[0]
+        self.second = towers[1] if second is not None else None
+
+    @property
+    def towers(self) -> tuple[Tower, ...]:
+        """The towers: two, or one if both sides share it."""
+        return (self.first,) if self.second is None else (self.first, self.second)
 
     def tower(self, modality: str) -> Tower:
         """Return the tower of a modality.
@@ -114,22 +120,27 @@ class TwoTower(nn.Module):
         Raises:
             ConfigError: no tower has this modality.
         """
-        for tower in (self.first, self.second):
+        for tower in self.towers:
             if tower.modality == modality:
                 return tower
-        raise ConfigError(f"no tower of modality {modality}: expected {self.first.modality} or {self.second.modality}")
+        known = " or ".join(tower.modality for tower in self.towers)
+        raise ConfigError(f"no tower of modality {modality}: expected {known}")
 
     @property
     def beside_text(self) -> Tower:
         """The tower opposite to the text tower, the one to classify with texts.
 
         Raises:
-            ConfigError: there is no text tower.
+            ConfigError: there is no text tower, or it is the only one.
         """
-        return self.second if self.tower("text") is self.first else self.first
+        text = self.tower("text")
+        others = [tower for tower in self.towers if tower is not text]
+        if not others:
+            raise ConfigError("the model has a text tower only, expected another tower to classify with texts")
+        return others[0]
 
     def forward(self, first: Batch, second: Batch) -> Embedded:
-        return Embedded(self.first(first), self.second(second))
+        return Embedded(self.towers[0](first), self.towers[-1](second))
 
     def save(self, folder: str | Path) -> None:
         """Write the description ``model.json`` and the weights ``model.safetensors`` to a folder.
@@ -140,7 +151,7 @@ class TwoTower(nn.Module):
             CheckpointError: a file cannot be written, or an encoder was not made by ``build_encoder``.
         """
         description: Description = {"mmcl_two_tower": _FORMAT, "dim": self.dim}
-        for side, tower in zip(_SIDES, (self.first, self.second), strict=True):
+        for side, tower in zip(_SIDES, self.towers, strict=False):
             description[side] = {**describe_encoder(tower.encoder), "head": vars(tower.head.options)}
         write_model(Path(folder), "model.json", description, _stored(self, description))
 
@@ -169,21 +180,22 @@ class TwoTower(nn.Module):
                 raise CheckpointError(
                     f"no model in {folder}: format {version!r:.60}, expected {_FORMAT} as TwoTower.save writes it"
                 )
-            heads = [_head_options(described.get(side), f"head of {side} in {path}") for side in _SIDES]
+            sides = _SIDES if "second" in described else _SIDES[:1]
+            heads = [_head_options(described.get(side), f"head of {side} in {path}") for side in sides]
             dim = checked_settings(_shared_space, {"dim": described.get("dim")}, str(path))["dim"]
-            first, second = (
+            rebuilt = [
                 rebuild_encoder(described.get(side), folder, download=download, encoders=encoders, sizes=sizes)
-                for side in _SIDES
-            )
+                for side in sides
+            ]
             with bounded(sizes, path, error=CheckpointError):
-                model = cls(first, second, first_head=heads[0], second_head=heads[1], dim=dim)
+                model = cls(*rebuilt, first_head=heads[0], second_head=heads[-1], dim=dim)
             return model, _stored(model, described)
 
         return load_model(folder, path.name, build)
 
 
 def _stored(model: TwoTower, description: Description) -> dict[str, Tensor]:
-    return stored_state(model, {f"{side}.": description[side] for side in _SIDES})
+    return stored_state(model, {f"{side}.": description[side] for side in _SIDES if side in description})
 
 
 def _head_options(side: Any, where: str) -> HeadOptions:

@@ -206,7 +206,7 @@ def listeners(
     for name, place in folders.items():
         model = TwoTower.load(place)
         _tower_of_speech(model, str(place))
-        for tower in (model.first, model.second):
+        for tower in model.towers:
             if tower.encoder.frozen:
                 tower.encoder = frozen.setdefault(tower.encoder.fingerprint(), tower).encoder
         text = model.tower("text")

@@ -124,7 +124,7 @@ def test_invalid_arguments_are_an_error():
     first = tower(5, 1)
     with pytest.raises(ShapeError, match="0 chunks"):
         gradient_cached_backward(CLIPLoss(), (first, first), [])
-    with pytest.raises(ShapeError, match="chunk 0 has 24 rows .* 23 "):
+    with pytest.raises(ShapeError, match=r"chunk 0 has \[24, 23\] rows"):
         gradient_cached_backward(CLIPLoss(), (first, tower(7, 2)), [(batch()[0], batch()[1][:23])])
     normalised = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8))
     with pytest.raises(ConfigError, match="'1' .*batch normalization"):

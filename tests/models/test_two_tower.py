@@ -43,6 +43,24 @@ def test_an_embedding_does_not_depend_on_the_batch(head):
             assert torch.allclose(one[0], all_[row], atol=1e-4)
 
 
+def test_one_tower_is_shared_by_both_sides(tmp_path):
+    model = TwoTower(build_encoder("audio", "cnn", dim=16, blocks=1), dim=8).eval()
+    assert len(model.towers) == 1 and not [name for name in model.state_dict() if name.startswith("second")]
+    batch = Batch(audio=torch.randn(2, 8000), audio_lengths=torch.tensor([8000, 6000]))
+    first, second = model(batch, batch)
+    assert torch.equal(first, second)
+    model.save(tmp_path / "model")
+    loaded = TwoTower.load(tmp_path / "model")
+    assert len(loaded.towers) == 1 and torch.equal(loaded(batch, batch).first, first)
+    with pytest.raises(ConfigError, match="text"):
+        _ = model.beside_text
+
+
+def test_two_encoders_of_one_modality_are_two_towers():
+    model = TwoTower(build_encoder("audio", "cnn", blocks=1), build_encoder("audio", "cnn", blocks=1))
+    assert len(model.towers) == 2 and model.tower("audio") is model.first
+
+
 def test_the_default_dimension_is_that_of_the_side_without_projection():
     assert build(second_head="none").dim == 24 and build().dim == 512 and build(dim=7).dim == 7
 
@@ -56,8 +74,6 @@ def test_unequal_dimensions_without_a_projection_are_an_error():
             second_head="none",
             dim=24,
         )
-    with pytest.raises(ConfigError, match="audio"):
-        TwoTower(build_encoder("audio", "cnn"), build_encoder("audio", "cnn"))
     with pytest.raises(ConfigError, match="image: expected audio or text"):
         build().tower("image")
 
