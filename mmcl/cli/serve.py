@@ -91,7 +91,7 @@ def split_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
     Raises:
         RunError: A folder is neither.
     """
-    from mmcl.reports.row_types import EvaluationRow, read_rows, rows_of_type
+    from mmcl.reports.row_types import EvaluationRow, read_metrics, rows_of_type
     from mmcl.runs.run import Run
     from mmcl.sections.towers import model_folders
 
@@ -107,7 +107,7 @@ def split_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
         if has_models and not (folder / "config.yaml").is_file():
             continue  # a model without its run
         run = Run.read(folder)
-        if rows_of_type(read_rows(run), EvaluationRow):
+        if rows_of_type(read_metrics(run), EvaluationRow):
             incremental.append(run)
         elif not has_models:
             raise RunError(
@@ -145,10 +145,10 @@ def _advance(progress: Progress, bar: TaskID, done: int, total: int) -> None:
 def proposed_intents(folder: Path) -> str:
     """Return the classes that a run was evaluated on, one per line, or everyday intents if it has none."""
     from mmcl.predict import written_intents
-    from mmcl.reports.row_types import ZeroShotRow, read_rows, rows_of_type
+    from mmcl.reports.row_types import ZeroShotRow, read_metrics, rows_of_type
     from mmcl.runs.run import Run
 
-    rows = read_rows(Run.read(folder)) if (folder / "metrics.jsonl").is_file() else []
+    rows = read_metrics(Run.read(folder)) if (folder / "metrics.jsonl").is_file() else []
     for row in rows_of_type(rows, ZeroShotRow):
         written = "\n".join(name.replace("_", " ") for name in row.classes)
         with suppress(ConfigError):  # class names that are not valid intents

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcl.files import plain_yaml
 from mmcl.publishing.kinds import ModelKind, ModelSource, describe_kind
-from mmcl.reports.row_types import StreamRow, read_rows, rows_of_type
+from mmcl.reports.row_types import StreamRow, read_metrics, rows_of_type
 from mmcl.reports.tables import NOTE, markdown_table, results_markdown
 from mmcl.runs.run import Run
 from mmcl.text.escape import markdown_block, markdown_code, markdown_text, printable
@@ -186,7 +186,7 @@ def _onnx(graph: Graph | None, encoders: Sequence[_Encoder]) -> str:
 
 def _class_groups(run: Run, model: str) -> list[list[str]]:
     """Return the class names of each experience, or [] if the run did not log a stream."""
-    for row in rows_of_type(read_rows(run), StreamRow):
+    for row in rows_of_type(read_metrics(run), StreamRow):
         if row.unit == model:
             return row.experiences
     return []

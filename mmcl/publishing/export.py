@@ -15,7 +15,7 @@ from mmcl.files.atomic import folder_written_whole
 from mmcl.files.digests import check_content
 from mmcl.files.plain_files import check_plain
 from mmcl.files.plain_json import read_json
-from mmcl.reports.row_types import StreamRow, read_rows, rows_of_type
+from mmcl.reports.row_types import StreamRow, read_metrics, rows_of_type
 from mmcl.runs.run import Run
 from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
@@ -247,7 +247,7 @@ def _finished(run: Run) -> list[str]:
 
 def _class_names(run: Run, name: str) -> list[str]:
     """Return the class names by label."""
-    for row in rows_of_type(read_rows(run), StreamRow):
+    for row in rows_of_type(read_metrics(run), StreamRow):
         names = [each for group in row.experiences for each in group]
         if row.unit == name and len(names) == len(row.class_order):
             return [each for _, each in sorted(zip(row.class_order, names, strict=True))]

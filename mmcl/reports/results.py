@@ -17,7 +17,7 @@ from mmcl.reports.row_types import (
     RowT,
     Seed,
     StreamRow,
-    read_rows,
+    read_metrics,
     rows_of_type,
 )
 from mmcl.runs.run import Run
@@ -156,7 +156,7 @@ def collect(runs: Sequence[Run | str | Path]) -> list[StrategyResults]:
     opened = [run if isinstance(run, Run) else Run.read(run) for run in runs]
     collected = []
     for run, name in zip(opened, run_names(opened), strict=True):
-        collected += by_strategy(read_rows(run), name, f"{name}/" if len(opened) > 1 else "")
+        collected += by_strategy(read_metrics(run), name, f"{name}/" if len(opened) > 1 else "")
     return collected
 
 

@@ -22,7 +22,7 @@ def _not_too_large(value: float) -> float:
 Number = Annotated[float, Field(strict=True), AfterValidator(_not_too_large)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_not_too_large)]
 Index = Annotated[int, Field(strict=True, ge=0, le=10**6)]
-NonNegative = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+Natural = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 Text = Annotated[str, Field(strict=True)]
 Seed = int | Text
 RowT = TypeVar("RowT", bound="Row")
@@ -59,8 +59,8 @@ class StreamRow(Row):
 
     experiences: list[list[Text]]
     class_order: list[int] = []
-    train_sizes: list[NonNegative] = []
-    test_sizes: list[NonNegative] = []
+    train_sizes: list[Natural] = []
+    test_sizes: list[Natural] = []
 
 
 class EvaluationRow(_StrategyRow):
@@ -128,7 +128,7 @@ class ZeroShotRow(_StrategyRow):
 class SimilarityRow(_StrategyRow):
     """2-D histogram of text-text over speech-text cosines, and the mean of the second for bins of the first."""
 
-    counts: list[list[NonNegative]]
+    counts: list[list[Natural]]
     edges: list[Finite]
     centres: list[Number]
     means: list[Number]
@@ -191,7 +191,7 @@ def parse_row(row: Mapping[str, object]) -> Row:
     return ROW_TYPES.get(str(row["kind"]), Row).model_validate(row)
 
 
-def read_rows(run: Run) -> list[Row]:
+def read_metrics(run: Run) -> list[Row]:
     """Read and validate the metrics of a run.
 
     Raises:

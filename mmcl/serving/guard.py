@@ -130,10 +130,7 @@ class Guard:
         try:
             self._check_caller(scope)
             body.bound(self._check_route(scope))
-            if scope["path"] in _JSON:
-                receive = await self._checked_json(scope, body)
-            else:
-                receive = body.receive
+            receive = await self._checked_json(scope, body) if scope["path"] in _JSON else body.receive
             if scope["path"].startswith(_HEARTBEAT):
                 page = scope["path"].removeprefix(_HEARTBEAT)
                 self.opened(page)

@@ -61,7 +61,7 @@ def test_models_are_loaded_and_warmed_up(tmp_path):
     both = load(runs, "on\noff", **settings)
     assert list(both) == [f"{run}/clip-seed0" for run in runs]
     for each in both.values():
-        assert each.longest == 3.0 and list(each._remembered) == ["on", "off"]
+        assert each.longest == 3.0 and list(each._cache) == ["on", "off"]
 
 
 def test_classes_of_the_run_are_proposed_as_intents(tmp_path):

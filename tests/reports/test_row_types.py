@@ -13,7 +13,7 @@ from mmcl.errors import RunError
 from mmcl.reports.figures import draw_sections
 from mmcl.reports.page import report_html
 from mmcl.reports.results import collect, table_rows
-from mmcl.reports.row_types import MapRow, ResultRow, Row, parse_row, read_rows, rows_of_type
+from mmcl.reports.row_types import MapRow, ResultRow, Row, parse_row, read_metrics, rows_of_type
 from mmcl.reports.tables import results_markdown, results_table
 from mmcl.runs.run import Run
 from mmcl.serving.page import show_course
@@ -143,7 +143,7 @@ def test_report_refuses_invalid_rows(run, kind):
 def test_error_names_line_and_value(run, kind, place, value, message):
     write(run, changed([{"kind": kind, **row} for row in ROWS[kind]], place, value))
     with pytest.raises(RunError, match="metrics.jsonl line") as error:
-        read_rows(run)
+        read_metrics(run)
     assert message in str(error.value)
 
 
@@ -151,7 +151,7 @@ def test_valid_rows_are_returned_with_their_types(run):
     rows = [{"kind": kind, **row} for kind, several in ROWS.items() for row in several]
     rows += [{"kind": "own", "anything": [None, {"x": 1}]}, {"kind": "result", **UNIT, "last_accuracy": math.nan}]
     write(run, rows)
-    typed = read_rows(run)
+    typed = read_metrics(run)
     assert [row.kind for row in typed] == [row["kind"] for row in rows]
     assert type(typed[-2]) is Row and math.isnan(typed[-1].last_accuracy)
     (found,) = rows_of_type(typed, MapRow)
