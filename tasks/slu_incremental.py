@@ -7,18 +7,27 @@ intent, entities and transcript. What is frozen in the encoder is computed once 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.config.numbers import Size
+from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
+from mmcl.sections.objectives import ObjectivesSection
 
 if TYPE_CHECKING:
     from mmcl.runs.run import Run
 
 
+@section_of("mmcl.distributed:launch", without=("timeout",))
+@section_of("mmcl.strategies.template:MMCLTemplate", without=sections.OF_THE_LOOP)
+@section_of("mmcl.strategies.rehearsal:Rehearsal", without=("memory_size", "by_superclass"))
 class Config(StrictModel):
+    not_exported: ClassVar[dict[str, str]] = sections.NOT_EXPORTED
+    rebuild_model = sections.rebuild_model
+
     data: sections.DataSection = sections.DataSection()
     experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
     initial: int | None = Field(None, ge=1, description="classes in the first group; none: equal groups")
@@ -34,19 +43,14 @@ class Config(StrictModel):
     seq2seq: sections.Seq2SeqSection = sections.Seq2SeqSection()
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over each experience")
-    batch_size: int = Field(32, ge=1, description="samples a step")
-    bucket: int = Field(1, ge=1, description="batches that are sorted by length together; 1: none")
-    eval_batch_size: int = Field(256, ge=1, description="samples a step in tests")
-    memory_size: int = Field(50, ge=0, description="samples rehearsed, all classes together")
+    memory_size: Size = Field(50, description="samples in memory, all classes together")
     memory_share: float | None = Field(None, ge=0, le=1, description="in its place: share of the training data")
-    selection: Literal["random", "herding"] = Field("random", description="of these samples")
+    contrast: sections.ContrastSection = sections.ContrastSection()
+    objectives: ObjectivesSection = ObjectivesSection()
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
+    relational: sections.RelationalSection = sections.RelationalSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
-    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training, and of encoding what is frozen")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
-    devices: int = Field(1, ge=1, description="processes on each node, which share every batch")
-    nodes: int = Field(1, ge=1, description="machines")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
@@ -93,7 +97,7 @@ def learn(
     from mmcl.seeding import seed_everything
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
-    (base, *distillations), (train, test) = name.split("+"), data
+    (base, *additions), (train, test) = name.split("+"), data
     experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)
     benchmark = class_incremental(
         train, test, experiences, config.class_order, seed, initial, by_superclass=config.by_superclass
@@ -105,7 +109,7 @@ def learn(
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.frame_scores(config.model)
     tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
-    added = [config.knowledge_distillation.build(each) for each in distillations]
+    added = [plugin(config, each) for each in additions]
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
@@ -116,6 +120,13 @@ def learn(
         plugins=[*added, accuracy, *scores, tracking],
     )
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved)
+
+
+def plugin(config: Config, name: str) -> Any:
+    """Make the plugin of a name after a ``+``."""
+    if name in sections.DISTILLATIONS:
+        return config.knowledge_distillation.build(name)
+    return config.relational.build() if name == sections.RELATIONAL else config.contrast.build(name, config.objectives)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:

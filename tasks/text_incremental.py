@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
 from mmcl.sections.rationales import ExercisesSection, StudentSection, WeightsSection
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from mmcl.runs.run import Run
 
 
+_OF_THE_TEACHING = ("lessons", "method", "weights", "temperature", "discriminator_rate", "seed")
+
+
 class TextsSection(ExercisesSection):
     """Texts with classes, and whose rationales are taught."""
 
@@ -28,6 +32,11 @@ class TextsSection(ExercisesSection):
     train: str = Field("train", description="split to train on")
 
 
+@section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
+@section_of(
+    "mmcl.strategies.template:MMCLTemplate", without=(*sections.OF_THE_LOOP, "eval_batch_size", "bucket", "precision")
+)
+@section_of("mmcl.strategies.rationale_distillation:RationaleDistillation", without=_OF_THE_TEACHING)
 class Config(StrictModel):
     data: TextsSection = TextsSection()
     experiences: int = Field(3, ge=1, description="groups in which the classes arrive")
@@ -41,13 +50,9 @@ class Config(StrictModel):
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="class order, weights, memory, batches, samples")
     student: StudentSection = StudentSection()
     weights: WeightsSection = WeightsSection()
-    sample_length: int = Field(32, ge=1, description="tokens of a bad rationale that the model writes at most")
-    pretraining: int = Field(200, ge=0, description="steps of the discriminator of qcrd")
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over each experience")
-    batch_size: int = Field(32, ge=1, description="samples a step")
     memory_size: int = Field(100, ge=0, description="samples rehearsed by replay, all classes together")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is trained")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
 
 

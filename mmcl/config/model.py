@@ -38,6 +38,17 @@ class StrictModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _complete_sections(cls, data: Any) -> Any:
+        """Complete a section that is given in part by the default that this model has for it, not by its class's."""
+        for name, field in cls.model_fields.items():
+            given, default = data.get(name) if isinstance(data, dict) else None, field.default
+            if isinstance(given, dict) and isinstance(default, StrictModel):
+                own = {each: getattr(default, each) for each in default.model_fields_set}
+                data = {**data, name: {**own, **given}}
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
     def _refuse_bool_as_number(cls, data: Any) -> Any:
         for name, field in cls.model_fields.items():
             if field.annotation in (int, float) and isinstance(data, dict) and isinstance(data.get(name), bool):
@@ -103,7 +114,7 @@ class Setting:
     description: str
 
 
-def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
+def settings(model: type[BaseModel], prefix: str = "", default: BaseModel | None = None) -> Iterator[Setting]:
     """List the settings of a config model, those of its sections included.
 
     >>> class Config(StrictModel):
@@ -114,11 +125,12 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
     """
     for name, field in model.model_fields.items():
         sections = sections_of(field.annotation)
+        value = field.get_default(call_default_factory=True) if default is None else getattr(default, name)
         if sections and field.annotation is sections[0]:
-            yield from settings(sections[0], f"{prefix}{name}.")
+            yield from settings(sections[0], f"{prefix}{name}.", value if isinstance(value, BaseModel) else None)
         else:
-            default = "required" if field.is_required() else _text(field.get_default(call_default_factory=True))
-            yield Setting(f"{prefix}{name}", _type_name(field.annotation), default, field.description or "")
+            text = "required" if default is None and field.is_required() else _text(value)
+            yield Setting(f"{prefix}{name}", _type_name(field.annotation), text, field.description or "")
 
 
 _Fault = tuple[str, str, str]  # where it was written, the dotted key, the message
@@ -127,7 +139,7 @@ _Fault = tuple[str, str, str]  # where it was written, the dotted key, the messa
 def _read(path: Path) -> tuple[dict[str, Any], list[_Fault]]:
     """The data of a file and the faults in how it is written."""
     try:
-        data, faults = plain_yaml.parse(path.read_text(encoding="utf-8"))
+        data, faults = plain_yaml.parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = sorted(other.name for other in path.parent.glob("*.yaml"))
         hint = did_you_mean(path.name, near, "this folder has") if near else "check the path"
@@ -173,7 +185,7 @@ def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | No
         faults.append((source, key, f"not allowed: {plain_yaml.NO_CODE}, remove it"))
         return None
     try:
-        value, wrong = plain_yaml.parse(written)
+        value, wrong = plain_yaml.parse_yaml(written)
     except plain_yaml.NotPlainYAML as error:
         faults.append((source, key, f"'{written}' is not a YAML value ({error}), put it in quotes"))
         return None

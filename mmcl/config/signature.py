@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import re
 import typing
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, create_model
 
@@ -24,7 +25,16 @@ from mmcl.config.model import StrictModel
 
 SectionT = TypeVar("SectionT", bound=StrictModel)
 _NO_SETTINGS = ("Tensor", "nn.Module")  # members of a union that only Python code can give
+_DEFINITIONS = (ast.ClassDef, ast.FunctionDef)
 _NAMESPACES: tuple[ModuleType, ...] = (typing, numbers, builtins)
+
+
+class SignatureModel(StrictModel):
+    """Base of sections whose made fields are read as attributes; type checkers cannot know these."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -42,13 +52,13 @@ def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[Se
     A field has the type, default and description of its argument. Fields that the class states itself take precedence.
 
     Args:
-        source: ``"package.module:name"`` of a class, dataclass or function within mmcl.
+        source: ``"package.module:name"`` of a class, dataclass, function or method within mmcl.
         without: arguments that are no settings, such as a model or an optimizer.
 
     Raises:
         TypeError: an argument has a type that no config can hold; list it in ``without``, or state the field.
 
-    >>> @section_of("mmcl.models.heads:HeadOptions")
+    >>> @section_of("mmcl.models.heads.projection:HeadOptions")
     ... class HeadSection(StrictModel):
     ...     hidden: int = 32
     >>> section = HeadSection()
@@ -74,15 +84,16 @@ def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[Se
 def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[str, Argument]:
     """Return the arguments of a class, dataclass or function by name, without importing its module.
 
-    >>> arguments_of("mmcl.models.heads:HeadOptions")["hidden"].default
+    >>> arguments_of("mmcl.models.heads.projection:HeadOptions")["hidden"].default
     512
     """
     module, _, name = source.partition(":")
-    tree = _parse(module)
-    found = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name]
-    if not found:
-        raise TypeError(f"there is no class or function {source}")
-    (definition,) = found
+    definition: Any = _parse(module)
+    for part in name.split("."):
+        found = [each for each in definition.body if isinstance(each, _DEFINITIONS) and each.name == part]
+        if not found:
+            raise TypeError(f"there is no class or function {source}")
+        (definition,) = found
     descriptions = _descriptions(ast.get_docstring(definition) or "")
     arguments = {}
     for argument, annotation, default in _signature(definition):
@@ -90,6 +101,16 @@ def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[
             value = ... if default is None else _value(module, default)
             arguments[argument] = Argument(_value(module, annotation), value, descriptions.get(argument, ""))
     return arguments
+
+
+def argument_texts(made: type) -> dict[str, str]:
+    """Return the description of each argument in the docstring of a class.
+
+    >>> from mmcl.rationales.recipe import Recipe
+    >>> argument_texts(Recipe)["accumulate"]
+    'batches per optimizer step'
+    """
+    return _descriptions(inspect.getdoc(made) or "")
 
 
 def _parse(module: str) -> ast.Module:
@@ -114,7 +135,11 @@ def _signature(definition: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, An
     positional = [*given.posonlyargs, *given.args]
     defaults = [*[None] * (len(positional) - len(given.defaults)), *given.defaults]
     pairs = [*zip(positional, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
-    return [(argument.arg, argument.annotation, default) for argument, default in pairs if argument.arg != "self"]
+    return [
+        (argument.arg, argument.annotation, default)
+        for argument, default in pairs
+        if argument.arg not in ("self", "cls")
+    ]
 
 
 def _value(module: str, node: Any) -> Any:
@@ -131,6 +156,8 @@ def _value(module: str, node: Any) -> Any:
         sides = [side for side in (node.left, node.right) if ast.unparse(side) not in _NO_SETTINGS]
         return _value(module, sides[0]) if len(sides) == 1 else _value(module, sides[0]) | _value(module, sides[1])
     if isinstance(node, ast.Subscript):
+        if ast.unparse(node.value) == "Sequence":
+            return tuple[_value(module, node.slice), ...]  # type: ignore[misc]
         return _value(module, node.value)[_value(module, node.slice)]
     raise TypeError(f"{module}: '{ast.unparse(node) if node else 'no annotation'}' is no type or default of a config")
 
@@ -149,8 +176,6 @@ def _named(module: str, name: str) -> Any:
     for namespace in _NAMESPACES:
         if hasattr(namespace, name):
             return getattr(namespace, name)
-    if name == "Sequence":
-        return tuple
     raise TypeError(f"{module}: '{name}' is no type of a config")
 
 
@@ -159,6 +184,7 @@ def _descriptions(docstring: str) -> dict[str, str]:
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, re.MULTILINE)
     described: dict[str, str] = {}
     for entry in re.split(r"\n(?=    \S)", section[1]) if section else ():
-        name, _, text = entry.strip().partition(":")
-        described[name.strip()] = " ".join(text.split()).removesuffix(".")
+        names, _, text = entry.strip().partition(":")
+        for name in names.split(","):  # "a, b: of ..." describes both
+            described[name.strip()] = " ".join(text.split()).removesuffix(".")
     return described

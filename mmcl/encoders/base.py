@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
-from mmcl.batch import length_mask
+from mmcl.batch import Batch, length_mask
 from mmcl.errors import ConfigError
 
 POOLINGS = ("mean", "max", "mean_max")
@@ -84,6 +84,26 @@ class Encoder(nn.Module, ABC):
             lengths: lengths of waveforms in samples, ``(batch,)``; None if none is padded.
         """
         return self.from_features(*self.frozen_features(inputs, lengths))
+
+    def encode_batch(self, batch: Batch) -> Encoded:
+        """Encode the cached ``features`` of a batch if it has them, else its inputs of this encoder's modality.
+
+        With ``features_lengths``, the features are those of :meth:`frozen_features`. Without, they are pooled vectors
+        ``(batch, pooled_dim)``.
+        """
+        if "features" not in batch:
+            return self(batch[self.modality], batch.get(f"{self.modality}_lengths"))
+        features = batch["features"]
+        if "features_lengths" in batch:
+            return self.from_features(features, batch["features_lengths"])
+        return Encoded(features[:, None], features.new_ones(len(features), dtype=torch.long), features)
+
+    def view_features(self, batch: Batch, view: str) -> tuple[Tensor, Tensor]:
+        """Return the cached ``<view>_features`` of a batch and their lengths, or else :meth:`frozen_features` of the
+        entry ``view``."""
+        if f"{view}_features" in batch:
+            return batch[f"{view}_features"], batch[f"{view}_features_lengths"]
+        return self.frozen_features(batch[view], batch.get(f"{view}_lengths"))
 
 
 def pool(sequence: Tensor, lengths: Tensor, pooling: str = "mean") -> Tensor:

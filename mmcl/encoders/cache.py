@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -19,11 +18,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 
 from mmcl.batch import collate
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, attributes_of
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.encoders.feature_store import FeatureStore
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
+from mmcl.files.cache_dir import cache_dir
 from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def cached_features(
 
 
 def default_folder() -> Path:
-    """Return the default folder of the cache: ``$MMCL_CACHE/features``, or ``~/.cache/mmcl/features``."""
-    return Path(os.environ.get("MMCL_CACHE") or Path.home() / ".cache" / "mmcl").expanduser() / "features"
+    """Return the folder of cached features: ``features`` in :func:`~mmcl.files.cache_dir.cache_dir`."""
+    return cache_dir() / "features"
 
 
 def _check_options(dataset: Dataset, encoder: Encoder, keep: str, batch_size: int) -> None:
@@ -128,7 +128,7 @@ class _Samples:
         self.dataset = dataset
         self.modality = modality
         self.texts = list(dataset.texts)
-        self.utterances = getattr(dataset, "utterances", None) if modality == "audio" else None
+        self.utterances = attributes_of(dataset).utterances if modality == "audio" else None
         self.ids = [str(row) for row in range(len(dataset))]
         if self.utterances is not None:
             with ThreadPoolExecutor(4) as pool:

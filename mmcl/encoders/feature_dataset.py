@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmcl.batch import Batch, Sample, length_mask
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, Entity
+from mmcl.data.base import Dataset, Entity, attributes_of
 from mmcl.encoders.feature_store import FeatureSpan
 
 _STATISTICS_SAMPLES = 500  # enough for statistics, with a few hundred steps each
@@ -35,9 +35,10 @@ class FeatureDataset:
         self.classes = dataset.classes
         self.labels = list(dataset.labels)
         self.texts = list(dataset.texts)
-        self.superclasses = tuple(getattr(dataset, "superclasses", ()))
-        self.entities: list[tuple[Entity, ...]] = list(getattr(dataset, "entities", [()] * len(self.labels)))
-        self.speakers = [getattr(utterance, "speaker", "") for utterance in getattr(dataset, "utterances", ())]
+        attributes = attributes_of(dataset)
+        self.superclasses = tuple(attributes.superclasses)
+        self.entities: list[tuple[Entity, ...]] = list(attributes.entities or [()] * len(self.labels))
+        self.speakers = list(attributes.speakers or ())
         self.ids = list(ids)
         self.dim = matrix.shape[1]
         self._label = torch.tensor(self.labels, dtype=torch.long)

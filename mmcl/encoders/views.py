@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, Sample
-from mmcl.data.base import BatchedDataset, Dataset
+from mmcl.data.base import BatchedDataset, Dataset, attributes_of
 from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class CachedViews:
         self.labels: Sequence[int] = list(dataset.labels)
         self.texts: Sequence[str] = list(dataset.texts)
         self._label = torch.tensor(self.labels)
-        self.features: dict[str, int] = dict(getattr(dataset, "features", {}))
-        modalities = getattr(dataset, "modalities", {})
+        self.features: dict[str, int] = dict(attributes_of(dataset).features)
+        modalities = attributes_of(dataset).modalities
         for view, encoder in encoders.items():
             if modalities.get(view) != encoder.modality:
                 known = ", ".join(f"{name} ({modality})" for name, modality in modalities.items()) or "none"

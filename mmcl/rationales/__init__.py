@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from mmcl.rationales.discriminator import Discriminator as Discriminator
     from mmcl.rationales.discriminator import pretrain_discriminator as pretrain_discriminator
     from mmcl.rationales.distill import Distillation as Distillation
-    from mmcl.rationales.distill import Recipe as Recipe
     from mmcl.rationales.distill import distill_rationales as distill_rationales
+    from mmcl.rationales.recipe import Recipe as Recipe
     from mmcl.rationales.voting import vote as vote
     from mmcl.rationales.voting import vote_all as vote_all
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from mmcl import distributed
+from mmcl.config.numbers import Count, Factor, Positive, Size
 from mmcl.errors import DataError, ShapeError
 from mmcl.models.text_to_text import TextToText
 from mmcl.objectives.qcrd import discriminator_loss
 from mmcl.rationales.voting import Voted
-from mmcl.training.finite import step_error
+from mmcl.training.step import TrainingStep
 
 _END = "</s>"
 
@@ -78,37 +80,40 @@ def pretrain_discriminator(
     questions: Sequence[str],
     voted: Sequence[Voted],
     *,
-    steps: int = 500,
-    batch_size: int = 32,
-    learning_rate: float = 5e-5,
-    share: float = 0.3,
+    steps: Size = 500,
+    batch_size: Count = 32,
+    learning_rate: Positive = 5e-5,
+    share: Factor = 0.3,
     seed: int = 0,
 ) -> list[float]:
-    """Train a discriminator in place on rationales of large models, good ones against bad ones; return the losses.
+    """Train a discriminator in place to tell good from bad rationales of large models; return the losses.
 
-    Where a question has no bad rationale, one is made of a good one by :func:`corrupted`. QCRD pre-trains for at most
-    500 steps, with words masked or replaced, to have as many bad as good ones; rates and shares are not printed.
+    A question without a bad rationale gets one from a good one by :func:`corrupted`. QCRD pre-trains for at most 500
+    steps, with words masked or replaced to have as many bad as good rationales. It does not print rates and shares.
 
     Args:
-        discriminator: is trained in place, where it is.
-        questions: one for each of ``voted``.
+        discriminator: trained in place, on its device.
+        questions: one for each entry of ``voted``.
         voted: good and bad rationales.
-        steps: of AdamW.
-        batch_size: questions a step.
-        learning_rate: of AdamW.
-        share: of words that are masked or replaced.
-        seed: of what is drawn.
+        steps: steps of AdamW.
+        batch_size: questions per step.
+        learning_rate: learning rate of AdamW.
+        share: share of the words that are masked or replaced.
+        seed: seed of the random draws.
 
     Raises:
+        ConfigError: several processes run it.
         DataError: no question has a good rationale.
         TrainingError: a loss that is not finite; says in which step.
     """
     usable = [row for row, each in enumerate(voted) if each.positives]
     if not usable:
         raise DataError("0 questions have a good rationale, expected some to pre-train the discriminator on")
+    distributed.check_single_process("pre-training of a discriminator")
     draw = random.Random(seed)
     words = [word for row in usable for text in voted[row].positives for word in text.split()]
     optimizer = torch.optim.AdamW(discriminator.parameters(), lr=learning_rate, fused=True)
+    update = TrainingStep(optimizer, advice="lower its learning rate")
     discriminator.train()
     losses = []
     for step in range(1, steps + 1):
@@ -119,15 +124,11 @@ def pretrain_discriminator(
             for row, text in zip(rows, good, strict=True)
         ]
         asked = [questions[row] for row in rows]
-        scores = discriminator([*asked, *asked], [*good, *bad])
-        loss = discriminator_loss(scores[: len(rows), None], scores[len(rows) :, None])
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            what = f"the loss of the discriminator is {losses[-1]}"
-            raise step_error(what, f"step {step} of {steps}", [], advice="lower its learning rate")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        with update.located(partial("step {} of {}".format, step, steps)):
+            scores = discriminator([*asked, *asked], [*good, *bad])
+            loss = discriminator_loss(scores[: len(rows), None], scores[len(rows) :, None])
+            losses.append(update.backward(loss, "the loss of the discriminator"))
+        update.update()
     discriminator.eval()
     return losses
 

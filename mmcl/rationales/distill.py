@@ -8,76 +8,31 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import asdict
+from functools import partial
+from typing import Any, get_args
 
 import torch
-from torch import nn
 
+from mmcl import distributed
 from mmcl.data.fingerprint import digest_of
 from mmcl.data.texts.exercises import Exercises
-from mmcl.errors import CheckpointError, ConfigError, DataError, InputError
-from mmcl.files.loading import check_same, entry, load_optimizer, load_state, snapshot
+from mmcl.errors import CheckpointError, ConfigError, DataError
+from mmcl.files.loading import check_same, entry, load_state, plain_state, snapshot
 from mmcl.models.text_to_text import TextToText
 from mmcl.rationales.answering import Answering, accuracy
 from mmcl.rationales.discriminator import Discriminator, pretrain_discriminator
 from mmcl.rationales.lessons import EXPLAIN, Lesson, batches_by_length, lessons_of
-from mmcl.rationales.terms import Method, Weights, batch_losses
+from mmcl.rationales.recipe import Recipe
+from mmcl.rationales.terms import Losses, Method, batch_losses
 from mmcl.rationales.voting import vote_all
 from mmcl.seeding import random_state, set_random_state
 from mmcl.text.suggest import nearest
-from mmcl.training.finite import step_error
+from mmcl.training.step import TrainingStep
 
 _WHAT = "the state of the distillation"
 _SAMPLED_TOGETHER = 256  # of a few tokens at a time, writing takes as long for many texts as for few
 OnEpoch = Callable[["Distillation"], None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a student is trained.
-
-    Rates and sizes of QCRD are not printed; these are those of Distilling step-by-step, which it builds on.
-
-    Args:
-        epochs: each of them ``epoch_batches`` batches.
-        epoch_batches: None for a pass over all lessons.
-        batch_size: lessons a step.
-        accumulate: batches whose gradients make one step.
-        learning_rate: of AdamW, which falls to 0 in a straight line.
-        clip_norm: largest norm of the gradient; None to leave it as it is.
-        precision: ``"bf16-mixed"`` runs the student in bfloat16 where that is safe.
-        weights: of the terms.
-        delay: of ``qcrd``, j: snapshots ago that the student was, which bad rationales are sampled from.
-        temperature: of these samples.
-        refresh: share of an epoch's lessons whose sample is drawn anew; others keep what was drawn before.
-        sample_length: tokens of a sample at most.
-        train_discriminator_every: epochs from one in which the discriminator learns to the next.
-    """
-
-    epochs: int = 10
-    epoch_batches: int | None = None
-    batch_size: int = 64
-    accumulate: int = 1
-    learning_rate: float = 5e-5
-    clip_norm: float | None = 1.0
-    precision: Literal["32", "bf16-mixed"] = "32"
-    weights: Weights = field(default_factory=Weights)
-    delay: int = 5
-    temperature: float = 1.5
-    refresh: float = 1.0
-    sample_length: int = 64
-    train_discriminator_every: int = 1
-
-    def __post_init__(self) -> None:
-        sizes = (self.epochs, self.batch_size, self.accumulate, self.delay, self.sample_length)
-        if min(*sizes, self.train_discriminator_every) < 1 or not 0 <= self.refresh <= 1 or self.temperature <= 0:
-            raise ConfigError(
-                f"epochs={self.epochs}, batch_size={self.batch_size}, accumulate={self.accumulate}, "
-                f"delay={self.delay}, sample_length={self.sample_length}, train_discriminator_every="
-                f"{self.train_discriminator_every}, refresh={self.refresh}, temperature={self.temperature}: expected "
-                "sizes of 1 or more, a share of 0 to 1 and a temperature above 0"
-            )
 
 
 class Distillation:
@@ -123,6 +78,7 @@ class Distillation:
             raise DataError(f"there are 0 {what}, expected some that '{method}' can learn from")
         if (method == "qcrd") != (discriminator is not None):
             raise ConfigError("a discriminator is of qcrd, and qcrd needs one: expected both or neither")
+        distributed.check_single_process("rationale distillation")
         self.student, self.lessons, self.method = student, lessons, method
         self.recipe = recipe or Recipe()
         self.discriminator = discriminator
@@ -137,7 +93,14 @@ class Distillation:
         batches = math.ceil(len(lessons) / self.recipe.batch_size)
         self._batches = min(batches, self.recipe.epoch_batches or batches)
         steps = self.recipe.epochs * math.ceil(self._batches / self.recipe.accumulate)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1 - step / steps))
+        self._step = TrainingStep(
+            self.optimizer,
+            scheduler=torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1 - step / steps)),
+            clip_norm=self.recipe.clip_norm,
+            accumulate=self.recipe.accumulate,
+            precision=self.recipe.precision,
+            device=next(student.parameters()).device,
+        )
 
     def __iter__(self) -> Iterator[dict[str, float]]:
         while self.epoch < self.recipe.epochs:
@@ -153,42 +116,33 @@ class Distillation:
         if self.discriminator is not None:
             learns = self.epoch % self.recipe.train_discriminator_every == 0
             self.discriminator.train(learns).requires_grad_(learns)
-        totals: dict[str, float] = {}
-        device = next(self.student.parameters()).device
+        self._step.reset()
         for number, rows in enumerate(batches, start=1):
-            where = f"epoch {self.epoch + 1}, step {number} of {len(batches)}"
-            try:
-                with torch.autocast(device.type, torch.bfloat16, self.recipe.precision == "bf16-mixed"):
-                    terms = batch_losses(
-                        self.method,
-                        self.student,
-                        [self.lessons[row] for row in rows],
-                        [self._sampled[row] for row in rows],
-                        self.recipe.weights,
-                        discriminator=self.discriminator,
-                        epoch=self.epoch,
-                    )
-            except InputError as error:
-                raise step_error(str(error), where, [], InputError) from error
-            loss = torch.stack([weight * value.float() for value, weight in terms.values()]).sum()
-            for name, value in {**{name: value for name, (value, _) in terms.items()}, "loss": loss}.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach())
-            if not math.isfinite(float(loss.detach())):
-                where = f"{where} (terms: {', '.join(sorted(terms))})"
-                raise step_error(f"the loss is {float(loss.detach())}", where, [])
-            (loss / self.recipe.accumulate).backward()
-            if number % self.recipe.accumulate == 0 or number == len(batches):
-                if self.recipe.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.recipe.clip_norm)
-                self.optimizer.step()
-                self._schedule.step()
-                self.optimizer.zero_grad()
+            with self._step.located(partial("epoch {}, step {} of {}".format, self.epoch + 1, number, len(batches))):
+                terms = self._terms(rows)
+                loss = torch.stack([weight * value.float() for value, weight in terms.values()]).sum()
+                for name, (value, _) in terms.items():
+                    self._step.note(name, value.item())
+                self._step.backward(loss, terms=terms)
+            self._step.update(last=number == len(batches))
         if self.method == "qcrd":
             self._snapshots.append({name: each.detach().clone() for name, each in self.student.state_dict().items()})
         self.epoch += 1
         self.seconds["sampling"] += sampled - started
         self.seconds["training"] += time.monotonic() - sampled
-        return {name: total / len(batches) for name, total in totals.items()}
+        return self._step.means()
+
+    def _terms(self, rows: list[int]) -> Losses:
+        with self._step.autocast():
+            return batch_losses(
+                self.method,
+                self.student,
+                [self.lessons[row] for row in rows],
+                [self._sampled[row] for row in rows],
+                self.recipe.weights,
+                discriminator=self.discriminator,
+                epoch=self.epoch,
+            )
 
     def _sample(self, state: Mapping[str, torch.Tensor], rows: list[int]) -> None:
         """Draw bad rationales of some of these lessons from the student as it was."""
@@ -216,8 +170,7 @@ class Distillation:
             "seconds": dict(self.seconds),
             "student": snapshot(self.student.state_dict()),
             "discriminator": None if self.discriminator is None else snapshot(self.discriminator.state_dict()),
-            "optimizer": snapshot(self.optimizer.state_dict()),
-            "step": self._schedule.last_epoch,
+            **self._step.state_dict(),
             "snapshots": list(self._snapshots),
             "sampled": list(self._sampled),
             "order": [version, list(words), gauss],
@@ -249,9 +202,10 @@ class Distillation:
         load_state(self.student, entry(state, "student", _WHAT), f"{_WHAT}: the student")
         if self.discriminator is not None:
             load_state(self.discriminator, judge, f"{_WHAT}: the discriminator")
-        load_optimizer(self.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
+        if "step" in state:  # as version 0.1 wrote it
+            state = {**state, "scheduler": {**plain_state(self._step.scheduler), "last_epoch": state["step"]}}
+        self._step.load_state_dict(state, _WHAT)
         self.epoch, self.seconds = epoch, dict(entry(state, "seconds", _WHAT))
-        self._schedule.last_epoch = entry(state, "step", _WHAT)
         self._snapshots.clear()
         self._snapshots.extend(entry(state, "snapshots", _WHAT))
         self._sampled = list(sampled)

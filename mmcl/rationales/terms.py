@@ -1,4 +1,4 @@
-"""The losses of a batch of lessons, by method: label alone, rationale first, both beside each other, QCRD."""
+"""Loss terms of each method of rationale distillation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mmcl.models.text_to_text import TextToText, Written
+from mmcl.config.numbers import Factor, NonNegative, Share
+from mmcl.models.text_to_text import TextToText, TextToTextOutput
 from mmcl.objectives.qcrd import Scheme, discriminator_loss, mutual_information_loss, quality_contrast
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson
@@ -20,23 +21,28 @@ Losses = dict[str, tuple[Tensor, float]]  # of each term, its value and its weig
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each term counts; defaults are the papers'.
+    """Weights of the loss terms; defaults are the papers'.
 
     Args:
-        alpha: of the label in ``dss`` and ``mi``, 1 - alpha of the rationale.
-        mutual_information: of its term in ``mi``.
-        predict, contrast, discriminate: of L_pred, L_cl and L_D in ``qcrd``, alpha1 to alpha3 of its equation 8.
-        decay: by which ``discriminate`` is multiplied with each epoch.
-        beta, margin, scheme: of :func:`~mmcl.objectives.qcrd.quality_contrast`.
+        alpha: weight of the label in ``dss`` and ``mi``; that of the rationale is 1 - alpha.
+        mutual_information: weight of the mutual information in ``mi``.
+        predict: weight of the label in ``qcrd``, alpha1 of equation 8.
+        contrast: weight of the rationales in ``qcrd``, alpha2.
+        discriminate: weight of the discriminator in ``qcrd``, alpha3.
+        decay: factor of ``discriminate`` after each epoch.
+        beta: weight of bad rationales.
+        margin: loss above which a bad rationale is not pushed further away, delta.
+        scheme: how the losses of several rationales become one, see
+            :func:`~mmcl.objectives.qcrd.quality_contrast`.
     """
 
-    alpha: float = 0.5
-    mutual_information: float = 0.1
-    predict: float = 0.5
-    contrast: float = 0.5
-    discriminate: float = 0.5
-    decay: float = 0.9
-    beta: float = 0.2
+    alpha: Share = 0.5
+    mutual_information: NonNegative = 0.1
+    predict: NonNegative = 0.5
+    contrast: NonNegative = 0.5
+    discriminate: NonNegative = 0.5
+    decay: Factor = 0.9
+    beta: NonNegative = 0.2
     margin: float = 3.0
     scheme: Scheme = "min_max"
 
@@ -135,7 +141,7 @@ def contrast_losses(
     return contrast, discriminator_loss(good[1], bad[1], good[2], bad[2])
 
 
-def explain(student: TextToText, lessons: Sequence[Lesson]) -> tuple[Written | None, list[int]]:
+def explain(student: TextToText, lessons: Sequence[Lesson]) -> tuple[TextToTextOutput | None, list[int]]:
     """Have the student write the first rationale of each lesson that has one, and say which these are."""
     rows = [row for row, each in enumerate(lessons) if each.rationale]
     if not rows:
@@ -153,7 +159,9 @@ def _matrix(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:
 
 def _write(
     student: TextToText, prefix: str, questions: Sequence[str], texts: Sequence[str], rows: Sequence[int] | None = None
-) -> Written:
+) -> TextToTextOutput:
     device = next(student.parameters()).device
-    written: Written = student(student.batch([prefix + question for question in questions], texts, rows).to(device))
+    written: TextToTextOutput = student(
+        student.batch([prefix + question for question in questions], texts, rows).to(device)
+    )
     return written

@@ -14,6 +14,9 @@ from mmcl.config.model import StrictModel
 from mmcl.config.signature import section_of
 from mmcl.text.suggest import did_you_mean
 
+if TYPE_CHECKING:
+    from mmcl.objectives.objective import Objective
+
 #: What the trainer of two towers computes for an objective, by the names in ``Objective.takes``.
 AVAILABLE = ("a", "b", "views", "features", "labels", "rows")
 
@@ -53,6 +56,29 @@ OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}"
 def _section(source: str) -> type[StrictModel]:
     section = type("ObjectiveSection", (StrictModel,), {"__doc__": "Settings of an objective.", "__module__": __name__})
     return section_of(source, without=("temperature", "block_size", "gather"))(section)
+
+
+def make_objective(
+    name: str, settings: StrictModel, temperature: float, *, learn_temperature: bool = False, gather: bool = False
+) -> Objective:
+    """Make the objective of a name.
+
+    Args:
+        name: one of :func:`objectives`.
+        settings: an :data:`ObjectivesSection`.
+        temperature: initial temperature if it is learned.
+        learn_temperature: make the temperature a parameter, as CLIP does.
+        gather: see :func:`~mmcl.objectives.weighted_info_nce`.
+    """
+    from importlib import import_module
+
+    from mmcl.objectives import LearnableTemperature
+
+    module, _, kind = objectives()[name].partition(":")
+    own = getattr(settings, name).model_dump() if hasattr(settings, name) else {}
+    of: Any = LearnableTemperature(temperature) if learn_temperature else temperature
+    made: Objective = getattr(import_module(module), kind)(of, gather=gather, **own)
+    return made
 
 
 _SECTIONS = {name: section for name, source in objectives().items() if (section := _section(source)).model_fields}

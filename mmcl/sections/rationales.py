@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.config.signature import section_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,11 +15,9 @@ if TYPE_CHECKING:
     from mmcl.data.texts.exercises import Exercises
     from mmcl.models.text_to_text import TextToText
     from mmcl.rationales.discriminator import Discriminator
-    from mmcl.rationales.distill import Recipe
+    from mmcl.rationales.recipe import Recipe
     from mmcl.rationales.terms import Weights
     from mmcl.rationales.voting import Voted
-
-Scheme = Literal["min_max", "max_min", "mean", "weighted_mean", "sampling"]
 
 
 class ExercisesSection(StrictModel):
@@ -71,18 +70,9 @@ class StudentSection(StrictModel):
         return TextToText.from_scratch(texts, **sizes)
 
 
+@section_of("mmcl.rationales.terms:Weights")
 class WeightsSection(StrictModel):
-    """How much each term counts; see :class:`mmcl.rationales.terms.Weights`."""
-
-    alpha: float = Field(0.5, ge=0, le=1, description="of the label in dss and mi, 1 - alpha of the rationale")
-    mutual_information: float = Field(0.1, ge=0, description="of its term in mi")
-    predict: float = Field(0.5, ge=0, description="alpha1 of qcrd, of the label")
-    contrast: float = Field(0.5, ge=0, description="alpha2 of qcrd, of rationales")
-    discriminate: float = Field(0.5, ge=0, description="alpha3 of qcrd, of the discriminator")
-    decay: float = Field(0.9, gt=0, le=1, description="of alpha3 with each epoch")
-    beta: float = Field(0.2, ge=0, description="of bad rationales")
-    margin: float = Field(3.0, description="delta: loss from which on a bad rationale is far enough")
-    scheme: Scheme = Field("min_max", description="how many rationales become one")
+    """Weights of the loss terms; see :class:`mmcl.rationales.terms.Weights`."""
 
     def build(self) -> Weights:
         """Return them as losses take them."""
@@ -91,13 +81,11 @@ class WeightsSection(StrictModel):
         return Weights(**self.model_dump())
 
 
+@section_of(
+    "mmcl.rationales.discriminator:pretrain_discriminator", without=("discriminator", "questions", "voted", "seed")
+)
 class DiscriminatorSection(StrictModel):
-    """What judges rationales; see :func:`mmcl.rationales.discriminator.pretrain_discriminator`."""
-
-    steps: int = Field(500, ge=0, description="of pre-training")
-    batch_size: int = Field(32, ge=1, description="questions a step")
-    learning_rate: float = Field(5e-5, gt=0, description="of AdamW")
-    share: float = Field(0.3, gt=0, le=1, description="of words that are masked or replaced")
+    """Pre-training of the discriminator; see :func:`mmcl.rationales.discriminator.pretrain_discriminator`."""
 
     def build(
         self, student: TextToText, questions: Sequence[str], voted: Sequence[Voted], seed: int, device: str
@@ -110,6 +98,8 @@ class DiscriminatorSection(StrictModel):
         return discriminator
 
 
+@section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
+@section_of("mmcl.rationales.recipe:Recipe", without=("weights",))
 class RationaleSection(StrictModel):
     """Exercises, a student, and how it is taught; see :class:`mmcl.rationales.distill.Recipe`."""
 
@@ -117,22 +107,11 @@ class RationaleSection(StrictModel):
     student: StudentSection = StudentSection()
     use_label: bool = Field(False, description="good are rationales that come to the label, not those most agree on")
     epochs: int = Field(20, ge=1, description="each of them epoch_batches batches")
-    epoch_batches: int | None = Field(None, ge=1, description="none: a pass over all exercises")
     batch_size: int = Field(32, ge=1, description="exercises a batch")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
-    learning_rate: float = Field(5e-5, gt=0, description="of AdamW, which falls to 0")
-    clip_norm: float | None = Field(1.0, gt=0, description="largest norm of the gradient; none: any")
-    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training")
     weights: WeightsSection = WeightsSection()
-    delay: int = Field(5, ge=1, description="epochs ago that the student was whose samples are bad rationales")
-    temperature: float = Field(1.5, gt=0, description="of these samples")
-    refresh: float = Field(1.0, ge=0, le=1, description="share of exercises whose sample is drawn anew each epoch")
-    sample_length: int = Field(64, ge=1, description="tokens of a sample at most")
     answering: Literal["write", "choose"] = Field("write", description="write an answer, or choose the likeliest one")
     answer_length: int = Field(32, ge=1, description="tokens of an answer at most")
-    train_discriminator_every: int = Field(1, ge=1, description="epochs from one in which it learns to the next")
     discriminator: DiscriminatorSection = DiscriminatorSection()
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where models are trained")
 
     @model_validator(mode="after")
     def _someone_teaches(self) -> RationaleSection:
@@ -140,11 +119,19 @@ class RationaleSection(StrictModel):
             raise ValueError("data.teachers is empty, expected some, or none for all")
         return self
 
+    @staticmethod
+    def student_card(method: str) -> tuple[str, str]:
+        """Return what the model card says of a method: a sentence on its training, and the prefix of questions."""
+        from mmcl.rationales.lessons import PREDICT
+
+        training = "It was also trained on explanations of the answers that larger models wrote."
+        return "" if method == "finetune" else training, "" if method == "single_task" else PREDICT
+
     def recipe(self) -> Recipe:
         """How the student is trained."""
         from dataclasses import fields
 
-        from mmcl.rationales.distill import Recipe
+        from mmcl.rationales.recipe import Recipe
 
         known = {each.name for each in fields(Recipe)} - {"weights"}
         return Recipe(**self.model_dump(include=known), weights=self.weights.build())

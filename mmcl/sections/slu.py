@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.config.signature import section_of
+from mmcl.sections.objectives import make_objective, objectives
 from mmcl.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -24,24 +26,33 @@ if TYPE_CHECKING:
 
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut; replay and coconut "
-    "with +audio_kd, +token_kd, +sequence_kd"
+    "with +audio_kd, +token_kd, +sequence_kd; all with +relational_kd or an objective, as in replay+sup_con"
 )
 STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut")
-DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")
+DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # of what a decoder writes of samples in memory
+RELATIONAL = "relational_kd"
+#: Why models of a strategy cannot be exported.
+NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
 
 
 def _strategy_name(name: str) -> str:
-    """Refuse what is no strategy, alone or with distillations added."""
+    """Validate a strategy's name, with distillations and objectives after a ``+``."""
     base, *added = name.split("+")
-    for part, known in ((base, STRATEGIES), *((each, DISTILLATIONS) for each in added)):
+    for part, known in ((base, STRATEGIES), *((each, (*DISTILLATIONS, RELATIONAL, *objectives())) for each in added)):
         if part not in known:
             raise ValueError(f"'{name}' is not a strategy, {did_you_mean(part, known)}")
-    if added and base not in ("replay", "coconut"):
+    if distillations_in(name) and base not in ("replay", "coconut"):
         raise ValueError(f"'{name}' has no memory to distil with, expected replay or coconut before the +")
     return name
 
 
-#: One of :data:`STRATEGIES`; ``replay`` and ``coconut`` with any of :data:`DISTILLATIONS` after a ``+``.
+def distillations_in(name: str) -> list[str]:
+    """Return the distillations in a strategy's name."""
+    return [each for each in name.split("+")[1:] if each in DISTILLATIONS]
+
+
+#: One of :data:`STRATEGIES`; after a ``+``, any of :data:`DISTILLATIONS` (replay and coconut),
+#: :data:`RELATIONAL`, and any objective.
 StrategyName = Annotated[str, AfterValidator(_strategy_name)]
 
 
@@ -50,8 +61,12 @@ def check_strategies(names: Sequence[str], model: str) -> None:
     for name in names:
         if model == "seq2seq" and name in ("lwf", "icarl"):
             raise ValueError(f"strategy '{name}' is for a classifier, expected model: classifier, or replay+token_kd")
-        if model != "seq2seq" and "+" in name:
+        if model != "seq2seq" and distillations_in(name):
             raise ValueError(f"strategy '{name}' distils what a decoder writes, expected model: seq2seq")
+
+
+#: Arguments of the loop that no config sets by their name.
+OF_THE_LOOP = ("model", "optimizer", "scheduler", "clip_norm", "plugins", "evaluator", "device", "workers")
 
 
 class DataSection(StrictModel):
@@ -174,21 +189,42 @@ class OptimizerSection(StrictModel):
         return torch.optim.lr_scheduler.CosineAnnealingLR if self.schedule == "cosine" else None
 
 
+@section_of("mmcl.strategies.coconut:Coconut")
 class CoconutSection(StrictModel):
     """The contrastive terms of COCONUT; see :class:`mmcl.strategies.coconut.Coconut`."""
 
-    mm_weight: float = Field(0.1, ge=0, description="of the audio-text contrast")
-    nspt_weight: float | None = Field(None, ge=0, description="of the distillation; none: past / all classes")
-    temperature: float = Field(0.1, gt=0, description="of both contrasts")
-    denominator: Literal["literal", "proper"] = Field("literal", description="of the distillation")
-    mm_anchors: Literal["new", "all"] = Field("new", description="samples that are compared with all texts")
+
+@section_of("mmcl.strategies.contrast:Contrast", without=("objective", "name"))
+class ContrastSection(StrictModel):
+    """An objective that a strategy's name adds after a ``+``; see :class:`mmcl.strategies.contrast.Contrast`."""
+
+    temperature: float = Field(0.1, gt=0, description="temperature of the objective; the initial one if it is learned")
+    learn_temperature: bool = Field(False, description="train the temperature, as CLIP does")
+
+    def build(self, name: str, settings: StrictModel) -> Any:
+        """Make the plugin of an objective, of which ``settings`` are its own."""
+        from mmcl import distributed
+        from mmcl.strategies.contrast import Contrast
+
+        chosen, several = self.model_dump(include={"temperature", "learn_temperature"}), distributed.world_size() > 1
+        objective = make_objective(name, settings, **chosen, gather=several)
+        return Contrast(objective, name=name, **self.model_dump(exclude=set(chosen)))
 
 
+@section_of("mmcl.strategies.relational_distillation:RelationalDistillation")
+class RelationalSection(StrictModel):
+    """Distillation of distances and angles between embeddings, which a strategy's name adds as ``+relational_kd``."""
+
+    def build(self) -> Any:
+        """Make the plugin."""
+        from mmcl.strategies.relational_distillation import RelationalDistillation
+
+        return RelationalDistillation(**self.model_dump())
+
+
+@section_of("mmcl.strategies.distillation:LogitDistillation")
 class DistillationSection(StrictModel):
     """Distillation of logits, in lwf and icarl."""
-
-    weight: float = Field(1.0, ge=0, description="of the distillation in lwf and icarl")
-    temperature: float = Field(2.0, gt=0, description="of the softened logits")
 
 
 class Seq2SeqSection(StrictModel):
@@ -256,6 +292,16 @@ class KnowledgeDistillationSection(StrictModel):
         if name == "token_kd":
             return TokenDistillation(self.token_weight)
         return SequenceDistillation(self.sequence_weight, self.beams)
+
+
+def rebuild_model(config: Any, folder: Path) -> SLUClassifier | SLUSeq2Seq:
+    """Build the untrained model of a run of ``slu_incremental``, so that a checkpoint can be exported."""
+    from mmcl.models import FrameTokenizer
+
+    encoder = config.encoder.build()
+    if config.model == "seq2seq":
+        return config.seq2seq.build(encoder, FrameTokenizer.load(folder / "tokenizer.json"))
+    return config.classifier.build(encoder)
 
 
 def frame_scores(model: str) -> list[Any]:

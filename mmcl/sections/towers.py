@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore, StrictModel
-from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, objectives
+from mmcl.config.signature import SignatureModel, section_of
+from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, make_objective
 from mmcl.sections.slu import EncoderSection, OptimizerSection
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from mmcl.data.paired import PairedDataset
     from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
+
+
+_OF_THE_TRAINER = ("model", "pairs", "objective", "optimizer", "scheduler", "clip_norm", "device")
 
 
 class PairsSection(StrictModel):
@@ -72,7 +76,9 @@ class TowerSection(EncoderSection):
         return self.encoder(), head
 
 
-class PretrainingSection(StrictModel):
+@section_of("mmcl.distributed:launch", without=("timeout",))
+@section_of("mmcl.training.contrastive:ContrastiveTrainer", without=_OF_THE_TRAINER)
+class PretrainingSection(SignatureModel):
     """Two towers, what they are trained on, and how."""
 
     pairs: PairsSection = PairsSection()
@@ -81,18 +87,11 @@ class PretrainingSection(StrictModel):
     dim: int | None = Field(None, ge=1, description="of the shared space; none: of a tower whose head is none, or 512")
     temperature: float = Field(0.07, gt=0, le=1, description="of the objective, where it begins if it is learned")
     learn_temperature: bool = Field(False, description="train the temperature, as CLIP does")
-    epochs: int = Field(10, ge=1, description="passes over the pairs")
-    batch_size: int = Field(256, ge=2, description="pairs that are compared with each other")
-    micro_batch_size: int | None = Field(None, ge=1, description="pairs whose graph is in memory at a time; none: all")
-    distinct_texts: bool = Field(True, description="an epoch has one of the samples of each text")
+    distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
     optimizer: OptimizerSection = OptimizerSection(schedule="cosine")
     objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description=OBJECTIVE_HELP)
     objectives: ObjectivesSection = ObjectivesSection()
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
-    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training, and of encoding what is frozen")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where towers are trained")
-    devices: int = Field(1, ge=1, description="processes on each node, which share every batch")
-    nodes: int = Field(1, ge=1, description="machines")
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
@@ -108,16 +107,10 @@ class PretrainingSection(StrictModel):
 
     def make_objective(self, name: ObjectiveName) -> Any:
         """Make the objective of that name; its trained side is the first tower."""
-        from importlib import import_module
-
         from mmcl import distributed
-        from mmcl.objectives import LearnableTemperature
 
-        module, _, kind = objectives()[name].partition(":")
-        temperature: Any = LearnableTemperature(self.temperature) if self.learn_temperature else self.temperature
-        settings = getattr(self.objectives, name).model_dump() if hasattr(self.objectives, name) else {}
-        make = getattr(import_module(module), kind)
-        return make(temperature, gather=distributed.world_size() > 1, **settings)
+        learned, several = self.learn_temperature, distributed.world_size() > 1
+        return make_objective(name, self.objectives, self.temperature, learn_temperature=learned, gather=several)
 
 
 def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:

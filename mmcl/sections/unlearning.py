@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
-from mmcl.sections.slu import AudioSection, CoconutSection, DataSection, OptimizerSection
+from mmcl.config.numbers import Count
+from mmcl.config.signature import SignatureModel, section_of
+from mmcl.sections.slu import OF_THE_LOOP, AudioSection, CoconutSection, DataSection, OptimizerSection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +32,12 @@ MethodName = Literal[
 ]
 
 
+@section_of("mmcl.unlearning.removal:choose_removal", without=("kind", "train", "test", "seed"))
 class RemovalSection(StrictModel):
     """What is to be forgotten; see :func:`~mmcl.unlearning.removal.choose_removal`."""
 
     kind: Literal["data", "class", "noisy_labels", "speaker"] = Field("data", description="of what is to be forgotten")
-    classes: tuple[int | str, ...] = Field((), description="labels or names: all of these (class), or a share of each")
-    share: float = Field(0.4, gt=0, le=1, description="of each class (data, noisy_labels)")
-    speakers: OneOrMore[str] = Field((), description="who is to be forgotten (speaker)")
+    speakers: OneOrMore[str] = Field((), description="names of the speakers to forget (speaker)")
 
     def choose(self, train: Any, test: Any, seed: int) -> Removal:
         """Choose the samples."""
@@ -45,14 +46,14 @@ class RemovalSection(StrictModel):
         return choose_removal(train=train, test=test, seed=seed, **self.model_dump())
 
 
+@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "precision"))
 class StreamSection(StrictModel):
     """A class-incremental stream that the model is trained through, before it is to forget."""
 
     strategy: Literal["replay", "coconut"] = Field("coconut", description="that remembers")
     experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
     epochs: int = Field(10, ge=1, description="passes over each experience")
-    batch_size: int = Field(32, ge=1, description="samples a step")
-    memory_size: int = Field(50, ge=1, description="samples rehearsed, all classes together")
+    memory_size: Count = Field(50, description="samples in memory, all classes together")
     coconut: CoconutSection = CoconutSection()
     keep: Literal["memory", "all"] = Field("memory", description="what methods are given: what the learner has, or all")
     optimizer: OptimizerSection = OptimizerSection()
@@ -75,7 +76,10 @@ class StreamSection(StrictModel):
         return strategy, stream[-1]
 
 
-class UnlearningSection(StrictModel):
+@section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
+@section_of("mmcl.unlearning.sisa:train_sharded", without=("fresh", "data", "groups", "on_epoch"))
+@section_of("mmcl.unlearning.retraining:train_classifier", without=("model", "data", "phase", "device", "on_epoch"))
+class UnlearningSection(SignatureModel):
     """A classifier, its data, and how it is trained before it is to forget."""
 
     data: DataSection = DataSection(name="mnist")
@@ -85,14 +89,8 @@ class UnlearningSection(StrictModel):
     )
     encoder: AudioSection = AudioSection(name="openai/whisper-base", pooling="mean_max")
     hidden: int = Field(256, ge=1, description="width of the layer on the encoder, whose output is the representation")
-    epochs: int = Field(20, ge=1, description="of training from scratch, and of Retrain")
-    learning_rate: float = Field(1e-4, gt=0, description="of Adam")
-    weight_decay: float = Field(1e-4, ge=0, description="of Adam")
-    batch_size: int = Field(32, ge=1, description="samples a step")
-    shards: int = Field(5, ge=1, description="parts of the data, of which sisa trains a model each")
     shards_by: Literal["sample", "speaker"] = Field("sample", description="what sisa keeps in one shard")
     stream: StreamSection | None = Field(None, description="train class by class instead, and forget in the stream")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where models are trained")
 
     @model_validator(mode="after")
     def _speech_alone_is_streamed(self) -> UnlearningSection:

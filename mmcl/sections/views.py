@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from mmcl.config.model import StrictModel
-from mmcl.sections.slu import DataSection, EncoderSection, OptimizerSection
+from mmcl.config.signature import SignatureModel, section_of
+from mmcl.sections.slu import OF_THE_LOOP, DataSection, EncoderSection, OptimizerSection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,11 @@ class ViewsSection(DataSection):
         return self.join(parts)
 
 
-class MultimodalSection(StrictModel):
+@section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
+@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket"))
+@section_of("mmcl.strategies.held_out:HeldOut", without=("data", "on"))
+@section_of("mmcl.strategies.m3col:M3CoL", without=("contrast", "share"))
+class MultimodalSection(SignatureModel):
     """Views of samples, the model that classifies them, and how it is trained."""
 
     data: ViewsSection = ViewsSection()
@@ -61,18 +65,9 @@ class MultimodalSection(StrictModel):
     hidden: int = Field(256, ge=1, description="width of the heads' hidden layers")
     dropout: float = Field(0.0, ge=0, lt=1, description="of these")
     view_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a view of a sample is left out in training")
-    weight: float = Field(0.1, ge=0, description="of the contrast")
-    view_weight: float = Field(1.0, ge=0, description="of the cross-entropy of each view alone")
-    pairs: Literal["cyclic", "all"] = Field("cyclic", description="of views that are contrasted")
-    mix: Literal["encodings", "inputs"] = Field("encodings", description="what M3Co mixes; of texts, encodings")
-    released: bool = Field(False, description="mix both sides of a pair, as M3CoL's released code does")
     optimizer: OptimizerSection = OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over the training data")
     batch_size: int = Field(64, ge=1, description="samples a step")
-    every: int = Field(1, ge=1, description="epochs from one evaluation to the next")
-    select: Literal["accuracy", "auc", "f1"] = Field("accuracy", description="what the epoch is chosen by")
-    precision: Literal["32", "bf16-mixed"] = Field("32", description="of training")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where models are trained")
 
     def open(self, splits: Sequence[str], **options: Any) -> CachedViews:
         """Open splits of the data, joined, and compute once what is never trained; ``options`` are of the data set."""
@@ -83,7 +78,9 @@ class MultimodalSection(StrictModel):
 
     def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
         """Build the encoders of some views, those of numbers for as many as the data has."""
-        sizes = getattr(data, "features", {})
+        from mmcl.data.base import attributes_of
+
+        sizes = attributes_of(data).features
         return {view: self.views[view].encoder(**{"features": sizes[view]} if view in sizes else {}) for view in views}
 
     def build(self, train: CachedViews, views: Sequence[str]) -> MultimodalClassifier:

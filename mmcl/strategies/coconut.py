@@ -8,6 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from mmcl import distributed
+from mmcl.config.numbers import NonNegative, Positive
 from mmcl.errors import ConfigError
 from mmcl.objectives.mm import MMLoss
 from mmcl.objectives.nspt import NSPTLoss
@@ -19,27 +20,27 @@ class Coconut(SupervisedPlugin):
 
     ``loss = cross-entropy + mm_weight * MM + nspt_weight * (NSPT(audio) + NSPT(text))`` with
 
-    * MM (:class:`~mmcl.objectives.MMLoss`): audio against text, anchors the new samples, in every experience;
-    * NSPT (:class:`~mmcl.objectives.NSPTLoss`): anchors the rehearsal samples, positives from the model as it was
-      before the experience, from the second experience on.
+    * MM (:class:`~mmcl.objectives.MMLoss`): audio against text; anchors are the new samples; in every experience;
+    * NSPT (:class:`~mmcl.objectives.NSPTLoss`): student against teacher; anchors are the rehearsal samples; from the
+      second experience on.
 
-    COCONUT, Cappellazzo et al., arXiv 2310.02699, equation 7, for any model with an audio-text space. That of
-    :class:`~mmcl.models.SLUSeq2Seq` is the paper's: its text is the decoder's embedding of the intent's token. Differs
-    from the paper for :class:`~mmcl.models.SLUClassifier`, whose text is the transcript or the words of the label.
+    COCONUT, Cappellazzo et al., arXiv 2310.02699, equation 7. It needs a model with an audio-text space. In
+    :class:`~mmcl.models.SLUSeq2Seq`, as in the paper, a text is the decoder's embedding of the intent's token. Differs
+    from the paper: in :class:`~mmcl.models.SLUClassifier`, a text is the transcript or the words of the label.
 
     Args:
-        mm_weight: of MM.
-        nspt_weight: of NSPT; None for past / (past + new classes), so that it grows with the experiences.
-        temperature: of both.
-        denominator: of NSPT.
-        mm_anchors: ``"new"`` samples, as the paper has it, or ``"all"`` of the batch.
+        mm_weight: weight of MM, the audio-text contrast.
+        nspt_weight: weight of NSPT, the contrastive distillation; None for past / (past + new classes).
+        temperature: temperature of both contrasts.
+        denominator: denominator of NSPT, see :class:`~mmcl.objectives.NSPTLoss`.
+        mm_anchors: anchors of MM: ``"new"`` samples as in the paper, or ``"all"`` samples of the batch.
     """
 
     def __init__(
         self,
-        mm_weight: float = 0.1,
-        nspt_weight: float | None = None,
-        temperature: float = 0.1,
+        mm_weight: NonNegative = 0.1,
+        nspt_weight: NonNegative | None = None,
+        temperature: Positive = 0.1,
         denominator: Literal["literal", "proper"] = "literal",
         mm_anchors: Literal["new", "all"] = "new",
     ) -> None:

@@ -8,23 +8,24 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from mmcl.batch import length_mask
+from mmcl.config.numbers import NonNegative, Positive
 from mmcl.errors import ConfigError
 from mmcl.objectives.distill import feature_distillation, logit_distillation
 from mmcl.strategies.teacher import teacher_of
 
 
 class LogitDistillation(SupervisedPlugin):
-    """Keep the probabilities among earlier classes what the teacher says they are (LwF, Li and Hoiem 2016).
+    """Distil the teacher's probabilities of earlier classes (LwF, Li and Hoiem 2016).
 
     ``loss = cross-entropy + weight * logit_distillation(student, teacher)``, on every sample of the batch, over the
     classes that the teacher knows.
 
     Args:
-        weight: of the term; 0 leaves training as it is without the plugin.
-        temperature: of both softmaxes.
+        weight: weight of the distillation; 0 turns it off.
+        temperature: temperature of both softmaxes.
     """
 
-    def __init__(self, weight: float = 1.0, temperature: float = 2.0) -> None:
+    def __init__(self, weight: NonNegative = 1.0, temperature: Positive = 2.0) -> None:
         super().__init__()
         if weight < 0 or temperature <= 0:
             raise ConfigError(f"weight is {weight}, temperature {temperature}: expected weight >= 0, temperature > 0")

@@ -1,41 +1,43 @@
-"""HeldOut: how well held-out samples are classified as training goes on, and the model as it was when that was best."""
+"""HeldOut: a plugin that scores held-out data during training and keeps the best epoch's model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
 
+from mmcl.config.numbers import Count
 from mmcl.errors import CheckpointError, ConfigError, TrainingError
 from mmcl.files.loading import load_state
 from mmcl.freeze import trainable_state
 from mmcl.metrics.classification import classification_scores
 from mmcl.models.fusion import fuse_rows
 
+Score = Literal["accuracy", "auc", "f1"]
+
 
 class HeldOut(SupervisedPlugin):
-    """Score held-out data sets after every few epochs, and keep the model of the epoch that is chosen.
+    """Score held-out data sets every few epochs, and keep the model of the chosen epoch.
 
     Args:
         data: data sets by name.
-        every: epochs from one score to the next; the last epoch is always scored.
-        select: what the epoch is chosen by, a score of :func:`~mmcl.metrics.classification.classification_scores`.
-        on: name of the data set that it is chosen on, the first epoch of those that are best; or its number, which was
-            chosen before.
+        every: epochs between evaluations; the last epoch is always evaluated.
+        select: score that chooses the epoch, see :func:`~mmcl.metrics.classification.classification_scores`.
+        on: name of the data set whose first best epoch is chosen; or the number of an epoch that is already chosen.
 
     Raises:
-        ConfigError: (in training) the epoch is chosen by what a data set does not define.
+        ConfigError: in training, the score is not defined for a data set.
 
     Attributes:
-        curves: by data set, for each epoch of the experience that was scored, ``epoch`` and its scores.
-        chosen: the epoch that is chosen so far; 0 for none.
-        experience: number of the experience that these are of; None before any.
+        curves: for each data set, ``epoch`` and scores of each evaluation in the current experience.
+        chosen: epoch chosen so far; 0 for none.
+        experience: number of the current experience; None before the first.
     """
 
     def __init__(
-        self, data: Mapping[str, Any], every: int = 1, select: str = "accuracy", on: str | int = "valid"
+        self, data: Mapping[str, Any], every: Count = 1, select: Score = "accuracy", on: str | int = "valid"
     ) -> None:
         super().__init__()
         self.data, self.every, self.select, self.on = dict(data), every, select, on

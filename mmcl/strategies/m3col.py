@@ -1,4 +1,4 @@
-"""M3CoL: views of a sample are classified together and alone, and contrasted with mixtures of each other."""
+"""M3CoL: a plugin that contrasts the views of a sample with mixtures of each other."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
+from mmcl.config.numbers import NonNegative, Share
 from mmcl.errors import ConfigError
 from mmcl.objectives.clip import CLIPLoss
 from mmcl.objectives.kernel.base import Dense
@@ -38,15 +39,15 @@ class M3CoL(SupervisedPlugin):
     objectives say, unless ``released``.
 
     Args:
-        contrast: ``"m3col"``, the schedule; ``"m3co"`` or ``"soft_clip"`` throughout; ``"clip"`` in their place; or
-            ``"none"``.
-        weight: of the contrast.
-        view_weight: of the cross-entropies of single views.
-        share: of the epochs, that begin with M3Co.
-        pairs: ``"cyclic"`` or ``"all"``.
-        mix: of ``"encodings"`` of all views, as released, or of the ``"inputs"`` of all but texts, as the paper says.
-        released: do as the released code: what is mixed stands on both sides of a pair, and of a row whose partner is
-            itself the target is 1 - lam.
+        contrast: ``"m3col"``, the schedule; ``"m3co"``, ``"soft_clip"`` or ``"clip"`` in all epochs; or ``"none"``.
+        weight: weight of the contrast.
+        view_weight: weight of the cross-entropy of each view alone.
+        share: share of the epochs, from the first, that use M3Co.
+        pairs: pairs of views that are contrasted: ``"cyclic"`` or ``"all"``.
+        mix: what M3Co mixes: ``"encodings"`` of all views, as released, or ``"inputs"`` of all views but texts, as in
+            the paper.
+        released: mix both sides of a pair, as in M3CoL's released code; the target of a row that is mixed with itself
+            is then 1 - lam.
 
     Raises:
         ConfigError: an unknown contrast, or weights that cannot be.
@@ -56,9 +57,9 @@ class M3CoL(SupervisedPlugin):
         self,
         contrast: str = "m3col",
         *,
-        weight: float = 0.1,
-        view_weight: float = 1.0,
-        share: float = 0.33,
+        weight: NonNegative = 0.1,
+        view_weight: NonNegative = 1.0,
+        share: Share = 0.33,
         pairs: Literal["cyclic", "all"] = "cyclic",
         mix: Literal["encodings", "inputs"] = "encodings",
         released: bool = False,

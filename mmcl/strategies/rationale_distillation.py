@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from avalanche.core import SupervisedPlugin
 
+from mmcl.config.numbers import Count, Size
 from mmcl.errors import ConfigError, StreamError
 from mmcl.models.text_classifier import TextClassifier
 from mmcl.rationales.discriminator import pretrain_discriminator
@@ -29,17 +30,17 @@ class RationaleDistillation(SupervisedPlugin):
     discriminator is pre-trained on the first experience and trained further in all.
 
     Args:
-        lessons: of each row of the training data, see :func:`~mmcl.rationales.lessons.lessons_of`.
-        method: one of these.
-        weights: of the terms.
-        temperature: of samples of bad rationales.
-        sample_length: tokens of a sample at most.
-        pretraining: steps of the discriminator before the first experience.
-        discriminator_rate: learning rate of these.
-        seed: of what is corrupted in these.
+        lessons: lesson of each row of the training data, see :func:`~mmcl.rationales.lessons.lessons_of`.
+        method: ``"dss"`` or ``"qcrd"``.
+        weights: weights of the loss terms.
+        temperature: temperature of sampled bad rationales.
+        sample_length: largest number of tokens of a sampled bad rationale.
+        pretraining: pre-training steps of the discriminator of qcrd, before the first experience.
+        discriminator_rate: learning rate of the pre-training.
+        seed: seed of the pre-training.
 
     Raises:
-        ConfigError: an unknown method, or alpha or alpha1 of 0, by which is divided.
+        ConfigError: an unknown method; or alpha or alpha1 is 0, which the loss is divided by.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class RationaleDistillation(SupervisedPlugin):
         *,
         weights: Weights | None = None,
         temperature: float = 1.5,
-        sample_length: int = 32,
-        pretraining: int = 200,
+        sample_length: Count = 32,
+        pretraining: Size = 200,
         discriminator_rate: float = 5e-4,
         seed: int = 0,
     ) -> None:

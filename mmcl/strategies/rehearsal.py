@@ -1,4 +1,4 @@
-"""Rehearsal: a memory of samples of earlier classes, trained on beside the new ones."""
+"""Rehearsal: a memory of samples of earlier classes, replayed with the new ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mmcl import distributed
+from mmcl.config.numbers import Size
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, superclass_labels
+from mmcl.data.base import Dataset, attributes_of, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
 from mmcl.objectives.kernel.inputs import check_features, precise
@@ -22,26 +23,27 @@ Selection = Literal["random", "herding"]
 
 
 class Rehearsal(SupervisedPlugin):
-    """Keep samples of every class seen, equally many of each, and shuffle them into the data of each experience.
+    """Keep a class-balanced memory of samples, and shuffle it into the data of each experience.
 
-    The memory holds ``memory_size`` samples in all: each class has its share, and gives up its last chosen samples when
-    new classes come. It is a list of row numbers, not of samples. A state of it has a digest of these samples, so that
-    it is not taken up on other data. With ``by_superclass`` the shares are those of superclasses, such as SLURP's
-    scenarios, as in the code that COCONUT builds on.
+    The memory holds ``memory_size`` samples in all, equally many of each class seen. When new classes arrive, each
+    class gives up its last chosen samples. With ``by_superclass``, it holds equally many of each superclass, such as
+    SLURP's scenarios, as in the code that COCONUT builds on.
+
+    The memory is a list of row numbers. Its state has a digest of their samples, and is refused with other data.
 
     Args:
-        memory_size: samples in all; 0 keeps none, None keeps everything (which makes training joint).
-        selection: ``"random"``, or ``"herding"``: one after the other, the sample that brings the mean of those chosen
-            nearest to the mean of the class (iCaRL, Rebuffi et al. 2017, algorithm 4), in unit-length embeddings.
-        by_superclass: equally many of each superclass of the data set.
+        memory_size: samples in memory, all classes together; 0 keeps none, None keeps all (joint training).
+        selection: how samples are chosen: ``"random"``, or ``"herding"`` towards the mean embedding of the class
+            (iCaRL, Rebuffi et al. 2017, algorithm 4).
+        by_superclass: balance the memory by superclass.
 
     Raises:
-        ConfigError: the memory is smaller than the number of classes in the stream; known before anything is trained.
-        CheckpointError: a state was loaded, and its rows are other samples in the data that training goes on with.
+        ConfigError: the memory is smaller than the number of classes in the stream; raised before training.
+        CheckpointError: the rows of a loaded state are other samples in the current data.
     """
 
     def __init__(
-        self, memory_size: int | None, selection: Selection = "random", *, by_superclass: bool = False
+        self, memory_size: Size | None = 50, selection: Selection = "random", *, by_superclass: bool = False
     ) -> None:
         super().__init__()
         if memory_size is not None and memory_size < 0:
@@ -70,7 +72,7 @@ class Rehearsal(SupervisedPlugin):
         self._check_samples()
         kind, units = "classes", len(strategy.experience.source.classes)
         if self.by_superclass:
-            names = getattr(strategy.experience.source, "superclasses", ())
+            names = attributes_of(strategy.experience.source).superclasses
             kind, units = "superclasses", len(set(names))
             if not units:
                 raise ConfigError("the data set has no superclasses to share the memory: expected by_superclass=False")
@@ -126,7 +128,7 @@ class Rehearsal(SupervisedPlugin):
             return rows.tolist()
         if self.selection == "random":
             return rows[torch.randperm(len(rows))].tolist()
-        embeddings = embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
+        embeddings = unit_embeddings(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
         return rows[herding(embeddings, limit=self.memory_size)].tolist()
 
     def state_dict(self, strategy: Any) -> dict[str, Any]:
@@ -187,7 +189,7 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
 
 
 @torch.no_grad()
-def embed_rows(
+def unit_embeddings(
     model: Any, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device
 ) -> Tensor:
     """Return the model's unit-length embeddings of samples, in evaluation mode, ``(rows, dim)``."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from avalanche.training.templates import SupervisedTemplate
-from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl.errors import CheckpointError, TrainingError
-from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state, plain_state, snapshot
+from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
+from mmcl.training.step import TrainingStep
 
 State = dict[str, Any]
 
@@ -36,7 +36,7 @@ class Resumable(SupervisedTemplate):
 
     # What the loop has beside these; see MMCLTemplate.
     epoch: int
-    scheduler: LRScheduler | None
+    training_step: TrainingStep
     schedule_steps: int
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
@@ -113,18 +113,17 @@ def state_of(strategy: Resumable) -> State:
     now = snapshot({"model": trainable_state(strategy.model), "plugins": plugins})
     if strategy.pending is not None and not is_finished(strategy.pending):  # loaded, and not yet taken up as a whole
         return {**strategy.pending, **now}
-    scheduler = strategy.scheduler
+    step = strategy.training_step
     return {
         "experience": strategy.number,
         "samples": getattr(getattr(strategy, "experience", None), "digest", None),
         "epoch": strategy.epoch,
         "finished": strategy.finished,
         "classes": list(strategy.classes),
-        "steps": 0 if scheduler is None else strategy.schedule_steps,
-        "kinds": {**_kinds(strategy), "schedule": kind(scheduler)},
+        "steps": 0 if step.scheduler is None else strategy.schedule_steps,
+        "kinds": {**_kinds(strategy), "schedule": class_name(step.scheduler)},
         **now,
-        "optimizer": snapshot(strategy.optimizer.state_dict()),
-        "scheduler": None if scheduler is None else plain_state(scheduler),
+        **step.state_dict(),
         "random": random_state(),
     }
 
@@ -168,11 +167,10 @@ def take_up_training(strategy: Resumable, state: State) -> None:
         CheckpointError: the state is of another optimizer or schedule, or of other samples.
     """
     check_samples(strategy.experience, state)
-    check_same(state.get("kinds"), {"schedule": kind(strategy.scheduler)}, _WHAT)
+    check_same(state.get("kinds"), {"schedule": class_name(strategy.training_step.scheduler)}, _WHAT)
     if strategy.schedule_steps and state.get("steps"):
         check_same(state, {"steps": strategy.schedule_steps}, f"{_WHAT}: the schedule")
-    load_optimizer(strategy.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
-    load_schedule(strategy.scheduler, entry(state, "scheduler", _WHAT), _WHAT)
+    strategy.training_step.load_state_dict(state, _WHAT)
     set_random_state(state["random"])
     strategy.epoch = state["epoch"]
 
@@ -219,8 +217,8 @@ def experiences_to_train(strategy: Resumable, state: State, experiences: Sequenc
 
 def _kinds(strategy: Resumable) -> dict[str, Any]:
     return {
-        "plugins": [kind(plugin) for plugin in strategy.plugins],
-        "optimizer": kind(strategy.optimizer),
+        "plugins": [class_name(plugin) for plugin in strategy.plugins],
+        "optimizer": class_name(strategy.optimizer),
     }
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,54 +12,55 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl import distributed
 from mmcl.batch import Batch
+from mmcl.config.numbers import Count, Positive, Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.selection import sample_ids
-from mmcl.errors import DataError, InputError, LabelError, StreamError
-from mmcl.precision import Precision, in_precision
+from mmcl.errors import DataError, LabelError, StreamError
+from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
-from mmcl.training.finite import step_error
-
-SchedulerMaker = Callable[[Optimizer, int], LRScheduler]
+from mmcl.training.step import SchedulerMaker, TrainingStep
 
 
 class MMCLTemplate(Resumable):
     """Avalanche's supervised template over named batches.
 
-    Use it as any Avalanche strategy: ``for experience in benchmark.train_stream: strategy.train(experience)``, with a
-    benchmark of :func:`mmcl.data.class_incremental`. Plugins see ``strategy.mbatch`` (a :class:`~mmcl.batch.Batch`),
-    ``strategy.output`` (what the model made of it) and ``strategy.mb_output`` (its logits); they add a term to the loss
-    by :meth:`add_loss` in ``before_backward``, and samples to the experience by :meth:`rehearse` in
-    ``after_train_dataset_adaptation``. Its state is kept and taken up as :class:`~mmcl.strategies.resuming.Resumable`
-    says.
+    Use it as any Avalanche strategy, with a benchmark of :func:`mmcl.data.class_incremental`::
+
+        for experience in benchmark.train_stream:
+            strategy.train(experience)
+
+    Plugins read ``strategy.mbatch`` (a :class:`~mmcl.batch.Batch`), ``strategy.output`` (the model's output) and
+    ``strategy.mb_output`` (its logits). They add a loss term by :meth:`add_loss` in ``before_backward``, and samples by
+    :meth:`rehearse` in ``after_train_dataset_adaptation``. A plugin with a method ``parameters()`` has them trained.
+    Saving and resuming: see :class:`~mmcl.strategies.resuming.Resumable`.
 
     Args:
-        model: takes a batch, returns an object with ``logits`` ``(batch, classes)``; or in training with ``logits``
+        model: takes a batch, returns an object with ``logits`` ``(batch, classes)``; or, in training, with ``logits``
             ``(batch, steps, tokens)`` and ``targets`` ``(batch, steps)``. Each experience begins with ``grow(labels)``.
-        optimizer: starts anew with each experience; parameters that the model has grown join its last group.
+        optimizer: reset at each experience; parameters that the model grows join its last group.
         epochs: passes over each experience.
-        batch_size: samples a step.
-        eval_batch_size: samples a step in evaluation.
-        scheduler: makes a learning rate schedule of the optimizer and the number of steps in an experience.
-        clip_norm: largest norm of the gradient; None to leave it as it is.
-        plugins: in the order in which they are called.
+        batch_size: samples per step.
+        eval_batch_size: samples per step in evaluation.
+        scheduler: function from the optimizer and an experience's number of steps to a learning rate schedule.
+        clip_norm: largest norm of the gradient; None for no clipping.
+        plugins: Avalanche plugins, called in this order.
         evaluator: Avalanche's metrics and loggers; None for none.
         device: where the model is trained.
         workers: processes that load samples, for data that is not in memory.
-        bucket: batches whose samples are sorted by length together, so that little is padded; 1 for none.
-        precision: what the model computes in, see :mod:`mmcl.precision`; losses and weights stay in 32 bits.
+        bucket: batches whose samples are sorted by length together, to reduce padding; 1 for none.
+        precision: precision of the forward pass, see :mod:`mmcl.precision`; losses and weights stay in float32.
 
     Raises:
-        TrainingError: the loss is not finite; names experience, epoch and step, and the sample whose inputs are not.
-        CheckpointError: (when a state is loaded) it is of another model, other plugins, or another experience.
-        LabelError: a label that the model's head does not have.
-        StreamError: an experience is empty, or of another kind of benchmark.
+        TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite.
+        CheckpointError: a loaded state is of another model, other plugins, or another experience.
+        LabelError: the model's head lacks a label.
+        StreamError: an experience is empty, or not of :func:`~mmcl.data.class_incremental`.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class MMCLTemplate(Resumable):
         *,
         model: nn.Module,
         optimizer: Optimizer,
-        epochs: int = 1,
-        batch_size: int = 32,
-        eval_batch_size: int = 256,
+        epochs: Count = 1,
+        batch_size: Count = 32,
+        eval_batch_size: Count = 256,
         scheduler: SchedulerMaker | None = None,
-        clip_norm: float | None = None,
+        clip_norm: Positive | None = None,
         plugins: Sequence[SupervisedPlugin] = (),
         evaluator: EvaluationPlugin | None = None,
         device: str | torch.device = "cpu",
-        workers: int = 0,
-        bucket: int = 1,
+        workers: Size = 0,
+        bucket: Count = 1,
         precision: Precision = "32",
     ) -> None:
         super().__init__(
@@ -97,16 +97,16 @@ class MMCLTemplate(Resumable):
             self.plugins.remove(plugin)
         self.mbatch: Batch
         self.loss: Tensor
-        self.clip_norm = clip_norm
-        self.workers, self.bucket, self.precision = workers, bucket, precision
+        self.training_step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=self.device)
+        self.workers, self.bucket = workers, bucket
         self.output: Any = None
         self.losses: dict[str, float] = {}
         self.epoch = 0
         self._unchecked = True  # whether the head is wide enough for the experience
         self._make_scheduler = scheduler
-        self.scheduler: LRScheduler | None = None
-        self.schedule_steps = 0
+        self._add_parameters_of_plugins()
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
+        self.schedule_steps = 0
         self._rehearsed = torch.empty(0, dtype=torch.long)
 
     # Named batches
@@ -132,7 +132,7 @@ class MMCLTemplate(Resumable):
 
     def forward(self) -> Tensor:
         """Return the logits of the current batch, ``(batch, classes)``."""
-        self.output = in_precision(self.model, self.mbatch, self.device, self.precision)
+        self.output = self.training_step.forward(self.model, self.mbatch)
         return self.output.logits
 
     # Data of an experience
@@ -182,7 +182,8 @@ class MMCLTemplate(Resumable):
 
     def make_optimizer(self, **kwargs: Any) -> None:
         """Start the optimizer anew on the parameters that the model has now."""
-        current = {id(parameter): parameter for parameter in self.model.parameters() if parameter.requires_grad}
+        trained = [*self.model.parameters(), *self._parameters_of_plugins()]
+        current = {id(parameter): parameter for parameter in trained if parameter.requires_grad}
         for group in self.optimizer.param_groups:
             group["params"] = [current.pop(id(parameter)) for parameter in group["params"] if id(parameter) in current]
         self.optimizer.param_groups[-1]["params"].extend(current.values())
@@ -190,9 +191,21 @@ class MMCLTemplate(Resumable):
         for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
             group.pop("initial_lr", None)
             group["lr"] = rate
+        self.training_step.optimizer = self.optimizer
         if self._make_scheduler is not None:
             self.schedule_steps = self.train_epochs * len(self.dataloader)
-            self.scheduler = self._make_scheduler(self.optimizer, self.schedule_steps)
+            self.training_step.scheduler = self._make_scheduler(self.optimizer, self.schedule_steps)
+
+    def _parameters_of_plugins(self) -> list[nn.Parameter]:
+        owners: list[Any] = [plugin for plugin in self.plugins if hasattr(plugin, "parameters")]
+        return [parameter for owner in owners for parameter in owner.parameters()]
+
+    def _add_parameters_of_plugins(self) -> None:
+        known = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        if added := [each for each in self._parameters_of_plugins() if id(each) not in known]:
+            self.optimizer.add_param_group({"params": added, "weight_decay": 0.0})
+            groups = self.optimizer.param_groups  # the last group receives what the model grows
+            groups.insert(0, groups.pop())
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Adapt model and optimizer to the experience."""
@@ -216,22 +229,16 @@ class MMCLTemplate(Resumable):
         while self.epoch < self.train_epochs and not self._stop_training:
             self.model.train()  # what was done before may have left a part of it in evaluation mode
             self._before_training_epoch(**kwargs)
-            self.losses = {}
+            self.training_step.reset()
+            self.losses = self.training_step.losses
             distributed.seed_ranks()
-            self._train_epoch(**kwargs)
-            self.losses = {
-                name: value / len(self.dataloader) for name, value in distributed.all_reduce_sums(self.losses).items()
-            }
+            with self.training_step.located(self._where, lambda: [(self.mbatch, self._sample_id)]):
+                self.training_epoch(**kwargs)
+            self.losses = self.training_step.means()
             self.epoch += 1
             self.resumable = True
             self._after_training_epoch(**kwargs)
             self.resumable = False
-
-    def _train_epoch(self, **kwargs: Any) -> None:
-        try:
-            self.training_epoch(**kwargs)
-        except InputError as error:
-            raise step_error(str(error), self._where(), [(self.mbatch, self._sample_id)], InputError) from error
 
     def _where(self) -> str:
         step = self.clock.train_epoch_iterations + 1
@@ -250,7 +257,7 @@ class MMCLTemplate(Resumable):
         """
         value = value * (1.0 if joined else self._share(count))
         self.loss = self.loss + weight * value
-        self._note(name, value)
+        self.training_step.note(name, value.item())
 
     @property
     def rehearses(self) -> bool:
@@ -286,31 +293,17 @@ class MMCLTemplate(Resumable):
                     f"{logits.shape[1]} classes: give the head more, or the model a grow(labels)"
                 )
         loss = self._criterion(logits, labels) * self._share(count)
-        self._note("cross_entropy", loss)
+        if self.is_training:
+            self.training_step.note("cross_entropy", loss.item())
         return loss
 
     def backward(self) -> None:
-        """Compute gradients, of a loss that is finite."""
-        value = self.loss.item()
-        if not math.isfinite(value):
-            where = f"{self._where()} (terms: {', '.join(sorted(self.losses))})"
-            raise step_error(f"the loss is {value}", where, [(self.mbatch, self._sample_id)])
-        self.losses["loss"] = self.losses.get("loss", 0.0) + value
-        super().backward()
-        distributed.all_reduce_gradients(
-            parameter for group in self.optimizer.param_groups for parameter in group["params"]
-        )
+        """Compute gradients of a finite loss."""
+        self.training_step.backward(self.loss, terms=self.training_step.losses)
 
     def optimizer_step(self) -> None:
-        """Take one step of the optimizer, and of the schedule."""
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
-        if self.scheduler is not None:
-            self.scheduler.step()
-
-    def _note(self, name: str, value: Tensor) -> None:
-        self.losses[name] = self.losses.get(name, 0.0) + value.item()
+        """Update parameters and learning rates."""
+        self.training_step.update(self.model.parameters())
 
 
 def _no_evaluator() -> EvaluationPlugin:

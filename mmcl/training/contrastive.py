@@ -2,65 +2,68 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from mmcl import distributed
 from mmcl.batch import Batch
+from mmcl.config.numbers import AtLeastTwo, Count
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
-from mmcl.errors import CheckpointError, ConfigError, InputError
-from mmcl.files.loading import check_same, entry, kind, load_optimizer, load_schedule, load_state, plain_state, snapshot
+from mmcl.errors import CheckpointError, ConfigError
+from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
+from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
-from mmcl.training.finite import samples, step_error
+from mmcl.training.finite import samples
+from mmcl.training.step import SchedulerMaker, TrainingStep
+from mmcl.training.views import objective_inputs
 
 _WHAT = "the state of the trainer"
 _TOGETHER = 128  # sequences that are embedded at once, and padded to the longest of them
 
 
 class ContrastiveTrainer:
-    """Train two towers on pairs; iterating trains an epoch at a time and yields its mean loss.
+    """Train two towers on pairs; each iteration trains an epoch and yields its mean loss.
 
     ::
 
         for loss in (trainer := ContrastiveTrainer(model, pairs, CLIPLoss(), optimizer, epochs=10)):
             print(trainer.epoch, loss)
 
-    A batch can be parted, which changes the memory that a step takes but not its gradient: see
-    :func:`~mmcl.models.gradient_cache.gradient_cached_backward`. The last, smaller batch of an epoch is left out where
-    it is not the only one: a contrast with few others is another one. Where several processes train
-    (:mod:`mmcl.distributed`), each has its part of every batch, which the objective is to join (``gather=True``).
+    Gradient caching (``micro_batch_size``) lowers the memory of a step without changing its gradient, see
+    :func:`~mmcl.models.gradient_cache.gradient_cached_backward`. An epoch's last batch is dropped if it is smaller
+    than the others, because fewer negatives make another loss. With several processes (:mod:`mmcl.distributed`), each
+    has a shard of every batch, and the objective needs ``gather=True``.
 
     Args:
         model: two towers, trained in place.
-        pairs: what to train on.
-        objective: an :class:`~mmcl.objectives.Objective`, which is given what it takes by name, or any function of two
-            paired embeddings. Its state is saved with the rest; the optimizer must have its parameters.
-        optimizer: of all parameters that are trained.
+        pairs: pairs to train on.
+        objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
+            saved; its parameters must be in the optimizer.
+        optimizer: of all trained parameters.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
-        micro_batch_size: pairs whose graph is held at a time; None for all of the batch.
-        distinct_texts: an epoch has a random one of the samples of each text.
-        scheduler: makes the schedule of an optimizer and a number of steps; None for constant rates.
-        clip_norm: largest norm of the gradient; None for any.
-        precision: ``"bf16-mixed"`` runs the towers in bfloat16 where that is safe (``torch.autocast``), which is faster
-            on processors that have it; the objective and all parameters stay in 32 bits.
+        micro_batch_size: pairs whose graph is in memory at a time; None for the whole batch.
+        distinct_texts: train each epoch on one random sample of each text.
+        scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
+            rates.
+        clip_norm: largest norm of the gradient; None for no clipping.
+        precision: precision of the towers; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16. Objective and
+            parameters stay in float32.
         device: where the towers are trained.
 
     Raises:
-        ConfigError: sizes that are no sizes, or a batch of one pair.
-        TrainingError: a loss that is not finite; says in which step, and which sample's inputs are not.
+        ConfigError: a size is too small, or there are fewer than two pairs to compare.
+        TrainingError: a loss is not finite; names the step, and a sample that is not finite.
     """
 
     def __init__(
@@ -70,13 +73,13 @@ class ContrastiveTrainer:
         objective: Callable[[Tensor, Tensor], Tensor],
         optimizer: Optimizer,
         *,
-        epochs: int = 10,
-        batch_size: int = 256,
-        micro_batch_size: int | None = None,
+        epochs: Count = 10,
+        batch_size: AtLeastTwo = 256,
+        micro_batch_size: Count | None = None,
         distinct_texts: bool = False,
-        scheduler: Callable[[Optimizer, int], LRScheduler] | None = None,
+        scheduler: SchedulerMaker | None = None,
         clip_norm: float | None = None,
-        precision: Literal["32", "bf16-mixed"] = "32",
+        precision: Precision = "32",
         device: str | torch.device = "cpu",
     ) -> None:
         if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
@@ -89,13 +92,15 @@ class ContrastiveTrainer:
             raise ConfigError(f"there is {there} pair{' of a text of its own' * distinct_texts}, expected at least 2")
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
-        self.distinct_texts, self.clip_norm, self.device = distinct_texts, clip_norm, torch.device(device)
-        self.precision = precision
+        self.distinct_texts, self.device = distinct_texts, torch.device(device)
+        self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in (pairs.first, pairs.second)]
         self._digest = " ".join(sides)
-        self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts))) if scheduler else 0
-        self._scheduler = None if scheduler is None else scheduler(optimizer, epochs * self.steps)
+        # Drawn with any schedule, so that all schedules of one seed see the same batches.
+        self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts)))
+        if scheduler is not None:
+            self._step.scheduler = scheduler(optimizer, epochs * self.steps)
         self._module = objective if isinstance(objective, nn.Module) else None
 
     def __iter__(self) -> Iterator[float]:
@@ -110,29 +115,17 @@ class ContrastiveTrainer:
         self.model.train()
         distributed.seed_ranks()
         order = distributed.broadcast_object(self.pairs.shuffled(distinct=self.distinct_texts))
-        total, batches = 0.0, [distributed.shard(batch) for batch in self._batches(order)]
-        for step, rows in enumerate(batches, start=1):
-            self.optimizer.zero_grad()
-            where = f"epoch {self.epoch + 1}, step {step} of {len(batches)}"
-            # Weights that were cast where no graph is built, as gradient caching does first, must not be used again.
-            try:
-                with torch.autocast(
-                    self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False
-                ):
-                    loss = distributed.all_reduce_sum(self._backward(rows).item())
-            except InputError as error:
-                raise step_error(str(error), where, self._samples(rows), InputError) from error
-            if not math.isfinite(loss):
-                raise step_error(f"the loss is {loss}", where, self._samples(rows))
-            distributed.all_reduce_gradients(each for group in self.optimizer.param_groups for each in group["params"])
-            if self.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-            self.optimizer.step()
-            if self._scheduler is not None:
-                self._scheduler.step()
-            total += loss
+        self._step.reset()
+        batches = [distributed.shard(batch) for batch in self._batches(order)]
+        for number, rows in enumerate(batches, start=1):
+            where = partial("epoch {}, step {} of {}".format, self.epoch + 1, number, len(batches))
+            with self._step.located(where, partial(self._samples, rows)):
+                with self._step.autocast():
+                    loss = self._backward(rows)
+                self._step.check(loss.item())
+            self._step.update(self.model.parameters())
         self.epoch += 1
-        return total / len(batches)
+        return self._step.means()["loss"]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         batches = list(order.split(self.batch_size))
@@ -163,13 +156,7 @@ class ContrastiveTrainer:
                 return self.objective(a, b)
             takes = self.objective.takes
             labels = self.pairs.labels[rows].to(a.device) if "labels" in takes else None
-            available: dict[str, Tensor | None] = {"a": a, "b": b, "labels": labels, "rows": rows.to(a.device)}
-            if "views" in takes:
-                available["views"] = torch.stack([a, b])
-            if "features" in takes:
-                available["features"] = torch.cat([a, b])
-                available["labels"] = None if labels is None else labels.repeat(2)
-            return self.objective.of(available)
+            return self.objective.of(objective_inputs([a, b], labels=labels, takes=takes, rows=rows.to(a.device)))
 
     def _pair(self, rows: Tensor) -> tuple[Batch, Batch]:
         with torch.autocast(self.device.type, enabled=False):  # what decodes a sample keeps 32 bits
@@ -184,8 +171,7 @@ class ContrastiveTrainer:
             "settings": self._settings(),
             "model": snapshot(trainable_state(self.model)),
             "objective": None if self._module is None else snapshot(self._module.state_dict()),
-            "optimizer": snapshot(self.optimizer.state_dict()),
-            "scheduler": None if self._scheduler is None else plain_state(self._scheduler),
+            **self._step.state_dict(),
             "random": random_state(),
         }
 
@@ -215,8 +201,7 @@ class ContrastiveTrainer:
         load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
         if self._module is not None and own:
             load_state(self._module, objective, f"{_WHAT}: the objective")
-        load_optimizer(self.optimizer, entry(state, "optimizer", _WHAT), f"{_WHAT}: the optimizer")
-        load_schedule(self._scheduler, entry(state, "scheduler", _WHAT), _WHAT)
+        self._step.load_state_dict(state, _WHAT)
         set_random_state(random)
         self.epoch = epoch
 
@@ -226,10 +211,10 @@ class ContrastiveTrainer:
             "pairs": len(self.pairs),
             "batch_size": self.batch_size,
             "distinct_texts": self.distinct_texts,
-            "optimizer": kind(self.optimizer),
-            "schedule": kind(self._scheduler),
+            "optimizer": class_name(self.optimizer),
+            "schedule": class_name(self._step.scheduler),
         }
-        return settings if self._scheduler is None else {**settings, "epochs": self.epochs}
+        return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
 
 
 def _former(temperature: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mmcl import distributed
 from mmcl.batch import Batch
 from mmcl.data.paired import batch_of
 from mmcl.data.selection import Selection, sample_ids
-from mmcl.errors import ConfigError, DataError, InputError
-from mmcl.training.finite import samples, step_error
+from mmcl.errors import ConfigError, DataError
+from mmcl.training.finite import samples
+from mmcl.training.step import TrainingStep
 
 OnEpoch = Callable[[str, int, float], None]  # name of the phase, number of the epoch from 1, mean loss
 
@@ -43,30 +45,24 @@ def train_epochs(
         data: data sets that the batches are of, in which a sample that is not finite is looked for.
 
     Raises:
-        ConfigError: a negative number of epochs.
+        ConfigError: a negative number of epochs, or several processes.
         TrainingError: a loss that is not finite; says in which step, and which sample's inputs are not.
     """
     if epochs < 0:
         raise ConfigError(f"epochs of {phase} is {epochs}, expected 0 or more")
+    distributed.check_single_process(phase)
+    updates = [(loss_of, TrainingStep(optimizer, advice="lower its learning rate")) for loss_of, optimizer in steps]
     for epoch in range(done + 1, done + epochs + 1):
         total, count = 0.0, 0
         if begin is not None:
             begin()
         for batch in batches():
             count += 1
-            for loss_of, optimizer in steps:
-                optimizer.zero_grad()
-                where, what = f"epoch {epoch}, step {count}", f"the loss of {phase}"
-                try:
-                    loss = loss_of(batch)
-                except InputError as error:
-                    raise step_error(f"{what}: {error}", where, _all_samples(data), InputError) from error
-                value = loss.item()
-                if not math.isfinite(value):
-                    raise step_error(f"{what} is {value}", where, _all_samples(data), advice="lower its learning rate")
-                loss.backward()
-                optimizer.step()
-                total += value
+            where, what = partial("epoch {}, step {}".format, epoch, count), f"the loss of {phase}"
+            for loss_of, step in updates:
+                with step.located(where, partial(_all_samples, data), what=f"{what}: "):
+                    total += step.backward(loss_of(batch), what)
+                step.update()
         if on_epoch is not None:
             on_epoch(phase, epoch, total / max(count, 1))
 

@@ -1,4 +1,4 @@
-"""Which samples are to be forgotten: some of the data, a class, wrong labels, a speaker."""
+"""The choice of samples to forget: a share of the data, a class, wrong labels, a speaker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
+from mmcl.config.numbers import Factor
 from mmcl.config.whole_numbers import whole_numbers
+from mmcl.data.base import attributes_of
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.text.suggest import nearest
@@ -37,7 +39,7 @@ def choose_removal(
     test: Any,
     *,
     classes: Sequence[int | str] = (),
-    share: float = 0.4,
+    share: Factor = 0.4,
     speakers: Sequence[str] = (),
     seed: int = 0,
 ) -> Removal:
@@ -53,16 +55,16 @@ def choose_removal(
     the last class as a wrong label.
 
     Args:
-        kind: one of these.
-        train, test: data sets of one kind.
-        classes: labels or names; of ``data`` and ``noisy_labels`` none means all.
-        share: above 0, up to 1.
-        speakers: names; the data set has to have ``speakers``, one for each sample.
-        seed: of what is drawn.
+        kind: kind of samples to forget: ``data``, ``class``, ``noisy_labels`` or ``speaker``.
+        train, test: data sets with the same classes.
+        classes: labels or names of the classes to forget (class) or to draw from (data, noisy_labels); empty for all.
+        share: share of each class to forget (data, noisy_labels).
+        speakers: names of the speakers to forget (speaker); the data set must have ``speakers``.
+        seed: seed of the random draws.
 
     Raises:
-        ConfigError: nothing is named that is to be forgotten, or a share that is none.
-        DataError: a class or speaker that the data does not have, or nothing remains or is forgotten.
+        ConfigError: no class or speaker is named, or ``share`` is not within (0, 1].
+        DataError: the data lacks a class or speaker, or no sample remains or is forgotten.
     """
     if kind not in get_args(Kind):
         raise ConfigError(f"kind is '{kind}'{nearest(kind, get_args(Kind))}, expected {', '.join(get_args(Kind))}")
@@ -124,7 +126,7 @@ def speakers_of(data: Any) -> list[str]:
         DataError: the data set does not say.
     """
     source, rows = origin(data)
-    known: Sequence[str] = getattr(source, "speakers", None) or ()
+    known = attributes_of(source).speakers or ()
     if not any(known):
         raise DataError("the data set does not say who speaks: expected one with speakers, such as fsdd")
     return [known[row] for row in rows]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
+from mmcl.config.numbers import Count, NonNegative, Positive
 from mmcl.data.base import Dataset
 from mmcl.errors import DataError
 from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
@@ -21,15 +22,30 @@ def train_classifier(
     model: nn.Module,
     data: Dataset,
     *,
-    epochs: int = 20,
-    learning_rate: float = 1e-4,
-    weight_decay: float = 1e-4,
-    batch_size: int = 32,
+    epochs: Count = 20,
+    learning_rate: Positive = 1e-4,
+    weight_decay: NonNegative = 1e-4,
+    batch_size: Count = 32,
     phase: str = "training",
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Train ``model`` in place by cross-entropy and Adam, and return it in evaluation mode; defaults are LAF's."""
+    """Train ``model`` in place by cross-entropy and Adam, and return it in evaluation mode; defaults are LAF's.
+
+    Args:
+        model: takes a batch and returns logits, or an object with ``logits``.
+        data: samples to train on.
+        epochs: passes over the training data.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        batch_size: samples per step.
+        phase: name of the training, for errors and ``on_epoch``.
+        device: where the model is trained.
+        on_epoch: called with phase, epoch and mean loss after each epoch.
+
+    Raises:
+        TrainingError: a loss is not finite.
+    """
     model.to(device)
 
     def loss_of(batch: Batch) -> Tensor:

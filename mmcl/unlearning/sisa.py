@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
+from mmcl.config.numbers import Count
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
@@ -42,7 +43,7 @@ def train_sharded(
     fresh: Callable[[], nn.Module],
     data: Dataset,
     *,
-    shards: int = 5,
+    shards: Count = 5,
     groups: Sequence[str] | None = None,
     on_epoch: OnEpoch | None = None,
     **recipe: Any,
@@ -53,16 +54,16 @@ def train_sharded(
     scratch, and answers are averaged where the paper counts votes.
 
     Args:
-        fresh: makes an untrained model.
-        data: is cut into shards at random.
-        shards: how many.
-        groups: one name for each sample, such as its speaker: samples of one name stay in one shard, so that a
-            request to forget all of them touches that alone.
-        on_epoch: called with phase, epoch and loss.
-        **recipe: of :func:`~mmcl.unlearning.retraining.train_classifier`.
+        fresh: function that returns an untrained model.
+        data: samples to split into shards at random.
+        shards: number of shards, each with a model of its own in sisa.
+        groups: one name per sample, such as its speaker; samples of one name stay in one shard, so that forgetting
+            a speaker retrains one model.
+        on_epoch: called with phase, epoch and mean loss after each epoch.
+        **recipe: settings of :func:`~mmcl.unlearning.retraining.train_classifier`.
 
     Raises:
-        ConfigError: fewer shards than one, or more than there are samples or names.
+        ConfigError: fewer than 1 shard, or more than there are samples or names.
     """
     names = [str(row) for row in range(len(data))] if groups is None else list(groups)
     if len(names) != len(data):

@@ -312,7 +312,7 @@ def draw_growth(found: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from mmcl.reports.figures.classes import GRID, plain_axes
+    from mmcl.reports.drawing import GRID, plain_axes
 
     drawn = {
         "classes": ("classes", GROWTH["classes"], "log"),

@@ -207,3 +207,24 @@ def test_a_file_cannot_have_anything_fetched(written, key, tmp_path, caplog):
     assert f"{key} is left out, only the command line can ask for it: {key}=true" in caplog.text
     asked = load_config(Anything, tmp_path / "their.yaml", ["encoder.options={download: true}"])
     assert asked.encoder == {"options": {"download": True}}
+
+
+class Part(StrictModel):
+    name: str = "one"
+    size: int = 1
+
+
+class Whole(StrictModel):
+    part: Part = Part(name="two")
+
+
+def test_a_section_given_in_part_keeps_the_defaults_of_the_config(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("part: {size: 5}")
+    assert load_config(Whole, path).part == Part(name="two", size=5)
+    assert Whole(part={"size": 5}).part == Part(name="two", size=5)
+    assert Whole(part=Part(size=5)).part == Part(size=5)
+
+
+def test_the_listed_default_is_that_of_the_config():
+    assert {each.key: each.default for each in settings(Whole)} == {"part.name": "two", "part.size": "1"}

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from mmcl.batch import Batch
+from mmcl.encoders import build_encoder
 from mmcl.encoders.base import pool, subsample, weights_hash
 from mmcl.errors import ConfigError
 
@@ -46,3 +48,37 @@ def test_weights_hash_depends_on_values_buffers_names_and_shapes():
     flat, square = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(2, 2))
     assert weights_hash(nn.ParameterDict({"a": flat})) != weights_hash(nn.ParameterDict({"a": square}))
     assert weights_hash(nn.ParameterDict({"a": flat})) != weights_hash(nn.ParameterDict({"b": flat}))
+
+
+@pytest.fixture
+def speech():
+    """An untrained audio encoder in evaluation mode, and a batch of two utterances."""
+    torch.manual_seed(0)
+    batch = Batch(audio=torch.randn(2, 16_000), audio_lengths=torch.tensor([16_000, 9_000]))
+    return build_encoder("audio", "cnn", dim=8).eval(), batch
+
+
+def test_encode_batch_prefers_cached_features_to_inputs(speech):
+    encoder, batch = speech
+    expected = encoder(batch["audio"], batch["audio_lengths"])
+    features, lengths = encoder.frozen_features(batch["audio"], batch["audio_lengths"])
+    cached = Batch(features=features, features_lengths=lengths, audio=torch.zeros(2, 1))
+    for encoded in (encoder.encode_batch(batch), encoder.encode_batch(cached)):
+        assert all(torch.equal(one, other) for one, other in zip(encoded, expected, strict=True))
+
+
+def test_features_without_lengths_are_pooled_vectors(speech):
+    encoder, _ = speech
+    pooled = torch.randn(3, 8)
+    encoded = encoder.encode_batch(Batch(features=pooled))
+    assert torch.equal(encoded.pooled, pooled) and torch.equal(encoded.sequence[:, 0], pooled)
+    assert encoded.lengths.tolist() == [1, 1, 1]
+
+
+def test_view_features_are_read_from_the_batch_if_cached(speech):
+    encoder, batch = speech
+    features, lengths = encoder.frozen_features(batch["audio"], batch["audio_lengths"])
+    cached = Batch(words_features=features, words_features_lengths=lengths)
+    view = Batch(words=batch["audio"], words_lengths=batch["audio_lengths"])
+    for found in (encoder.view_features(cached, "words"), encoder.view_features(view, "words")):
+        assert torch.equal(found[0], features) and torch.equal(found[1], lengths)

@@ -29,7 +29,7 @@ from mmcl.encoders.pretrained import pretrained_text, pretrained_text_to_text, q
 from mmcl.encoders.saved import rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError, DataError, MissingDataError, MMCLError
 from mmcl.models import SLUClassifier, TwoTower, from_pretrained
-from mmcl.models.slu_folder import save_slu
+from mmcl.models.saved import save_slu
 from mmcl.models.text_to_text import TextToText
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}

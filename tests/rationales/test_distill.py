@@ -5,8 +5,9 @@ import torch
 
 from mmcl.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mmcl.rationales.discriminator import Discriminator
-from mmcl.rationales.distill import Distillation, Recipe, distill_rationales
+from mmcl.rationales.distill import Distillation, distill_rationales
 from mmcl.rationales.lessons import Lesson
+from mmcl.rationales.recipe import Recipe
 from mmcl.rationales.terms import Weights
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 
@@ -156,7 +157,7 @@ def test_the_state_of_another_method_or_of_other_lessons_is_refused(student, les
     assert other.epoch == 1 and len(other._snapshots) == 1  # taken up twice, it is there once
 
 
-@pytest.mark.parametrize("part", ["student", "discriminator", "optimizer", "snapshots", "order", "random", "step"])
+@pytest.mark.parametrize("part", ["student", "discriminator", "optimizer", "snapshots", "order", "random", "scheduler"])
 def test_a_state_that_lacks_something_is_refused(part, student, lessons):
     saved = learnt(student, lessons, "qcrd")
     del saved[part]

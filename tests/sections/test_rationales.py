@@ -29,11 +29,9 @@ def test_the_config_is_what_the_code_takes(data_dir, monkeypatch, svamp):
 
 
 def test_names_in_configs_are_those_in_code():
-    from mmcl.objectives import qcrd as rationale
     from mmcl.rationales import terms
     from mmcl.sections import rationales as sections
 
-    assert get_args(sections.Scheme) == get_args(rationale.Scheme)
     methods = TypeAdapter(sections.Methods)
     assert methods.validate_python(get_args(terms.Method)) == get_args(terms.Method)
 

@@ -58,9 +58,10 @@ def test_model_and_memory_are_taken_up_first_and_the_rest_when_the_experience_is
     assert fresh.epoch == 0 and torch.equal(torch.get_rng_state(), before)
     parameters = [p for group in strategy.optimizer.param_groups for p in group["params"]]
     fresh.optimizer = torch.optim.AdamW(parameters, lr=9.0)
-    fresh.scheduler = scheduler(fresh.optimizer, 100)
+    fresh.training_step.optimizer = fresh.optimizer
+    fresh.training_step.scheduler = scheduler(fresh.optimizer, 100)
     take_up_training(fresh, state)
-    assert fresh.epoch == 2 and fresh.scheduler.last_epoch == strategy.scheduler.last_epoch
+    assert fresh.epoch == 2 and fresh.training_step.scheduler.last_epoch == strategy.training_step.scheduler.last_epoch
     assert fresh.optimizer.param_groups[0]["lr"] == strategy.optimizer.param_groups[0]["lr"]
     assert torch.equal(torch.get_rng_state(), state["random"]["torch"])
 

@@ -57,9 +57,9 @@ def state(trainer):
 
 
 def test_the_loss_falls_and_the_temperature_learns():
-    trainer = build(epochs=12, dropout=0.0)
+    trainer = build(epochs=20, dropout=0.0)
     losses = list(trainer)
-    assert len(losses) == 12 and losses[-1] < 0.6 * losses[0]
+    assert len(losses) == 20 and losses[-1] < 0.7 * losses[0]
     assert abs(trainer.objective.temperature().item() - 0.2) > 1e-3
 
 

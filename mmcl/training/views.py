@@ -1,0 +1,36 @@
+"""Inputs of objectives, by the names in ``Objective.takes``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def objective_inputs(
+    views: Sequence[Tensor], *, labels: Tensor | None = None, takes: Sequence[str], **available: Tensor | None
+) -> dict[str, Tensor | None]:
+    """Return the inputs of an objective, for :meth:`mmcl.objectives.Objective.of`.
+
+    Args:
+        views: embeddings of the same samples, ``(batch, dim)`` each: modalities, or views of one.
+        labels: class of each sample, ``(batch,)``.
+        takes: what the objective takes.
+        **available: further inputs by name, such as ``rows`` and ``is_rehearsal``.
+
+    >>> inputs = objective_inputs(
+    ...     [torch.eye(2), torch.eye(2)], labels=torch.tensor([3, 4]), takes=("features", "labels")
+    ... )
+    >>> inputs["features"].shape, inputs["labels"]
+    (torch.Size([4, 2]), tensor([3, 4, 3, 4]))
+    """
+    inputs: dict[str, Tensor | None] = {**available, "labels": labels}
+    if len(views) == 2:
+        inputs["a"], inputs["b"] = views
+    if "views" in takes:
+        inputs["views"] = torch.stack(list(views))
+    if "features" in takes:  # view after view, so that each sample's label stands once for each view
+        inputs["features"] = torch.cat(list(views))
+        inputs["labels"] = None if labels is None else labels.repeat(len(views))
+    return inputs

@@ -1,0 +1,141 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
+from mmcl.training.step import TrainingStep
+
+GENERATOR = torch.Generator().manual_seed(0)
+INPUTS, TARGETS = torch.randn(12, 3, generator=GENERATOR), torch.randn(12, 2, generator=GENERATOR)
+
+
+def make(clip_norm=None, schedule=False, rate=0.1, **settings):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10) if schedule else None
+    return model, TrainingStep(optimizer, scheduler=scheduler, clip_norm=clip_norm, **settings)
+
+
+def loss_of(model, rows):
+    return (model(INPUTS[rows]) - TARGETS[rows]).square().mean()
+
+
+def train(model, step, batches):
+    for number, rows in enumerate(batches, start=1):
+        with step.located(partial("step {}".format, number)):
+            step.backward(loss_of(model, rows))
+        step.update(last=number == len(batches))
+
+
+def test_steps_equal_those_of_plain_torch():
+    model, step = make(clip_norm=0.5, schedule=True)
+    train(model, step, torch.arange(12).split(4))
+    plain, _ = make()
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    losses = []
+    for rows in torch.arange(12).split(4):
+        optimizer.zero_grad()
+        losses.append(loss_of(plain, rows))
+        losses[-1].backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        optimizer.step()
+        scheduler.step()
+    assert torch.equal(model.weight, plain.weight)
+    assert step.optimizer.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+    assert step.means() == {"loss": pytest.approx(torch.stack(losses).mean().item())}
+
+
+def test_accumulated_batches_equal_one_batch():
+    (model, step), (parted, accumulating) = make(), make(accumulate=2)
+    train(model, step, torch.arange(12).split(6))
+    train(parted, accumulating, torch.arange(12).split(3))
+    assert torch.allclose(model.weight, parted.weight, atol=1e-6)
+
+
+def test_batches_left_at_the_end_of_an_epoch_are_a_step():
+    model, step = make(accumulate=4)
+    before = model.weight.detach().clone()
+    train(model, step, torch.arange(6).split(3))
+    assert not torch.equal(model.weight, before)
+
+
+def test_only_some_parameters_are_clipped():
+    model, step = make(clip_norm=1e-6)
+    step.optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
+    with step.located(lambda: "step 1"):
+        step.backward(loss_of(model, slice(None)))
+    step.update([model.weight])
+    assert (model.weight - weight).norm() < 2e-6 < (model.bias - bias).norm()
+
+
+def test_terms_are_averaged_and_forgotten():
+    model, step = make()
+    for value in (1.0, 3.0):
+        step.note("term", value)
+        step.backward(loss_of(model, slice(None)))
+    assert step.means()["term"] == 2.0
+    assert step.means() == {}
+
+
+def test_a_loss_that_is_not_finite_names_step_terms_and_sample():
+    model, step = make(advice="change it")
+    bad = INPUTS.clone()
+    bad[3, 1] = torch.nan
+    before = model.weight.detach().clone()
+    with (
+        pytest.raises(TrainingError) as error,
+        step.located(lambda: "step 7", lambda: [({"x": bad}, "sample-{}".format)]),
+    ):
+        step.backward(model(bad).mean(), terms=["mm", "loss"])
+    assert all(each in str(error.value) for each in ("step 7", "mm", "'x'", "sample-3"))
+    assert torch.equal(model.weight, before) and model.weight.grad is None
+    with pytest.raises(TrainingError, match="change it"), step.located(lambda: "step 8"):
+        step.backward(model(INPUTS).mean() * torch.inf)
+
+
+def test_invalid_input_names_the_step():
+    _, step = make()
+    with pytest.raises(InputError, match="step 9"), step.located(lambda: "step 9"):
+        raise InputError("labels differ")
+
+
+def test_a_state_continues_where_it_was_taken():
+    batches = torch.arange(12).split(4)
+    (model, step), (other, resumed) = make(schedule=True), make(schedule=True)
+    train(model, step, batches)
+    resumed.load_state_dict(step.state_dict())
+    other.load_state_dict(model.state_dict())
+    train(model, step, batches)
+    train(other, resumed, batches)
+    assert torch.equal(model.weight, other.weight)
+
+
+@pytest.mark.parametrize("name", ["optimizer", "scheduler"])
+def test_a_state_without_a_part_is_refused(name):
+    _, step = make()
+    state = step.state_dict()
+    del state[name]
+    with pytest.raises(CheckpointError, match=name):
+        step.load_state_dict(state)
+
+
+def test_a_state_of_another_schedule_is_refused():
+    with pytest.raises(CheckpointError, match="schedule"):
+        make()[1].load_state_dict(make(schedule=True)[1].state_dict())
+
+
+def test_bfloat16_output_is_float32():
+    model, step = make(precision="bf16-mixed")
+    assert step.forward(model, INPUTS).dtype == torch.float32
+    with step.autocast():
+        assert model(INPUTS).dtype == torch.bfloat16
+
+
+def test_accumulate_has_to_be_a_number_of_batches():
+    with pytest.raises(ConfigError, match="0"):
+        make(accumulate=0)
