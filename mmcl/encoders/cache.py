@@ -184,7 +184,7 @@ class _Encoding(NamedTuple):
         lengths = {row: samples.length(row) for row in rows}
         rows = sorted(rows, key=lambda row: -lengths[row])
         columns = (TextColumn("encoding"), BarColumn(), TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn())
-        home = next(chain(self.encoder.parameters(), self.encoder.buffers())).device
+        original_device = next(chain(self.encoder.parameters(), self.encoder.buffers())).device
         was_training = self.encoder.training
         self.encoder.to(self.device).eval()
         try:
@@ -195,7 +195,7 @@ class _Encoding(NamedTuple):
                     self._encode(samples, batch, store)
                     bar.advance(task, sum(lengths[row] for row in batch))
         finally:
-            self.encoder.to(home).train(was_training)
+            self.encoder.to(original_device).train(was_training)
 
     def _encode(self, samples: _Samples, rows: Sequence[int], store: FeatureStore) -> None:
         inputs, lengths = samples.inputs(rows, self.device)  # outside autocast, so that decoding stays in float32

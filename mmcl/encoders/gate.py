@@ -145,8 +145,8 @@ def cached_hub_file(name: str, file: str) -> Path | None:
 
 
 @contextmanager
-def wrap_errors(what: object, *, error: type[MMCLError] = DataError) -> Iterator[None]:
-    """Convert any exception of another library that reads untrusted files to ``error``, which names ``what``.
+def wrap_errors(source: object, *, error: type[MMCLError] = DataError) -> Iterator[None]:
+    """Convert any exception of another library that reads untrusted files to ``error``, which names ``source``.
 
     >>> with wrap_errors("tokenizer.json"):
     ...     [][3]
@@ -161,7 +161,7 @@ def wrap_errors(what: object, *, error: type[MMCLError] = DataError) -> Iterator
     except BaseException as cause:  # a panic in the tokenizers library is not an Exception
         reason = " ".join(str(cause).split())[:200]
         raise error(
-            f"{what} cannot be read ({type(cause).__name__}: {reason}): copy it again from its source"
+            f"{source} cannot be read ({type(cause).__name__}: {reason}): copy it again from its source"
         ) from cause
 
 

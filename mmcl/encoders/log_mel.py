@@ -14,7 +14,7 @@ from mmcl.encoders.waveforms import SHORTEST, checked_lengths, without_autocast
 
 _HOP = 160  # samples: 10 ms
 _FLOOR = 1e-6  # added to the power: 100 dB below full scale, 20 dB above the rounding of 16-bit samples
-_STEADY = 0.1  # lower bound of the standard deviation, so that silence and rounding errors are not amplified
+_MIN_DEVIATION = 0.1  # lower bound of the standard deviation, so that silence and rounding errors are not amplified
 
 
 class LogMel(nn.Module):
@@ -47,7 +47,7 @@ class LogMel(nn.Module):
         frames = (self._mel_power(waveforms) + _FLOOR).log().transpose(1, 2)
         mask = length_mask(lengths, frames.shape[1])[:, :, None]
         centered, variance = masked_moments(frames, mask, lengths[:, None, None], dim=1)
-        return centered / variance.sqrt().clamp(min=_STEADY), lengths
+        return centered / variance.sqrt().clamp(min=_MIN_DEVIATION), lengths
 
     def _mel_power(self, waveforms: Tensor) -> Tensor:
         if not torch.compiler.is_exporting():
@@ -56,4 +56,4 @@ class LogMel(nn.Module):
 
     def fingerprint(self) -> str:
         """Identify this computation in the keys of caches."""
-        return f"log-mel 1: {self.mels} bands, {SHORTEST}/{_HOP} samples, floor {_FLOOR:g}, steady {_STEADY:g}"
+        return f"log-mel 1: {self.mels} bands, {SHORTEST}/{_HOP} samples, floor {_FLOOR:g}, steady {_MIN_DEVIATION:g}"

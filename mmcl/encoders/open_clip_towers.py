@@ -130,8 +130,8 @@ class OpenCLIPTextEncoder(Encoder):
         pooling: ``"own"`` is open_clip's ``encode_text``; or see :func:`~mmcl.encoders.base.pool`.
 
     Raises:
-        ConfigError: if there is no layer ``tune_from``, or the tower has a class token, or it pools at the end of a
-            text but attends to the padding.
+        ConfigError: if there is no layer ``tune_from``, the tower has a class token, or it pools the last token but
+            attends to the padding.
     """
 
     modality = "text"

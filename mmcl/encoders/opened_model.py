@@ -169,8 +169,8 @@ def _check_digests(folder: Path) -> None:
             check_tensors(content, path, readers, lambda name: readers[name](name))
 
 
-def _lacks(name: str, what: str) -> str:
-    return f"folder '{name}' has no valid {what}: expected a model in the layout of transformers"
+def _lacks(name: str, part: str) -> str:
+    return f"folder '{name}' has no valid {part}: expected a model in the layout of transformers"
 
 
 @contextmanager

@@ -58,26 +58,26 @@ def rebuild_encoder(
         sizes: sizes of the saved weights, which limit an encoder without pretrained weights.
 
     Raises:
-        CheckpointError: if the description is invalid, names a path outside the folder, needs far more weights than
-            were saved, or does not match the encoder.
+        CheckpointError: if the description is invalid, names a path outside the folder, needs too many weights, or
+            does not match the encoder.
         ConfigError: if ``build_encoder`` does not know the encoder.
         MissingDataError: if pretrained weights are not on this machine.
     """
-    what = f"the encoder that the model in {where} describes"
+    subject = f"the encoder that the model in {where} describes"
     if not isinstance(described, Mapping) or not {"encoder", "fingerprint"} <= described.keys():
-        raise CheckpointError(f"{what} is missing: copy the folder again from its source")
+        raise CheckpointError(f"{subject} is missing: copy the folder again from its source")
     arguments, options = _split(described["encoder"])
-    spec, fingerprint = checked_settings(_Common, arguments, what), described["fingerprint"]
+    spec, fingerprint = checked_settings(_Common, arguments, subject), described["fingerprint"]
     if not isinstance(fingerprint, str | None):
-        raise CheckpointError(f"{what} has fingerprint {fingerprint!r:.60}, expected a string or null")
+        raise CheckpointError(f"{subject} has fingerprint {fingerprint!r:.60}, expected a string or null")
     name = spec["name"]
     encoder = next((each for each in encoders if each.modality == spec["modality"]), None)
     if encoder is None:
-        with described_by(where), wrap_errors(what, error=CheckpointError), ExitStack() as stack:
+        with described_by(where), wrap_errors(subject, error=CheckpointError), ExitStack() as stack:
             build = builder_of(spec["modality"], name)
-            options = checked_settings(build, options, f"{what}, '{name}'", without=(*_COMMON, "download"))
+            options = checked_settings(build, options, f"{subject}, '{name}'", without=(*_COMMON, "download"))
             if sizes is not None and not _is_pretrained(name, options):
-                stack.enter_context(bounded(sizes, what, error=CheckpointError))
+                stack.enter_context(bounded(sizes, subject, error=CheckpointError))
             if "download" in signature(build).parameters:
                 options["download"] = download
             encoder = build_encoder(**spec, **options)

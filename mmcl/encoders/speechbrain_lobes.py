@@ -132,8 +132,8 @@ class EcapaEncoder(Encoder):
     """Encode speech with ECAPA-TDNN (Desplanques et al., 2020), 100 steps per second.
 
     An utterance gives the same encoding alone and in a padded batch. SpeechBrain reflects the end of the batch instead
-    of the end of each utterance, and its front-end measures loudness relative to the whole batch. Here each utterance
-    has its own spectrogram, and is reflected at its own end. The exception is training, where BatchNorm includes the
+    of the end of each utterance. Its front-end measures loudness relative to the whole batch. Here each utterance has
+    its own spectrogram, and is reflected at its own end. The exception is training, where BatchNorm includes the
     padding.
 
     Args:
@@ -218,8 +218,8 @@ class EcapaEncoder(Encoder):
     def _layers(self, features: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         """Apply layers ``first`` to ``last - 1``.
 
-        ``features`` are the frames for layer 0, the output of layer 0 for layer 1, and the concatenated outputs from
-        layer 1 on for later layers.
+        The input ``features`` of layer 0 are the frames, and of layer 1 the output of layer 0. Later layers take the
+        concatenated outputs from layer 1 on.
         """
         steps = features.shape[1]
         relative = _relative(lengths, steps)

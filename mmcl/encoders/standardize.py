@@ -29,7 +29,7 @@ def standardization(vectors: Tensor, size: int | None = None) -> Scaling:
     """Compute the scaling of features from one encoder to mean 0 and standard deviation 1.
 
     A constant feature keeps its scale: its standard deviation counts as 1. A feature counts as constant if its
-    standard deviation is within rounding error of its own magnitude, or of the largest standard deviation. Gains and
+    standard deviation is a rounding error, relative to its magnitude or to the largest standard deviation. Gains and
     offsets are finite for any finite input, including a single sample.
 
     Args:

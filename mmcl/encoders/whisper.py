@@ -27,7 +27,7 @@ class WhisperAudioEncoder(Encoder):
 
     Differs from the paper: an utterance is not padded with silence to 30 s. Its log-mel frames end where it ends, the
     position table is sliced, and attention masks the padding. An utterance gives the same encoding alone and in a
-    padded batch, and a command of 3 s costs a tenth of the time. An utterance of 30 s is encoded as upstream.
+    padded batch. A command of 3 s costs a tenth of the time. An utterance of 30 s is encoded as upstream.
 
     Args:
         model: transformers' ``WhisperEncoder``.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from inspect import signature
-from itertools import combinations
+from itertools import chain, combinations
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ import torchaudio
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel, Wav2Vec2Config, Wav2Vec2Model
 
 from mmcl.encoders import build_encoder
-from mmcl.encoders.build import builder_of
+from mmcl.encoders.build import _HUB, _LIBRARIES, _SCRATCH, builder_of
 from mmcl.encoders.pretrained import quiet
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -114,7 +114,7 @@ def variants(options):
 
 @torch.no_grad()
 def cached(encoder, inputs):
-    """Return what the cache stores of an encoder."""
+    """Return the features that the cache stores."""
     features, _ = encoder.eval().frozen_features(inputs)
     return [encoder(inputs).pooled, features] if encoder.frozen else [features]
 
@@ -146,3 +146,14 @@ def test_the_scaling_of_a_frozen_table_is_part_of_its_fingerprint():
     encoder.scale(vectors)
     assert not torch.equal(encoder(vectors).pooled, pooled)
     assert encoder.fingerprint() != before
+
+
+def test_all_builders_are_compared(folders):
+    libraries = [
+        models.values() if isinstance(models, dict) else [models]
+        for each in _LIBRARIES.values()
+        for models in each.values()
+    ]
+    known = {builder for each in _SCRATCH.values() for builder in each.values()} | {*_HUB.values(), *chain(*libraries)}
+    compared = {builder_of(modality, str(folders.get(name, name))) for modality, name in OPTIONS}
+    assert {builder.load("") for builder in known} == compared

@@ -178,10 +178,10 @@ def test_a_model_defined_by_code_raises(download, tmp_path, alarm):
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin"])
 def test_pickled_code_raises_in_every_library(modality, name, option, suffix, tmp_path, alarm):
     (tmp_path / f"weights{suffix}").write_bytes(pickle.dumps({"state_dict": Harm(alarm)}))
-    beside = {
+    sidecar = {
         "model_cfg": {"text_cfg": {"hf_tokenizer_name": "evil/x", "tokenizer_kwargs": {"trust_remote_code": True}}}
     }
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(beside))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(sidecar))
     with pytest.raises(DataError, match="cannot be read"):
         build_encoder(modality, name, **{option: str(tmp_path / f"weights{suffix}")})
 
