@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import attributes_of
+from mmcl.data.attributes import attributes_of
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.text.suggest import nearest

@@ -8,7 +8,7 @@ import soundfile
 
 from mmcl.data import catalog
 from mmcl.data.base import Utterance
-from mmcl.data.catalog import check, entries, find, open_dataset, status
+from mmcl.data.catalog import check_dataset, entries, find, open_dataset, status
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 CHECKOUT = Path(catalog.__file__).parents[2]
@@ -128,7 +128,7 @@ def test_check_reports_audio_that_is_not_decoded_as_recorded(places):
     content = bytearray((root / "count.flac").read_bytes())
     content[22:26] = (800).to_bytes(4, "big")
     (root / "count.flac").write_bytes(content)
-    found = [(fault.path.name, fault.warning, fault.reason) for fault in check(find("fsdd"))]
+    found = [(fault.path.name, fault.warning, fault.reason) for fault in check_dataset(find("fsdd"))]
     expected = [
         ("1_theo_0.wav", False, "has 7998 of 8000 samples outside [-1, 1], up to 6553.6"),
         ("chain.ogg", True, "it holds 2 streams one after the other, which are read as one"),
@@ -154,7 +154,7 @@ def test_check_reads_listed_files_of_any_suffix(places, tmp_path, monkeypatch):
         return classes, [*utterances, Utterance("x", tmp_path / "elsewhere.dat", 0)]
 
     monkeypatch.setattr(kind, "_read", reading)
-    [fault] = [each for each in check(find("fsdd"), root=root) if not each.warning]  # it is reported for both splits
+    [fault] = [each for each in check_dataset(find("fsdd"), root=root) if not each.warning]  # in both splits
     assert (fault.path.name, fault.warning) == ("elsewhere.dat", False)
     assert fault.reason.startswith("is not audio")
 
@@ -173,7 +173,7 @@ def test_check_reads_every_file_and_names_the_bad_ones(places):
     (root / ".git").mkdir()
     (root / ".git" / "hidden.wav").write_bytes(b"")
     seen = []
-    faults = check(find("fsdd"), progress=lambda done, total: seen.append((done, total)))
+    faults = check_dataset(find("fsdd"), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 31) for done in range(1, 32)]
     assert [(str(fault.path.relative_to(root)), fault.warning) for fault in faults] == [
         ("noise/unlisted.flac", False),
@@ -195,18 +195,18 @@ def test_check_reads_every_file_and_names_the_bad_ones(places):
 def test_check_reports_annotations_once(places):
     root = write_digits(places[0] / "fsdd")
     (root / "recordings" / "seven.wav").write_bytes((root / "recordings" / "7_theo_0.wav").read_bytes())
-    (fault,) = check(find("fsdd"))
+    (fault,) = check_dataset(find("fsdd"))
     assert fault.path == root and "seven.wav is not named like a recording" in fault.reason
 
 
 def test_check_needs_the_data(places):
     with pytest.raises(MissingDataError, match="data set fsdd is missing"):
-        check(find("fsdd"))
+        check_dataset(find("fsdd"))
 
 
 def test_check_of_the_real_copies(data_dir, caplog):
-    assert check(find("fsdd"), root=data_dir / "fsdd") == []
-    (fault,) = check(find("barista"), root=data_dir / "barista")
+    assert check_dataset(find("fsdd"), root=data_dir / "fsdd") == []
+    (fault,) = check_dataset(find("barista"), root=data_dir / "barista")
     assert fault.warning and fault.reason.startswith("left out 6 of 625 labels")
     assert not caplog.records, "what the loader logs is in the list, and is not shown three times"
 
@@ -214,21 +214,21 @@ def test_check_of_the_real_copies(data_dir, caplog):
 def test_generated_data_is_made_once_and_then_found(places, tmp_path):
     pytest.importorskip("espeakng_loader", reason="the extra 'synth' is not installed")
     options = {"utterances_per_intent": (2, 1, 1), "intents": 2, "progress": False}
-    made = catalog.make(root=tmp_path / "own", **options)
+    made = catalog.make_dataset(root=tmp_path / "own", **options)
     assert made == tmp_path / "own"
     assert status(find("synthetic_commands"), made).found
     before = sorted((path, path.stat().st_mtime_ns) for path in made.rglob("*"))
     assert len(open_dataset("synthetic_commands", "train", made)) == 4
-    assert check(find("synthetic_commands"), root=made) == []
+    assert check_dataset(find("synthetic_commands"), root=made) == []
     assert sorted((path, path.stat().st_mtime_ns) for path in made.rglob("*")) == before
 
 
 def test_spoken_slurp_is_not_found_as_slurp(data_dir, places, tmp_path):
     pytest.importorskip("espeakng_loader", reason="the extra 'synth' is not installed")
     options = {"sentences": 6, "intents": 2, "text_root": data_dir / "slurp", "progress": False}
-    made = catalog.make("slurp_tts", **options)
+    made = catalog.make_dataset("slurp_tts", **options)
     assert made.parent == places[1], "in the cache, never in MMCL_DATA"
-    assert check(find("slurp_tts"), root=made) == []
+    assert check_dataset(find("slurp_tts"), root=made) == []
     dataset = open_dataset("slurp_tts", "test", **options)
     assert (type(dataset).__name__, dataset.root, len(dataset)) == ("SpokenSlurp", made, 2)
     assert not status(find("slurp")).found
@@ -250,7 +250,7 @@ def test_generated_data_is_made_where_it_is_missing(places):
 
 def test_make_refuses_data_sets_that_are_not_generated(places):
     with pytest.raises(DataError, match=r"data set fsdd cannot be made: get it from .*free-spoken-digit-dataset"):
-        catalog.make("fsdd")
+        catalog.make_dataset("fsdd")
 
 
 def test_listing_does_not_import_torch():

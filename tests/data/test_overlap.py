@@ -10,12 +10,12 @@ import pytest
 import soundfile
 
 from mmcl.data import LabelledTable, Slurp
-from mmcl.data.catalog import check, find
+from mmcl.data.catalog import check_dataset, find
 from mmcl.data.overlap import overlaps
 
 
 def _warnings(name, root):
-    return [fault.reason for fault in check(find(name), root=root) if fault.warning]
+    return [fault.reason for fault in check_dataset(find(name), root=root) if fault.warning]
 
 
 def _sound(path, seed):
@@ -46,7 +46,7 @@ def slurp(tmp_path):
 
 def test_disjoint_splits_give_no_warning(slurp, caplog):
     root = slurp()
-    assert check(find("slurp"), root=root) == [] and check(find("slurp_text"), root=root) == []
+    assert check_dataset(find("slurp"), root=root) == [] and check_dataset(find("slurp_text"), root=root) == []
     Slurp(root, synthetic=True)
     assert not caplog.records
 
@@ -116,7 +116,7 @@ def test_commands_that_are_listed_twice(tmp_path, more, expected):
 
 
 def test_speakers_shared_by_design_are_not_reported(data_dir):
-    assert check(find("fsdd"), root=data_dir / "fsdd") == []
+    assert check_dataset(find("fsdd"), root=data_dir / "fsdd") == []
 
 
 def test_lists_of_speech_commands_that_overlap(tmp_path):
@@ -162,7 +162,7 @@ def test_questions(tmp_path):
 
 def test_real_data_sets_do_not_overlap(data_dir):
     for name, folder in (("rosmap", "rosmap"), ("svamp", "rationales/svamp"), ("cqa", "rationales/cqa")):
-        assert check(find(name), root=data_dir / folder) == []
+        assert check_dataset(find(name), root=data_dir / folder) == []
 
 
 def test_rows_of_a_labelled_table(tmp_path, caplog):
