@@ -207,7 +207,7 @@ def test_check_needs_the_data(places):
 def test_check_of_the_real_copies(data_dir, caplog):
     assert check_dataset(find("fsdd"), root=data_dir / "fsdd") == []
     (fault,) = check_dataset(find("barista"), root=data_dir / "barista")
-    assert fault.warning and fault.reason.startswith("left out 6 of 625 labels")
+    assert fault.warning and fault.reason.startswith("skipped 6 of 625 labels")
     assert not caplog.records, "what the loader logs is in the list, and is not shown three times"
 
 

@@ -63,7 +63,7 @@ def test_excluding_classes_keeps_the_other_experiences(orders):
     for stream in (benchmark.train_stream, benchmark.test_stream):
         labels = {label for experience in stream for label in experience.dataset.targets}
         assert labels == set(range(10)) - {1, 9}
-    with pytest.raises(StreamError, match="experience 0 has no class left"):
+    with pytest.raises(StreamError, match="experience 0 has no classes"):
         class_incremental(*orders, experiences=5, class_order=order, without=[3, 1])
     with pytest.raises(StreamError, match="without has label 10, expected some of 0 to 9"):
         class_incremental(*orders, without=[10])
@@ -84,11 +84,11 @@ def test_initial_sets_the_size_of_the_first_group():
         ({"experiences": 2, "initial": 10}, "initial is 10 of 10 classes, which leaves 0 for 1 experiences"),
         (
             {"class_order": ["late", *range(9)]},
-            r"class_order has 'late' \(did you mean 'latte'\?\), expected names or numbers of classes",
+            r"class_order has 'late' \(did you mean 'latte'\?\)",
         ),
         (
             {"by_superclass": True},
-            "the data set has no superclasses: expected by_superclass=False, or one such as SLURP",
+            "no superclasses: .*by_superclass=False",
         ),
         ({"class_order": [0, 0, 1, 2, 3, 4, 5, 6, 7, 10]}, r"missing \[8, 9\], unknown or repeated \[0, 10\]"),
     ],
@@ -100,7 +100,7 @@ def test_invalid_streams_raise(orders, settings, message):
 
 def test_different_classes_raise(orders, data_dir):
     digits = SpokenDigits(data_dir / "fsdd", "test")
-    with pytest.raises(StreamError, match="take both from one data set"):
+    with pytest.raises(StreamError, match="'americano'.*'zero'"):
         class_incremental(orders[0], digits)
 
 
