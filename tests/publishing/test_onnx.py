@@ -159,7 +159,7 @@ def test_an_encoder_that_goes_by_values_is_refused(recordings, tmp_path, capfd):
 
 def test_what_has_no_graph_is_told(recordings, tmp_path, monkeypatch):
     images = TwoTower(build_encoder("image", "cnn"), build_encoder("text", "words"))
-    with pytest.raises(ConfigError, match="no tower of audio"):
+    with pytest.raises(ConfigError, match="audio: expected image or text"):
         export_onnx(images, tmp_path, recordings)
     with pytest.raises(ConfigError, match="this is a Linear"):
         export_onnx(torch.nn.Linear(1, 1), tmp_path, recordings)
