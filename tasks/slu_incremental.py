@@ -7,7 +7,7 @@ intent, entities and transcript. What is frozen in the encoder is computed once 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 @section_of("mmcl.strategies.template:MMCLTemplate", without=sections.OF_THE_LOOP)
 @section_of("mmcl.strategies.rehearsal:Rehearsal", without=("memory_size", "by_superclass"))
 class Config(StrictModel):
+    not_exported: ClassVar[dict[str, str]] = sections.NOT_EXPORTED
+    rebuild_model = sections.rebuild_model
+
     data: sections.DataSection = sections.DataSection()
     experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
     initial: int | None = Field(None, ge=1, description="classes in the first group; none: equal groups")

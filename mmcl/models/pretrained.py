@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mmcl.encoders.gate import HUB_NAME, own_file, place, snapshot
+from mmcl.encoders.gate import HUB_NAME, hub_folder, local_path, model_file
 from mmcl.errors import CheckpointError, ConfigError, MissingDataError
 from mmcl.files.plain_json import read_json
 
@@ -78,13 +78,13 @@ def from_pretrained(name: str | Path, download: bool = False, *, encoders: Seque
 
 
 def _folder(name: str | Path, download: bool) -> Path:
-    """Return the folder of a model, given its path or its name on the hub."""
-    folder = place(name)
+    """The folder of that name, or that of a hub's model on this machine."""
+    folder = local_path(name)
     if folder is not None and folder.is_dir():
         return folder
     if not HUB_NAME.fullmatch(str(name)):
-        raise MissingDataError(f"there is no folder '{name}': expected a folder that mmcl export wrote")
-    folder = snapshot(str(name), _FILES, download=download)
+        raise MissingDataError(f"there is no folder '{name}': expected one that mmcl export wrote")
+    folder = hub_folder(str(name), _FILES, download=download)
     if folder is None:
         raise MissingDataError(
             f"'{name}' is neither a folder nor a model on this machine: pass download=True to fetch it from the hub, "
@@ -96,7 +96,7 @@ def _folder(name: str | Path, download: bool) -> Path:
 def _read(folder: Path, name: str | Path) -> Description:
     """Return the description of a model: ``config.json``, or ``model.json`` if a run saved it."""
     for file in ("config.json", "model.json"):
-        if (path := own_file(folder, file, error=CheckpointError)) is not None:
+        if (path := model_file(folder, file, error=CheckpointError)) is not None:
             content: Description = read_json(path, error=CheckpointError)
             return content
     raise MissingDataError(f"folder '{name}' has no config.json: expected a folder that mmcl export wrote")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mmcl.config.described import checked_settings
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
-from mmcl.encoders.gate import foreign, own_file
+from mmcl.encoders.gate import model_file, wrap_errors
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError
 from mmcl.files.atomic import written_whole
@@ -95,7 +95,7 @@ def read_model(folder: Path, name: str) -> tuple[Description, dict[str, Tensor]]
         CheckpointError: a file is missing, damaged, or a link to a place outside the folder.
     """
     for file in (name, WEIGHTS):
-        if own_file(folder, file, error=CheckpointError) is None:
+        if model_file(folder, file, error=CheckpointError) is None:
             raise CheckpointError(f"no model in {folder}: {file} is missing; copy the folder again")
     described: Description = read_json(folder / name, error=CheckpointError)
     check_files(described, folder / name)
@@ -166,7 +166,7 @@ def load_model(
     Raises:
         CheckpointError: a file is missing, damaged or changed, or the description is invalid.
     """
-    with foreign(f"the model in {folder}", error=CheckpointError):
+    with wrap_errors(f"the model in {folder}", error=CheckpointError):
         described, state = read_model(folder, name)
         model, expected = build(described, Sizes.of(state.values()))
         put_state(model, state, expected, folder / name)
@@ -252,7 +252,7 @@ def load_slu(
                 model.grow(range(len(classes)))
                 model.classes = tuple(classes)
             else:
-                own_file(folder, "tokenizer.json", error=CheckpointError)
+                model_file(folder, "tokenizer.json", error=CheckpointError)
                 tokenizer = FrameTokenizer.load(folder / "tokenizer.json")
                 if tokenizer.intents != tuple(classes):
                     raise CheckpointError(

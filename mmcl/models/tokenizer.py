@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from mmcl.data.base import Entity
-from mmcl.encoders.gate import foreign
+from mmcl.encoders.gate import wrap_errors
 from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError, MMCLError
 from mmcl.files.atomic import written_whole
 from mmcl.files.sealed_json import read_sealed, sealed
@@ -211,7 +211,7 @@ class FrameTokenizer:
                 raise TypeError(f"intents is {intents!r:.60}, expected a list of names")
             if not isinstance(dropout, float | int) or isinstance(dropout, bool):
                 raise TypeError(f"dropout is {dropout!r:.60}, expected a number")
-            with foreign(path, error=CheckpointError):
+            with wrap_errors(path, error=CheckpointError):
                 return cls(Tokenizer.from_str(json.dumps(content["tokenizer"])), intents, dropout=dropout)
         except (MMCLError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]

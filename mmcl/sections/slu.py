@@ -31,6 +31,8 @@ STRATEGY_HELP = (
 STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut")
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # of what a decoder writes of samples in memory
 RELATIONAL = "relational_kd"
+#: Why models of a strategy cannot be exported.
+NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
 
 
 def _strategy_name(name: str) -> str:
@@ -290,6 +292,16 @@ class KnowledgeDistillationSection(StrictModel):
         if name == "token_kd":
             return TokenDistillation(self.token_weight)
         return SequenceDistillation(self.sequence_weight, self.beams)
+
+
+def rebuild_model(config: Any, folder: Path) -> SLUClassifier | SLUSeq2Seq:
+    """Build the untrained model of a run of ``slu_incremental``, so that a checkpoint can be exported."""
+    from mmcl.models import FrameTokenizer
+
+    encoder = config.encoder.build()
+    if config.model == "seq2seq":
+        return config.seq2seq.build(encoder, FrameTokenizer.load(folder / "tokenizer.json"))
+    return config.classifier.build(encoder)
 
 
 def frame_scores(model: str) -> list[Any]:

@@ -16,7 +16,7 @@ from mmcl.config.numbers import AtLeastTwo, Count
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
 from mmcl.errors import CheckpointError, ConfigError
-from mmcl.files.loading import check_same, entry, kind, load_state, snapshot
+from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
@@ -211,8 +211,8 @@ class ContrastiveTrainer:
             "pairs": len(self.pairs),
             "batch_size": self.batch_size,
             "distinct_texts": self.distinct_texts,
-            "optimizer": kind(self.optimizer),
-            "schedule": kind(self._step.scheduler),
+            "optimizer": class_name(self.optimizer),
+            "schedule": class_name(self._step.scheduler),
         }
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
 
