@@ -46,7 +46,7 @@ def test_invalid_inputs_raise():
         linear_probe(rows, [0] * 4, rows, [0] * 4)
     with pytest.raises(ShapeError, match="test has 4 embeddings and 3 labels"):
         linear_probe(rows, [0, 0, 1, 1], rows, [0] * 3)
-    with pytest.raises(ShapeError, match="of equal dim"):
+    with pytest.raises(ShapeError, match="equal dim"):
         linear_probe(rows, [0, 0, 1, 1], rows[:, :2], [0] * 4)
     with pytest.raises(InputError, match="strength is"):
         linear_probe(rows, [0, 0, 1, 1], rows, [0] * 4, strength=math.nan)
