@@ -1,7 +1,8 @@
 """Contrastive pretraining: how well do two modalities find each other, by each objective?
 
-For each objective and seed two towers are trained on pairs; held-out pairs then seek their partners among each other,
-both ways. What is frozen in an encoder is computed once and cached. Trained models are in the run's `models/`.
+For each objective and seed, two towers are trained on pairs. The measure is retrieval among held-out pairs, both ways.
+With `second: none`, one tower is trained on views of one modality. The measure is then a linear probe of the labels,
+before and after training. Frozen features are computed once and cached. Trained models are in the run's `models/`.
 """
 
 from __future__ import annotations
@@ -38,18 +39,23 @@ def main(config: Config, run: Run) -> None:
             for name in config.objective:
                 model = pretrain(config, name, seed, train, run, progress)
                 if (name, seed) not in done:
-                    run.log("result", strategy=name, seed=seed, measures=retrieved(model, valid, config))
+                    measures = (
+                        retrieved(model, valid, config)
+                        if config.second is not None
+                        else probed({"": model, ", untrained": config.build(seed)}, train, valid, config)
+                    )
+                    run.log("result", strategy=name, seed=seed, measures=measures)
 
 
 def retrieved(model: Any, pairs: Any, config: Config) -> dict[str, float]:
-    """Recall of partners among the first held-out pairs, both ways."""
+    """Return the recall of partners among the first held-out pairs, both ways."""
     from mmcl.metrics.retrieval import retrieval
     from mmcl.models.two_tower import embed_rows
 
     rows = pairs.first_of_each_text()[: config.candidates]  # two of one text could not be told apart
     first, second = (
         embed_rows(tower, data, rows, device=config.device)
-        for tower, data in ((model.first, pairs.first), (model.second, pairs.second))
+        for tower, data in zip(model.towers, pairs.sides, strict=True)
     )
     measures = {}
     one, other = model.first.modality, model.second.modality
@@ -57,3 +63,15 @@ def retrieved(model: Any, pairs: Any, config: Config) -> dict[str, float]:
         found = retrieval(queries, keys, at=(1, 10))
         measures |= {f"{direction}, first": found.recall[1], f"{direction}, first 10": found.recall[10]}
     return measures
+
+
+def probed(models: dict[str, Any], train: Any, valid: Any, config: Config) -> dict[str, float]:
+    """Return the accuracy of a linear probe on each model's features."""
+    from mmcl.metrics.linear_probe import linear_probe
+    from mmcl.models.two_tower import embed_rows
+
+    found = {}
+    for name, model in models.items():
+        sides = [embed_rows(model.first, pairs.first, device=config.device) for pairs in (train, valid)]
+        found[f"linear probe{name}"] = linear_probe(sides[0], train.labels.tolist(), sides[1], valid.labels.tolist())
+    return found

@@ -7,7 +7,7 @@ intent, entities and transcript. What is frozen in the encoder is computed once 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 @section_of("mmcl.strategies.template:MMCLTemplate", without=sections.OF_THE_LOOP)
 @section_of("mmcl.strategies.rehearsal:Rehearsal", without=("memory_size", "by_superclass"))
 class Config(StrictModel):
+    not_exported: ClassVar[dict[str, str]] = sections.NOT_EXPORTED
+    rebuild_model = sections.rebuild_model
+
     data: sections.DataSection = sections.DataSection()
     experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
     initial: int | None = Field(None, ge=1, description="classes in the first group; none: equal groups")
@@ -46,6 +49,7 @@ class Config(StrictModel):
     objectives: ObjectivesSection = ObjectivesSection()
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
+    relational: sections.RelationalSection = sections.RelationalSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
@@ -105,12 +109,7 @@ def learn(
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.frame_scores(config.model)
     tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
-    added = [
-        config.knowledge_distillation.build(each)
-        if each in sections.DISTILLATIONS
-        else config.contrast.build(each, config.objectives)
-        for each in additions
-    ]
+    added = [plugin(config, each) for each in additions]
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
@@ -121,6 +120,13 @@ def learn(
         plugins=[*added, accuracy, *scores, tracking],
     )
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved)
+
+
+def plugin(config: Config, name: str) -> Any:
+    """Make the plugin of a name after a ``+``."""
+    if name in sections.DISTILLATIONS:
+        return config.knowledge_distillation.build(name)
+    return config.relational.build() if name == sections.RELATIONAL else config.contrast.build(name, config.objectives)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mmcl.data.samplers.length import length_batches
 from mmcl.data.texts.exercises import Exercises
 from mmcl.rationales.voting import vote
 
 PREDICT, EXPLAIN = "predict: ", "explain: "
 ANSWER = "The answer is"  #: stands before the answer where a student writes its rationale first
-_SORTED = 16  # batches that are sorted by length together
+_BUCKET = 16  # batches that are sorted by length together
 
 
 class Lesson(NamedTuple):
@@ -60,9 +61,7 @@ def batches_by_length(lessons: Sequence[Lesson], batch_size: int, draw: random.R
     [[0, 2], [1, 3]]
     """
     order = draw.sample(range(len(lessons)), len(lessons))
-    batches = []
-    for start in range(0, len(order), batch_size * _SORTED):
-        together = sorted(order[start : start + batch_size * _SORTED], key=lambda row: lessons[row].length)
-        batches += [together[first : first + batch_size] for first in range(0, len(together), batch_size)]
+    lengths = [lesson.length for lesson in lessons]
+    batches = length_batches(order, lengths, batch_size=batch_size, bucket=_BUCKET)
     draw.shuffle(batches)
     return batches

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmcl import distributed
 from mmcl.config.numbers import Size
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, superclass_labels
+from mmcl.data.base import Dataset, attributes_of, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
 from mmcl.objectives.kernel.inputs import check_features, precise
@@ -76,7 +76,7 @@ class Rehearsal(SupervisedPlugin):
         self._check_samples()
         unit, count = "classes", len(strategy.experience.source.classes)
         if self.by_superclass:
-            names = getattr(strategy.experience.source, "superclasses", ())
+            names = attributes_of(strategy.experience.source).superclasses
             unit, count = "superclasses", len(set(names))
             if not count:
                 raise ConfigError("the data set has no superclasses: expected by_superclass=False")

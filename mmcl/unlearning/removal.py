@@ -9,6 +9,7 @@ import torch
 
 from mmcl.config.numbers import Factor
 from mmcl.config.whole_numbers import whole_numbers
+from mmcl.data.base import attributes_of
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.text.suggest import nearest
@@ -125,7 +126,7 @@ def speakers_of(data: Any) -> list[str]:
         DataError: the data set does not say.
     """
     source, rows = origin(data)
-    known: Sequence[str] = getattr(source, "speakers", None) or ()
+    known = attributes_of(source).speakers or ()
     if not any(known):
         raise DataError("the data set does not say who speaks: expected one with speakers, such as fsdd")
     return [known[row] for row in rows]

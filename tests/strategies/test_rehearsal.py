@@ -8,7 +8,7 @@ from avalanche.core import SupervisedPlugin
 from mmcl.data import class_incremental
 from mmcl.errors import ConfigError, InputError
 from mmcl.strategies import joint, naive, replay
-from mmcl.strategies.rehearsal import Rehearsal, unit_embeddings, herding
+from mmcl.strategies.rehearsal import Rehearsal, herding, unit_embeddings
 
 
 def memory(strategy):

@@ -153,9 +153,9 @@ def test_faults_are_told(whole, recording, mmcl, tmp_path):
     (tmp_path / "other.json").write_text('{"activate lamps": ["on"]}')
     for arguments, message in (
         ([whole, empty, "--intents", "a"], "empty.wav is empty"),
-        ([whole, recording], "which intents?"),
+        ([whole, recording], "--intents"),
         ([whole, recording, "--intents", "a", "--model", "clip-seed7"], "no model 'clip-seed7'"),
-        ([whole, recording, "--prompts", tmp_path / "bad.json"], "is no list of intents"),
+        ([whole, recording, "--prompts", tmp_path / "bad.json"], "bad.json is not a list of intents"),
         ([whole, recording, "--intents", " "], "has no prompt, or an empty one"),
         ([tmp_path, recording, "--intents", "a"], "has no model"),
     ):
