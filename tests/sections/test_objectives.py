@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 import mmcl.objectives
-from mmcl.config.model import settings
+from mmcl.config.model import list_settings
 from mmcl.sections.objectives import ObjectivesSection, objectives
 from mmcl.sections.towers import PretrainingSection
 
@@ -35,7 +35,7 @@ def test_settings_reach_the_objective():
     )
     assert config.make_objective("m3co").alpha == 0.4 and config.make_objective("siglip").bias == -3
     assert config.make_objective("m3co").mix_share == 0.5
-    told = {each.key: each for each in settings(PretrainingSection)}
+    told = {each.key: each for each in list_settings(PretrainingSection)}
     assert told["objectives.m3co.alpha"].default == "0.15" and told["objectives.m3co.alpha"].description
 
 
