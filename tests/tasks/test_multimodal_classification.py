@@ -51,6 +51,7 @@ def test_the_report_draws_views_and_maps(whole):
     assert "<h2>Views</h2>" in report and "<h2>Map</h2>" in report
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"

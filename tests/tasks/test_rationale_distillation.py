@@ -47,6 +47,7 @@ def test_an_exported_student_writes_what_that_of_the_run_does(whole, mmcl, tmp_p
     assert texts[0] == texts[1] and any(texts[0])
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_last_result_finds_the_same(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"

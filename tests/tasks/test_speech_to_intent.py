@@ -146,6 +146,7 @@ def test_prompts_come_from_a_file(whole, recording, mmcl, tmp_path):
     assert {each["intent"] for each in json.loads(done.stdout)["predictions"]} == {"on", "music"}
 
 
+@pytest.mark.slow
 def test_faults_are_told(whole, recording, mmcl, tmp_path):
     empty = tmp_path / "empty.wav"
     empty.touch()

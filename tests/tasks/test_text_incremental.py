@@ -33,6 +33,7 @@ def test_every_strategy_is_run_with_and_without_rationales(whole):
     assert len(rows(folder, "evaluation")) == 2 * len(names)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_last_strategy_finds_the_same(whole, mmcl, tmp_path):
     folder = tmp_path / "run"
     done = mmcl("run", "text_incremental", "--config", "tiny", "--folder", folder, *TWO)

@@ -45,6 +45,7 @@ def test_every_method_is_measured_beside_retrain(whole):
     assert found["original", 0]["Train_f"] > 0.9 and found["original", 0] != found["original", 1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_the_same(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"
@@ -82,6 +83,7 @@ def test_a_setting_that_a_method_does_not_have_is_found_before_anything_is_train
     assert not results(folder) and not list((folder / "checkpoints").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_stream_forgets_and_writes_what_it_removed(mmcl, data_dir, weights_dir, tmp_path):
     folder = tmp_path / "stream"
     settings = ["method=[neg_grad,laf]", "seeds=[0]", "stream.epochs=2", "settings={laf: {epochs: 1, vae_epochs: 1}}"]
