@@ -211,7 +211,7 @@ def test_a_run_that_fails_says_why_and_can_still_be_read(mmcl, whole, tmp_path):
     ("settings", "message"),
     [
         (["experiences=5"], "experiences is 5 for 4 classes, expected 1 to 4"),
-        (["memory_size=3", "strategy=replay"], "memory_size is 3, smaller than the number of classes, 4"),
+        (["memory_size=3", "strategy=replay"], "memory_size is 3"),
         (["data.name=barist"], "there is no data set 'barist' (did you mean 'barista'?)"),
         (["encoder.name=cnnn"], "unknown audio encoder 'cnnn' (did you mean 'cnn'?)"),
         (["strategy=cocnut", "epoch=3"], "did you mean 'coconut'?"),
