@@ -1,4 +1,4 @@
-"""Lessons: what a student is taught of each question, and batches of them of nearly one length."""
+"""Lessons, the training samples of a student, and batches of lessons of similar length."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from mmcl.data.texts.exercises import Exercises
 from mmcl.rationales.voting import vote
 
 PREDICT, EXPLAIN = "predict: ", "explain: "
-ANSWER = "The answer is"  #: stands before the answer where a student writes its rationale first
-_SORTED = 16  # batches that are sorted by length together
+ANSWER = "The answer is"  #: text between rationale and answer in single_task
+_BATCHES_PER_BUCKET = 16  # lessons are sorted by length within a bucket
 
 
 class Lesson(NamedTuple):
-    """A ``question`` and its ``label``; the ``rationale`` of the first teacher, and all that are good or bad."""
+    """Training sample of a student.
+
+    Attributes:
+        question: question of the exercise.
+        label: correct answer.
+        rationale: rationale of the first teacher, empty without teachers.
+        positives: good rationales.
+        negatives: bad rationales.
+    """
 
     question: str
     label: str
@@ -25,16 +33,19 @@ class Lesson(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Characters that are read and written, by which batches are sorted."""
+        """Number of characters in the question and the longest target."""
         return len(self.question) + max(map(len, (self.rationale, *self.positives, self.label)))
 
 
 def lessons_of(exercises: Exercises, *, use_label: bool = False) -> list[Lesson]:
     """Return a lesson for each exercise.
 
-    The first rationale is the first teacher's, whatever it answers, as Distilling step-by-step trains on it; good and
-    bad ones are those of :func:`~mmcl.rationales.voting.vote`, which ``use_label`` is of. Rationales without an answer
-    that can be read are in the first place alone.
+    ``rationale`` is the first teacher's whatever its answer, as in Distilling step-by-step; it is also the only place
+    of rationales whose answer could not be parsed.
+
+    Args:
+        exercises: exercises with rationales.
+        use_label: see :func:`~mmcl.rationales.voting.vote`, which selects good and bad rationales.
 
     >>> from mmcl.data.texts.exercises import Exercise, Rationale
     >>> class One(Exercises):
@@ -53,7 +64,7 @@ def lessons_of(exercises: Exercises, *, use_label: bool = False) -> list[Lesson]
 
 
 def batches_by_length(lessons: Sequence[Lesson], batch_size: int, draw: random.Random) -> list[list[int]]:
-    """Return the rows of an epoch's batches, all in a random order, those of a batch of nearly one length.
+    """Return the rows of an epoch's batches: lessons of similar length share a batch, batches are shuffled.
 
     >>> lessons = [Lesson("?" * size, "", "", (), ()) for size in (5, 50, 6, 60)]
     >>> sorted(map(sorted, batches_by_length(lessons, 2, random.Random(0))))
@@ -61,8 +72,9 @@ def batches_by_length(lessons: Sequence[Lesson], batch_size: int, draw: random.R
     """
     order = draw.sample(range(len(lessons)), len(lessons))
     batches = []
-    for start in range(0, len(order), batch_size * _SORTED):
-        together = sorted(order[start : start + batch_size * _SORTED], key=lambda row: lessons[row].length)
-        batches += [together[first : first + batch_size] for first in range(0, len(together), batch_size)]
+    bucket_size = batch_size * _BATCHES_PER_BUCKET
+    for start in range(0, len(order), bucket_size):
+        bucket = sorted(order[start : start + bucket_size], key=lambda row: lessons[row].length)
+        batches += [bucket[first : first + batch_size] for first in range(0, len(bucket), batch_size)]
     draw.shuffle(batches)
     return batches
