@@ -32,8 +32,7 @@ class Weights:
         decay: factor on ``discriminate`` after each epoch.
         beta: weight of bad rationales.
         margin: loss above which a bad rationale is not pushed further away, delta.
-        scheme: reduction of the losses of several rationales, see
-            :func:`~mmcl.objectives.qcrd.quality_contrast`.
+        scheme: reduction of the losses of several rationales; ``quality_contrast`` defines the choices.
     """
 
     alpha: Share = 0.5

@@ -5,7 +5,7 @@ from torch import nn
 from mmcl.data import Mnist
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError, TrainingError
-from mmcl.unlearning.loop import adam, endless_batches, check_disjoint, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import adam, check_disjoint, endless_batches, shuffled_batches, train_epochs
 
 
 def test_losses_are_minimized_in_turn_and_their_sum_is_reported():
