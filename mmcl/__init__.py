@@ -1,8 +1,8 @@
 """mmcl: multimodal and speech continual learning.
 
-Encoders of image, text and audio plug into contrastive objectives, and an Avalanche-based class-incremental loop adds
-strategies that keep a model from forgetting. Sub-packages load what they need when they are imported, so that
-``import mmcl`` itself is quick: it loads neither torch nor avalanche.
+Encoders of image, text and audio plug into contrastive objectives. An Avalanche-based class-incremental loop adds
+strategies against forgetting. Subpackages import their dependencies on first use, so ``import mmcl`` is fast: it loads
+neither torch nor avalanche.
 """
 
 from __future__ import annotations

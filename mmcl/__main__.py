@@ -1,4 +1,4 @@
-"""The command ``mmcl``, also as ``python -m mmcl``: signals are heeded before anything large is imported."""
+"""Entry point of the command ``mmcl`` and of ``python -m mmcl``; signal handlers are installed before slow imports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmcl.runs import signals
 
 def main() -> None:
     """Run the command line."""
-    with signals.heeded(for_good=True):
+    with signals.handled(for_good=True):
         try:
             from mmcl.cli.main import main as run
         except KeyboardInterrupt:

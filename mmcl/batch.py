@@ -1,4 +1,4 @@
-"""Sample, Batch and collate: names instead of positions, padded sequences with their lengths."""
+"""Samples, batches and collation, with named entries and padded sequences."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Sample(TypedDict, total=False):
-    """One example. Keys that a data set does not have are absent, never None.
+    """One example. Keys that a data set does not provide are absent, never None.
 
-    ``audio`` is a mono waveform ``(samples,)`` in [-1, 1] at the data set's sample rate; ``features`` is what a frozen
-    encoder made of it, ``(dim,)`` or ``(frames, dim)``; ``label`` is the index of the class; ``text`` is what is said;
-    ``entities`` are what it says of each slot, in the order of speech.
+    ``audio`` is a mono waveform ``(samples,)`` in [-1, 1] at the data set's sample rate. ``features`` is the output of
+    a frozen encoder, ``(dim,)`` or ``(frames, dim)``. ``label`` is the index of the class. ``text`` is the transcript
+    or description. ``entities`` are the slots of an utterance in spoken order.
     """
 
     id: str
@@ -34,9 +34,9 @@ class Sample(TypedDict, total=False):
 
 
 class Batch(dict[str, Any]):
-    """Samples side by side: tensors are stacked or padded, everything else is a list.
+    """A batch of samples: tensors are stacked or padded, other values are lists.
 
-    Padded entries ``name`` come with ``name_lengths``; :meth:`mask` turns these into a boolean mask.
+    A padded entry ``name`` comes with ``name_lengths``; :meth:`mask` converts these to a boolean mask.
     """
 
     @property
@@ -45,7 +45,7 @@ class Batch(dict[str, Any]):
         return len(next(iter(self.values()))) if self else 0
 
     def mask(self, name: str) -> Tensor:
-        """True where entry ``name`` holds data and False where it is padding, ``(batch, time)``.
+        """Return a mask ``(batch, time)`` that is True where entry ``name`` has data and False in padding.
 
         >>> batch = collate([{"audio": torch.ones(2)}, {"audio": torch.ones(3)}])
         >>> batch.mask("audio").tolist()
@@ -54,7 +54,7 @@ class Batch(dict[str, Any]):
         return length_mask(self[f"{name}_lengths"], self[name].shape[1])
 
     def select(self, chosen: Tensor) -> Batch:
-        """The samples where ``chosen``, boolean ``(batch,)``, is True.
+        """Return the samples where the boolean mask ``chosen``, ``(batch,)``, is True.
 
         >>> Batch(label=torch.tensor([4, 5]), text=["a", "b"]).select(torch.tensor([False, True]))
         {'label': tensor([5]), 'text': ['b']}
@@ -70,12 +70,12 @@ class Batch(dict[str, Any]):
         )
 
     def to(self, device: torch.device | str) -> Batch:
-        """Move every tensor to ``device``."""
+        """Move all tensors to ``device``."""
         return Batch({k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in self.items()})
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """Boolean mask ``(batch, size)`` that is True before each row's length.
+    """Return a boolean mask ``(batch, size)`` that is True up to each row's length.
 
     >>> length_mask(torch.tensor([1, 3]), 3).tolist()
     [[True, False, False], [True, True, True]]
@@ -84,13 +84,13 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def collate(samples: Sequence[Sample] | Sequence[Mapping[str, Any]]) -> Batch:
-    """Make a :class:`Batch` of samples: pad audio and sequences with zeros, stack images and vectors, list the rest.
+    """Collate samples into a :class:`Batch`: pad sequences with zeros, stack other tensors, list the rest.
 
-    The keys are those that every sample has. A one-dimensional ``audio`` or a two-dimensional ``features`` is a
-    sequence: it is padded to the longest and ``<name>_lengths`` ``(batch,)`` is added.
+    Only keys that all samples have are kept. One-dimensional ``audio`` and two-dimensional ``features`` are sequences:
+    they are padded to the longest one, and ``<name>_lengths`` ``(batch,)`` is added.
 
     Raises:
-        ShapeError: there is no sample, or tensors of one name differ in more than their length.
+        ShapeError: there are no samples, or tensors of one name differ in more than their length.
 
     >>> batch = collate([{"audio": torch.ones(2), "label": 3}, {"audio": torch.ones(4), "label": 1}])
     >>> batch["audio"].shape, batch["audio_lengths"].tolist(), batch["label"].tolist()

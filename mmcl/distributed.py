@@ -1,8 +1,8 @@
-"""Distributed training: several processes on one or more machines train one model, launched by Lightning Fabric.
+"""Distributed training with Lightning Fabric: several processes on one or more machines train one model.
 
-Each process has a shard of every batch and computes its share of the loss of the whole batch. Losses and gradients,
-summed over all processes, equal those of one process with the whole batch. Without :func:`launch` there is one process,
-and every function here is trivial.
+Each process gets a shard of every batch and computes its share of the loss. Losses and gradients summed over all
+processes equal those of one process with the whole batch. Without :func:`launch` there is one process, and all
+functions here are trivial.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from mmcl.errors import ConfigError, ProcessError, ShapeError
 T = TypeVar("T")
 Device = Literal["cpu", "cuda"]
 
-TIMEOUT = timedelta(minutes=30)  #: how long a process waits for another that does not arrive
-PATIENCE = timedelta(days=1)  #: how long processes wait while the first does what all need, such as encoding data
+TIMEOUT = timedelta(minutes=30)  #: how long a process waits for another
+MAIN_FIRST_TIMEOUT = timedelta(days=1)  #: how long processes wait for work of rank 0 that all need, such as encoding
 
-# How gloo begins what it says; errors of NCCL and of the store have types of their own.
+# Start of gloo's error messages; errors of NCCL and of the store have their own types.
 _FROM_GLOO = re.compile(r"\[(enforce fail at )?\S*\bgloo[/\\]\S+:\d+\]")
-_patient: Any = None  # a group of all processes that waits for PATIENCE
+_patient: Any = None  # group of all processes with MAIN_FIRST_TIMEOUT
 
 
 class LateError(ProcessError):
-    """Another process of a run that did not arrive in time; it may still be there."""
+    """Another process of the run did not arrive in time; it may still be running."""
 
 
 def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, timeout: timedelta = TIMEOUT) -> None:
-    """Start the other processes of a run, or join those that ``torchrun`` or SLURM started; nothing for 1 device.
+    """Start the other processes of a run, or join those started by ``torchrun`` or SLURM; no-op for 1 device.
 
-    The command is run again for each further device of this machine; the same command is to be run on each node, with
-    ``MASTER_ADDR``, ``MASTER_PORT`` and ``NODE_RANK`` set, where nothing else starts it there.
+    The command is started again for each further device of this machine. For several nodes, start the same command on
+    each node with ``MASTER_ADDR``, ``MASTER_PORT`` and ``NODE_RANK`` set, unless a launcher does so.
 
     Args:
         devices: processes on each node, which share every batch; each has its own GPU, or a part of the CPU.
@@ -47,7 +47,7 @@ def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, time
         timeout: longest time that a process waits for another.
 
     Raises:
-        ConfigError: numbers that cannot be, or fewer devices than that.
+        ConfigError: ``devices`` or ``nodes`` is less than 1, or the machine has fewer devices.
     """
     if devices < 1 or nodes < 1:
         raise ConfigError(f"devices={devices}, nodes={nodes}: expected 1 or more of each")
@@ -58,7 +58,7 @@ def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, time
     there = torch.cuda.device_count() if device == "cuda" else devices
     if devices > there:
         raise ConfigError(f"devices is {devices}, and this machine has {there} of {device}: take {there} or fewer")
-    # Imported later, the first two would hold the group as a default of arguments, and leave() could not end it.
+    # Import these before launch: imported later, they would keep the group alive as a default argument after leave().
     import torch.distributed.nn.functional
     import torch.distributed.optim
     from lightning_fabric import Fabric
@@ -68,11 +68,11 @@ def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, time
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
     fabric.launch()
     global _patient
-    _patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
+    _patient = torch.distributed.new_group(timeout=MAIN_FIRST_TIMEOUT, backend="gloo")
 
 
 def leave() -> None:
-    """End what :func:`launch` began, in all processes: one that ends with threads of a group may crash as it does."""
+    """Destroy the process group, in all processes; a process that ends with threads of a live group may crash."""
     global _patient
     if world_size() > 1:
         with together("at the end"):
@@ -82,19 +82,19 @@ def leave() -> None:
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Return the number of processes."""
     group = _group()
     return 1 if group is None else int(group.get_world_size())
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the rank of this process, from 0."""
     group = _group()
     return 0 if group is None else int(group.get_rank())
 
 
 def is_main() -> bool:
-    """Whether this is process 0, the one that writes."""
+    """Return whether this is rank 0, the process that writes files."""
     return rank() == 0
 
 
@@ -112,7 +112,7 @@ def check_single_process(what: str) -> None:
 
 
 def broadcast_object(value: T) -> T:
-    """Return the value that process 0 has; plain data, best without large arrays."""
+    """Return the value of rank 0; meant for plain data without large arrays."""
     if world_size() == 1:
         return value
     box = [value]
@@ -122,7 +122,7 @@ def broadcast_object(value: T) -> T:
 
 
 def all_gather_object(value: T) -> list[T]:
-    """Return the values of all processes, by rank."""
+    """Return the values of all processes, ordered by rank."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -144,14 +144,14 @@ def all_reduce_sum(value: float) -> float:
 
 
 def all_reduce_sums(values: dict[str, float]) -> dict[str, float]:
-    """Return the sum of each named number over all processes; a process may lack a name."""
+    """Return the sum over all processes of each named number; a process may lack a name."""
     parts = all_gather_object(values)
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
 def shard(rows: Any) -> Any:
-    """Return this process's part of a batch's rows; sizes differ by one at most.
+    """Return this process's shard of a batch's rows; shard sizes differ by at most one.
 
     >>> import torch
     >>> shard(torch.arange(3))
@@ -161,11 +161,11 @@ def shard(rows: Any) -> Any:
 
 
 def all_reduce_gradients(parameters: Iterable[Any]) -> None:
-    """Add up the gradients of all processes, in place; a parameter that none has a gradient of keeps none.
+    """Sum gradients over all processes, in place; a parameter without a gradient in any process keeps none.
 
     Raises:
-        ShapeError: the processes have other parameters.
-        ProcessError: another has ended or does not arrive.
+        ShapeError: the processes have different parameters.
+        ProcessError: another process has ended or does not arrive.
     """
     if world_size() == 1:
         return
@@ -191,11 +191,11 @@ def all_reduce_gradients(parameters: Iterable[Any]) -> None:
 
 
 def broadcast_parameters(model: Any) -> None:
-    """Give a model the weights that it has in the first process.
+    """Copy the weights of rank 0 to all processes.
 
     Raises:
-        ShapeError: the model has other parameters there.
-        ProcessError: another has ended or does not arrive.
+        ShapeError: the processes have different models.
+        ProcessError: another process has ended or does not arrive.
     """
     if world_size() == 1:
         return
@@ -207,7 +207,7 @@ def broadcast_parameters(model: Any) -> None:
 
 
 def seed_ranks() -> None:
-    """Seed the generators of all processes but the first from its state, so that each draws something else."""
+    """Seed the generators of all ranks but 0 from the state of rank 0, so that ranks draw different numbers."""
     if world_size() == 1:
         return
     import torch
@@ -222,7 +222,7 @@ def seed_ranks() -> None:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Let the first process do something before the others, which find what it has cached, however long it takes."""
+    """Run the body in rank 0 first, and then in the other processes, which can use what rank 0 cached."""
     if not is_main():
         _wait_patiently()
     yield
@@ -231,16 +231,16 @@ def main_first() -> Iterator[None]:
 
 
 def peer_lost(error: BaseException) -> bool:
-    """Return whether an error says that another process of this run is gone, or does not arrive."""
+    """Return whether an error says that another process of this run has ended or does not arrive."""
     return isinstance(error, ProcessError) or (world_size() > 1 and _is_of_group(error))
 
 
 @contextmanager
 def together(purpose: str) -> Iterator[None]:
-    """Say which process waits for another in vain, and what for, where one has ended or does not arrive.
+    """Replace errors of torch.distributed by one that names the waiting process and its purpose.
 
     Raises:
-        ProcessError: torch.distributed failed within; other errors pass.
+        ProcessError: torch.distributed failed in the body because of another process; other errors pass.
     """
     try:
         yield
@@ -251,13 +251,13 @@ def together(purpose: str) -> Iterator[None]:
         failed = f"process {rank() + 1} of {world_size()} cannot reach another ({purpose}; {said})"
         if "timed out" in said.lower() or "timeout" in said.lower():
             raise LateError(
-                f"{failed}: one did not arrive in time; look for the one that is stuck or went on"
+                f"{failed}: one did not arrive in time; look for the one that is stuck or has gone on"
             ) from None
-        raise ProcessError(f"{failed}: one has ended; what it said stands above, if it could say something") from None
+        raise ProcessError(f"{failed}: one has ended; its error may be above") from None
 
 
 def _is_of_group(error: BaseException) -> bool:
-    """Whether torch.distributed raised an error because of another process; what a user's code raises is not its."""
+    """Return whether torch.distributed raised an error because of another process, as opposed to the user's code."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.distributed.is_available():
         return False
@@ -266,7 +266,7 @@ def _is_of_group(error: BaseException) -> bool:
 
 
 def _check_alike(what: str, numbers: tuple[int, ...]) -> None:
-    """Raise ShapeError in all processes where they differ; what differs in size would end them without a word."""
+    """Raise ShapeError in all processes if the numbers differ; collectives of different sizes would crash them."""
     import torch
 
     both = torch.tensor([*numbers, *(-number for number in numbers)], dtype=torch.int64, device=_place())
@@ -276,7 +276,7 @@ def _check_alike(what: str, numbers: tuple[int, ...]) -> None:
     if largest != least:
         raise ShapeError(
             f"the {what} differ between {world_size()} processes, from {least[0]} to {largest[0]} of other sizes: "
-            "expected the same model in all; give all the same config and data"
+            "expected the same model in all; use the same config and data"
         )
 
 
@@ -288,7 +288,7 @@ def _wait_patiently() -> None:
 
 
 def _group() -> Any:
-    """torch.distributed, where there is a group of several; without loading torch."""
+    """Return ``torch.distributed`` if there is a group of several processes, without importing torch."""
     torch = sys.modules.get("torch")
     there = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed if torch is not None and there else None

@@ -1,24 +1,24 @@
-"""Every error that mmcl raises on purpose.
+"""Exceptions of mmcl, as a tree.
 
 ::
 
     MMCLError
-    ├── ConfigError              a config that cannot be read or used; lists all faults at once
-    ├── DataError                a data set that is not what it should be
-    │   ├── MissingDataError     a folder or file that is not there; says what was looked for and how to get it
-    │   └── AudioError           a file that is not readable audio; names the file
-    ├── StreamError              a stream of experiences that cannot be made from this data
-    ├── LabelError               a label outside the classes that the model or data set knows
-    ├── ShapeError               tensors whose shapes do not fit together
-    ├── InputError               numbers that a function has no answer for: not finite, out of range, no permutation
-    ├── EndpointError            a service on the network that fails, or answers what cannot be used
-    ├── TrainingError            training that cannot go on, such as a loss that is not finite
-    ├── ExportError              a model that cannot be published, or not as it was asked for
-    ├── ProcessError             another process of a run that is gone
-    └── RunError                 a run folder that cannot be created, read or resumed
-        └── CheckpointError      a checkpoint that is missing, damaged or of another model
+    ├── ConfigError              a config cannot be read or used; lists all faults
+    ├── DataError                a data set is malformed
+    │   ├── MissingDataError     a folder or file does not exist; says what was searched and how to get it
+    │   └── AudioError           a file is not readable audio; names the file
+    ├── StreamError              a stream of experiences cannot be created from this data
+    ├── LabelError               a label is outside the classes of the model or data set
+    ├── ShapeError               shapes of tensors do not match
+    ├── InputError               values are invalid for a function: not finite, out of range, not a permutation
+    ├── EndpointError            a network service fails, or its answer cannot be used
+    ├── TrainingError            training cannot continue, for example because the loss is not finite
+    ├── ExportError              a model cannot be published, or not as requested
+    ├── ProcessError             another process of a run has ended
+    └── RunError                 a run folder cannot be created, read or resumed
+        └── CheckpointError      a checkpoint is missing, damaged or belongs to another model
 
-A message is one line: the thing, its value, what was expected, the next step.
+A message is one line: what is wrong, its value, what was expected, the next step.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from mmcl.text.escape import encodable
 
 
 class MMCLError(Exception):
-    """Base of all errors below: ``except MMCLError`` catches what mmcl raises on purpose.
+    """Base class of all exceptions that mmcl raises deliberately.
 
-    A message can be printed everywhere: of names of files that are not UTF-8, the bytes are shown escaped.
+    Messages can always be printed: bytes of file names that are not UTF-8 are escaped.
 
     >>> print(DataError("caf\\udce9.wav is empty"))
     caf\\udce9.wav is empty
@@ -40,56 +40,56 @@ class MMCLError(Exception):
 
 
 class ConfigError(MMCLError):
-    """A config that cannot be read or used."""
+    """A config cannot be read or used."""
 
 
 class DataError(MMCLError):
-    """A data set that is not what it should be."""
+    """A data set is malformed."""
 
 
 class MissingDataError(DataError):
-    """A folder or file that is not there."""
+    """A folder or file does not exist."""
 
 
 class AudioError(DataError):
-    """A file that is not readable audio."""
+    """A file is not readable audio."""
 
 
 class StreamError(MMCLError):
-    """A stream of experiences that cannot be made from this data."""
+    """A stream of experiences cannot be created from this data."""
 
 
 class LabelError(MMCLError):
-    """A label outside the classes that the model or data set knows."""
+    """A label is outside the classes of the model or data set."""
 
 
 class ShapeError(MMCLError):
-    """Tensors whose shapes do not fit together."""
+    """Shapes of tensors do not match."""
 
 
 class InputError(MMCLError):
-    """Numbers that a function has no answer for."""
+    """Values are invalid for a function."""
 
 
 class EndpointError(MMCLError):
-    """A service on the network that fails, or answers what cannot be used."""
+    """A network service fails, or its answer cannot be used."""
 
 
 class TrainingError(MMCLError):
-    """Training that cannot go on."""
+    """Training cannot continue."""
 
 
 class ExportError(MMCLError):
-    """A model that cannot be published, or not as it was asked for."""
+    """A model cannot be published, or not as requested."""
 
 
 class ProcessError(MMCLError):
-    """Another process of a run that is gone."""
+    """Another process of a run has ended."""
 
 
 class RunError(MMCLError):
-    """A run folder that cannot be created, read or resumed."""
+    """A run folder cannot be created, read or resumed."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint that is missing, damaged or of another model."""
+    """A checkpoint is missing, damaged or belongs to another model."""

@@ -1,4 +1,4 @@
-"""Modules under the names that they had in version 0.1: importing one still works, with a DeprecationWarning."""
+"""Imports of modules by their names in mmcl 0.1; they still work, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ _IN_DATA = {
     "synthesis": "command_grammar command_plan corpus espeak spoken_sentences spoken_slurp spoken_texts "
     "synthetic_commands",
 }
-#: The present name of each module that was public under another.
+#: new name of each renamed public module
 FORMER = {
     "mmcl.contrastive_trainer": "mmcl.training.contrastive",
     "mmcl.data.views": "mmcl.encoders.views",
     "mmcl.metrics.accuracy_matrix": "mmcl.strategies.accuracy_matrix",
     "mmcl.metrics.frame_scores": "mmcl.strategies.frame_scores",
+    "mmcl.models.files": "mmcl.models.saved",
+    "mmcl.models.slu_folder": "mmcl.models.saved",
     "mmcl.ranks": "mmcl.distributed",
     "mmcl.strategies.course": "mmcl.runs.course",
     "mmcl.strategies.tracking": "mmcl.runs.tracking",
@@ -34,9 +36,28 @@ FORMER = {
     },
 }
 
+# New name of each renamed object, by the former name of its module.
+_RENAMED = {
+    "mmcl.data.command_plan": {
+        "EDITION": "COMMANDS_EDITION",
+        "Parameters": "CommandParameters",
+        "plan": "plan_commands",
+    },
+    "mmcl.data.fluent_speech_commands": {"Intent": "IntentSlots"},
+    "mmcl.data.n24news": {"TEXTS": "TEXT_FIELDS"},
+    "mmcl.data.slurp": {"FILES": "ANNOTATION_FILES", "Sentence": "SlurpSentence", "normalized": "normalized_text"},
+    "mmcl.data.spoken_sentences": {
+        "EDITION": "SENTENCES_EDITION",
+        "Parameters": "SentenceParameters",
+        "plan": "plan_sentences",
+    },
+    "mmcl.data.spoken_slurp": {"EDITION": "SLURP_EDITION", "Parameters": "SlurpParameters", "plan": "plan_slurp"},
+    "mmcl.data.spoken_texts": {"TEXTS": "TEXT_SOURCES", "digest_of": "texts_digest"},
+}
+
 
 class _Finder(MetaPathFinder, Loader):
-    """Asked last: only for names that no file has."""
+    """Finder for former names; it comes last, so it is used only if no file has the name."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(fullname, self) if fullname in FORMER else None
@@ -47,11 +68,13 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         present = FORMER[module.__name__]
         warnings.warn(f"{module.__name__} is now {present}: import it from there", DeprecationWarning, stacklevel=2)
-        vars(module).update({name: value for name, value in vars(import_module(present)).items() if name[:2] != "__"})
+        members = {name: value for name, value in vars(import_module(present)).items() if name[:2] != "__"}
+        members |= {former: members[name] for former, name in _RENAMED.get(module.__name__, {}).items()}
+        vars(module).update(members)
 
 
 def install() -> None:
-    """Find modules under their former names from now on.
+    """Register the finder for former module names.
 
     >>> import warnings
     >>> with warnings.catch_warnings():

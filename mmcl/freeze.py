@@ -1,4 +1,4 @@
-"""The one place where a teacher is made, and where what is frozen is told from what is trained."""
+"""Freezing of modules: frozen copies as teachers, and the state without frozen parameters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def freeze(module: ModuleT) -> ModuleT:
-    """Make ``module`` a constant, in place: no gradients, evaluation mode, and ``train()`` no longer changes that.
+    """Freeze ``module`` in place: no gradients, and evaluation mode that ``train()`` does not change.
 
-    A parent's ``train()`` reaches its children, so a frozen encoder inside a trained model would otherwise go back to
-    dropout and moving BatchNorm statistics with every epoch.
+    Without this, ``train()`` of a parent would set a frozen encoder back to training mode, with dropout and updates of
+    BatchNorm statistics.
 
     >>> model = nn.Sequential(nn.Dropout(0.5), freeze(nn.Dropout(0.5)))
     >>> [part.training for part in model.train()]
@@ -28,7 +28,7 @@ def freeze(module: ModuleT) -> ModuleT:
 
 
 def frozen_copy(module: ModuleT) -> ModuleT:
-    """Return a frozen deep copy of ``module``: a teacher that later training of ``module`` does not touch.
+    """Return a frozen deep copy of ``module``, such as a teacher; training ``module`` does not change it.
 
     >>> student = nn.Linear(2, 1)
     >>> teacher = frozen_copy(student)
@@ -41,7 +41,7 @@ def frozen_copy(module: ModuleT) -> ModuleT:
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of ``model`` without what is frozen, which a new model has as well.
+    """Return the state of ``model`` without frozen parameters, which a new model already has.
 
     >>> sorted(trainable_state(nn.Sequential(freeze(nn.Linear(2, 3)), nn.Linear(3, 1))))
     ['1.bias', '1.weight']

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, so that importing the package is quick."""
+"""Lazy imports of a package's public names, which keep importing the package fast."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that states its names for type checkers alone.
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` for a package with lazy imports.
 
-    The names are those that ``if TYPE_CHECKING:`` imports in the package's file, so that a name stands there once.
+    The public names are those imported under ``if TYPE_CHECKING:`` in the package's file, so each is listed once.
 
     Args:
         package: ``__name__`` of the package.
-        file: its ``__file__``.
+        file: ``__file__`` of the package.
 
     >>> import mmcl
     >>> find, names, _ = lazy_imports("mmcl", mmcl.__file__)
@@ -37,7 +37,7 @@ def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Call
 
 
 def stated_imports(file: str) -> dict[str, str]:
-    """Return the module of each name that a file imports under ``if TYPE_CHECKING:``, in their order.
+    """Return the module of each name imported under ``if TYPE_CHECKING:`` in a file, in the order of the file.
 
     >>> import mmcl
     >>> stated_imports(mmcl.__file__)["collate"]

@@ -1,4 +1,4 @@
-"""Mixed precision: a model computes in bfloat16 where that is safe, and what it gives is in 32 bits."""
+"""Mixed precision: run a model in bfloat16 where this is safe, and return float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Precision = Literal["32", "bf16-mixed"]
 
 
 def in_precision(model: Any, batch: Any, device: torch.device, precision: Precision) -> Any:
-    """Return what a model makes of a batch, computed in a precision (``torch.autocast``) and given in 32 bits.
+    """Return the output of a model on a batch, computed in a precision (``torch.autocast``) and cast to float32.
 
     >>> in_precision(torch.nn.Linear(2, 3), torch.ones(1, 2), torch.device("cpu"), "bf16-mixed").dtype
     torch.float32

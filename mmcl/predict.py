@@ -1,4 +1,4 @@
-"""predict: which of some intents a recording or an image is nearest to, by a model of two towers."""
+"""Zero-shot prediction: rank intents for a recording or an image with a two-tower model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BAR = 30  # characters
 
 
 class Prediction(NamedTuple):
-    """An intent, the cosine of its words with the sample, and the share of a softmax over all intents."""
+    """An intent, the cosine similarity of its texts and the sample, and its softmax probability over all intents."""
 
     intent: str
     cosine: float
@@ -28,16 +28,16 @@ class Prediction(NamedTuple):
 
 
 def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[str]]) -> list[Prediction]:
-    """Return the intents, the nearest first.
+    """Return the intents sorted by similarity to a file, most similar first.
 
     Args:
-        model: with a tower of texts, and one of audio or images.
+        model: model with a text tower and an audio or image tower.
         file: a recording or an image.
-        intents: names, each with the texts that it is called by; their mean direction counts.
+        intents: texts of each intent by name; an intent is represented by the mean direction of its texts.
 
     Raises:
-        ConfigError: an intent without text, or one text of two intents.
-        MissingDataError, AudioError, DataError: the file is not there, cannot be read, or is a silent recording.
+        ConfigError: an intent has no text, or two intents share a text.
+        MissingDataError, AudioError, DataError: the file does not exist, cannot be read, or is a silent recording.
     """
     import torch
 
@@ -58,7 +58,7 @@ def predict(model: TwoTower, file: str | Path, intents: Mapping[str, Sequence[st
 
 
 def check_intents(intents: Mapping[str, Sequence[str]]) -> None:
-    """Refuse intents that cannot be told apart, and none at all; raises ConfigError."""
+    """Check that there are intents and that their texts differ; raises ConfigError."""
     from mmcl.metrics.zero_shot import check_prompts
 
     check_prompts(intents)
@@ -67,26 +67,26 @@ def check_intents(intents: Mapping[str, Sequence[str]]) -> None:
 
 
 def ranked(vector: Tensor, classes: Tensor, intents: Sequence[str]) -> list[Prediction]:
-    """Return the intents, the nearest first.
+    """Return the intents sorted by similarity to a vector, most similar first.
 
     Args:
-        vector: of one sample, ``(1, dim)``.
-        classes: a unit vector of each intent, ``(intents, dim)``.
-        intents: their names.
+        vector: embedding of one sample, ``(1, dim)``.
+        classes: unit vector of each intent, ``(intents, dim)``.
+        intents: names of the intents.
     """
     from mmcl.metrics.zero_shot import zero_shot_scores
 
     cosines = zero_shot_scores(vector, classes)[0]
-    shares = (cosines / 0.05).softmax(0)  # a usual temperature, for the eye: the order is that of the cosines
+    shares = (cosines / 0.05).softmax(0)  # a typical temperature, for display only; cosines give the order
     found = [Prediction(*row) for row in zip(intents, cosines.tolist(), shares.tolist(), strict=True)]
     return sorted(found, key=lambda each: -each.cosine)
 
 
 def written_intents(text: str) -> dict[str, list[str]]:
-    """Read intents that a person wrote, one a line: its words, or ``name: words | other words``.
+    """Parse intents from text, one per line: its words, or ``name: words | other words``.
 
     Raises:
-        ConfigError: there is none, one has no words, or a name or words are there twice, be it in capitals.
+        ConfigError: there are no intents, an intent has no words, or names or words repeat (ignoring case).
 
     >>> written_intents("turn on the lights\\ncoffee: order a latte | a coffee please")
     {'turn on the lights': ['turn on the lights'], 'coffee': ['order a latte', 'a coffee please']}
@@ -95,7 +95,7 @@ def written_intents(text: str) -> dict[str, list[str]]:
     names: dict[str, str] = {}
     owners: dict[str, str] = {}
     for line in filter(str.strip, text.splitlines()):
-        name, colon, said = f"{line.strip()} ".partition(": ")  # the colon of 7:30 has no space after it
+        name, colon, said = f"{line.strip()} ".partition(": ")  # the colon in 7:30 has no space after it
         called = [tidy(words) for words in (said if colon else name).split("|")]
         name = tidy(name) if colon else called[0]
         if not name or not all(called):
@@ -107,17 +107,17 @@ def written_intents(text: str) -> dict[str, list[str]]:
         for words in called:
             if owners.setdefault(folded(visible(words)), name) != name:
                 owner = owners[folded(visible(words))]
-                raise ConfigError(f"'{words}' is said for '{owner}' and for '{name}': expected words of one of them")
+                raise ConfigError(f"'{words}' belongs to '{owner}' and to '{name}': expected one intent for each text")
         intents[name] = called
     check_intents(intents)
     return intents
 
 
 def read_intents(path: str | Path) -> dict[str, list[str]]:
-    """Read a JSON file of intents: a list of texts, or an object of names, each with a text or a list of texts.
+    """Read intents from a JSON file: a list of texts, or an object with a text or a list of texts per name.
 
     Raises:
-        ConfigError: it is not there, or something else.
+        ConfigError: the file does not exist, or has another structure.
     """
     content = read_json(Path(path).expanduser(), object, error=ConfigError)
     if isinstance(content, list) and all(isinstance(text, str) for text in content):
@@ -129,11 +129,11 @@ def read_intents(path: str | Path) -> dict[str, list[str]]:
         if all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in listed.values()):
             return listed
     example = '["lights on", ...] or {"lights_on": ["turn on the lights", ...], ...}'
-    raise ConfigError(f"{path} is no list of intents: expected {example}")
+    raise ConfigError(f"{path} is not a list of intents: expected {example}")
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> Table:
-    """Lay out predictions with a bar each for the terminal."""
+    """Return a table of predictions with bars, for the terminal."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The progress display that all long work shares."""
+"""Progress bars for all long operations."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mmcl.text.escape import rich_text
 
 
 class _Description(ProgressColumn):
-    """What a bar counts: names of runs and data, of which none is markup."""
+    """The description of a bar: names of runs and data, not parsed as markup."""
 
     def render(self, task: Task) -> Text:
         return rich_text(task.description)
 
 
 def progress_display(*, disable: bool = False) -> Progress:
-    """Return a display of bars on standard error, with what is done, the time taken and the time left.
+    """Return a progress display on standard error with counts, elapsed time and remaining time.
 
     >>> with progress_display(disable=True) as progress:
     ...     for _ in progress.track(range(3), description="counting"):

@@ -1,4 +1,4 @@
-"""Seeds of all generators in one place, and their states for a checkpoint."""
+"""Seeding of all random generators, and their states for checkpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of all generators, as tensors, numbers and strings."""
+    """Return the state of all random generators, as tensors, numbers and strings."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -36,7 +36,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put all generators where :func:`random_state` found them."""
+    """Restore the state of all random generators from :func:`random_state`."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]

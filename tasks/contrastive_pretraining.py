@@ -1,7 +1,9 @@
-"""Contrastive pretraining of two towers, evaluated by retrieval between the modalities.
+"""Contrastive pretraining, evaluated by cross-modal retrieval or, with one modality, by a linear probe.
 
 Two towers are trained on pairs for each objective and seed, and evaluated by retrieval among held-out pairs in both
-directions. Features of frozen encoder layers are computed once and cached. Trained models are in the run's `models/`.
+directions. With `second: none`, one tower is trained on views of one modality; it is evaluated by a linear probe on the
+labels, before and after training. Features of frozen encoder layers are computed once and cached. Trained models are in
+the run's `models/`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,12 @@ def main(config: Config, run: Run) -> None:
             for name in config.objective:
                 model = pretrain(config, name, seed, train, run, progress)
                 if (name, seed) not in done:
-                    run.log("result", strategy=name, seed=seed, measures=retrieved(model, valid, config))
+                    measures = (
+                        retrieved(model, valid, config)
+                        if config.second is not None
+                        else probed({"": model, ", untrained": config.build(seed)}, train, valid, config)
+                    )
+                    run.log("result", strategy=name, seed=seed, measures=measures)
 
 
 def retrieved(model: TwoTower, pairs: PairedDataset, config: Config) -> dict[str, float]:
@@ -51,7 +58,7 @@ def retrieved(model: TwoTower, pairs: PairedDataset, config: Config) -> dict[str
     rows = pairs.first_of_each_text()[: config.candidates]  # pairs with the same text are indistinguishable
     first, second = (
         embed_rows(tower, data, rows, device=config.device)
-        for tower, data in ((model.first, pairs.first), (model.second, pairs.second))
+        for tower, data in zip(model.towers, pairs.sides, strict=True)
     )
     measures = {}
     one, other = model.first.modality, model.second.modality
@@ -59,3 +66,15 @@ def retrieved(model: TwoTower, pairs: PairedDataset, config: Config) -> dict[str
         found = retrieval(queries, keys, at=(1, 10))
         measures |= {f"{direction}, first": found.recall[1], f"{direction}, first 10": found.recall[10]}
     return measures
+
+
+def probed(models: dict[str, TwoTower], train: PairedDataset, valid: PairedDataset, config: Config) -> dict[str, float]:
+    """Return the accuracy of a linear probe on each model's features."""
+    from mmcl.metrics.linear_probe import linear_probe
+    from mmcl.models.two_tower import embed_rows
+
+    found = {}
+    for name, model in models.items():
+        sides = [embed_rows(model.first, pairs.first, device=config.device) for pairs in (train, valid)]
+        found[f"linear probe{name}"] = linear_probe(sides[0], train.labels.tolist(), sides[1], valid.labels.tolist())
+    return found

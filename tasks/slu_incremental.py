@@ -7,7 +7,7 @@ generates intent, entities and transcript. Features of frozen encoder layers are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 @section_of("mmcl.strategies.template:MMCLTemplate", without=sections.OF_THE_LOOP)
 @section_of("mmcl.strategies.rehearsal:Rehearsal", without=("memory_size", "by_superclass"))
 class Config(StrictModel):
+    not_exported: ClassVar[dict[str, str]] = sections.NOT_EXPORTED
+    rebuild_model = sections.rebuild_model
+
     data: sections.DataSection = sections.DataSection()
     experiences: int = Field(5, ge=1, description="number of experiences that the classes are split into")
     initial: int | None = Field(
@@ -60,6 +63,7 @@ class Config(StrictModel):
     objectives: ObjectivesSection = ObjectivesSection()
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
+    relational: sections.RelationalSection = sections.RelationalSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
     tensorboard: bool = Field(False, description="also write TensorBoard logs")
@@ -119,12 +123,7 @@ def learn(
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.frame_scores(config.model)
     tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
-    added = [
-        config.knowledge_distillation.build(each)
-        if each in sections.DISTILLATIONS
-        else config.contrast.build(each, config.objectives)
-        for each in additions
-    ]
+    added = [plugin(config, each) for each in additions]
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
@@ -135,6 +134,13 @@ def learn(
         plugins=[*added, accuracy, *scores, tracking],
     )
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved)
+
+
+def plugin(config: Config, name: str) -> Any:
+    """Return the plugin that a strategy name has after a ``+``."""
+    if name in sections.DISTILLATIONS:
+        return config.knowledge_distillation.build(name)
+    return config.relational.build() if name == sections.RELATIONAL else config.contrast.build(name, config.objectives)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def faults(how, folder):
     ("how", "kind", "reason"),
     [
         ("late", "LateError", "one did not arrive in time; look for the one that is stuck or went on"),
-        ("ends", "ProcessError", "one has ended; what it said stands above"),
+        ("ends", "ProcessError", "one has ended"),
     ],
 )
 def test_a_process_that_waits_in_vain_is_told_what_for(how, kind, reason, tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
 
-from mmcl.former import FORMER
+from mmcl.former import _RENAMED, FORMER
 
 
 @pytest.mark.parametrize("former", FORMER)
@@ -18,22 +19,29 @@ def test_a_former_name_leads_to_a_module_that_is_there(former):
 
 
 @pytest.mark.parametrize(
-    ("former", "name"),
+    ("former", "name", "present"),
     [
-        ("mmcl.data.slurp", "normalized"),
-        ("mmcl.data.fluent_speech_commands", "FluentSpeechCommands"),
-        ("mmcl.metrics.accuracy_matrix", "AccuracyMatrix"),
+        ("mmcl.data.slurp", "normalized", "normalized_text"),
+        ("mmcl.data.command_plan", "Parameters", "CommandParameters"),
+        ("mmcl.data.fluent_speech_commands", "FluentSpeechCommands", "FluentSpeechCommands"),
+        ("mmcl.metrics.accuracy_matrix", "AccuracyMatrix", "AccuracyMatrix"),
     ],
 )
-def test_a_former_name_can_be_imported_with_a_warning(former, name):
+def test_a_former_name_can_be_imported_with_a_warning(former, name, present):
     code = (
         f"import warnings\nwith warnings.catch_warnings(record=True) as told:\n    warnings.simplefilter('always')\n"
         f"    from {former} import {name}\n"
-        f"from {FORMER[former]} import {name} as present\n"
+        f"from {FORMER[former]} import {present} as present\n"
         f"print({name} is present, any('{former} is now {FORMER[former]}' in str(each.message) for each in told))"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "True True", done.stderr
+
+
+@pytest.mark.parametrize("former", _RENAMED)
+def test_renamed_objects_exist(former):
+    present = import_module(FORMER[former])
+    assert all(hasattr(present, name) for name in _RENAMED[former].values())
 
 
 def test_other_names_are_not_found():

@@ -1,1 +1,1 @@
-"""The command line: `mmcl ls, cp, run, validate, compare, predict, serve, export, rationales, data`."""
+"""The command line: one module per command, or per group of commands."""

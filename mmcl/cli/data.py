@@ -1,4 +1,4 @@
-"""The command line of data sets: `mmcl data ls`, `check` and `make`."""
+"""The commands `mmcl data ls`, `mmcl data check` and `mmcl data make`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mmcl.cli.terminal import say
 from mmcl.text.escape import encodable
 
-if TYPE_CHECKING:
-    from rich.console import Console
+app = typer.Typer(no_args_is_help=True, help="List, check and generate data sets.")
 
-app = typer.Typer(no_args_is_help=True, help="Data sets: what is there, what is sound, what can be made.")
-
-Root = Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Its folder, if it is not the usual one.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="Folder of the data set, if not the usual one.")
+]
 
 
 @app.command()
 def ls() -> None:
-    """List the data sets: where each is, or where it was looked for and how to get it."""
+    """List the data sets with their folders, or how to get those that are missing."""
     from mmcl.data import catalog
 
     for entry in catalog.entries():
@@ -37,12 +36,12 @@ def ls() -> None:
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, as `mmcl data ls` lists them.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set; `mmcl data ls` lists them.")],
     root: Root = None,
 ) -> None:
-    """Read every annotation and every file of a data set and name what is wrong; exit code 1 if anything is.
+    """Read every annotation and file of a data set and report all errors. The exit code is 1 if there are any.
 
-    Files of your own are checked as `table` or `captions`, with --root.
+    Check your own files as `table` or `captions`, with --root.
     """
     from mmcl.data import catalog
     from mmcl.data.own import OWN, own_entry
@@ -57,28 +56,21 @@ def check(
         kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
         where = "" if fault.reason.startswith(encodable(str(fault.path))) else f"{fault.path}: "
         say(f"{kind}: {where}{fault.reason}", colour=colour)
-    wrong = sum(not fault.warning for fault in faults)
-    say(f"{name}: {wrong} errors, {len(faults) - wrong} warnings")
-    if wrong:
+    errors = sum(not fault.warning for fault in faults)
+    say(f"{name}: {errors} errors, {len(faults) - errors} warnings")
+    if errors:
         raise typer.Exit(1)
 
 
 @app.command()
 def make(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set that is generated.")] = "synthetic_commands",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a synthetic data set.")] = "synthetic_commands",
     root: Root = None,
 ) -> None:
-    """Make a data set that is generated, once; then it is found like any other."""
+    """Generate a synthetic data set. Afterwards it is found like any other."""
     from mmcl.data import catalog
 
     say(f"{name}: {catalog.make(name, root)}")
-
-
-def console() -> Console:
-    """Return a console for tables; in a file or a pipe, which have no width, no line is cut."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command `mmcl serve`: a page to speak to the models of runs, and to see what runs have learnt."""
+"""The command `mmcl serve`: a web page to speak to models and to view class-incremental runs."""
 
 from __future__ import annotations
 
@@ -21,30 +21,33 @@ if TYPE_CHECKING:
     from mmcl.serving.listener import Listener
 
 _INTENTS = "order a latte\nturn on the lights\nwhat is the weather like\nset an alarm\nplay some music"
-_MOST_CLASSES = 20  # of a run, that are proposed as intents
+_MAX_PROPOSED = 20  # intents
 
 
 def serve(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or of models.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs or models.")],
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Who may ask: 0.0.0.0 is everybody, without a password.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets everyone in without a password."
+        ),
     ] = "127.0.0.1",
     allowed: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="A further name of the page, such as that of a proxy."),
+        typer.Option("--allow-host", metavar="NAME", help="Another accepted host name, such as that of a proxy."),
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 7860,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 7860,
     longest: Annotated[
-        float, typer.Option("--longest", min=1, max=3600, help="Seconds that a recording may have.")
+        float, typer.Option("--longest", min=1, max=3600, help="Maximum seconds of a recording.")
     ] = 30.0,
     sentences: Annotated[
-        int, typer.Option("--sentences", min=0, help="Training sentences to seek the nearest among.")
+        int, typer.Option("--sentences", min=0, help="Training sentences to search for the nearest ones.")
     ] = 5000,
     threads: Annotated[
-        int, typer.Option("--threads", min=1, help="CPU threads of an answer; busy machines are quickest with one.")
+        int, typer.Option("--threads", min=1, help="CPU threads per request; 1 is fastest on a busy machine.")
     ] = 1,
 ) -> None:
-    """Serve a page on this machine: name speech in words, see what class-incremental runs remember. Ctrl+C ends it.
+    """Serve a web page that classifies speech and shows class-incremental runs. Press Ctrl+C to stop it.
 
     - `mmcl serve runs/speech_to_intent/demo`
     - `mmcl serve runs/slu_incremental/demo runs/slu_incremental/barista --port 8000`
@@ -55,22 +58,22 @@ def serve(
     check_gradio()
     check_names(allowed or ())
     check_port(host, port)
-    spoken, incremental = part(runs)
-    intents = proposed_intents(spoken[0]) if spoken else ""
+    speech, incremental = split_folders(runs)
+    intents = proposed_intents(speech[0]) if speech else ""
     serve_page(
-        load(spoken, intents, longest=longest, sentences=sentences, threads=threads) if spoken else {},
+        load(speech, intents, longest=longest, sentences=sentences, threads=threads) if speech else {},
         incremental,
         intents,
         host=host,
         port=port,
         longest=longest,
         allowed=allowed or (),
-        ready=lambda address: say(f"serving {address} (Ctrl+C ends it)"),
+        ready=lambda address: say(f"serving {address} (press Ctrl+C to stop)"),
     )
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ConfigError where nothing can listen, before anything is loaded."""
+    """Raise ConfigError if the address cannot be used, before models are loaded."""
     import socket
 
     try:
@@ -82,41 +85,40 @@ def check_port(host: str, port: int) -> None:
         ) from None
 
 
-def part(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
-    """Part folders into those with models of two towers, and class-incremental runs; one may be both.
+def split_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
+    """Split folders into those with two-tower models and class-incremental runs. A folder may be both.
 
     Raises:
-        RunError: one is neither, or no run at all.
+        RunError: A folder is neither.
     """
-    from mmcl.reports.row_types import checked_rows
+    from mmcl.reports.row_types import EvaluationRow, read_metrics, rows_of_type
     from mmcl.runs.run import Run
     from mmcl.sections.towers import model_folders
 
-    spoken: list[Path] = []
+    speech: list[Path] = []
     incremental: list[Run] = []
     for folder in dict.fromkeys(folders):
         has_models = True
         try:
             model_folders(folder)
-            spoken.append(folder)
+            speech.append(folder)
         except CheckpointError:
             has_models = False
         if has_models and not (folder / "config.yaml").is_file():
-            continue  # a model alone
+            continue  # a model without its run
         run = Run.read(folder)
-        if checked_rows(run, "evaluation"):
+        if rows_of_type(read_metrics(run), EvaluationRow):
             incremental.append(run)
         elif not has_models:
             raise RunError(
-                f"{folder} is a run of {run.task} ({run.status}) without a model of two towers, and without accuracy "
-                "over experiences: expected a run of speech_to_intent or contrastive_pretraining that has finished a "
-                "model, or of slu_incremental that has finished an experience"
+                f"{folder} is a run of {run.task} ({run.status}) without a two-tower model and without accuracy over "
+                "experiences: expected a run that has finished either of them"
             )
-    return spoken, incremental
+    return speech, incremental
 
 
 def load(folders: Sequence[Path], intents: str, *, longest: float, sentences: int, threads: int) -> dict[str, Listener]:
-    """Load the models of runs, with a bar, and warm them up; of several runs, a name begins with the folder."""
+    """Load and warm up the models of runs. With several runs, names are prefixed by the folder."""
     import torch
 
     from mmcl.predict import written_intents
@@ -141,15 +143,15 @@ def _advance(progress: Progress, bar: TaskID, done: int, total: int) -> None:
 
 
 def proposed_intents(folder: Path) -> str:
-    """Write the classes that a run was evaluated on, one a line, or everyday intents where there are none."""
+    """Return the classes that a run was evaluated on, one per line, or everyday intents if it has none."""
     from mmcl.predict import written_intents
-    from mmcl.reports.row_types import checked_rows
+    from mmcl.reports.row_types import ZeroShotRow, read_metrics, rows_of_type
     from mmcl.runs.run import Run
 
-    rows = checked_rows(Run.read(folder), "zero_shot") if (folder / "metrics.jsonl").is_file() else []
-    for row in rows:
-        written = "\n".join(name.replace("_", " ") for name in row.get("classes", ()))
-        with suppress(ConfigError):  # names that a person could not write
-            if 2 <= len(written_intents(written)) <= _MOST_CLASSES:
+    rows = read_metrics(Run.read(folder)) if (folder / "metrics.jsonl").is_file() else []
+    for row in rows_of_type(rows, ZeroShotRow):
+        written = "\n".join(name.replace("_", " ") for name in row.classes)
+        with suppress(ConfigError):  # class names that are not valid intents
+            if 2 <= len(written_intents(written)) <= _MAX_PROPOSED:
                 return written
     return _INTENTS

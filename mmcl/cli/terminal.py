@@ -1,45 +1,56 @@
-"""What mmcl prints: lines on the terminal and log records, in which nothing of a run or of data is a command."""
+"""Terminal output and log records, with control characters escaped."""
 
 from __future__ import annotations
 
 import io
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
 from mmcl.text.escape import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def say(text: object, *, colour: str | None = None, err: bool = False, lines: bool = False, end: str = "\n") -> None:
-    """Print a line.
+    """Print text with control characters escaped.
 
     Args:
-        text: what is said; control characters in it become escapes.
-        colour: of the line, where the terminal has colours.
-        err: print to standard error.
-        lines: the text has several lines.
-        end: what comes after it.
+        text: The text.
+        colour: Colour of the text, if the terminal supports it.
+        err: Print to standard error.
+        lines: Keep line breaks.
+        end: Printed after the text.
     """
     typer.secho(printable(text, lines=lines) + end, fg=colour, err=err, nl=False)
 
 
+def console() -> Console:
+    """Return a console for tables. Files and pipes get a width of 200 columns."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
 class LogFormatter(logging.Formatter):
-    """Writes records whose message cannot pass for more than one line, nor command the terminal."""
+    """Escapes control characters and line breaks in log messages."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the message; libraries other than mmcl may log several lines."""
+        """Format the message; line breaks of other libraries are kept."""
         return printable(super().formatMessage(record), lines=not record.name.startswith("mmcl"))
 
     def formatException(self, ei: object) -> str:
-        """Return a traceback."""
+        """Format a traceback."""
         return printable(super().formatException(ei), lines=True)  # type: ignore[arg-type]
 
 
 def prepare_terminal() -> None:
-    """Make what is logged safe to see, and have what the terminal cannot encode be escaped in place of an error."""
+    """Escape control characters in log records, and characters that the terminal cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if logging.lastResort is not None:  # which prints what no handler takes
+    if logging.lastResort is not None:  # prints records without a handler
         logging.lastResort.setFormatter(LogFormatter())

@@ -126,7 +126,7 @@ def settings(model: type[BaseModel], prefix: str = "", default: BaseModel | None
     for name, field in model.model_fields.items():
         sections = sections_of(field.annotation)
         value = field.get_default(call_default_factory=True) if default is None else getattr(default, name)
-        if sections and field.annotation is sections[0]:
+        if len(sections) == 1 and (field.annotation is sections[0] or isinstance(value, BaseModel)):
             yield from settings(sections[0], f"{prefix}{name}.", value if isinstance(value, BaseModel) else None)
         else:
             text = "required" if default is None and field.is_required() else _text(value)
@@ -139,7 +139,7 @@ _Fault = tuple[str, str, str]  # where it was written, the dotted key, the messa
 def _read(path: Path) -> tuple[dict[str, Any], list[_Fault]]:
     """The data of a file and the faults in how it is written."""
     try:
-        data, faults = plain_yaml.parse(path.read_text(encoding="utf-8"))
+        data, faults = plain_yaml.parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = sorted(other.name for other in path.parent.glob("*.yaml"))
         hint = did_you_mean(path.name, near, "this folder has") if near else "check the path"
@@ -185,7 +185,7 @@ def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | No
         faults.append((source, key, f"not allowed: {plain_yaml.NO_CODE}, remove it"))
         return None
     try:
-        value, wrong = plain_yaml.parse(written)
+        value, wrong = plain_yaml.parse_yaml(written)
     except plain_yaml.NotPlainYAML as error:
         faults.append((source, key, f"'{written}' is not a YAML value ({error}), put it in quotes"))
         return None

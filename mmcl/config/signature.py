@@ -58,7 +58,7 @@ def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[Se
     Raises:
         TypeError: an argument has a type that no config can hold; list it in ``without``, or state the field.
 
-    >>> @section_of("mmcl.models.heads:HeadOptions")
+    >>> @section_of("mmcl.models.heads.projection:HeadOptions")
     ... class HeadSection(StrictModel):
     ...     hidden: int = 32
     >>> section = HeadSection()
@@ -84,7 +84,7 @@ def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[Se
 def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[str, Argument]:
     """Return the arguments of a class, dataclass or function by name, without importing its module.
 
-    >>> arguments_of("mmcl.models.heads:HeadOptions")["hidden"].default
+    >>> arguments_of("mmcl.models.heads.projection:HeadOptions")["hidden"].default
     512
     """
     module, _, name = source.partition(":")

@@ -1,4 +1,4 @@
-"""Files of sound in, waveforms out."""
+"""Decoding of audio files to mono waveforms."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from mmcl.errors import AudioError, ConfigError
 
 logger = logging.getLogger(__name__)
 
-_FILTER = 4_000_000  # coefficients of a filter that resamples
-_LOUDEST = 8.0  # 18 dB over full scale: further than any mix in floating point goes, far below whole numbers
+_FILTER = 4_000_000  # maximum number of coefficients of a resampling filter
+_LOUDEST = 8.0  # 18 dB over full scale: above any floating-point mix, far below integer samples
 _LOUD = 2.0  # 6 dB over full scale: more than clipping explains
-_CANCELLED = 0.25  # of the power that a mix of unrelated channels has
+_CANCELLED = 0.25  # fraction of the power of a mix of uncorrelated channels
 
 
 class Examined(NamedTuple):
     """A decoded file.
 
     Attributes:
-        waveform: of all channels together, ``(samples,)``.
-        rate: in hertz.
-        warnings: what was not heard as it was recorded, and why.
-        notes: what its header says wrongly, though all of it is heard.
+        waveform: mono waveform ``(samples,)``.
+        rate: sample rate in hertz.
+        warnings: audio that was not decoded as recorded, and why.
+        notes: errors of the header that do not affect the decoded audio.
     """
 
     waveform: NDArray[np.float32]
@@ -47,19 +47,19 @@ class Examined(NamedTuple):
 def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, *, max_seconds: float | None = None) -> Tensor:
     """Decode a file into a mono float32 waveform ``(samples,)`` at ``sample_rate`` hertz.
 
-    WAV, FLAC, OGG, MP3 and their kin are decoded here, other formats such as M4A or WebM by the program ffmpeg where it
-    is installed. Files are read to the end, whatever their header says of their length. Channels are averaged, but if
-    they cancel one another, the loudest is taken, with a warning. Other sample rates are resampled. Silence is audio.
+    WAV, FLAC, OGG, MP3 and similar formats are decoded directly; others such as M4A or WebM need the program ffmpeg.
+    Files are read to the end, whatever length their header claims. Channels are averaged; if they cancel one another,
+    the loudest channel is used, with a warning. Other sample rates are resampled. Silence is accepted.
 
     Args:
-        path: of the file.
-        sample_rate: in hertz.
-        max_seconds: that the recording may last; None for two hours.
+        path: audio file.
+        sample_rate: sample rate of the result, in hertz.
+        max_seconds: maximum length of the recording; None for two hours.
 
     Raises:
-        MissingDataError: there is no such file.
-        AudioError: the file is empty, truncated, damaged, too long, not audio, or needs ffmpeg, which is not installed;
-            or its samples are not finite or in the scale of whole numbers.
+        MissingDataError: the file does not exist.
+        AudioError: the file is empty, truncated, damaged, too long or not audio; it needs ffmpeg, which is not
+            installed; or its samples are not finite, or are scaled as integers.
         ConfigError: ``sample_rate`` is too low for speech, or too high.
 
     >>> import soundfile, tempfile
@@ -76,7 +76,7 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE, *, max_seconds:
 
 
 def load_speech(path: str | Path, *, max_seconds: float | None = None) -> Tensor:
-    """Load a recording that somebody asks about, as :func:`load_audio` does, and refuse it if it is silent."""
+    """Load a recording for prediction as :func:`load_audio` does, but raise AudioError if it is silent."""
     waveform = load_audio(path, max_seconds=max_seconds)
     if (peak := float((waveform - waveform.mean()).abs().max())) < SILENCE:
         raise AudioError(f"{path} is silent, its loudest sample is {peak:.2g}: expected speech, record it again")
@@ -84,7 +84,7 @@ def load_speech(path: str | Path, *, max_seconds: float | None = None) -> Tensor
 
 
 def decode(path: str | Path, *, max_seconds: float | None = None) -> tuple[NDArray[np.float32], int]:
-    """Decode a file into a mono waveform ``(samples,)`` and its own sample rate in hertz; raises as `load_audio`."""
+    """Decode a file to a mono waveform ``(samples,)`` and its sample rate in hertz; raises as :func:`load_audio`."""
     found = examine(path, max_seconds=max_seconds)
     for warning in found.warnings:
         _warn_once(f"{path} {warning}")
@@ -92,7 +92,7 @@ def decode(path: str | Path, *, max_seconds: float | None = None) -> tuple[NDArr
 
 
 def examine(path: str | Path, *, max_seconds: float | None = None) -> Examined:
-    """Decode a file as :func:`decode`, and return what is remarkable about it instead of logging it."""
+    """Decode a file as :func:`decode` does, but return its warnings and notes instead of logging them."""
     path = Path(path)
     longest = LONGEST if max_seconds is None else max_seconds
     try:
@@ -110,7 +110,7 @@ def examine(path: str | Path, *, max_seconds: float | None = None) -> Examined:
         else:
             waveform = waveforms[0]
     except MemoryError as error:
-        raise AudioError(f"{path} does not fit into memory: cut it into parts") from error
+        raise AudioError(f"{path} does not fit into memory: split it into shorter files") from error
     except (OSError, RuntimeError) as error:
         raise AudioError(f"{path} cannot be decoded ({error}): copy it again from its source") from error
     if not len(waveform):
@@ -119,9 +119,9 @@ def examine(path: str | Path, *, max_seconds: float | None = None) -> Examined:
 
 
 def audio_seconds(path: str | Path) -> float:
-    """Return the length of a file in seconds; raises as `load_audio`.
+    """Return the duration of a file in seconds; raises as :func:`load_audio`.
 
-    It is read from the header where that can be trusted. If not, the file is decoded.
+    The header is used if it is reliable; otherwise the file is decoded.
     """
     seconds = open_recording(Path(path)).seconds
     if seconds is not None:
@@ -131,9 +131,9 @@ def audio_seconds(path: str | Path) -> float:
 
 
 def _checked_scale(path: Path, samples: NDArray[np.float32]) -> str:
-    """Refuse samples in the scale of whole numbers; return what else there is to say of their loudness.
+    """Refuse samples that are scaled as integers; return a remark on loudness, or an empty string.
 
-    In floating point, clipping goes a little over 1, which is no fault.
+    Floating-point samples may slightly exceed 1 through clipping.
     """
     if not np.isfinite(samples).all():
         raise AudioError(f"{path} has samples that are not finite, expected numbers in [-1, 1]: encode it again")
@@ -143,7 +143,7 @@ def _checked_scale(path: Path, samples: NDArray[np.float32]) -> str:
     if peak <= _LOUDEST and (samples != np.round(samples)).any():
         return f"is loud: its loudest sample is {peak:.2g}, where 1 is full scale" if peak > _LOUD else ""
     scale = next((2**bits for bits in (7, 15, 23, 31) if peak <= 2**bits), None)
-    cause = f"whole numbers that were not divided by their full scale, such as {scale}" if scale else "noise"
+    cause = f"integers that were not divided by their full scale, such as {scale}" if scale else "noise"
     raise AudioError(
         f"{path} has {np.count_nonzero(np.abs(samples) > 1)} of {samples.size} samples outside [-1, 1], up to "
         f"{peak:g}: they look like {cause}; divide them, and write the file again"
@@ -151,22 +151,22 @@ def _checked_scale(path: Path, samples: NDArray[np.float32]) -> str:
 
 
 def _mixed(samples: NDArray[np.float32], warnings: list[str]) -> NDArray[np.float32]:
-    """The mean of the channels, or the loudest one where the mean cancels them."""
+    """Return the mean of the channels, or the loudest channel if the mean cancels them."""
     if samples.shape[1] == 1:
         return np.ascontiguousarray(samples[:, 0])
-    # The mean is a copy, so that no view keeps all channels alive.
+    # The mean is a new array, so no view keeps all channels alive.
     mean: NDArray[np.float32] = samples.mean(axis=1)
     if not len(mean):
         return mean
-    powers = samples.var(axis=0, dtype=np.float64)  # what a constant offset adds is not heard
+    powers = samples.var(axis=0, dtype=np.float64)  # the variance ignores a constant offset, which is inaudible
     power = float(mean.var(dtype=np.float64))
     loudest = int(powers.argmax())
-    is_silent = np.sqrt(powers[loudest]) < SILENCE / 10  # noise of a few steps of 16 bits
+    is_silent = np.sqrt(powers[loudest]) < SILENCE / 10  # noise of a few quantization steps of 16 bits
     if is_silent or power >= _CANCELLED * float(powers.sum()) / samples.shape[1] ** 2:
         return mean
     quieter = f"{10 * np.log10(powers[loudest] / power):.0f} dB quieter than" if power > 0 else "silent, unlike"
     warnings.append(
-        f"has channels that cancel one another: their mean is {quieter} channel {loudest + 1}, which is taken alone "
+        f"has channels that cancel one another: their mean is {quieter} channel {loudest + 1}, which is used alone "
         "(check the phase of the channels)"
     )
     return samples[:, loudest].copy()
@@ -175,10 +175,10 @@ def _mixed(samples: NDArray[np.float32], warnings: list[str]) -> NDArray[np.floa
 def _resampled(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
     if rate == sample_rate:
         return audio
-    # A rate without a common divisor would need a filter of gigabytes; within a millionth of it there is a small one.
+    # Rates without a common divisor would need a filter of gigabytes; a ratio within a millionth has a small one.
     ratio = Fraction(rate, sample_rate).limit_denominator(min(1_000, isqrt(_FILTER * sample_rate // rate)))
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one utterance is too short to share: on a busy machine the threads wait 50 times longer
+    torch.set_num_threads(1)  # an utterance is too short to parallelise: on a busy machine threads are 50 times slower
     try:
         return _resampler(ratio.numerator, ratio.denominator)(audio)
     finally:
@@ -187,9 +187,9 @@ def _resampled(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _resampler(rate: int, new_rate: int) -> Resample:
-    return Resample(rate, new_rate)  # holds the filter, which for 44.1 kHz takes longer to make than to use
+    return Resample(rate, new_rate)  # cached: for 44.1 kHz building the filter takes longer than applying it
 
 
 @lru_cache(maxsize=4096)
 def _warn_once(message: str) -> None:
-    logger.warning(message)  # once a file, not once an epoch
+    logger.warning(message)  # once per file, not once per epoch

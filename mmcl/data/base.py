@@ -1,12 +1,12 @@
-"""What every data set looks like, and the base of those that are recordings on disk."""
+"""Dataset protocol, optional attributes of data sets, and the base class of speech data sets."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -14,24 +14,30 @@ from mmcl.errors import DataError, LabelError, MissingDataError
 from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
 
-if TYPE_CHECKING:  # reading annotations needs no torch, and `mmcl data ls` is quick without it
+if TYPE_CHECKING:  # `mmcl data ls` stays quick: reading annotations needs no torch
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from mmcl.batch import Batch, Sample
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE = 16_000  #: samples a second of every waveform in mmcl
-SILENCE = 1e-3  #: a recording whose loudest sample is 60 dB below full scale holds no speech
+SAMPLE_RATE = 16_000  #: samples per second of every waveform in mmcl
+SILENCE = 1e-3  #: peak amplitude (-60 dB of full scale) below which a recording counts as silent
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """An indexable of :class:`~mmcl.batch.Sample` whose labels can be read without decoding anything.
+    """A sequence of :class:`~mmcl.batch.Sample` whose labels can be read without decoding any file.
 
-    ``classes[label]`` is the name of a class, in words that a person or a text encoder can read; ``labels[i]`` is the
-    label of sample ``i``; ``texts[i]`` is what the sample says, as far as the data set knows: its transcript, or else
-    the words of its label.
+    Any class with these members is a data set; it need not inherit from ``Dataset``. Optional attributes are listed in
+    :class:`DatasetAttributes`.
+
+    Attributes:
+        classes: class names in plain words, indexed by label.
+        labels: label of each sample.
+        texts: text of each sample: its transcript if known, else the name of its class.
     """
 
     @property
@@ -49,20 +55,25 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
-class BatchedDataset(Dataset, Protocol):
-    """A data set in memory, which makes a batch of many rows in one step (several times faster than one by one)."""
+class MakesBatches(Protocol):
+    """An object with a ``batch`` method; unlike ``BatchedDataset``, checking for it reads no labels."""
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``."""
+        """Return the batch of samples ``rows``, ``(batch,)``."""
         ...
+
+
+@runtime_checkable
+class BatchedDataset(Dataset, MakesBatches, Protocol):
+    """A data set in memory that builds a batch in one step, several times faster than sample by sample."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from, and how its folder is known.
+    """Origin, license and folder layout of a data set.
 
-    ``marker`` lists paths inside the folder of which one must be there: a folder without any of them is something else.
-    A data set without ``url`` is not offered by anyone but made on the spot.
+    ``marker`` lists paths inside the folder. If none of them exists, the folder is not this data set. An empty ``url``
+    means that mmcl generates the data.
     """
 
     name: str
@@ -75,7 +86,7 @@ class Source:
     note: str = ""
 
     def lack(self, root: Path) -> str:
-        """Say in one clause why ``root`` is not this data set; empty if it is."""
+        """Return a clause that says why ``root`` is not this data set, or an empty string if it is."""
         if not root.is_dir():
             return f"there is no folder {root}"
         if not any((root / path).exists() for path in self.marker):
@@ -83,7 +94,7 @@ class Source:
         return ""
 
     def offer(self) -> str:
-        """Say in one clause how to get the data."""
+        """Return a clause that says how to get the data."""
         if not self.url:
             return f"make it with 'mmcl data make {self.name}'"
         return (
@@ -93,7 +104,7 @@ class Source:
 
 
 class Entity(NamedTuple):
-    """What an utterance says of one slot: its type, such as ``date``, and its value in the words that are spoken."""
+    """A slot of an utterance: its type, such as ``date``, and its value in the spoken words."""
 
     type: str
     value: str
@@ -101,7 +112,7 @@ class Entity(NamedTuple):
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording: where it lies and what is known of it."""
+    """One recording: its file and its annotations."""
 
     id: str
     path: Path
@@ -111,27 +122,77 @@ class Utterance:
     entities: tuple[Entity, ...] = ()
 
 
+@dataclass(frozen=True)
+class DatasetAttributes:
+    """Optional attributes of a data set; a data set without one of them has its default.
+
+    Attributes:
+        superclasses: superclass of each class, such as SLURP's scenarios.
+        entities: entities of each sample, in spoken order.
+        speakers: speaker of each sample.
+        lengths: number of time steps of each sample, ``(samples,)``.
+        bags: number of the bag of each sample, for objectives over bags.
+        modalities: modality of each view.
+        features: size of each view that is a vector of numbers.
+        utterances: the recordings, if samples are recordings.
+        described: images with their text and class name, if samples are described images.
+        files: file of each sample.
+        exercises: the exercises, if samples are exercises.
+        texts_apart: True if no text should occur in two splits.
+        arrays: tensors or lists in memory, indexed by sample, that identify samples by content.
+        held: function that returns arrays in memory, indexed by sample, for finding equal samples in two splits.
+    """
+
+    superclasses: Sequence[str] = ()
+    entities: Sequence[tuple[Entity, ...]] | None = None
+    speakers: Sequence[str] | None = None
+    lengths: Tensor | None = None
+    bags: Sequence[int] | Tensor | None = None
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, int] = field(default_factory=dict)
+    utterances: Sequence[Utterance] | None = None
+    described: Sequence[Any] | None = None
+    files: Sequence[Path] | None = None
+    exercises: Sequence[Any] | None = None
+    texts_apart: bool = False
+    arrays: Sequence[Sequence[Any] | Tensor] = ()
+    held: Callable[[], list[NDArray[np.generic]]] | None = None
+
+
+def attributes_of(dataset: object) -> DatasetAttributes:
+    """Return the optional attributes of a data set, with defaults for those that it lacks.
+
+    >>> class Commands:
+    ...     classes, superclasses = ("lights on", "play"), ("home", "music")
+    >>> attributes_of(Commands()).superclasses, attributes_of(Commands()).speakers
+    (('home', 'music'), None)
+    """
+    found = {each.name: getattr(dataset, each.name, None) for each in fields(DatasetAttributes)}
+    return DatasetAttributes(**{name: value for name, value in found.items() if value is not None})
+
+
 class SpeechDataset(ABC):
-    """Recordings with labels. A subclass says where they come from and how its owner lays out the files, by ``_read``.
+    """Base class of labelled recordings. A subclass implements ``_read`` for its owner's file layout.
 
     Args:
-        root: the folder of the data set, as its owner lays it out.
-        split: one of the data set's own ``splits``.
-        max_seconds: longer recordings are left out, in every split, with one warning that counts them; None keeps all.
+        root: folder of the data set in its owner's layout.
+        split: one of ``splits``.
+        max_seconds: longer recordings are skipped in every split, with one warning that counts them. None keeps all.
 
     Attributes:
         splits: names of the splits.
-        source: who offers the data, where and under which licence.
-        classes: name of each class, in words.
+        source: origin and license of the data.
+        classes: class names in plain words.
         labels: label of each recording.
-        texts: transcript of each recording, or the words of its label where there is none.
-        entities: entities of each recording, in the order in which they are spoken.
-        superclasses: name of each class's superclass, such as SLURP's scenarios; empty where classes have none.
-        texts_apart: whether no text is meant to be in two splits, so that ``mmcl data check`` counts those that are.
+        texts: transcript of each recording, or the name of its class if it has no transcript.
+        entities: entities of each recording, in spoken order.
+        speakers: speaker of each recording, empty strings if unknown.
+        superclasses: superclass of each class, such as SLURP's scenarios; empty if classes have none.
+        texts_apart: True if no text should occur in two splits; ``mmcl data check`` then counts shared texts.
 
     Raises:
-        MissingDataError: the folder, or a file that the data set lists, is not there.
-        DataError: there is no such split, or an annotation cannot be read.
+        MissingDataError: the folder or a listed file does not exist.
+        DataError: the split does not exist, or an annotation cannot be read.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
@@ -159,9 +220,10 @@ class SpeechDataset(ABC):
         self.labels = [utterance.label for utterance in self.utterances]
         self.texts = [utterance.text or self.classes[utterance.label] for utterance in self.utterances]
         self.entities = [utterance.entities for utterance in self.utterances]
+        self.speakers = [utterance.speaker for utterance in self.utterances]
 
     def __add__(self, other: SpeechDataset) -> SpeechDataset:
-        """Join two splits of the same classes; raises DataError if the classes differ."""
+        """Concatenate two splits of the same classes; raises DataError if the classes differ."""
         if self.classes != other.classes:
             raise DataError(
                 f"{self.root} ({self.split}) and {other.root} ({other.split}) have {len(self.classes)} and "
@@ -174,11 +236,17 @@ class SpeechDataset(ABC):
         joined.labels = self.labels + other.labels
         joined.texts = self.texts + other.texts
         joined.entities = self.entities + other.entities
+        joined.speakers = self.speakers + other.speakers
         return joined
+
+    @classmethod
+    def warnings_of(cls, root: Path) -> list[str]:
+        """Return further warnings of ``mmcl data check`` about the folder ``root``."""
+        return []
 
     @abstractmethod
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
-        """Return the class names and the utterances of ``self.split`` under ``self.root``."""
+        """Return the class names, and the utterances of ``self.split`` in ``self.root``."""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -198,18 +266,23 @@ class SpeechDataset(ABC):
 
 
 def _encodable(utterance: Utterance) -> Utterance:
-    """Escape what a file's name that is not UTF-8 left in the fields, but for the path itself."""
-    fields = (utterance.id, utterance.text, utterance.speaker)
-    shown = tuple(map(encodable, fields))
-    return utterance if shown == fields else replace(utterance, id=shown[0], text=shown[1], speaker=shown[2])
+    """Escape bytes that are not UTF-8 in every field except the path."""
+    texts = (utterance.id, utterance.text, utterance.speaker)
+    shown = tuple(map(encodable, texts))
+    return utterance if shown == texts else replace(utterance, id=shown[0], text=shown[1], speaker=shown[2])
 
 
 def checked_root(dataset: Any, root: str | Path, split: str) -> Path:
-    """Return the folder of a data set's class, once it is known to be that data set and to have that split.
+    """Check that a folder holds a data set and that the split exists, then return the folder.
+
+    Args:
+        dataset: class of the data set.
+        root: folder of the data set.
+        split: name of the split.
 
     Raises:
-        DataError: there is no such split.
-        MissingDataError: the folder is missing, or is something else.
+        DataError: the split does not exist.
+        MissingDataError: the folder does not exist, or is not this data set.
     """
     root = Path(root).expanduser()
     name, splits, source = dataset.__name__, dataset.splits, dataset.source
@@ -223,7 +296,7 @@ def checked_root(dataset: Any, root: str | Path, split: str) -> Path:
 
 
 def superclass_labels(superclasses: Sequence[str]) -> list[int]:
-    """Number the superclass of each class, in the order of their names.
+    """Return a number for the superclass of each class, counted in alphabetical order.
 
     >>> superclass_labels(["alarm", "play", "alarm", "audio"])
     [0, 2, 0, 1]
@@ -233,7 +306,7 @@ def superclass_labels(superclasses: Sequence[str]) -> list[int]:
 
 
 def short_enough(utterances: list[Utterance], max_seconds: float) -> list[Utterance]:
-    """Leave out longer recordings, with a warning that counts them."""
+    """Return the recordings of at most ``max_seconds``, with one warning that counts the skipped ones."""
     from mmcl.data.audio import audio_seconds
 
     kept: list[Utterance] = []
@@ -241,7 +314,5 @@ def short_enough(utterances: list[Utterance], max_seconds: float) -> list[Uttera
     for utterance in utterances:
         (kept if audio_seconds(utterance.path) <= max_seconds else too_long).append(utterance)
     if too_long:
-        logger.warning(
-            "left out %d recordings longer than %g s, first %s", len(too_long), max_seconds, too_long[0].path
-        )
+        logger.warning("skipped %d recordings longer than %g s, first %s", len(too_long), max_seconds, too_long[0].path)
     return kept

@@ -1,4 +1,4 @@
-"""Captions: files of your own, each with a text: a CSV, or a folder of files and texts of the same name."""
+"""User data with captions: recordings or images with one text each, from a CSV or a folder."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ _SUFFIXES = {
 
 
 class Captions:
-    """Read recordings or images with a text each; there is one class.
+    """Read recordings or images with a text each; all samples have the same class.
 
-    A CSV file has a header with a column ``audio`` or ``image``, a path from where the CSV lies, and a column ``text``.
-    A folder has, at any depth, files such as ``0001.flac`` or ``0001.jpg``, each with its text in ``0001.txt`` beside
-    it, as archives of webdataset hold them.
+    A CSV has a header with a column ``audio`` or ``image`` (paths relative to the CSV) and a column ``text``. A folder
+    has files such as ``0001.flac`` or ``0001.jpg`` at any depth, each with its text in ``0001.txt`` in the same folder,
+    as in archives of webdataset.
 
     Args:
-        path: the CSV file or the folder.
-        size: images are resized so that the shorter side has so many pixels, and their middle square is taken.
-        max_seconds: leave out longer recordings; None keeps all.
+        path: CSV file or folder.
+        size: images are resized so that the shorter side has ``size`` pixels, then center-cropped to a square.
+        max_seconds: skip longer recordings; None keeps all.
 
     Attributes:
         modality: ``"audio"`` or ``"image"``.
 
     Raises:
-        MissingDataError: the path, or a file that it lists, is not there; says how many.
-        DataError: no pair, a text that is missing or empty, both modalities at once, or (when read) a damaged image.
-        AudioError: (when read) a file that is not audio.
-        ConfigError: no size.
+        MissingDataError: ``path`` or a listed file does not exist; the message counts them.
+        DataError: there are no pairs, a text is missing or empty, both modalities occur, or an image is damaged (on
+            access).
+        AudioError: a file is not audio (on access).
+        ConfigError: ``size`` is less than 1.
 
     >>> import tempfile
     >>> from torchvision.utils import save_image
@@ -61,25 +62,25 @@ class Captions:
 
     def __init__(self, path: str | Path, *, size: int = 224, max_seconds: float | None = None) -> None:
         if size < 1:
-            raise ConfigError(f"size of images is {size}, expected at least 1 pixel")
+            raise ConfigError(f"size is {size}, expected at least 1 pixel")
         self.path = Path(path).expanduser()
         self.size, self.max_seconds = size, max_seconds
         if not self.path.exists():
-            raise MissingDataError(f"there is no {self.path}: expected a CSV file, or a folder of files and texts")
+            raise MissingDataError(f"{self.path} does not exist: expected a CSV file, or a folder of files and texts")
         pairs = list(_folder(self.path) if self.path.is_dir() else _csv(self.path))
         if not pairs:
             raise DataError(
-                f"{self.path} has no pair: expected rows of a CSV, or in a folder files "
+                f"{self.path} has no pairs: expected rows of a CSV, or a folder of files "
                 f"({', '.join(suffix for each in _SUFFIXES.values() for suffix in each)}) with a .txt of the same name"
             )
         kinds = {kind for kind, _, _ in pairs}
         if len(kinds) > 1:
-            raise DataError(f"{self.path} has recordings and images, expected one of them: part it in two")
+            raise DataError(f"{self.path} has recordings and images, expected one of them: split it into two")
         self.modality = kinds.pop()
         if absent := [file for _, file, _ in pairs if not file.is_file()]:
             raise MissingDataError(
-                f"{len(absent)} of {len(pairs)} files that {self.path} lists are not there, first {absent[0]}: "
-                "paths start from where the CSV lies"
+                f"{len(absent)} of {len(pairs)} files listed in {self.path} do not exist, first {absent[0]}: "
+                "paths are relative to the CSV"
             )
         if self.modality == "audio":
             said = [Utterance(encodable(file.stem), file, 0, text) for _, file, text in pairs]
@@ -118,7 +119,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Path, str]]:
         )
     for line, row in table.rows:
         if not row[kinds[0]].strip():
-            raise DataError(f"{path} has nothing in line {line}, column {kinds[0]}: fill it in")
+            raise DataError(f"{path} has an empty cell in line {line}, column {kinds[0]}: fill it in")
         yield kinds[0], path.parent / row[kinds[0]], _text(row["text"], f"line {line} of {path}")
 
 
@@ -129,7 +130,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, Path, str]]:
             continue
         caption = path.with_suffix(".txt")
         if not caption.exists():
-            raise DataError(f"{path} has no text: expected {caption.name} beside it")
+            raise DataError(f"{path} has no text: expected {caption.name} in the same folder")
         yield kind, path, _text(read_text(caption), str(caption))
 
 

@@ -1,4 +1,4 @@
-"""Names of classes that look the same are one class, which is said; names that differ in case alone are pointed out."""
+"""Normalization of class names: merge names that look the same, warn about names that differ in case only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mmcl.text.words import folded, visible
 
 
 def merged_names(names: Iterable[str], where: object) -> dict[str, str]:
-    """Return what each name is called: without blanks at its ends, accents composed, invisible characters left out.
+    """Return the normalized form of each name: stripped, accents composed, invisible characters removed.
 
-    Two names that become one are merged with a warning. Two that differ in capitals alone stay two, with a warning.
+    Names that become equal are merged with a warning. Names that differ in case only stay distinct, with a warning.
 
     Args:
-        names: as annotations have them.
-        where: file or folder that they are from, for warnings.
+        names: class names as annotated.
+        where: file or folder of the annotations, for warnings.
 
     >>> merged_names(["yes", "yes ", "no"], "train.csv")
     {'yes': 'yes', 'yes ': 'yes', 'no': 'no'}
@@ -27,7 +27,7 @@ def merged_names(names: Iterable[str], where: object) -> dict[str, str]:
     if merged := {plain: spelt for plain, spelt in written.items() if len(spelt) > 1}:
         plain, spelt = next(iter(merged.items()))
         logger.warning(
-            "merged %d names of classes in %s that look the same, first %s, which are %s: write each in one way",
+            "merged %d class names in %s that look the same, first %s, which are %s: use one spelling",
             sum(map(len, merged.values())),
             where,
             " and ".join(map(ascii, spelt[:2])),
@@ -38,7 +38,7 @@ def merged_names(names: Iterable[str], where: object) -> dict[str, str]:
         alike.setdefault(folded(plain), []).append(plain)
     if doubtful := [both for both in alike.values() if len(both) > 1]:
         logger.warning(
-            "%d names of classes in %s differ in capitals alone, first %r and %r: they are classes of their own",
+            "%d class names in %s differ in case only, first %r and %r: they are distinct classes",
             sum(map(len, doubtful)),
             where,
             *doubtful[0][:2],

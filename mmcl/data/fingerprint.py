@@ -1,13 +1,13 @@
-"""Fingerprints: what a data set holds, sample by sample, without decoding anything.
+"""Fingerprints of data sets: a digest per sample, computed without decoding any file.
 
-A run notes the fingerprints of the data sets that it opens, and is not resumed on other data. States of training keep
-digests of the samples that their row numbers mean.
+Runs record the fingerprints of the data sets that they open and refuse to resume on other data. Training states store
+digests of the samples that their row numbers refer to.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b
@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
+from mmcl.data.base import attributes_of
+
 DatasetT = TypeVar("DatasetT")
 Note = Callable[[str, Any], None]
 
 _SIZE = 8  # bytes of a digest
-# What data sets of mmcl hold for each sample. Lists of other lengths are something else of the same name.
-_NAMES = {"ids": "", "_ids": "", "utterances": "id", "described": "image", "files": "name", "exercises": "id"}
-_CONTENTS = ("ids", "_ids", "texts", "entities", "utterances", "described", "files", "paths", "exercises")
-_NUMBERS = ("_images", "_vectors", "_views")
+# Attributes that may hold one item per sample. Lists of another length mean something else and are ignored.
+_NAMES = {"ids": "", "utterances": "id", "described": "image", "files": "name", "exercises": "id"}
+_CONTENTS = ("ids", "texts", "entities", "utterances", "described", "files", "paths", "exercises")
 _notes: list[Note] = []
 
 
 @contextmanager
 def noted_by(note: Note) -> Iterator[None]:
-    """Have ``note`` called with the name of each data set that is opened meanwhile, and the data set."""
+    """Call ``note`` with the name and the data set for each data set that is opened in the context."""
     _notes.append(note)
     try:
         yield
@@ -37,13 +38,13 @@ def noted_by(note: Note) -> Iterator[None]:
 
 
 def opened(dataset: DatasetT, name: str, split: str = "", **options: Any) -> DatasetT:
-    """Tell whoever listens by :func:`noted_by` that a data set was opened, and return it.
+    """Report an opened data set to the functions registered by :func:`noted_by`, and return it.
 
     Args:
-        dataset: as it was opened.
-        name: of the data set, or of the file that it is.
-        split: its split, if it has some.
-        options: that say which samples it holds.
+        dataset: the opened data set.
+        name: name of the data set, or of its file.
+        split: its split, if it has splits.
+        options: options that determine its samples.
 
     >>> class Said:
     ...     labels, texts = [0, 1], ["yes", "no"]
@@ -59,7 +60,7 @@ def opened(dataset: DatasetT, name: str, split: str = "", **options: Any) -> Dat
 
 
 def sample_names(dataset: Any) -> list[str] | None:
-    """Return the names of samples, their ids or files; None where a data set has neither."""
+    """Return the ids or files of the samples, or None if the data set has neither."""
     count = len(dataset)
     for part, field in _NAMES.items():
         if (listed := _listed(dataset, part, count)) is not None:
@@ -68,22 +69,20 @@ def sample_names(dataset: Any) -> list[str] | None:
 
 
 def sample_digests(dataset: Any) -> list[bytes]:
-    """Return a digest of each sample: of its id, label, text and numbers, and the name and size of its file."""
+    """Return a digest per sample of its id, label, text, numbers, and the name and size of its file."""
     count = len(dataset)
     columns: list[Iterable[bytes]] = [map(_encoded, _named_labels(dataset, count))]
     for part in _CONTENTS:
         if (listed := _listed(dataset, part, count)) is not None:
             columns.append(map(_encoded, listed))
-    for part in _NUMBERS:
-        value = getattr(dataset, part, None)
-        for each in value.values() if isinstance(value, Mapping) else [value]:
-            if each is not None and len(each) == count:
-                columns.append(map(_encoded, each))
+    for each in attributes_of(dataset).arrays:
+        if len(each) == count:
+            columns.append(map(_encoded, each))
     return [blake2b(b"\0".join(parts), digest_size=_SIZE).digest() for parts in zip(*columns, strict=True)]
 
 
 def digest_of(digests: Sequence[bytes], rows: Iterable[int] | None = None) -> str:
-    """Return one digest of several samples in their order, all of them or some rows; a row too many counts as none.
+    """Return one digest for several samples in order, all or some rows; rows out of range count as missing samples.
 
     >>> digest_of([b"a", b"b"], [0]) == digest_of([b"a"])
     True
@@ -93,8 +92,8 @@ def digest_of(digests: Sequence[bytes], rows: Iterable[int] | None = None) -> st
 
 
 def _named_labels(dataset: Any, count: int) -> list[Any]:
-    """The class of each sample by its name, which no further class moves, and of what it is a part."""
-    classes, superclasses = getattr(dataset, "classes", ()), getattr(dataset, "superclasses", ())
+    """Return the class name and superclass of each sample, which stay the same if classes are added."""
+    classes, superclasses = getattr(dataset, "classes", ()), attributes_of(dataset).superclasses
     names = list(zip(classes, superclasses, strict=True)) if len(superclasses) == len(classes) else list(classes)
     labels = _listed(dataset, "labels", count) or [None] * count
     return [names[label] if isinstance(label, int) and 0 <= label < len(names) else label for label in labels]
@@ -109,13 +108,13 @@ def _encoded(value: Any) -> bytes:
     if isinstance(value, Path):
         try:
             size = os.stat(value).st_size
-        except OSError:  # whoever opens it says that it is missing
+        except OSError:  # the reader of the file reports that it is missing
             size = -1
         return f"{value.name} {size}".encode(errors="surrogateescape")
-    if hasattr(value, "numpy"):  # a tensor
+    if hasattr(value, "numpy"):  # tensors
         return b"%08x" % crc32(value.contiguous().numpy().tobytes())
     if is_dataclass(value):
-        names = [field.name for field in fields(value) if field.name != "label"]  # a number, which says little
+        names = [field.name for field in fields(value) if field.name != "label"]  # labels are covered by class names
         return b"\1".join(_encoded(getattr(value, name)) for name in names)
     if isinstance(value, (list, tuple)):
         return b"\1".join(map(_encoded, value))

@@ -1,4 +1,4 @@
-"""The files of a data folder at any depth; folders that are links are entered, circles of links are not."""
+"""Recursive listing of files in a data folder, following symbolic links."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from mmcl.errors import DataError
 
-_MOST = 1_000_000  # folders; links to one another can be entered in more orders than any disk has folders
+_MOST = 1_000_000  # folders: links to one another give more paths than any disk has folders
 
 
 def files_below(root: str | Path) -> list[Path]:
-    """Return all files below a folder, sorted; hidden files and folders are left out.
+    """Return all files below a folder, sorted, without hidden files and folders.
 
-    A folder that is a link is entered like any other, so that its files are found under the path of the link. A link to
-    a folder that it lies in is left out: its files are found without it.
+    Linked folders are entered, and their files are listed under the path of the link. A link to one of its own parent
+    folders is skipped: those files are listed anyway.
 
     Raises:
-        DataError: a folder cannot be read, or links lead to a million folders.
+        DataError: a folder cannot be read, or links lead to more than a million folders.
 
     >>> import tempfile
     >>> root, disk = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
@@ -48,7 +48,7 @@ def _walk(root: Path) -> Iterator[Path]:
                     yield folder / entry.name
                 elif (identity := _identity(folder / entry.name)) not in above:
                     waiting.append((folder / entry.name, above | {identity}))
-    raise DataError(f"{root} has more than {_MOST:,} folders: check its links, which lead to one another")
+    raise DataError(f"{root} has more than {_MOST:,} folders: check for links that lead to one another")
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -1,6 +1,8 @@
-"""LabelledExercises: exercises whose choices are always the same, as a data set of texts with classes."""
+"""Exercises with fixed choices as a classification data set of texts."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from mmcl.batch import Sample
 from mmcl.data.texts.exercises import Exercises
@@ -8,16 +10,16 @@ from mmcl.errors import DataError
 
 
 class LabelledExercises:
-    """Texts with labels, made of exercises such as those of ``slurp_text`` or ``esnli``; rows stay what they were.
+    """Turn exercises with fixed choices, such as ``slurp_text`` or ``esnli``, into texts with labels.
 
-    A sample has ``id``, ``text`` (the question) and ``label`` (the number of the answer among the choices), so that
-    :func:`~mmcl.data.streams.class_incremental` makes streams of them.
+    Rows keep their order. A sample has ``id``, ``text`` (the question) and ``label`` (the index of the answer among the
+    choices), so :func:`~mmcl.data.streams.class_incremental` can make streams of them.
 
     Args:
-        exercises: with the same choices each.
+        exercises: exercises that all have the same choices.
 
     Raises:
-        DataError: choices differ, or there are none.
+        DataError: choices differ or are empty, or a label is not among them.
     """
 
     def __init__(self, exercises: Exercises) -> None:
@@ -25,18 +27,18 @@ class LabelledExercises:
         name = type(exercises).__name__
         if len(choices) != 1 or not (classes := next(iter(choices))):
             raise DataError(
-                f"exercises of {name} have {len(choices)} sets of choices, expected the same of all: classes"
+                f"exercises of {name} have {len(choices)} sets of choices, expected one set for all: the classes"
             )
         numbers = {name: number for number, name in enumerate(classes)}
         if strange := [each.label for each in exercises.exercises if each.label not in numbers]:
             raise DataError(
-                f"{len(strange)} labels of {name} are no choices, first '{strange[0]}': copy its files again"
+                f"{len(strange)} labels of {name} are not among the choices, first '{strange[0]}': copy its files again"
             )
         self.exercises = exercises
         self.classes = classes
         self.labels = [numbers[each.label] for each in exercises.exercises]
         self.texts = [each.question for each in exercises.exercises]
-        self.superclasses: tuple[str, ...] = getattr(exercises, "superclasses", ())
+        self.superclasses: Sequence[str] = exercises.superclasses
 
     def __len__(self) -> int:
         return len(self.labels)

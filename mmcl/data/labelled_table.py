@@ -1,4 +1,4 @@
-"""LabelledTable: samples of your own, a row of a CSV each: recordings, images, texts or numbers, and a label."""
+"""User data as a table: each row of a CSV is a sample of recordings, images, texts or numbers, with a label."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ _FILES = ("audio", "image")
 
 
 class LabelledTable:
-    """Read ``<split>.csv`` in a folder: columns ``audio`` and ``image`` (paths from where the file lies), ``text``,
-    ``label`` (the name of a class), and any others, which are numbers and together the view ``numbers``.
+    """Read ``<split>.csv`` in a folder, one sample per row.
 
-    A warning says which rows of the split are in another file as well, and which labels look the same.
+    Columns are ``audio`` and ``image`` (paths relative to the CSV), ``text``, and ``label`` (a class name). All other
+    columns are numbers; together they form the view ``numbers``. A warning names rows that another file also has, and
+    labels that look the same.
 
     Args:
-        root: the folder.
-        split: name of the file, without its suffix.
-        size: images are resized so that the shorter side has so many pixels, and their middle square is taken.
+        root: folder of the CSV files.
+        split: name of the CSV without its suffix.
+        size: images are resized so that the shorter side has ``size`` pixels, then center-cropped to a square.
 
     Attributes:
-        modalities: modality of each view, among ``audio``, ``image``, ``text`` and ``numbers``.
-        features: numbers in the view ``numbers``.
-        classes: names of classes, in the order of the alphabet, of all files of the folder.
+        modalities: modality of each view; views are ``audio``, ``image``, ``text`` and ``numbers``.
+        features: size of the view ``numbers``.
+        classes: class names of all files in the folder, in alphabetical order.
 
     Raises:
-        MissingDataError: the folder, the file or one that it lists is not there.
-        DataError: no row, no column of a view, a column without a name or there twice, a row with more or fewer cells,
-            an empty cell, or what is no finite number in a column of numbers; names line and column.
-        ConfigError: no size.
+        MissingDataError: the folder, the CSV or a listed file does not exist.
+        DataError: there are no rows or no view, a column has no name or occurs twice, a row has another number of
+            cells, a cell is empty, or a number is not finite; the message names line and column.
+        ConfigError: ``size`` is less than 1.
     """
 
     def __init__(self, root: str | Path, split: str = "train", *, size: int = 224) -> None:
         if size < 1:
-            raise ConfigError(f"size of images is {size}, expected at least 1 pixel")
+            raise ConfigError(f"size is {size}, expected at least 1 pixel")
         self.root, self.split, self.size = Path(root).expanduser(), split, size
         tables = {path.stem: path for path in sorted(self.root.glob("*.csv"))}
         if split not in tables:
             raise MissingDataError(
-                f"there is no {self.root / f'{split}.csv'}{nearest(split, tables)}: expected one file a split, with "
+                f"there is no {self.root / f'{split}.csv'}{nearest(split, tables)}: expected one file per split, with "
                 "columns audio, image, text or numbers, and label"
             )
         read = {name: _rows(path) for name, path in tables.items()}
@@ -57,7 +58,7 @@ class LabelledTable:
             if others != columns:
                 raise DataError(
                     f"{tables[name]} has columns {', '.join(others)} and {tables[split]} {', '.join(columns)}: "
-                    "expected the same in every file"
+                    "expected the same columns in every file"
                 )
         self._numbers = [name for name in columns if name not in (*_FILES, "text", "label")]
         self.modalities = {name: name for name in (*_FILES, "text") if name in columns}
@@ -75,8 +76,8 @@ class LabelledTable:
         listed = [path for own in self.paths for path in own]
         if absent := [path for path in listed if not path.is_file()]:
             raise MissingDataError(
-                f"{len(absent)} of {len(listed)} files that {tables[split]} lists are not there, first {absent[0]}: "
-                "paths start from where the CSV lies"
+                f"{len(absent)} of {len(listed)} files listed in {tables[split]} do not exist, first {absent[0]}: "
+                "paths are relative to the CSV"
             )
 
     def _read_vectors(self, path: Path) -> list[list[float]]:
@@ -85,12 +86,17 @@ class LabelledTable:
         for name, column in zip(names, zip(*vectors, strict=True), strict=False):
             if len(column) > 2 and list(column) == [column[0] + place for place in range(len(column))]:
                 logger.warning(
-                    "column %s of %s counts its rows from %g: it tells their order, remove it if it is no feature",
+                    "column %s of %s numbers its rows from %g: remove it if it is not a feature",
                     name,
                     path,
                     column[0],
                 )
         return vectors
+
+    @property
+    def arrays(self) -> list[list[list[float]]]:
+        """The vectors of the view ``numbers``."""
+        return [self._vectors]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -114,7 +120,7 @@ class LabelledTable:
 
 
 def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
-    """The columns of a file, and of each row the line and the cells."""
+    """Return the columns of a file, and the line number and cells of each row."""
     table = read_table(path)
     columns = table.columns
     if "label" not in columns or len(columns) < 2:
@@ -126,10 +132,10 @@ def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]
     for line, row in table.rows:
         for name in columns:
             if not row[name].strip():
-                raise DataError(f"{path} has nothing in line {line}, column {name}: fill it in")
+                raise DataError(f"{path} has an empty cell in line {line}, column {name}: fill it in")
     if not table.rows:
-        raise DataError(f"{path} has no rows, expected at least one under its header")
-    # Labels keep their blanks until they are merged, which is said.
+        raise DataError(f"{path} has no rows, expected at least one below its header")
+    # Labels are not stripped here: merging them warns about the difference.
     kept = [
         (line, {name: row[name] if name == "label" else row[name].strip() for name in columns})
         for line, row in table.rows
@@ -138,13 +144,13 @@ def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]
 
 
 def _warn_of_shared_rows(split: str, read: dict[str, tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]]) -> None:
-    """Count the rows of a split that another file has as well: what is tested with them has been trained on."""
+    """Warn about rows of a split that another file also has, because they would be trained and tested on."""
     own = {tuple(row.values()): line for line, row in read[split][1]}
     for name, (_, rows) in read.items():
         shared = [line for line, row in rows if tuple(row.values()) in own] if name != split else []
         if shared:
             logger.warning(
-                "%d rows of %s.csv are in %s.csv as well, first line %d: remove them from one",
+                "%d rows of %s.csv are also in %s.csv, first line %d: remove them from one file",
                 len(shared),
                 name,
                 split,

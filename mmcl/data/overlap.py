@@ -1,4 +1,4 @@
-"""What splits of a data set share, and what a split has twice: whoever is tested with it has been trained on it."""
+"""Overlap between splits of a data set: shared and repeated samples, which make test results too good."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from mmcl.data.base import attributes_of
 from mmcl.errors import DataError
 
 
 def overlaps(splits: Mapping[str, Any]) -> list[str]:
-    """Say what two splits share, one sentence for each pair and kind, with count and first example.
+    """Describe what splits share, one sentence per pair of splits and kind, with a count and the first example.
 
-    Kinds are recordings or images by path and by content, samples by the owner's id, rows of numbers, and texts where
-    the data set says by ``texts_apart`` that none is meant to be in two splits. Speakers are counted where most of them
-    are in one split alone. A recording that one split lists twice is counted too.
+    Kinds are recordings or images (by path and by content), sample ids, rows of numbers, and texts if the data set sets
+    ``texts_apart``. Shared speakers are counted if most speakers occur in one split only. Recordings listed twice in
+    one split are counted too.
 
     Args:
-        splits: data sets by name of their split.
+        splits: data sets by split name.
 
     >>> class Said:
     ...     texts_apart, utterances = True, ()
@@ -30,11 +31,11 @@ def overlaps(splits: Mapping[str, Any]) -> list[str]:
     """
     said: list[str] = []
     for kind, read in _KINDS.items():
-        if kind == "ids" and said:  # the same recordings by another name
+        if kind == "ids" and said:  # already reported as recordings
             continue
         keys = {name: list(read(data)) for name, data in splits.items()}
         if kind in ("recordings", "ids"):
-            said += [_twice(kind, name, own) for name, own in keys.items() if len(set(own)) < len(own)]
+            said += [_repeated(kind, name, own) for name, own in keys.items() if len(set(own)) < len(own)]
         said += list(_shared(kind, keys))
     files = {name: _files(data) for name, data in splits.items()}
     return [*said, *_shared("files", _digests(files), lambda name, place: str(files[name][place]))]
@@ -46,7 +47,7 @@ def _shared(
     for first, second in combinations(keys, 2):
         known = set(keys[first])
         places = [place for place, key in enumerate(keys[second]) if key in known and key is not None]
-        if kind == "speakers":  # of a data set whose speakers are parted, but for some
+        if kind == "speakers":  # only if speakers are meant to be disjoint, that is if few are shared
             sides = known - {None}, set(keys[second]) - {None}
             if not 0 < 2 * len(sides[0] & sides[1]) <= min(map(len, sides)):
                 continue
@@ -61,17 +62,18 @@ def _shared(
             )
 
 
-def _twice(kind: str, name: str, keys: Sequence[Any]) -> str:
+def _repeated(kind: str, name: str, keys: Sequence[Any]) -> str:
     repeated = [key for key, count in Counter(keys).items() if count > 1]
     return f"{len(keys) - len(set(keys))} {kind} of {name} are there more than once, first {repeated[0]!r:.200}"
 
 
 def _files(data: Any) -> list[Path]:
-    if described := getattr(data, "described", None):
-        return [each.image for each in described]
-    if utterances := getattr(data, "utterances", None):
-        return [utterance.path for utterance in utterances]
-    return list(getattr(data, "files", ()))
+    attributes = attributes_of(data)
+    if attributes.described:
+        return [each.image for each in attributes.described]
+    if attributes.utterances:
+        return [utterance.path for utterance in attributes.utterances]
+    return list(attributes.files or ())
 
 
 def _recordings(data: Any) -> Iterable[str]:
@@ -79,24 +81,24 @@ def _recordings(data: Any) -> Iterable[str]:
 
 
 def _ids(data: Any) -> Iterable[str]:
-    listed = getattr(data, "exercises", None) or getattr(data, "utterances", None) or ()
-    return [each.id for each in listed]
+    attributes = attributes_of(data)
+    return [each.id for each in attributes.exercises or attributes.utterances or ()]
 
 
 def _texts(data: Any) -> Iterable[str]:
-    if not getattr(data, "texts_apart", False):
+    attributes = attributes_of(data)
+    if not attributes.texts_apart:
         return []
-    exercises = getattr(data, "exercises", None)
-    return data.texts if exercises is None else [each.question for each in exercises]
+    return data.texts if attributes.exercises is None else [each.question for each in attributes.exercises]
 
 
 def _speakers(data: Any) -> Iterable[str | None]:
-    return [utterance.speaker or None for utterance in getattr(data, "utterances", ())]
+    return [utterance.speaker or None for utterance in attributes_of(data).utterances or ()]
 
 
 def _rows(data: Any) -> Iterable[bytes]:
-    """Digests of what a sample of images or numbers in memory is, without its label."""
-    held = getattr(data, "held", None)
+    """Yield a digest of the images or numbers of each sample, without its label."""
+    held = attributes_of(data).held
     if held is None:
         return
     tables = held()
@@ -117,14 +119,14 @@ _KINDS: dict[str, Callable[[Any], Iterable[Any]]] = {
 
 
 def _digests(files: Mapping[str, Sequence[Path]]) -> dict[str, list[Any]]:
-    """Digest of each file of which another split has one of its size under another path; else None."""
+    """Return digests of files that another split may have under another path (equal size), None for other files."""
     sizes: dict[int, set[str]] = {}
     size_of: dict[Path, int] = {}
     for name, paths in files.items():
         for path in paths:
             try:
                 size_of[path] = path.stat().st_size
-            except OSError:  # said where files are read
+            except OSError:  # the reader of the file reports it
                 continue
             sizes.setdefault(size_of[path], set()).add(name)
     listed = Counter(path for paths in files.values() for path in set(paths))
@@ -132,7 +134,7 @@ def _digests(files: Mapping[str, Sequence[Path]]) -> dict[str, list[Any]]:
 
     def digest(path: Path) -> bytes | None:
         if path not in size_of or size_of[path] == 0 or len(sizes[size_of[path]]) < 2 or listed[path] > 1:
-            return None  # a path in two splits is told as such
+            return None  # equal paths are reported as recordings
         if path not in read:
             read[path] = _digest(path)
         return read[path]

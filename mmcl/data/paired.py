@@ -1,32 +1,35 @@
-"""PairedDataset: two modalities of the same samples, side by side."""
+"""Pairs of samples from two data sets, such as speech and its transcript."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, collate
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, MakesBatches, attributes_of
 from mmcl.errors import DataError
 
 
 class PairedDataset:
-    """Samples of two data sets of which row i of one belongs to row i of the other.
+    """Pair sample i of one data set with sample i of another.
 
-    Both may be one data set whose samples have both modalities, or two of cached features.
+    Both sides may be the same data set if its samples have both modalities.
 
     Args:
-        first, second: data sets of equal length.
+        first, second: data sets of equal length with equal texts. Without a second, samples are compared with further
+            views of themselves.
 
     Attributes:
-        texts: of the samples.
-        labels: of the samples, ``(samples,)``.
-        lengths: steps of the longer side's features, ``(samples,)``, where both know or one does; else None.
+        sides: the data sets.
+        bags: number of the bag of each pair, ``(samples,)``; None if the first data set has no bags.
+        texts: text of each pair.
+        labels: label of each pair, ``(samples,)``.
+        lengths: number of time steps of the longer side, ``(samples,)``; None if neither side has lengths.
 
     Raises:
-        DataError: there is no sample, or the lengths or texts differ.
+        DataError: there are no samples, or the numbers of samples or the texts differ.
 
     >>> class Said:
     ...     classes, labels, texts = ("on", "off"), [0, 1], ["on", "off"]
@@ -38,10 +41,12 @@ class PairedDataset:
     (torch.Size([2, 2]), ['off', 'on'])
     """
 
-    def __init__(self, first: Dataset, second: Dataset) -> None:
+    def __init__(self, first: Dataset, second: Dataset | None = None) -> None:
+        self.sides = (first,) if second is None else (first, second)
+        second = first if second is None else second
         if len(first) != len(second):
             raise DataError(
-                f"there are {len(first)} samples of one side and {len(second)} of the other, expected pairs"
+                f"the first side has {len(first)} samples and the second {len(second)}, expected equal numbers"
             )
         if not len(first):
             raise DataError("there are 0 pairs, expected at least 1: check the data set's folder and split")
@@ -51,10 +56,11 @@ class PairedDataset:
                 f"pair {row} has text {first.texts[row]!r} on one side and {second.texts[row]!r} on the other: "
                 "expected the same samples in the same order"
             )
-        self.first, self.second = first, second
+        bags = attributes_of(first).bags
+        self.bags = None if bags is None else torch.as_tensor(bags, dtype=torch.long)
         self.texts: Sequence[str] = list(first.texts)
         self.labels = torch.tensor(list(first.labels), dtype=torch.long)
-        known = [lengths for side in (first, second) if (lengths := getattr(side, "lengths", None)) is not None]
+        known = [lengths for side in self.sides if (lengths := attributes_of(side).lengths) is not None]
         self.lengths: Tensor | None = torch.stack(known).amax(0) if known else None
         number = {text: place for place, text in enumerate(dict.fromkeys(self.texts))}
         self._text = torch.tensor([number[text] for text in self.texts])
@@ -63,13 +69,23 @@ class PairedDataset:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def batch(self, rows: Tensor) -> tuple[Batch, Batch]:
-        """The batches of both sides of samples ``rows``, ``(batch,)``."""
+    @property
+    def first(self) -> Dataset:
+        """The first side."""
+        return self.sides[0]
+
+    @property
+    def second(self) -> Dataset:
+        """The last side; the first one if it is alone."""
+        return self.sides[-1]
+
+    def batch(self, rows: Tensor) -> tuple[Batch, ...]:
+        """Return the batch of each side for samples ``rows``, ``(batch,)``."""
         first = batch_of(self.first, rows)
-        return first, first if self.second is self.first else batch_of(self.second, rows)
+        return (first, *(first if side is self.first else batch_of(side, rows) for side in self.sides[1:]))
 
     def first_of_each_text(self) -> Tensor:
-        """Return one row of each text, the first, in their order."""
+        """Return the first row of each distinct text, in increasing order."""
         return (
             torch.tensor(list({text: row for row, text in reversed(list(enumerate(self.texts)))}.values()))
             .sort()
@@ -77,9 +93,9 @@ class PairedDataset:
         )
 
     def shuffled(self, *, distinct: bool = False) -> Tensor:
-        """Return all rows in a random order, or, with ``distinct``, a random one of those of each text.
+        """Return all rows in random order, or with ``distinct`` one random row per text.
 
-        Two samples of one text are no negatives of each other, which most objectives take them for.
+        Most objectives treat all other pairs of a batch as negatives, which is wrong for pairs with the same text.
         """
         order = torch.randperm(len(self))
         if not distinct:
@@ -92,7 +108,6 @@ class PairedDataset:
 
 def batch_of(dataset: Dataset, rows: Tensor) -> Batch:
     """Return the batch of samples ``rows``, ``(batch,)``, of any data set."""
-    make: Callable[[Tensor], Batch] | None = getattr(dataset, "batch", None)  # isinstance would read the labels
-    if make is not None:
-        return make(rows)
+    if isinstance(dataset, MakesBatches):
+        return dataset.batch(rows)
     return collate([dataset[row] for row in rows.tolist()])

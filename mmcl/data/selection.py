@@ -1,4 +1,4 @@
-"""Selection: some samples of a data set, as a data set."""
+"""Subset of a data set by row, with optional new labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, attributes_of
 from mmcl.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Selection:
-    """Samples of a data set by row, in the order given; with other labels, where these are given.
+    """A subset of a data set, in the given order, optionally with new labels.
 
-    Nothing is copied, and no label is read before it is asked for.
+    Nothing is copied. Labels are read from the source when they are needed.
 
     Args:
         source: the data set.
-        rows: which of its samples, each at most once.
-        labels: one for each of ``rows``, in place of their own.
+        rows: rows of the source, each at most once.
+        labels: new label of each row; None keeps the labels of the source.
 
     Attributes:
-        source, rows: as given.
+        source, rows: as passed.
 
     Raises:
-        DataError: there is no row, one is not in the data set or there twice, or labels are not as many.
+        DataError: ``rows`` is empty, out of range or has duplicates, or ``labels`` has another length.
 
     >>> class Said:
     ...     classes, labels, texts = ("on", "off"), [0, 1, 0], ["on", "off", "on"]
@@ -43,34 +43,34 @@ class Selection:
     def __init__(self, source: Dataset, rows: Sequence[int], labels: Sequence[int] | None = None) -> None:
         self.source, self.rows = source, whole_numbers(rows, "rows", error=DataError)
         if not self.rows:
-            raise DataError("a selection has 0 samples, expected at least 1")
+            raise DataError("the selection has 0 rows, expected at least 1")
         outside = [row for row in self.rows if not 0 <= row < len(source)]
         if outside or len(set(self.rows)) < len(self.rows):
-            wrong = f"row {outside[0]}" if outside else "a row twice"
-            raise DataError(f"a selection has {wrong}, expected rows of 0 to {len(source) - 1}, each once")
+            wrong = f"row {outside[0]}" if outside else "a duplicate row"
+            raise DataError(f"the selection has {wrong}, expected distinct rows from 0 to {len(source) - 1}")
         labels = None if labels is None else whole_numbers(labels, "labels", error=DataError)
         if labels is not None and len(labels) != len(self.rows):
-            raise DataError(f"a selection has {len(labels)} labels for {len(self.rows)} rows, expected as many")
+            raise DataError(f"the selection has {len(labels)} labels for {len(self.rows)} rows, expected equal numbers")
         self._labels = labels
 
     @property
     def classes(self) -> Sequence[str]:
-        """Those of the data set."""
+        """Class names of the source."""
         return self.source.classes
 
     @property
     def labels(self) -> Sequence[int]:
-        """Of the samples."""
+        """Label of each sample."""
         return [self.source.labels[row] for row in self.rows] if self._labels is None else self._labels
 
     @property
     def texts(self) -> Sequence[str]:
-        """Of the samples."""
+        """Text of each sample."""
         return [self.source.texts[row] for row in self.rows]
 
     @property
     def ids(self) -> list[str]:
-        """Of the samples."""
+        """Id of each sample."""
         return sample_ids(self.source, self.rows)
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class Selection:
         return sample
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``, of this selection."""
+        """Return the batch of samples ``rows``, ``(batch,)``, counted within this selection."""
         import torch
 
         from mmcl.data.paired import batch_of
@@ -95,11 +95,13 @@ class Selection:
 
 
 def sample_ids(dataset: Any, rows: Sequence[int]) -> list[str]:
-    """Return the ids of samples, which a data set has as ``ids``, those of its ``utterances``, or else in each sample;
-    or else are the rows."""
+    """Return the ids of samples.
+
+    Ids come from the data set's ``ids``, else from its ``utterances``, else from each sample, else they are the rows.
+    """
     if hasattr(dataset, "ids"):
         known = dataset.ids
         return [known[row] for row in rows]
-    if hasattr(dataset, "utterances"):  # of which nothing need be decoded
-        return [dataset.utterances[row].id for row in rows]
+    if (utterances := attributes_of(dataset).utterances) is not None:  # without decoding any recording
+        return [utterances[row].id for row in rows]
     return [str(dataset[row].get("id", row)) for row in rows]

@@ -1,4 +1,4 @@
-"""Spoken and written digits: a recording of FSDD and an image of MNIST of the same digit, each in noise."""
+"""Pairs of a spoken digit (FSDD) and a handwritten digit (MNIST), with optional noise."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class SpokenWrittenDigits:
-    """Pair each recording of the Free Spoken Digit Dataset with an image of MNIST of the same digit.
+    """Pair each recording of the Free Spoken Digit Dataset with an MNIST image of the same digit.
 
-    The splits are those of the two: a test recording has a test image. Which image, and the noise of either side,
-    follow from ``seed`` and the recording's name, so that they are the same each time.
+    Splits are those of both data sets: a test recording is paired with a test image. The choice of the image and the
+    noise depend only on ``seed`` and the name of the recording.
 
     Args:
-        root: folder of :class:`~mmcl.data.SpokenDigits`; None for where ``mmcl data ls`` finds it.
+        root: folder of :class:`~mmcl.data.SpokenDigits`; None uses the folder that ``mmcl data ls`` shows.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        mnist_root: folder of MNIST; None likewise.
-        snr: of the speech against white noise, in decibels; None for no noise.
-        image_noise: deviation of the noise that is added to pixels, which are then cut to [0, 1].
-        seed: of pairs and noise.
+        mnist_root: folder of MNIST; None as for ``root``.
+        snr: signal-to-noise ratio of the speech in decibels, with white noise; None adds no noise.
+        image_noise: standard deviation of the noise added to pixels, which are then clipped to [0, 1].
+        seed: seed of pairs and noise.
 
-    A sample has ``audio``, ``image`` ``(1, 28, 28)``, ``label``, and the word of the digit as ``text``.
+    A sample has ``audio``, ``image`` ``(1, 28, 28)``, ``label``, and the digit as a word in ``text``.
 
     Raises:
-        MissingDataError, DataError: as of both data sets.
-        ConfigError: noise that cannot be.
+        MissingDataError, DataError: see both data sets.
+        ConfigError: ``image_noise`` is negative.
     """
 
     classes = DIGITS
@@ -50,7 +50,7 @@ class SpokenWrittenDigits:
         from mmcl.data import open_dataset
 
         if image_noise < 0:
-            raise ConfigError(f"image_noise is {image_noise}, expected a deviation of 0 or more")
+            raise ConfigError(f"image_noise is {image_noise}, expected a standard deviation of 0 or more")
         self.split, self.snr, self.image_noise, self.seed = split, snr, image_noise, seed
         self.spoken = open_dataset("fsdd", split, root)
         self.written = open_dataset("mnist", split, mnist_root)
@@ -63,7 +63,7 @@ class SpokenWrittenDigits:
         ]
 
     def _number(self, what: str, index: int) -> int:
-        """A number that follows from the recording."""
+        """Return a pseudo-random number that depends on the seed and the recording."""
         name = f"{self.seed} {what} {self.spoken.utterances[index].id}"
         return int.from_bytes(sha256(name.encode()).digest()[:7], "big")
 

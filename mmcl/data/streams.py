@@ -1,4 +1,4 @@
-"""Class-incremental streams: a data set cut into experiences of classes that arrive one group after the other."""
+"""Class-incremental streams: split a data set into experiences with disjoint groups of classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, logger, superclass_labels
+from mmcl.data.base import Dataset, attributes_of, logger, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import StreamError
 from mmcl.text.suggest import nearest
@@ -30,31 +30,29 @@ def class_incremental(
     by_superclass: bool = False,
     without: Sequence[int] = (),
 ) -> Any:
-    """Make an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
+    """Create an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
 
-    Labels stay those of the data sets. Each experience has, beside Avalanche's own attributes, ``source`` (the data
-    set) and ``dataset.rows`` (which of its samples), so that a sample is named by one number and a memory is a list of
-    numbers. ``digest`` is of these samples: by it a state of training knows its experience. ``benchmark.description``
-    says who arrives when, in plain data for the record.
+    Labels are not renumbered. Each experience has these attributes besides Avalanche's own: ``source``, the data set;
+    ``dataset.rows``, the rows of its samples in the source; ``group``, its labels; and ``digest``, which identifies its
+    samples when training is resumed. ``benchmark.description`` records the stream as plain data.
 
     Args:
         train: data of the train stream.
-        test: data of the test stream: its experiences hold the same classes as those of the train stream.
+        test: data of the test stream, split into the same groups of classes.
         experiences: number of groups.
-        class_order: labels or names in order of arrival, as a list, array or tensor; None for a random order by
-            ``seed``.
-        seed: of the random order, used for nothing else.
-        initial: classes of the first group, the rest in equal groups (31 = 6 + 5 x 5); None for equal groups, the
-            first ones larger by one where the division leaves a remainder.
-        by_superclass: what arrives in groups, and ``class_order`` and ``initial`` speak of, are superclasses: SLURP's
-            intents arrive with all others of their scenario. A class may then lack samples in train, and those of test
-            count as errors, or in test; a warning names it.
-        without: labels that do not arrive; all others do when they would.
+        class_order: labels or class names in order of arrival; a list, array or tensor. None draws a random order.
+        seed: seed of the random order.
+        initial: number of classes in the first group, the rest in equal groups (31 = 6 + 5 x 5). None gives equal
+            groups; if there is a remainder, the first groups have one class more.
+        by_superclass: group superclasses instead of classes; ``class_order`` and ``initial`` then refer to
+            superclasses. All intents of a SLURP scenario arrive together. A class may then have no samples in train
+            (its test samples count as errors) or in test; a warning names it.
+        without: labels to exclude; the other classes keep their experience.
 
     Raises:
-        StreamError: more experiences than classes, labels that there are not, a class without samples in train or
-            test, a ``class_order`` that is no order of the classes, superclasses that the data set does not have, or
-            data sets of different classes.
+        StreamError: there are more experiences than classes, a label is unknown, a class has no samples in train or
+            test, ``class_order`` is not a permutation of the classes, the data set has no superclasses, or the two
+            data sets have different classes.
 
     >>> from mmcl.data.streams import arrival_groups
     >>> arrival_groups([4, 0, 1, 3, 2], experiences=2)
@@ -65,28 +63,14 @@ def class_incremental(
     if list(train.classes) != list(test.classes):
         raise StreamError(
             f"train has classes {list(train.classes)[:5]}..., test has {list(test.classes)[:5]}...: "
-            "expected the same, take both from one data set"
+            "expected the same classes, use splits of one data set"
         )
     unit_of = superclass_labels(_superclasses(train)) if by_superclass else list(range(len(train.classes)))
     names = sorted(set(_superclasses(train))) if by_superclass else train.classes
-    arriving = arrival_groups(_order(names, class_order, seed), experiences, initial)
-    without = whole_numbers(without, "without", error=StreamError)
-    if strange := sorted(set(without) - set(range(len(train.classes)))):
-        raise StreamError(f"without has label {strange[0]}, expected some of 0 to {len(train.classes) - 1}")
-    labels_of: dict[int, list[int]] = {}
-    for label, unit in enumerate(unit_of):
-        if label not in without:
-            labels_of.setdefault(unit, []).append(label)
-    groups = [[label for unit in group for label in labels_of.get(unit, [])] for group in arriving]
+    units = arrival_groups(_order(names, class_order, seed), experiences, initial)
+    groups = _label_groups(units, unit_of, whole_numbers(without, "without", error=StreamError))
     _check_present(train, test, groups, by_superclass)
-    streams = {name: _subsets(dataset, groups) for name, dataset in (("train", train), ("test", test))}
-    benchmark = with_classes_timeline(benchmark_from_datasets(**streams))
-    for name, dataset in (("train", train), ("test", test)):
-        digests = sample_digests(dataset)
-        for number, experience in enumerate(benchmark.streams[name]):
-            experience.source = dataset
-            experience.group = groups[number]
-            experience.digest = digest_of(digests, experience.dataset.rows[:])
+    benchmark = _benchmark({"train": train, "test": test}, groups)
     benchmark.description = {
         "class_order": [label for group in groups for label in group],
         "experiences": [[train.classes[label] for label in group] for group in groups],
@@ -97,8 +81,32 @@ def class_incremental(
     return benchmark
 
 
+def _label_groups(units: Sequence[Sequence[int]], unit_of: Sequence[int], without: Sequence[int]) -> list[list[int]]:
+    """Return the labels of each experience, given its units (classes or superclasses) and the unit of each label."""
+    if unknown := sorted(set(without) - set(range(len(unit_of)))):
+        raise StreamError(f"without has label {unknown[0]}, expected some of 0 to {len(unit_of) - 1}")
+    labels_of: dict[int, list[int]] = {}
+    for label, unit in enumerate(unit_of):
+        if label not in without:
+            labels_of.setdefault(unit, []).append(label)
+    return [[label for unit in group for label in labels_of.get(unit, [])] for group in units]
+
+
+def _benchmark(datasets: dict[str, Dataset], groups: Sequence[Sequence[int]]) -> Any:
+    """Return the Avalanche benchmark with a stream per data set and an experience per group of labels."""
+    streams = {name: _subsets(dataset, groups) for name, dataset in datasets.items()}
+    benchmark = with_classes_timeline(benchmark_from_datasets(**streams))
+    for name, dataset in datasets.items():
+        digests = sample_digests(dataset)
+        for group, experience in zip(groups, benchmark.streams[name], strict=True):
+            experience.source = dataset
+            experience.group = group
+            experience.digest = digest_of(digests, experience.dataset.rows[:])
+    return benchmark
+
+
 def arrival_groups(order: Sequence[int], experiences: int, initial: int | None = None) -> list[list[int]]:
-    """Cut ``order`` into ``experiences`` groups, see :func:`class_incremental`."""
+    """Split ``order`` into ``experiences`` groups; see :func:`class_incremental` for ``initial``."""
     order = whole_numbers(order, "order", error=StreamError)
     count = len(order)
     if experiences < 1 or experiences > count:
@@ -119,9 +127,9 @@ def arrival_groups(order: Sequence[int], experiences: int, initial: int | None =
 
 
 def _superclasses(dataset: Dataset) -> Sequence[str]:
-    superclasses: Sequence[str] = getattr(dataset, "superclasses", ())
+    superclasses = attributes_of(dataset).superclasses
     if not superclasses:
-        raise StreamError("the data set has no superclasses: expected by_superclass=False, or one such as SLURP")
+        raise StreamError("the data set has no superclasses: use by_superclass=False, or a data set such as SLURP")
     return superclasses
 
 
@@ -132,52 +140,52 @@ def _order(names: Sequence[str], class_order: Sequence[int | str] | None, seed: 
     class_order = whole_numbers(class_order, "class_order", names=True, error=StreamError)
     for name in class_order:
         if isinstance(name, str) and name not in names:
-            raise StreamError(f"class_order has '{name}'{nearest(name, names)}, expected names or numbers of classes")
+            raise StreamError(f"class_order has '{name}'{nearest(name, names)}, expected class names or labels")
     order = [names.index(name) if isinstance(name, str) else name for name in class_order]
     if sorted(order) != list(range(classes)):
         missing = sorted(set(range(classes)) - set(order))
-        strange = sorted(label for label, times in Counter(order).items() if times > 1 or not 0 <= label < classes)
+        unknown = sorted(label for label, times in Counter(order).items() if times > 1 or not 0 <= label < classes)
         raise StreamError(
-            f"class_order is no order of the {classes} classes: missing {missing}, unknown or repeated {strange}; "
-            f"expected each of 0 to {classes - 1} once"
+            f"class_order is not a permutation of the {classes} classes: missing {missing}, unknown or repeated "
+            f"{unknown}; expected each of 0 to {classes - 1} once"
         )
     return order
 
 
 def _check_present(train: Dataset, test: Dataset, groups: Sequence[Sequence[int]], by_superclass: bool) -> None:
-    """Refuse classes that nothing can be learnt or said of; in superclasses, warn and refuse what is all empty."""
+    """Check that every class has samples in train and test; with superclasses, that every experience has."""
     for name, dataset, other in (("train", train, test), ("test", test, train)):
         present, lacking = set(_labels(dataset)), []
         for number, group in enumerate(groups):
             if not group:
-                raise StreamError(f"experience {number} has no class left, expected at least 1: let fewer stay away")
+                raise StreamError(f"experience {number} has no classes, expected at least 1: exclude fewer labels")
             lacking += [label for label in group if label not in present]
             if by_superclass and not present & set(group):
                 raise StreamError(f"experience {number} has 0 samples in {name}, expected at least 1: check the split")
         if lacking and not by_superclass:
             raise StreamError(
                 f"class '{train.classes[lacking[0]]}' has 0 samples in {name}, expected at least 1: "
-                "leave it out of the data set or choose another split"
+                "remove the class from the data set or use another split"
             )
         if lacking:
             others = sum(label in lacking for label in _labels(other))
             logger.warning(
-                "%d of %d classes have no sample in %s, first '%s'; %s",
+                "%d of %d classes have no samples in %s, first '%s'; %s",
                 len(lacking),
                 len(train.classes),
                 name,
                 train.classes[lacking[0]],
-                f"their {others} test samples count as errors" if name == "train" else "how they fare is not measured",
+                f"their {others} test samples count as errors" if name == "train" else "their accuracy is not measured",
             )
 
 
 def _labels(dataset: Dataset) -> list[int]:
-    """The labels of a data set as ``int``, which are told apart where tensors are not."""
+    """Return labels as ``int``; tensors of equal value are distinct as keys of a dict or members of a set."""
     return whole_numbers(dataset.labels, f"labels of {type(dataset).__name__}", error=StreamError)
 
 
 def _subsets(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Any]:
-    """The samples of each group of labels, in the order of the data set."""
+    """Return the samples of each group of labels, in the order of the data set."""
     rows_of: dict[int, list[int]] = {}
     labels = _labels(dataset)
     for row, label in enumerate(labels):

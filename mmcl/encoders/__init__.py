@@ -1,4 +1,4 @@
-"""Encoders: inputs of one modality in, features out, behind one protocol; each is loaded when it is first used."""
+"""Encoders of audio, image, text and tabular inputs, imported on first use."""
 
 from __future__ import annotations
 

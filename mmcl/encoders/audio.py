@@ -1,26 +1,26 @@
-"""Audio encoders trained from scratch: log-mel frames, SpecAugment, a network, pooling."""
+"""Audio encoders trained from scratch: log-mel frames, SpecAugment, a network and pooling."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor
 from torchaudio.transforms import SpecAugment
 
-from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
+from mmcl.encoders.base import Encoded, Encoder, pool
 from mmcl.encoders.log_mel import LogMel
 from mmcl.encoders.networks import ConformerNetwork, ConvolutionNetwork
 from mmcl.errors import ConfigError
 
 
 class LogMelEncoder(Encoder):
-    """Encode speech by a network on log-mel frames; the frames are what can be cached.
+    """Encode speech with a network on log-mel frames.
+
+    The frames can be cached; if the encoder is frozen, so can the encodings.
 
     Args:
-        network: frames ``(batch, time, mels)`` and lengths -> a shorter sequence ``(batch, steps, dim)`` and lengths.
-        mels: bands of the front-end.
+        network: maps frames ``(batch, time, mels)`` and lengths to a sequence ``(batch, steps, dim)`` and lengths.
+        mels: number of mel bands.
         pooling: see :func:`~mmcl.encoders.base.pool`.
-        spec_augment: in training, replace two random spans of time and two of frequency by their mean.
+        spec_augment: mask two random time spans and two random frequency spans with their mean during training.
     """
 
     modality = "audio"
@@ -38,11 +38,11 @@ class LogMelEncoder(Encoder):
         self.front_end = LogMel(mels)
         self.pooling = pooling
         self.dim = network.dim
-        # Frames have mean 0, so zero is the mean. At most a fifth of the frames and an eighth of the bands at a time.
+        # Frames have mean 0, so zero is their mean. A span covers at most 1/5 of the frames or 1/8 of the bands.
         self.spec_augment = SpecAugment(2, 20, 2, mels // 8, iid_masks=True, p=0.2, zero_masking=True)
         self.augments = spec_augment
 
-    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def frozen_features(self, inputs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return log-mel frames ``(batch, time, mels)`` and their lengths."""
         return self.front_end(inputs, lengths)
 
@@ -53,9 +53,9 @@ class LogMelEncoder(Encoder):
         return Encoded(sequence, lengths, pool(sequence, lengths, self.pooling))
 
     def fingerprint(self) -> str:
-        """Name the front-end and, where the encoder is frozen, its network and pooling."""
+        """Identify the front-end and, if the encoder is frozen, its network and pooling."""
         name = self.front_end.fingerprint()
-        return f"{name}; {weights_hash(self.network)} {self.pooling}" if self.frozen else name
+        return f"{name}; {self.network.fingerprint()} {self.pooling}" if self.frozen else name
 
 
 def cnn(
@@ -67,7 +67,7 @@ def cnn(
     spec_augment: bool = True,
     pooling: str = "mean",
 ) -> LogMelEncoder:
-    """Build a small convolutional encoder that trains quickly on the CPU, one step for 40 ms.
+    """Build a small convolutional encoder that trains quickly on the CPU, with one step per 40 ms.
 
     >>> import torch
     >>> encoder = cnn(dim=32)
@@ -90,7 +90,7 @@ def conformer(
     spec_augment: bool = True,
     pooling: str = "mean",
 ) -> LogMelEncoder:
-    """Build an encoder around torchaudio's Conformer (Gulati et al., 2020), one step for 40 ms.
+    """Build an encoder with torchaudio's Conformer (Gulati et al., 2020), with one step per 40 ms.
 
     >>> import torch
     >>> encoder = conformer(dim=32, layers=1)
@@ -100,8 +100,8 @@ def conformer(
     _check_sizes(dim=dim, layers=layers, heads=heads, kernel=kernel, mels=mels)
     if dim % heads or kernel % 2 == 0:
         raise ConfigError(
-            f"a Conformer with dim={dim}, heads={heads}, kernel={kernel} cannot be built: "
-            "expected heads that divide dim and an odd kernel"
+            f"a Conformer cannot have dim={dim}, heads={heads}, kernel={kernel}: "
+            "expected heads that divide dim, and an odd kernel"
         )
     network = ConformerNetwork(mels, dim, layers, heads, kernel, dropout)
     return LogMelEncoder(network, mels=mels, pooling=pooling, spec_augment=spec_augment)

@@ -1,4 +1,4 @@
-"""What every encoder looks like: inputs of one modality in, :class:`Encoded` out."""
+"""Base class of all encoders, their output type, and pooling over padded sequences."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
-from mmcl.batch import length_mask
+from mmcl.batch import Batch, length_mask
 from mmcl.errors import ConfigError
 
 POOLINGS = ("mean", "max", "mean_max")
 
 
 class Encoded(NamedTuple):
-    """What an encoder makes of a batch.
+    """Output of an encoder for a batch.
 
-    ``sequence`` is ``(batch, time, dim)``, ``lengths`` is ``(batch,)`` in steps of ``sequence``, and ``pooled`` is
-    ``(batch, pooled_dim)``: one vector per sample, padding left out.
+    Attributes:
+        sequence: ``(batch, time, dim)``.
+        lengths: ``(batch,)``, in steps of ``sequence``.
+        pooled: one vector per sample, without padding, ``(batch, pooled_dim)``.
     """
 
     sequence: Tensor
@@ -29,20 +31,19 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """Inputs of one modality -> features.
+    """Encode inputs of one modality in two steps, the first of which can be cached.
 
-    An encoder is two steps, so that what never changes can be computed once and cached:
-    ``frozen_features`` (log-mel frames, pixels, or the layers of a pretrained network that are not trained) and
-    ``from_features`` (the layers that are). ``forward`` is one after the other.
+    ``frozen_features`` computes what training never changes: log-mel frames, pixels, or the frozen layers of a
+    pretrained network. ``from_features`` applies the trained layers. ``forward`` runs both.
 
     Attributes:
-        modality: ``"audio"``, ``"text"``, ``"image"``.
-        dim: size of a step of ``Encoded.sequence``.
-        own_dim: size of the vector that the network itself makes of an input, None where it makes none.
-        pooled_dim: size of ``Encoded.pooled``: ``dim``, twice that with ``pooling="mean_max"``, or ``own_dim`` with
+        modality: ``"audio"``, ``"image"``, ``"tabular"`` or ``"text"``.
+        dim: size of each step of ``Encoded.sequence``.
+        own_dim: size of the network's own pooled vector; None if it has none.
+        pooled_dim: size of ``Encoded.pooled``: ``dim``, ``2 * dim`` with ``pooling="mean_max"``, or ``own_dim`` with
             ``pooling="own"``.
-        frozen: nothing in the encoder is trained; then ``Encoded.pooled`` itself can be cached.
-        spec: what :func:`~mmcl.encoders.build_encoder` was called with, by which a saved model builds it again.
+        frozen: True if nothing is trained. ``Encoded.pooled`` can then be cached.
+        spec: arguments of :func:`~mmcl.encoders.build_encoder`, with which a saved model rebuilds the encoder.
     """
 
     modality: str
@@ -60,29 +61,62 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return what training never changes, ``(batch, time, features)``, and its lengths ``(batch,)``."""
+        """Return the features that training never changes, ``(batch, time, features)``, and lengths ``(batch,)``."""
 
     @abstractmethod
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
-        """Return the encoding of what :meth:`frozen_features` gave."""
+        """Encode the output of :meth:`frozen_features`."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Name :meth:`frozen_features` (and, where ``frozen``, the pooling): equal fingerprints give equal features."""
+        """Identify the computation of :meth:`frozen_features` and, if ``frozen``, of ``Encoded.pooled``.
+
+        Encoders with equal fingerprints compute equal features. It is the key of the feature cache, so it must hold
+        the weights and every option that changes the features.
+        """
 
     def forward(self, inputs: Any, lengths: Tensor | None = None) -> Encoded:
-        """Encode a batch: waveforms ``(batch, samples)`` with ``lengths`` in samples, a list of texts, or images
-        ``(batch, channels, height, width)`` in [0, 1]."""
+        """Encode a batch.
+
+        Args:
+            inputs: waveforms ``(batch, samples)``, images ``(batch, channels, height, width)`` in [0, 1], vectors
+                ``(batch, features)``, or a list of texts.
+            lengths: lengths of waveforms in samples, ``(batch,)``; None if none is padded.
+        """
         return self.from_features(*self.frozen_features(inputs, lengths))
+
+    def encode_batch(self, batch: Batch) -> Encoded:
+        """Encode the cached ``features`` of a batch if it has them, else its inputs of this encoder's modality.
+
+        With ``features_lengths``, the features are those of :meth:`frozen_features`. Without, they are pooled vectors
+        ``(batch, pooled_dim)``.
+        """
+        if "features" not in batch:
+            return self(batch[self.modality], batch.get(f"{self.modality}_lengths"))
+        features = batch["features"]
+        if "features_lengths" in batch:
+            return self.from_features(features, batch["features_lengths"])
+        return Encoded(features[:, None], features.new_ones(len(features), dtype=torch.long), features)
+
+    def view_features(self, batch: Batch, view: str) -> tuple[Tensor, Tensor]:
+        """Return the cached ``<view>_features`` of a batch and their lengths, or else :meth:`frozen_features` of the
+        entry ``view``."""
+        if f"{view}_features" in batch:
+            return batch[f"{view}_features"], batch[f"{view}_features_lengths"]
+        return self.frozen_features(batch[view], batch.get(f"{view}_lengths"))
 
 
 def pool(sequence: Tensor, lengths: Tensor, pooling: str = "mean") -> Tensor:
-    """One vector per sequence, over the steps before its length only.
+    """Pool each sequence into one vector, without padding.
 
     Args:
         sequence: ``(batch, time, dim)``.
         lengths: ``(batch,)``, each at least 1.
-        pooling: ``"mean"``, ``"max"`` (both ``(batch, dim)``) or ``"mean_max"``, side by side ``(batch, 2 dim)``.
+        pooling: ``"mean"`` or ``"max"``, both ``(batch, dim)``, or their concatenation ``"mean_max"``,
+            ``(batch, 2 * dim)``.
+
+    Raises:
+        ConfigError: if ``pooling`` is unknown.
 
     >>> pool(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2]), "mean_max").tolist()
     [[2.0, 3.0]]
@@ -99,12 +133,12 @@ def pool(sequence: Tensor, lengths: Tensor, pooling: str = "mean") -> Tensor:
 
 
 def subsample(sequence: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Make one step of ``size`` steps, their mean; the last of a sequence is that of the steps it has.
+    """Average every ``size`` steps into one; the last group of a sequence may be smaller.
 
     Args:
         sequence: ``(batch, time, dim)``.
         lengths: ``(batch,)``.
-        size: 1 or more.
+        size: steps to average, 1 or more.
 
     >>> steps, lengths = subsample(torch.tensor([[[1.0], [3.0], [5.0], [9.0]]]), torch.tensor([3]), 2)
     >>> steps.tolist(), lengths.tolist()
@@ -120,13 +154,13 @@ def subsample(sequence: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Ten
 
 
 def check_subsampling(size: int) -> None:
-    """Raise ConfigError where so many steps cannot become one."""
+    """Raise ConfigError unless ``size`` is a valid number of steps to average."""
     if not 1 <= size <= 1500:
-        raise ConfigError(f"subsampling is {size}, expected 1 or more steps that become one, and at most 1500")
+        raise ConfigError(f"subsampling is {size}, expected 1 to 1500 steps")
 
 
 def fingerprint_end(frozen: bool, pooling: str, tune_from: int, subsampling: int) -> str:
-    """Name where the frozen part of an audio encoder ends: in pooled and subsampled steps, or before a layer.
+    """Return the end of an audio encoder's fingerprint: pooling and subsampling, or the first trained layer.
 
     >>> fingerprint_end(True, "mean", 6, 4), fingerprint_end(False, "mean", 4, 4)
     (' mean /4', ' to 4')
@@ -137,7 +171,7 @@ def fingerprint_end(frozen: bool, pooling: str, tune_from: int, subsampling: int
 
 
 def weights_hash(*modules: nn.Module) -> str:
-    """Name the weights and buffers of ``modules``: equal names mean equal values.
+    """Hash the weights and buffers of ``modules``, by name, type, shape and value.
 
     >>> layer = nn.Linear(2, 2)
     >>> before = weights_hash(layer)

@@ -1,4 +1,4 @@
-"""Networks of unknown sizes: what they ask for is compared with the weights that there are, before it is given."""
+"""Memory limit for networks built from untrusted descriptions, relative to the size of their weights."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from math import prod
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmcl.errors import DataError, MMCLError
 
-# aten operators that make a tensor of a size, and where among their arguments that size is
-_MAKERS = {"empty": 0, "empty_strided": 0, "zeros": 0, "ones": 0, "full": 0, "rand": 0, "randn": 0, "hann_window": 0}
-_MAKERS |= {"new_empty": 1, "new_zeros": 1, "new_ones": 1, "new_full": 1, "linspace": 2}
-_SPARE = 2**21  # numbers beside the weights, such as filters and tables of positions: 8 MB
+# Factory operators of aten, and the index of the argument with the size.
+_FACTORIES = {"empty": 0, "empty_strided": 0, "zeros": 0, "ones": 0, "full": 0, "rand": 0, "randn": 0, "hann_window": 0}
+_FACTORIES |= {"new_empty": 1, "new_zeros": 1, "new_ones": 1, "new_full": 1, "linspace": 2}
+_SPARE_NUMBERS = 2**21  # 8 MB for tensors without saved weights, such as filters and position tables
 _SPARE_TENSORS = 20_000
 
 
 class Sizes(NamedTuple):
-    """How many tensors there are, and how many numbers in all of them."""
+    """Number of tensors, and of the numbers in all of them."""
 
     tensors: int
     numbers: int
@@ -39,22 +40,24 @@ class Sizes(NamedTuple):
 
 @contextmanager
 def bounded(sizes: Sizes, where: object, *, error: type[MMCLError] = DataError) -> Iterator[None]:
-    """Build a network that is to take the weights of a file, and refuse one that is far larger than these.
+    """Refuse to build a network that is far larger than the weights it will load.
+
+    The limit is 4 times the weights plus a constant.
 
     Args:
-        sizes: of the weights.
-        where: names the description of the network in the error.
-        error: its type.
+        sizes: sizes of the weights.
+        where: the description of the network, as errors should name it.
+        error: type of the error to raise.
 
     Raises:
-        DataError: (of that type) more numbers or tensors are asked for.
+        DataError: (or ``error``) if the network allocates more numbers or tensors.
 
     >>> from torch import nn
     >>> with bounded(Sizes(2, 20), "config.json"):
     ...     _ = nn.Linear(2**20, 2**20)
     Traceback (most recent call last):
     ...
-    mmcl.errors.DataError: config.json asks for 1,099,511,627,776 numbers or more, and its weights have 20: ...
+    mmcl.errors.DataError: config.json needs at least 1,099,511,627,776 numbers, but its weights have 20: ...
     """
     with _Bounded(sizes, where, error):
         yield
@@ -66,10 +69,16 @@ class _Bounded(TorchDispatchMode):
         self.sizes, self.where, self.error = sizes, where, error
         self.tensors, self.numbers = 0, 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         name = func._schema.name.removeprefix("aten::")
-        if name in _MAKERS and len(args) > _MAKERS[name]:
-            size = args[_MAKERS[name]]
+        if name in _FACTORIES and len(args) > _FACTORIES[name]:
+            size = args[_FACTORIES[name]]
             self._count(prod(size) if isinstance(size, list | tuple) else int(size))
         elif name == "arange":
             start, end, step = (0, *args[:1], 1) if len(args) == 1 else (*args[:2], args[2] if len(args) > 2 else 1)
@@ -78,12 +87,12 @@ class _Bounded(TorchDispatchMode):
 
     def _count(self, numbers: int) -> None:
         self.tensors, self.numbers = self.tensors + 1, self.numbers + numbers
-        for what, asked, known, spare in (
-            ("numbers", self.numbers, self.sizes.numbers, _SPARE),
+        for unit, needed, known, spare in (
+            ("numbers", self.numbers, self.sizes.numbers, _SPARE_NUMBERS),
             ("tensors", self.tensors, self.sizes.tensors, _SPARE_TENSORS),
         ):
-            if asked > 4 * known + spare:
+            if needed > 4 * known + spare:
                 raise self.error(
-                    f"{self.where} asks for {asked:,} {what} or more, and its weights have {known:,}: copy the model "
+                    f"{self.where} needs at least {needed:,} {unit}, but its weights have {known:,}: copy the model "
                     "again from its source"
                 )

@@ -1,44 +1,66 @@
-"""build_encoder: the one way from a name to an encoder."""
+"""Encoders by name: the function build_encoder and the tables of all encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mmcl.encoders.base import POOLINGS, Encoder
-from mmcl.encoders.gate import place
+from mmcl.encoders.gate import local_path
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.text.suggest import nearest
 
 _OWN = ("own", *POOLINGS)
+_Build = Callable[..., Encoder]
 
 
 class _Builder(NamedTuple):
-    """Where an encoder is made, and the poolings that it has, its default first."""
+    """Function or class that builds an encoder, and its poolings; the first is the default."""
 
     module: str
     function: str
     poolings: tuple[str, ...] = POOLINGS
 
+    def check_pooling(self, pooling: str | None) -> str:
+        """Return ``pooling``, or the default for None; raise ConfigError if the encoder does not have it."""
+        pooling = self.poolings[0] if pooling is None else pooling
+        if pooling not in self.poolings:
+            raise ConfigError(
+                f"unknown pooling '{pooling}'{nearest(pooling, self.poolings)}, expected {_one_of(self.poolings)}"
+            )
+        return pooling
 
-# modality -> name -> builder, of encoders trained from scratch
+    def load(self, name: str) -> _Build:
+        """Import the function, and with it the library of the encoder ``name``."""
+        try:
+            build: _Build = getattr(import_module(self.module), self.function)
+        except ModuleNotFoundError as error:
+            library = str(error.name).partition(".")[0]
+            if library == "mmcl":
+                raise
+            package = _PACKAGES.get(library, library)
+            raise ConfigError(f"'{name}' needs {library}, which is not installed: pip install {package}") from error
+        return build
+
+
+# modality -> name -> builder, for encoders trained from scratch
 _SCRATCH: dict[str, dict[str, _Builder]] = {
     "audio": {"cnn": _Builder("mmcl.encoders.audio", "cnn"), "conformer": _Builder("mmcl.encoders.audio", "conformer")},
     "image": {"cnn": _Builder("mmcl.encoders.image", "ConvolutionImageEncoder")},
     "tabular": {"mlp": _Builder("mmcl.encoders.tabular", "TabularEncoder")},
     "text": {"words": _Builder("mmcl.encoders.text", "WordEncoder")},
 }
-# modality -> builder, of folders and of models on the hub
+# modality -> builder, for folders and models on the hub
 _HUB: dict[str, _Builder] = {
     "audio": _Builder("mmcl.encoders.pretrained", "pretrained_audio"),
     "image": _Builder("mmcl.encoders.pretrained", "pretrained_image", _OWN),
     "text": _Builder("mmcl.encoders.pretrained", "pretrained_text", (*POOLINGS, "cls")),
 }
-# modality -> library -> builder of any of its models, or model -> builder
+# modality -> library -> a builder for all models, or model -> builder
 _LIBRARIES: dict[str, dict[str, _Builder | dict[str, _Builder]]] = {
     "audio": {
         "speechbrain": {
@@ -54,8 +76,8 @@ _LIBRARIES: dict[str, dict[str, _Builder | dict[str, _Builder]]] = {
     },
     "text": {"open_clip": _Builder("mmcl.encoders.open_clip_towers", "open_clip_text", _OWN)},
 }
-_PACKAGES = {"open_clip": "open_clip_torch"}  # of libraries that are installed by another name
-_SET_HERE = {"name", "frozen", "tune_from", "pooling"}
+_PACKAGES = {"open_clip": "open_clip_torch"}  # packages with another name than their library
+_COMMON_OPTIONS = {"name", "frozen", "tune_from", "pooling"}  # parameters of build_encoder itself
 
 
 def build_encoder(
@@ -65,12 +87,12 @@ def build_encoder(
     frozen: bool | None = None,
     tune_from: int | None = None,
     pooling: str | None = None,
-    **options: Any,
+    **options: object,
 ) -> Encoder:
     """Build the encoder ``name`` of a modality.
 
     ========  =======================  ==========================================================================
-    modality  from scratch             of a library
+    modality  from scratch             from a library
     ========  =======================  ==========================================================================
     audio     ``cnn``, ``conformer``   ``torchaudio:WAV2VEC2_BASE``, ``speechbrain:ecapa``, ``speechbrain:wav2vec2``
     image     ``cnn``                  ``open_clip:ViT-B-32``, ``timm:resnet18``, ``torchvision:resnet18``
@@ -78,108 +100,120 @@ def build_encoder(
     text      ``words``                ``open_clip:ViT-B-32``
     ========  =======================  ==========================================================================
 
-    A folder in the layout of transformers or ``"owner/model"`` on the hub is pretrained: Whisper, wav2vec 2.0, HuBERT
-    or WavLM (audio), ViT, DINOv2 or CLIP (image), BERT and its kin (text). Nothing is ever fetched without
-    ``download=True``. Weights of a library's network are chosen by its option ``weights`` or ``pretrained``: a file, or
-    what the library calls them; without, they are random (except in bundles of torchaudio).
+    A pretrained encoder is named by a folder in the layout of transformers, or by ``"owner/model"`` on the hub. It is
+    a Whisper, wav2vec 2.0, HuBERT or WavLM (audio), a ViT, DINOv2 or CLIP (image), or a BERT or similar model (text).
+    Nothing is downloaded without ``download=True``. The option ``weights`` or ``pretrained`` of a library's network
+    names a file, or weights of the library. Without it, weights are random, except in bundles of torchaudio.
 
     Args:
-        modality: ``"audio"``, ``"image"``, ``"tabular"`` (vectors of numbers) or ``"text"``.
-        name: as above.
-        frozen: train nothing. None is True where there are pretrained weights, unless ``tune_from`` is given. False
-            trains all of an image tower or of a library's network; of other pretrained encoders, all layers.
-        tune_from: train the layers of a network from this one on; what is before them, such as convolutions and
-            embeddings, stays frozen.
-        pooling: ``"mean"``, ``"max"`` or ``"mean_max"`` over the sequence; ``"own"`` where the network itself makes a
-            vector of its input, such as CLIP's embedding; ``"cls"`` of a pretrained text encoder. None is ``"own"``
-            where there is one, else ``"mean"``.
-        **options: of that encoder, such as ``dim``.
+        modality: ``"audio"``, ``"image"``, ``"tabular"`` or ``"text"``.
+        name: a name from the table, a folder, or ``"owner/model"``.
+        frozen: train nothing. None means True with pretrained weights, unless ``tune_from`` is given. False trains
+            image towers and networks of a library as a whole, and the layers of other pretrained encoders.
+        tune_from: train the layers from this one on. Convolutions and embeddings before the layers stay frozen.
+        pooling: ``"mean"``, ``"max"`` or ``"mean_max"`` over the sequence. ``"own"`` is the network's own pooled
+            vector, such as CLIP's embedding. ``"cls"`` is the first token of a pretrained text encoder. None is
+            ``"own"`` if the encoder has it, else ``"mean"``.
+        **options: options of the encoder, such as ``dim``.
 
     Raises:
-        ConfigError: an unknown modality, name, pooling or option, a library that is not installed, or ones that do not
-            go together.
-        MissingDataError: a folder, model or weights that are not on this machine.
-        DataError: weights that cannot be read, or are not those of the network.
+        ConfigError: if the modality, name, pooling or an option is unknown, options contradict each other, or a library
+            is not installed.
+        MissingDataError: if a folder, model or weights are not on this machine.
+        DataError: if weights cannot be read, or do not fit the network.
 
     >>> encoder = build_encoder("audio", "cnn", pooling="mean_max")
     >>> encoder.modality, encoder.dim, encoder.pooled_dim, encoder.frozen
     ('audio', 128, 256, False)
     """
-    _check_modality(modality)
-    from_scratch = str(name) in _SCRATCH[modality]
-    builder, model = _chosen(modality, name)
-    pooling = builder.poolings[0] if pooling is None else pooling
-    if pooling not in builder.poolings:
-        raise ConfigError(
-            f"unknown pooling '{pooling}'{nearest(pooling, builder.poolings)}, expected {_one_of(builder.poolings)}"
-        )
+    builder, model = _resolve(modality, name)
+    pooling = builder.check_pooling(pooling)
     if frozen and tune_from is not None:
         raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
+    build = builder.load(str(name))
+    _check_options(build, name, options)
+    if str(name) in _SCRATCH[modality]:
+        encoder = _from_scratch(build, name, frozen, tune_from, pooling, options)
+    else:
+        encoder = _from_library(build, model, frozen, tune_from, pooling, options)
+    common = {"modality": modality, "name": str(name), "frozen": frozen, "tune_from": tune_from, "pooling": pooling}
+    plain = {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
+    encoder.spec = {**common, **plain}
+    return encoder
 
-    build = getattr(_imported(builder.module, str(name)), builder.function)
-    known = set(signature(build).parameters)
-    for option in options:
-        if option not in known - _SET_HERE:
-            raise ConfigError(
-                f"unknown option '{option}' of '{name}'{nearest(option, known - _SET_HERE)}, "
-                f"expected {_one_of(known - _SET_HERE)}"
-            )
-    spec = {"modality": modality, "name": str(name), "frozen": frozen, "tune_from": tune_from, "pooling": pooling}
-    spec |= {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
-    if not from_scratch:
-        training = {"frozen": frozen, "tune_from": tune_from}
-        if "frozen" not in known:
-            training = {"tune_from": 0 if frozen is False and tune_from is None else tune_from}
-        named = (model,) if "name" in known else ()
-        encoder: Encoder = build(*named, pooling=pooling, **training, **options)
-        encoder.spec = spec
-        return encoder
+
+def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
+    """Return the function or class that builds the encoder ``name``; its parameters are the encoder's options.
+
+    Raises:
+        ConfigError: as in :func:`build_encoder`.
+
+    >>> "download" in signature(builder_of("audio", "openai/whisper-base")).parameters
+    True
+    """
+    builder, _ = _resolve(modality, name)
+    return builder.load(name)
+
+
+def _from_scratch(
+    build: _Build,
+    name: str | Path,
+    frozen: bool | None,
+    tune_from: int | None,
+    pooling: str,
+    options: Mapping[str, object],
+) -> Encoder:
     if tune_from is not None:
         raise ConfigError(f"'{name}' is trained from scratch and has no pretrained layers: leave out tune_from")
     encoder = build(pooling=pooling, **options)
-    encoder.spec = spec
     if frozen:
         encoder.frozen = True
         freeze(encoder)
     return encoder
 
 
-def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
-    """Return what :func:`build_encoder` calls, whose parameters are the options of the encoder ``name``.
+def _from_library(
+    build: _Build,
+    model: str | Path,
+    frozen: bool | None,
+    tune_from: int | None,
+    pooling: str,
+    options: Mapping[str, object],
+) -> Encoder:
+    parameters = signature(build).parameters
+    training: dict[str, object] = {"frozen": frozen, "tune_from": tune_from}
+    if "frozen" not in parameters:
+        training = {"tune_from": 0 if frozen is False and tune_from is None else tune_from}
+    names = (model,) if "name" in parameters else ()
+    return build(*names, pooling=pooling, **training, **options)
 
-    Raises:
-        ConfigError: as :func:`build_encoder`.
 
-    >>> "download" in signature(builder_of("audio", "openai/whisper-base")).parameters
-    True
-    """
-    _check_modality(modality)
-    builder, _ = _chosen(modality, name)
-    found: Callable[..., Encoder] = getattr(_imported(builder.module, name), builder.function)
-    return found
+def _check_options(build: _Build, name: str | Path, options: Iterable[str]) -> None:
+    known = set(signature(build).parameters) - _COMMON_OPTIONS
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"unknown option '{option}' of '{name}'{nearest(option, known)}, expected {_one_of(known)}"
+            )
 
 
-def _check_modality(modality: str) -> None:
+def _resolve(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:
+    """Return the builder of a name, and the name without its library."""
     if modality not in _SCRATCH:
         raise ConfigError(f"unknown modality '{modality}'{nearest(modality, _SCRATCH)}, expected {_one_of(_SCRATCH)}")
-
-
-def _chosen(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:
-    """The builder that a name means, and what the name says of the model."""
     if str(name) in _SCRATCH[modality]:
         return _SCRATCH[modality][str(name)], name
     libraries = _LIBRARIES.get(modality, {})
     library, colon, model = str(name).partition(":")
-    is_library = bool(colon) and library in libraries
-    here = None if is_library else place(name)
-    is_folder = here is not None and here.is_dir()
+    path = None if colon and library in libraries else local_path(name)
+    is_folder = path is not None and path.is_dir()
     if not colon or is_folder:
         if modality in _HUB and ("/" in str(name) or is_folder):
             return _HUB[modality], name
-        short = [*_SCRATCH[modality], *(f"{each}:..." for each in sorted(libraries))]
+        known = [*_SCRATCH[modality], *(f"{each}:..." for each in sorted(libraries))]
         raise ConfigError(
             f"unknown {modality} encoder '{name}'{nearest(str(name), _SCRATCH[modality])}, expected one of "
-            f"{', '.join(short)}" + (', a folder, or "owner/model" on the hub' if modality in _HUB else "")
+            f"{', '.join(known)}" + (', a folder, or "owner/model" on the hub' if modality in _HUB else "")
         )
     if library not in libraries:
         raise ConfigError(
@@ -197,17 +231,5 @@ def _chosen(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:
     return models[model], model
 
 
-def _imported(module: str, name: str) -> Any:
-    """Import what makes the encoder, and with it the library."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        library = str(error.name).partition(".")[0]
-        if library == "mmcl":
-            raise
-        package = _PACKAGES.get(library, library)
-        raise ConfigError(f"'{name}' needs {library}, which is not installed: pip install {package}") from error
-
-
-def _one_of(names: Any) -> str:
+def _one_of(names: Iterable[str]) -> str:
     return "one of " + ", ".join(sorted(names))

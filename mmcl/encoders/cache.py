@@ -1,15 +1,14 @@
-"""cached_features: encode a data set once, then read the features from disk."""
+"""Feature cache: encode a data set once, and then read the features from disk."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +18,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 
 from mmcl.batch import collate
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, attributes_of
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.encoders.feature_store import FeatureStore
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
+from mmcl.files.cache_dir import cache_dir
 from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _KEEPS = ("auto", "pooled", "sequence")
-_DECODING = 1  # raise it when mmcl decodes or resamples all files differently
-_DECODED_ANEW = b"decoding 2"  # change it when that is so for files that are not plain
+_DECODING = 1  # version of audio decoding and resampling for all files
+_DECODING_SUFFIX = b"decoding 2"  # its version for files that are not plain, see _is_plain
 
 
 def cached_features(
@@ -48,81 +48,87 @@ def cached_features(
     half: bool = True,
     precision: Literal["32", "bf16-mixed"] = "32",
 ) -> FeatureDataset:
-    """Encode what ``encoder`` never changes of each sample, or read it from where an earlier call left it.
+    """Encode each sample with the frozen part of ``encoder``, or read features that an earlier call stored.
 
-    Features are kept by the content of the file, the weights and the preprocessing: whatever of these changes, they are
-    computed again. Runs may share the folder.
+    Features are stored by the content of a sample and by the encoder's fingerprint, which holds its weights, options
+    and preprocessing. If any of these change, the features are computed again. Runs may share the folder.
 
     Args:
-        dataset: its samples are told apart by the content of ``utterances[i].path`` where it has that (what it yields
-            must then depend on the file alone), by ``texts[i]`` for a text encoder, else by the waveform.
-        encoder: made by :func:`~mmcl.encoders.build_encoder`.
-        folder: where the features are kept; None for ``features`` in ``$MMCL_CACHE``, or else in ``~/.cache/mmcl``.
-        keep: ``"pooled"`` keeps ``Encoded.pooled`` of a frozen encoder, ``"sequence"`` keeps ``frozen_features``,
-            ``"auto"`` the first where the encoder is frozen.
-        batch_size: samples encoded at a time.
-        progress: show a bar on stderr while encoding.
-        device: where to encode.
-        half: keep sequences in float16; pooled vectors are kept in float32.
-        precision: ``"bf16-mixed"`` encodes in bfloat16 where that is safe (``torch.autocast``): faster on processors
-            that have it. Such features are kept apart from those in 32 bits.
+        dataset: audio is identified by the content of the file ``utterances[i].path``, if the data set has utterances;
+            the audio must then depend on that file alone. Texts are identified by ``texts[i]``, other samples by their
+            values.
+        encoder: an encoder of :func:`~mmcl.encoders.build_encoder`.
+        folder: folder of the cache; None for ``$MMCL_CACHE/features``, or ``~/.cache/mmcl/features``.
+        keep: ``"pooled"`` stores ``Encoded.pooled`` of a frozen encoder. ``"sequence"`` stores ``frozen_features``.
+            ``"auto"`` is ``"pooled"`` for a frozen encoder, else ``"sequence"``.
+        batch_size: number of samples to encode at a time.
+        progress: show a progress bar on stderr.
+        device: device to encode on.
+        half: store sequences in float16. Pooled vectors are always stored in float32.
+        precision: ``"bf16-mixed"`` encodes under ``torch.autocast`` in bfloat16, which is faster on hardware with
+            bfloat16 support. These features are cached separately.
 
     Raises:
-        ConfigError: an unknown ``keep``, or ``"pooled"`` of an encoder that is trained.
-        DataError: a file cannot be read, features are not finite, or the folder cannot be written.
+        ConfigError: if ``keep`` is unknown, or ``"pooled"`` with a trained encoder, or ``batch_size`` is below 1.
+        DataError: if a file cannot be read, features are not finite, or the folder cannot be written.
     """
+    _check_options(dataset, encoder, keep, batch_size)
+    form = _Form(encoder.frozen and keep != "sequence", half, precision)
+    samples = _Samples(dataset, encoder.modality)
+    description = f"{encoder.fingerprint()}; {form.describe()}" + ("" if form.pooled else samples.layout())
+    name = blake2b(description.encode(), digest_size=16).hexdigest()
+    store = FeatureStore((default_folder() if folder is None else Path(folder)) / name, description)
+    spans = store.spans(samples.keys)
+    stored = sum(key in spans for key in samples.keys)
+    logger.info("features of %d of %d samples are in %s", stored, len(samples.keys), store.folder)
+    if stored < len(samples.keys):
+        with store.writing():
+            spans = store.spans(samples.keys)  # another run may have added some before this one got the lock
+            rows = [row for key, row in samples.first_rows().items() if key not in spans]
+            encoding = _Encoding(encoder, form, batch_size, torch.device(device), progress)
+            encoding.run(samples, rows, store)
+            spans |= store.spans(samples.keys[row] for row in rows)
+    return FeatureDataset(dataset, samples.ids, store.matrix(), [spans[key] for key in samples.keys], form.pooled)
+
+
+def default_folder() -> Path:
+    """Return the folder of cached features: ``features`` in :func:`~mmcl.files.cache_dir.cache_dir`."""
+    return cache_dir() / "features"
+
+
+def _check_options(dataset: Dataset, encoder: Encoder, keep: str, batch_size: int) -> None:
     if keep not in _KEEPS:
         raise ConfigError(f"unknown keep '{keep}'{nearest(keep, _KEEPS)}, expected one of {', '.join(_KEEPS)}")
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, expected at least 1")
     if keep == "pooled" and not encoder.frozen:
-        raise ConfigError("keep='pooled' of an encoder that is trained would go stale: expected keep='sequence'")
+        raise ConfigError(
+            "keep='pooled' needs a frozen encoder, since training changes its output: use keep='sequence'"
+        )
     if not len(dataset):
         raise DataError("the data set has 0 samples, expected at least 1 to encode: check its folder and split")
-    pooled = encoder.frozen and keep != "sequence"
-    description = f"{encoder.fingerprint()}; {'pooled' if pooled else f'sequence {half=}'}; decoding {_DECODING}"
-    if precision != "32":
-        description += f"; {precision}"
-    name = blake2b(description.encode(), digest_size=16).hexdigest()
-    store = FeatureStore((default_folder() if folder is None else Path(folder)) / name, description)
-
-    samples = _Samples(dataset, encoder.modality)
-    entries = store.entries(samples.keys)
-    kept = sum(key in entries for key in samples.keys)
-    logger.info("features of %d of %d samples are in %s", kept, len(samples.keys), store.folder)
-    if kept < len(samples.keys):
-        with store.writing():
-            entries = store.entries(samples.keys)  # another run may have added some while this one waited
-            rows = [row for key, row in samples.first_rows().items() if key not in entries]
-            _encode(
-                samples,
-                rows,
-                encoder,
-                store,
-                pooled=pooled,
-                half=half,
-                batch_size=batch_size,
-                progress=progress,
-                device=torch.device(device),
-                precision=precision,
-            )
-            entries |= store.entries(samples.keys[row] for row in rows)
-    return FeatureDataset(dataset, samples.ids, store.matrix(), [entries[key] for key in samples.keys], pooled)
 
 
-def default_folder() -> Path:
-    """Return where features are kept: ``features`` in ``$MMCL_CACHE``, or else in ``~/.cache/mmcl``."""
-    return Path(os.environ.get("MMCL_CACHE") or Path.home() / ".cache" / "mmcl").expanduser() / "features"
+class _Form(NamedTuple):
+    """Form in which features are computed and stored."""
+
+    pooled: bool
+    half: bool
+    precision: str
+
+    def describe(self) -> str:
+        kind = "pooled" if self.pooled else f"sequence half={self.half}"
+        return f"{kind}; decoding {_DECODING}" + ("" if self.precision == "32" else f"; {self.precision}")
 
 
 class _Samples:
-    """What is to be encoded of a data set: keys by content, lengths, and batches."""
+    """Keys by content, lengths and batches of the samples of a data set."""
 
-    def __init__(self, dataset: Any, modality: str) -> None:
+    def __init__(self, dataset: Dataset, modality: str) -> None:
         self.dataset = dataset
         self.modality = modality
         self.texts = list(dataset.texts)
-        self.utterances = getattr(dataset, "utterances", None) if modality == "audio" else None
+        self.utterances = attributes_of(dataset).utterances if modality == "audio" else None
         self.ids = [str(row) for row in range(len(dataset))]
         if self.utterances is not None:
             with ThreadPoolExecutor(4) as pool:
@@ -131,81 +137,88 @@ class _Samples:
         elif modality == "text":
             self.keys = [_key(text.encode()) for text in self.texts]
         else:
-            self.keys = [_key(self.dataset[row][modality].contiguous().numpy()) for row in range(len(dataset))]
+            self.keys = [_tensor_key(self.value(row)) for row in range(len(dataset))]
+
+    def value(self, row: int) -> Tensor:
+        """Return the waveform, image or vector of a sample."""
+        sample: Any = self.dataset[row]
+        return sample[self.modality]
+
+    def layout(self) -> str:
+        """Describe the shape of images, since sequences of images of another width may have another ``dim``."""
+        return f"; images {tuple(self.value(0).shape)}" if self.modality == "image" else ""
 
     def first_rows(self) -> dict[str, int]:
-        """Where each key stands first: samples of equal content are encoded once."""
+        """Return the first row of each key, since samples of equal content are encoded once."""
         return {key: row for row, key in reversed(list(enumerate(self.keys)))}
 
     def length(self, row: int) -> float:
-        """How long a sample is, in a unit of its modality."""
+        """Return the length of a sample, in a unit that depends on the modality."""
         if self.modality == "text":
             return len(self.texts[row])
         if self.utterances is None:
-            return len(self.dataset[row][self.modality])
+            return len(self.value(row))
         from mmcl.data.audio import audio_seconds
 
         return audio_seconds(self.utterances[row].path)
 
-    def inputs(self, rows: Sequence[int], device: torch.device) -> tuple[Any, Tensor | None]:
-        """What the encoder takes of ``rows``."""
+    def inputs(self, rows: Sequence[int], device: torch.device) -> tuple[Tensor | list[str], Tensor | None]:
+        """Return the encoder's inputs for ``rows``, and their lengths."""
         if self.modality == "text":
             return [self.texts[row] for row in rows], None
-        batch = collate([{self.modality: self.dataset[row][self.modality]} for row in rows]).to(device)
+        batch = collate([{self.modality: self.value(row)} for row in rows]).to(device)
         return batch[self.modality], batch.get(f"{self.modality}_lengths")
 
 
-def _encode(
-    samples: _Samples,
-    rows: list[int],
-    encoder: Encoder,
-    store: FeatureStore,
-    *,
-    pooled: bool,
-    half: bool,
-    batch_size: int,
-    progress: bool,
-    device: torch.device,
-    precision: str,
-) -> None:
-    """Add the features of ``rows`` to ``store``, the longest first so that little is padded."""
-    lengths = {row: samples.length(row) for row in rows}
-    rows = sorted(rows, key=lambda row: -lengths[row])
-    columns = (TextColumn("encoding"), BarColumn(), TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn())
-    home = next(chain(encoder.parameters(), encoder.buffers())).device
-    was_training = encoder.training
-    encoder.to(device).eval()
-    cast = torch.autocast(device.type, torch.bfloat16, precision == "bf16-mixed")
-    try:
-        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar, torch.no_grad():
-            task = bar.add_task("encoding", total=sum(lengths.values()))
-            for start in range(0, len(rows), batch_size):
-                chosen = rows[start : start + batch_size]
-                inputs, input_lengths = samples.inputs(chosen, device)  # decoded in 32 bits
-                with cast:
-                    features = _features(encoder, inputs, input_lengths, pooled, half)
-                for row, array in zip(chosen, features, strict=True):
-                    if not np.isfinite(array).all():
-                        raise DataError(
-                            f"features of '{samples.ids[row]}' are not finite in {array.dtype}: check the recording"
-                            + (", or pass half=False" if array.dtype == np.float16 else "")
-                        )
-                store.append((samples.keys[row], array) for row, array in zip(chosen, features, strict=True))
-                bar.advance(task, sum(lengths[row] for row in chosen))
-    finally:
-        encoder.to(home).train(was_training)
+class _Encoding(NamedTuple):
+    """Encoder and options with which missing features are computed."""
 
+    encoder: Encoder
+    form: _Form
+    batch_size: int
+    device: torch.device
+    progress: bool
 
-def _features(
-    encoder: Encoder, inputs: Any, lengths: Tensor | None, pooled: bool, half: bool
-) -> list[NDArray[np.float16 | np.float32 | np.int32]]:
-    """The features ``(rows, dim)`` of each sample: one row if pooled, else one a step."""
-    if pooled:
-        return list(encoder(inputs, lengths).pooled[:, None].float().cpu().numpy())
-    sequence, steps = encoder.frozen_features(inputs, lengths)
-    dtype = torch.int32 if not sequence.is_floating_point() else torch.float16 if half else torch.float32
-    rows = zip(sequence.to(dtype).cpu().numpy(), steps.tolist(), strict=True)
-    return [row[:length] for row, length in rows]
+    def run(self, samples: _Samples, rows: Sequence[int], store: FeatureStore) -> None:
+        """Encode ``rows`` into ``store``, in order of decreasing length to reduce padding."""
+        lengths = {row: samples.length(row) for row in rows}
+        rows = sorted(rows, key=lambda row: -lengths[row])
+        columns = (TextColumn("encoding"), BarColumn(), TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn())
+        original_device = next(chain(self.encoder.parameters(), self.encoder.buffers())).device
+        was_training = self.encoder.training
+        self.encoder.to(self.device).eval()
+        try:
+            with Progress(*columns, console=Console(stderr=True), disable=not self.progress) as bar, torch.no_grad():
+                task = bar.add_task("encoding", total=sum(lengths.values()))
+                for start in range(0, len(rows), self.batch_size):
+                    batch = rows[start : start + self.batch_size]
+                    self._encode(samples, batch, store)
+                    bar.advance(task, sum(lengths[row] for row in batch))
+        finally:
+            self.encoder.to(original_device).train(was_training)
+
+    def _encode(self, samples: _Samples, rows: Sequence[int], store: FeatureStore) -> None:
+        inputs, lengths = samples.inputs(rows, self.device)  # outside autocast, so that decoding stays in float32
+        with torch.autocast(self.device.type, torch.bfloat16, self.form.precision == "bf16-mixed"):
+            features = self._features(inputs, lengths)
+        for row, array in zip(rows, features, strict=True):
+            if not np.isfinite(array).all():
+                raise DataError(
+                    f"features of '{samples.ids[row]}' are not finite in {array.dtype}: check the recording"
+                    + (", or pass half=False" if array.dtype == np.float16 else "")
+                )
+        store.append((samples.keys[row], array) for row, array in zip(rows, features, strict=True))
+
+    def _features(
+        self, inputs: Tensor | list[str], lengths: Tensor | None
+    ) -> list[NDArray[np.float16 | np.float32 | np.int32]]:
+        """Return the features ``(rows, dim)`` of each sample: one row if pooled, else one per step."""
+        if self.form.pooled:
+            return list(self.encoder(inputs, lengths).pooled[:, None].float().cpu().numpy())
+        sequence, steps = self.encoder.frozen_features(inputs, lengths)
+        dtype = torch.int32 if not sequence.is_floating_point() else torch.float16 if self.form.half else torch.float32
+        arrays = zip(sequence.to(dtype).cpu().numpy(), steps.tolist(), strict=True)
+        return [array[:length] for array, length in arrays]
 
 
 def _file_key(path: Path) -> str:
@@ -214,14 +227,20 @@ def _file_key(path: Path) -> str:
     except OSError as error:
         kind = MissingDataError if isinstance(error, FileNotFoundError) else AudioError
         raise kind(f"{path} cannot be read ({error.strerror}): copy it again from its source") from error
-    return _key(content if _is_plain(content) else content + _DECODED_ANEW)
+    return _key(content if _is_plain(content) else content + _DECODING_SUFFIX)
 
 
 def _is_plain(content: bytes) -> bool:
-    """Tell if a file is WAV in whole numbers or FLAC, of one channel: such files were always decoded alike."""
+    """Return True for WAV in integers and FLAC, with one channel: all versions decode such files alike."""
     if content[:4] == b"RIFF":
         return content[12:16] == b"fmt " and content[20:24] == b"\x01\x00\x01\x00"
     return content[:4] == b"fLaC" and len(content) > 20 and content[20] >> 1 & 7 == 0
+
+
+def _tensor_key(value: Tensor) -> str:
+    """Hash type, shape and values; images of equal bytes may differ in shape."""
+    layout = "" if value.dim() == 1 and value.dtype == torch.float32 else f"{value.dtype} {tuple(value.shape)} "
+    return _key(layout.encode() + value.contiguous().numpy().tobytes())
 
 
 def _key(content: Buffer) -> str:

@@ -1,4 +1,4 @@
-"""A model folder as other libraries may see it: known files, and in these known settings."""
+"""Sanitized copies of model folders that hold only known files and settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmcl.encoders.gate import foreign, own_file
+from mmcl.encoders.gate import model_file, wrap_errors
 from mmcl.errors import DataError, MissingDataError
 from mmcl.files.plain_json import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _VOCABULARIES = (
     "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "vocab.bpe", "bpe.codes", "spiece.model", "spm.model",
@@ -21,27 +24,27 @@ _VOCABULARIES = (
     "chat_template.jinja",
 )  # fmt: skip
 _SHARD = re.compile(r"[\w-]+(\.[\w-]+)*")
-#: files of a model on the hub that are fetched; pickled weights only where there are no others
+#: files to download from the hub; PICKLED_WEIGHTS only if there are no others
 TOKENIZER_FILES = (
     "config.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", *_VOCABULARIES,
 )  # fmt: skip
-FILES = (
+MODEL_FILES = (
     *TOKENIZER_FILES, "generation_config.json", "preprocessor_config.json", "model.safetensors",
     "model.safetensors.index.json", "model-*-of-*.safetensors",
 )  # fmt: skip
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 
-# Settings that name code, places or other models, at any depth.
-_NEVER = re.compile(
+# Settings that name code, paths or other models, at any depth.
+_UNSAFE = re.compile(
     r"_.*|auto_map|.*(trust|remote|custom|use_kernels|backbone|timm|attn_impl|experts_impl|name_or_path).*"
     r"|.*_(file|files|path|dir|url|plan)|pretrained_.*|.*_pretrained.*|(.*_)?quantization(_.*)?|init_inputs"
     r"|adapter|adapter_config"
 )
-# Settings that are no field of a config class, and that these turn into fields.
-_OLD = {"model_type", "torch_dtype", "num_labels", "rope_scaling", "rope_theta", "partial_rotary_factor"}
-_OLD |= {"text_config_dict", "vision_config_dict", "sliding_window_pattern", "rotary_pct", "rotary_emb_base", "n_embed"}
-_OLD |= {"local_rope_theta", "global_rope_theta", "rope_local_base_freq", "global_attn_every_n_layers"}
-_OLD |= {"use_sliding_window", "head_dim", "tie_word_embeddings", "first_k_dense_replace"}
+# Settings that are not fields of a config class, but that config classes convert to fields.
+_LEGACY = {"model_type", "torch_dtype", "num_labels", "rope_scaling", "rope_theta", "partial_rotary_factor"}
+_LEGACY |= {"text_config_dict", "vision_config_dict", "sliding_window_pattern", "rotary_pct", "rotary_emb_base"}
+_LEGACY |= {"local_rope_theta", "global_rope_theta", "rope_local_base_freq", "global_attn_every_n_layers", "n_embed"}
+_LEGACY |= {"use_sliding_window", "head_dim", "tie_word_embeddings", "first_k_dense_replace"}
 _GENERATION = re.compile(
     r".*_token_id|(begin_)?suppress_tokens|(max|min)_length|do_sample|temperature|top_[kp]|typical_p|early_stopping"
     r"|repetition_penalty|(encoder_)?no_repeat_ngram_size|length_penalty|encoder_repetition_penalty|use_cache"
@@ -62,24 +65,23 @@ _PREPROCESSOR = re.compile(
 
 @contextmanager
 def cleaned(folder: Path, *, model: bool = True) -> Iterator[Path]:
-    """Give a folder beside a model's, in which weights and vocabularies are linked, and of JSON files the settings that
-    are known are written anew; it is gone at the end.
+    """Yield a temporary copy of a model folder with known files and settings only.
 
-    Settings that would have code run, or that name places or other models, are left out: ``auto_map``,
-    ``trust_remote_code``, ``quantization_config``, ``attn_implementation``, ``vocab_file`` and their like.
+    Weights and vocabularies are linked. JSON files are rewritten with their known settings. Settings that could run
+    code, or that name paths or other models, are dropped: ``auto_map``, ``trust_remote_code``,
+    ``quantization_config``, ``attn_implementation``, ``vocab_file`` and similar ones.
 
     Args:
-        folder: of the model.
-        model: False where only its tokenizer is wanted, which needs neither ``config.json`` nor weights.
+        folder: folder of the model.
+        model: if False, only the tokenizer is needed: ``config.json`` may be missing, and weights are left out.
 
     Raises:
-        MissingDataError: there is no ``config.json``, or one without ``model_type``.
-        DataError: a file is not JSON, is a link to a place outside the folder, or is of a model that transformers does
-            not know.
+        MissingDataError: if there is no ``config.json``, or it has no ``model_type``.
+        DataError: if a file is not JSON or is a link out of the folder, or transformers does not know the model.
     """
     with TemporaryDirectory(prefix="mmcl-") as temporary:
         clean = Path(temporary)
-        if model or own_file(folder, "config.json") is not None:
+        if model or model_file(folder, "config.json") is not None:
             _write(clean / "config.json", known_config(read_config(folder), str(folder)))
         for name, known in (
             ("generation_config.json", _GENERATION),
@@ -87,18 +89,18 @@ def cleaned(folder: Path, *, model: bool = True) -> Iterator[Path]:
             ("special_tokens_map.json", _TOKENIZER),
             ("preprocessor_config.json", _PREPROCESSOR),
         ):
-            if (path := own_file(folder, name)) is not None:
+            if (path := model_file(folder, name)) is not None:
                 content = read_json(path)
-                with foreign(path):
-                    _write(clean / name, _kept(content, {key for key in content if known.fullmatch(key)}))
-        if (path := own_file(folder, "added_tokens.json")) is not None:
+                with wrap_errors(path):
+                    _write(clean / name, _known_settings(content, {key for key in content if known.fullmatch(key)}))
+        if (path := model_file(folder, "added_tokens.json")) is not None:
             added = {token: number for token, number in read_json(path).items() if isinstance(number, int)}
             _write(clean / "added_tokens.json", added)
         for name in _VOCABULARIES:
-            if (path := own_file(folder, name)) is not None:
+            if (path := model_file(folder, name)) is not None:
                 os.symlink(path.resolve(), clean / name)
         for name in weight_files(folder) if model else ():
-            path = own_file(folder, name)
+            path = model_file(folder, name)
             if path is None:
                 raise MissingDataError(f"folder '{folder}' has no {name}: copy the whole folder")
             os.symlink(path.resolve(), clean / name)
@@ -108,53 +110,56 @@ def cleaned(folder: Path, *, model: bool = True) -> Iterator[Path]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return what is in ``config.json``; errors as :func:`cleaned`."""
-    path = own_file(folder, "config.json")
+    """Read ``config.json`` of a model; raises the errors of :func:`cleaned`."""
+    path = model_file(folder, "config.json")
     content: dict[str, Any] = {} if path is None else read_json(path)
     if not isinstance(content.get("model_type"), str):
         raise MissingDataError(
-            f"folder '{folder}' has no usable config.json with a model_type: expected a model in the layout of "
+            f"folder '{folder}' has no valid config.json with a model_type: expected a model in the layout of "
             "transformers"
         )
     return content
 
 
 def known_config(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the settings of a model that transformers' class of it knows; raises DataError where there is no class.
+    """Return the settings of ``config.json`` that the config class of the model in transformers has.
+
+    Raises:
+        DataError: if transformers has no config class for the model.
 
     >>> known_config({"model_type": "bert", "hidden_size": 8, "auto_map": {"AutoModel": "code.Model"}}, "some")
     {'model_type': 'bert', 'hidden_size': 8}
     """
     from transformers import CONFIG_MAPPING
 
-    kind = content["model_type"]
-    if kind not in CONFIG_MAPPING:
-        raise DataError(f"config.json of '{where}' has model_type '{kind}', which transformers does not know")
-    with foreign(f"config.json of '{where}'"):
-        return _known(content, CONFIG_MAPPING[kind])
+    model_type = content["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        raise DataError(f"config.json of '{where}' has model_type '{model_type}', which transformers does not know")
+    with wrap_errors(f"config.json of '{where}'"):
+        return _config_fields(content, CONFIG_MAPPING[model_type])
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Return the names of the files with weights: safetensors where there are some, else what was pickled.
+    """Return the names of the weight files: safetensors if there are any, else pickled ones.
 
     Raises:
-        DataError: an index is no index, or names a file outside the folder.
+        DataError: if an index is invalid, or names a file outside the folder.
     """
     for name in ("model.safetensors", "pytorch_model.bin"):
-        if own_file(folder, name) is not None:
+        if model_file(folder, name) is not None:
             return [name]
-        if (index := own_file(folder, f"{name}.index.json")) is not None:
+        if (index := model_file(folder, f"{name}.index.json")) is not None:
             files = set(_weight_map(index).values())
             for file in files:
                 if not _SHARD.fullmatch(file) or Path(file).suffix != Path(name).suffix:
-                    raise DataError(f"{index} names the file '{file}', expected one such as model-00001-of-00002")
+                    raise DataError(f"{index} names the file '{file}', expected a name such as model-00001-of-00002")
             return sorted(files)
     return []
 
 
 def _write_index(folder: Path, clean: Path) -> None:
     for name in ("model.safetensors", "pytorch_model.bin"):
-        index = None if (clean / name).exists() else own_file(folder, f"{name}.index.json")
+        index = None if (clean / name).exists() else model_file(folder, f"{name}.index.json")
         if index is not None:
             _write(clean / index.name, {"metadata": {}, "weight_map": _weight_map(index)})
             return
@@ -163,31 +168,31 @@ def _write_index(folder: Path, clean: Path) -> None:
 def _weight_map(index: Path) -> dict[str, str]:
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
-        raise DataError(f"{index} has weight_map={str(files)[:60]}, expected an object of names of files")
+        raise DataError(f"{index} has weight_map={str(files)[:60]}, expected an object of file names")
     return files
 
 
-def _known(content: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """The settings that a config class has, and in those of its parts what their classes have."""
-    known = {*config.__dataclass_fields__, *config.attribute_map, *_OLD}
-    kept = _kept(content, {*known, *(key for key in content if key.endswith("_token_id"))})
-    for part, of in config.sub_configs.items():
-        for key in (part, f"{part}_dict"):
-            if isinstance(kept.get(key), dict) and hasattr(of, "__dataclass_fields__"):
-                kept[key] = _known(content[key], of)
-    return kept
+def _config_fields(content: Mapping[str, Any], config: type[PreTrainedConfig]) -> dict[str, Any]:
+    """Return the settings that a config class has, including those of its nested configs."""
+    known = {*config.__dataclass_fields__, *config.attribute_map, *_LEGACY}
+    settings = _known_settings(content, {*known, *(key for key in content if key.endswith("_token_id"))})
+    for name, nested in config.sub_configs.items():
+        for key in (name, f"{name}_dict"):
+            if isinstance(settings.get(key), dict) and hasattr(nested, "__dataclass_fields__"):
+                settings[key] = _config_fields(content[key], nested)
+    return settings
 
 
-def _kept(content: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    return {key: _without(value) for key, value in content.items() if key in known and not _NEVER.fullmatch(key)}
+def _known_settings(content: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    return {key: _safe(value) for key, value in content.items() if key in known and not _UNSAFE.fullmatch(key)}
 
 
-def _without(value: Any) -> Any:
-    """What is left of a value without settings that name code, places or models."""
+def _safe(value: object) -> object:
+    """Drop settings that name code, paths or models from a JSON value."""
     if isinstance(value, dict):
-        return {key: _without(each) for key, each in value.items() if not _NEVER.fullmatch(key)}
-    return [_without(each) for each in value] if isinstance(value, list) else value
+        return {key: _safe(each) for key, each in value.items() if not _UNSAFE.fullmatch(key)}
+    return [_safe(each) for each in value] if isinstance(value, list) else value
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def _write(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""FeatureDataset: samples whose features are mapped from disk."""
+"""Data set of features that are memory-mapped from disk."""
 
 from __future__ import annotations
 
@@ -9,34 +9,42 @@ from torch import Tensor
 
 from mmcl.batch import Batch, Sample, length_mask
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, Entity
-from mmcl.encoders.feature_store import Entry
+from mmcl.data.base import Dataset, Entity, attributes_of
+from mmcl.encoders.feature_store import FeatureSpan
 
-_ENOUGH = 500  # utterances of some hundred steps each
+_STATISTICS_SAMPLES = 500  # enough for statistics, with a few hundred steps each
 
 
 class FeatureDataset:
-    """A data set whose samples have ``features`` in place of audio, mapped from disk; made by :func:`cached_features`.
+    """Data set whose samples have memory-mapped ``features`` instead of audio, built by :func:`cached_features`.
 
-    ``batch(rows)`` makes a batch in a few operations: ``features`` ``(batch, dim)``, or padded ``(batch, time, dim)``
-    with ``features_lengths``, ``label`` ``(batch,)``, and the lists ``text`` and ``entities``.
+    ``batch(rows)`` has ``features`` ``(batch, dim)``, or padded ``(batch, time, dim)`` with ``features_lengths``,
+    ``label`` ``(batch,)``, and the lists ``text`` and ``entities``.
+
+    Args:
+        dataset: the data set that was encoded.
+        ids: the id of each sample.
+        matrix: features of all samples, ``(rows, dim)``.
+        spans: the rows of each sample in ``matrix``.
+        pooled: True if each sample is one vector, False if it is a sequence.
     """
 
     def __init__(
-        self, dataset: Dataset, ids: Sequence[str], matrix: Tensor, entries: Sequence[Entry], pooled: bool
+        self, dataset: Dataset, ids: Sequence[str], matrix: Tensor, spans: Sequence[FeatureSpan], pooled: bool
     ) -> None:
         self.classes = dataset.classes
         self.labels = list(dataset.labels)
         self.texts = list(dataset.texts)
-        self.superclasses = tuple(getattr(dataset, "superclasses", ()))
-        self.entities: list[tuple[Entity, ...]] = list(getattr(dataset, "entities", [()] * len(self.labels)))
-        self.speakers = [getattr(utterance, "speaker", "") for utterance in getattr(dataset, "utterances", ())]
+        attributes = attributes_of(dataset)
+        self.superclasses = tuple(attributes.superclasses)
+        self.entities: list[tuple[Entity, ...]] = list(attributes.entities or [()] * len(self.labels))
+        self.speakers = list(attributes.speakers or ())
         self.ids = list(ids)
         self.dim = matrix.shape[1]
         self._label = torch.tensor(self.labels, dtype=torch.long)
         self._matrix = matrix
-        self._first = torch.tensor([entry.row for entry in entries])
-        self._length = torch.tensor([entry.rows for entry in entries])
+        self._first = torch.tensor([span.row for span in spans])
+        self._length = torch.tensor([span.rows for span in spans])
         self._pooled = pooled
         self.lengths = None if pooled else self._length
 
@@ -55,15 +63,17 @@ class FeatureDataset:
         )
 
     def vectors(self, rows: Sequence[int]) -> Tensor:
-        """The features of ``rows`` one after the other, ``(vectors, dim)``, for statistics: the vector of each sample,
-        or, where samples are sequences, the steps of the first 500, which tell as much."""
+        """Return features of ``rows`` for statistics, ``(vectors, dim)``.
+
+        Of sequences, these are the steps of the first 500 samples.
+        """
         if self._pooled:
             return self.batch(torch.tensor(whole_numbers(rows, "rows")))["features"]
-        batch = self.batch(torch.tensor(whole_numbers(rows[:_ENOUGH], "rows")))
+        batch = self.batch(torch.tensor(whole_numbers(rows[:_STATISTICS_SAMPLES], "rows")))
         return batch["features"][batch.mask("features")]
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``."""
+        """Return the batch of samples ``rows``, ``(batch,)``."""
         first, chosen = self._first.index_select(0, rows), rows.tolist()
         batch = Batch(
             label=self._label.index_select(0, rows),
@@ -75,8 +85,8 @@ class FeatureDataset:
             return batch
         lengths = self._length.index_select(0, rows)
         steps = torch.arange(int(lengths.max()))
-        place = (first[:, None] + steps).clamp(max=len(self._matrix) - 1)
-        features = self._matrix.index_select(0, place.view(-1)).view(*place.shape, self.dim)
+        source = (first[:, None] + steps).clamp(max=len(self._matrix) - 1)
+        features = self._matrix.index_select(0, source.view(-1)).view(*source.shape, self.dim)
         features = features.float() if features.is_floating_point() else features.long()
         batch["features"] = features * length_mask(lengths, len(steps))[:, :, None]
         batch["features_lengths"] = lengths

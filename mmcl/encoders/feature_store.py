@@ -1,4 +1,4 @@
-"""FeatureStore: a folder of features that runs share, grow and read without loading it."""
+"""Append-only store of features on disk, shared by concurrent runs and read by memory mapping."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypedDict, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -28,28 +28,49 @@ _DTYPES = {"float16": torch.float16, "float32": torch.float32, "int32": torch.in
 ResultT = TypeVar("ResultT")
 
 
-class Entry(NamedTuple):
-    """Where the features of one sample stand: ``rows`` rows of the matrix from ``row`` on, and their checksum."""
+class FeatureSpan(NamedTuple):
+    """Location of the features of one sample.
+
+    Attributes:
+        row: the first row of the matrix.
+        rows: the number of rows.
+        checksum: the CRC-32 of these rows.
+    """
 
     row: int
     rows: int
     checksum: int
 
 
-class FeatureStore:
-    """Features of samples, each under a key, in one folder.
+class _Meta(TypedDict):
+    format: int
+    dim: int
+    dtype: str
+    description: str
 
-    ``features.bin`` is a matrix ``(rows, dim)`` to which rows are only added; ``index.jsonl`` says which rows are
-    whose, a line each, written after them; ``meta.json`` holds ``dim`` and the type. So a writer that is killed leaves
-    at most rows that nobody owns and half a line, which the next writer removes. One process writes at a time; reading
+
+class _Writer(Protocol):
+    def write(self, content: memoryview, /) -> int | None: ...
+
+
+class FeatureStore:
+    """Features of samples, stored by key in one folder.
+
+    ``features.bin`` is a matrix ``(rows, dim)`` that only grows. ``index.jsonl`` has one line per sample with its key
+    and rows, written after the rows. ``meta.json`` holds ``dim`` and the data type. A killed writer leaves at most rows
+    without an index line and an incomplete line, which the next writer removes. One process writes at a time; reading
     needs no lock. Nothing in the folder is ever executed or unpickled.
+
+    Args:
+        folder: folder of the store; created by the first :meth:`writing`.
+        description: text for ``meta.json`` that says how the features were computed.
 
     >>> import tempfile
     >>> store = FeatureStore(Path(tempfile.mkdtemp()))
     >>> with store.writing():
     ...     store.append([("a", np.ones((2, 3), np.float32)), ("b", np.zeros((1, 3), np.float32))])
-    >>> store.entries(["b", "c"])
-    {'b': Entry(row=2, rows=1, checksum=2077607535)}
+    >>> store.spans(["b", "c"])
+    {'b': FeatureSpan(row=2, rows=1, checksum=2077607535)}
     >>> store.matrix().shape
     torch.Size([3, 3])
     """
@@ -60,11 +81,11 @@ class FeatureStore:
         self._bin, self._index = self.folder / "features.bin", self.folder / "index.jsonl"
         self._meta = self.folder / "meta.json"
 
-    def entries(self, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those ``keys`` that are here and whose features are what was written.
+    def spans(self, keys: Iterable[str]) -> dict[str, FeatureSpan]:
+        """Return the spans of all ``keys`` that are stored and match their checksum.
 
         Raises:
-            DataError: the folder holds links, pipes or devices.
+            DataError: if the folder holds links, pipes or devices.
         """
         check_plain(self.folder, error=DataError)
         meta = self._read_meta()
@@ -76,36 +97,35 @@ class FeatureStore:
         with self._bin.open("rb") as file:
             available = os.fstat(file.fileno()).st_size // row_bytes
             for key in dict.fromkeys(keys):
-                entry = lines.get(key)
-                if entry is None or entry.row + entry.rows > available:
+                span = lines.get(key)
+                if span is None or span.row + span.rows > available:
                     continue
-                file.seek(entry.row * row_bytes)
-                if crc32(file.read(entry.rows * row_bytes)) == entry.checksum:
-                    found[key] = entry
+                file.seek(span.row * row_bytes)
+                if crc32(file.read(span.rows * row_bytes)) == span.checksum:
+                    found[key] = span
         return found
 
     def matrix(self) -> Tensor:
-        """Map the features into memory, ``(rows, dim)``; only what is read is loaded, and the file is never changed.
+        """Return the memory-mapped features, ``(rows, dim)``; writing to them does not change the file.
 
         Raises:
-            DataError: the folder has no features, or holds links, pipes or devices.
+            DataError: if the folder has no features, or holds links, pipes or devices.
         """
         check_plain(self.folder, error=DataError)
         meta = self._read_meta()
         if meta is None:
             raise DataError(f"the feature cache {self.folder} has no readable meta.json: delete the folder")
         rows = self._bin.stat().st_size // _row_bytes(meta)
-        dim: int = meta["dim"]
-        return torch.from_file(str(self._bin), shared=False, size=rows * dim, dtype=_DTYPES[meta["dtype"]]).view(
-            rows, dim
-        )
+        size = rows * meta["dim"]
+        values = torch.from_file(str(self._bin), shared=False, size=size, dtype=_DTYPES[meta["dtype"]])
+        return values.view(rows, meta["dim"])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the one process that writes: wait for others, then remove what a killed one left half done.
+        """Acquire the lock for writing, and remove the incomplete output of a killed writer.
 
         Raises:
-            DataError: the folder holds links, pipes or devices, or files that another folder shares.
+            DataError: if the folder cannot be written, or holds links, pipes, devices or hard-linked files.
         """
         check_plain(self.folder, error=DataError, shared=False)
         self._attempt(lambda: self.folder.mkdir(parents=True, exist_ok=True))
@@ -121,11 +141,14 @@ class FeatureStore:
         finally:
             lock.release()
 
-    def append(self, items: Iterable[tuple[str, NDArray[Any]]]) -> None:
-        """Add the features ``(rows, dim)`` of keys, all of one dim and type; only within :meth:`writing`.
+    def append(self, items: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
+        """Append features ``(rows, dim)`` by key, within :meth:`writing`.
+
+        All features of a store have the same ``dim`` and data type.
 
         Raises:
-            DataError: they cannot be written, for example to a full disk; what was there stays readable.
+            DataError: if features have another ``dim`` or type, or writing fails, for example on a full disk. The
+                features that are stored already stay readable.
         """
         items = list(items)
         meta = self._read_meta()
@@ -145,16 +168,17 @@ class FeatureStore:
                     f"features of {key} are {features.dtype} of shape {features.shape}, but {self.folder} holds "
                     f"{meta['dtype']} (rows, {meta['dim']}): delete that folder"
                 )
-        self._attempt(lambda: self._write(items, _row_bytes(meta)))
+        row_bytes = _row_bytes(meta)
+        self._attempt(lambda: self._write(items, row_bytes))
 
-    def _write(self, items: list[tuple[str, NDArray[Any]]], row_bytes: int) -> None:
+    def _write(self, items: list[tuple[str, NDArray[np.generic]]], row_bytes: int) -> None:
         with self._bin.open("ab", buffering=0) as features_file, self._index.open("ab", buffering=0) as index_file:
             sizes = [os.fstat(file.fileno()).st_size for file in (features_file, index_file)]
             row = sizes[0] // row_bytes
             lines = []
             for key, features in items:
                 checksum = crc32(np.ascontiguousarray(features).tobytes())
-                lines.append(json.dumps({"key": key, "row": row, "rows": len(features), "crc32": checksum}) + "\n")
+                lines.append(_index_line(key, FeatureSpan(row, len(features), checksum)))
                 row += len(features)
             try:
                 _write_all(features_file, b"".join(np.ascontiguousarray(features).tobytes() for _, features in items))
@@ -167,7 +191,7 @@ class FeatureStore:
     def _repair(self) -> None:
         meta = self._read_meta()
         if meta is None:
-            # Without it the rest has no meaning. Removed, not emptied: another run may have it mapped.
+            # The other files are useless without meta.json. They are removed, not emptied, as a run may map them.
             for path in (self._index, self._bin, self._meta):
                 path.unlink(missing_ok=True)
             return
@@ -176,43 +200,39 @@ class FeatureStore:
             self._index.unlink(missing_ok=True)
             return
         row_bytes, size = _row_bytes(meta), self._bin.stat().st_size
-        kept = {key: entry for key, entry in lines.items() if (entry.row + entry.rows) * row_bytes <= size}
+        kept = {key: span for key, span in lines.items() if (span.row + span.rows) * row_bytes <= size}
         if not is_whole or len(kept) < len(lines):
-            logger.warning("%s is damaged: keeping %d entries, the others are encoded again", self.folder, len(kept))
-            text = "".join(
-                json.dumps({"key": key, "row": entry.row, "rows": entry.rows, "crc32": entry.checksum}) + "\n"
-                for key, entry in kept.items()
-            )
-            _replace(self._index, text)
-        covered = max((entry.row + entry.rows for entry in kept.values()), default=0) * row_bytes
+            logger.warning("%s is damaged: keeping %d samples, the others are encoded again", self.folder, len(kept))
+            _replace(self._index, "".join(_index_line(key, span) for key, span in kept.items()))
+        covered = max((span.row + span.rows for span in kept.values()), default=0) * row_bytes
         if size > covered:
             os.truncate(self._bin, covered)
 
-    def _read_meta(self) -> dict[str, Any] | None:
+    def _read_meta(self) -> _Meta | None:
         try:
-            meta = json.loads(self._meta.read_bytes())
+            meta: _Meta = json.loads(self._meta.read_bytes())
             is_known = meta["format"] == _FORMAT and meta["dtype"] in _DTYPES and int(meta["dim"]) > 0
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
         return meta if is_known else None
 
-    def _read_index(self) -> tuple[dict[str, Entry], bool]:
-        """The entries of the lines that can be read, the last of each key, and if that is all there is."""
+    def _read_index(self) -> tuple[dict[str, FeatureSpan], bool]:
+        """Return the last valid span of each key, and True if every line is valid."""
         try:
             content = self._index.read_bytes()
         except FileNotFoundError:
             return {}, True
-        entries, is_whole = {}, content.endswith(b"\n") or not content
+        spans, is_whole = {}, content.endswith(b"\n") or not content
         for line in content.splitlines():
             try:
-                parts = json.loads(line)
-                entry = Entry(int(parts["row"]), int(parts["rows"]), int(parts["crc32"]))
-                if entry.row < 0 or entry.rows < 1:
+                fields = json.loads(line)
+                span = FeatureSpan(int(fields["row"]), int(fields["rows"]), int(fields["crc32"]))
+                if span.row < 0 or span.rows < 1:
                     raise ValueError(line)
-                entries[str(parts["key"])] = entry
+                spans[str(fields["key"])] = span
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 is_whole = False
-        return entries, is_whole
+        return spans, is_whole
 
     def _attempt(self, action: Callable[[], ResultT]) -> ResultT:
         try:
@@ -226,13 +246,17 @@ class FeatureStore:
             ) from error
 
 
-def _row_bytes(meta: dict[str, Any]) -> int:
+def _row_bytes(meta: _Meta) -> int:
     return int(meta["dim"]) * _DTYPES[meta["dtype"]].itemsize
 
 
-def _write_all(file: BinaryIO | Any, content: bytes) -> None:
+def _index_line(key: str, span: FeatureSpan) -> str:
+    return json.dumps({"key": key, "row": span.row, "rows": span.rows, "crc32": span.checksum}) + "\n"
+
+
+def _write_all(file: _Writer, content: bytes) -> None:
     rest = memoryview(content)
-    while rest:  # an unbuffered file may take a part, and say why only the next time
+    while rest:  # an unbuffered file may write only a part, and raise the error in the next call
         rest = rest[file.write(rest) :]
 
 

@@ -1,32 +1,31 @@
-"""ImageTower: the image network of another library, split where its training begins."""
+"""Image encoders with a network of another library, split into frozen and trained layers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
-from mmcl.encoders.image import image_maps, image_rows
+from mmcl.encoders.image import full_lengths, image_maps, image_rows
 from mmcl.encoders.image_input import ImageInput
 from mmcl.encoders.tuning import freeze_below
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 
 
-class Tower(nn.Module, ABC):
-    """A network in three parts: the front, layers one after the other, and the end.
+class LayeredTower(nn.Module, ABC):
+    """Image network in three stages: a front, a sequence of layers, and an end.
 
     Hidden states are tokens ``(batch, tokens, width)`` or maps ``(batch, channels, height, width)``.
 
     Attributes:
-        dim: size of a step of the sequence.
-        own_dim: size of the network's own vector of an image.
-        front_parts: the modules and bare parameters that are before the layers.
-        layers: what can be trained from one on; empty where the network has no layers to speak of.
+        dim: size of each step of the sequence.
+        own_dim: size of the network's own pooled vector.
+        front_parts: modules and bare parameters of the front.
+        layers: layers that ``tune_from`` can select; empty if the layers of the network are unknown.
     """
 
     dim: int
@@ -43,7 +42,7 @@ class Tower(nn.Module, ABC):
         """Return the sequence ``(batch, steps, dim)`` and the network's own vector ``(batch, own_dim)``."""
 
     def between(self, hidden: Tensor, first: int, last: int) -> Tensor:
-        """Return what layers ``first`` to ``last - 1`` make of hidden states."""
+        """Apply layers ``first`` to ``last - 1`` to hidden states."""
         for layer in self.layers[first:last]:
             hidden = layer(hidden)
         return hidden
@@ -52,27 +51,27 @@ class Tower(nn.Module, ABC):
 class ImageTower(Encoder):
     """Encode images ``(batch, channels, height, width)`` in [0, 1] with a network of another library.
 
-    Resizing and normalization are the network's own, and so is ``pooling="own"``: the vector that it is known for.
-    Frozen, what can be cached are the hidden states that leave the last layer; tuned, those that enter layer
-    ``tune_from``; trained as a whole, the normalized pixels. Maps and pixels are laid out row by row.
+    Images are resized and normalized as the network expects. ``pooling="own"`` is the network's own pooled vector.
+    The cached features depend on what is trained: the output of the last layer if frozen, the input of layer
+    ``tune_from`` if given, else the normalized pixels. Maps and pixels are stored with one row per step.
 
     Args:
         tower: the network.
-        images: how it wants its images.
-        name: how it was asked for.
+        images: its preprocessing.
+        name: name of the network, for errors and fingerprints.
         frozen: train nothing.
-        tune_from: train the layers from this one on, and the end; None, where not frozen, trains all.
-        pooling: ``"own"``, or over the sequence, see :func:`~mmcl.encoders.base.pool`.
+        tune_from: train the layers from this one on, and the end. None trains all, unless frozen.
+        pooling: ``"own"``, or pooling over the sequence, see :func:`~mmcl.encoders.base.pool`.
 
     Raises:
-        ConfigError: there is no layer ``tune_from``.
+        ConfigError: if there is no layer ``tune_from``.
     """
 
     modality = "image"
 
     def __init__(
         self,
-        tower: Tower,
+        tower: LayeredTower,
         images: ImageInput,
         *,
         name: str,
@@ -87,42 +86,41 @@ class ImageTower(Encoder):
         self.pooling = pooling
         self.dim, self.own_dim = tower.dim, tower.own_dim
         self.frozen = frozen
-        self.start = len(tower.layers) if frozen else tune_from  # the first layer that is trained; None trains all
-        self.channels: int | None = 3  # of the maps that are kept; None where tokens are
+        self.start = len(tower.layers) if frozen else tune_from  # the first trained layer; None trains all
+        self.channels: int | None = 3  # channels of the cached maps; None for tokens
         if self.start is not None:
-            self.channels = self._kept_channels()
+            self.channels = self._cached_channels()
         if frozen:
             freeze(self)
         elif tune_from is not None:
             if not tower.layers:
                 raise ConfigError(
-                    f"tune_from is {tune_from}, but the layers of '{name}' are not known: expected frozen=True, or "
-                    "frozen=False to train all of it"
+                    f"tune_from is {tune_from}, but the layers of '{name}' are unknown: expected frozen=True, or "
+                    "frozen=False to train the whole network"
                 )
             freeze_below(name, tune_from, self._front_modules(), nn.ModuleList(tower.layers))
             for part in tower.front_parts:
                 part.requires_grad_(False)
 
     @torch.no_grad()
-    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return what training never changes, tokens ``(batch, tokens, width)`` or rows of maps
-        ``(batch, height, width * channels)``, and how many steps that is."""
+    def frozen_features(self, inputs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return tokens ``(batch, tokens, width)`` or rows ``(batch, height, width * channels)``, and lengths."""
         hidden = self.images(inputs)
         if self.start is not None:
             hidden = self.tower.between(self.tower.front(hidden), 0, self.start)
         features = hidden if self.channels is None else image_rows(hidden)
-        return features, torch.full((len(features),), features.shape[1], device=features.device)
+        return features, full_lengths(features)
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
         hidden = features if self.channels is None else image_maps(features, lengths, self.channels)
         if self.start is None:
             hidden = self.tower.front(hidden)
         sequence, own = self.tower.end(self.tower.between(hidden, self.start or 0, len(self.tower.layers)))
-        lengths = torch.full((len(sequence),), sequence.shape[1], device=sequence.device)
+        lengths = full_lengths(sequence)
         return Encoded(sequence, lengths, own if self.pooling == "own" else pool(sequence, lengths, self.pooling))
 
     def fingerprint(self) -> str:
-        """Name the preprocessing, the frozen weights and, where all is frozen, the pooling."""
+        """Identify the preprocessing, the frozen weights and, if all is frozen, the pooling."""
         name = f"{self.name} 1: {self.images.fingerprint()}"
         if self.frozen:
             return f"{name}; {weights_hash(self.tower)} {self.pooling}"
@@ -135,8 +133,8 @@ class ImageTower(Encoder):
         return [part for part in self.tower.front_parts if isinstance(part, nn.Module)]
 
     @torch.no_grad()
-    def _kept_channels(self) -> int | None:
-        """The channels of the maps that enter layer ``start``, None if tokens do, from a blank image."""
+    def _cached_channels(self) -> int | None:
+        """Return the channels of the input of layer ``start``, or None for tokens, by encoding a blank image."""
         training = self.tower.training
         self.tower.eval()
         blank = self.images(torch.zeros(1, 3, *self.images.size))

@@ -1,4 +1,4 @@
-"""LogMel: the front-end of the encoders that are trained from scratch."""
+"""Log-mel spectrogram front-end of the audio encoders that are trained from scratch."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from torchaudio.transforms import MelSpectrogram
 
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
+from mmcl.encoders.standardize import masked_moments
 from mmcl.encoders.tracing import power_spectrum
-from mmcl.encoders.waveforms import SHORTEST, checked_lengths, in_32_bits
+from mmcl.encoders.waveforms import SHORTEST, checked_lengths, without_autocast
 
 _HOP = 160  # samples: 10 ms
 _FLOOR = 1e-6  # added to the power: 100 dB below full scale, 20 dB above the rounding of 16-bit samples
-_STEADY = 0.1  # a band whose log-power varies less than this is silence or rounding, not to be blown up
+_MIN_DEVIATION = 0.1  # lower bound of the standard deviation, so that silence and rounding errors are not amplified
 
 
 class LogMel(nn.Module):
-    """Waveforms -> log-mel frames, each band with mean 0 and variance 1 over the utterance.
+    """Convert waveforms to log-mel frames with mean 0 and variance 1 per band and utterance.
 
-    ``frames = (log(mel power + 1e-6) - mean) / max(deviation, 0.1)``: windows of 25 ms every 10 ms that lie wholly
-    within the utterance, so that no frame sees padding. Silence gives zeros.
+    ``frames = (log(mel power + 1e-6) - mean) / max(standard deviation, 0.1)``. Windows last 25 ms, every 10 ms, and
+    lie within the utterance: no frame contains padding. Silence gives zeros.
 
     Args:
-        mels: number of bands, from 20 Hz to 8 kHz.
+        mels: number of mel bands between 20 Hz and 8 kHz.
 
     >>> frames, lengths = LogMel(64)(torch.randn(2, 16000), torch.tensor([16000, 8000]))
     >>> frames.shape, lengths.tolist()
@@ -37,18 +38,16 @@ class LogMel(nn.Module):
             SAMPLE_RATE, n_fft=SHORTEST, hop_length=_HOP, f_min=20.0, n_mels=mels, center=False, power=2.0
         )
 
-    @in_32_bits
+    @without_autocast
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return frames ``(batch, time, mels)``, zero after their lengths ``(batch,)``."""
+        """Return frames ``(batch, time, mels)``, zero in the padding, and their lengths ``(batch,)``."""
         samples = checked_lengths(waveforms, lengths)
         lengths = (samples - SHORTEST) // _HOP + 1
         frames = (self._mel_power(waveforms) + _FLOOR).log().transpose(1, 2)
         mask = length_mask(lengths, frames.shape[1])[:, :, None]
-        counts = lengths[:, None, None]
-        centred = (frames - (frames * mask).sum(1, keepdim=True) / counts) * mask
-        deviation = (centred.square().sum(1, keepdim=True) / counts).sqrt()
-        return centred / deviation.clamp(min=_STEADY), lengths
+        centered, variance = masked_moments(frames, mask, lengths[:, None, None], dim=1)
+        return centered / variance.sqrt().clamp(min=_MIN_DEVIATION), lengths
 
     def _mel_power(self, waveforms: Tensor) -> Tensor:
         if not torch.compiler.is_exporting():
@@ -56,5 +55,5 @@ class LogMel(nn.Module):
         return self.mel.mel_scale(power_spectrum(waveforms, self.mel.spectrogram.window, _HOP))
 
     def fingerprint(self) -> str:
-        """Name what this computes."""
-        return f"log-mel 1: {self.mels} bands, {SHORTEST}/{_HOP} samples, floor {_FLOOR:g}, steady {_STEADY:g}"
+        """Identify this computation in the keys of caches."""
+        return f"log-mel 1: {self.mels} bands, {SHORTEST}/{_HOP} samples, floor {_FLOOR:g}, steady {_MIN_DEVIATION:g}"

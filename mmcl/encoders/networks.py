@@ -1,4 +1,4 @@
-"""Networks on log-mel frames: a sequence and its lengths in, a shorter one out, whatever the padding."""
+"""Networks on log-mel frames that map a padded sequence to a shorter one, independent of the padding."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torchaudio.models import Conformer
 
 from mmcl.batch import length_mask
-from mmcl.encoders.tracing import longest
+from mmcl.encoders.base import weights_hash
+from mmcl.encoders.tracing import max_length
 
 
 class ConvolutionNetwork(nn.Module):
-    """Two strided convolutions (4 frames a step), then residual blocks that look 1, 2, 4, ... steps to either side."""
+    """Two strided convolutions (4 frames per step), then residual convolutions with dilations 1, 2, 4, ..."""
 
     def __init__(self, mels: int, dim: int, blocks: int, dropout: float) -> None:
         super().__init__()
@@ -24,40 +25,49 @@ class ConvolutionNetwork(nn.Module):
         sequence, lengths = self.subsampling(frames, lengths)
         for block in self.blocks:
             sequence = sequence + block(sequence, lengths)[0]
-        return self.dropout(sequence), lengths  # once: in every block its random numbers took a tenth of the time
+        return self.dropout(sequence), lengths  # once: dropout in every block took a tenth of the time
+
+    def fingerprint(self) -> str:
+        """Identify the weights."""
+        return weights_hash(self)
 
 
 class ConformerNetwork(nn.Module):
-    """Two strided convolutions (4 frames a step), then torchaudio's Conformer.
+    """Two strided convolutions (4 frames per step), then torchaudio's Conformer.
 
-    Differs from the paper: within the convolution modules each step is normalised by itself (LayerNorm), and padding
-    is zero. torchaudio normalises over the batch or over all steps, padding included, which makes the encoding of an
-    utterance depend on its company, and on the classes seen last.
+    Differs from the paper: the convolution modules normalize each step on its own (LayerNorm), and padding is zero.
+    torchaudio normalizes over the batch or over all steps, padding included. The encoding of an utterance would then
+    depend on the rest of its batch, and on the classes seen last.
     """
 
     def __init__(self, mels: int, dim: int, layers: int, heads: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.dim = dim
+        self.heads = heads
         self.subsampling = Subsampling(mels, dim)
         self.conformer = Conformer(dim, heads, 4 * dim, layers, kernel, dropout=dropout)
         self.padding = _ZeroPadding()
         for layer in self.conformer.conformer_layers:
             convolution = layer.conv_module.sequential
             convolution[3] = _ChannelNorm(dim)
-            convolution.insert(2, self.padding)  # before the depthwise convolution, which looks across steps
+            convolution.insert(2, self.padding)  # before the depthwise convolution, which mixes steps
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         sequence, lengths = self.subsampling(frames, lengths)
-        steps = sequence[:, : longest(lengths, sequence.shape[1])].transpose(0, 1)
+        steps = sequence[:, : max_length(lengths, sequence.shape[1])].transpose(0, 1)
         mask = length_mask(lengths, steps.shape[0])
         self.padding.mask = mask[:, None, :]
-        for layer in self.conformer.conformer_layers:  # torchaudio's own mask cannot be exported
+        for layer in self.conformer.conformer_layers:  # the mask of Conformer.forward cannot be exported
             steps = layer(steps, ~mask)
         return steps.transpose(0, 1), lengths
 
+    def fingerprint(self) -> str:
+        """Identify the weights, and the number of heads, which no weight shows."""
+        return f"{weights_hash(self)} {self.heads} heads"
+
 
 class Subsampling(nn.Module):
-    """Two convolutions over 5 frames of stride 2: ``time`` becomes ``ceil(time / 4)``."""
+    """Two convolutions over 5 frames with stride 2: ``time`` becomes ``ceil(time / 4)``."""
 
     def __init__(self, mels: int, dim: int) -> None:
         super().__init__()
@@ -69,9 +79,9 @@ class Subsampling(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Convolution over time, LayerNorm of each step, ReLU: neither padding nor the batch changes what it gives.
+    """Convolution over time, LayerNorm per step, and ReLU, independent of padding and of the rest of the batch.
 
-    It is one matrix product on ``(batch, time, channels)``, a third faster on the CPU than ``nn.Conv1d``.
+    Computed as one matrix product on ``(batch, time, channels)``, a third faster on the CPU than ``nn.Conv1d``.
     """
 
     def __init__(self, channels: int, dim: int, *, kernel: int, stride: int = 1, dilation: int = 1) -> None:
@@ -89,7 +99,7 @@ class Convolution(nn.Module):
 
 
 class _ZeroPadding(nn.Module):
-    """Zero the padding of ``(batch, channels, time)`` by the mask of the batch at hand."""
+    """Zero the padding of ``(batch, channels, time)``; ``mask`` is set before each batch."""
 
     mask: Tensor
 

@@ -1,4 +1,4 @@
-"""Encoders in the files of a model: how each was built, and the name of what of it is not in these files."""
+"""Descriptions of encoders in the files of saved models, and encoders rebuilt from them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from mmcl.config.described import checked_settings
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.build import build_encoder, builder_of
-from mmcl.encoders.gate import described_by, foreign, place
+from mmcl.encoders.gate import described_by, local_path, wrap_errors
 from mmcl.errors import CheckpointError
 
-_PLACES = ("weights", "pretrained", "source")  # options that say where weights are
+_WEIGHT_OPTIONS = ("weights", "pretrained", "source")  # options that name the weights
 _COMMON = ("modality", "name", "frozen", "tune_from", "pooling")
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
-    """Describe an encoder in plain data, from which :func:`rebuild_encoder` builds it again.
+    """Describe an encoder as plain data for :func:`rebuild_encoder`.
 
-    ``encoder`` is what ``build_encoder`` was called with. ``fingerprint`` names what of the encoder never changes and
-    is had again from where it came, such as pretrained weights; it is None where it is not had again, because weights
-    are random and frozen: a file of the model has to hold these.
+    Returns:
+        ``encoder``: the arguments of ``build_encoder``. ``fingerprint``: the fingerprint of the encoder, or None if
+        rebuilding does not reproduce its frozen weights because they are random. The model must then save them.
 
     Raises:
-        CheckpointError: the encoder was not made by ``build_encoder``.
+        CheckpointError: if the encoder was not built by ``build_encoder``.
 
     >>> describe_encoder(build_encoder("audio", "cnn", dim=16))["encoder"]
     {'modality': 'audio', 'name': 'cnn', 'frozen': None, 'tune_from': None, 'pooling': 'mean', 'dim': 16}
     """
     if encoder.spec is None:
-        raise CheckpointError(f"the {encoder.modality} encoder cannot be described: expected one made by build_encoder")
+        raise CheckpointError(f"the {encoder.modality} encoder cannot be described: build it with build_encoder")
     fingerprint: str | None = encoder.fingerprint()
     if build_encoder(**encoder.spec).fingerprint() != fingerprint:
         fingerprint = None
@@ -41,62 +41,61 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
 
 
 def rebuild_encoder(
-    described: Any,
+    described: object,
     where: str | Path,
     *,
     download: bool = False,
     encoders: Sequence[Encoder] = (),
     sizes: Sizes | None = None,
 ) -> Encoder:
-    """Build the encoder that :func:`describe_encoder` described.
+    """Rebuild an encoder from its description.
 
     Args:
-        described: what it returned, as read from a file of unknown origin.
-        where: the folder of the model that it is of, which its names cannot lead out of.
-        download: fetch what is not on this machine; what the description says of that does not count.
-        encoders: that the caller has built; one of this modality is taken in place of the description.
-        sizes: of the weights that an encoder without weights of its own will take.
+        described: the output of :func:`describe_encoder`, read from an untrusted file.
+        where: the folder of the model. The description cannot name paths outside it.
+        download: download missing files; a value in the description is ignored.
+        encoders: encoders built by the caller. One of the same modality replaces the description.
+        sizes: sizes of the saved weights, which limit an encoder without pretrained weights.
 
     Raises:
-        CheckpointError: it is no description, it names a place outside the folder, it asks for far more weights than
-            there are, or the encoder is not the one that was described.
-        ConfigError: it asks for what ``build_encoder`` does not have.
-        MissingDataError: pretrained weights are not on this machine.
+        CheckpointError: if the description is invalid, names a path outside the folder, needs too many weights, or
+            does not match the encoder.
+        ConfigError: if ``build_encoder`` does not know the encoder.
+        MissingDataError: if pretrained weights are not on this machine.
     """
-    what = f"the encoder that the model in {where} describes"
+    subject = f"the encoder that the model in {where} describes"
     if not isinstance(described, Mapping) or not {"encoder", "fingerprint"} <= described.keys():
-        raise CheckpointError(f"{what} is missing, expected what a model was saved with: copy the folder again")
-    spec, fingerprint = checked_settings(_Common, _part(described["encoder"], True), what), described["fingerprint"]
+        raise CheckpointError(f"{subject} is missing: copy the folder again from its source")
+    arguments, options = _split(described["encoder"])
+    spec, fingerprint = checked_settings(_Common, arguments, subject), described["fingerprint"]
     if not isinstance(fingerprint, str | None):
-        raise CheckpointError(f"{what} has fingerprint {fingerprint!r:.60}, expected a string or null")
+        raise CheckpointError(f"{subject} has fingerprint {fingerprint!r:.60}, expected a string or null")
     name = spec["name"]
     encoder = next((each for each in encoders if each.modality == spec["modality"]), None)
     if encoder is None:
-        with described_by(where), foreign(what, error=CheckpointError), ExitStack() as stack:
+        with described_by(where), wrap_errors(subject, error=CheckpointError), ExitStack() as stack:
             build = builder_of(spec["modality"], name)
-            options = checked_settings(
-                build, _part(described["encoder"], False), f"{what}, '{name}'", without=(*_COMMON, "download")
-            )
+            options = checked_settings(build, options, f"{subject}, '{name}'", without=(*_COMMON, "download"))
             if sizes is not None and not _is_pretrained(name, options):
-                stack.enter_context(bounded(sizes, what, error=CheckpointError))
+                stack.enter_context(bounded(sizes, subject, error=CheckpointError))
             if "download" in signature(build).parameters:
                 options["download"] = download
             encoder = build_encoder(**spec, **options)
             built = encoder.fingerprint()
     else:
-        _check_like(encoder, _part(described["encoder"], True) | _part(described["encoder"], False), where)
+        _check_options(encoder, {**arguments, **options}, where)
         built = encoder.fingerprint()
     former = getattr(encoder, "former_fingerprint", None)
     if fingerprint is not None and fingerprint != built and (former is None or fingerprint != former()):
         raise CheckpointError(
-            f"{spec['modality']} encoder '{name}' is not the one that {where} was trained with: expected its weights "
-            "of then"
+            f"{spec['modality']} encoder '{name}' differs from the encoder that {where} was trained with: use the "
+            "original weights"
         )
     return encoder
 
 
 class _Common:
-    """What every encoder is described by."""
+    """Arguments of ``build_encoder`` that all encoders have."""
 
     def __init__(
         self,
@@ -108,26 +107,27 @@ class _Common:
     ) -> None: ...
 
 
-def _part(spec: Any, common: bool) -> Any:
-    """What all encoders have of a description, or the options of this one."""
+def _split(spec: Any) -> tuple[Any, Any]:
+    """Split a description into the arguments that all encoders have, and the options of this one."""
     if not isinstance(spec, Mapping):
-        return spec
-    return {key: value for key, value in spec.items() if key != "download" and (key in _COMMON) == common}
+        return spec, spec
+    common = {key: value for key, value in spec.items() if key in _COMMON}
+    return common, {key: value for key, value in spec.items() if key not in (*_COMMON, "download")}
 
 
-def _is_pretrained(name: str, options: Mapping[str, Any]) -> bool:
-    """Whether an encoder has weights, by which its sizes are known."""
-    by_itself = name.startswith("torchaudio:") and options.get("pretrained", True) is not False
-    hub = ":" not in name and ("/" in name or place(name) is not None)
-    return by_itself or hub or any(options.get(option) for option in _PLACES)
+def _is_pretrained(name: str, options: Mapping[str, object]) -> bool:
+    """Return True if the encoder has its own weights, which define its size."""
+    bundle = name.startswith("torchaudio:") and options.get("pretrained", True) is not False
+    hub = ":" not in name and ("/" in name or local_path(name) is not None)
+    return bundle or hub or any(options.get(option) for option in _WEIGHT_OPTIONS)
 
 
-def _check_like(encoder: Encoder, described: Mapping[str, Any], where: object) -> None:
-    """Raise CheckpointError where an encoder that a caller built does other things than the one that was described."""
+def _check_options(encoder: Encoder, described: Mapping[str, object], where: object) -> None:
+    """Raise CheckpointError if an encoder of the caller has other options than the described one."""
     for key, value in described.items():
         own = (encoder.spec or {}).get(key)
-        if key not in ("name", "frozen", *_PLACES) and own != value:
+        if key not in ("name", "frozen", *_WEIGHT_OPTIONS) and own != value:
             raise CheckpointError(
-                f"the {encoder.modality} encoder that was passed has {key}={own!r}, and the model in {where} was "
-                f"trained with {value!r:.60}: build it with that"
+                f"the {encoder.modality} encoder that was passed has {key}={own!r}, but the model in {where} was "
+                f"trained with {value!r:.60}: build the encoder with that value"
             )

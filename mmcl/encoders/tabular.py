@@ -1,8 +1,8 @@
-"""A network on a vector of numbers, such as the measurements of one kind that were taken of a sample."""
+"""Encoder of tabular features, such as the omics measurements of a patient."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +13,22 @@ from mmcl.errors import ConfigError, InputError, ShapeError
 
 
 class TabularEncoder(Encoder):
-    """Encode vectors of numbers by a perceptron: the sequence has one step.
+    """Encode feature vectors with a perceptron, as a sequence of one step.
 
-    Linear, ReLU, Linear, without anything after the last, as M3CoL encodes omics (Kumar et al., arXiv 2409.17777);
-    weights begin as Xavier's normal ones, biases as 0.
+    The network is Linear, ReLU, Dropout, Linear, as M3CoL encodes omics (Kumar et al., arXiv 2409.17777). Weights are
+    initialized with Xavier's normal distribution, biases with 0.
 
     Args:
-        features: numbers in a vector.
-        hidden: width of the hidden layer; None for ``dim``.
+        features: number of features.
+        hidden: size of the hidden layer; None for ``dim``.
         dim: size of the encoding.
-        dropout: after the hidden layer.
-        pooling: of a single step, which any pooling leaves as it is but ``mean_max``, which repeats it.
+        dropout: dropout probability after the hidden layer.
+        pooling: pooling of the single step. Only ``"mean_max"`` changes it: it repeats the step.
 
     Raises:
-        ConfigError: sizes that cannot be.
-        ShapeError, InputError: (when called) vectors of other sizes, or with numbers that are not finite.
+        ConfigError: if a size or ``dropout`` is out of range.
+        ShapeError: (when called) if vectors have another number of features.
+        InputError: (when called) if values are not finite.
 
     >>> encoder = TabularEncoder(features=200, dim=32)
     >>> encoder(torch.rand(4, 200)).pooled.shape
@@ -63,29 +64,32 @@ class TabularEncoder(Encoder):
         xavier(self.network)
 
     def scale(self, vectors: Tensor, to: Literal["range", "deviation"] = "range") -> None:
-        """Scale each feature from now on, as it is in ``vectors`` ``(samples, features)``: to 0 to 1 (``"range"``), or
-        to mean 0 and deviation 1. Features that never vary become 0.
+        """Fit the scaling of each feature to ``vectors``; constant features become 0.
+
+        Args:
+            vectors: ``(samples, features)``.
+            to: ``"range"`` scales to [0, 1], ``"deviation"`` to mean 0 and standard deviation 1.
 
         Raises:
-            ConfigError: another scale.
-            ShapeError, InputError: vectors of another size, none, or not finite.
+            ConfigError: if ``to`` is unknown.
+            ShapeError, InputError: if ``vectors`` are empty, have another size or are not finite.
         """
         if to not in ("range", "deviation"):
-            raise ConfigError(f"features are to be scaled to {to!r}, expected 'range' or 'deviation'")
+            raise ConfigError(f"cannot scale features to {to!r}, expected 'range' or 'deviation'")
         gain, offset, varies = feature_scaling(vectors, to, self.features)
-        self.gain, self.offset = ((part * varies).to(self.gain) for part in (gain, offset))
+        self.gain, self.offset = ((each * varies).to(self.gain) for each in (gain, offset))
 
     @torch.no_grad()
-    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the vectors themselves, a step each: ``(batch, 1, features)``."""
+    def frozen_features(self, inputs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the vectors themselves as one step each, ``(batch, 1, features)``."""
         if inputs.dim() != 2 or inputs.shape[1] != self.features or not inputs.is_floating_point():
             raise ShapeError(
                 f"vectors are {inputs.dtype} of shape {tuple(inputs.shape)}, expected float (batch, {self.features}): "
-                "set features to the numbers that the data has"
+                "set features to the number of features in the data"
             )
         if not bool(inputs.isfinite().all()):
             row = int((~inputs.isfinite().all(1)).nonzero()[0])
-            raise InputError(f"vector {row} of the batch has numbers that are not finite: fill in what is missing")
+            raise InputError(f"vector {row} of the batch has values that are not finite: fill in missing values")
         return inputs[:, None], torch.ones(len(inputs), dtype=torch.long, device=inputs.device)
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
@@ -94,13 +98,13 @@ class TabularEncoder(Encoder):
         return Encoded(sequence, lengths, torch.cat([step, step], 1) if self.pooling == "mean_max" else step)
 
     def fingerprint(self) -> str:
-        """Name the numbers and, where the encoder is frozen, its network."""
+        """Identify the features and, if the encoder is frozen, its scaling, network and pooling."""
         name = f"numbers 1: {self.features}"
-        return f"{name}; {weights_hash(self.network)} {self.pooling}" if self.frozen else name
+        return f"{name}; {weights_hash(self)} {self.pooling}" if self.frozen else name
 
 
 def xavier(network: nn.Module) -> None:
-    """Begin with Xavier's normal weights and biases of 0 in every linear layer of ``network``."""
+    """Initialize the linear layers of ``network``: Xavier's normal distribution for weights, 0 for biases."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)

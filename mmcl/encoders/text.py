@@ -1,4 +1,4 @@
-"""Text encoders: embeddings of words learned from scratch, and pretrained ones of sentences."""
+"""Text encoders: word embeddings trained from scratch, and pretrained sentence encoders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +18,29 @@ from mmcl.errors import ConfigError, ShapeError
 from mmcl.freeze import freeze
 from mmcl.text.words import folded, written_words
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 logger = logging.getLogger(__name__)
 
-_LEAST_TOKENS = 3  # a word between the two that mark where a text begins and ends
-_NO_WORD = 0  # a text without words is one step of this
+_MIN_TOKENS = 3  # one word between the begin and end tokens
+_NO_WORD = 0  # the only step of a text without words
 
 
 class WordEncoder(Encoder):
-    """Encode texts as trained vectors of their words, without order.
+    """Encode texts as trained word embeddings, without word order.
 
-    A word in folded case has the row ``1 + crc32(word) mod buckets``, so that there is no vocabulary to build, save or
-    run out of; of a few hundred words in 4096 rows, few share one. A text without words is one special token.
+    A case-folded word has the embedding ``1 + crc32(word) mod buckets``, so there is no vocabulary to build or save.
+    Among a few hundred words in 4096 buckets, few collide. A text without words is one special token.
 
     Args:
-        dim: size of a vector.
-        buckets: rows for words.
+        dim: size of an embedding.
+        buckets: number of embeddings for words.
         pooling: see :func:`~mmcl.encoders.base.pool`.
+
+    Raises:
+        ConfigError: if ``dim`` or ``buckets`` is less than 1.
+        ShapeError: (when called) if the inputs are not a list of texts.
 
     >>> encoder = WordEncoder(dim=8)
     >>> encoded = encoder(["turn on the lights", "Lights!", ""])
@@ -46,14 +53,14 @@ class WordEncoder(Encoder):
     def __init__(self, *, dim: int = 256, buckets: int = 4096, pooling: str = "mean") -> None:
         super().__init__()
         if dim < 1 or buckets < 1:
-            raise ConfigError(f"a word encoder has dim={dim} and buckets={buckets}, expected at least 1 each")
+            raise ConfigError(f"the word encoder has dim={dim} and buckets={buckets}, expected at least 1 for each")
         self.dim = dim
         self.buckets = buckets
         self.pooling = pooling
         self.embedding = nn.Embedding(buckets + 1, dim)
 
-    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the rows of the words, integers ``(batch, words, 1)``."""
+    def frozen_features(self, inputs: Sequence[str], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the embedding indices of the words, integers ``(batch, words, 1)``, and lengths."""
         rows = [_word_rows(text, self.buckets) for text in checked_texts(inputs)]
         counts = [len(row) for row in rows]
         longest = max(counts)
@@ -66,52 +73,60 @@ class WordEncoder(Encoder):
         return Encoded(sequence, lengths, pool(sequence, lengths, self.pooling))
 
     def fingerprint(self) -> str:
-        """Name the rule that gives a word its row and, where the encoder is frozen, its vectors and pooling."""
+        """Identify the mapping of words to embeddings and, if the encoder is frozen, its embeddings and pooling."""
         return self._fingerprint(2)
 
     def former_fingerprint(self) -> str:
-        """Name it as models have it that were saved when combining marks were no part of a word.
+        """Return the fingerprint of the former version, in which combining marks were not part of a word.
 
-        Of texts without them, which are all of English, the rows are the same.
+        Older saved models hold it. Texts without combining marks, such as English, have the same encodings.
         """
         return self._fingerprint(1)
 
-    def _fingerprint(self, rule: int) -> str:
-        name = f"words {rule}: {self.buckets} buckets"
+    def _fingerprint(self, version: int) -> str:
+        name = f"words {version}: {self.buckets} buckets"
         return f"{name}; {weights_hash(self.embedding)} {self.pooling}" if self.frozen else name
 
 
 class SentenceEncoder(Encoder):
-    """Encode texts with a pretrained encoder such as MiniLM; vectors are not normalised.
+    """Encode texts with a pretrained encoder such as MiniLM; encodings are not normalized.
 
-    A text of more tokens than the model takes is cut, and that is logged.
+    Texts with too many tokens for the model are truncated, with a warning in the log.
 
     Args:
-        model: a transformers model of texts.
+        model: a text encoder of transformers.
         tokenizer: its tokenizer.
-        tune_from: train the layers from this one on (with 0 the embeddings stay frozen); None freezes all.
+        tune_from: train the layers from this one on, but not the embeddings; None freezes all.
         pooling: ``"cls"`` for the first token, or see :func:`~mmcl.encoders.base.pool`.
 
     Raises:
-        ConfigError: there is no layer ``tune_from``, the layers are not where those of BERT are, or the tokenizer says
-            that the model takes no text.
+        ConfigError: if there is no layer ``tune_from``, the layers are not organized as in BERT, or the tokenizer's
+            maximum length is too small.
+        ShapeError: (when called) if the inputs are not a list of texts.
     """
 
     modality = "text"
 
-    def __init__(self, model: Any, tokenizer: Any, *, tune_from: int | None = None, pooling: str = "mean") -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        tune_from: int | None = None,
+        pooling: str = "mean",
+    ) -> None:
         super().__init__()
-        model.pooler = None  # made for classification, and not even in every checkpoint
+        model.pooler = None  # unused, and missing in some checkpoints
         tokenizer.padding_side = "right"
         self.model = model
         self.tokenizer = tokenizer
         self.dim = model.config.hidden_size
         self.pooling = pooling
-        self.cut_texts = CutTexts()
+        self.truncation_log = TruncationLog()
         self.max_tokens = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-        if not isinstance(self.max_tokens, int) or self.max_tokens < _LEAST_TOKENS:
+        if not isinstance(self.max_tokens, int) or self.max_tokens < _MIN_TOKENS:
             raise ConfigError(
-                f"the text encoder takes {self.max_tokens!r:.60} tokens, expected {_LEAST_TOKENS} or more: see "
+                f"the text encoder accepts {self.max_tokens!r:.60} tokens, expected {_MIN_TOKENS} or more: correct "
                 "model_max_length in tokenizer_config.json"
             )
         if tune_from is None:
@@ -121,22 +136,21 @@ class SentenceEncoder(Encoder):
             layers = getattr(getattr(model, "encoder", None), "layer", None)
             if layers is None:
                 raise ConfigError(
-                    f"a model of type '{model.config.model_type}' cannot be tuned from a layer, expected one built "
-                    "like BERT: pass frozen=True"
+                    f"a model of type '{model.config.model_type}' does not support tune_from, expected a model with "
+                    "the layers of BERT: pass frozen=True"
                 )
             freeze_below(model.name_or_path, tune_from, [model.embeddings], layers)
 
-    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the last hidden states ``(batch, tokens, dim)``, or where layers are trained the tokens themselves,
-        integers ``(batch, tokens, 1)``."""
+    def frozen_features(self, inputs: Sequence[str], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states ``(batch, tokens, dim)`` if frozen, else token ids ``(batch, tokens, 1)``."""
         texts = checked_texts(inputs)
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         tokens = tokens.to(self.model.device)
         lengths = tokens["attention_mask"].sum(1)
         full = [text for text, length in zip(texts, lengths.tolist(), strict=True) if length == self.max_tokens]
-        whole = self.tokenizer(full, verbose=False)["input_ids"] if full else []
-        longer = [text for text, known in zip(full, whole, strict=True) if len(known) > self.max_tokens]
-        self.cut_texts.log(longer, len(texts), self.max_tokens)
+        untruncated = self.tokenizer(full, verbose=False)["input_ids"] if full else []
+        longer = [text for text, ids in zip(full, untruncated, strict=True) if len(ids) > self.max_tokens]
+        self.truncation_log.log(longer, len(texts), self.max_tokens)
         if not self.frozen:
             return tokens["input_ids"][:, :, None], lengths
         with torch.no_grad():
@@ -149,7 +163,7 @@ class SentenceEncoder(Encoder):
         return Encoded(features, lengths, pooled)
 
     def fingerprint(self) -> str:
-        """Name the tokenizer and, where the encoder is frozen, its weights and pooling."""
+        """Identify the tokenizer and, if the encoder is frozen, its weights and pooling."""
         vocabulary = zlib.crc32(repr(sorted(self.tokenizer.get_vocab().items())).encode())
         name = f"{self.model.config.model_type} 1: vocabulary {vocabulary}, at most {self.max_tokens} tokens"
         return f"{name}; {weights_hash(self.model)} {self.pooling}" if self.frozen else name
@@ -166,28 +180,38 @@ def _word_rows(text: str, buckets: int) -> tuple[int, ...]:
     return tuple(1 + zlib.crc32(word.encode()) % buckets for word in written_words(folded(text))) or (_NO_WORD,)
 
 
-class CutTexts:
-    """Log how many texts an encoder had to cut, and one of them; a text that comes again is not counted again.
+class TruncationLog:
+    """Log the number of truncated texts, and the first of them; each text is logged once.
 
-    >>> CutTexts().log([], 8, 512)
+    >>> TruncationLog().log([], 8, 512)
     """
 
     def __init__(self) -> None:
-        self.known: set[str] = set()
+        self.logged: set[str] = set()
 
-    def log(self, cut: Sequence[str], texts: int, tokens: int) -> None:
-        """Log those of ``cut`` that are new, of so many ``texts``, which were cut to so many ``tokens``."""
-        new = list(dict.fromkeys(text for text in cut if text not in self.known))
+    def log(self, truncated: Sequence[str], texts: int, tokens: int) -> None:
+        """Log texts that were not logged before.
+
+        Args:
+            truncated: the truncated texts.
+            texts: the number of texts in the batch.
+            tokens: the number of tokens that the texts were truncated to.
+        """
+        new = list(dict.fromkeys(text for text in truncated if text not in self.logged))
         if new:
-            self.known.update(new)
+            self.logged.update(new)
             start = " ".join(new[0].split())[:40]
-            logger.warning("cut %d of %d texts to %d tokens, first '%s ...'", len(new), texts, tokens, start)
+            logger.warning("truncated %d of %d texts to %d tokens, first '%s ...'", len(new), texts, tokens, start)
 
 
-def checked_texts(texts: Any) -> list[str]:
-    """Return ``texts`` once it is known to be some; raises ShapeError if not."""
+def checked_texts(texts: object) -> list[str]:
+    """Return ``texts`` as a list.
+
+    Raises:
+        ShapeError: if ``texts`` is not a sequence of str, or is empty.
+    """
     if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-        raise ShapeError(f"a text encoder got {type(texts).__name__}, expected a list of str")
+        raise ShapeError(f"the text encoder got {type(texts).__name__}, expected a list of str")
     if not texts:
-        raise ShapeError("a text encoder got 0 texts, expected at least 1")
+        raise ShapeError("the text encoder got 0 texts, expected at least 1")
     return list(texts)

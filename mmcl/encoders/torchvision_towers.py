@@ -1,22 +1,22 @@
-"""The image networks of torchvision, by their names."""
+"""Image encoders with a classifier of torchvision."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from mmcl.encoders.gate import place
+from mmcl.encoders.gate import local_path
 from mmcl.encoders.image_input import ImageInput
-from mmcl.encoders.image_tower import ImageTower, Tower
+from mmcl.encoders.image_tower import ImageTower, LayeredTower
+from mmcl.encoders.tuning import is_frozen
 from mmcl.encoders.weights import linked_weights, load_weights, read_weights
 from mmcl.errors import ConfigError
 from mmcl.text.suggest import nearest
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # statistics of ImageNet
 _STAGED = (models.ConvNeXt, models.EfficientNet, models.MobileNetV2, models.MobileNetV3)
 
 
@@ -29,72 +29,82 @@ def torchvision_image(
     pooling: str = "own",
     download: bool = False,
 ) -> ImageTower:
-    """Build torchvision's classifier ``name`` without its last layers; ``pooling="own"`` is what enters these.
+    """Build torchvision's classifier ``name`` without its last layers.
 
-    The sequence are the tokens of a vision transformer, or the positions of the last stage. Images are prepared by the
-    transform of the weights; that of the default ones where weights are random or a file.
+    The sequence holds the tokens of a vision transformer, or the positions of the last stage. Images are preprocessed
+    by the transform of the weights. Random weights, and weights in a file, use the transform of the default weights.
 
     Args:
         name: a ResNet (or ResNeXt), ViT, ConvNeXt, EfficientNet or MobileNet, such as ``"resnet18"``.
-        weights: a file, or a tag of torchvision such as ``"IMAGENET1K_V1"`` or ``"DEFAULT"``; None draws random ones.
-        frozen: train nothing; None is True where there are weights and no ``tune_from``. False trains all.
-        tune_from: train the layers from this one on: blocks of a transformer, stages of the others.
-        pooling: ``"own"``, or see :func:`~mmcl.encoders.base.pool`.
-        download: fetch the weights of a tag.
+        weights: a file, or a tag such as ``"IMAGENET1K_V1"`` or ``"DEFAULT"``; None gives random weights.
+        frozen: train nothing. None means True with weights, unless ``tune_from`` is given. False trains all.
+        tune_from: train the layers from this one on: blocks of a transformer, stages of other networks.
+        pooling: ``"own"`` is the input of the classifier's last layers; or see :func:`~mmcl.encoders.base.pool`.
+        download: download the weights of a tag.
 
     Raises:
-        ConfigError: an unknown network or tag, or a network of another kind.
-        MissingDataError: the weights are not on this machine.
-        DataError: the weights cannot be read, or are not those of the network.
+        ConfigError: if the network or tag is unknown, or the network is of an unsupported type.
+        MissingDataError: if the weights are not on this machine.
+        DataError: if the weights cannot be read, or do not fit the network.
     """
     known = models.list_models(module=models)
     if name not in known:
         raise ConfigError(
-            f"torchvision has no classifier '{name}'{nearest(name, known)}, expected one of its {len(known)}: see "
-            "torchvision.models.list_models()"
+            f"torchvision has no classifier '{name}'{nearest(name, known)}, expected one of its {len(known)} models: "
+            "see torchvision.models.list_models()"
         )
-    offered = models.get_model_weights(name)
-    tags = list(offered.__members__)
-    chosen = offered["DEFAULT"] if "DEFAULT" in tags else None
-    values = None
-    file = None if weights is None else place(weights)
-    if file is not None and file.is_file():
-        values = read_weights(file)
-    elif weights is not None:
-        tag = str(weights).rpartition(".")[2]
-        if tag not in tags:
-            raise ConfigError(
-                f"weights is '{weights}', which is neither a file nor a tag of 'torchvision:{name}'"
-                f"{nearest(tag, tags)}, expected one of {', '.join(tags)}"
-            )
-        chosen = offered[tag]
-        values = linked_weights(chosen.url, f"torchvision:{name} {tag}", download=download)
+    values, chosen = _weights(name, weights, download)
     network = models.get_model(name, weights=None)
     tower = _tower(name, network)
     if values is not None:
         load_weights(network, values, f"torchvision:{name}")
-    frozen = (weights is not None and tune_from is None) if frozen is None else frozen
     return ImageTower(
-        tower, _images(chosen), name=f"torchvision:{name}", frozen=frozen, tune_from=tune_from, pooling=pooling
+        tower,
+        _images(chosen),
+        name=f"torchvision:{name}",
+        frozen=is_frozen(frozen, weights is not None, tune_from),
+        tune_from=tune_from,
+        pooling=pooling,
     )
 
 
-def _images(weights: Any) -> ImageInput:
-    """The evaluation transform that belongs to weights."""
+def _weights(
+    name: str, weights: str | Path | None, download: bool
+) -> tuple[dict[str, Tensor] | None, models.WeightsEnum | None]:
+    """Return the weights of a network, or None for random ones, and the pretrained weights that define its images."""
+    available = models.get_model_weights(name)
+    tags = list(available.__members__)
+    default = available["DEFAULT"] if "DEFAULT" in tags else None
+    if weights is None:
+        return None, default
+    file = local_path(weights)
+    if file is not None and file.is_file():
+        return read_weights(file), default
+    tag = str(weights).rpartition(".")[2]
+    if tag not in tags:
+        raise ConfigError(
+            f"weights is '{weights}', which is neither a file nor a tag of 'torchvision:{name}'"
+            f"{nearest(tag, tags)}, expected one of {', '.join(tags)}"
+        )
+    return linked_weights(available[tag].url, f"torchvision:{name} {tag}", download=download), available[tag]
+
+
+def _images(weights: models.WeightsEnum | None) -> ImageInput:
+    """Return the evaluation transform of pretrained weights."""
     if weights is None:
         return ImageInput((224, 224), mean=_MEAN, std=_STD, interpolation="bilinear", scale=(256, 256))
     transform = weights.transforms()
-    (cut,), (short,) = transform.crop_size, transform.resize_size
+    (crop,), (resized,) = transform.crop_size, transform.resize_size
     return ImageInput(
-        (cut, cut),
+        (crop, crop),
         mean=transform.mean,
         std=transform.std,
         interpolation=transform.interpolation.value,
-        scale=(short, short),
+        scale=(resized, resized),
     )
 
 
-def _tower(name: str, network: nn.Module) -> Tower:
+def _tower(name: str, network: nn.Module) -> LayeredTower:
     if isinstance(network, models.ResNet):
         network.fc = nn.Identity()
         return _ResNetTower(network)
@@ -110,7 +120,7 @@ def _tower(name: str, network: nn.Module) -> Tower:
     )
 
 
-class _ResNetTower(Tower):
+class _ResNetTower(LayeredTower):
     def __init__(self, network: models.ResNet) -> None:
         super().__init__()
         self.network = network
@@ -126,7 +136,7 @@ class _ResNetTower(Tower):
         return hidden.flatten(2).transpose(1, 2), self.network.avgpool(hidden).flatten(1)
 
 
-class _TransformerTower(Tower):
+class _TransformerTower(LayeredTower):
     def __init__(self, network: models.VisionTransformer) -> None:
         super().__init__()
         self.network = network
@@ -145,10 +155,10 @@ class _TransformerTower(Tower):
         return tokens, tokens[:, 0]
 
 
-class _StagedTower(Tower):
-    """Stages in ``features``, then the mean over the positions."""
+class _StagedTower(LayeredTower):
+    """Stages in ``features``, then the mean over positions."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: models.ConvNeXt) -> None:
         super().__init__()
         self.network = network
         self.front_parts = (network.features[0],)

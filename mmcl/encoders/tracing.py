@@ -1,6 +1,6 @@
-"""What encoders do otherwise while a graph of them is exported (``torch.export``), where shapes are known, values not.
+"""Operations that differ under ``torch.export``, which knows shapes but not values.
 
-Such a graph is of any batch, padded or not, so it takes the way that is right for all of them.
+An exported graph must be correct for any batch, padded or not.
 """
 
 from __future__ import annotations
@@ -12,31 +12,32 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
 from mmcl.batch import length_mask
+from mmcl.encoders.standardize import masked_moments
 
 
-def longest(lengths: Tensor, size: int) -> int:
-    """Return the largest of ``lengths``; in a graph that is exported ``size``, which is no less.
+def max_length(lengths: Tensor, size: int) -> int:
+    """Return the largest of ``lengths``; during export return ``size``, an upper bound.
 
-    >>> longest(torch.tensor([2, 3]), 5)
+    >>> max_length(torch.tensor([2, 3]), 5)
     3
     """
     return size if torch.compiler.is_exporting() else int(lengths.max())
 
 
-def no_padding(mask: Tensor) -> bool:
-    """Return whether all of ``mask`` is True; in a graph that is exported, where there may be padding, False.
+def is_unpadded(mask: Tensor) -> bool:
+    """Return True if all of ``mask`` is True; during export return False, since a batch may be padded.
 
-    >>> no_padding(torch.tensor([[True, True], [True, False]]))
+    >>> is_unpadded(torch.tensor([[True, True], [True, False]]))
     False
     """
     return not torch.compiler.is_exporting() and bool(mask.all())
 
 
 def masked_channel_norm(norm: nn.GroupNorm, hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Normalise each channel over the steps that are there, as a GroupNorm of one channel a group does without padding.
+    """Apply a GroupNorm with one channel per group to unpadded steps only.
 
     Args:
-        norm: its weights.
+        norm: the GroupNorm.
         hidden: ``(batch, channels, steps)``.
         lengths: ``(batch,)``, in steps.
 
@@ -44,21 +45,20 @@ def masked_channel_norm(norm: nn.GroupNorm, hidden: Tensor, lengths: Tensor) -> 
     >>> torch.allclose(masked_channel_norm(norm, hidden, torch.tensor([8, 5]))[1, :, :5], norm(hidden[1:, :, :5])[0])
     True
     """
-    mask, counts = length_mask(lengths, hidden.shape[2])[:, None, :], lengths[:, None, None]
-    centred = (hidden - (hidden * mask).sum(2, keepdim=True) / counts) * mask
-    deviation = (centred.square().sum(2, keepdim=True) / counts + norm.eps).sqrt()
-    return centred / deviation * norm.weight[:, None] + norm.bias[:, None]
+    mask = length_mask(lengths, hidden.shape[2])[:, None, :]
+    centered, variance = masked_moments(hidden, mask, lengths[:, None, None], dim=2)
+    return centered / (variance + norm.eps).sqrt() * norm.weight[:, None] + norm.bias[:, None]
 
 
 def power_spectrum(signal: Tensor, window: Tensor, hop: int) -> Tensor:
-    """Return ``|STFT|^2`` of ``signal`` by a convolution with sines and cosines, ``(batch, bins, frames)``.
+    """Compute ``|STFT|^2`` of ``signal`` by a convolution with sines and cosines, ``(batch, bins, frames)``.
 
-    For graphs that are exported: it is slower than ``torch.stft``, whose operator not every runtime has.
+    Used during export: not every runtime has the operator of ``torch.stft``, which is faster.
 
     Args:
-        signal: ``(batch, samples)``, which no frame reaches beyond.
-        window: as long as a frame.
-        hop: samples from one frame to the next.
+        signal: ``(batch, samples)``; all frames lie within it.
+        window: the window, as long as a frame.
+        hop: samples between the starts of two frames.
 
     >>> signal, window = torch.randn(1, 1000), torch.hann_window(400)
     >>> spectrum = torch.stft(signal, 400, 160, window=window, center=False, return_complex=True)
@@ -66,7 +66,7 @@ def power_spectrum(signal: Tensor, window: Tensor, hop: int) -> Tensor:
     True
     """
     size = len(window)
-    turns = torch.arange(size // 2 + 1)[:, None] * torch.arange(size) % size  # whole turns are left out exactly
+    turns = torch.arange(size // 2 + 1)[:, None] * torch.arange(size) % size  # exact reduction of the phase
     angles = turns.double() * (2 * math.pi / size)
     waves = torch.cat([angles.cos(), angles.sin()]).to(window) * window
     real, imaginary = conv1d(signal[:, None], waves[:, None], stride=hop).chunk(2, dim=1)

@@ -1,4 +1,4 @@
-"""freeze_below: which layers of a pretrained network are trained."""
+"""Selection of the layers of a pretrained network that are trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from mmcl.freeze import freeze
 
 
 def freeze_below(name: str, tune_from: int, front: Sequence[nn.Module], layers: nn.ModuleList) -> None:
-    """Freeze the ``front`` and the layers before ``tune_from``; the others stay trainable."""
+    """Freeze the ``front`` and the layers before ``tune_from``; the other layers stay trainable.
+
+    Raises:
+        ConfigError: if there is no layer ``tune_from``.
+    """
     if not 0 <= tune_from < len(layers):
         raise ConfigError(
             f"tune_from is {tune_from}, but '{name}' has {len(layers)} layers: expected 0 to {len(layers) - 1}, "
@@ -19,3 +23,12 @@ def freeze_below(name: str, tune_from: int, front: Sequence[nn.Module], layers: 
         )
     for module in (*front, *layers[:tune_from]):
         freeze(module)
+
+
+def is_frozen(frozen: bool | None, pretrained: bool, tune_from: int | None) -> bool:
+    """Resolve ``frozen=None``: a pretrained network is frozen unless ``tune_from`` is given.
+
+    >>> is_frozen(None, True, None), is_frozen(None, False, None), is_frozen(False, True, None)
+    (True, False, False)
+    """
+    return pretrained and tune_from is None if frozen is None else frozen

@@ -1,4 +1,4 @@
-"""CachedViews: a data set of several views, of each of which what training never changes is computed once."""
+"""Data sets of several views with cached features for each view."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, Sample
-from mmcl.data.base import BatchedDataset, Dataset
+from mmcl.data.base import BatchedDataset, Dataset, attributes_of
 from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class CachedViews:
-    """Hold the views of a data set as their encoders need them in training, and make batches in a few operations.
+    """Data set whose views are stored as the input of their encoders' trained layers, with fast batching.
 
-    A view of recordings, images or texts becomes ``<view>_features`` with ``<view>_features_lengths``, of which
-    :func:`~mmcl.encoders.cached_features` says what it is; one of numbers is held in memory under its own name.
+    A view of audio, images or texts becomes ``<view>_features`` with ``<view>_features_lengths``, the output of
+    :func:`~mmcl.encoders.cached_features`. A tabular view is held in memory under its own name.
 
     Args:
-        dataset: whose views are called as their modality, or are vectors of numbers.
-        encoders: by view.
-        **options: of ``cached_features``, such as ``device``.
+        dataset: a data set with views. A view has the name of its modality, or is tabular.
+        encoders: the encoder of each view.
+        **options: options of ``cached_features``, such as ``device``.
 
     Raises:
-        ConfigError: an encoder of another modality than the view is of.
-        DataError and others: as of ``cached_features``.
+        ConfigError: if an encoder and its view have different modalities.
+        DataError: as in ``cached_features``.
     """
 
     def __init__(self, dataset: Dataset, encoders: Mapping[str, Encoder], **options: Any) -> None:
@@ -39,18 +39,18 @@ class CachedViews:
         self.labels: Sequence[int] = list(dataset.labels)
         self.texts: Sequence[str] = list(dataset.texts)
         self._label = torch.tensor(self.labels)
-        self.features: dict[str, int] = dict(getattr(dataset, "features", {}))
-        there = getattr(dataset, "modalities", {})
+        self.features: dict[str, int] = dict(attributes_of(dataset).features)
+        modalities = attributes_of(dataset).modalities
         for view, encoder in encoders.items():
-            if there.get(view) != encoder.modality:
-                listed = ", ".join(f"{name} ({modality})" for name, modality in there.items()) or "none"
-                raise ConfigError(f"view {view} is to be of modality {encoder.modality}, but the views are {listed}")
-        numbers = [view for view, encoder in encoders.items() if encoder.modality == "tabular"]
-        self._vectors: dict[str, Tensor] = _vectors(dataset, numbers)
+            if modalities.get(view) != encoder.modality:
+                known = ", ".join(f"{name} ({modality})" for name, modality in modalities.items()) or "none"
+                raise ConfigError(f"the encoder of view {view} is for {encoder.modality}, but the views are {known}")
+        tabular = [view for view, encoder in encoders.items() if encoder.modality == "tabular"]
+        self._vectors: dict[str, Tensor] = _vectors(dataset, tabular)
         self._features = {
             view: cached_features(dataset, encoder, keep="sequence", **options)
             for view, encoder in encoders.items()
-            if view not in numbers
+            if view not in tabular
         }
 
     def __len__(self) -> int:
@@ -64,18 +64,18 @@ class CachedViews:
         return sample
 
     def vectors(self, view: str) -> Tensor:
-        """The vectors of a view of numbers, ``(samples, features)``."""
+        """Return the vectors of a tabular view, ``(samples, features)``."""
         return self._vectors[view]
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``."""
+        """Return the batch of samples ``rows``, ``(batch,)``."""
         batch = Batch(label=self._label[rows], text=[self.texts[row] for row in rows.tolist()])
         for view, vectors in self._vectors.items():
             batch[view] = vectors[rows]
         for view, features in self._features.items():
-            part = features.batch(rows)
-            batch[f"{view}_features"] = part["features"]
-            batch[f"{view}_features_lengths"] = part["features_lengths"]
+            encoded = features.batch(rows)
+            batch[f"{view}_features"] = encoded["features"]
+            batch[f"{view}_features_lengths"] = encoded["features_lengths"]
         return batch
 
 

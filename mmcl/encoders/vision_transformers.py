@@ -1,43 +1,41 @@
-"""The vision transformers of transformers as towers: ViT, DINOv2 and the image tower of CLIP."""
+"""Vision transformers of transformers: ViT, DINOv2 and the image tower of CLIP."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Resampling
 from torch import Tensor, nn
 
 from mmcl.encoders.image_input import ImageInput
-from mmcl.encoders.image_tower import Tower
+from mmcl.encoders.image_tower import LayeredTower
 from mmcl.errors import ConfigError
 
-KINDS = ("vit", "dinov2", "clip", "clip_vision_model")
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+MODEL_TYPES = ("vit", "dinov2", "clip", "clip_vision_model")
 _HALF = (0.5, 0.5, 0.5)
 
 
-class VisionTransformerTower(Tower):
-    """A ``ViTModel``, ``Dinov2Model``, ``CLIPModel`` or ``CLIPVisionModel``; its own vector is that of the class token.
+class VisionTransformerTower(LayeredTower):
+    """A ``ViTModel``, ``Dinov2Model``, ``CLIPModel`` or ``CLIPVisionModel`` of transformers.
 
-    The sequence are all tokens after the last norm, the class token first. CLIP's own vector is its image embedding,
-    that is, projected, where the model has the projection.
+    The sequence holds all tokens after the last norm, the class token first. The network's own vector is the class
+    token; for CLIP with a projection, it is the projected class token, CLIP's image embedding.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.projection = getattr(model, "visual_projection", None)
-        self.model = getattr(model, "vision_model", model)  # of CLIP, its image tower alone
+        self.model = getattr(model, "vision_model", model)  # the image tower of a CLIP
         if hasattr(self.model, "pooler"):
-            self.model.pooler = None  # made for classification, and not even in every checkpoint
+            self.model.pooler = None  # unused, and missing in some checkpoints
         network = self.model
         self.is_clip = hasattr(network, "pre_layrnorm")
-        self.layers = (
-            network.layers
-            if hasattr(network, "layers")
-            else network.encoder.layers
-            if self.is_clip
-            else (network.encoder.layer)
-        )
+        holder = network if hasattr(network, "layers") else network.encoder
+        self.layers = holder.layers if hasattr(holder, "layers") else holder.layer
         self.norm = network.post_layernorm if self.is_clip else network.layernorm
         self.front_parts: list[nn.Module | nn.Parameter] = [network.embeddings]
         if self.is_clip:
@@ -61,11 +59,16 @@ class VisionTransformerTower(Tower):
         return tokens, own if self.projection is None else self.projection(own)
 
 
-def image_input(name: str, config: Any, settings: Mapping[str, Any]) -> ImageInput:
-    """Make the preprocessing that ``preprocessor_config.json`` describes, or that of ViT where it says nothing.
+def image_input(name: str, config: PreTrainedConfig, settings: Mapping[str, Any]) -> ImageInput:
+    """Build the preprocessing of ``preprocessor_config.json``; missing settings are those of ViT.
+
+    Args:
+        name: name of the model, for errors.
+        config: config of the model.
+        settings: content of ``preprocessor_config.json``.
 
     Raises:
-        ConfigError: it asks for something else than resizing, cropping and normalizing.
+        ConfigError: if it needs anything but resizing, cropping and normalization.
 
     >>> import torch
     >>> from types import SimpleNamespace
@@ -82,13 +85,14 @@ def image_input(name: str, config: Any, settings: Mapping[str, Any]) -> ImageInp
     if not settings.get("do_rescale", True) or scale is None or size is None:
         raise ConfigError(
             f"preprocessor_config.json of '{name}' has size={settings.get('size')} and "
-            f"do_rescale={settings.get('do_rescale', True)}, expected height and width, or the shortest edge, and True"
+            f"do_rescale={settings.get('do_rescale', True)}, expected a size with height and width or shortest_edge, "
+            "and do_rescale=True"
         )
-    normalized = settings.get("do_normalize", True)
+    normalize = settings.get("do_normalize", True)
     return ImageInput(
         size,
-        mean=settings.get("image_mean", _HALF) if normalized else (0.0, 0.0, 0.0),
-        std=settings.get("image_std", _HALF) if normalized else (1.0, 1.0, 1.0),
+        mean=settings.get("image_mean", _HALF) if normalize else (0.0, 0.0, 0.0),
+        std=settings.get("image_std", _HALF) if normalize else (1.0, 1.0, 1.0),
         interpolation=Resampling(settings.get("resample", Resampling.BILINEAR)).name.lower(),
         mode="shortest" if short else "squash",
         scale=scale if settings.get("do_resize", True) else size,
@@ -96,7 +100,7 @@ def image_input(name: str, config: Any, settings: Mapping[str, Any]) -> ImageInp
 
 
 def _sides(size: Any) -> tuple[int, int] | None:
-    """Height and width of what preprocessing files hold."""
+    """Return the height and width of a size in a preprocessing file, or None if it has neither."""
     if isinstance(size, int):
         return size, size
     if isinstance(size, Mapping):

@@ -1,9 +1,9 @@
-"""Wav2VecEncoder: wav2vec 2.0, HuBERT and WavLM, which read the waveform itself."""
+"""Audio encoders with wav2vec 2.0, HuBERT or WavLM of transformers."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,36 +11,39 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
-from mmcl.encoders.tracing import masked_channel_norm, no_padding
+from mmcl.encoders.tracing import is_unpadded, masked_channel_norm
 from mmcl.encoders.tuning import freeze_below
-from mmcl.encoders.waveforms import checked_lengths, normalized
+from mmcl.encoders.waveforms import checked_lengths, normalize_waveforms
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
+
+if TYPE_CHECKING:
+    from transformers import HubertModel, Wav2Vec2Model, WavLMModel
 
 
 class Wav2VecEncoder(Encoder):
     """Encode speech with wav2vec 2.0 (Baevski et al., 2020), HuBERT (Hsu et al., 2021) or WavLM (Chen et al., 2022).
 
-    A batch gives what its utterances give alone. The base models normalise their first convolution over the whole
-    utterance (GroupNorm), padding included: their convolutions run utterance by utterance. LayerDrop and the masking
-    of pretraining are off.
+    An utterance gives the same encoding alone and in a padded batch. The first GroupNorm of the base models would
+    include the padding, so their convolutions run on one utterance at a time. LayerDrop and the masking of pretraining
+    are disabled.
 
     Args:
         model: transformers' ``Wav2Vec2Model``, ``HubertModel`` or ``WavLMModel``.
-        normalize: give each waveform mean 0 and variance 1, as the model was trained.
-        tune_from: train the layers from this one on, and a last norm; None freezes all. The convolutions stay frozen.
+        normalize: normalize each waveform to mean 0 and variance 1, as in the model's training.
+        tune_from: train the layers from this one on, and a final norm; None freezes all. The convolutions stay frozen.
         pooling: see :func:`~mmcl.encoders.base.pool`.
-        subsampling: steps that become one in the end, see :func:`~mmcl.encoders.base.subsample`.
+        subsampling: number of steps to average into one, see :func:`~mmcl.encoders.base.subsample`.
 
     Raises:
-        ConfigError: there is no layer ``tune_from``, or the model ends in an adapter.
+        ConfigError: if there is no layer ``tune_from``, or the model has an adapter.
     """
 
     modality = "audio"
 
     def __init__(
         self,
-        model: Any,
+        model: Wav2Vec2Model | HubertModel | WavLMModel,
         *,
         normalize: bool,
         tune_from: int | None = None,
@@ -49,9 +52,7 @@ class Wav2VecEncoder(Encoder):
     ) -> None:
         super().__init__()
         if getattr(model, "adapter", None) is not None:
-            raise ConfigError(
-                "the model has add_adapter=True, expected one without: choose the model before adaptation"
-            )
+            raise ConfigError("the model has add_adapter=True, expected False: choose a model without adapter")
         self.model = model
         self.normalize = normalize
         self.dim = model.config.hidden_size
@@ -72,13 +73,13 @@ class Wav2VecEncoder(Encoder):
                 model.masked_spec_embed.requires_grad_(False)
 
     @torch.no_grad()
-    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the hidden states that enter layer ``tune_from``, or where all is frozen the last."""
+    def frozen_features(self, inputs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the input of layer ``tune_from``, or the last hidden states if all is frozen."""
         samples = checked_lengths(inputs, lengths)
         hidden = self._convolutions(self._normalized(inputs, samples), samples)
         lengths = self.model._get_feat_extract_output_lengths(samples)
         hidden = self.model.feature_projection(hidden)
-        hidden = hidden if isinstance(hidden, Tensor) else hidden[0]  # HuBERT gives one tensor, the others two
+        hidden = hidden if isinstance(hidden, Tensor) else hidden[0]  # a tensor for HuBERT, a tuple for the others
         mask = length_mask(lengths, hidden.shape[1])[:, :, None]
         hidden = hidden * mask
         hidden = hidden + self.model.encoder.pos_conv_embed(hidden)
@@ -98,7 +99,7 @@ class Wav2VecEncoder(Encoder):
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
 
     def fingerprint(self) -> str:
-        """Name the preprocessing, the frozen weights and, where all is frozen, the pooling."""
+        """Identify the preprocessing, the frozen weights and, if all is frozen, the pooling."""
         model = self.model
         used = [model.feature_extractor, model.feature_projection, model.encoder.pos_conv_embed]
         used += model.encoder.layers[: self.tune_from]
@@ -110,21 +111,21 @@ class Wav2VecEncoder(Encoder):
 
     def _normalized(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         if self.normalize:
-            return normalized(waveforms, lengths, epsilon=1e-7)
+            return normalize_waveforms(waveforms, lengths, epsilon=1e-7)
         return waveforms * length_mask(lengths, waveforms.shape[1])
 
     def _convolutions(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """``(batch, steps, channels)`` of waveforms ``(batch, samples)``."""
+        """Map waveforms ``(batch, samples)`` to ``(batch, steps, channels)``, independent of padding."""
         convolve = self.model.feature_extractor
-        if self.model.config.feat_extract_norm != "group" or no_padding(lengths == waveforms.shape[1]):
+        if self.model.config.feat_extract_norm != "group" or is_unpadded(lengths == waveforms.shape[1]):
             return convolve(waveforms).transpose(1, 2)
         if torch.compiler.is_exporting():
-            return self._convolutions_of_all(waveforms, lengths)
+            return self._exported_convolutions(waveforms, lengths)
         rows = zip(waveforms, lengths.tolist(), strict=True)
         return pad_sequence([convolve(row[None, :length])[0].T for row, length in rows], batch_first=True)
 
-    def _convolutions_of_all(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """The same without going through the rows: the first one's norm leaves the padding out."""
+    def _exported_convolutions(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Compute the convolutions of a whole batch, with a first norm that excludes the padding."""
         first, *others = self.model.feature_extractor.conv_layers
         steps = (lengths - first.conv.kernel_size[0]) // first.conv.stride[0] + 1
         hidden = first.activation(masked_channel_norm(first.layer_norm, first.conv(waveforms[:, None]), steps))
@@ -134,13 +135,13 @@ class Wav2VecEncoder(Encoder):
 
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         mask = length_mask(lengths, hidden.shape[1])
-        padded = not no_padding(mask)
+        padded = not is_unpadded(mask)
         layers = self.model.encoder.layers
         if self.model.config.model_type != "wavlm":
             for layer in layers[first:last]:
                 hidden = layer(hidden, attention_mask=mask[:, None, None, :] if padded else None)
             return hidden
-        # WavLM's layers share the relative positions that the first of them holds, and mark what is attended by 1.
+        # WavLM's layers share the relative positions of layer 0, and expect an integer mask.
         steps = hidden.shape[1]
         bias = layers[0].attention.compute_bias(steps, steps).repeat(hidden.shape[0], 1, 1)
         with warnings.catch_warnings():

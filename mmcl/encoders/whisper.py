@@ -1,9 +1,9 @@
-"""WhisperAudioEncoder: Whisper's encoder on utterances of their true length."""
+"""Audio encoder with Whisper, without padding utterances to 30 s."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,33 +12,35 @@ from transformers import WhisperFeatureExtractor
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
-from mmcl.encoders.tracing import longest, no_padding, power_spectrum
+from mmcl.encoders.tracing import is_unpadded, max_length, power_spectrum
 from mmcl.encoders.tuning import freeze_below
-from mmcl.encoders.waveforms import checked_lengths, in_32_bits
+from mmcl.encoders.waveforms import checked_lengths, without_autocast
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 
+if TYPE_CHECKING:
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
 
 class WhisperAudioEncoder(Encoder):
-    """Encode speech with Whisper (Radford et al., 2022), 50 steps a second.
+    """Encode speech with Whisper (Radford et al., 2022), 50 steps per second.
 
-    Differs from the paper: an utterance is not padded to 30 s of silence. Its log-mel frames end where it ends, the
-    position table is sliced, and attention leaves out the padding of a batch, so that a batch gives what its
-    utterances give alone, and a command of 3 s costs a tenth. An utterance of 30 s is encoded as upstream; ``silence``
-    gives shorter ones some of the padding back.
+    Differs from the paper: an utterance is not padded with silence to 30 s. Its log-mel frames end where it ends, the
+    position table is sliced, and attention masks the padding. An utterance gives the same encoding alone and in a
+    padded batch. A command of 3 s costs a tenth of the time. An utterance of 30 s is encoded as upstream.
 
     Args:
         model: transformers' ``WhisperEncoder``.
         front_end: settings of its ``WhisperFeatureExtractor``.
-        tune_from: train the layers from this one on, and the last norm; None freezes all.
+        tune_from: train the layers from this one on, and the final norm; None freezes all.
         pooling: see :func:`~mmcl.encoders.base.pool`.
-        subsampling: steps that become one in the end, see :func:`~mmcl.encoders.base.subsample`.
-        silence: seconds of it before and after each utterance while it is encoded, of which no step is kept. Whisper
-            learnt on windows with silence: a word that was cut out tightly is encoded better so, at the price of time.
+        subsampling: number of steps to average into one, see :func:`~mmcl.encoders.base.subsample`.
+        silence: seconds of silence before and after each utterance during encoding; their steps are dropped. Whisper
+            was trained on windows with silence, so this improves the encoding of tightly cut words, but takes time.
 
     Raises:
-        ConfigError: there is no layer ``tune_from``, or a silence that cannot be.
-        ShapeError: (when called) an utterance is longer than 30 s.
+        ConfigError: if there is no layer ``tune_from``, or ``silence`` is out of range.
+        ShapeError: (when called) if an utterance is longer than 30 s.
     """
 
     modality = "audio"
@@ -47,7 +49,7 @@ class WhisperAudioEncoder(Encoder):
 
     def __init__(
         self,
-        model: Any,
+        model: WhisperEncoder,
         front_end: Mapping[str, Any],
         *,
         tune_from: int | None = None,
@@ -65,7 +67,7 @@ class WhisperAudioEncoder(Encoder):
         self.margin = round(silence * SAMPLE_RATE / (2 * self.hop))  # steps
         self.max_seconds = 2 * (model.config.max_source_positions - 2 * self.margin) * self.hop / SAMPLE_RATE
         if silence < 0 or self.max_seconds <= 0:
-            raise ConfigError(f"silence is {silence} s, expected 0 or more, and less than half of Whisper's window")
+            raise ConfigError(f"silence is {silence} s, expected at least 0 and less than half of Whisper's window")
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
         mel_filters = torch.from_numpy(extractor.mel_filters).float()
         self.register_buffer("mel_filters", mel_filters, persistent=False)
@@ -76,12 +78,12 @@ class WhisperAudioEncoder(Encoder):
         else:
             freeze_below(model.name_or_path, tune_from, [model.conv1, model.conv2, model.embed_positions], model.layers)
 
-    @in_32_bits
+    @without_autocast
     @torch.no_grad()
     def log_mel(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return Whisper's log-mel frames ``(batch, mels, time)``, 100 a second and zero after their lengths.
+        """Return Whisper's log-mel frames ``(batch, mels, time)``, 100 per second and zero in the padding.
 
-        ``frames = (max(log10(mel power), largest of the utterance - 8) + 4) / 4``
+        ``frames = (max(log10(mel power), maximum of the utterance - 8) + 4) / 4``
         """
         samples = checked_lengths(waveforms, lengths, max_seconds=self.max_seconds)
         if self.margin:
@@ -89,18 +91,18 @@ class WhisperAudioEncoder(Encoder):
             waveforms, samples = nn.functional.pad(waveforms, (silent, silent)), samples + 2 * silent
         lengths = samples // self.hop
         signal = _reflected(waveforms, samples, self.n_fft // 2)
-        frames = self.mel_filters.T @ self._power(signal, longest(lengths, waveforms.shape[1] // self.hop))
+        frames = self.mel_filters.T @ self._power(signal, max_length(lengths, waveforms.shape[1] // self.hop))
         frames = frames.clamp(min=1e-10).log10()
         mask = length_mask(lengths, frames.shape[2])[:, None, :]
         largest = frames.masked_fill(~mask, float("-inf")).amax((1, 2), keepdim=True)
         return ((torch.maximum(frames, largest - 8.0) + 4.0) / 4.0) * mask, lengths
 
     @torch.no_grad()
-    def frozen_features(self, inputs: Any, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the hidden states that enter layer ``tune_from``, or where all is frozen the last."""
+    def frozen_features(self, inputs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the input of layer ``tune_from``, or the last hidden states if all is frozen."""
         frames, lengths = self.log_mel(inputs, lengths)
         hidden = nn.functional.gelu(self.model.conv1(frames))
-        # What the first convolution makes of the padding next to an utterance must not reach the second.
+        # The output of the first convolution in the padding must not reach the second.
         hidden = hidden * length_mask(lengths, hidden.shape[2])[:, None, :]
         hidden = nn.functional.gelu(self.model.conv2(hidden)).transpose(1, 2)
         lengths = (lengths - 1) // 2 + 1
@@ -118,7 +120,7 @@ class WhisperAudioEncoder(Encoder):
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
 
     def fingerprint(self) -> str:
-        """Name the front-end, the frozen weights and, where all is frozen, the pooling."""
+        """Identify the front-end, the frozen weights and, if all is frozen, the pooling."""
         model = self.model
         used = [model.conv1, model.conv2, model.embed_positions, *model.layers[: self.tune_from]]
         if self.frozen:
@@ -135,25 +137,26 @@ class WhisperAudioEncoder(Encoder):
         return spectrum[:, :, :frames].abs().square()
 
     def _end(self, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave out the silence, and make one step of several."""
+        """Drop the steps of the silence, and subsample the rest."""
         if self.margin:
             lengths = lengths - 2 * self.margin
-            hidden = hidden[:, self.margin : self.margin + longest(lengths, hidden.shape[1] - 2 * self.margin)]
+            hidden = hidden[:, self.margin : self.margin + max_length(lengths, hidden.shape[1] - 2 * self.margin)]
             hidden = hidden * length_mask(lengths, hidden.shape[1])[:, :, None]
         return subsample(hidden, lengths, self.subsampling)
 
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         mask = length_mask(lengths, hidden.shape[1])
-        attended = None if no_padding(mask) else mask[:, None, None, :]
+        attended = None if is_unpadded(mask) else mask[:, None, None, :]
         for layer in self.model.layers[first:last]:
             hidden = layer(hidden, attended)
         return hidden
 
 
 def _reflected(waveforms: Tensor, lengths: Tensor, margin: int) -> Tensor:
-    """Mirror each waveform at both of its own ends, ``(batch, samples + 2 margin)``; zero after that."""
-    place = torch.arange(-margin, waveforms.shape[1] + margin, device=waveforms.device).expand(waveforms.shape[0], -1)
+    """Reflect each waveform at both of its ends, ``(batch, samples + 2 * margin)``; the rest is zero."""
+    position = torch.arange(-margin, waveforms.shape[1] + margin, device=waveforms.device)
+    position = position.expand(waveforms.shape[0], -1)
     last = lengths[:, None] - 1
-    source = torch.where(place > last, 2 * last - place, place).abs()
+    source = torch.where(position > last, 2 * last - position, position).abs()
     signal = waveforms.gather(1, source.clamp(max=waveforms.shape[1] - 1))
-    return signal * (place <= last + margin)
+    return signal * (position <= last + margin)

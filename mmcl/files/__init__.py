@@ -1,1 +1,1 @@
-"""Files: read within bounds, written whole or not at all."""
+"""File input and output: bounded reading with clear errors, and atomic writing."""

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, whatever happens in between."""
+"""Atomic writing of files and folders: complete or not at all, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mmcl.files.plain_files import check_replaceable
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name in the folder of ``path``; what was written there becomes ``path`` in one step at the end.
+    """Yield a temporary path in the folder of ``path``; what the body writes there replaces ``path`` in one step.
 
-    If the body or the disk fails, the temporary file is gone and what was at ``path`` before is unharmed.
+    If the body or the disk fails, the temporary file is removed and an existing ``path`` is unchanged.
 
     Raises:
-        OSError: the disk fails, or there is a link, a folder, a pipe or a device at ``path``.
+        OSError: the disk fails, or ``path`` is a link, a folder, a pipe or a device.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -31,11 +31,11 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.unlink(missing_ok=True)  # of a killed process with this number, or a link that would be followed
+        temporary.unlink(missing_ok=True)  # left by a killed process with this id, or a link that would be followed
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # the writer may have put a file of its own there, which only its owner can read
+        temporary.chmod(mode)  # the writer may have replaced the file by one that only its owner can read
         to_disk(temporary)
         os.replace(temporary, path)
         to_disk(path.parent)
@@ -45,10 +45,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_written_whole(folder: str | Path) -> Iterator[Path]:
-    """Give an empty folder beside ``folder``; what was put into it becomes ``folder`` in one step at the end.
+    """Yield an empty temporary folder next to ``folder``, which is renamed to ``folder`` in one step at the end.
 
-    If the body or the disk fails, nothing is left of it. ``folder`` may be there if it is empty; if it is not, the last
-    step is an OSError, and what is there is unharmed.
+    If the body or the disk fails, the temporary folder is removed. ``folder`` may exist if it is empty; otherwise
+    OSError is raised at the end and ``folder`` is unchanged.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,7 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
 
 
 def to_disk(path: Path) -> None:
-    """Have the system write a file or folder out, so that it outlives a loss of power."""
+    """Flush a file or folder to the disk, so that it survives a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Digests in the description of a model: what was written is what is read, tensor by tensor and file by file."""
+"""Digests of saved models, which detect changed or damaged settings, tensors and files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mmcl.errors import CheckpointError, MMCLError
 if TYPE_CHECKING:
     from torch import Tensor
 
-KEY = "mmcl_digests"  #: of ``config.json``
-#: settings that are no part of the model, or are written later, such as when it is exported
+KEY = "mmcl_digests"  #: key of the digests in ``config.json``
+#: settings without a digest: they do not belong to the model, or are written later, for example during export
 _APART = (KEY, "model_type", "mmcl_two_tower", "mmcl_version", "format", "transformers_version")
 
 
 def stamped(content: Mapping[str, Any], tensors: Mapping[str, str], files: Iterable[Path] = ()) -> dict[str, Any]:
-    """Return the description of a model with the digests of its tensors, of further files, and of itself.
+    """Return the settings of a model with digests of its tensors, of further files, and of the settings themselves.
 
-    Models without digests, as were written before there were any, are loaded as they are.
+    Models of older versions have no digests and are loaded without checks.
 
     >>> import torch
     >>> stamped({"dim": 8}, {"weight": tensor_digest(torch.zeros(2))})
@@ -34,7 +34,7 @@ def stamped(content: Mapping[str, Any], tensors: Mapping[str, str], files: Itera
 
 
 def tensor_digest(tensor: Tensor) -> str:
-    """Return the digest of the type, shape and values of a tensor."""
+    """Return a digest of the dtype, shape and values of a tensor."""
     import torch
 
     plain = tensor.detach().cpu().contiguous()
@@ -44,7 +44,7 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the digest of the bytes of a file."""
+    """Return a digest of the content of a file."""
     digest = blake2b(digest_size=8)
     with path.open("rb") as file:
         while part := file.read(2**20):
@@ -53,8 +53,7 @@ def file_digest(path: Path) -> str:
 
 
 def check_content(content: Mapping[str, Any], path: Path) -> None:
-    """Raise CheckpointError where a setting in a description is not as it was written to ``path``; what the description
-    says of fetching does not count."""
+    """Raise CheckpointError if a setting differs from what was saved to ``path``; ``download`` settings may differ."""
     for key, known in _texts(digests_of(content, path).get("settings", {}), f"{KEY}.settings of {path}").items():
         if key not in content or _digest(content[key]) != known:
             raise CheckpointError(
@@ -64,7 +63,7 @@ def check_content(content: Mapping[str, Any], path: Path) -> None:
 
 
 def check_files(content: Mapping[str, Any], path: Path) -> None:
-    """Raise CheckpointError where another file beside ``path`` is not as it was; files may be missing."""
+    """Raise CheckpointError if a file in the folder of ``path`` differs from what was saved; files may be missing."""
     for name, known in _texts(digests_of(content, path).get("files", {}), f"{KEY}.files of {path}").items():
         file = path.parent / Path(name).name
         if file.is_file() and file_digest(file) != known:
@@ -72,13 +71,13 @@ def check_files(content: Mapping[str, Any], path: Path) -> None:
 
 
 def check_tensors(content: Mapping[str, Any], path: Path, names: Iterable[str], get: Callable[[str], Tensor]) -> None:
-    """Raise CheckpointError where a tensor is not as it was.
+    """Raise CheckpointError if a tensor differs from what was saved.
 
     Args:
-        content: the description of the model.
-        path: the description's own.
-        names: of the tensors that there are.
-        get: returns the tensor of a name.
+        content: settings of the model, with digests.
+        path: file of the settings.
+        names: names of the tensors that exist.
+        get: returns a tensor by name.
     """
     known = _texts(digests_of(content, path).get("tensors", {}), f"{KEY}.tensors of {path}")
     if not known:
@@ -90,7 +89,7 @@ def check_tensors(content: Mapping[str, Any], path: Path, names: Iterable[str], 
     for name in sorted(names):
         if tensor_digest(get(name)) != known[name]:
             raise CheckpointError(
-                f"tensor '{name}' beside {path} is damaged, its values are not those that were saved: copy the weights "
+                f"tensor '{name}' beside {path} is damaged, its values differ from the saved ones: copy the weights "
                 "again from their source"
             )
 
@@ -98,17 +97,17 @@ def check_tensors(content: Mapping[str, Any], path: Path, names: Iterable[str], 
 def check_tensor(
     name: str, given: Tensor, expected: Tensor | None, where: object, *, error: type[MMCLError] = CheckpointError
 ) -> None:
-    """Raise ``error`` where a tensor is of another kind than is expected, such as integers, or holds NaN or infinity.
+    """Raise ``error`` if a tensor has another kind of dtype than expected, or values that are NaN or infinite.
 
     Args:
-        name: of the tensor.
-        given: as it was read.
-        expected: its place in the model; None for a floating point one.
-        where: names the file.
+        name: name of the tensor.
+        given: the loaded tensor.
+        expected: the tensor of the model that it replaces; None expects floating point.
+        where: the file, for errors.
         error: type of the error.
     """
-    wanted = "float" if expected is None else kind(expected)
-    if kind(given) != wanted:
+    wanted = "float" if expected is None else dtype_kind(expected)
+    if dtype_kind(given) != wanted:
         raise error(f"tensor '{name}' of {where} is {given.dtype}, expected {wanted}: copy the weights again")
     if wanted == "float" and not bool(given.isfinite().all()):
         raise error(
@@ -117,7 +116,7 @@ def check_tensor(
         )
 
 
-def kind(tensor: Tensor) -> str:
+def dtype_kind(tensor: Tensor) -> str:
     """Return ``"float"``, ``"bool"``, ``"complex"`` or ``"int"``."""
     if tensor.is_floating_point():
         return "float"
@@ -125,7 +124,7 @@ def kind(tensor: Tensor) -> str:
 
 
 def digests_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the digests in a description, none where it has none; raises CheckpointError where these are none."""
+    """Return the digests in the settings of a model, empty if there are none; raises CheckpointError if malformed."""
     digests = content.get(KEY, {})
     if not isinstance(digests, dict):
         raise CheckpointError(f"{KEY} of {path} is {str(digests)[:60]}, expected an object of digests")

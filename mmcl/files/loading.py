@@ -1,4 +1,4 @@
-"""Loading of saved state: every tensor that must be there is found under its name, or an error names the first."""
+"""Loading of states into modules, optimizers and schedules; errors name the first tensor that does not fit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mmcl.freeze import trainable_state
 
 T = TypeVar("T")
 
-#: Parts of a parameter's name that come from a wrapper around a module: torch.compile, DataParallel and
-#: DistributedDataParallel and AveragedModel, Lightning Fabric, FSDP, activation checkpointing.
+#: Parts of a parameter's name that wrappers add: torch.compile, DataParallel, DistributedDataParallel, AveragedModel,
+#: Lightning Fabric, FSDP and activation checkpointing.
 WRAPPERS = frozenset(("_orig_mod", "module", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
 
-# State of torch's optimizers that has the shape of the parameter.
+# Entries of torch's optimizer states that have the shape of the parameter.
 _LIKE_PARAMETER = frozenset(
     (
         "exp_avg",
@@ -36,7 +36,7 @@ _LIKE_PARAMETER = frozenset(
 
 
 def plain_name(name: str) -> str:
-    """Return the name of a parameter without the parts that wrappers add.
+    """Return the name of a parameter without the parts added by wrappers.
 
     >>> plain_name("module.encoder._orig_mod.layers.0.weight")
     'encoder.layers.0.weight'
@@ -45,9 +45,9 @@ def plain_name(name: str) -> str:
 
 
 def match_names(given: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
-    """Return ``given`` under the names in ``own`` that differ from its names in wrappers only.
+    """Rename the keys of ``given`` to those in ``own`` that differ only by wrapper prefixes.
 
-    Equal names come first. A name that matches none, or more than one, stays as it is.
+    Exact matches come first. A name without a match, or with several, is kept.
 
     >>> match_names({"_orig_mod.weight": 1, "other": 2}, ["module.weight", "bias"])
     {'module.weight': 1, 'other': 2}
@@ -66,17 +66,17 @@ def match_names(given: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
 
 
 def load_state(module: nn.Module, state: Any, what: str, *, required: Collection[str] | None = None) -> None:
-    """Load tensors into a module, which stays as it is where they do not fit.
+    """Load tensors into a module, which is left unchanged if they do not fit.
 
     Args:
-        module: of which frozen parameters may be absent from ``state``.
+        module: module to load into; its frozen parameters may be absent from ``state``.
         state: tensors by name, with or without the prefixes of wrappers (:data:`WRAPPERS`).
         what: name of the state, for errors.
-        required: names in ``module`` that must be there; None for all but frozen parameters.
+        required: names that ``state`` must have; None for all but frozen parameters.
 
     Raises:
-        CheckpointError: tensors are missing, unknown to the module, or of another shape or kind of number. Names the
-            first, and says how many there are.
+        CheckpointError: tensors are missing, unknown, or have another shape or kind of number; the message counts them
+            and names the first.
 
     >>> load_state(nn.Linear(2, 1), {"weight": nn.Linear(2, 1).weight}, "the model's state")
     Traceback (most recent call last):
@@ -106,7 +106,7 @@ def load_state(module: nn.Module, state: Any, what: str, *, required: Collection
         )
     try:
         module.load_state_dict(given, strict=False)
-    except RuntimeError as error:  # of modules that take the size of what they load, such as a head that grows
+    except RuntimeError as error:  # from modules that resize on loading, such as a growing head
         reason = next((line.strip() for line in str(error).splitlines() if "mismatch" in line), str(error))
         raise CheckpointError(f"{what} does not fit ({reason}): expected the state of this model") from None
 
@@ -115,7 +115,7 @@ def load_optimizer(optimizer: Optimizer, state: Any, what: str) -> None:
     """Load the state of an optimizer.
 
     Raises:
-        CheckpointError: other groups or settings than this optimizer's, or tensors of other shapes.
+        CheckpointError: parameter groups, settings or tensor shapes differ from those of this optimizer.
 
     >>> one, two = ([nn.Parameter(Tensor(2)) for _ in range(count)] for count in (1, 2))
     >>> from torch.optim import SGD
@@ -128,7 +128,7 @@ def load_optimizer(optimizer: Optimizer, state: Any, what: str) -> None:
     sizes, expected = ([len(group["params"]) for group in groups] for groups in (saved, own))
     if sizes != expected:
         raise CheckpointError(
-            f"{what} has groups of {sizes} parameters, expected {expected}: make the optimizer as it was made before"
+            f"{what} has groups of {sizes} parameters, expected {expected}: create the optimizer with the same groups"
         )
     known = {name for group in own for name in group} | {"initial_lr"}
     if unknown := sorted({name for group in saved for name in group} - known):
@@ -149,10 +149,10 @@ def load_optimizer(optimizer: Optimizer, state: Any, what: str) -> None:
 
 
 def load_schedule(schedule: Any, state: Any, what: str) -> None:
-    """Load the state of a learning rate schedule; of both there must be one, or neither.
+    """Load the state of a learning rate schedule.
 
     Raises:
-        CheckpointError: one is None and the other is not.
+        CheckpointError: ``schedule`` is None and ``state`` is not, or vice versa.
     """
     if (schedule is None) != (state is None):
         there, wanted = ("no schedule", "one") if state is None else ("a schedule", "none")
@@ -165,7 +165,7 @@ def entry(state: Any, name: str, what: str) -> Any:
     """Return an entry of a state.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the entry is missing.
 
     >>> entry({"epoch": 3}, "epoch", "the trainer's state")
     3
@@ -176,15 +176,15 @@ def entry(state: Any, name: str, what: str) -> Any:
 
 
 def check_same(saved: Any, own: Mapping[str, Any], what: str) -> None:
-    """Refuse a state that was made with other settings.
+    """Check that a state was created with the same settings.
 
     Args:
-        saved: settings as they were; None of a state that does not say.
-        own: settings as they are now.
+        saved: settings of the state; None if it does not record them.
+        own: current settings.
         what: name of the state, for errors.
 
     Raises:
-        CheckpointError: a setting differs; names the first, with both values.
+        CheckpointError: a setting differs; the message names the first, with both values.
 
     >>> check_same({"batch_size": 8}, {"batch_size": 16}, "the trainer's state")
     Traceback (most recent call last):
@@ -196,10 +196,10 @@ def check_same(saved: Any, own: Mapping[str, Any], what: str) -> None:
             raise CheckpointError(f"{what} was made with {name} {saved[name]}, expected {value}: use the same settings")
 
 
-def kind(value: Any) -> str | None:
-    """Return the name of an object's class, None of None.
+def class_name(value: Any) -> str | None:
+    """Return the name of an object's class, or None for None.
 
-    >>> kind(nn.Linear(1, 1)), kind(None)
+    >>> class_name(nn.Linear(1, 1)), class_name(None)
     ('Linear', None)
     """
     return None if value is None else type(value).__name__
@@ -220,7 +220,7 @@ def _described(value: Any) -> str:
 
 
 def plain_state(schedule: Any) -> dict[str, Any]:
-    """Return the state of a learning rate schedule without the functions in it, which no checkpoint holds.
+    """Return the state of a learning rate schedule without functions, which checkpoints cannot hold.
 
     >>> schedule = torch.optim.lr_scheduler.LambdaLR(torch.optim.SGD([torch.zeros(1)], lr=0.1), lambda step: 1.0)
     >>> plain_state(schedule)["last_epoch"]
@@ -231,9 +231,9 @@ def plain_state(schedule: Any) -> dict[str, Any]:
 
 
 def snapshot(state: Any) -> Any:
-    """Return a copy of a nest of dicts and lists whose tensors, on the CPU, no longer follow what is trained.
+    """Return a copy of nested dicts and lists with tensors copied to the CPU.
 
-    A tensor that is in two places, such as a tied weight, is one in the copy as well.
+    A tensor that occurs twice, such as a tied weight, is a single tensor in the copy too.
 
     >>> weight = torch.zeros(1)
     >>> before = snapshot({"one": weight, "two": [weight]})

@@ -1,6 +1,6 @@
-"""CSV files of unknown origin: every row as wide as the first, every error with file, line and column.
+"""Strict reading of CSV files: equal row widths, and errors with file, line and column.
 
-Every table that a user could be handed is read here.
+All tables from users are read here.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mmcl.files.plain_json import read_text
 
 logger = logging.getLogger(__name__)
 
-_LARGEST = 3.4028234663852886e38  # of float32, which every number of a table becomes
+_LARGEST = 3.4028234663852886e38  # of float32, the dtype of all tables
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-_ROW_OF_NUMBERS = re.compile(r"[-+0-9.eE ,]*")  # what is nothing else is read by float() without another look
-_UNNAMED = re.compile(r"(?:Unnamed: [0-9]+(?:_level_[0-9]+)?)?")  # what pandas calls a column without a name
+_ROW_OF_NUMBERS = re.compile(r"[-+0-9.eE ,]*")  # fast path: float() reads such rows without further checks
+_UNNAMED = re.compile(r"(?:Unnamed: [0-9]+(?:_level_[0-9]+)?)?")  # pandas' name for a column without a name
 _WHOLE = re.compile(r"[0-9]+")
 
 
 class Table(NamedTuple):
-    """The names of the columns that were read; of each row, its line and its cells by column; all names there are."""
+    """A table: names of the selected columns, line number and cells of each row, and names of all columns."""
 
     columns: tuple[str, ...]
     rows: list[tuple[int, dict[str, str]]]
@@ -37,13 +37,13 @@ class Table(NamedTuple):
 
 
 def read_rows(path: str | Path) -> list[tuple[int, list[str]]]:
-    """Return line number and cells of each row; blank lines are skipped.
+    """Return line number and cells of each row, without blank lines.
 
-    The file is UTF-8, with or without a byte order mark, its cells parted by commas.
+    The file is UTF-8, with or without a byte order mark, with commas between cells.
 
     Raises:
-        MissingDataError: there is no such file.
-        DataError: the file is not UTF-8 or not CSV, or a row has more or fewer cells than the first.
+        MissingDataError: the file does not exist.
+        DataError: the file is not UTF-8 or not CSV, or a row has another number of cells than the first.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "a.csv")
@@ -81,18 +81,17 @@ def _other_width(path: str | Path, line: int, cells: Sequence[str], first: tuple
 
 
 def read_table(path: str | Path, wanted: Sequence[str] = (), *, required: Sequence[str] = ()) -> Table:
-    """Read a CSV whose first row names the columns.
+    """Read a CSV with a header row.
 
     Args:
         path: the file.
-        wanted: columns that are read where they are there; all others are ignored. Without any, all columns are read.
-            One without a name that numbers the rows, as pandas writes it, or that is empty, is then left out with a
-            warning.
-        required: columns that must be there.
+        wanted: columns to read if they exist; others are ignored. If empty, all columns are read, except that a column
+            without a name that is empty or numbers the rows, as pandas writes it, is skipped with a warning.
+        required: columns that must exist.
 
     Raises:
-        MissingDataError: there is no such file.
-        DataError: as :func:`read_rows`; a column is missing, repeated or has no name.
+        MissingDataError: the file does not exist.
+        DataError: see :func:`read_rows`; or a column is missing, repeated or has no name.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "a.csv")
@@ -115,7 +114,7 @@ def read_table(path: str | Path, wanted: Sequence[str] = (), *, required: Sequen
 
 
 def _is_named(path: str | Path, place: int, rows: Sequence[tuple[int, list[str]]]) -> bool:
-    """Whether a column has a name; one that has none and tells nothing is left out with a warning."""
+    """Return whether a column has a name; a column that has none and no information is skipped with a warning."""
     name = rows[0][1][place].strip()
     if not _UNNAMED.fullmatch(name):
         return True
@@ -126,26 +125,26 @@ def _is_named(path: str | Path, place: int, rows: Sequence[tuple[int, list[str]]
             f"{path} has no name for column {place + 1} in line {rows[0][0]}, expected one: name it, or remove it"
         )
     what = "numbers its rows" if counts_rows and cells else "is empty"
-    logger.warning("left out column %d of %s, which has no name and %s", place + 1, path, what)
+    logger.warning("skipped column %d of %s, which has no name and %s", place + 1, path, what)
     return False
 
 
 def other_delimiter(header: Sequence[str]) -> str:
-    """Say in a clause that the cells of a file are parted by something else than commas; empty if they are not."""
+    """Return a clause that names a delimiter other than commas, or an empty string if the header has none."""
     found = next((each for each in (";", "\t", "|") if len(header) == 1 and each in header[0]), None)
-    return f"; cells are parted by {found!r}, expected commas" if found else ""
+    return f"; cells are separated by {found!r}, expected commas" if found else ""
 
 
 def numbers(cells: Sequence[str], path: str | Path, line: int, columns: Sequence[str] | None = None) -> list[float]:
-    """Return the cells of a row as numbers.
+    """Convert the cells of a row to numbers.
 
     Args:
         cells: decimal numbers, such as ``-1.5`` or ``2e-3``.
-        path, line: where they stand, for errors.
-        columns: names of their columns; None counts them from 1.
+        path, line: file and line number, for errors.
+        columns: names of the columns; None counts them from 1.
 
     Raises:
-        DataError: a cell is empty, a word, not finite, beyond float32, or written with separators of thousands.
+        DataError: a cell is empty, not a number, not finite, beyond float32, or has thousands separators.
 
     >>> numbers(["1", " 2.5e1"], "a.csv", 2), numbers(["nan"], "a.csv", 5, ["x"])
     Traceback (most recent call last):
@@ -156,7 +155,7 @@ def numbers(cells: Sequence[str], path: str | Path, line: int, columns: Sequence
         try:
             values = [float(cell) for cell in cells]
         except ValueError:
-            pass  # said below of the cell that it is
+            pass  # the cell is named below
         else:
             if all(-_LARGEST <= value <= _LARGEST for value in values):
                 return values
@@ -167,7 +166,7 @@ def numbers(cells: Sequence[str], path: str | Path, line: int, columns: Sequence
 
 
 def number(cell: str, where: str) -> float:
-    """Return a cell as a number; ``where`` begins the message of a DataError."""
+    """Convert a cell to a number; ``where`` starts the message of a DataError."""
     if not _NUMBER.fullmatch(cell.strip()):
         word = cell.strip().lower() in ("nan", "na", "n/a", "null", "none", "inf", "-inf", "")
         advice = "fill it in, or remove the row" if word else "write it as 1234.5, or correct it"

@@ -1,7 +1,7 @@
-"""Plain files: folders that mmcl writes hold regular files of their own, no links out and no devices.
+"""Checks that folders hold regular files only: no links, pipes, sockets or devices.
 
-A link in a folder that was handed over could make mmcl read, change or delete something outside that folder, and a
-named pipe could make it wait forever.
+A link in a folder from someone else could make mmcl read, change or delete files outside that folder. A named pipe
+could block it forever.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _KINDS = {
 
 
 def check_plain(folder: str | Path, *, error: type[MMCLError] = RunError, shared: bool = True) -> None:
-    """Refuse a folder that holds anything but regular files and folders, at any depth.
+    """Check that a folder holds regular files and folders only, at any depth.
 
-    The folder itself may be a link. A folder that does not exist passes.
+    The folder itself may be a link. A missing folder passes.
 
     Args:
-        folder: where to look.
+        folder: the folder to check.
         error: type of the error to raise.
-        shared: accept files that have a further name (a hard link) outside the folder. Pass False before files are
-            changed in place or published.
+        shared: accept files with another name (a hard link) outside the folder. Pass False before files are changed in
+            place or published.
 
     Raises:
-        RunError: a file is a symbolic link, a pipe, a socket or a device, or is shared; names the file.
+        RunError: a file is a symbolic link, a pipe, a socket or a device, or is shared; the message names it.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -51,7 +51,7 @@ def check_plain(folder: str | Path, *, error: type[MMCLError] = RunError, shared
         try:
             with os.scandir(open_.pop()) as entries:
                 found = [(entry.path, entry.stat(follow_symlinks=False)) for entry in entries]
-        except (FileNotFoundError, NotADirectoryError):  # no folder, or a temporary file of another process
+        except (FileNotFoundError, NotADirectoryError):  # missing, or a temporary file of another process
             continue
         except OSError as fault:
             raise error(f"cannot read {fault.filename} ({fault.strerror}): check its permissions") from None
@@ -64,15 +64,15 @@ def check_plain(folder: str | Path, *, error: type[MMCLError] = RunError, shared
                 names.setdefault((about.st_dev, about.st_ino), []).append(path)
                 links[about.st_dev, about.st_ino] = about.st_nlink
     for file, paths in names.items():
-        if not shared and links[file] > len(paths):  # the checkpoint before may be a second name of the last one
+        if not shared and links[file] > len(paths):  # within the folder, checkpoints may share a file
             raise error(f"{paths[0]} has another name outside {folder} (a hard link): {_ADVICE}")
 
 
 def check_replaceable(path: str | Path) -> None:
-    """Refuse to replace anything but a regular file; a folder is left to the system to refuse.
+    """Check that a path can be replaced: it is missing, a regular file, or a folder (left to the system to refuse).
 
     Raises:
-        OSError: there is a link, a pipe, a socket or a device; ``strerror`` says which.
+        OSError: the path is a link, a pipe, a socket or a device; ``strerror`` names it.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -86,4 +86,4 @@ _ADVICE = "replace it by a copy, or remove it"
 
 
 def _kind(mode: int) -> str:
-    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    return _KINDS.get(stat.S_IFMT(mode), "not a regular file")

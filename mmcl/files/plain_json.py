@@ -1,6 +1,6 @@
-"""JSON files of unknown origin: read within bounds, with errors that name the file and the line.
+"""Strict reading of JSON files: size and depth limits, and errors with file and line.
 
-Every JSON file that a user could be handed is read here: annotations, model folders, run folders.
+All JSON files from users are read here: annotations, model folders, run folders.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from mmcl.errors import DataError, MissingDataError, MMCLError
 from mmcl.text.escape import encodable
 
-MAX_BYTES = 1_000_000_000  #: the largest file that is read
+MAX_BYTES = 1_000_000_000  #: largest file that is read
 _NAMES = {
     dict: "an object {...}",
     list: "a list [...]",
@@ -32,10 +32,10 @@ def read_json(path: str | Path, expected: type = dict, *, error: type[MMCLError]
     Args:
         path: the file.
         expected: type of the outermost value: ``dict``, ``list``, or ``object`` for any.
-        error: type of the error to raise; a missing file raises MissingDataError where this is DataError.
+        error: type of the error to raise; a missing file raises MissingDataError if this is DataError.
 
     Raises:
-        MissingDataError: there is no such file.
+        MissingDataError: the file does not exist.
         DataError: the file is not JSON in UTF-8, is nested too deeply, or holds a value of another type.
 
     >>> import tempfile
@@ -51,7 +51,7 @@ def read_json_lines(
     path: str | Path, expected: type = dict, *, error: type[MMCLError] = DataError
 ) -> Iterator[tuple[int, Any]]:
     """Yield line number and value of each line that is not blank; arguments and errors as :func:`read_json`."""
-    # Not splitlines(), which also splits at characters that JSON allows within a string, such as U+2028.
+    # Not splitlines(), which also splits at characters that JSON allows in strings, such as U+2028.
     for number, line in enumerate(read_text(path, error=error).split("\n"), start=1):
         if line.strip():
             yield number, parse_json(line, expected, where=f"{path} line {number}", error=error)
@@ -67,7 +67,7 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
         error: type of the error to raise.
 
     Raises:
-        DataError: the text is not JSON, is nested too deeply, has a key twice, or is a value of another type.
+        DataError: the text is not JSON, is nested too deeply, repeats a key, or has a value of another type.
 
     >>> parse_json("null", where="labels.json")
     Traceback (most recent call last):
@@ -76,11 +76,11 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
     """
     try:
         value = json.loads(text, object_pairs_hook=_each_key_once)
-        if "\\ud" in _as_text(text).lower():  # half a surrogate pair is no text: nothing can encode it
+        if "\\ud" in _as_text(text).lower():  # a lone surrogate cannot be encoded
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise error(f"{where} is nested too deeply to be read: copy the file again from its source") from None
-    except ValueError as fault:  # not JSON, not UTF-8, or a number of thousands of digits
+    except ValueError as fault:  # not JSON, not UTF-8, or a number with thousands of digits
         raise error(f"{where} is not JSON ({fault}): copy the file again from its source") from None
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise error(f"{where} holds a {type(value).__name__}, expected {_NAMES.get(expected, expected.__name__)}")
@@ -88,11 +88,11 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """Write a value as JSON that :func:`parse_json` reads: bytes in names that are not UTF-8 are escaped.
+    """Return a value as JSON that :func:`parse_json` reads; bytes of file names that are not UTF-8 are escaped.
 
     Args:
-        value: what ``json.dumps`` takes.
-        **options: of ``json.dumps``.
+        value: a value that ``json.dumps`` accepts.
+        **options: options of ``json.dumps``.
 
     >>> json_text({"caf\\udce9": 1}), parse_json(json_text(["caf\\udce9"]), list, where="x")
     ('{"caf\\\\\\\\udce9": 1}', ['caf\\\\udce9'])
@@ -130,18 +130,18 @@ def member(
     of: type | None = None,
     error: type[MMCLError] = DataError,
 ) -> Any:
-    """Return an entry of a JSON object whose type is known to be right.
+    """Return an entry of a JSON object after checking its type.
 
     Args:
         row: the object.
         name: key of the entry.
-        expected: ``str``, ``int``, ``float`` (finite; whole numbers as well), ``list``, ``dict`` or ``bool``.
+        expected: ``str``, ``int``, ``float`` (finite; integers are accepted), ``list``, ``dict`` or ``bool``.
         where: names the object in errors, such as ``"train.jsonl line 3"``.
         of: type of every item of a list.
         error: type of the error to raise.
 
     Raises:
-        DataError: there is no such entry, or it, or an item of it, is of another type.
+        DataError: the entry is missing, or it or one of its items has another type.
 
     >>> member({"text": None}, "text", str, where="train.jsonl line 3")
     Traceback (most recent call last):

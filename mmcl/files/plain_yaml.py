@@ -1,7 +1,7 @@
-"""YAML as plain data: the 1.2 core schema, no aliases, nothing that names code, no key given twice.
+"""YAML as plain data: the 1.2 core schema without aliases, tags that name code, or repeated keys.
 
-PyYAML reads YAML 1.1, where ``1e-3`` is a word, ``010`` is eight, and ``yes`` and ``on`` (classes of some data sets)
-are booleans. Here numbers are numbers and words are words.
+PyYAML follows YAML 1.1, where ``1e-3`` is a string, ``010`` is eight, and ``yes`` and ``on`` (classes of some data
+sets) are booleans. This module follows YAML 1.2, where they are a number, ten, and strings.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class NotPlainYAML(ValueError):
-    """A text that is not YAML, or that uses an alias; the message says where and why."""
+    """A text that is not YAML, or uses an alias; the message gives place and reason."""
 
 
 class Fault(NamedTuple):
-    """Something that plain data cannot be: the dotted key, what is wrong with it, and the line, counted from 1."""
+    """A part of a document that is not plain data: its dotted key, the reason, and the line, counted from 1."""
 
     key: str
     message: str
     line: int
 
 
-def parse(text: str) -> tuple[Any, list[Fault]]:
-    """Read one YAML document: its data and its faults. What is at fault is left out of the data.
+def parse_yaml(text: str) -> tuple[Any, list[Fault]]:
+    """Parse one YAML document; return its data without faulty parts, and the faults.
 
     Raises:
-        NotPlainYAML: the text cannot be read at all.
+        NotPlainYAML: the text cannot be parsed at all.
 
-    >>> parse("rate: 1e-3\\nwords: [yes, on]")
+    >>> parse_yaml("rate: 1e-3\\nwords: [yes, on]")
     ({'rate': 0.001, 'words': ['yes', 'on']}, [])
-    >>> parse("rate: 1\\nrate: 2")
+    >>> parse_yaml("rate: 1\\nrate: 2")
     ({'rate': 1}, [Fault(key='rate', message='given twice, remove one of them', line=2)])
     """
     try:
@@ -52,7 +52,7 @@ def parse(text: str) -> tuple[Any, list[Fault]]:
 
 
 def dump(data: Any) -> str:
-    """Write plain data as YAML that :func:`parse` reads back to the same, floats to the last bit.
+    """Write plain data as YAML that :func:`parse_yaml` reads back exactly, floats included.
 
     >>> print(dump({"rate": 1e-5, "words": ["yes", "1e-3"]}), end="")
     rate: 1.0e-05
@@ -73,7 +73,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Keeps the rules of YAML 1.1 beside those below: what either version takes for something else is quoted."""
+    """Also keeps the rules of YAML 1.1, so strings that either version reads as something else are quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -126,7 +126,7 @@ def _mapping(node: yaml.MappingNode, key: str, faults: list[Fault]) -> dict[str,
             faults.append(Fault(path, "given twice, remove one of them", line))
             continue
         seen.add(name)
-        if name.startswith("_"):  # such as _target_, by which other tools name the code to run
+        if name.startswith("_"):  # such as _target_, which names code in other tools
             faults.append(Fault(path, f"not allowed: {NO_CODE}, remove it", line))
             continue
         value = _value(value_node, path, faults)

@@ -1,6 +1,6 @@
-"""Sealed JSON: objects that carry a digest of their own content, so that damage and later edits are noticed.
+"""JSON files with a digest of their own content, which detects damage and later edits.
 
-The digest is of the content, not of the bytes: spaces and line breaks may differ.
+The digest covers the content, not the bytes: spaces and line breaks may differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEY = "digest"
 
 
 def sealed(content: dict[str, Any]) -> str:
-    """Return an object as JSON text, with its digest as the last key.
+    """Return an object as JSON text with its digest as the last key.
 
     >>> print(sealed({"status": "running"}), end="")
     {
@@ -30,7 +30,7 @@ def sealed(content: dict[str, Any]) -> str:
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """Write an object into a file of a run's folder, whole or not at all.
+    """Write an object to a file of a run's folder, atomically.
 
     Raises:
         RunError: the file cannot be written.
@@ -45,29 +45,29 @@ def write_sealed(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_sealed(path: str | Path, *, error: type[MMCLError] = RunError) -> dict[str, Any]:
-    """Read an object that :func:`sealed` wrote, without its digest.
+    """Read an object written by :func:`sealed`, and return it without its digest.
 
-    Files of older versions of mmcl have no digest and are read unchecked.
+    Files of older versions have no digest and are read without a check.
 
     Args:
         path: the file.
         error: type of the error to raise.
 
     Raises:
-        RunError: the file is missing, is no JSON object, or its content is not what was written.
+        RunError: the file is missing or not a JSON object, or its content differs from what was written.
     """
     content: dict[str, Any] = parse_json(read_text(path, error=error), dict, where=str(path), error=error)
     digest = content.pop(_KEY, None)
     if digest is not None and digest != content_digest(content):
-        raise error(f"{path} was changed after mmcl wrote it (its digest differs): put it back from a copy")
+        raise error(f"{path} was changed after mmcl wrote it (its digest differs): restore it from a copy")
     return content
 
 
 def content_digest(content: Any) -> str:
-    """Return the digest of a value that JSON can hold; the order of keys does not matter.
+    """Return a digest of a JSON value that does not depend on the order of keys.
 
     >>> content_digest({"a": 1, "b": 2}) == content_digest({"b": 2, "a": 1})
     True
     """
-    plain = json.loads(json_text(content))  # keys become strings, as they will be when read
+    plain = json.loads(json_text(content))  # converts keys to strings, as reading does
     return blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Metrics: pure functions of matrices and lists; what adapts them to Avalanche stands apart."""
+"""Metrics as pure functions of matrices and lists; Avalanche adapters are in ``mmcl.strategies``."""
 
 from mmcl.metrics.matrix import average_accuracy as average_accuracy
 from mmcl.metrics.matrix import backward_transfer as backward_transfer

@@ -1,4 +1,4 @@
-"""Whether answers are right: word for word, or, of equations, by what they come to."""
+"""Correctness of text answers: exact match, or equality of the values of equations."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _OPERATORS: dict[type, Callable[..., float]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-_LONGEST = 500  # characters; no exercise comes near, and Python's parser fails on thousands of brackets
+_LONGEST = 500  # characters: far above any exercise; Python's parser fails on thousands of parentheses
 
 
 def evaluate(equation: str) -> float:
-    """Return what an equation of numbers, ``+ - * /`` and brackets comes to; nothing else is computed.
+    """Return the value of an equation of numbers, ``+ - * /`` and parentheses; nothing else is evaluated.
 
     Args:
         equation: such as ``"( 76.0 - 25.0 )"``.
 
     Raises:
-        InputError: it is empty, no equation or too long, holds anything but arithmetic, or divides by zero.
+        InputError: the equation is empty, malformed or too long, has anything but arithmetic, or divides by zero.
 
     >>> evaluate("( 76.0 - 25.0 ) / 2")
     25.5
@@ -40,9 +40,9 @@ def evaluate(equation: str) -> float:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"'{equation}' is no equation, expected numbers, + - * / and brackets") from None
+        raise InputError(f"'{equation}' is not an equation, expected numbers, + - * / and parentheses") from None
     except (ZeroDivisionError, OverflowError):
-        raise InputError(f"'{equation}' divides by zero, or comes to no number") from None
+        raise InputError(f"'{equation}' divides by zero or overflows, expected a finite value") from None
     return value
 
 
@@ -53,14 +53,14 @@ def _value(node: ast.expr, equation: str) -> float:
         return _OPERATORS[type(node.op)](_value(node.left, equation), _value(node.right, equation))
     if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_value(node.operand, equation))
-    raise InputError(f"'{equation}' holds {type(node).__name__}, expected numbers, + - * / and brackets alone")
+    raise InputError(f"'{equation}' has {type(node).__name__}, expected numbers, + - * / and parentheses only")
 
 
 def exact_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
-    """Return which answers are the labels, word for word; spaces at the ends and how accents are typed do not count.
+    """Return which answers equal their labels, ignoring outer spaces and the encoding of accents.
 
     Raises:
-        ShapeError: they are not as many.
+        ShapeError: the numbers of answers and labels differ.
 
     >>> exact_match([" bank", "a bank"], ["bank", "bank"])
     [True, False]
@@ -69,11 +69,11 @@ def exact_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
 
 
 def equation_match(answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
-    """Return which equations come to what the labels come to; an answer that is no equation is wrong.
+    """Return which equations have the value of their labels; an answer that is not an equation is wrong.
 
     Raises:
-        ShapeError: they are not as many.
-        InputError: a label is no equation.
+        ShapeError: the numbers of answers and labels differ.
+        InputError: a label is not an equation.
 
     >>> equation_match(["( 2 * 3 )", "6 / 0", "six"], ["( 3.0 + 3.0 )"] * 3)
     [True, False, False]
@@ -90,5 +90,5 @@ def _comes_to(equation: str, expected: float) -> bool:
 
 def _pairs(answers: Sequence[str], labels: Sequence[str]) -> list[tuple[str, str]]:
     if len(answers) != len(labels):
-        raise ShapeError(f"there are {len(answers)} answers for {len(labels)} labels, expected as many")
+        raise ShapeError(f"there are {len(answers)} answers for {len(labels)} labels, expected equal numbers")
     return list(zip(answers, labels, strict=True))

@@ -1,4 +1,4 @@
-"""How well samples are classified: accuracy, F1 in three ways, area under the ROC curve."""
+"""Classification metrics: accuracy, three kinds of F1, and area under the ROC curve."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from mmcl.errors import InputError, LabelError, ShapeError
 
 
 def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return ``accuracy``, ``f1``, ``weighted_f1``, ``macro_f1`` and ``auc`` of logits, all of them within [0, 1].
+    """Return ``accuracy``, ``f1``, ``weighted_f1``, ``macro_f1`` and ``auc`` of logits, each within [0, 1].
 
-    F1 is that of class 1 where there are two classes, else the weighted one. AUC is the area under the ROC curve of
-    class 1, or of more classes the mean over each against the rest; without both classes in ``labels`` it is not
-    defined, and left out.
+    ``f1`` is that of class 1 for two classes, else the weighted F1. ``auc`` is the area under the ROC curve of class 1
+    for two classes, else the mean of one class against the rest. It is omitted unless ``labels`` has all classes.
 
     Args:
         logits: ``(samples, classes)``; minus infinity for classes that have not arrived.
         labels: ``(samples,)``.
 
     Raises:
-        ShapeError: no samples, or other shapes.
-        LabelError: labels that are not whole numbers, or outside the classes.
-        InputError: logits that are NaN or plus infinity, or a row of nothing but minus infinity.
+        ShapeError: there are no samples, or shapes do not match.
+        LabelError: labels are not integers, or out of range.
+        InputError: logits are NaN or plus infinity, or a row has minus infinity only.
 
     >>> import torch
     >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
@@ -43,11 +42,11 @@ def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     bad = logits.isnan().any(1) | ~logits.amax(1).isfinite() if logits.shape[1] else labels != labels
     if bool(bad.any()):
         row = int(bad.nonzero()[0, 0])
-        raise InputError(f"logits of row {row} are {logits[row].tolist()[:8]}, expected numbers, one finite at least")
+        raise InputError(f"logits of row {row} are {logits[row].tolist()[:8]}, expected numbers, at least one finite")
     classes = logits.shape[1]
     low, high = (int(extreme) for extreme in labels.aminmax())
     if low < 0 or high >= classes:
-        raise LabelError(f"labels go from {low} to {high}, expected 0 to {classes - 1}, the columns of the logits")
+        raise LabelError(f"labels range from {low} to {high}, expected 0 to {classes - 1}, the columns of the logits")
     predicted, true = logits.argmax(1).cpu().numpy(), labels.cpu().numpy()
     weighted, macro = (float(f1_score(true, predicted, average=how, zero_division=0)) for how in ("weighted", "macro"))
     binary = float(f1_score(true, predicted, zero_division=0)) if classes == 2 else weighted

@@ -1,4 +1,4 @@
-"""A map of embeddings in two dimensions, for the eye."""
+"""Two-dimensional maps of embeddings by t-SNE, for plots."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from mmcl.objectives.kernel.inputs import check_features
 
 
 def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500, seed: int = 0) -> dict[str, Any]:
-    """Return two coordinates of each sample, ``points`` by t-SNE (van der Maaten and Hinton 2008), and ``labels``.
+    """Return two coordinates per sample, ``points``, by t-SNE (van der Maaten and Hinton 2008), and their ``labels``.
 
-    Its distances mean little: a map shows which samples are near each other. Embeddings that are all alike are one
-    point.
+    Only neighbourhoods are meaningful, distances are not. Equal embeddings give equal points.
 
     Args:
         embeddings: ``(samples, dim)``.
-        labels: of the samples.
-        limit: samples that are shown, a random choice where there are more.
-        seed: of that choice, and of the map.
+        labels: label of each sample.
+        limit: maximum number of points; more samples are subsampled at random.
+        seed: seed of the subsample and of t-SNE.
 
     Raises:
-        ShapeError: fewer than 4 samples, or other numbers of labels.
-        InputError: embeddings that are not finite.
+        ShapeError: there are fewer than 4 samples, or the numbers of embeddings and labels differ.
+        InputError: embeddings are not finite.
 
     >>> len(embedding_map(torch.randn(30, 8), [0] * 30, limit=20)["points"])
     20
@@ -50,7 +49,7 @@ def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500
 
 
 def _mappable(values: Tensor) -> Tensor | None:
-    """Return at least two features of moderate size, as t-SNE needs them, or None if no sample differs from another."""
+    """Return embeddings scaled and padded for t-SNE, or None if all samples are equal."""
     size = float(values.abs().max()) if values.numel() else 0.0
     if not size or float((values.amax(0) - values.amin(0)).max()) <= 1e-7 * size:
         return None

@@ -1,4 +1,4 @@
-"""A linear probe: what a linear classifier reads in embeddings once it is given labels."""
+"""Linear probe: accuracy of a linear classifier on frozen embeddings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def linear_probe(
 
     Args:
         train, test: embeddings ``(samples, dim)``.
-        train_labels, test_labels: one for each.
-        strength: C of scikit-learn's; higher is less regularized.
+        train_labels, test_labels: label of each embedding.
+        strength: C of scikit-learn; higher values regularize less.
 
     Raises:
-        ShapeError: no embeddings, of other dimensions, or labels that are not one for each.
-        InputError: embeddings that are not finite, or a strength that cannot be.
-        LabelError: fewer than two classes to learn, or labels that are no whole numbers.
+        ShapeError: there are no embeddings, dimensions differ, or the numbers of embeddings and labels differ.
+        InputError: embeddings are not finite, or ``strength`` is not positive.
+        LabelError: there are fewer than two training classes, or labels are not integers.
 
     >>> import torch
     >>> linear_probe(torch.eye(4), [0, 0, 1, 1], torch.eye(4), [0, 0, 1, 0])
@@ -41,9 +41,11 @@ def linear_probe(
     )
     for name, rows, labels in (("train", train, told), ("test", test, wanted)):
         if not len(rows) or len(rows) != len(labels):
-            raise ShapeError(f"{name} has {len(rows)} embeddings and {len(labels)} labels, expected as many, 1 or more")
+            raise ShapeError(
+                f"{name} has {len(rows)} embeddings and {len(labels)} labels, expected equal numbers of at least 1"
+            )
     if len(set(told)) < 2:
-        raise LabelError(f"train has {len(set(told))} class, expected 2 or more for a classifier to tell apart")
+        raise LabelError(f"train has {len(set(told))} class, expected 2 or more")
     positive("strength", strength)
     known, asked = (directions(side.detach()).cpu().numpy() for side in precise(train, test))
     fitted = LogisticRegression(C=strength, max_iter=1000).fit(known, told)

@@ -1,9 +1,9 @@
-"""Metrics of continual learning, as functions of the accuracy matrix.
+"""Continual learning metrics as functions of the accuracy matrix.
 
-``matrix[t][j]`` is the accuracy on the test data of experience ``j`` after training on experience ``t``; both count
-from 0. Rows and columns are equally many. A cell may be None or nan, and a row may end early, where a measure does not
-need what is missing: all but forward transfer need ``j <= t`` alone. All results are in the matrix's own unit
-(fractions give fractions).
+``matrix[t][j]`` is the accuracy on the test data of experience ``j`` after training on experience ``t``, both counted
+from 0. The matrix is square. Cells may be None or nan, and rows may be short, if a metric does not need the missing
+cells: all metrics but forward transfer need ``j <= t`` only. Results have the unit of the matrix (fractions give
+fractions).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Rows = ArrayLike | Sequence[Sequence[float | None]]
 
 
 def seen_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> list[float]:
-    """Accuracy on everything seen so far, after each experience: the mean of ``matrix[t][:t + 1]``.
+    """Accuracy on all classes seen so far, after each experience: mean of ``matrix[t][:t + 1]``.
 
     Args:
-        matrix: ``(trained, experiences)``; its first rows only, while the later ones are still to come, will do.
-        sizes: test samples of each experience. With them an experience counts by its size, so that the result is the
-            accuracy over samples; without them all experiences count alike.
+        matrix: ``(trained, experiences)``; during training, the first rows are enough.
+        sizes: number of test samples per experience. If given, experiences are weighted by size, so the result is the
+            accuracy over samples; otherwise all experiences have the same weight.
 
     Raises:
         ShapeError: the matrix has more rows than columns, or ``sizes`` has another length.
-        InputError: sizes that are negative or not finite, or 0 of the first experience; or a cell that is needed is
-            missing, the first of which is named.
+        InputError: sizes are negative or not finite, or the first is 0; or a required cell is missing (the message
+            names the first).
 
     >>> seen_accuracy([[1.0], [0.5, 0.9]])
     [1.0, 0.7]
@@ -46,7 +46,7 @@ def seen_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> list[floa
 
 
 def average_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> float:
-    """Mean over experiences of the accuracy on everything seen so far: mean over t of ``seen_accuracy[t]``.
+    """Mean over experiences of the accuracy on all classes seen so far: mean over t of ``seen_accuracy[t]``.
 
     >>> average_accuracy([[1.0], [0.5, 0.9]])
     0.85
@@ -55,7 +55,7 @@ def average_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> float:
 
 
 def last_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> float:
-    """Accuracy on everything, after the last experience: ``seen_accuracy[-1]``, which needs the last row alone.
+    """Accuracy on all classes after the last experience: ``seen_accuracy[-1]``, which needs the last row only.
 
     >>> last_accuracy([[1.0], [0.5, 0.9]])
     0.7
@@ -68,10 +68,10 @@ def last_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> float:
 
 
 def forgetting(matrix: Rows) -> float:
-    """Best accuracy so far minus last accuracy, averaged over all experiences but the last.
+    """Best earlier accuracy minus last accuracy, averaged over all experiences but the last.
 
-    ``mean over j < T of (max over t in [j, T) of matrix[t][j]) - matrix[T][j]`` with T the last experience; negative
-    where the last is the best. 0 for a single experience, which nothing came after. Chaudhry et al. 2018, section 3.
+    ``mean over j < T of (max over t in [j, T) of matrix[t][j]) - matrix[T][j]``, where T is the last experience. It is
+    negative if the last accuracy is the best, and 0 for a single experience. Chaudhry et al. 2018, section 3.
 
     >>> round(forgetting([[1.0], [0.5, 0.9], [0.6, 0.4, 0.8]]), 3)  # (1.0 - 0.6 + 0.9 - 0.4) / 2
     0.45
@@ -86,7 +86,7 @@ def forgetting(matrix: Rows) -> float:
 
 
 def backward_transfer(matrix: Rows) -> float:
-    """What later training did to earlier experiences: mean over j < T of ``matrix[T][j] - matrix[j][j]``.
+    """Effect of later training on earlier experiences: mean over j < T of ``matrix[T][j] - matrix[j][j]``.
 
     0 for a single experience. Lopez-Paz and Ranzato 2017, equation 3.
 
@@ -103,11 +103,11 @@ def backward_transfer(matrix: Rows) -> float:
 
 
 def forward_transfer(matrix: Rows, baseline: Sequence[float | None] | None = None) -> float:
-    """What earlier training did for later experiences: mean over j > 0 of ``matrix[j - 1][j] - baseline[j]``.
+    """Effect of earlier training on later experiences: mean over j > 0 of ``matrix[j - 1][j] - baseline[j]``.
 
-    ``baseline[j]`` is the accuracy on experience j without any training, 0 if None; that of experience 0 is not needed.
-    0 for a single experience. A class-incremental model cannot name a class before it has seen it, so there the result
-    is 0 unless its classifier knows all classes from the start. Lopez-Paz and Ranzato 2017, equation 4.
+    ``baseline[j]`` is the accuracy on experience j without training, 0 if None; ``baseline[0]`` is not used. 0 for a
+    single experience. A class-incremental model cannot predict unseen classes, so the result is 0 unless its classifier
+    has all classes from the start. Lopez-Paz and Ranzato 2017, equation 4.
 
     >>> round(forward_transfer([[1.0, 0.2], [0.5, 0.9]], baseline=[0.1, 0.1]), 3)
     0.1
@@ -126,7 +126,7 @@ def forward_transfer(matrix: Rows, baseline: Sequence[float | None] | None = Non
 
 
 def summary(matrix: Rows, sizes: Sequence[int] | None = None) -> dict[str, float]:
-    """Return all of the measures above by name; forward transfer is nan where the matrix lacks what it needs.
+    """Return all metrics above by name; forward transfer is nan if the matrix lacks cells for it.
 
     >>> measures = summary([[1.0], [0.5, 0.9]])
     >>> list(measures), measures["forgetting"]
@@ -153,7 +153,7 @@ def _counts(sizes: Sequence[int] | None, experiences: int) -> NDArray[np.float64
 
 
 def _filled(matrix: Any) -> NDArray[np.float64]:
-    """The matrix as an array, nan where a cell is missing."""
+    """Return the matrix as an array with nan in missing cells."""
     if isinstance(matrix, np.ndarray) and matrix.dtype != object:
         accuracy = matrix.astype(float)
     else:

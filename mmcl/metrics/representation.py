@@ -1,4 +1,4 @@
-"""How features lie on the unit sphere: uniformity, alignment, tolerance. Each has gradient, should one train on it."""
+"""Geometry of features on the unit sphere: uniformity, alignment and tolerance, all differentiable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmcl.objectives.temperature import positive
 
 
 def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None = None) -> Tensor:
-    """Return how evenly the features cover the sphere; lower is more even, 0 is all in one point.
+    """Return how evenly features cover the sphere; lower is more even, 0 means that all features are equal.
 
     ``log mean over i != j of exp(-scale |z_i - z_j|^2)`` with z of unit length. Wang and Isola 2020 (arXiv 2005.10242),
     L_uniform; Wang and Liu 2021 (arXiv 2012.09740) measure contrastive losses with it.
@@ -25,11 +25,11 @@ def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None =
     Args:
         features: ``(batch, dim)``, at least two.
         scale: t of the paper, greater than 0.
-        block_size: as of :func:`~mmcl.objectives.weighted_info_nce`.
+        block_size: see :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ShapeError: fewer than two rows.
-        InputError: features that are not finite, a scale that is not positive.
+        ShapeError: there are fewer than two rows.
+        InputError: features are not finite, or ``scale`` is not positive.
 
     >>> round(uniformity(torch.eye(2)).item(), 4)  # the squared distance is 2
     -4.0
@@ -46,18 +46,18 @@ def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None =
 
 
 def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
-    """Return how far positive pairs are apart: ``mean_i |a_i - b_i|^power``, a and b of unit length.
+    """Return the mean distance of positive pairs: ``mean_i |a_i - b_i|^power``, with a and b of unit length.
 
     Wang and Isola 2020 (arXiv 2005.10242), L_align.
 
     Args:
         a: ``(batch, dim)``.
-        b: the same samples otherwise seen, ``(batch, dim)``.
+        b: another view of the same samples, ``(batch, dim)``.
         power: alpha of the paper, greater than 0.
 
     Raises:
-        ShapeError: sides that are not paired.
-        InputError: features that are not finite, a power that is not positive.
+        ShapeError: shapes differ.
+        InputError: features are not finite, or ``power`` is not positive.
 
     >>> round(alignment(torch.eye(2), torch.eye(2).flip(0)).item(), 4)
     2.0
@@ -65,7 +65,7 @@ def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
     check_paired(a=a, b=b)
     positive("power", power)
     one, other = (unit(side) for side in precise(a, b))
-    # By itself the power of a distance of 0 has a gradient that is not a number where the power is below 1.
+    # The power of a zero distance has a NaN gradient if the exponent is below 1, so zeros are masked.
     squares = (one - other).square().sum(1)
     apart = squares > 0
     distances = torch.where(apart, squares, 1).sqrt().pow(power) * apart
@@ -73,18 +73,18 @@ def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
 
 
 def tolerance(features: Tensor, labels: Tensor, *, same_label_only: bool = False) -> Tensor:
-    """Return how alike samples of one label are: ``mean over i != j of <z_i, z_j> [y_i = y_j]``, z of unit length.
+    """Return the similarity of samples with equal labels: ``mean over i != j of <z_i, z_j> [y_i = y_j]``, |z| = 1.
 
-    Wang and Liu 2021 (arXiv 2012.09740), tolerance. As printed there the mean is over all pairs, so that it is scaled
-    by how often two samples share a label; most use the mean over those pairs alone.
+    Wang and Liu 2021 (arXiv 2012.09740), tolerance. The printed mean is over all pairs, so it scales with the frequency
+    of equal labels; most implementations average over pairs with equal labels only.
 
     Args:
         features: ``(batch, dim)``.
         labels: ``(batch,)``.
-        same_label_only: take the mean over the pairs that share a label; 0 if there is none.
+        same_label_only: average over pairs with equal labels; 0 if there are none.
 
     Raises:
-        ShapeError, LabelError, InputError: features or labels that do not fit together or are not finite.
+        ShapeError, LabelError, InputError: features and labels do not match, or features are not finite.
 
     >>> features, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
     >>> round(tolerance(features, labels).item(), 4), tolerance(features, labels, same_label_only=True).item()

@@ -1,4 +1,4 @@
-"""Retrieval across modalities: does the right partner come first?"""
+"""Cross-modal retrieval: recall and rank of the matching item."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.unit import directions
 
-_ROWS = 1024  # queries compared at a time: no matrix of all pairs is held
+_ROWS = 1024  # queries per block, so the full similarity matrix is never in memory
 
 
 class Retrieval(NamedTuple):
-    """Of queries that each seek their partner among all: the share found within the first k, for each k, and the mean
-    and median rank, of which 1 is best."""
+    """Retrieval results over all queries: recall at each k (fraction of queries with their target among the first k),
+    and mean and median rank of the target, where 1 is best."""
 
     recall: dict[int, float]
     mean_rank: float
@@ -25,18 +25,18 @@ class Retrieval(NamedTuple):
 
 
 def ranks(queries: Tensor, keys: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Return for each query the rank of its partner among all keys by cosine, ``(queries,)``, 1 for the first.
+    """Return the rank of each query's target among all keys by cosine similarity, ``(queries,)``, starting from 1.
 
-    Keys that are as near as the partner come before it, so that a collapsed space ranks last, not first.
+    Keys with the same similarity as the target rank before it, so collapsed embeddings get the last rank.
 
     Args:
         queries: ``(queries, dim)``.
         keys: ``(keys, dim)``.
-        targets: the partner of each query, ``(queries,)``; None for the key of the same row.
+        targets: row of each query's target in ``keys``, ``(queries,)``; None for the same row.
 
     Raises:
-        ShapeError: sides that do not fit together.
-        InputError: embeddings that are not finite, or a target that is no key.
+        ShapeError: shapes do not match.
+        InputError: embeddings are not finite, or a target is out of range.
 
     >>> ranks(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([[1.0, 0.1], [1.0, 0.0]])).tolist()
     [2, 2]
@@ -47,7 +47,7 @@ def ranks(queries: Tensor, keys: Tensor, targets: Tensor | None = None) -> Tenso
             "(keys, dim), and at least one key"
         )
     if not (queries.isfinite().all() and keys.isfinite().all()):
-        raise InputError("embeddings are not finite, expected numbers: check what made them")
+        raise InputError("embeddings are not finite, expected numbers: check the model that computed them")
     targets = torch.arange(len(queries), device=queries.device) if targets is None else targets
     if targets.shape != queries.shape[:1]:
         raise ShapeError(f"targets have shape {tuple(targets.shape)}, expected one for each of {len(queries)} queries")
@@ -64,10 +64,10 @@ def ranks(queries: Tensor, keys: Tensor, targets: Tensor | None = None) -> Tenso
 def retrieval(
     queries: Tensor, keys: Tensor, targets: Tensor | None = None, *, at: Sequence[int] = (1, 5, 10)
 ) -> Retrieval:
-    """Return how well queries find their partner among keys; arguments and errors as of :func:`ranks`.
+    """Return recall and rank of the targets; see :func:`ranks` for arguments and errors.
 
     Args:
-        at: the k of recall@k.
+        at: values of k for recall@k.
 
     >>> retrieval(torch.eye(3), torch.eye(3), at=(1,))
     Retrieval(recall={1: 1.0}, mean_rank=1.0, median_rank=1.0)

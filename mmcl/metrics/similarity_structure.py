@@ -1,4 +1,4 @@
-"""Whether the structure of one modality is that of another: similarities across against similarities within."""
+"""Similarity structure across modalities compared with that within one modality."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch import Tensor
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.unit import directions
 
-_LOW, _HIGH, _BINS = -0.35, 1.0, 45  # cosines of sentences are rarely lower
+_LOW, _HIGH, _BINS = -0.35, 1.0, 45  # histogram; cosines of sentence embeddings are rarely lower
 
 
 def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
-    """Compare ``cos(first_i, second_j)`` with ``cos(second_i, second_j)`` over all i and j that differ.
+    """Compare ``cos(first_i, second_j)`` with ``cos(second_i, second_j)`` over all i != j.
 
-    A contrast with hard targets pushes all of the former down alike; CWCL is to make them follow the latter, which
-    shows as a correlation.
+    Contrastive learning with hard targets lowers the former for all pairs alike. CWCL should make them follow the
+    latter, which shows as correlation.
 
     Args:
-        first: embeddings of the side that was trained, ``(batch, dim)``.
-        second: those of the locked side, paired, ``(batch, dim)``.
+        first: embeddings of the trained side, ``(batch, dim)``.
+        second: paired embeddings of the locked side, ``(batch, dim)``.
 
     Returns:
-        ``correlation`` (Pearson's, 0 where one of the two does not vary); ``counts`` of a histogram, rows by the
-        cosine within, columns by that across, with their ``edges``; ``means`` of the cosine across for those
-        ``centres`` of the cosine within that 20 pairs or more have.
+        ``correlation``: Pearson's, 0 if one side is constant. ``counts``: histogram with rows by the cosine within and
+        columns by the cosine across, with bin ``edges``. ``means``: mean cosine across for bins of the cosine within
+        that have at least 20 pairs, with bin ``centres``.
 
     Raises:
-        ShapeError, InputError: sides that are not paired, or not finite.
+        ShapeError, InputError: sides are not paired, or not finite.
 
     >>> vectors = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
     >>> round(similarity_structure(vectors, vectors)["correlation"], 4)
@@ -47,7 +47,7 @@ def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
     sums = torch.zeros(_BINS, dtype=torch.double).index_add_(0, cells[0], across)
     enough = counts.sum(1) >= 20
     deviations = [values - values.mean() for values in (within, across)]
-    # Cosines are of the size of 1: what is left of alike ones by rounding is no variation.
+    # Cosines are of order 1: smaller deviations than this are rounding errors.
     vary = all(float(each.norm()) > 1e-14 * max(len(each), 1) ** 0.5 for each in deviations)
     spread = float(deviations[0].norm() * deviations[1].norm())
     return {

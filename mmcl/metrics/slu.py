@@ -1,7 +1,7 @@
 """Metrics of spoken language understanding: word error rate of transcripts, SLU-F1 of entities.
 
-Texts are compared as they are, case and punctuation included: normalise both sides alike beforehand. An accent that is
-typed apart from its letter is the same as one that is part of it (Unicode's normal form C).
+Texts are compared literally, including case and punctuation: normalize both sides beforehand. Only Unicode composition
+is unified (normal form C).
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jiwer
-from rapidfuzz.distance import Levenshtein  # what jiwer itself counts edits with
+from rapidfuzz.distance import Levenshtein  # the edit distance that jiwer uses
 
 from mmcl.errors import InputError, ShapeError
 from mmcl.text.words import composed
 
-Entities = Sequence[Sequence[tuple[str, str]]]  #: of each utterance its (type, value), as mmcl.data.base.Entity is
+Entities = Sequence[Sequence[tuple[str, str]]]  #: (type, value) pairs of each utterance, as mmcl.data.base.Entity
 
 
 class SpanCounts(NamedTuple):
-    """How many entities were found, invented and missed; fractions where a value is partly right."""
+    """Numbers of correct, spurious and missed entities; fractional for partly correct values."""
 
     true_positives: float
     false_positives: float
@@ -43,30 +43,30 @@ class SpanCounts(NamedTuple):
 
 
 class EntityScores(NamedTuple):
-    """The counts under each of the two distances between values; they add up to those of SLU-F1."""
+    """Counts for both distances between values, whose sum gives SLU-F1."""
 
     words: SpanCounts
     characters: SpanCounts
 
     @property
     def combined(self) -> SpanCounts:
-        """The sum of both; its ``f1`` is SLU-F1."""
+        """Sum of both counts; its ``f1`` is SLU-F1."""
         return SpanCounts(*(word + character for word, character in zip(self.words, self.characters, strict=True)))
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Return the word edits of all utterances over the words of all references: ``(S + D + I) / (S + D + H)``.
+    """Return the word edits of all utterances divided by the number of reference words: ``(S + D + I) / (S + D + H)``.
 
-    Substitutions, deletions, insertions and hits of the shortest edit, by jiwer. May be above 1. The words of a
-    hypothesis whose reference is empty are insertions.
+    Substitutions, deletions, insertions and hits are those of the shortest edit, by jiwer. The rate may exceed 1. If a
+    reference is empty, the words of its hypothesis are insertions.
 
     Args:
-        references: what was said, one text per utterance.
-        hypotheses: what was understood, in the same order.
+        references: true transcripts, one per utterance.
+        hypotheses: predicted transcripts in the same order.
 
     Raises:
-        ShapeError: no utterances, or not as many hypotheses as references.
-        InputError: no word in any reference.
+        ShapeError: there are no utterances, or the numbers of references and hypotheses differ.
+        InputError: no reference has a word.
 
     >>> word_error_rate(["wake me at nine", "stop"], ["wake me at five", "please stop"])  # (1 + 1) / (4 + 1)
     0.4
@@ -79,19 +79,18 @@ def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> flo
 
 
 def slu_f1(references: Entities, hypotheses: Entities) -> float:
-    """Return SLU-F1, which forgives an entity's value by how nearly it was heard: ``2 TP / (2 TP + FP + FN)``.
+    """Return SLU-F1, which gives partial credit for nearly correct entity values: ``2 TP / (2 TP + FP + FN)``.
 
-    The counts are those of :func:`entity_scores`, summed over both distances, all utterances and types (micro average).
-    0 where there is no entity on either side, as the official script has it. Bastianelli et al. 2020 (SLURP, arXiv
-    2011.13205).
+    Counts are those of :func:`entity_scores`, summed over both distances, all utterances and types (micro average). 0
+    if there are no entities at all, as in the official script. Bastianelli et al. 2020 (SLURP, arXiv 2011.13205).
 
     Args:
-        references: the annotated (type, value) pairs of each utterance.
-        hypotheses: the predicted ones, utterances in the same order.
+        references: annotated (type, value) pairs of each utterance.
+        hypotheses: predicted pairs, utterances in the same order.
 
     Raises:
-        ShapeError: no utterances, or not as many hypotheses as references.
-        InputError: a reference value without a word.
+        ShapeError: there are no utterances, or the numbers of references and hypotheses differ.
+        InputError: a reference value has no word.
 
     >>> said = [[("date", "next friday"), ("time", "nine")]]
     >>> heard = [[("date", "friday"), ("time", "nine")]]
@@ -102,28 +101,28 @@ def slu_f1(references: Entities, hypotheses: Entities) -> float:
 
 
 def entity_scores(references: Entities, hypotheses: Entities) -> EntityScores:
-    """Count the entities found, invented and missed, once by the words of their values and once by the characters.
+    """Count correct, spurious and missed entities, by word and by character distance between values.
 
-    The predictions of an utterance choose in their order. Each takes, of the references of its type that are left, the
-    one of least distance d, the first of equals: ``TP += 1, FP += d, FN += d``. A prediction that finds none left is
-    ``FP += 1``, a reference that nobody took is ``FN += 1``. The distances:
+    Predictions of an utterance are matched greedily in order. Each takes the remaining reference of its type with the
+    smallest distance d, the first among ties: ``TP += 1, FP += d, FN += d``. A prediction without a remaining reference
+    adds ``FP += 1``; an unmatched reference adds ``FN += 1``. The distances are:
     ``words: d = edits / words of the reference``; ``characters: d = edits / characters of the longer value``.
 
-    What surprises is what the official script of Bastianelli et al. 2020 does as well. A match is a whole true positive
-    however wrong its value, so a right type alone earns about 0.5. The distance of words is above 1 where more words
-    are inserted than the reference has. Choosing in turn is not the best assignment, so order matters; the two
-    distances choose apart. Case counts, though the script lowers that of the annotation, not of the prediction.
+    The following is as in the official script of Bastianelli et al. 2020. A match is a full true positive however wrong
+    its value is, so a correct type alone earns about 0.5. The word distance exceeds 1 if more words are inserted than
+    the reference has. Greedy matching is not optimal, so the order matters, and the two distances are matched
+    separately. Comparison is case-sensitive, although the script lowers the annotation (but not the prediction).
 
-    Differs from the script: it leaves out utterances without a prediction file entry, here each needs its hypothesis,
-    if an empty one; it fails on a reference without a word only if a prediction is compared with it, here always.
+    Differs from the script: it ignores utterances without a prediction, here each needs one, possibly empty; it fails
+    on a reference without a word only if it is compared with a prediction, here always.
 
     Args:
-        references: the annotated (type, value) pairs of each utterance.
-        hypotheses: the predicted ones, utterances in the same order.
+        references: annotated (type, value) pairs of each utterance.
+        hypotheses: predicted pairs, utterances in the same order.
 
     Raises:
-        ShapeError: no utterances, or not as many hypotheses as references.
-        InputError: a reference value without a word.
+        ShapeError: there are no utterances, or the numbers of references and hypotheses differ.
+        InputError: a reference value has no word.
 
     >>> entity_scores([[("date", "next friday")]], [[("date", "friday"), ("time", "nine")]]).words
     SpanCounts(true_positives=1.0, false_positives=1.5, false_negatives=0.5)
@@ -149,7 +148,7 @@ def _count(references: Entities, hypotheses: Entities, distance: Callable[[str, 
             value = composed(value)
             offers = [(distance(said, value), i) for i, (other, said) in enumerate(left) if other == entity_type]
             if offers:
-                error, chosen = min(offers)  # of equal distances the lower index
+                error, chosen = min(offers)  # the lower index among ties
                 del left[chosen]
                 matched, invented, missed = matched + 1, invented + error, missed + error
             else:
@@ -160,9 +159,9 @@ def _count(references: Entities, hypotheses: Entities, distance: Callable[[str, 
 
 def _check_paired(references: Sequence[object], hypotheses: Sequence[object]) -> None:
     for name, texts in (("references", references), ("hypotheses", hypotheses)):
-        if isinstance(texts, str):  # a sequence of letters, which would pass for one of utterances
+        if isinstance(texts, str):  # a str is a sequence of characters, not of utterances
             raise ShapeError(f"{name} is the text {texts!r}, expected a list of one entry per utterance")
     if not 0 < len(references) == len(hypotheses):
         raise ShapeError(
-            f"{len(references)} references and {len(hypotheses)} hypotheses, expected as many, one or more"
+            f"{len(references)} references and {len(hypotheses)} hypotheses, expected equal numbers of at least 1"
         )

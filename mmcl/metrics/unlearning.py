@@ -1,4 +1,4 @@
-"""How well a model has forgotten: accuracies, attacks that ask who was in its training data, distance to Retrain."""
+"""Metrics of unlearning: membership inference attacks, per-sample loss, distance to a retrained model."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from mmcl.errors import InputError, LabelError, ShapeError
 
 
 def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
-    """Return how often an attacker tells forgotten samples from unseen ones: 0.5 where they look alike.
+    """Return the accuracy of an attacker that separates forgotten samples from unseen ones; 0.5 means it cannot.
 
-    The attacker learns, by gradient-boosted trees on sorted class probabilities, to tell samples that the model was
-    trained on from others, and is asked of ``forgotten`` and as many of ``unseen``; the success is the accuracy. LAF,
-    Shen et al., arXiv 2404.00506, section 4. Differs from the released code: scikit-learn's trees, and as many samples
-    of each kind both times, drawn by ``seed``.
+    The attacker is a gradient-boosted tree ensemble on sorted class probabilities. It learns to separate training
+    samples from others and is tested on ``forgotten`` and ``unseen``. LAF, Shen et al., arXiv 2404.00506, section 4.
+    Differs from the released code: scikit-learn's trees, and equal numbers of samples on both sides, drawn by ``seed``.
 
     Args:
-        members: logits ``(samples, classes)`` of samples that the model still knows.
-        others: of samples that it was never trained on.
-        forgotten: of those that it was to forget.
-        unseen: of others that it was never trained on.
-        seed: of what is drawn, and of the trees.
+        members: logits ``(samples, classes)`` of training samples that the model should keep.
+        others: logits of samples that were never trained on.
+        forgotten: logits of samples that the model should forget.
+        unseen: logits of further samples that were never trained on.
+        seed: seed of subsampling and of the trees.
 
     Raises:
-        ShapeError: there are no samples, or other shapes.
-        InputError: logits that are NaN or plus infinity.
+        ShapeError: there are no samples, or shapes do not match.
+        InputError: logits are NaN or plus infinity.
 
     >>> sure, unsure = torch.tensor([[9.0, 0.0]]).repeat(40, 1), torch.zeros(40, 2)
     >>> membership_attack(sure, unsure, sure, unsure), membership_attack(sure, unsure, unsure, unsure)
@@ -50,18 +49,18 @@ def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen
 
 
 def loss_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
-    """Return how often an attacker who knows the labels tells forgotten samples from unseen ones, by their loss alone.
+    """Return the accuracy of an attacker that separates forgotten samples from unseen ones by their loss.
 
-    Who has a loss below a threshold is called a member; the threshold is that which tells ``members`` from ``others``
-    best (Yeom et al., arXiv 1709.01604). As many samples of each kind both times, drawn by ``seed``.
+    Samples with a loss up to a threshold are called members. The threshold is the best one for separating ``members``
+    from ``others`` (Yeom et al., arXiv 1709.01604). Both sides have equal numbers of samples, drawn by ``seed``.
 
     Args:
         members, others, forgotten, unseen: losses ``(samples,)``, see :func:`membership_attack`.
-        seed: of what is drawn.
+        seed: seed of subsampling.
 
     Raises:
-        ShapeError: there are no samples, or other shapes.
-        InputError: losses that are not finite.
+        ShapeError: there are no samples, or shapes do not match.
+        InputError: losses are not finite.
 
     >>> low, high = torch.full((5,), 0.1), torch.full((5,), 2.0)
     >>> loss_attack(low, high, low, high), loss_attack(low, high, high, high)
@@ -71,23 +70,25 @@ def loss_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tens
     asked = _balanced({"forgotten": forgotten[:, None], "unseen": unseen[:, None]}, seed)
     losses, order = torch.cat(known)[:, 0].sort()
     is_member = torch.tensor(_labels(known))[order]
-    right = is_member.cumsum(0) + (1 - is_member).sum() - (1 - is_member).cumsum(0)  # called members: the first k
-    last = torch.cat([losses[1:] > losses[:-1], torch.tensor([True])])  # equal losses are called alike
+    right = (
+        is_member.cumsum(0) + (1 - is_member).sum() - (1 - is_member).cumsum(0)
+    )  # correct if the first k are members
+    last = torch.cat([losses[1:] > losses[:-1], torch.tensor([True])])  # a threshold cannot separate equal losses
     threshold = losses[right.masked_fill(~last, -1).argmax()]
     called = (torch.cat(asked)[:, 0] <= threshold).long()
     return float((called == torch.tensor(_labels(asked))).double().mean())
 
 
 def per_sample_loss(logits: Tensor, labels: Sequence[int]) -> Tensor:
-    """Return the cross-entropy of each sample, ``(samples,)``; that of a class that has not arrived is large.
+    """Return the cross-entropy of each sample, ``(samples,)``, clipped to 100 (classes that have not arrived).
 
     Raises:
-        LabelError: a label outside the classes.
+        LabelError: a label is out of range.
     """
     target = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long)
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < logits.shape[1]:
         raise LabelError(
-            f"labels go from {int(target.min())} to {int(target.max())}, expected 0 to {logits.shape[1] - 1}"
+            f"labels range from {int(target.min())} to {int(target.max())}, expected 0 to {logits.shape[1] - 1}"
         )
     return -logits.double().log_softmax(1).clamp(min=-100.0).gather(1, target[:, None])[:, 0]
 
@@ -95,22 +96,22 @@ def per_sample_loss(logits: Tensor, labels: Sequence[int]) -> Tensor:
 def distance_to_retrain(
     measured: Mapping[str, float], retrained: Mapping[str, float], names: Sequence[str] | None = None
 ) -> float:
-    """Return the mean absolute difference between a model's measures and those of one that never saw the samples.
+    """Return the mean absolute difference between a model's metrics and those of a model retrained without the data.
 
     Args:
-        measured, retrained: measures by name.
-        names: which of them; None for all that both have.
+        measured, retrained: metrics by name.
+        names: names of the metrics to compare; None compares all shared names.
 
     Raises:
-        ShapeError: they have none in common.
-        InputError: one of them is not finite.
+        ShapeError: the models share no metric.
+        InputError: a metric is not finite.
 
     >>> round(distance_to_retrain({"test": 0.9, "forget": 0.5}, {"test": 0.95, "forget": 0.0}), 3)
     0.275
     """
     shared = [name for name in (measured if names is None else names) if name in retrained and name in measured]
     if not shared:
-        raise ShapeError(f"measures {', '.join(measured)} and {', '.join(retrained)} have no name in common")
+        raise ShapeError(f"metrics {', '.join(measured)} and {', '.join(retrained)} have no name in common")
     for name in shared:
         if not math.isfinite(measured[name] - retrained[name]):
             raise InputError(f"{name} is {measured[name]} and {retrained[name]} of Retrain, expected finite numbers")
@@ -118,14 +119,14 @@ def distance_to_retrain(
 
 
 def _balanced(two: Mapping[str, Tensor], seed: int) -> list[Tensor]:
-    """As many rows of each, drawn by ``seed``."""
+    """Return equal numbers of rows of both, drawn by ``seed``."""
     for name, each in two.items():
         if each.dim() != 2 or not len(each):
             raise ShapeError(f"{name} have shape {tuple(each.shape)}, expected one or more samples")
         bad = each.isnan().any(1) | ~each.amax(1).isfinite()
         if bool(bad.any()):
             row = int(bad.nonzero()[0, 0])
-            raise InputError(f"{name}: row {row} holds {each[row].tolist()[:8]}, expected numbers: look at the model")
+            raise InputError(f"{name}: row {row} has {each[row].tolist()[:8]}, expected numbers: check the model")
     size = min(map(len, two.values()))
     draw = torch.Generator().manual_seed(seed)
     return [each[torch.randperm(len(each), generator=draw)[:size]] for each in two.values()]

@@ -1,4 +1,4 @@
-"""Zero-shot classification: classes are named in words, samples are nearest to one of them."""
+"""Zero-shot classification: assign samples to the nearest class, given text embeddings of class names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mmcl.text.words import tidy, visible
 
 
 class ZeroShot(NamedTuple):
-    """How well samples are classified: ``top1`` and ``top5`` accuracy, accuracy by class (None of a class without
-    samples), and the confusion matrix, rows are true classes."""
+    """Results of zero-shot classification: ``top1`` and ``top5`` accuracy, accuracy per class (None without samples),
+    and the confusion matrix with true classes as rows."""
 
     top1: float
     top5: float
@@ -26,14 +26,14 @@ class ZeroShot(NamedTuple):
 
 
 def prompts(classes: Sequence[str], templates: Sequence[str] = ("{}",)) -> dict[str, list[str]]:
-    """Return what each class is called: its name, with underscores as spaces, in each template.
+    """Return the prompts of each class: its name, with underscores as spaces, in each template.
 
     Args:
-        classes: names.
+        classes: class names.
         templates: sentences with one ``{}`` each.
 
     Raises:
-        ConfigError: no template, one without ``{}``, or two classes that are called the same.
+        ConfigError: there are no templates, a template has no single ``{}``, or two classes have the same name.
 
     >>> prompts(["lights_on", "latte"], ["{}", "the word is {}"])["lights_on"]
     ['lights on', 'the word is lights on']
@@ -52,10 +52,11 @@ def prompts(classes: Sequence[str], templates: Sequence[str] = ("{}",)) -> dict[
 
 
 def check_prompts(of_class: Mapping[str, Sequence[str]], classes: Sequence[str] | None = None) -> None:
-    """Refuse prompts by which classes cannot be told apart, or, where ``classes`` are given, that are not of these.
+    """Check that prompts distinguish classes and, if ``classes`` is given, that they cover exactly these.
 
     Raises:
-        ConfigError: a class without prompt, an empty one, one prompt of two classes, an unknown or a missing class.
+        ConfigError: a class has no prompt or an empty one, two classes share a prompt, or a class is unknown or
+            missing.
     """
     owner: dict[str, str] = {}
     for name, texts in of_class.items():
@@ -76,13 +77,13 @@ def check_prompts(of_class: Mapping[str, Sequence[str]], classes: Sequence[str] 
 
 
 def class_embeddings(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
-    """Return one unit vector for each class, ``(classes, dim)``: the mean of the unit vectors of its prompts.
+    """Return a unit vector per class, ``(classes, dim)``: the normalized mean of its normalized prompt embeddings.
 
     Radford et al. 2021 (CLIP), section 3.1.4: ensembling over prompts in embedding space.
 
     Args:
-        embeddings: of the prompts, ``(prompts, dim)``, class by class.
-        counts: how many prompts each class has.
+        embeddings: embeddings of prompts, ``(prompts, dim)``, grouped by class.
+        counts: number of prompts of each class.
 
     >>> class_embeddings(torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), [1, 2]).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
@@ -90,21 +91,21 @@ def class_embeddings(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
     counts = whole_numbers(counts, "counts", error=ShapeError)
     if embeddings.dim() != 2 or sum(counts) != len(embeddings) or not counts or min(counts) < 1:
         raise ShapeError(
-            f"embeddings have shape {tuple(embeddings.shape)}, expected {sum(counts)} rows, and 1 or more a class"
+            f"embeddings have shape {tuple(embeddings.shape)}, expected {sum(counts)} rows, at least 1 per class"
         )
     parts = directions(embeddings).split(list(counts))
     return directions(torch.stack([part.mean(0) for part in parts]))
 
 
 def zero_shot_scores(samples: Tensor, classes: Tensor, *, hubness: int | None = None) -> Tensor:
-    """Return how near each sample is to each class, ``(samples, classes)``: the cosine.
+    """Return the cosine similarity of each sample and class, ``(samples, classes)``.
 
-    With ``hubness`` it is corrected for classes that are near to everything (cross-domain similarity local scaling,
-    Conneau et al. 2018, arXiv 1710.04087, equation 3)::
+    ``hubness`` corrects for classes that are close to all samples (cross-domain similarity local scaling, Conneau et
+    al. 2018, arXiv 1710.04087, equation 3)::
 
-        2 cos(x, c) - mean of the cosines of c with its k nearest samples - the same of x with its k nearest classes
+        2 cos(x, c) - mean cosine of c with its k nearest samples - mean cosine of x with its k nearest classes
 
-    Which needs all samples at once, without their labels: it is transductive, and to be reported apart.
+    The correction uses all samples at once, without labels. It is transductive and must be reported separately.
 
     Args:
         samples: ``(samples, dim)``.
@@ -119,7 +120,7 @@ def zero_shot_scores(samples: Tensor, classes: Tensor, *, hubness: int | None = 
             f"samples have shape {tuple(samples.shape)} and classes {tuple(classes.shape)}, expected equal dimensions"
         )
     if not (samples.isfinite().all() and classes.isfinite().all()):
-        raise InputError("embeddings are not finite, expected numbers: check what made them")
+        raise InputError("embeddings are not finite, expected numbers: check the model that computed them")
     cosines = directions(samples) @ directions(classes).T
     if hubness is None:
         return cosines
@@ -130,15 +131,15 @@ def zero_shot_scores(samples: Tensor, classes: Tensor, *, hubness: int | None = 
 
 
 def zero_shot(scores: Tensor, labels: Tensor) -> ZeroShot:
-    """Return how often the nearest class is the right one.
+    """Return the accuracy and confusion matrix of the highest-scoring classes.
 
     Args:
         scores: ``(samples, classes)``.
         labels: ``(samples,)``.
 
     Raises:
-        ShapeError: sides that do not fit together, or no sample.
-        LabelError: a label that is no class.
+        ShapeError: shapes do not match, or there are no samples.
+        LabelError: a label is out of range.
 
     >>> result = zero_shot(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([0, 1]))
     >>> result.top1, result.per_class, result.confusion
@@ -152,7 +153,7 @@ def zero_shot(scores: Tensor, labels: Tensor) -> ZeroShot:
     labels = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long, device=scores.device)
     count = scores.shape[1]
     if not 0 <= int(labels.min()) <= int(labels.max()) < count:
-        raise LabelError(f"labels are {int(labels.min())} to {int(labels.max())}, expected 0 to {count - 1}")
+        raise LabelError(f"labels range from {int(labels.min())} to {int(labels.max())}, expected 0 to {count - 1}")
     first = scores.topk(min(5, count), dim=1).indices
     confusion = torch.bincount(labels * count + first[:, 0], minlength=count * count).view(count, count)
     right, sizes = confusion.diagonal(), confusion.sum(1)

@@ -1,4 +1,4 @@
-"""Encoders put together; each model is loaded when it is first used."""
+"""Models built from encoders: classifiers, sequence models and two towers. Each is imported on first use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from mmcl.models.classifier import GrowingHead as GrowingHead
     from mmcl.models.classifier import SLUClassifier as SLUClassifier
     from mmcl.models.frame import Frame as Frame
     from mmcl.models.fusion import MultimodalClassifier as MultimodalClassifier
+    from mmcl.models.heads.growing import GrowingHead as GrowingHead
     from mmcl.models.image_classifier import ImageClassifier as ImageClassifier
     from mmcl.models.pretrained import from_pretrained as from_pretrained
     from mmcl.models.seq2seq import SLUSeq2Seq as SLUSeq2Seq

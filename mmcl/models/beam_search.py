@@ -1,8 +1,8 @@
-"""Beam search that reads the audio once for all beams of an utterance, and only for utterances that are not done.
+"""Beam search with a shared audio encoding per utterance, and early removal of finished utterances.
 
-transformers keeps the audio's keys and values once for each beam, and copies all of them at each step. They are equal
-for all beams of an utterance: here there is one of each, which no step copies. And it takes every utterance on to the
-last step of the longest of the batch: here those that are done leave the decoder. What is found stays the same.
+transformers stores the audio's keys and values once per beam, and copies them at each step. They are equal for all
+beams of an utterance, so that one copy per utterance suffices here. transformers also decodes every utterance up to the
+last step of the longest in the batch. Here, finished utterances leave the decoder. The decoded sequences are the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = "mmcl_beams"
 
 
 class BeamSearchDecoder(PegasusForConditionalGeneration):
-    """transformers' Pegasus, of whose beams those of one utterance read the audio together."""
+    """Pegasus of transformers, with one audio encoding for all beams of an utterance."""
 
     def __init__(self, config: PegasusConfig) -> None:
         super().__init__(config)
@@ -30,76 +30,90 @@ class BeamSearchDecoder(PegasusForConditionalGeneration):
         self._search: _Search | None = None
 
     def generate(self, *args: Any, **settings: Any) -> Any:
-        """As in transformers."""
+        """Generate tokens, as in transformers."""
         try:
             return super().generate(*args, **settings)
         finally:
             self._search = None
 
-    @wraps(PegasusForConditionalGeneration.forward)  # transformers reads in its signature what a model takes
+    @wraps(PegasusForConditionalGeneration.forward)  # transformers inspects the signature
     def forward(self, *args: Any, **inputs: Any) -> Any:
-        """As in transformers; in a search, the logits of utterances that are done are 0."""
-        if self._search is None or len(self._search.utterances) == len(self._search.done):
+        """Return the output of transformers; during a search, the logits of finished utterances are 0."""
+        if self._search is None or len(self._search.utterances) == len(self._search.finished):
             return super().forward(*args, **inputs)
-        rows, utterances, everyone = self._search.rows, self._search.utterances, len(inputs["decoder_input_ids"])
+        rows, utterances, total = self._search.rows, self._search.utterances, len(inputs["decoder_input_ids"])
         inputs["decoder_input_ids"] = inputs["decoder_input_ids"][rows]
         inputs["attention_mask"] = inputs["attention_mask"][utterances]
         inputs["encoder_outputs"] = BaseModelOutput(inputs["encoder_outputs"].last_hidden_state[utterances])
         output = super().forward(*args, **inputs)
-        logits = output.logits.new_zeros(everyone, *output.logits.shape[1:])
+        logits = output.logits.new_zeros(total, *output.logits.shape[1:])
         output.logits = logits.index_copy_(0, rows, output.logits)
         return output
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Any = None, **rest: Any
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Called by transformers before the first step: begin each beam, and leave the audio as it is."""
+        """Hook of transformers before the first step: repeat the start tokens for each beam, but not the audio."""
         self._search = _Search(len(input_ids), expand_size, input_ids.device)
         return input_ids.repeat_interleave(expand_size, dim=0), rest
 
     def _reorder_cache(self, cache: Any, beams: Tensor) -> Any:
-        """Called by transformers after each step; a beam only ever goes on from one of its own utterance."""
+        """Hook of transformers after each step: reorder the caches. Beams never switch utterances."""
         assert self._search is not None
-        kept, places = self._search.go_on(beams)
-        cache.self_attention_cache.reorder_cache(places)
+        kept, rows = self._search.drop_finished(beams)
+        cache.self_attention_cache.reorder_cache(rows)
         if len(kept) < len(cache.cross_attention_cache.layers[0].keys):
             cache.cross_attention_cache.batch_select_indices(kept)
         return cache
 
     def _check_early_stop_heuristic(self, *args: Any, **state: Any) -> Tensor:
-        """Called by transformers at the end of each step: see who is done."""
+        """Hook of transformers at the end of each step: record the finished utterances."""
         if self._search is not None:
-            self._search.done = state["is_sent_finished"].all(dim=1)
+            self._search.finished = state["is_sent_finished"].all(dim=1)
         return super()._check_early_stop_heuristic(*args, **state)
 
 
 class _Search:
-    """Who of the utterances of a batch is in the decoder: ``utterances``, and ``rows``, those of all their beams."""
+    """State of a search over a batch of utterances.
+
+    Attributes:
+        beams: beams per utterance.
+        finished: whether each utterance of the batch is finished.
+        utterances: indices of the utterances in the decoder.
+        rows: rows of their beams in the whole batch.
+    """
 
     def __init__(self, count: int, beams: int, device: torch.device) -> None:
         self.beams = beams
-        self.done = torch.zeros(count, dtype=torch.bool, device=device)
+        self.finished = torch.zeros(count, dtype=torch.bool, device=device)
         self.utterances = torch.arange(count, device=device)
         self.rows = torch.arange(count * beams, device=device)
 
-    def go_on(self, beams: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave out who is done. Of the others return the place among the utterances that there were until now, and
-        the place of the beams that go on, of which ``beams`` is the row in the whole batch."""
-        kept = (~self.done[self.utterances]).nonzero().flatten()
+    def drop_finished(self, beams: Tensor) -> tuple[Tensor, Tensor]:
+        """Remove finished utterances.
+
+        Args:
+            beams: row in the whole batch that each beam continues.
+
+        Returns:
+            Indices of the kept utterances, and the rows that their beams continue, both counted among the utterances
+            that were in the decoder before.
+        """
+        kept = (~self.finished[self.utterances]).nonzero().flatten()
         self.utterances = self.utterances[kept]
-        before = (self.utterances - kept) * self.beams  # rows of those who had left
+        removed_rows = (self.utterances - kept) * self.beams  # of utterances that left the decoder earlier
         every = torch.arange(self.beams, device=beams.device)
         self.rows = (self.utterances[:, None] * self.beams + every).flatten()
-        return kept, beams[self.rows] - before.repeat_interleave(self.beams)
+        return kept, beams[self.rows] - removed_rows.repeat_interleave(self.beams)
 
 
 def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
 ) -> tuple[Tensor, None]:
-    """transformers' attention; where beams attend to audio, those of an utterance are the steps of one query.
+    """Attention of transformers, with the beams of an utterance as steps of one query when they attend to audio.
 
-    ``query`` is ``(utterances beams, heads, 1, dim)``, ``key`` and ``value`` ``(utterances, heads, time, dim)``; the
-    result is ``(utterances beams, 1, heads, dim)``.
+    ``query`` is ``(utterances * beams, heads, 1, dim)``, ``key`` and ``value`` are ``(utterances, heads, time, dim)``.
+    The result is ``(utterances * beams, 1, heads, dim)``.
     """
     if len(query) == len(key):
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)

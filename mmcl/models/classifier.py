@@ -1,4 +1,4 @@
-"""SLUClassifier: an encoder, a hidden layer and a head that grows with the classes."""
+"""SLUClassifier: an encoder, a hidden layer and a classifier head that grows with the classes."""
 
 from __future__ import annotations
 
@@ -9,98 +9,40 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
-from mmcl.config.whole_numbers import whole_numbers
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.standardize import standardization
-from mmcl.errors import ConfigError, LabelError
+from mmcl.errors import ConfigError
+from mmcl.models.encoded_texts import EncodedTexts
+from mmcl.models.heads.growing import GrowingHead
 
 
 class Classified(NamedTuple):
-    """What a classifier makes of a batch: ``logits`` ``(batch, classes)`` and the ``embedding`` ``(batch, dim)`` they
-    were read from. Logits of classes that have not arrived are minus infinity."""
+    """Output of a classifier.
+
+    Attributes:
+        logits: ``(batch, classes)``, minus infinity for classes that have not arrived.
+        embedding: input of the classifier head, ``(batch, dim)``.
+    """
 
     logits: Tensor
     embedding: Tensor
 
 
-class GrowingHead(nn.Module):
-    """A linear classifier whose column is the label, and which opens columns as classes arrive.
-
-    The weights of classes that were there stay what they were. Columns below the largest label that have not arrived
-    are closed: their logit is minus infinity, so that they take no part in a softmax and are never predicted.
-
-    >>> head = GrowingHead(4)
-    >>> head.grow([2])
-    >>> head(torch.zeros(1, 4)).shape, head.seen.tolist()
-    (torch.Size([1, 3]), [False, False, True])
-    """
-
-    seen: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(0, dim))
-        self.bias = nn.Parameter(torch.empty(0))
-        self.register_buffer("seen", torch.empty(0, dtype=torch.bool))
-        self._all_seen = True
-
-    def grow(self, labels: Iterable[int]) -> None:
-        """Open the columns of ``labels``; columns that are open already stay as they are."""
-        labels = whole_numbers(labels, "labels", error=LabelError)
-        if labels and min(labels) < 0:
-            raise LabelError(f"label {min(labels)} is negative, expected 0 or more: check the data set's labels")
-        size = max([len(self.seen), *(label + 1 for label in labels)])
-        self._resize(size)
-        self.seen[torch.tensor(labels, dtype=torch.long, device=self.seen.device)] = True
-        self._all_seen = bool(self.seen.all())
-
-    def reset_parameters(self) -> None:
-        """Draw the weights of all columns anew."""
-        fresh = nn.Linear(self.weight.shape[1], len(self.seen), device=self.weight.device, dtype=self.weight.dtype)
-        with torch.no_grad():
-            self.weight.copy_(fresh.weight)
-            self.bias.copy_(fresh.bias)
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Return logits ``(batch, classes)`` of embeddings ``(batch, dim)``."""
-        logits = nn.functional.linear(embedding, self.weight, self.bias)
-        return logits if self._all_seen else logits.masked_fill(~self.seen, float("-inf"))
-
-    def _resize(self, size: int) -> None:
-        added = size - len(self.seen)
-        if added <= 0:
-            return
-        fresh = nn.Linear(self.weight.shape[1], added, device=self.weight.device, dtype=self.weight.dtype)
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), fresh.weight.detach()]))
-        self.bias = nn.Parameter(torch.cat([self.bias.detach(), fresh.bias.detach()]))
-        self.seen = torch.cat([self.seen, self.seen.new_zeros(added)])
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-        # A saved head may have other columns: take its size before torch compares the shapes.
-        saved = state_dict.get(f"{prefix}seen")
-        if saved is not None and saved.shape != self.seen.shape:
-            self.weight = nn.Parameter(self.weight.new_empty(len(saved), self.weight.shape[1]))
-            self.bias = nn.Parameter(self.bias.new_empty(len(saved)))
-            self.seen = self.seen.new_empty(len(saved))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self._all_seen = bool(self.seen.all())
-
-
 class SLUClassifier(nn.Module):
-    """Classify what is said: encoder -> pooled -> one hidden layer -> growing head.
+    """Spoken utterance classifier: encoder -> pooled vector -> one hidden layer -> growing head.
+
+    A batch holds ``features`` of :func:`~mmcl.encoders.cached_features`, or inputs of the encoder's modality.
 
     Args:
-        encoder: makes ``pooled`` of a batch's ``audio``, or of its cached ``features``.
+        encoder: encodes a batch's ``audio`` or its cached ``features``.
         hidden: width of the hidden layer, whose output is the embedding.
-        dropout: share of the hidden layer dropped in training.
-        text_encoder: with it the model has an audio-text space: embeddings and texts, each through one linear
-            projection, can be compared (COCONUT). A frozen one encodes each text once.
-        projection: dimension of that space.
-
-    A batch has ``features`` (of :func:`~mmcl.encoders.cached_features`) or else the encoder's own modality.
+        dropout: dropout rate of the hidden layer.
+        text_encoder: adds an audio-text space, in which one linear projection of embeddings and one of texts can be
+            compared (COCONUT). A frozen text encoder encodes each text once.
+        projection: dimension of the audio-text space.
 
     Attributes:
-        classes: names of the classes by label, of a model that was exported; of others none.
+        classes: class names by label if the model was exported, else empty.
 
     >>> from mmcl.encoders import build_encoder
     >>> model = SLUClassifier(build_encoder("audio", "cnn"), hidden=32)
@@ -133,34 +75,31 @@ class SLUClassifier(nn.Module):
         if text_encoder is not None:
             self.audio_projection = nn.Linear(hidden, projection)
             self.text_projection = nn.Linear(text_encoder.pooled_dim, projection)
-        self._encoded_texts: dict[str, Tensor] = {}
+        self._encoded_texts = EncodedTexts()
 
     def grow(self, labels: Iterable[int]) -> None:
-        """Open the head's columns of ``labels``."""
+        """Add the columns of ``labels`` to the head."""
         self.head.grow(labels)
 
     def standardize(self, pooled: Tensor) -> None:
-        """Scale what the encoder gives to mean 0 and deviation 1 from now on, as it is in ``pooled``.
+        """Set the feature scaling to mean 0 and standard deviation 1 on the given features.
 
-        Dimensions of pretrained features differ in size by orders of magnitude, which slows the layers on top of them
-        down. Give the features ``(samples, pooled_dim)`` of the first experience: later ones are not known yet.
-        A feature that does not vary keeps its scale, see :func:`~mmcl.encoders.standardize.standardization`.
+        The dimensions of pretrained features differ in scale by orders of magnitude, which slows training. Pass the
+        features of the first experience: those of later experiences are not known yet. Constant features keep their
+        scale, see :func:`~mmcl.encoders.standardize.standardization`.
+
+        Args:
+            pooled: pooled features, ``(samples, pooled_dim)``.
 
         Raises:
-            ShapeError, InputError: features of another size, none, or not finite.
+            ShapeError, InputError: the features have another size, are empty, or are not finite.
         """
         scaling = standardization(pooled, len(self.gain))
         self.gain, self.offset = scaling.gain.to(self.gain), scaling.offset.to(self.gain)
 
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings ``(batch, hidden)``."""
-        if "features" not in batch:
-            modality = self.encoder.modality
-            pooled = self.encoder(batch[modality], batch.get(f"{modality}_lengths")).pooled
-        elif "features_lengths" in batch:
-            pooled = self.encoder.from_features(batch["features"], batch["features_lengths"]).pooled
-        else:
-            pooled = batch["features"]
+        pooled = self.encoder.encode_batch(batch).pooled
         return self.trunk(torch.addcmul(self.offset, pooled, self.gain))
 
     def forward(self, batch: Batch) -> Classified:
@@ -168,18 +107,24 @@ class SLUClassifier(nn.Module):
         return Classified(self.head(embedding), embedding)
 
     def project_audio(self, embedding: Tensor) -> Tensor:
-        """Embeddings ``(batch, hidden)`` in the audio-text space, ``(batch, projection)``."""
+        """Project embeddings ``(batch, hidden)`` to the audio-text space, ``(batch, projection)``.
+
+        Raises:
+            ConfigError: the model has no text encoder.
+        """
         self._text_side()
         return self.audio_projection(embedding)
 
     def project_text(self, batch: Batch) -> Tensor:
-        """The ``text`` of a batch in the audio-text space, ``(batch, projection)``."""
+        """Project the ``text`` of a batch to the audio-text space, ``(batch, projection)``.
+
+        Raises:
+            ConfigError: the model has no text encoder.
+        """
         encoder, texts = self._text_side(), batch["text"]
-        if not encoder.frozen:
-            return self.text_projection(encoder(texts).pooled)
-        if missing := sorted(set(texts) - self._encoded_texts.keys()):
-            self._encoded_texts |= zip(missing, encoder(missing).pooled, strict=True)
-        return self.text_projection(torch.stack([self._encoded_texts[text] for text in texts]))
+        if encoder.frozen:
+            return self.text_projection(self._encoded_texts.encode(encoder, texts, self.text_projection.weight))
+        return self.text_projection(encoder(texts).pooled)
 
     def _text_side(self) -> Encoder:
         if self.text_encoder is None:
@@ -188,3 +133,7 @@ class SLUClassifier(nn.Module):
                 'pass text_encoder=build_encoder("text", "words") to SLUClassifier'
             )
         return self.text_encoder
+
+    def _load_from_state_dict(self, *args: object) -> None:
+        self._encoded_texts.clear()
+        super()._load_from_state_dict(*args)

@@ -1,4 +1,4 @@
-"""Frame: what an utterance means and says, and the sequence of pieces that a decoder writes it as."""
+"""Frame: the semantic frame of an utterance, and its target sequence for a decoder."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from typing import NamedTuple, TypeAlias
 from mmcl.data.base import Entity
 
 
-class Mark(Enum):
-    """What parts the pieces of a target sequence."""
+class Marker(Enum):
+    """Separator tokens of a target sequence."""
 
     SEP = "<sep>"
     FILL = "<fill>"
 
 
 class Intent(str):
-    """The name of an intent, as a piece of a target sequence: one token, whatever its words."""
+    """Name of an intent within a target sequence; always encoded as one token."""
 
 
-Piece: TypeAlias = Mark | Intent | str
+Piece: TypeAlias = Marker | Intent | str
 
 
 class Frame(NamedTuple):
-    """The semantic frame of an utterance: its intent, its entities in the order of speech, and its transcript.
+    """The semantic frame of an utterance.
 
-    The intent is empty where a decoder wrote none.
+    Attributes:
+        intent: name of the intent, empty if a decoder generated none.
+        entities: entities in spoken order.
+        transcript: transcript.
     """
 
     intent: str
@@ -34,7 +37,7 @@ class Frame(NamedTuple):
     transcript: str = ""
 
     def pieces(self) -> Iterator[Piece]:
-        """Write the frame as a target sequence: ``intent SEP [type FILL value SEP ...] transcript``.
+        """Yield the target sequence: ``intent SEP [type FILL value SEP ...] transcript``.
 
         The format of Cappellazzo et al., arXiv 2305.13899, with all entities in order.
 
@@ -44,50 +47,50 @@ class Frame(NamedTuple):
         """
         yield Intent(self.intent)
         for entity in self.entities:
-            yield from (Mark.SEP, entity.type, Mark.FILL, entity.value)
-        yield from (Mark.SEP, self.transcript)
+            yield from (Marker.SEP, entity.type, Marker.FILL, entity.value)
+        yield from (Marker.SEP, self.transcript)
 
     def text(self) -> str:
-        """Return all of it as words, marks left out: what an error rate of the whole sequence counts.
+        """Return the frame as words without markers, the text of sequence-level error rates.
 
         >>> Frame("alarm set", (Entity("time", "five"),), "wake me at five").text()
         'alarm set time five wake me at five'
         """
-        words = [piece for piece in self.pieces() if not isinstance(piece, Mark)]
+        words = [piece for piece in self.pieces() if not isinstance(piece, Marker)]
         return " ".join(word for piece in words for word in piece.split())
 
 
-def parse(pieces: Sequence[Piece]) -> Frame:
-    """Read back what a decoder wrote, however it broke the format.
+def parse_frame(pieces: Sequence[Piece]) -> Frame:
+    """Parse a decoded target sequence, which may be malformed.
 
-    The first intent counts. Of the parts between separators the last is the transcript, if it has no fill mark and is
-    not the only one; every other part with a type, a fill mark and a value is an entity, and what remains is dropped.
+    The first intent counts. The last segment is the transcript if it has no FILL marker and is not the only one. Every
+    other segment with a type, exactly one FILL marker and a value is an entity. The rest is dropped.
 
-    >>> parse([Intent("alarm set"), Mark.SEP, "time", Mark.FILL, "five am", Mark.SEP, "wake me at five am"])
+    >>> parse_frame([Intent("alarm set"), Marker.SEP, "time", Marker.FILL, "five am", Marker.SEP, "wake me at five am"])
     Frame(intent='alarm set', entities=(Entity(type='time', value='five am'),), transcript='wake me at five am')
-    >>> parse(["wake", Mark.SEP, Mark.FILL, Mark.SEP, "time", Mark.FILL])
+    >>> parse_frame(["wake", Marker.SEP, Marker.FILL, Marker.SEP, "time", Marker.FILL])
     Frame(intent='', entities=(), transcript='')
     """
-    parts: list[list[Piece]] = [[]]
+    segments: list[list[Piece]] = [[]]
     for piece in pieces:
-        if piece is Mark.SEP:
-            parts.append([])
+        if piece is Marker.SEP:
+            segments.append([])
         else:
-            parts[-1].append(piece)
+            segments[-1].append(piece)
     intent = next((str(piece) for piece in pieces if isinstance(piece, Intent)), "")
-    *middle, last = parts if len(parts) > 1 else [*parts, []]
-    if Mark.FILL in last:
+    *middle, last = segments if len(segments) > 1 else [*segments, []]
+    if Marker.FILL in last:
         middle, last = [*middle, last], []
     entities = []
-    for part in middle:
-        if part.count(Mark.FILL) == 1:
-            place = part.index(Mark.FILL)
-            kind, value = _words(part[:place]), _words(part[place + 1 :])
+    for segment in middle:
+        if segment.count(Marker.FILL) == 1:
+            position = segment.index(Marker.FILL)
+            kind, value = _words(segment[:position]), _words(segment[position + 1 :])
             if kind and value:
                 entities.append(Entity(kind, value))
     return Frame(intent, tuple(entities), _words(last))
 
 
-def _words(part: Sequence[Piece]) -> str:
-    texts = [piece for piece in part if not isinstance(piece, (Mark, Intent))]
+def _words(segment: Sequence[Piece]) -> str:
+    texts = [piece for piece in segment if not isinstance(piece, (Marker, Intent))]
     return " ".join(word for text in texts for word in text.split())

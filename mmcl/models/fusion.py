@@ -1,9 +1,9 @@
-"""MultimodalClassifier: an encoder for each view of a sample, a fusion of what they give, and heads that grow."""
+"""MultimodalClassifier: one encoder per view, a fusion of their encodings, and growing heads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,20 @@ from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
 from mmcl.encoders.base import Encoder
 from mmcl.errors import ConfigError, LabelError, ShapeError
-from mmcl.models.classifier import GrowingHead
+from mmcl.models.heads.growing import GrowingHead
 from mmcl.text.suggest import nearest
 
 FUSIONS = ("concat", "gated", "attention")
 
 
 class Fused(NamedTuple):
-    """What a classifier of several views makes of a batch.
+    """Output of a multimodal classifier.
 
-    ``logits`` ``(batch, classes)`` of all views together and the ``embedding`` ``(batch, dim)`` they were read from,
-    what each view was encoded as, ``(batch, dim)``, and what each alone is taken for, ``(batch, classes)``.
+    Attributes:
+        logits: logits of the fused views, ``(batch, classes)``.
+        embedding: input of the fused classifier layer, ``(batch, dim)``.
+        views: encoding of each view, ``(batch, dim)``.
+        view_logits: logits of each view's own head, ``(batch, classes)``.
     """
 
     logits: Tensor
@@ -34,33 +37,34 @@ class Fused(NamedTuple):
 
 
 class MultimodalClassifier(nn.Module):
-    """Classify samples of several views: an encoder each -> fusion -> one hidden layer -> growing head.
+    """Classify samples with several views: encoders -> fusion -> one hidden layer -> growing head.
 
-    Each view has a head of its own as well, which is trained beside that of the fusion and not used to predict. With
-    p_m the encoding of view m, the fusion is
+    Each view also has its own head, which is trained together with the fused head and not used to predict. With p_m the
+    encoding of view m, the fusion is
 
-    * ``concat``: [p_1, ..., p_M], as M3CoL fuses (Kumar et al., arXiv 2409.17777);
-    * ``gated``: sum_m g_m tanh(W_m p_m), g = softmax over the views of a linear layer on all of them, after the gated
-      multimodal unit (Arevalo et al., arXiv 1702.01992; differs from the paper: a softmax, which allows more than two);
+    * ``concat``: [p_1, ..., p_M], as in M3CoL (Kumar et al., arXiv 2409.17777);
+    * ``gated``: sum_m g_m tanh(W_m p_m), where g is the softmax over views of a linear layer on all encodings. This
+      follows the gated multimodal unit (Arevalo et al., arXiv 1702.01992). Differs from the paper: a softmax gate,
+      which allows more than two views;
     * ``attention``: a learned query attends to the views.
 
-    In evaluation a view may be missing, from a whole batch or, where ``batch["<view>_missing"]`` ``(batch,)`` says so,
-    from some samples: it counts as zeros in ``concat``, and takes no part in the other two.
+    In evaluation a view may be missing, either from a whole batch or from the samples where
+    ``batch["<view>_missing"]`` ``(batch,)`` is True. ``concat`` replaces a missing view with zeros; the other fusions
+    mask it.
 
     Args:
-        encoders: by view, the name of its entry in a batch.
-        fusion: one of the three.
-        dim: of each view's encoding, by a linear projection; None for what the encoders give, which have to be alike
-            for ``gated``, ``attention``, and a contrast between views.
+        encoders: encoder of each view, by the name of the view's entry in a batch.
+        fusion: ``"concat"``, ``"gated"`` or ``"attention"``.
+        dim: dimension of each view's encoding after a linear projection. None for no projection; ``gated``,
+            ``attention`` and contrast between views then need encoders of equal size.
         hidden: width of the heads' hidden layers.
-        dropout: of these.
-        view_dropout: chance that a view of a sample counts as missing in training, for data that will lack some; one
-            view of each sample is always left.
+        dropout: dropout rate of the heads' hidden layers.
+        view_dropout: probability of dropping a view of a sample in training, for data with missing views. At least one
+            view of each sample is kept.
 
     Raises:
-        ConfigError: no encoder, an unknown fusion, sizes that cannot be, or encodings of different sizes where they
-            have to be alike.
-        ShapeError: (when called) in training, a view that is missing from a batch; in evaluation, every one.
+        ConfigError: no encoder, unknown fusion, invalid sizes, or encodings of unequal size where equal size is needed.
+        ShapeError: (when called) a view is missing in training, or all views are missing in evaluation.
 
     >>> from mmcl.encoders import build_encoder
     >>> views = {name: build_encoder("tabular", "mlp", features=5, dim=8) for name in ("mrna", "mirna")}
@@ -83,13 +87,13 @@ class MultimodalClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if not encoders:
-            raise ConfigError("there are 0 encoders, expected one for each view, such as {'audio': ..., 'image': ...}")
+            raise ConfigError("got 0 encoders, expected one for each view, such as {'audio': ..., 'image': ...}")
         if fusion not in FUSIONS:
             raise ConfigError(f"fusion is '{fusion}'{nearest(fusion, FUSIONS)}, expected one of {', '.join(FUSIONS)}")
         if hidden < 1 or (dim is not None and dim < 1) or not 0 <= dropout < 1 or not 0 <= view_dropout < 1:
             raise ConfigError(
-                f"hidden={hidden}, dim={dim}, dropout={dropout}, view_dropout={view_dropout}: expected sizes of 1 or "
-                "more, and shares of at least 0 and below 1"
+                f"hidden={hidden}, dim={dim}, dropout={dropout}, view_dropout={view_dropout}: expected sizes of 1 "
+                "or more, and rates of 0 or more and less than 1"
             )
         self.encoders = nn.ModuleDict(encoders)
         self.views = tuple(encoders)
@@ -113,52 +117,60 @@ class MultimodalClassifier(nn.Module):
         return _Gated(len(self.views), size) if fusion == "gated" else _Attention(size)
 
     def check_alike(self, what: str) -> None:
-        """Raise ConfigError unless all views are encoded in the same size, which ``what`` needs."""
+        """Check that the encodings of all views have one size.
+
+        Args:
+            what: feature that needs equal sizes, for the error.
+
+        Raises:
+            ConfigError: the sizes differ.
+        """
         if len(set(self.dims.values())) > 1:
             sizes = ", ".join(f"{view} {size}" for view, size in self.dims.items())
-            raise ConfigError(f"{what} needs encodings of one size, and they have {sizes}: set dim to project them")
+            raise ConfigError(f"{what} needs encodings of equal size, got {sizes}: set dim to project them")
 
     def grow(self, labels: Iterable[int]) -> None:
-        """Open the heads' columns of ``labels``."""
+        """Add the columns of ``labels`` to all heads."""
         labels = whole_numbers(labels, "labels", error=LabelError)
-        heads: list[Any] = [self.head, *self.view_heads.values()]
-        for head in heads:
-            head.output.grow(labels)
+        self.head.output.grow(labels)
+        for view in self.views:
+            self._view_head(view).output.grow(labels)
 
     def frozen_features(self, view: str, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return what training never changes of a view, ``(batch, time, features)``, and its lengths ``(batch,)``."""
-        if f"{view}_features" in batch:
-            return batch[f"{view}_features"], batch[f"{view}_features_lengths"]
-        encoder: Any = self.encoders[view]
-        features: tuple[Tensor, Tensor] = encoder.frozen_features(batch[view], batch.get(f"{view}_lengths"))
-        return features
+        """Return the features of a view before its trained layers, ``(batch, time, features)``, and their lengths.
+
+        They are read from the batch if cached there, see :meth:`~mmcl.encoders.base.Encoder.view_features`.
+        """
+        return self._encoder(view).view_features(batch, view)
 
     def encode(self, view: str, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the encoding of what :meth:`frozen_features` gave, ``(batch, dim)``."""
-        encoder: Any = self.encoders[view]
-        encoding: Tensor = self.projections[view](encoder.from_features(features, lengths).pooled)
-        return encoding
+        """Return the encoding of a view, ``(batch, dim)``, given its :meth:`frozen_features`."""
+        return self.projections[view](self._encoder(view).from_features(features, lengths).pooled)
 
     def forward(self, batch: Batch) -> Fused:
-        there = [view for view in self.views if view in batch or f"{view}_features" in batch]
-        if not there or (self.training and len(there) < len(self.views)):
-            absent = ", ".join(view for view in self.views if view not in there)
-            raise ShapeError(
-                f"the batch has entries {', '.join(batch)}, and no {absent}: expected "
-                + ("all views in training, in which view_dropout leaves some out" if self.training else "a view")
-            )
-        views = {view: self.encode(view, *self.frozen_features(view, batch)) for view in there}
+        present = [view for view in self.views if view in batch or f"{view}_features" in batch]
+        if not present or (self.training and len(present) < len(self.views)):
+            absent = ", ".join(view for view in self.views if view not in present)
+            needed = "all views in training; view_dropout drops some" if self.training else "at least one view"
+            raise ShapeError(f"batch with entries {', '.join(batch)} lacks {absent}: expected {needed}")
+        views = {view: self.encode(view, *self.frozen_features(view, batch)) for view in present}
         some = next(iter(views.values()))
         parts = [views[view] if view in views else some.new_zeros(len(some), size) for view, size in self.dims.items()]
         missing = self._missing(batch, views, len(some))
         if missing is not None:
             parts = [vectors.masked_fill(lacks[:, None], 0.0) for vectors, lacks in zip(parts, missing.T, strict=True)]
         embedding = self.head.embed(self.fusion(parts, missing))
-        view_logits = {view: self.view_heads[view](vectors) for view, vectors in views.items()}
+        view_logits = {view: self._view_head(view)(vectors) for view, vectors in views.items()}
         return Fused(self.head.output(embedding), embedding, views, view_logits)
 
+    def _encoder(self, view: str) -> Encoder:
+        return cast(Encoder, self.encoders[view])
+
+    def _view_head(self, view: str) -> _Head:
+        return cast(_Head, self.view_heads[view])
+
     def _missing(self, batch: Batch, views: Mapping[str, Tensor], size: int) -> Tensor | None:
-        """Which views each sample lacks, ``(batch, views)``, None where all have all."""
+        """Return the mask of missing views, ``(batch, views)``, or None if no view is missing."""
         dropping = self.training and self.view_dropout > 0
         if len(views) == len(self.views) and not dropping and not any(f"{view}_missing" in batch for view in views):
             return None
@@ -168,7 +180,7 @@ class MultimodalClassifier(nn.Module):
                 missing[:, number] |= batch[f"{view}_missing"].cpu()
         if bool(missing.all(1).any()):
             row = int(missing.all(1).nonzero()[0])
-            raise ShapeError(f"sample {row} of the batch lacks every view, expected one of {', '.join(self.views)}")
+            raise ShapeError(f"sample {row} of the batch has no view, expected at least one of {', '.join(self.views)}")
         if dropping:
             chance = torch.rand(missing.shape).masked_fill(missing, -1.0)
             dropped = chance < self.view_dropout
@@ -186,12 +198,14 @@ def fuse_rows(
     batch_size: int = 256,
     device: str | torch.device = "cpu",
 ) -> Fused:
-    """Return what the model makes of all samples, in evaluation mode.
+    """Return the model's output for all samples of a data set, computed in evaluation mode.
 
     Args:
-        model: as it is, on ``device`` from then on.
+        model: moved to ``device``.
         data: samples, or :class:`~mmcl.encoders.views.CachedViews` of them.
-        without: a view that all samples are to lack.
+        without: view to leave out of all samples.
+        batch_size: samples per forward pass.
+        device: device of the computation; the result is on the CPU.
     """
     was_training = model.training
     model.to(device).eval()
@@ -211,7 +225,7 @@ def fuse_rows(
 
 
 class _Head(nn.Module):
-    """A hidden layer and a growing output."""
+    """Hidden layer and growing classifier."""
 
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -219,16 +233,14 @@ class _Head(nn.Module):
         self.output = GrowingHead(hidden)
 
     def embed(self, vectors: Tensor) -> Tensor:
-        hidden: Tensor = self.trunk(vectors)
-        return hidden
+        return self.trunk(vectors)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.embed(vectors))
-        return logits
+        return self.output(self.embed(vectors))
 
 
 class _Concat(nn.Module):
-    """One view after the other."""
+    """Concatenation of the views."""
 
     def __init__(self, dims: Iterable[int]) -> None:
         super().__init__()
@@ -239,7 +251,7 @@ class _Concat(nn.Module):
 
 
 class _Gated(nn.Module):
-    """A mean of the views, each through a layer of its own, weighted by a gate that sees all of them."""
+    """Gate-weighted mean of one linear layer per view."""
 
     def __init__(self, views: int, dim: int) -> None:
         super().__init__()
@@ -256,7 +268,7 @@ class _Gated(nn.Module):
 
 
 class _Attention(nn.Module):
-    """A learned query that attends to the views."""
+    """Attention of a learned query to the views."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -267,7 +279,6 @@ class _Attention(nn.Module):
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
 
     def forward(self, views: list[Tensor], missing: Tensor | None) -> Tensor:
-        there = self.norm(torch.stack(views, 1))
-        query = self.query.expand(len(there), -1, -1)
-        attended: Tensor = self.attention(query, there, there, key_padding_mask=missing, need_weights=False)[0]
-        return attended[:, 0]
+        keys = self.norm(torch.stack(views, 1))
+        query = self.query.expand(len(keys), -1, -1)
+        return self.attention(query, keys, keys, key_padding_mask=missing, need_weights=False)[0][:, 0]

@@ -1,4 +1,4 @@
-"""ImageClassifier: LAF's networks for images, a small one and ResNet-18."""
+"""ImageClassifier: the image networks of LAF, a small CNN and ResNet-18."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ BACKBONES = ("cnn", "resnet18")
 
 
 class ImageClassifier(nn.Module):
-    """Classify images by the networks of LAF (Shen et al., arXiv 2404.00506), from scratch.
+    """Classify images with the networks of LAF (Shen et al., arXiv 2404.00506), untrained.
 
-    * ``cnn``, for grey images of 28 x 28: twice a convolution over 5 x 5, ReLU and pooling (16 and 32 channels), then
-      Linear to 256, the representation; classifier ``Linear(256, 128), Linear(128, classes)``;
-    * ``resnet18``: torchvision's, whose last layer is ``Linear(512, 256)``, the representation; classifier
-      ``Linear(256, classes)``. Differs from the paper: images keep their size, and are normalized by no statistics.
+    * ``cnn``, for grayscale images of 28 x 28: two blocks of a 5 x 5 convolution, ReLU and max pooling with 16 and 32
+      channels, then a linear layer to the representation of 256 dimensions. The classifier is
+      ``Linear(256, 128), Linear(128, classes)``.
+    * ``resnet18``: the ResNet-18 of torchvision, with ``Linear(512, 256)`` as last layer, the representation. The
+      classifier is ``Linear(256, classes)``. Differs from the paper: images keep their size and are not normalized.
 
     Args:
-        classes: number of them.
+        classes: number of classes.
         backbone: ``"cnn"`` or ``"resnet18"``.
-        channels: of the images.
+        channels: number of image channels.
 
     Raises:
-        ConfigError: another backbone, or sizes that cannot be.
+        ConfigError: unknown backbone, or invalid sizes.
 
     >>> import torch
     >>> made = ImageClassifier()(Batch(image=torch.rand(2, 1, 28, 28)))
@@ -42,7 +43,7 @@ class ImageClassifier(nn.Module):
                 f"backbone is '{backbone}'{nearest(backbone, BACKBONES)}, expected one of {', '.join(BACKBONES)}"
             )
         if classes < 2 or channels < 1:
-            raise ConfigError(f"classes={classes}, channels={channels}: expected 2 or more classes, 1 or more channels")
+            raise ConfigError(f"classes={classes}, channels={channels}: expected at least 2 classes and 1 channel")
         self.channels = channels
         if backbone == "cnn":
             self.extractor: nn.Module = nn.Sequential(
@@ -66,8 +67,7 @@ class ImageClassifier(nn.Module):
 
     def embed(self, batch: Batch) -> Tensor:
         """Return representations ``(batch, 256)``."""
-        representation: Tensor = self.extractor(checked_images(batch["image"], self.channels))
-        return representation
+        return self.extractor(checked_images(batch["image"], self.channels))
 
     def forward(self, batch: Batch) -> Classified:
         representation = self.embed(batch)

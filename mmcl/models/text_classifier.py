@@ -1,4 +1,4 @@
-"""TextClassifier: the encoder of a model that writes, and a head that grows with the classes."""
+"""TextClassifier: the encoder of a text-to-text model and a growing head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from mmcl.batch import Batch
-from mmcl.models.classifier import Classified, GrowingHead
+from mmcl.models.classifier import Classified
+from mmcl.models.heads.growing import GrowingHead
 from mmcl.models.text_to_text import TextToText
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class TextClassifier(nn.Module):
-    """Classify texts by what a student's encoder makes of them: the mean over its tokens, then a growing head.
+    """Classify texts: encoder of a student -> mean over tokens -> growing head.
 
-    The student's decoder takes no part in that, and can be taught to explain
-    (:class:`~mmcl.strategies.rationale_distillation.RationaleDistillation`).
+    The student's decoder is not used to classify. It can be trained to generate rationales, see
+    :class:`~mmcl.strategies.rationale_distillation.RationaleDistillation`.
 
     Args:
-        student: reads, and may write.
-        discriminator: judges what it writes, where that is learnt too; trained and saved with the model.
+        student: text-to-text model.
+        discriminator: scores generated rationales, if it is trained as well. It is trained and saved with the model.
 
     >>> student = TextToText.from_scratch(["set an alarm"] * 3, vocabulary=60, dim=16, layers=1, heads=2)
     >>> model = TextClassifier(student)
@@ -38,7 +39,7 @@ class TextClassifier(nn.Module):
         self.head = GrowingHead(int(student.model.config.d_model))
 
     def grow(self, labels: Iterable[int]) -> None:
-        """Open the head for classes."""
+        """Add the columns of ``labels`` to the head."""
         self.head.grow(labels)
 
     def forward(self, batch: Batch) -> Classified:

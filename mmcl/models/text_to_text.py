@@ -1,4 +1,4 @@
-"""TextToText: a model of T5's kind, which reads a text and writes another, and its tokenizer."""
+"""TextToText: an encoder-decoder such as T5 with its tokenizer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.errors import ConfigError, DataError, ShapeError
 
-_IGNORED = -100  # the label of a place that is padded, as transformers has it
+_IGNORED = -100  # label of padding, the convention of transformers
 _PAD, _END, _UNKNOWN = "<pad>", "</s>", "<unk>"
 
 
-class Written(NamedTuple):
-    """What a model makes of texts that it is to write.
+class TextToTextOutput(NamedTuple):
+    """Output of a teacher-forced text-to-text model.
 
-    ``losses`` ``(batch,)``, the mean cross-entropy over the tokens of each; ``logits`` ``(batch, tokens, vocabulary)``
-    and ``mask`` ``(batch, tokens)``, which of these tokens are there.
+    Attributes:
+        losses: mean cross-entropy over the tokens of each target, ``(batch,)``.
+        logits: ``(batch, tokens, vocabulary)``.
+        mask: True for target tokens and False for padding, ``(batch, tokens)``.
     """
 
     losses: Tensor
@@ -30,13 +32,16 @@ class Written(NamedTuple):
 
 
 class TextToText(nn.Module):
-    """A network that reads a text and writes another.
+    """A network that generates text from text.
 
     Args:
-        model: of transformers, with ``encoder`` and ``generate``, such as ``T5ForConditionalGeneration``.
-        tokenizer: of the same kind.
-        longest: tokens of a text that are read or learnt to be written; what is beyond is cut, and counted in
+        model: encoder-decoder of transformers, such as ``T5ForConditionalGeneration``.
+        tokenizer: tokenizer of the model.
+        longest: largest number of tokens of a source or target. Longer texts are truncated and counted in
             ``truncated``.
+
+    Raises:
+        ConfigError: ``longest`` is below 1, or the tokenizer lacks a padding or end token.
 
     >>> student = TextToText.from_scratch(["one and one is two"] * 3, vocabulary=60, dim=16, layers=1, heads=2)
     >>> batch = student.batch(["one and one", "two"], ["is two", "two"])
@@ -49,7 +54,7 @@ class TextToText(nn.Module):
         if longest < 1:
             raise ConfigError(f"longest is {longest}, expected 1 or more tokens")
         if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
-            raise ConfigError("the tokenizer has no token for padding or for the end of a text: choose that of a T5")
+            raise ConfigError("the tokenizer has no padding token or no end token: choose the tokenizer of a T5")
         self.model, self.tokenizer, self.longest = model, tokenizer, longest
         self.truncated = 0
 
@@ -76,23 +81,23 @@ class TextToText(nn.Module):
         dropout: float = 0.1,
         longest: int = 512,
     ) -> TextToText:
-        """Make an untrained T5, and learn subwords (byte-pair encoding) from ``texts``.
+        """Create an untrained T5, and train byte-pair encoding on ``texts``.
 
         Args:
-            texts: that it will read and write.
-            vocabulary: most tokens that there are, the characters of ASCII among them.
+            texts: sources and targets of the training data.
+            vocabulary: largest number of tokens, including the ASCII characters.
             dim: width; the feed-forward layers are four times as wide.
-            layers, heads: of the encoder, and of the decoder.
-            dropout: of both.
-            longest: see above.
+            layers, heads: sizes of the encoder and of the decoder.
+            dropout: dropout rate of both.
+            longest: largest number of tokens of a source or target.
 
         Raises:
-            ConfigError: sizes that cannot be.
+            ConfigError: invalid sizes.
         """
         if min(vocabulary, dim, layers, heads) < 1 or dim % heads or not 0 <= dropout < 1:
             raise ConfigError(
                 f"vocabulary={vocabulary}, dim={dim}, layers={layers}, heads={heads}, dropout={dropout}: expected "
-                "sizes of 1 or more, heads that divide dim, and a dropout of 0 or more and below 1"
+                "sizes of 1 or more, dim divisible by heads, and a dropout of 0 or more and less than 1"
             )
         from transformers import T5Config, T5ForConditionalGeneration
 
@@ -114,28 +119,29 @@ class TextToText(nn.Module):
     def batch(
         self, sources: Sequence[str], targets: Sequence[str] | None = None, rows: Sequence[int] | None = None
     ) -> Batch:
-        """Return the tokens of texts, padded, ``(batch, tokens)``, and which of them are there: of ``source`` and, of
-        what is to be written, ``target``.
+        """Return the padded token ids of texts: ``source``, ``source_mask`` and ``target``, each ``(batch, tokens)``.
 
         Args:
             sources: texts to read.
-            targets: texts to write.
-            rows: which source each target is written for, so that one is read once for several; None for a target
-                each.
+            targets: texts to generate; padding has the label -100. None for no entry ``target``.
+            rows: index of the source of each target, so that several targets share one encoded source. None for one
+                target per source.
 
         Raises:
-            ShapeError: there is no text, or not as many of both, or a row that no source has.
+            ShapeError: no source, different numbers of sources and targets, or an index without a source.
         """
-        if not sources or (targets is not None and len(targets) != len(sources if rows is None else rows)):
+        expected = len(sources if rows is None else rows)
+        if not sources or (targets is not None and len(targets) != expected):
             raise ShapeError(
-                f"there are {len(sources if rows is None else rows)} texts to read and {len(targets or sources)} to "
-                "write, expected as many"
+                f"got {expected} sources and {len(targets or sources)} targets, expected equal numbers of 1 or more"
             )
         ids, mask = self._tokens(sources)
         batch = Batch(source=ids, source_mask=mask)
         if rows is not None:
             if rows and not 0 <= min(rows) <= max(rows) < len(sources):
-                raise ShapeError(f"rows are {min(rows)} to {max(rows)}, expected those of {len(sources)} texts to read")
+                raise ShapeError(
+                    f"rows are between {min(rows)} and {max(rows)}, expected indices of {len(sources)} sources"
+                )
             batch["rows"] = torch.tensor(rows)
         if targets is not None:
             ids, mask = self._tokens(targets)
@@ -155,21 +161,18 @@ class TextToText(nn.Module):
         )
         return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
-    def forward(self, batch: Batch) -> Written:
+    def forward(self, batch: Batch) -> TextToTextOutput:
         states, mask = self.embed(batch), batch["source_mask"]
         if "rows" in batch:
             states, mask = states[batch["rows"]], mask[batch["rows"]]
         logits = self.model(encoder_outputs=(states,), attention_mask=mask, labels=batch["target"]).logits.float()
         mask = batch["target"] != _IGNORED
         losses = cross_entropy(logits.transpose(1, 2), batch["target"], ignore_index=_IGNORED, reduction="none")
-        return Written(losses.sum(1) / mask.sum(1).clamp(min=1), logits, mask)
+        return TextToTextOutput(losses.sum(1) / mask.sum(1).clamp(min=1), logits, mask)
 
     def embed(self, batch: Batch) -> Tensor:
-        """Return what the encoder makes of the source, ``(batch, tokens, dim)``."""
-        states: Tensor = self.model.encoder(
-            input_ids=batch["source"], attention_mask=batch["source_mask"]
-        ).last_hidden_state
-        return states
+        """Return the encoder states of ``source``, ``(batch, tokens, dim)``."""
+        return self.model.encoder(input_ids=batch["source"], attention_mask=batch["source_mask"]).last_hidden_state
 
     @torch.no_grad()
     def write(
@@ -181,29 +184,29 @@ class TextToText(nn.Module):
         batch_size: int = 64,
         device: str | torch.device = "cpu",
     ) -> list[str]:
-        """Return what the model writes, the likeliest token at each step, or drawn at random at a temperature.
+        """Generate texts, greedily or by sampling at a temperature.
 
-        Texts of nearly the same length are written together; what is drawn follows torch's generator.
+        Sources of similar length share a batch. Sampling draws from torch's generator.
 
         Args:
             sources: texts to read.
-            temperature: None for the likeliest tokens; else greater than 0.
-            longest: tokens that are written at most.
-            batch_size: texts at a time.
-            device: where the model is.
+            temperature: sampling temperature greater than 0; None for greedy decoding.
+            longest: largest number of generated tokens.
+            batch_size: texts per batch.
+            device: device of the model.
 
         Raises:
-            ConfigError: a temperature or size that cannot be.
+            ConfigError: invalid temperature or size.
         """
         if (temperature is not None and temperature <= 0) or longest < 1 or batch_size < 1:
             raise ConfigError(
-                f"temperature={temperature}, longest={longest}, batch_size={batch_size}: expected more than 0 of each"
+                f"temperature={temperature}, longest={longest}, batch_size={batch_size}: expected values above 0"
             )
         was_training = self.training
         self.eval()
         written = [""] * len(sources)
         order = sorted(range(len(sources)), key=lambda row: len(sources[row]))
-        drawn = {} if temperature is None else {"temperature": float(temperature), "top_k": 0}
+        sampling = {} if temperature is None else {"temperature": float(temperature), "top_k": 0}
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = self.batch([sources[row] for row in rows]).to(device)
@@ -213,7 +216,7 @@ class TextToText(nn.Module):
                 max_new_tokens=longest,
                 do_sample=temperature is not None,
                 num_beams=1,
-                **drawn,
+                **sampling,
             )
             texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
             for row, text in zip(rows, texts, strict=True):
@@ -222,10 +225,15 @@ class TextToText(nn.Module):
         return written
 
     def save(self, folder: str | Path) -> None:
-        """Write network and tokenizer in the layout of transformers, which :meth:`pretrained` reads, and into
-        ``config.json`` digests of all files, which it checks."""
+        """Write the model and the tokenizer in the layout of transformers, readable by :meth:`pretrained`.
+
+        ``config.json`` also holds digests of all files, which :meth:`pretrained` checks.
+
+        Raises:
+            DataError: a file cannot be written.
+        """
         from mmcl.encoders.pretrained import quiet
-        from mmcl.models.files import seal
+        from mmcl.models.saved import seal
 
         try:
             with quiet():
@@ -233,11 +241,11 @@ class TextToText(nn.Module):
                 self.tokenizer.save_pretrained(folder)
             seal(Path(folder))
         except OSError as error:
-            raise DataError(f"cannot write the model to {folder} ({error.strerror}): choose another place") from None
+            raise DataError(f"cannot write the model to {folder} ({error.strerror}): choose another folder") from None
 
 
 def _subwords(texts: Iterable[str], size: int) -> Any:
-    """A tokenizer of transformers with subwords of ``texts``; each digit is a token of its own."""
+    """Train a byte-pair tokenizer of transformers on ``texts``; each digit is one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -250,7 +258,7 @@ def _subwords(texts: Iterable[str], size: int) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=special,
-        initial_alphabet=[chr(code) for code in range(33, 127)],  # a digit that no text has is still one later
+        initial_alphabet=[chr(code) for code in range(33, 127)],  # keeps digits that no text contains
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)

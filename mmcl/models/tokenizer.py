@@ -1,4 +1,4 @@
-"""FrameTokenizer: frames in, tokens out, and back; BPE whose dropout follows the seed."""
+"""FrameTokenizer: byte-pair encoding of frames, with reproducible BPE-dropout."""
 
 from __future__ import annotations
 
@@ -12,34 +12,37 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from mmcl.data.base import Entity
-from mmcl.encoders.gate import foreign
+from mmcl.encoders.gate import wrap_errors
 from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError, MMCLError
 from mmcl.files.atomic import written_whole
 from mmcl.files.sealed_json import read_sealed, sealed
-from mmcl.models.frame import Frame, Intent, Mark, Piece, parse
+from mmcl.models.frame import Frame, Intent, Marker, Piece, parse_frame
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
-_SPECIAL = (PAD, UNKNOWN, START, END, Mark.SEP.value, Mark.FILL.value)
-# Marks a token that begins a word, so that words can be put together again. (The library's mark for a token that ends
-# one has it number the tokens in the order of a hash map, another in each run.)
+_SPECIAL = (PAD, UNKNOWN, START, END, Marker.SEP.value, Marker.FILL.value)
+# Prefix of tokens that begin a word, so that decoding can restore the spaces. (The library's suffix for tokens that end
+# a word numbers the tokens in hash map order, which differs between runs.)
 _WORD = "▁"
 
 
 class FrameTokenizer:
-    """Turn frames into tokens and tokens into frames.
+    """Encode frames as tokens and decode tokens to frames.
 
-    Text is lower-cased, its punctuation but the apostrophe becomes space, and its words are split into subwords by
-    byte-pair encoding (Sennrich et al. 2016). Every intent and separator is one token of its own, so that the intent is
-    decoded in one step and has one embedding. In training, merges are left out at random (BPE-dropout, Provilkov et al.
-    2020, algorithm 1), so that a word is seen in several spellings.
+    Text is lower-cased, punctuation except the apostrophe becomes space, and words are split into subwords by byte-pair
+    encoding (Sennrich et al. 2016). Each intent and each separator is one token. A decoder thus generates the intent in
+    one step, and the intent has one embedding. In training, merges are dropped at random (BPE-dropout, Provilkov et al.
+    2020, algorithm 1), which varies the segmentation of a word.
 
-    The dropout of the ``tokenizers`` library draws from a generator that cannot be seeded. This one draws from
-    Python's, which :func:`~mmcl.seeding.seed_everything` seeds and a checkpoint keeps.
+    The dropout of the ``tokenizers`` library uses a generator that cannot be seeded. This class uses Python's
+    generator, which :func:`~mmcl.seeding.seed_everything` seeds and checkpoints store.
 
     Args:
-        tokenizer: of the library, with the special tokens; see :meth:`train`.
-        intents: names of the classes, by label.
-        dropout: share of merges left out in training.
+        tokenizer: tokenizer of the library with the special tokens, see :meth:`train`.
+        intents: class names by label.
+        dropout: probability of dropping a merge in training.
+
+    Raises:
+        ConfigError: the dropout is outside [0, 1), or a special token is missing.
     """
 
     def __init__(self, tokenizer: Tokenizer, intents: Sequence[str], *, dropout: float = 0.1) -> None:
@@ -48,12 +51,12 @@ class FrameTokenizer:
         self.intents = tuple(intents)
         self.dropout = dropout
         self._tokenizer = tokenizer
-        tokenizer.encode_special_tokens = True  # a mark or an intent that is spelt out in a text is text
+        tokenizer.encode_special_tokens = True  # a text that spells out a special token stays text
         self.pad, self.start, self.end = (self._id(token) for token in (PAD, START, END))
-        self._mark_ids = {mark: self._id(mark.value) for mark in Mark}
+        self._marker_ids = {marker: self._id(marker.value) for marker in Marker}
         self._intent_ids = {intent: self._id(_intent_token(intent)) for intent in self.intents}
         self._special: dict[int, Piece] = {id: Intent(intent) for intent, id in self._intent_ids.items()}
-        self._special |= {id: mark for mark, id in self._mark_ids.items()}
+        self._special |= {id: marker for marker, id in self._marker_ids.items()}
         merges = json.loads(tokenizer.to_str())["model"]["merges"]
         self._ranks = {tuple(pair): rank for rank, pair in enumerate(merges)}
         self._id_of, self._unknown = tokenizer.get_vocab(), self._id(UNKNOWN)
@@ -63,16 +66,16 @@ class FrameTokenizer:
     def train(
         cls, frames: Iterable[Frame], intents: Sequence[str], *, vocabulary: int = 1000, dropout: float = 0.1
     ) -> FrameTokenizer:
-        """Learn the subwords of the texts of ``frames``.
+        """Train the subwords on the texts of frames.
 
         Args:
-            frames: of the training data, of all experiences: the vocabulary is fixed before the first, as published.
-            intents: names of the classes, by label.
-            vocabulary: tokens in all, special ones and characters included; fewer if the texts have no more.
-            dropout: share of merges left out in training.
+            frames: training data of all experiences. As in the publication, the vocabulary is fixed before the first.
+            intents: class names by label.
+            vocabulary: largest number of tokens, including special tokens and characters.
+            dropout: probability of dropping a merge in training.
 
         Raises:
-            ConfigError: the vocabulary has no room for the intents and the characters of the texts.
+            ConfigError: the vocabulary is too small for the intents and the characters of the texts.
 
         >>> frames = [Frame("lights on", (), "turn on the lights"), Frame("lights off", (), "lights off")]
         >>> tokenizer = FrameTokenizer.train(frames, ["lights off", "lights on"], vocabulary=60)
@@ -80,9 +83,9 @@ class FrameTokenizer:
         True
         """
         pieces = [piece for frame in frames for piece in frame.pieces()]
-        texts = [piece for piece in pieces if not isinstance(piece, (Mark, Intent))]
+        texts = [piece for piece in pieces if not isinstance(piece, (Marker, Intent))]
         tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-        # Joiners belong to the words of Persian, Malayalam and others; between pictures they are no words.
+        # Zero-width joiners are letters in Persian, Malayalam and others, but not between emoji.
         space = normalizers.Replace(Regex("(?:[^\\w'\u200c\u200d]|(?<!\\w)[\u200c\u200d])+"), " ")
         tokenizer.normalizer = normalizers.Sequence(
             [normalizers.NFKC(), normalizers.Lowercase(), space, normalizers.Strip()]
@@ -104,11 +107,11 @@ class FrameTokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """Name the vocabulary and its merges: equal names mean equal tokens."""
+        """Digest of the vocabulary and its merges; equal digests mean equal tokens."""
         return blake2b(self._tokenizer.to_str().encode(), digest_size=16).hexdigest()
 
     def normalized(self, text: str) -> str:
-        """Return a text as the tokenizer sees it: what a decoded text is compared with.
+        """Return the normalized form of a text, the reference for decoded texts.
 
         >>> FrameTokenizer.train([Frame("a", (), "yes")], ["a"]).normalized("Yes, it's 5 o'clock.")
         "yes it's 5 o'clock"
@@ -116,34 +119,42 @@ class FrameTokenizer:
         return self._tokenizer.normalizer.normalize_str(text)
 
     def frame(self, label: int, entities: Sequence[Entity], text: str) -> Frame:
-        """Return the frame of a sample, its texts normalised; a decoder that is right writes just this.
+        """Return the frame of a sample with normalized texts, the reference for decoded frames.
+
+        Args:
+            label: class of the sample.
+            entities: entities in spoken order.
+            text: transcript.
 
         Raises:
-            LabelError: there is no such class.
+            LabelError: the label has no intent.
         """
         if not 0 <= label < len(self.intents):
             raise LabelError(
-                f"label is {label}, but the tokenizer was trained for {len(self.intents)} intents: expected 0 to "
-                f"{len(self.intents) - 1}, from the data set that it was trained on"
+                f"label {label} has no intent in the tokenizer: expected 0 to {len(self.intents) - 1}, from the data "
+                "set that it was trained on"
             )
-        normal = (Entity(self.normalized(kind), self.normalized(value)) for kind, value in entities)
-        return Frame(self.intents[label], tuple(normal), self.normalized(text))
+        normalized = (Entity(self.normalized(kind), self.normalized(value)) for kind, value in entities)
+        return Frame(self.intents[label], tuple(normalized), self.normalized(text))
 
     def encode(self, frame: Frame, *, sample: bool = False) -> list[int]:
-        """Return the tokens of a frame and an end token; ``sample`` leaves merges out at random.
+        """Return the token ids of a frame, with an end token.
+
+        Args:
+            frame: frame to encode.
+            sample: apply BPE-dropout.
 
         Raises:
-            LabelError: the intent is not one of the tokenizer's.
+            LabelError: the intent has no token.
         """
         ids: list[int] = []
         for piece in frame.pieces():
-            if isinstance(piece, Mark):
-                ids.append(self._mark_ids[piece])
+            if isinstance(piece, Marker):
+                ids.append(self._marker_ids[piece])
             elif isinstance(piece, Intent):
                 if piece not in self._intent_ids:
                     raise LabelError(
-                        f"intent '{piece}' has no token, expected one of the {len(self.intents)} that the tokenizer "
-                        "was trained for"
+                        f"intent '{piece}' has no token, expected one of the tokenizer's {len(self.intents)} intents"
                     )
                 ids.append(self._intent_ids[piece])
             elif sample and self.dropout:
@@ -154,7 +165,7 @@ class FrameTokenizer:
         return [*ids, self.end]
 
     def decode(self, ids: Sequence[int]) -> Frame:
-        """Return the frame of tokens, up to the end token if there is one; see :func:`~mmcl.models.frame.parse`."""
+        """Return the frame of token ids up to the end token, see :func:`~mmcl.models.frame.parse_frame`."""
         pieces: list[Piece] = []
         text: list[int] = []
         for id in [*ids, self.end]:
@@ -167,14 +178,14 @@ class FrameTokenizer:
                 pieces.append(self._special[id])
             elif id not in (self.pad, self.start):
                 text.append(id)
-        return parse(pieces)
+        return parse_frame(pieces)
 
     def intent_id(self, label: int) -> int:
-        """Return the token of a class."""
+        """Return the token id of a class."""
         return self._intent_ids[self.intents[label]]
 
     def save(self, path: str | Path) -> None:
-        """Write the tokenizer as JSON, whole or not at all.
+        """Write the tokenizer as JSON, atomically.
 
         Raises:
             DataError: the file cannot be written.
@@ -184,11 +195,11 @@ class FrameTokenizer:
             with written_whole(path) as temporary:
                 temporary.write_text(sealed(content), encoding="utf-8")
         except OSError as error:
-            raise DataError(f"cannot write the tokenizer {path} ({error.strerror}): make room, then resume") from None
+            raise DataError(f"cannot write the tokenizer {path} ({error.strerror}): free space, then resume") from None
 
     @classmethod
     def load(cls, path: str | Path) -> FrameTokenizer:
-        """Read what :meth:`save` wrote.
+        """Read a tokenizer that :meth:`save` wrote.
 
         Raises:
             CheckpointError: the file is missing or damaged.
@@ -200,25 +211,25 @@ class FrameTokenizer:
                 raise TypeError(f"intents is {intents!r:.60}, expected a list of names")
             if not isinstance(dropout, float | int) or isinstance(dropout, bool):
                 raise TypeError(f"dropout is {dropout!r:.60}, expected a number")
-            with foreign(path, error=CheckpointError):
+            with wrap_errors(path, error=CheckpointError):
                 return cls(Tokenizer.from_str(json.dumps(content["tokenizer"])), intents, dropout=dropout)
         except (MMCLError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
-                f"the tokenizer {path} cannot be read ({reason}): put the file of this run back, or start the run again"
+                f"cannot read the tokenizer {path} ({reason}): restore the file of this run, or start a new run"
             ) from None
 
     def _id(self, token: str) -> int:
         id = self._tokenizer.token_to_id(token)
         if id is None:
-            raise ConfigError(f"the tokenizer has no token '{token}': make it with FrameTokenizer.train")
+            raise ConfigError(f"the tokenizer has no token '{token}': create it with FrameTokenizer.train")
         return int(id)
 
     def _split_words(self, text: str) -> tuple[str, ...]:
         return tuple(self.normalized(text).split())
 
     def _subwords(self, word: str) -> list[int]:
-        """The tokens of one word, each merge that could be made left out with probability ``dropout`` at each step."""
+        """Return the token ids of a word; at each step, each possible merge is dropped with probability ``dropout``."""
         parts = [_WORD, *word]
         ranks, dropout, draw = self._ranks, self.dropout, random.random
         while len(parts) > 1:

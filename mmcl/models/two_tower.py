@@ -1,8 +1,8 @@
-"""TwoTower: two encoders whose samples meet in one space, to be trained by a contrastive objective."""
+"""TwoTower: two encoders with a shared embedding space, trained with a contrastive objective."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,31 +13,33 @@ from mmcl.batch import Batch
 from mmcl.config.described import checked_settings
 from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
-from mmcl.encoders.base import Encoded, Encoder
+from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
-from mmcl.encoders.gate import foreign
 from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
-from mmcl.files.digests import check_content
-from mmcl.freeze import trainable_state
 from mmcl.metrics.zero_shot import class_embeddings
-from mmcl.models.files import put_state, read_model, write_model
-from mmcl.models.heads import Head, HeadOptions
+from mmcl.models.heads.projection import Head, HeadOptions
+from mmcl.models.saved import Description, load_model, stored_state, write_model
 
 _FORMAT = 1
+_SIDES = ("first", "second")
 
 
 class Embedded(NamedTuple):
-    """Paired embeddings ``(batch, dim)``, not normalised."""
+    """Paired embeddings ``(batch, dim)``, not normalized."""
 
     first: Tensor
     second: Tensor
 
 
 class Tower(nn.Module):
-    """An encoder and its head: a batch of one modality -> embeddings ``(batch, dim)``, not normalised.
+    """An encoder and its projection head.
 
-    A batch has ``features`` (of :func:`~mmcl.encoders.cached_features`) or else the encoder's own modality.
+    A batch holds ``features`` of :func:`~mmcl.encoders.cached_features`, or inputs of the encoder's modality.
+
+    Args:
+        encoder: encoder of one modality.
+        head: its projection head.
     """
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
@@ -46,43 +48,39 @@ class Tower(nn.Module):
 
     @property
     def modality(self) -> str:
-        """That of the encoder."""
+        """Modality of the encoder."""
         return self.encoder.modality
 
     @property
     def keep(self) -> str:
-        """What of the encoder can be cached, as :func:`~mmcl.encoders.cached_features` names it."""
+        """Output of the encoder that can be cached; the argument ``keep`` of :func:`~mmcl.encoders.cached_features`."""
         return "sequence" if self.head.options.reads_steps or not self.encoder.frozen else "pooled"
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.head(self._encode(batch))
-
-    def _encode(self, batch: Batch) -> Encoded:
-        if "features" not in batch:
-            return self.encoder(batch[self.modality], batch.get(f"{self.modality}_lengths"))
-        features = batch["features"]
-        if "features_lengths" in batch:
-            return self.encoder.from_features(features, batch["features_lengths"])
-        return Encoded(features[:, None], features.new_ones(len(features), dtype=torch.long), features)
+        """Return embeddings ``(batch, dim)``, not normalized."""
+        return self.head(self.encoder.encode_batch(batch))
 
 
 class TwoTower(nn.Module):
-    """Embed two modalities in one space.
+    """Embed two modalities, or views of one, in one space.
 
-    A tower is locked by a frozen encoder and the head ``none`` (LiT, Zhai et al. 2022, arXiv 2111.07991); its encoder
-    is tuned from some layer on by ``build_encoder(tune_from=...)``. Any objective of :mod:`mmcl.objectives` that takes
-    paired rows trains it::
+    A frozen encoder with the head ``none`` makes a locked tower (LiT, Zhai et al. 2022, arXiv 2111.07991). To fine-tune
+    an encoder from one layer on, use ``build_encoder(tune_from=...)``. Any objective of :mod:`mmcl.objectives` on
+    paired rows can train the model::
 
         loss = CWCLLoss(0.07)(*model(speech, text))     # trained side first, frozen side second
 
+    Without a second encoder, both sides share one tower. They are then two views of the same samples, which differ by
+    dropout, SpecAugment or augmentation (SimCLR, Chen et al. 2020, arXiv 2002.05709).
+
     Args:
-        first: encoder of the first modality; CWCL's trained one.
-        second: encoder of the other; CWCL's frozen one.
+        first: encoder of the first modality; for CWCL, the trained one.
+        second: encoder of the second modality; for CWCL, the frozen one. None to share the first tower.
         first_head, second_head: names of heads, or :class:`~mmcl.models.heads.HeadOptions`.
-        dim: dimension of the shared space; None for that of a side whose head is ``none``, or else 512.
+        dim: dimension of the shared space. None for that of a side with the head ``none``, or else 512.
 
     Raises:
-        ConfigError: two encoders of one modality, or dimensions that differ where nothing projects.
+        ConfigError: dimensions differ where no head projects.
 
     >>> from mmcl.encoders import build_encoder
     >>> model = TwoTower(build_encoder("audio", "cnn"), build_encoder("text", "words", dim=64), second_head="none")
@@ -94,108 +92,123 @@ class TwoTower(nn.Module):
     def __init__(
         self,
         first: Encoder,
-        second: Encoder,
+        second: Encoder | None = None,
         *,
         first_head: str | HeadOptions = "mlp",
         second_head: str | HeadOptions = "linear",
         dim: int | None = None,
     ) -> None:
         super().__init__()
-        if first.modality == second.modality:
-            raise ConfigError(f"both encoders are of {first.modality}, expected two modalities")
+        encoders = (first,) if second is None else (first, second)
         options = [HeadOptions(head) if isinstance(head, str) else head for head in (first_head, second_head)]
-        given = [e.pooled_dim for e, o in zip((first, second), options, strict=True) if o.name == "none"]
+        given = [e.pooled_dim for e, o in zip(encoders, options, strict=False) if o.name == "none"]
         self.dim = dim if dim is not None else given[0] if given else 512
         if self.dim < 1:
             raise ConfigError(f"dim of the shared space is {self.dim}, expected at least 1")
-        self.first, self.second = (
-            Tower(encoder, head.build(encoder, self.dim))
-            for encoder, head in zip((first, second), options, strict=True)
-        )
+        towers = [Tower(e, head.build(e, self.dim)) for e, head in zip(encoders, options, strict=False)]
+        self.first = towers[0]
+        self.second = towers[1] if second is not None else None
+
+    @property
+    def towers(self) -> tuple[Tower, ...]:
+        """The towers: two, or one if both sides share it."""
+        return (self.first,) if self.second is None else (self.first, self.second)
 
     def tower(self, modality: str) -> Tower:
-        """Return the tower of a modality; raises ConfigError if there is none."""
-        for tower in (self.first, self.second):
+        """Return the tower of a modality.
+
+        Raises:
+            ConfigError: no tower has this modality.
+        """
+        for tower in self.towers:
             if tower.modality == modality:
                 return tower
-        raise ConfigError(f"there is no tower of {modality}: expected {self.first.modality} or {self.second.modality}")
+        known = " or ".join(tower.modality for tower in self.towers)
+        raise ConfigError(f"no tower of modality {modality}: expected {known}")
 
     @property
     def beside_text(self) -> Tower:
-        """The tower whose samples can be named in words; raises ConfigError if no tower is of text."""
-        return self.second if self.tower("text") is self.first else self.first
-
-    def forward(self, first: Batch, second: Batch) -> Embedded:
-        return Embedded(self.first(first), self.second(second))
-
-    def save(self, folder: str | Path) -> None:
-        """Write the model into a folder: ``model.json``, how it was built, and ``model.safetensors``, its weights.
-
-        What is frozen and can be had again from where it came, such as a pretrained encoder, is not written: its
-        fingerprint is.
+        """The tower opposite to the text tower, the one to classify with texts.
 
         Raises:
-            CheckpointError: it cannot be written, or an encoder was not made by ``build_encoder``.
+            ConfigError: there is no text tower, or it is the only one.
         """
-        folder = Path(folder)
-        description: dict[str, Any] = {"mmcl_two_tower": _FORMAT, "dim": self.dim}
-        state = trainable_state(self)
-        for side, tower in (("first", self.first), ("second", self.second)):
+        text = self.tower("text")
+        others = [tower for tower in self.towers if tower is not text]
+        if not others:
+            raise ConfigError("the model has a text tower only, expected another tower to classify with texts")
+        return others[0]
+
+    def forward(self, first: Batch, second: Batch) -> Embedded:
+        return Embedded(self.towers[0](first), self.towers[-1](second))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the description ``model.json`` and the weights ``model.safetensors`` to a folder.
+
+        Pretrained frozen weights are not stored, only their fingerprint.
+
+        Raises:
+            CheckpointError: a file cannot be written, or an encoder was not made by ``build_encoder``.
+        """
+        description: Description = {"mmcl_two_tower": _FORMAT, "dim": self.dim}
+        for side, tower in zip(_SIDES, self.towers, strict=False):
             description[side] = {**describe_encoder(tower.encoder), "head": vars(tower.head.options)}
-            if description[side]["fingerprint"] is None:
-                state |= tower.state_dict(prefix=f"{side}.")
-        write_model(folder, "model.json", description, state)
+        write_model(Path(folder), "model.json", description, _stored(self, description))
 
     @classmethod
     def load(cls, folder: str | Path, *, download: bool = False, encoders: Sequence[Encoder] = ()) -> TwoTower:
-        """Build the model that :meth:`save` wrote, or one that was exported, with ``config.json`` for ``model.json``.
+        """Load a model that :meth:`save` wrote, or an exported one, in evaluation mode.
+
+        The description of an exported model is ``config.json`` instead of ``model.json``.
 
         Args:
-            folder: where it was written.
+            folder: folder of the model.
             download: fetch pretrained encoders that are not on this machine.
-            encoders: built by the caller, each in place of the one of its modality that the file describes.
+            encoders: encoders to use in place of the described ones, matched by modality.
 
         Raises:
-            CheckpointError: a file is missing, damaged or changed, names a place outside the folder, or a pretrained
-                encoder is not the one that was there.
+            CheckpointError: a file is missing, damaged or changed, or names a place outside the folder; or a pretrained
+                encoder is not the one that the model was saved with.
             MissingDataError: a pretrained encoder is not on this machine.
         """
         folder = Path(folder)
         path = next((path for path in description_files(folder) if path.is_file()), folder / "model.json")
-        with foreign(f"the model in {folder}", error=CheckpointError):
-            described, state = read_model(folder, path.name)
-            if described.get("mmcl_two_tower") != _FORMAT or isinstance(described["mmcl_two_tower"], bool):
+
+        def build(described: Description, sizes: Sizes) -> tuple[TwoTower, Mapping[str, Tensor]]:
+            version = described.get("mmcl_two_tower")
+            if version != _FORMAT or isinstance(version, bool):
                 raise CheckpointError(
-                    f"there is no model in {folder} that can be read (format {described.get('mmcl_two_tower')!r:.60}, "
-                    f"expected {_FORMAT}): expected what TwoTower.save wrote"
+                    f"no model in {folder}: format {version!r:.60}, expected {_FORMAT} as TwoTower.save writes it"
                 )
-            sizes, sides = Sizes.of(state.values()), [described.get(side) for side in ("first", "second")]
-            parts = [side if isinstance(side, dict) else {} for side in sides]
-            heads = [
-                HeadOptions(**checked_settings(HeadOptions, side.get("head"), f"head of {name} in {path}"))
-                for name, side in zip(("first", "second"), parts, strict=True)
-            ]
+            sides = _SIDES if "second" in described else _SIDES[:1]
+            heads = [_head_options(described.get(side), f"head of {side} in {path}") for side in sides]
             dim = checked_settings(_shared_space, {"dim": described.get("dim")}, str(path))["dim"]
-            first, second = (
-                rebuild_encoder(side, folder, download=download, encoders=encoders, sizes=sizes) for side in sides
-            )
+            rebuilt = [
+                rebuild_encoder(described.get(side), folder, download=download, encoders=encoders, sizes=sizes)
+                for side in sides
+            ]
             with bounded(sizes, path, error=CheckpointError):
-                model = cls(first, second, first_head=heads[0], second_head=heads[1], dim=dim)
-            whole = tuple(
-                f"{name}." for name, side in zip(("first", "second"), parts, strict=True) if side["fingerprint"] is None
-            )
-            wanted = trainable_state(model).keys() | {name for name in model.state_dict() if name.startswith(whole)}
-            put_state(model, state, {name: model.state_dict()[name] for name in wanted}, path)
-            check_content(described, path)
-            return model.eval()
+                model = cls(*rebuilt, first_head=heads[0], second_head=heads[-1], dim=dim)
+            return model, _stored(model, described)
+
+        return load_model(folder, path.name, build)
+
+
+def _stored(model: TwoTower, description: Description) -> dict[str, Tensor]:
+    return stored_state(model, {f"{side}.": description[side] for side in _SIDES if side in description})
+
+
+def _head_options(side: Any, where: str) -> HeadOptions:
+    settings = side.get("head") if isinstance(side, dict) else None
+    return HeadOptions(**checked_settings(HeadOptions, settings, where))
 
 
 def _shared_space(dim: int) -> None:
-    """What the file says of the space, beside the sides."""
+    """State the type of ``dim`` for :func:`checked_settings`."""
 
 
 def description_files(folder: Path) -> tuple[Path, Path]:
-    """Return where the description of a model may lie, that of :meth:`TwoTower.save` first."""
+    """Return the possible description files of a model, that of :meth:`TwoTower.save` first."""
     return folder / "model.json", folder / "config.json"
 
 
@@ -203,31 +216,39 @@ def description_files(folder: Path) -> tuple[Path, Path]:
 def embed_rows(
     tower: Tower, data: Dataset, rows: Tensor | None = None, *, batch_size: int = 256, device: str = "cpu"
 ) -> Tensor:
-    """Return the tower's embeddings of samples, in evaluation mode, ``(rows, dim)``.
+    """Return a tower's embeddings of samples, computed in evaluation mode, ``(rows, dim)``.
 
     Args:
-        tower: one of a :class:`TwoTower`.
-        data: samples, or their cached features.
-        rows: which samples; None for all.
+        tower: tower of a :class:`TwoTower`.
+        data: samples or their cached features.
+        rows: indices of the samples; None for all.
+        batch_size: samples per forward pass.
+        device: device to move the tower to.
     """
     rows = torch.arange(len(data)) if rows is None else rows
     was_training = tower.training
     tower.to(device).eval()
-    found = [tower(batch_of(data, part).to(device)).cpu() for part in rows.split(batch_size)]
+    embeddings = [tower(batch_of(data, part).to(device)).cpu() for part in rows.split(batch_size)]
     tower.train(was_training)
-    return torch.cat(found)
+    return torch.cat(embeddings)
 
 
 @torch.no_grad()
 def class_vectors(model: TwoTower, prompts: Sequence[Sequence[str]], *, device: str = "cpu") -> Tensor:
-    """Return one unit vector for each class, of the texts that it is called by, ``(classes, dim)``."""
-    embedded = embed_texts(model, [text for called in prompts for text in called], device=device)
-    return class_embeddings(embedded, [len(called) for called in prompts])
+    """Return one unit-length vector per class, computed from the class's texts, ``(classes, dim)``.
+
+    Args:
+        model: model with a text tower.
+        prompts: texts of each class.
+        device: device to move the text tower to.
+    """
+    embeddings = embed_texts(model, [text for texts in prompts for text in texts], device=device)
+    return class_embeddings(embeddings, [len(texts) for texts in prompts])
 
 
 @torch.no_grad()
 def embed_texts(model: TwoTower, texts: Sequence[str], *, device: str = "cpu") -> Tensor:
-    """Return the embeddings of one or more texts, in evaluation mode, not normalised, ``(texts, dim)``."""
+    """Return embeddings of one or more texts, computed in evaluation mode, ``(texts, dim)``, not normalized."""
     tower = model.tower("text").to(device).eval()
-    parts = [tower(Batch(text=list(texts[start : start + 256]))).cpu() for start in range(0, len(texts), 256)]
-    return torch.cat(parts)
+    embeddings = [tower(Batch(text=list(texts[start : start + 256]))).cpu() for start in range(0, len(texts), 256)]
+    return torch.cat(embeddings)

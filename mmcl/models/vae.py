@@ -1,4 +1,4 @@
-"""RepresentationVAE: a variational autoencoder of what an extractor gives."""
+"""RepresentationVAE: a variational autoencoder of feature vectors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from mmcl.objectives.laf import squared_errors, vae_loss
 
 
 class Coded(NamedTuple):
-    """What an autoencoder makes of representations: ``reconstruction`` ``(batch, dim)``, and ``mean`` and
-    ``log_variance`` of the code, ``(batch, latent)``."""
+    """Output of the autoencoder.
+
+    Attributes:
+        reconstruction: ``(batch, dim)``.
+        mean: mean of the code, ``(batch, latent)``.
+        log_variance: log-variance of the code, ``(batch, latent)``.
+    """
 
     reconstruction: Tensor
     mean: Tensor
@@ -21,19 +26,19 @@ class Coded(NamedTuple):
 
 
 class RepresentationVAE(nn.Module):
-    """Code representations by a small variational autoencoder, as LAF does (Shen et al., arXiv 2404.00506).
+    """Small variational autoencoder of LAF (Shen et al., arXiv 2404.00506).
 
-    ``dim - 128 - 32`` with ReLU to mean and log-variance of the code, ``z = mean + exp(log_variance / 2) noise``,
-    and ``latent - 32 - 128 - dim`` back, with a sigmoid in the end, as released. Representations beyond 0 and 1 a
-    sigmoid can never rebuild; ``output="linear"`` can.
+    The encoder is ``dim - 128 - 32`` with ReLU, followed by the mean and the log-variance of the code. The code is
+    ``z = mean + exp(log_variance / 2) noise``. The decoder is ``latent - 32 - 128 - dim`` with a final sigmoid, as in
+    the released code. A sigmoid cannot reconstruct values outside (0, 1); ``output="linear"`` can.
 
     Args:
-        dim: of representations.
+        dim: dimension of the representations.
         latent: dimension of the code.
         output: ``"sigmoid"`` or ``"linear"``.
 
     Raises:
-        ConfigError: sizes that cannot be, or another output.
+        ConfigError: invalid sizes, or unknown output.
 
     >>> vae = RepresentationVAE(16, latent=4)
     >>> vae(torch.rand(2, 16)).reconstruction.shape, vae.errors(torch.rand(2, 16)).shape
@@ -44,7 +49,8 @@ class RepresentationVAE(nn.Module):
         super().__init__()
         if dim < 1 or latent < 1 or output not in ("sigmoid", "linear"):
             raise ConfigError(
-                f"dim={dim}, latent={latent}, output={output!r}: expected sizes of 1 or more, and sigmoid or linear"
+                f"dim={dim}, latent={latent}, output={output!r}: expected sizes of 1 or more, and output 'sigmoid' or "
+                "'linear'"
             )
         self.encoder = nn.Sequential(nn.Linear(dim, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU())
         self.mean, self.log_variance = nn.Linear(32, latent), nn.Linear(32, latent)
@@ -61,10 +67,10 @@ class RepresentationVAE(nn.Module):
         return Coded(self.decoder(code), mean, log_variance)
 
     def errors(self, representation: Tensor) -> Tensor:
-        """Return how far each representation is from its reconstruction, squared, ``(batch,)``."""
+        """Return the squared reconstruction error of each representation, ``(batch,)``."""
         return squared_errors(self(representation).reconstruction, representation)
 
     def loss(self, representation: Tensor, kl_weight: float = 0.025) -> Tensor:
-        """Return what to minimize, see :func:`~mmcl.objectives.laf.vae_loss`."""
+        """Return the training loss, see :func:`~mmcl.objectives.laf.vae_loss`."""
         coded = self(representation)
         return vae_loss(coded.reconstruction, representation, coded.mean, coded.log_variance, kl_weight=kl_weight)

@@ -1,4 +1,4 @@
-"""Losses on tensors: no training loop, no Avalanche, no files. Each is a thin definition on one kernel."""
+"""Losses on tensors, each defined by its paper's equation on a shared kernel. Independent of trainers and files."""
 
 from __future__ import annotations
 
@@ -7,17 +7,34 @@ from typing import TYPE_CHECKING
 from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    # The kernel, and which pairs of rows belong together
-    # Two sides: modalities or views, paired row by row
+    # Two paired sides: modalities or views
     from mmcl.objectives.clip import CLIPLoss as CLIPLoss
     from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
     from mmcl.objectives.dcl import DCLLoss as DCLLoss
+    from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
+    from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
+    from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
+    from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
+    from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
+
+    # Two or more views
+    from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
+
+    # Labels
+    from mmcl.objectives.mm import MMLoss as MMLoss
+    from mmcl.objectives.sup_con import SupConLoss as SupConLoss
 
     # A teacher
     from mmcl.objectives.distill import feature_distillation as feature_distillation
     from mmcl.objectives.distill import logit_distillation as logit_distillation
     from mmcl.objectives.distill import relational_distillation as relational_distillation
-    from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
+    from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
+
+    # The base class and temperatures
+    from mmcl.objectives.objective import Objective as Objective
+    from mmcl.objectives.temperature import LearnableTemperature as LearnableTemperature
+
+    # The kernel and its weight matrices
     from mmcl.objectives.kernel.base import Dense as Dense
     from mmcl.objectives.kernel.base import Pairs as Pairs
     from mmcl.objectives.kernel.info_nce import log_denominators as log_denominators
@@ -28,21 +45,5 @@ if TYPE_CHECKING:
     from mmcl.objectives.kernel.pairs import SameLabel as SameLabel
     from mmcl.objectives.kernel.pairs import Similarity as Similarity
     from mmcl.objectives.kernel.sparse import Sparse as Sparse
-    from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
-
-    # Labels
-    from mmcl.objectives.mm import MMLoss as MMLoss
-
-    # Two or more views of one modality
-    from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
-    from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
-    from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
-
-    # What objectives share
-    from mmcl.objectives.objective import Objective as Objective
-    from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
-    from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
-    from mmcl.objectives.sup_con import SupConLoss as SupConLoss
-    from mmcl.objectives.temperature import LearnableTemperature as LearnableTemperature
 
 __getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

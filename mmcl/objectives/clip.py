@@ -1,4 +1,4 @@
-"""CLIP: paired rows of two modalities find one another."""
+"""CLIP: the symmetric contrastive loss between two modalities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmcl.objectives.temperature import Temperature
 
 
 class CLIPLoss(Objective):
-    """Pull row i of one side and row i of the other together, away from all other rows, in both directions.
+    """InfoNCE between the paired rows of two sides, averaged over both directions.
 
     With <., .> the cosine::
 
@@ -21,11 +21,11 @@ class CLIPLoss(Objective):
     CLIP (Radford et al. 2021, arXiv 2103.00020), figure 3.
 
     Args:
-        temperature: greater than 0; CLIP learns it: :class:`~mmcl.objectives.LearnableTemperature`.
-        block_size, gather: as of ``weighted_info_nce``.
+        temperature: greater than 0; CLIP learns it, see :class:`~mmcl.objectives.LearnableTemperature`.
+        block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired.
+        ShapeError, InputError, ConfigError: as :func:`~mmcl.objectives.weighted_info_nce`; sides that are not paired.
 
     >>> import torch
     >>> round(CLIPLoss(temperature=1.0)(torch.eye(2), torch.eye(2)).item(), 4)  # log(e + 1) - 1
@@ -36,7 +36,7 @@ class CLIPLoss(Objective):
         super().__init__(temperature, block_size=block_size, gather=gather)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the loss of paired rows ``(batch, dim)``."""
+        """Return the loss of paired rows, ``(batch, dim)`` each."""
         check_paired(a=a, b=b)
         pairs = Identity(len(a))
         forward, backward = two_way_info_nce(a, b, pairs, pairs, **self.kernel)

@@ -1,4 +1,4 @@
-"""CWCL: how alike the frozen side's samples are says how much each pulls the trained side."""
+"""CWCL: a contrastive loss with continuous weights from similarities within a frozen modality."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmcl.objectives.temperature import Temperature
 
 
 class CWCLLoss(Objective):
-    """Align a trained modality with the structure that a frozen, pretrained one already has.
+    """Align a trained modality with the similarity structure of a frozen, pretrained modality.
 
     With p the trained rows, q the frozen ones and <., .> the cosine::
 
@@ -21,18 +21,17 @@ class CWCLLoss(Objective):
         plain   = -mean_i log softmax_k(<q_i, p_k> / temperature)_i
         loss    = forward + plain
 
-    so the continuous weights are in the direction trained -> frozen, and the other one is plain contrast. The weights
-    get no gradient.
+    The direction trained -> frozen has continuous weights, the other is plain InfoNCE. The weights get no gradient.
 
-    CWCL (Srinivasa et al., arXiv 2309.14580). The paper's text was not at hand: formula and directions are those of
-    independent re-implementations and of its patent's abstract.
+    CWCL (Srinivasa et al., arXiv 2309.14580). The paper's text was not available. The formula and the directions follow
+    independent re-implementations and the abstract of its patent.
 
     Args:
         temperature: greater than 0.
-        block_size, gather: as of ``weighted_info_nce``.
+        block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired.
+        ShapeError, InputError, ConfigError: as :func:`~mmcl.objectives.weighted_info_nce`; sides that are not paired.
 
     >>> import torch
     >>> round(CWCLLoss(temperature=1.0)(torch.eye(2), torch.eye(2)).item(), 4)  # (log(e + 1) - 2/3) + (log(e + 1) - 1)
@@ -43,7 +42,7 @@ class CWCLLoss(Objective):
         super().__init__(temperature, block_size=block_size, gather=gather)
 
     def forward(self, trained: Tensor, frozen: Tensor) -> Tensor:
-        """Return the loss of paired rows ``(batch, dim)``."""
+        """Return the loss of paired rows, ``(batch, dim)`` each."""
         check_paired(trained=trained, frozen=frozen)
         forward, plain = two_way_info_nce(
             trained,

@@ -16,28 +16,28 @@ from mmcl.objectives.temperature import Temperature, positive
 
 
 class DCLLoss(Objective):
-    """Pull the two views of each sample together, away from the views of all other samples.
+    """Decoupled contrastive loss: NT-Xent without the positive pair in the denominator.
 
     With z the 2 n views, p(i) the other view of i's sample and <., .> the cosine::
 
         loss_i = -w_i <z_i, z_p(i)> / temperature + log sum_{k != i, p(i)} exp(<z_i, z_k> / temperature)
 
-    and the result is the mean over views. DCL has w = 1. DCLW, with ``sigma``, pulls close pairs less; its weights
-    get no gradient::
+    The result is the mean over views. DCL has w = 1. DCLW, enabled by ``sigma``, gives close pairs less weight. The
+    weights get no gradient::
 
         w_i = 2 - exp(<z_i, z_p(i)> / sigma) / mean_j exp(<z_j, z_p(j)> / sigma)
 
-    A single sample is compared with nothing and counts 0. Yeh et al. 2022 (arXiv 2110.06848), L_DC and L_DCW. Differs
-    from the paper: the mean over both views, in place of the sum over the two.
+    A single sample has no negatives and counts 0. Yeh et al. 2022 (arXiv 2110.06848), L_DC and L_DCW. Differs from the
+    paper: mean over both views instead of their sum.
 
     Args:
         temperature: greater than 0.
-        sigma: of DCLW's weights, 0.5 in the paper; None for DCL.
-        block_size, gather: as of ``weighted_info_nce``.
+        sigma: scale of DCLW's weights, 0.5 in the paper; None for DCL.
+        block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; views that are not paired,
-            sigma not greater than 0.
+        ShapeError, InputError, ConfigError: as :func:`~mmcl.objectives.weighted_info_nce`; views that are not paired;
+            ``sigma`` is not greater than 0.
 
     >>> views = torch.eye(2)
     >>> round(DCLLoss(temperature=1.0)(views, views).item(), 4)  # log 2 - 1
@@ -58,10 +58,10 @@ class DCLLoss(Objective):
         self.sigma = sigma
 
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
-        """Return the loss of paired views ``(batch, dim)``."""
+        """Return the loss of paired views, ``(batch, dim)`` each."""
         check_paired(view1=view1, view2=view2)
         features, count = torch.cat([view1, view2]), len(view1)
-        first = Processes.of(view1).own.start if self.gather else 0  # no two processes number a sample alike
+        first = Processes.of(view1).own.start if self.gather else 0  # sample indices are unique across processes
         samples = torch.arange(first, first + count, device=view1.device).repeat(2)
         positives: Pairs = Identity(2 * count, shift=count)
         if self.sigma is not None:
@@ -82,5 +82,5 @@ class DCLLoss(Objective):
         one, other = precise(view1, view2)
         scores = (unit(one) * unit(other)).sum(1) / sigma
         processes = Processes.of(scores) if self.gather else None
-        everyone = processes.gather(scores) if processes else scores
-        return 2 - len(everyone) * (scores - everyone.logsumexp(0)).exp()
+        all_scores = processes.gather(scores) if processes else scores
+        return 2 - len(all_scores) * (scores - all_scores.logsumexp(0)).exp()

@@ -1,4 +1,4 @@
-"""LAF's losses: make an extractor forget some samples, and keep what it makes of the others, without labels."""
+"""Losses of LAF: label-free unlearning of a feature extractor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.kernel.inputs import check_finite, precise, refuse_overflow
+from mmcl.objectives.kernel.inputs import check_finite_tensors, precise, refuse_overflow
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
 
 
 def saturating(errors: Tensor) -> Tensor:
-    """Return ``phi(u) = exp(u / (u + 1))`` of errors of 0 or more: from 1 to e, and flat where the error is large.
+    """Return ``phi(u) = exp(u / (u + 1))`` of non-negative errors; it rises from 1 to e and saturates for large errors.
 
     Raises:
         InputError: errors that are negative or not finite.
@@ -25,11 +25,14 @@ def saturating(errors: Tensor) -> Tensor:
 
 
 def squared_errors(reconstruction: Tensor, representation: Tensor) -> Tensor:
-    """Return ``|reconstruction - representation|^2`` of each sample, ``(batch,)``, of ``(batch, dim)`` twice.
+    """Return ``|reconstruction - representation|^2`` of each sample, ``(batch,)``.
+
+    Args:
+        reconstruction, representation: ``(batch, dim)``.
 
     Raises:
-        ShapeError: shapes that do not fit.
-        InputError: not finite, or so large that the squares are not.
+        ShapeError: the shapes differ, or are not ``(batch, dim)``.
+        InputError: values that are not finite, or with overflowing squares.
 
     >>> squared_errors(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()
     [25.0]
@@ -44,28 +47,28 @@ def vae_loss(
 ) -> Tensor:
     """Return the loss of a variational autoencoder of representations.
 
-    With e the representation, e' its reconstruction, and mu and sigma^2 those of the code::
+    With e the representation, e' its reconstruction, and mu and sigma^2 mean and variance of the code::
 
         mean over samples of |e' - e|^2 - kl_weight / 2 sum over dims of (log(sigma^2 + 1e-8) + 1 - mu^2 - sigma^2)
 
-    LAF, Shen et al., arXiv 2404.00506, phase (i); weight and 1e-8 as released.
+    LAF, Shen et al., arXiv 2404.00506, phase (i), with the weight and the 1e-8 of the released code.
 
     Args:
         reconstruction, representation: ``(batch, dim)``.
-        mean, log_variance: of the code, ``(batch, latent)``.
-        kl_weight: 0 or more.
+        mean, log_variance: mean and log-variance of the code, ``(batch, latent)``.
+        kl_weight: 0 or greater.
 
     Raises:
-        ShapeError: shapes that do not fit.
-        InputError: what is not finite, codes whose variance overflows, or a weight that is no number or negative.
+        ShapeError: incompatible shapes.
+        InputError: values that are not finite, an overflowing variance, or an invalid weight.
 
     >>> one = torch.ones(1, 2)
-    >>> vae_loss(2 * one, one, one, 0 * one, kl_weight=1.0).item()  # 2 of the errors, 1 of the divergence
+    >>> vae_loss(2 * one, one, one, 0 * one, kl_weight=1.0).item()  # 2 from the errors, 1 from the divergence
     3.0
     """
     _check_alike(mean=mean, log_variance=log_variance)
     if len(mean) != len(representation):
-        raise ShapeError(f"there are {len(mean)} codes for {len(representation)} representations, expected as many")
+        raise ShapeError(f"got {len(mean)} codes and {len(representation)} representations, expected equal numbers")
     check_weight(kl_weight=kl_weight)
     errors = squared_errors(reconstruction, representation)
     mean, log_variance = precise(mean, log_variance)
@@ -76,17 +79,18 @@ def vae_loss(
 
 
 def extractor_unlearning(remain_errors: Tensor, forget_errors: Tensor, *, phi: bool = True) -> Tensor:
-    """Return LAF's loss that unlearns: few errors of an autoencoder of all data, many of one of what is forgotten.
+    """Return LAF's unlearning loss of the extractor, from the errors of two autoencoders.
 
     ``L_UE = sum over remaining samples of phi(|h(e) - e|^2) - sum over forgotten ones of phi(|h_f(e) - e|^2)`` with e
-    the representation as the extractor gives it now, and h and h_f the two autoencoders, which stay as they are.
+    the current representation, h the autoencoder of all data, and h_f the autoencoder of the forgotten data. Both
+    autoencoders are fixed.
 
-    LAF, Shen et al., arXiv 2404.00506, phase (ii). ``phi`` is :func:`saturating`, as released; without it errors count
-    as they are, which the paper's text may mean.
+    LAF, Shen et al., arXiv 2404.00506, phase (ii). ``phi`` is :func:`saturating`, as in the released code. The paper's
+    text may mean errors without it.
 
     Args:
-        remain_errors, forget_errors: of :func:`squared_errors`, ``(batch,)``.
-        phi: whether errors are bounded.
+        remain_errors, forget_errors: results of :func:`squared_errors`, ``(batch,)``.
+        phi: apply phi to the errors, which bounds them.
 
     Raises:
         ShapeError, InputError: errors that are not ``(batch,)``, negative or not finite.
@@ -102,22 +106,22 @@ def extractor_unlearning(remain_errors: Tensor, forget_errors: Tensor, *, phi: b
 def representation_alignment(
     remain: Tensor, remain_before: Tensor, forget: Tensor, forget_before: Tensor, temperature: Temperature = 20.0
 ) -> Tensor:
-    """Return LAF's loss that holds the representations of what remains, and moves those of what is forgotten.
+    """Return LAF's alignment loss, which keeps remaining representations and changes forgotten ones.
 
     With d = 1 - cos(now, before) of each sample::
 
         L_RA = sum over remaining i of log(exp(d_i) / sum over forgotten j of exp(d_j / temperature))
 
-    LAF, Shen et al., arXiv 2404.00506, phase (iii), as released: the temperature stands below the line alone.
+    LAF, Shen et al., arXiv 2404.00506, phase (iii). As in the released code, only the denominator has the temperature.
 
     Args:
-        remain, remain_before: representations of remaining samples now and before, ``(batch, dim)``.
-        forget, forget_before: those of forgotten ones, ``(forgotten, dim)``, one or more.
+        remain, remain_before: present and former representations of remaining samples, ``(batch, dim)``.
+        forget, forget_before: those of at least one forgotten sample, ``(forgotten, dim)``.
         temperature: greater than 0.
 
     Raises:
-        ShapeError: shapes that do not fit, or no forgotten sample.
-        InputError: representations that are not finite, or a temperature that cannot be.
+        ShapeError: incompatible shapes, or no forgotten sample.
+        InputError: representations that are not finite, or an invalid temperature.
 
     >>> kept, turned = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     >>> representation_alignment(kept, kept, turned, kept, temperature=1.0).item()  # log(exp(0) / exp(1))
@@ -127,8 +131,8 @@ def representation_alignment(
     _check_alike(forget=forget, forget_before=forget_before)
     if not len(forget):
         raise ShapeError("forget has 0 samples, expected at least 1")
-    moved, turned = _distances(remain, remain_before), _distances(forget, forget_before)
-    return moved.sum() - len(moved) * torch.logsumexp(turned / temperature_of(temperature), 0)
+    remaining, forgotten = _distances(remain, remain_before), _distances(forget, forget_before)
+    return remaining.sum() - len(remaining) * torch.logsumexp(forgotten / temperature_of(temperature), 0)
 
 
 def _distances(now: Tensor, before: Tensor) -> Tensor:
@@ -137,17 +141,19 @@ def _distances(now: Tensor, before: Tensor) -> Tensor:
 
 
 def _check_errors(**errors: Tensor) -> None:
-    check_finite(**errors)
+    check_finite_tensors(**errors)
     for name, given in errors.items():
         if not torch.compiler.is_compiling() and bool((given < 0).any()):
             row = int((given.detach() < 0).nonzero()[0, 0])
-            raise InputError(f"{name}: row {row} is {given[row].min().item():g}, expected squared errors of 0 or more")
+            raise InputError(
+                f"{name}: row {row} is {given[row].min().item():g}, expected squared errors of 0 or greater"
+            )
 
 
 def _check_alike(**two: Tensor) -> None:
     (name, one), (other_name, other) = two.items()
     if one.dim() != 2 or one.shape != other.shape:
         raise ShapeError(
-            f"{name} is {tuple(one.shape)} and {other_name} {tuple(other.shape)}, expected (batch, dim) twice"
+            f"{name} has shape {tuple(one.shape)} and {other_name} {tuple(other.shape)}: expected equal (batch, dim)"
         )
-    check_finite(**two)
+    check_finite_tensors(**two)

@@ -1,4 +1,4 @@
-"""MM: the multimodal contrastive loss of COCONUT, between the audio and the text of new samples."""
+"""MM: the multimodal contrastive loss of COCONUT, between audio and text."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mmcl.objectives.temperature import Temperature
 
 
 class MMLoss(Objective):
-    """Bring audio and text of one label together, in both directions.
+    """Contrast audio and text in both directions, with all samples of the same label as positives.
 
     With P(k) the samples of anchor k's label, <., .> the cosine, and denominators over the whole batch::
 
         loss = mean over anchors k of  -1/|P(k)| sum_{p in P(k)} [ log softmax_i(<a_k, t_i> / temperature)_p
                                                                  + log softmax_i(<t_k, a_i> / temperature)_p ]
 
-    The two directions are added, so that with unique labels this is twice the CLIP loss. It has several positives
-    because the texts of one label can be equal: as negatives they would be false ones.
+    The two directions are added, so that with unique labels the loss is twice the CLIP loss. There are several
+    positives because texts of one label may be equal, and would be false negatives.
 
     COCONUT (Cappellazzo et al., arXiv 2310.02699), equation 6, as far as its published reviews confirm it. Differs from
-    the paper: a mean over anchors in place of a sum; which samples are anchors is left to the caller.
+    the paper: mean over anchors instead of the sum; the caller chooses the anchors.
 
     Args:
         temperature: greater than 0.
-        block_size, gather: as of ``weighted_info_nce``.
+        block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ShapeError, LabelError, InputError: embeddings, labels and flags that are not of one batch, or not finite.
+        ShapeError, LabelError, InputError: incompatible shapes, invalid labels, or embeddings that are not finite.
 
     >>> import torch
     >>> audio, text = torch.eye(2), torch.eye(2)
@@ -45,18 +45,18 @@ class MMLoss(Objective):
         super().__init__(temperature, block_size=block_size, gather=gather)
 
     def forward(self, audio: Tensor, text: Tensor, labels: Tensor, is_anchor: Tensor | None = None) -> Tensor:
-        """Return the loss of one batch, 0 if it has no anchor.
+        """Return the loss of a batch, 0 without anchors.
 
         Args:
             audio: ``(batch, dim)``.
             text: ``(batch, dim)``.
-            labels: ``(batch,)``, whole numbers or booleans.
-            is_anchor: ``(batch,)``, booleans or 0 and 1; None for all.
+            labels: ``(batch,)``, integers or booleans.
+            is_anchor: which samples are anchors, ``(batch,)``, booleans or 0 and 1; None for all.
         """
         check_paired(audio=audio, text=text)
         labels = labels_of("labels", labels, len(audio), audio.device)
         anchors = slice(None) if is_anchor is None else flags_of("is_anchor", is_anchor, len(audio), audio.device)
-        audio, text = precise(audio, text)  # once: the gradients of both directions add up in float32
+        audio, text = precise(audio, text)  # once, so that the gradients of both directions add up in float32
         to_text, to_audio = (
             weighted_info_nce(
                 one[anchors],

@@ -1,4 +1,4 @@
-"""MV-DHEL: several views of a sample attract each other in one term; each view is spread over the sphere on its own."""
+"""MV-DHEL: a decoupled multi-view loss, with one alignment term and one uniformity term per view."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mmcl.objectives.temperature import Temperature, temperature_of
 
 
 class MVDHELLoss(Objective):
-    """Attract all views of a sample in one term, and spread the samples of each view apart.
+    """Align all views of a sample in one term, and spread the samples within each view.
 
     With K views, u_il the unit-length embedding of sample i in view l, and <., .> the cosine::
 
         loss_i = -log sum_{l < m} exp(<u_il, u_im> / temperature)
                  + sum_l log sum_{j != i} exp(<u_il, u_jl> / temperature)
 
-    and the result is the mean over samples. The two parts are decoupled: no term is in the other's denominator.
+    The result is the mean over samples. The two terms are decoupled: the denominators contain no positive pairs.
 
-    Koromilas et al. 2025, arXiv 2507.06979, MV-DHEL, as its released code has it: pairs of views count once, and a
-    sample is not among its own negatives. The paper's README sums l != m, which subtracts log 2, and keeps j = i.
+    Koromilas et al. 2025, arXiv 2507.06979, MV-DHEL, as in the released code: each pair of views counts once, and a
+    sample is not its own negative. The README of that code sums over l != m, which subtracts log 2, and includes j = i.
 
     Args:
         temperature: greater than 0.
@@ -47,12 +47,12 @@ class MVDHELLoss(Objective):
         super().__init__(temperature, block_size=block_size, gather=gather)
 
     def forward(self, views: Tensor | Sequence[Tensor]) -> Tensor:
-        """Return the loss of ``(views, batch, dim)``, row by row of the same samples; 0 for a single sample."""
+        """Return the loss of paired views, ``(views, batch, dim)``; 0 for a single sample."""
         views = stacked_views(views)
         count, batch, _ = views.shape
         processes = Processes.of(views[0]) if self.gather else None
         samples = processes.total if processes else batch
-        if samples < 2:  # compared with nothing
+        if samples < 2:  # no negatives
             return 0 * views.sum()
         others = Identity(batch).complement()
         spread = torch.stack([log_denominators(view, view, others, **self.kernel) for view in views]).sum(0)
@@ -61,5 +61,5 @@ class MVDHELLoss(Objective):
             scale = 1 / temperature_of(self.temperature)
             rows = unit(given.flatten(0, 1)).view(given.shape)
             first, second = torch.triu_indices(count, count, 1, device=views.device)
-            attracted = ((rows[first] * rows[second]).sum(2) * scale).logsumexp(0)
-        return (spread - attracted).sum() / samples
+            alignment = ((rows[first] * rows[second]).sum(2) * scale).logsumexp(0)
+        return (spread - alignment).sum() / samples

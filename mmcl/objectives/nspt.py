@@ -1,4 +1,4 @@
-"""NSPT: negatives from the student, positives from the teacher (COCONUT)."""
+"""NSPT: negative-student positive-teacher contrastive distillation (COCONUT)."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from mmcl.objectives.temperature import Temperature
 
 
 class NSPTLoss(Objective):
-    """Hold rehearsal samples where the teacher had them, away from where the student has the rest of the batch.
+    """Contrast rehearsal samples with positives from the teacher and negatives from the student.
 
     For each rehearsal sample k (an anchor), with s the student's and T the teacher's embedding, P(k) the rehearsal
-    samples of k's label with k itself among them, and <., .> the cosine::
+    samples with k's label including k, and <., .> the cosine::
 
         loss_k = - 1/|P(k)| sum_{p in P(k)} <s_k, T_p> / temperature  +  log sum of the denominator
 
-    and the result is the mean over anchors, 0 if there is none. The denominator is one of
+    The result is the mean over anchors, 0 without anchors. The denominator is one of
 
-    * ``literal``: exp(<s_k, s_i> / temperature) over every sample i of the batch, k itself included. As it holds no
-      positive it is no softmax, and the loss can be negative.
-    * ``proper``: the positives exp(<s_k, T_p> / temperature) and the student's samples of other labels.
+    * ``literal``: exp(<s_k, s_i> / temperature) over all samples i of the batch, including k. Without the positives it
+      is not a softmax, and the loss can be negative.
+    * ``proper``: the positives exp(<s_k, T_p> / temperature) and the student's samples with other labels.
 
-    COCONUT (Cappellazzo et al., arXiv 2310.02699), equation 5, as far as its published reviews confirm it.
-    Differs from the paper: the sum over anchors is a mean, and ``proper`` is ours. The teacher gets no gradient.
+    The teacher gets no gradient. COCONUT (Cappellazzo et al., arXiv 2310.02699), equation 5, as far as its published
+    reviews confirm it. Differs from the paper: mean over anchors instead of the sum; ``proper`` is our addition.
 
     Args:
         temperature: greater than 0.
         denominator: ``"literal"`` or ``"proper"``.
-        block_size, gather: as of ``weighted_info_nce``.
+        block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ConfigError: the denominator is neither of the two.
-        ShapeError, LabelError, InputError: embeddings, labels and flags that are not of one batch, or not finite.
+        ConfigError: unknown denominator.
+        ShapeError, LabelError, InputError: incompatible shapes, invalid labels, or embeddings that are not finite.
 
     >>> student, labels = torch.eye(2), torch.tensor([0, 1])
     >>> loss = NSPTLoss(temperature=1.0, denominator="proper")(student, student, labels, torch.tensor([True, False]))
@@ -64,7 +64,7 @@ class NSPTLoss(Objective):
         self.denominator = denominator
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor, is_rehearsal: Tensor) -> Tensor:
-        """Return the loss of one batch.
+        """Return the loss of a batch.
 
         Args:
             student: ``(batch, dim)``.
@@ -75,22 +75,22 @@ class NSPTLoss(Objective):
         check_features(student=student)
         if not isinstance(teacher, Tensor) or teacher.shape != student.shape:
             shape = tuple(teacher.shape) if isinstance(teacher, Tensor) else type(teacher).__name__
-            raise ShapeError(f"student {tuple(student.shape)} and teacher {shape} are not of one batch")
+            raise ShapeError(f"teacher has shape {shape}, expected that of the student, {tuple(student.shape)}")
         labels = labels_of("labels", labels, len(student), student.device)
         is_rehearsal = flags_of("is_rehearsal", is_rehearsal, len(student), student.device)
         teacher = teacher.detach()
         check_features(student=student, teacher=teacher.masked_fill(~is_rehearsal[:, None], 0))
         student, teacher = precise(student, teacher)
-        anchors, nobody = labels[is_rehearsal], torch.full_like(labels, torch.iinfo(torch.long).min)
-        # Keys are the teacher's rehearsal rows, then all of the student's; only the teacher's are positives.
+        anchors, no_label = labels[is_rehearsal], torch.full_like(labels, torch.iinfo(torch.long).min)
+        # Keys are the teacher's rehearsal rows, then all student rows. Only the teacher's are positives.
         literal = self.denominator == "literal"
         return weighted_info_nce(
             student[is_rehearsal],
             torch.cat([teacher[is_rehearsal], student]),
-            SameLabel(anchors, torch.cat([anchors, nobody])),
+            SameLabel(anchors, torch.cat([anchors, no_label])),
             denominator=SameLabel(
                 anchors,
-                torch.cat([nobody[is_rehearsal], nobody] if literal else [anchors, labels]),
+                torch.cat([no_label[is_rehearsal], no_label] if literal else [anchors, labels]),
                 differ=torch.cat([torch.zeros_like(is_rehearsal[is_rehearsal]), torch.ones_like(is_rehearsal)]),
             ),
             **self.kernel,

@@ -1,9 +1,9 @@
-"""Objective: the base of all losses, a torch module that states what it takes."""
+"""Objective: the base class of all losses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
 from torch import Tensor, nn
 
@@ -11,24 +11,32 @@ from mmcl.errors import ConfigError
 from mmcl.objectives.temperature import Temperature
 
 
-class Objective(nn.Module):
-    """Base of all objectives: parameters, buffers and ``state_dict`` as in every torch module.
+class KernelOptions(TypedDict):
+    """Options that :func:`~mmcl.objectives.weighted_info_nce` and its variants share."""
 
-    An objective lists in ``takes`` what ``forward`` takes, in order. A trainer computes these and hands them over by
+    temperature: Temperature
+    block_size: int | None
+    gather: bool
+
+
+class Objective(nn.Module):
+    """Base class of all objectives, a torch module with parameters, buffers and ``state_dict``.
+
+    An objective lists the arguments of ``forward`` in ``takes``, in order. A trainer computes them and calls
     :meth:`of`, so that one trainer serves all objectives. The names are
 
-    ================  ============================================================================================
-    ``a``, ``b``      embeddings of two sides, paired row by row: two modalities, or two views; ``(batch, dim)``
+    ================  ===========================================================================================
+    ``a``, ``b``      embeddings of two sides (modalities or views), paired row by row, ``(batch, dim)``
     ``views``         embeddings of K sides or views, ``(views, batch, dim)``
-    ``features``      the same in one tensor, view after view, ``(views * batch, dim)``
-    ``labels``        class of each row, ``(batch,)``; next to ``features``, of each of its rows
-    ``rows``          number of each sample in its data set, ``(batch,)``, for state that is kept per sample
+    ``features``      the same as one tensor, view after view, ``(views * batch, dim)``
+    ``labels``        class of each row, ``(batch,)``; with ``features``, of each of its rows
+    ``rows``          index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
     ``is_rehearsal``  whether a sample comes from the memory, boolean ``(batch,)``
-    ================  ============================================================================================
+    ================  ===========================================================================================
 
     Args:
-        temperature: greater than 0: a number, a tensor of no dimensions, or a module that returns one, such as
-            :class:`~mmcl.objectives.LearnableTemperature`. Parameters of a module are parameters of the objective.
+        temperature: greater than 0: a number, a scalar tensor, or a module that returns one, such as
+            :class:`~mmcl.objectives.LearnableTemperature`. Parameters of the module are parameters of the objective.
         block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     >>> from mmcl.objectives import CLIPLoss, LearnableTemperature
@@ -43,21 +51,24 @@ class Objective(nn.Module):
     def __init__(self, temperature: Temperature, *, block_size: int | None = None, gather: bool = False) -> None:
         super().__init__()
         if isinstance(temperature, Tensor) and not isinstance(temperature, nn.Parameter):
-            self.register_buffer("temperature", temperature, persistent=False)  # moved by .to(), as a parameter is
+            self.register_buffer("temperature", temperature, persistent=False)  # so that .to() moves it
         else:
             self.temperature = temperature
         self.block_size, self.gather = block_size, gather
 
     @property
-    def kernel(self) -> dict[str, Any]:
-        """The arguments that the kernel's functions share."""
+    def kernel(self) -> KernelOptions:
+        """Keyword arguments for the functions of the kernel."""
         return {"temperature": self.temperature, "block_size": self.block_size, "gather": self.gather}
 
-    def of(self, available: Mapping[str, Any]) -> Tensor:
-        """Return the loss of what the objective takes, given by name.
+    def of(self, available: Mapping[str, Tensor | None]) -> Tensor:
+        """Return the loss, given the arguments by name.
+
+        Args:
+            available: tensors by the names in ``takes``; further entries are ignored.
 
         Raises:
-            ConfigError: something that it takes is not available.
+            ConfigError: an argument in ``takes`` is missing or None.
 
         >>> import torch
         >>> from mmcl.objectives import CLIPLoss
@@ -65,16 +76,15 @@ class Objective(nn.Module):
         0.3133
         """
         if missing := [name for name in self.takes if available.get(name) is None]:
-            there = ", ".join(name for name, value in available.items() if value is not None)
+            given = ", ".join(name for name, value in available.items() if value is not None)
             raise ConfigError(
-                f"{type(self).__name__} takes '{missing[0]}', which is not available; available: {there}. "
-                "Choose another objective, or data that has it"
+                f"{type(self).__name__} needs '{missing[0]}', but only {given} are available: choose another "
+                "objective, or data with this entry"
             )
-        loss: Tensor = self(*(available[name] for name in self.takes))
-        return loss
+        return self(*(available[name] for name in self.takes))
 
     def extra_repr(self) -> str:
-        """Settings, as ``repr`` shows them."""
+        """Return the settings that ``repr`` shows."""
         shown = {name: value for name, value in vars(self).items() if isinstance(value, str | int | float)}
         return ", ".join(
             f"{name}={value!r}" for name, value in shown.items() if not name.startswith("_") and name != "training"

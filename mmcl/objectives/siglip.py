@@ -1,4 +1,4 @@
-"""SigLIP: each pair is a question of its own, whether the two belong together."""
+"""SigLIP: the pairwise sigmoid loss for language-image pretraining."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mmcl.errors import InputError
+from mmcl.objectives.kernel.factors import similarity_factors
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.inputs import check_paired, precise
+from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
-from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.objective import Objective
-from mmcl.objectives.temperature import HIGHEST, Temperature, temperature_of
+from mmcl.objectives.temperature import HIGHEST, Temperature
 
 
 class SigLIPLoss(Objective):
-    """Tell pairs that belong together from all others, each by a logistic regression of its own.
+    """Binary classification of each pair of rows as matching or not, with a sigmoid.
 
     With <., .> the cosine, z_ii = 1 and z_ij = -1 else::
 
         loss = -1/n sum_ij log sigmoid(z_ij (<a_i, b_j> / temperature + bias))
 
-    Zhai et al. 2023 (arXiv 2303.15343), equation 1 and algorithm 1. No row needs to know of another: it is no contrast
-    by a softmax, and has a function of its own.
+    Zhai et al. 2023 (arXiv 2303.15343), equation 1 and algorithm 1. The pairs are independent: without a softmax over
+    rows, the loss does not use the InfoNCE kernel.
 
     Args:
-        temperature: greater than 0; the paper learns 1 / temperature, from 10.
-        bias: a number or a tensor of no dimensions; the paper learns it, from -10.
-        block_size, gather: as of ``weighted_info_nce``.
+        temperature: greater than 0; the paper learns 1 / temperature, initially 10.
+        bias: a number or a scalar tensor; the paper learns it, initially -10.
+        block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ShapeError, InputError, ConfigError: as of ``weighted_info_nce``; sides that are not paired, a bias
-            that is not one finite number.
+        ShapeError, InputError, ConfigError: as :func:`~mmcl.objectives.weighted_info_nce`; sides that are not paired; a
+            bias that is not one finite number.
         TrainingError: a second derivative of a batch of several tiles.
 
     >>> round(SigLIPLoss(temperature=1.0, bias=0.0)(torch.eye(1), torch.eye(1)).item(), 4)  # log(1 + 1/e)
@@ -55,11 +55,10 @@ class SigLIPLoss(Objective):
         self.bias = bias
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the loss of paired rows ``(batch, dim)``."""
+        """Return the loss of paired rows, ``(batch, dim)`` each."""
         check_paired(a=a, b=b)
         with torch.autocast(a.device.type, enabled=False):
-            queries, keys = precise(a, b)
-            queries, keys = unit(queries, 1 / temperature_of(self.temperature)), unit(keys)
+            queries, keys = similarity_factors(a, b, self.temperature)
             bias = self._bias(queries)
             own, total = Identity(len(a)), len(a)
             if self.gather:
@@ -69,10 +68,10 @@ class SigLIPLoss(Objective):
 
     def _bias(self, like: Tensor) -> Tensor:
         if isinstance(self.bias, bool) or not isinstance(self.bias, Tensor | Real):
-            raise InputError(f"bias is {self.bias!r}, expected one finite number; the paper begins with -10")
+            raise InputError(f"bias is {self.bias!r}, expected one finite number, such as the paper's initial -10")
         bias = torch.as_tensor(self.bias, dtype=like.dtype, device=like.device)
         if bias.dim() or not (torch.compiler.is_compiling() or bool(bias.abs() <= HIGHEST)):
-            raise InputError(f"bias is {bias.tolist()}, expected one finite number; the paper begins with -10")
+            raise InputError(f"bias is {bias.tolist()}, expected one finite number, such as the paper's initial -10")
         return bias
 
 
@@ -86,8 +85,8 @@ def _pairwise_loss(queries: Tensor, keys: Tensor, bias: Tensor, diagonal: int, b
     return torch.ops.mmcl.pairwise_sigmoid_loss(queries, keys, bias, diagonal, size, wanted)[0]
 
 
-# The sum needs nothing of all pairs before it has its gradient, so that both come of one sweep. An operator of torch's
-# library is one node for autograd and for torch.compile, however many tiles there are.
+# The gradient of a tile does not depend on other tiles, so that one pass computes loss and gradient. A torch.library
+# operator is one node for autograd and torch.compile, independent of the number of tiles.
 torch.library.define(
     "mmcl::pairwise_sigmoid_loss",
     "(Tensor queries, Tensor keys, Tensor bias, int diagonal, int size, bool[] wanted) "
@@ -103,15 +102,15 @@ def _forward(queries, keys, bias, diagonal, size, wanted):  # type: ignore[no-un
         for one, needed in zip((queries, keys, bias), wanted, strict=True)
     )
     scratch = queries.new_empty(min(size, len(queries)) * min(size, len(keys)))
-    # Near where exp becomes infinite; a norm that overflows is steep as well.
+    # Logits beyond 80 are near the overflow of exp in float32; a norm that overflows is steep as well.
     steep = not bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() <= 80)
     with torch.autocast(queries.device.type, enabled=False):
         for row, column, tile in tiles(queries, keys, None, size):
-            # log sigmoid(-x) = -softplus(x) for all pairs; those that belong together have log sigmoid(x), x more.
-            together = _diagonal(tile.add_(bias), diagonal + row.start - column.start)
-            total -= together.sum()
+            # log sigmoid(-x) = -softplus(x) for all pairs. For matching pairs, log sigmoid(x) = x - softplus(x).
+            matching = _diagonal(tile.add_(bias), diagonal + row.start - column.start)
+            total -= matching.sum()
             total += _softplus_to_sigmoid(tile, scratch[: tile.numel()].view_as(tile), steep)
-            together.sub_(1)
+            matching.sub_(1)
             if wanted[0]:
                 of_queries[row].addmm_(tile, keys[column])
             if wanted[1]:
@@ -126,7 +125,7 @@ def _highest_norm(rows: Tensor) -> Tensor:
 
 
 def _softplus_to_sigmoid(x: Tensor, scratch: Tensor, steep: bool) -> Tensor:
-    """Return the sum of log(1 + exp(x)), and leave sigmoid(x) in its place; one exponential serves both."""
+    """Return the sum of log(1 + exp(x)), and overwrite x with sigmoid(x), computed from the same exponential."""
     if steep:
         total = softplus(x).sum()
         x.sigmoid_()
@@ -137,7 +136,7 @@ def _softplus_to_sigmoid(x: Tensor, scratch: Tensor, steep: bool) -> Tensor:
 
 
 def _diagonal(tile: Tensor, offset: int) -> Tensor:
-    """Return a view of it, empty where it misses the tile."""
+    """Return a view of a diagonal, empty if it lies outside the tile."""
     return tile.diagonal(offset) if -tile.shape[0] < offset < tile.shape[1] else tile.new_empty(0)
 
 
@@ -153,7 +152,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
     ctx.save_for_backward(*output[1:])
 
 
-def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Any, ...]:
+def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     refuse_second_derivative()
     if gradient is None:
         return (None,) * 6

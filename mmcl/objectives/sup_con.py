@@ -1,4 +1,4 @@
-"""SupCon: samples of one label find one another."""
+"""SupCon: the supervised contrastive loss."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from mmcl.objectives.temperature import Temperature
 
 
 class SupConLoss(Objective):
-    """Pull each sample towards those of its label, away from all others; itself is neither.
+    """Contrast each sample with all other samples; those of the same label are positives.
 
-    With P(i) the other samples of i's label and <., .> the cosine::
+    With P(i) the other samples with i's label and <., .> the cosine::
 
         loss_i = -1/|P(i)| sum_{p in P(i)} log [ exp(<z_i, z_p> / temperature)
                                                  / sum_{k != i} exp(<z_i, z_k> / temperature) ]
 
-    and the result is the mean over the samples with a positive, 0 if there is none. Views of one sample are rows of one
-    label.
+    The result is the mean over samples that have a positive, 0 if there are none. Views of one sample are rows with the
+    same label.
 
-    Khosla et al. 2020 (arXiv 2004.11362), equation 2 (the sum outside of the logarithm). Differs from the paper: a mean
-    over samples in place of a sum, and their code's factor temperature / base temperature is left out.
+    Khosla et al. 2020 (arXiv 2004.11362), equation 2 (sum outside the logarithm). Differs from the paper: mean over
+    samples instead of the sum; without the factor temperature / base temperature of the released code.
 
     Args:
         temperature: greater than 0.
-        block_size, gather: as of ``weighted_info_nce``.
+        block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
-        ShapeError, LabelError, InputError, ConfigError: as of ``weighted_info_nce``; labels that
-            are not one whole number for each row.
+        ShapeError, LabelError, InputError, ConfigError: as :func:`~mmcl.objectives.weighted_info_nce`; labels that are
+            not one integer per row.
 
     >>> import torch
     >>> features, labels = torch.eye(2)[[0, 0, 1]], torch.tensor([5, 5, 3])

@@ -1,4 +1,4 @@
-"""Temperatures: which can be used, and one that is learned, as CLIP learns it."""
+"""Temperatures: validation of temperatures and weights, and a learnable temperature as in CLIP."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.inputs import precise
 
-#: A number, a tensor of no dimensions, or a module such as :class:`~mmcl.objectives.LearnableTemperature`.
+#: A number, a scalar tensor, or a module such as :class:`~mmcl.objectives.LearnableTemperature`.
 Temperature: TypeAlias = float | Tensor | Callable[[], Tensor]
 
-#: Positive numbers beyond these make similarities, or sums of them, leave the range of float32.
+#: Range of positive numbers for which similarities and their sums stay within float32.
 LOWEST, HIGHEST = 1e-18, 1e18
 
 
 def temperature_of(temperature: Temperature, rows: int | None = None) -> float | Tensor:
-    """Return the temperature as a number or a tensor of at least float32, once it is known to be usable.
+    """Validate a temperature, and return it as a number or as a tensor of at least float32.
 
     Args:
-        temperature: greater than 0, from 1e-18 to 1e18.
-        rows: allow one temperature for each of so many rows; None for a single temperature only.
+        temperature: from 1e-18 to 1e18.
+        rows: also allow one temperature per row, ``(rows,)``; None for a single temperature only.
 
     Raises:
         ShapeError: a tensor of another shape.
@@ -42,7 +42,7 @@ def temperature_of(temperature: Temperature, rows: int | None = None) -> float |
     if value.dim() and tuple(value.shape) != (rows,):
         expected = "one number" if rows is None else f"one number, or one for each of {rows} queries"
         raise ShapeError(f"temperature has shape {tuple(value.shape)}, expected {expected}")
-    (value,) = precise(value)  # 1 / temperature may be infinite in half precision
+    (value,) = precise(value)  # 1 / temperature can overflow in half precision
     if not torch.compiler.is_compiling():
         bad = ~((value >= LOWEST) & (value <= HIGHEST))
         if bool(bad.any()):
@@ -55,10 +55,14 @@ _EXPECTED = f"expected > 0, from {LOWEST:g} to {HIGHEST:g}"
 
 
 def positive(name: str, value: object) -> float:
-    """Return a positive number of moderate size.
+    """Return a value as a float after validation.
+
+    Args:
+        name: name of the value in errors.
+        value: number from 1e-18 to 1e18.
 
     Raises:
-        InputError: not a number, or not from 1e-18 to 1e18; names it.
+        InputError: not a number, or outside the range.
 
     >>> positive("sigma", "0.5")
     Traceback (most recent call last):
@@ -72,10 +76,13 @@ def positive(name: str, value: object) -> float:
 
 
 def check_weight(**weights: object) -> None:
-    """Refuse weights of a term of a loss that are not numbers from 0 to 1e18.
+    """Check that weights of loss terms are numbers from 0 to 1e18.
+
+    Args:
+        weights: weights by name.
 
     Raises:
-        InputError: names the weight.
+        InputError: not a number, or outside the range; names the weight.
 
     >>> check_weight(beta=float("nan"))
     Traceback (most recent call last):
@@ -89,24 +96,24 @@ def check_weight(**weights: object) -> None:
 
 
 def number_of(value: object) -> float | None:
-    """Return a number, be it in a tensor of no dimensions; None for what is none, such as text or a boolean."""
+    """Return a number, also from a scalar tensor; None for other types, such as text or booleans."""
     if isinstance(value, Tensor) and not value.dim():
         value = value.item()
     return value if isinstance(value, Real) and not isinstance(value, bool) else None  # type: ignore[return-value]
 
 
 class LearnableTemperature(nn.Module):
-    """A temperature kept as ``log(1 / temperature)``, so that steps are relative and it stays positive.
+    """Learnable temperature, parametrized as ``log(1 / temperature)`` so that it stays positive.
 
-    ``temperature = exp(-log_scale)`` with log_scale held within [0, log(1 / minimum)]. Radford et al. 2021 (CLIP),
-    sections 2.3 and 2.5: 0.07 to begin with, 1 / temperature at most 100. The bound is put on the parameter, not on the
-    result: clamping the result would leave a parameter that went past the bound without a gradient that brings it back.
+    ``temperature = exp(-log_scale)`` with log_scale clamped to [0, log(1 / minimum)]. Radford et al. 2021 (CLIP),
+    sections 2.3 and 2.5: initially 0.07, 1 / temperature at most 100. The parameter is clamped, not the result. A
+    clamped result would have no gradient, and a parameter beyond the bound could not return.
 
-    Hand it to an objective in place of a number, and its parameter to the optimizer, without weight decay.
+    Pass it to an objective in place of a number, and its parameter to the optimizer without weight decay.
 
     Args:
-        initial: the first temperature, from ``minimum`` to 1.
-        minimum: the lowest temperature, 1e-18 or more.
+        initial: initial temperature, from ``minimum`` to 1.
+        minimum: lowest temperature, at least 1e-18.
 
     Raises:
         InputError: not ``0 < minimum <= initial <= 1``.
@@ -124,13 +131,13 @@ class LearnableTemperature(nn.Module):
         numbers = number_of(minimum), number_of(initial)
         if None in numbers or not LOWEST <= minimum <= initial <= 1:
             raise InputError(
-                f"minimum is {minimum!r}, initial {initial!r}: expected 0 < minimum <= initial <= 1, from {LOWEST:g} on"
+                f"minimum is {minimum!r}, initial is {initial!r}: expected {LOWEST:g} <= minimum <= initial <= 1"
             )
         self.highest = math.log(1 / minimum)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / initial)))
 
     def forward(self) -> Tensor:
-        """Return the temperature, of no dimensions."""
+        """Return the temperature, a scalar tensor."""
         with torch.no_grad():
             self.log_scale.clamp_(0, self.highest)
         return torch.exp(-self.log_scale)

@@ -1,1 +1,1 @@
-"""Publishing: a trained model as a folder for a hub, with its card and an ONNX graph."""
+"""Publishing: export a trained model as a folder for a model hub, with a model card and an ONNX graph."""

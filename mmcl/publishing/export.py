@@ -1,13 +1,13 @@
-"""Publishing: a model of a run becomes a folder that can be put on a model hub as it is."""
+"""Export a model of a run as a folder for a model hub."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from mmcl import __version__
 from mmcl.errors import CheckpointError, ConfigError, ExportError, RunError
@@ -15,22 +15,24 @@ from mmcl.files.atomic import folder_written_whole
 from mmcl.files.digests import check_content
 from mmcl.files.plain_files import check_plain
 from mmcl.files.plain_json import read_json
-from mmcl.reports.row_types import checked_rows
+from mmcl.reports.row_types import StreamRow, read_metrics, rows_of_type
 from mmcl.runs.run import Run
 from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:
+    from mmcl.models import SLUClassifier, SLUSeq2Seq
     from mmcl.publishing.onnx import Graph
 
 _COPIED = (".json", ".safetensors", ".model", ".txt")  # of a model in the layout of transformers; never a pickle
-_BY_MEMORY = "icarl-seed"
-_SLU, _RATIONALES = "slu_incremental", "rationale_distillation"
 
 
 class Exported(NamedTuple):
-    """What was exported: the folder, the name of the model in its run, the names of all that the run has, the names of
-    folders of this machine that ``config.json`` has, and the graph."""
+    """The result of an export.
+
+    ``model`` is the exported one of ``models``, all models of the run. ``paths`` are local folders that
+    ``config.json`` names.
+    """
 
     folder: Path
     model: str
@@ -39,29 +41,43 @@ class Exported(NamedTuple):
     graph: Graph | None
 
 
+@runtime_checkable
+class KeepsCheckpoints(Protocol):
+    """A config of runs that keep trained models as checkpoints, such as that of ``slu_incremental``.
+
+    ``not_exported`` maps strategies that cannot be exported to the reason.
+    """
+
+    not_exported: Mapping[str, str]
+
+    def rebuild_model(self, folder: Path) -> SLUClassifier | SLUSeq2Seq:
+        """Build the untrained model of the run in a folder."""
+        ...
+
+
 def export_run(
     run: str | Path, folder: str | Path, *, model: str | None = None, onnx: bool = False, license: str = "apache-2.0"
 ) -> Exported:
-    """Write a model of a run into a folder: safetensors, ``config.json`` and ``README.md``, its card.
+    """Export a model of a run: ``config.json``, weights as safetensors, and a model card, ``README.md``.
 
-    The folder is there whole or not at all, and was loaded once by :func:`~mmcl.models.from_pretrained` before.
+    The folder is written atomically, after :func:`~mmcl.models.from_pretrained` has loaded it once.
 
     Args:
-        run: folder of a run.
-        folder: a new folder, or an empty one.
-        model: its name in the run, ``<strategy>-seed<seed>``; None is the first.
-        onnx: write what it makes of speech as an ONNX graph as well, see :func:`~mmcl.publishing.onnx.export_onnx`.
-        license: of the weights, as the hub abbreviates it.
+        run: Folder of the run.
+        folder: A new or empty folder.
+        model: Name of the model in the run, ``<strategy>-seed<seed>``; None for the first.
+        onnx: Also write an ONNX graph, see :func:`~mmcl.publishing.onnx.export_onnx`.
+        license: License of the weights as the hub abbreviates it.
 
     Raises:
-        RunError: ``run`` is no run.
-        CheckpointError: it has no model, or one that cannot be read.
-        ConfigError: it has no model of that name, or ``onnx`` is of another kind of model or lacks a package.
-        ExportError: the folder is not empty or cannot be written, or the graph cannot be made or is not the model.
-        MissingDataError: a pretrained encoder is not on this machine, or there are no recordings to check a graph on.
+        RunError: ``run`` is not a run.
+        CheckpointError: The run has no model, or it cannot be read.
+        ConfigError: The run has no model of this name, or ``onnx`` does not support the model or lacks a package.
+        ExportError: The folder is not empty or cannot be written, or the graph cannot be made or is wrong.
+        MissingDataError: A pretrained encoder, or recordings to check the graph, are not on this machine.
     """
     opened, folder = Run.read(run), Path(folder).expanduser()
-    check_plain(opened.folder, shared=False)  # what is copied could be anything, and is to be published
+    check_plain(opened.folder, shared=False)  # links could publish any other file
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ExportError(f"{folder} is not an empty folder: choose another, or remove it first")
     if onnx:
@@ -69,60 +85,80 @@ def export_run(
 
         check_onnx()
     models = run_models(opened)
-    if model is not None and model not in models:
-        if opened.task == _SLU and model.startswith(_BY_MEMORY):
-            raise ConfigError(
-                f"'{model}' cannot be exported: icarl names classes by the samples in its memory, which are not in the "
-                f"run; expected one of {', '.join(models)}"
-            )
-        raise ConfigError(f"{run} has no model '{model}'{nearest(model, models)}: expected {', '.join(models)}")
-    name = model or next(iter(models))
+    name = _chosen(opened, model, models)
     try:
         with folder_written_whole(folder) as temporary:
             models[name](temporary)
-            graph = _completed(opened, name, temporary, folder.absolute().name, onnx, license)
+            graph = _complete(opened, name, temporary, folder.absolute().name, onnx, license)
     except OSError as error:
-        raise ExportError(f"cannot write {folder} ({error.strerror or error}): choose another place") from None
+        raise ExportError(f"cannot write {folder} ({error.strerror or error}): choose another path") from None
     graph = graph._replace(path=folder / graph.path.name) if graph else None
-    return Exported(folder, name, list(models), _paths_in(folder / "config.json"), graph)
+    return Exported(folder, name, list(models), _local_paths(folder / "config.json"), graph)
 
 
 def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
-    """Return what writes each model of a run into a folder, by the name of the model.
+    """Return a function for each model of a run that writes it into a folder, by the name of the model.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: The run has no model.
     """
     found: dict[str, Callable[[Path], None]] = {}
-    for path in sorted(run.folder.glob("models/*/model.json")):
-        found[path.parent.name] = partial(_two_towers, path.parent)
-    if run.task == _RATIONALES:
-        for path in sorted(run.folder.glob("models/*/config.json")):
-            longest = _longest(run)
-            found[path.parent.name] = partial(_in_the_layout_of_transformers, path.parent, longest)
-    if run.task == _SLU:
-        found |= {name: partial(_slu, run, name) for name in _finished(run)}
+    for source in sorted(run.folder.glob("models/*")):
+        if (source / "model.json").is_file():
+            found[source.name] = partial(_write_two_tower, source)
+        elif (source / "config.json").is_file():
+            found[source.name] = partial(_write_transformers, source, _student_length(run))
+    if not found and (finished := _finished(run)):
+        config = _config(run)
+        if isinstance(config, KeepsCheckpoints):
+            names = [name for name in finished if _strategy(name) not in config.not_exported]
+            found = {name: partial(_write_checkpoint, run, config, name) for name in names}
     if not found:
         raise CheckpointError(
-            f"{run.folder}, a run of {run.task}, has no model that can be exported: expected a run of "
-            f"contrastive_pretraining, speech_to_intent, {_SLU} or {_RATIONALES} that has finished one"
+            f"{run.folder}, a run of {run.task}, has no finished model that can be exported: resume the run if it is "
+            "not finished, or choose another one"
         )
     return found
 
 
-def _longest(run: Run) -> int:
-    """How many tokens the student of a run reads."""
+def _chosen(run: Run, model: str | None, models: Mapping[str, object]) -> str:
+    """Return the name of the model to export, or raise ConfigError if the run has no such model."""
+    if model is None or model in models:
+        return model or next(iter(models))
+    expected = f"expected {', '.join(models)}"
+    if model in _finished(run):
+        reason = getattr(_config(run), "not_exported", {}).get(_strategy(model))
+        if reason is not None:
+            raise ConfigError(f"'{model}' cannot be exported: {reason}; {expected}")
+    raise ConfigError(f"{run.folder} has no model '{model}'{nearest(model, models)}: {expected}")
+
+
+def _strategy(model: str) -> str:
+    return model.rpartition("-seed")[0]
+
+
+def _config(run: Run) -> Any:
+    """Load the config of a run as its task defines it."""
+    from mmcl.config.model import load_config
+    from mmcl.config.tasks import load_task
+
+    _ = run.config  # raises if config.yaml was changed
+    return load_config(load_task(run.task).Config, run.folder / "config.yaml")
+
+
+def _student_length(run: Run) -> int:
+    """Return the number of tokens that a student reads at most."""
     student = run.config.get("student")
     longest = student.get("longest") if isinstance(student, dict) else None
     if type(longest) is not int:
-        raise RunError(f"config.yaml of {run.folder} has no student.longest: put the file back from a copy")
+        raise RunError(f"config.yaml of {run.folder} has no student.longest: restore the file from a copy")
     return longest
 
 
-def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, license: str) -> Graph | None:
-    """Load what is in a folder, as whoever is handed it will, and add the graph and the card."""
+def _complete(run: Run, model: str, folder: Path, name: str, onnx: bool, license: str) -> Graph | None:
+    """Load an exported model to check it, then add the ONNX graph, digests and the card."""
     from mmcl.models import from_pretrained
-    from mmcl.models.files import seal
+    from mmcl.models.saved import seal
     from mmcl.publishing.card import model_card
 
     try:
@@ -130,33 +166,55 @@ def _completed(run: Run, model: str, folder: Path, name: str, onnx: bool, licens
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(folder), f"{model} of {run.folder}")) from None
     if onnx:
-        from mmcl.publishing.onnx import export_onnx, longest_heard, real_recordings
+        from mmcl.publishing.onnx import export_onnx, max_audio_seconds, real_recordings
 
-        graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=longest_heard(loaded)))
+        graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=max_audio_seconds(loaded)))
     seal(folder)
     card = model_card(run, model, folder, name, license, graph)
     (folder / "README.md").write_text(encodable(card), encoding="utf-8")
     return graph
 
 
-def _two_towers(source: Path, folder: Path) -> None:
+def _write_two_tower(source: Path, folder: Path) -> None:
     from mmcl.models.pretrained import TWO_TOWER
 
     _write_config(folder, {"model_type": TWO_TOWER, **_read(source / "model.json")})
     if not (source / "model.safetensors").is_file():
-        raise CheckpointError(
-            f"{source} has no model.safetensors: put the file of this run back, or choose another model"
-        )
+        raise CheckpointError(f"{source} has no model.safetensors: restore the file, or choose another model")
     shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
 
 
-def _in_the_layout_of_transformers(source: Path, longest: int, folder: Path) -> None:
+def _write_transformers(source: Path, longest: int, folder: Path) -> None:
     for path in sorted(source.iterdir()):
         if path.suffix in _COPIED and path.is_file():
             shutil.copyfile(path, folder / path.name)
     content = _read(source / "config.json")
     check_content(content, source / "config.json")
     _write_config(folder, {**content, "mmcl_longest": longest})
+
+
+def _write_checkpoint(run: Run, config: KeepsCheckpoints, name: str, folder: Path) -> None:
+    """Write the model in the last checkpoint of a strategy and seed."""
+    from mmcl.files.loading import load_state
+    from mmcl.models.saved import save_slu
+
+    model = config.rebuild_model(run.folder)
+    encoder = model.encoder
+    if encoder.frozen and config.rebuild_model(run.folder).encoder.fingerprint() != encoder.fingerprint():
+        raise CheckpointError(
+            f"the frozen encoder of {run.folder} has random weights, which the run does not keep: expected a trained "
+            "or pretrained encoder"
+        )
+    try:
+        restored = run.restore(name)
+        load_state(model, restored.get("model") if isinstance(restored, dict) else None, "it")
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"checkpoint {name} of {run.folder} does not fit the model of config.yaml ({error}): restore both from a "
+            "copy"
+        ) from None
+    save_slu(model, folder, _class_names(run, name))
+    _write_config(folder, _read(folder / "config.json"))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -167,69 +225,37 @@ def _read(path: Path) -> dict[str, Any]:
 def _write_config(folder: Path, content: dict[str, Any]) -> None:
     for part in (content, content.get("first"), content.get("second")):
         if isinstance(part, dict) and isinstance(part.get("encoder"), dict):
-            part["encoder"].pop("download", None)  # for whoever loads it to say
+            part["encoder"].pop("download", None)  # whoever loads the model decides
     text = json.dumps({**content, "mmcl_version": __version__}, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _finished(run: Run) -> list[str]:
-    """Names of the models that a class-incremental run has finished, and whose head names classes."""
+    """Return the names of the checkpoints that hold a finished model."""
     from mmcl.runs.checkpoint import peek_checkpoint
 
-    names = sorted(path.stem for path in run.folder.glob("checkpoints/*.safetensors"))
-    states: dict[str, dict[str, Any]] = {}
-    for name in names:
-        path = run.folder / "checkpoints" / f"{name}.safetensors"
+    names = []
+    for path in sorted(run.folder.glob("checkpoints/*.safetensors")):
         content = peek_checkpoint(path)
         state = content.get("state") if isinstance(content, dict) else None
         if not isinstance(state, dict):
-            raise CheckpointError(f"{path} holds no state of training: put the file of this run back")
-        states[name] = state
-    return [name for name, state in states.items() if state.get("finished") and not name.startswith(_BY_MEMORY)]
-
-
-def _slu(run: Run, name: str, folder: Path) -> None:
-    """Write a class-incremental model, which a run keeps as the last checkpoint of its strategy and seed."""
-    from mmcl.config.model import load_config
-    from mmcl.config.tasks import load_task
-    from mmcl.files.loading import load_state
-    from mmcl.models import FrameTokenizer
-    from mmcl.models.slu_folder import save_slu
-
-    _ = run.config  # is what the model was trained with, or says how it was changed
-    config: Any = load_config(load_task(run.task).Config, run.folder / "config.yaml")
-    encoder = config.encoder.build()
-    if encoder.frozen and config.encoder.build().fingerprint() != encoder.fingerprint():
-        raise CheckpointError(
-            f"the encoder '{config.encoder.name}' of {run.folder} is frozen and random, and its weights are not in the "
-            "run: expected one that is trained, or a pretrained one"
-        )
-    if config.model == "seq2seq":
-        model = config.seq2seq.build(encoder, FrameTokenizer.load(run.folder / "tokenizer.json"))
-    else:
-        model = config.classifier.build(encoder)
-    what = f"checkpoint {name} of {run.folder}"
-    try:
-        restored = run.restore(name)
-        load_state(model, restored.get("model") if isinstance(restored, dict) else None, "it")
-    except CheckpointError as error:
-        raise CheckpointError(f"{what} is of another model ({error}): expected what config.yaml says") from None
-    save_slu(model, folder, _class_names(run, name))
-    _write_config(folder, _read(folder / "config.json"))
+            raise CheckpointError(f"{path} has no training state: restore the file from a copy")
+        if state.get("finished"):
+            names.append(path.stem)
+    return names
 
 
 def _class_names(run: Run, name: str) -> list[str]:
-    """Names of the classes by label."""
-    for row in checked_rows(run, "stream"):
-        names = [each for group in row["experiences"] for each in group]
-        labels = row.get("class_order", [])
-        if f"{row.get('strategy')}-seed{row.get('seed')}" == name and len(names) == len(labels):
-            return [each for _, each in sorted(zip(labels, names, strict=True))]
-    raise CheckpointError(f"metrics.jsonl of {run.folder} does not say which classes {name} learnt: put the file back")
+    """Return the class names by label."""
+    for row in rows_of_type(read_metrics(run), StreamRow):
+        names = [each for group in row.experiences for each in group]
+        if row.unit == name and len(names) == len(row.class_order):
+            return [each for _, each in sorted(zip(row.class_order, names, strict=True))]
+    raise CheckpointError(f"metrics.jsonl of {run.folder} does not name the classes of {name}: restore it from a copy")
 
 
-def _paths_in(config: Path) -> list[str]:
-    """Names of encoders that are folders of this machine."""
+def _local_paths(config: Path) -> list[str]:
+    """Return the options of encoders that are paths on this machine."""
     content = _read(config)
     sides = (content, content.get("first"), content.get("second"))
     encoders = [side.get("encoder") for side in sides if isinstance(side, dict)]

@@ -1,4 +1,4 @@
-"""ONNX: what a model makes of speech as one graph, waveforms in, checked against torch on real recordings."""
+"""Export of speech models as ONNX graphs from waveforms, checked against torch on real recordings."""
 
 from __future__ import annotations
 
@@ -21,15 +21,23 @@ from mmcl.errors import ConfigError, ExportError, MissingDataError, MMCLError
 from mmcl.models import SLUClassifier, TwoTower
 from mmcl.objectives.kernel.unit import directions
 
-TOLERANCE = 1e-4  #: largest difference of a graph from torch
+TOLERANCE = 1e-4  #: largest allowed difference between a graph and torch
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-_EACH = 4  # recordings of a data set
-_LONGEST = 30.0  # seconds of a recording that a graph is checked on
+_PER_DATASET = 4  # recordings
+_MAX_SECONDS = 30.0  # longest recording that a graph is checked on
 
 
 class Graph(NamedTuple):
-    """A graph that was exported: its file, the name of what it gives, and how it was checked: on how many recordings,
-    the seconds of the shortest and the longest, and the largest difference from torch."""
+    """An exported graph and its check against torch.
+
+    Attributes:
+        path: The file.
+        output: Name of the output.
+        recordings: Number of recordings that it was checked on.
+        shortest: Duration of the shortest recording in seconds.
+        longest: Duration of the longest recording in seconds.
+        difference: Largest absolute difference from torch.
+    """
 
     path: Path
     output: str
@@ -40,7 +48,7 @@ class Graph(NamedTuple):
 
 
 class SpeechTower(nn.Module):
-    """``audio`` ``(batch, samples)`` and its ``lengths`` ``(batch,)`` in samples -> unit vectors ``(batch, dim)``."""
+    """Map ``audio`` ``(batch, samples)`` and ``lengths`` ``(batch,)`` in samples to unit vectors ``(batch, dim)``."""
 
     def __init__(self, model: TwoTower) -> None:
         super().__init__()
@@ -50,8 +58,8 @@ class SpeechTower(nn.Module):
         return directions(self.tower(Batch(audio=audio, audio_lengths=lengths)))
 
 
-class NamedClasses(nn.Module):
-    """``audio`` ``(batch, samples)`` and its ``lengths`` ``(batch,)`` -> probabilities ``(batch, classes)``."""
+class ClassProbabilities(nn.Module):
+    """Map ``audio`` ``(batch, samples)`` and ``lengths`` ``(batch,)`` to probabilities ``(batch, classes)``."""
 
     def __init__(self, model: SLUClassifier) -> None:
         super().__init__()
@@ -63,36 +71,36 @@ class NamedClasses(nn.Module):
 
 
 def check_onnx() -> None:
-    """Raise ConfigError unless the packages of the extra ``onnx`` are installed."""
+    """Raise ConfigError if a package of the extra ``onnx`` is not installed."""
     for package in _PACKAGES:
         if find_spec(package) is None:
             raise ConfigError(f"--onnx needs {package}, which is not installed: pip install 'mmcl[onnx]'")
 
 
 def export_onnx(model: nn.Module, folder: str | Path, recordings: Sequence[Tensor]) -> Graph:
-    """Write the speech tower of two towers, ``speech_tower.onnx``, or a classifier of speech, ``classifier.onnx``.
+    """Export the speech tower of a two-tower model, ``speech_tower.onnx``, or a classifier, ``classifier.onnx``.
 
-    A graph takes ``audio``, float32 ``(batch, samples)`` at 16 kHz, zero after each of the ``lengths``, int64
-    ``(batch,)``; batch and samples are any. It gives ``speech_embedding``, of unit length, or ``probabilities``.
+    Inputs are ``audio``, float32 ``(batch, samples)`` at 16 kHz, padded with zeros, and ``lengths``, int64
+    ``(batch,)``. Both dimensions are dynamic. The output is ``speech_embedding``, of unit length, or ``probabilities``.
 
     Args:
-        model: in evaluation mode, on the CPU.
-        folder: where the file goes.
-        recordings: waveforms ``(samples,)`` that the graph is checked on, each alone and all in one batch.
+        model: The model in evaluation mode, on the CPU.
+        folder: Folder of the file.
+        recordings: Waveforms ``(samples,)`` to check the graph on, one by one and in one batch.
 
     Raises:
-        ConfigError: a package is missing, or a model of another kind.
-        ExportError: torch cannot make a graph of the encoder, or the graph differs from the model.
+        ConfigError: A package is missing, or the model is of another kind.
+        ExportError: torch cannot export the encoder, or the graph differs from the model.
     """
     check_onnx()
     module: nn.Module
     if isinstance(model, TwoTower):
         module, name, output = SpeechTower(model).eval(), "speech_tower.onnx", "speech_embedding"
     elif isinstance(model, SLUClassifier):
-        module, name, output = NamedClasses(model).eval(), "classifier.onnx", "probabilities"
+        module, name, output = ClassProbabilities(model).eval(), "classifier.onnx", "probabilities"
     else:
         raise ConfigError(
-            f"--onnx is for two towers and classifiers, and this is a {type(model).__name__}: leave it out"
+            f"--onnx supports two-tower models and classifiers, not {type(model).__name__}: export without --onnx"
         )
     path = Path(folder) / name
     recordings = sorted([recordings[0][:SHORTEST], *recordings], key=len)
@@ -103,9 +111,9 @@ def export_onnx(model: nn.Module, folder: str | Path, recordings: Sequence[Tenso
 
 
 def write_graph(module: nn.Module, path: Path, output: str, recordings: Sequence[Tensor]) -> None:
-    """Write ``module`` of audio and lengths as ONNX; raises ExportError where torch cannot."""
+    """Export ``module`` of audio and lengths; raises ExportError if torch cannot."""
     example = _batch(recordings[-2:])
-    axes: Any = {"audio": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
+    axes = {"audio": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
     any_size = {name: dict.fromkeys(sizes, torch.export.Dim.DYNAMIC) for name, sizes in axes.items()}
     try:
         with _quiet(), torch.no_grad():
@@ -121,56 +129,56 @@ def write_graph(module: nn.Module, path: Path, output: str, recordings: Sequence
             )
             exported.model.metadata_props["sample_rate"] = str(SAMPLE_RATE)
             exported.save(str(path))
-    except Exception as error:  # of any kind: torch tells of what an encoder does by whatever stumbles over it
+    except Exception as error:  # torch raises any type for unsupported operations
         reason = " ".join(str(error).split())[:120]
         raise ExportError(
-            f"torch makes no ONNX graph of this model ({type(error).__name__}: {reason}): export it without --onnx"
+            f"torch cannot export this model as ONNX ({type(error).__name__}: {reason}): export without --onnx"
         ) from error
 
 
 def check_graph(module: nn.Module, path: Path, recordings: Sequence[Tensor]) -> float:
-    """Return the largest difference of a graph from ``module``, on recordings alone and in one batch.
+    """Return the largest difference between a graph and ``module``, on recordings one by one and in one batch.
 
     Raises:
-        ExportError: it is larger than :data:`TOLERANCE`.
+        ExportError: The difference is larger than :data:`TOLERANCE`.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised
+    options.log_severity_level = 4  # failures are raised
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     worst = 0.0
-    for together in (*([each] for each in recordings), recordings):
-        audio, lengths = _batch(together)
+    for batch in (*([each] for each in recordings), recordings):
+        audio, lengths = _batch(batch)
         with torch.no_grad():
             expected = module(audio, lengths)
-        (given,) = session.run(None, {"audio": audio.numpy(), "lengths": lengths.numpy()})
-        difference = float((torch.from_numpy(given) - expected).abs().max())
+        (actual,) = session.run(None, {"audio": audio.numpy(), "lengths": lengths.numpy()})
+        difference = float((torch.from_numpy(actual) - expected).abs().max())
         if not difference <= TOLERANCE:
-            what = f"a batch of {len(together)}" if len(together) > 1 else f"{len(audio[0]) / SAMPLE_RATE:.2f} s"
+            what = f"a batch of {len(batch)}" if len(batch) > 1 else f"{len(audio[0]) / SAMPLE_RATE:.2f} s"
             raise ExportError(
                 f"the ONNX graph differs from the model by {difference:.2g} on {what}, expected at most {TOLERANCE:g}: "
-                "export it without --onnx"
+                "export without --onnx"
             )
         worst = max(worst, difference)
     return worst
 
 
-def longest_heard(model: nn.Module) -> float:
-    """Return how many seconds a model's audio encoder takes at most, or a graph is checked on, whichever is less."""
+def max_audio_seconds(model: nn.Module) -> float:
+    """Return the maximum duration that the audio encoder accepts, at most 30 seconds."""
     encoder = model.tower("audio").encoder if isinstance(model, TwoTower) else getattr(model, "encoder", None)
-    return min(float(getattr(encoder, "max_seconds", _LONGEST)), _LONGEST)
+    return min(float(getattr(encoder, "max_seconds", _MAX_SECONDS)), _MAX_SECONDS)
 
 
-def real_recordings(config: Mapping[str, Any], *, max_seconds: float = _LONGEST) -> list[Tensor]:
-    """Return recordings of different lengths: of FSDD and barista where they are, else of the data of a run.
+def real_recordings(config: Mapping[str, Any], *, max_seconds: float = _MAX_SECONDS) -> list[Tensor]:
+    """Return recordings of different lengths from FSDD and Barista, or from the data of a run if both are missing.
 
     Args:
-        config: of a run that has audio.
-        max_seconds: longer ones are left out.
+        config: Config of a run with audio data.
+        max_seconds: Maximum duration.
 
     Raises:
-        MissingDataError: there is none on this machine.
+        MissingDataError: There are no recordings on this machine.
     """
     with _quiet():
         found = [each for name in ("fsdd", "barista") for each in _some_of(name, "test", max_seconds)]
@@ -180,14 +188,14 @@ def real_recordings(config: Mapping[str, Any], *, max_seconds: float = _LONGEST)
                 found = _some_of(section["name"], split, max_seconds, section.get("root"), **section.get("options", {}))
     if not found:
         raise MissingDataError(
-            "--onnx checks the graph on recordings, and neither fsdd nor barista nor the data of this run is on this "
-            "machine: expected one of them in MMCL_DATA"
+            "--onnx needs recordings to check the graph, but neither fsdd nor barista nor the data of this run is on "
+            "this machine: expected one of them in MMCL_DATA"
         )
     return found
 
 
 def _some_of(name: str, split: str, max_seconds: float, root: str | None = None, **options: Any) -> list[Tensor]:
-    """A few recordings of a data set, from short to long; none where it is not here or has none."""
+    """Return a few recordings of a data set from short to long, or [] if it has none or is missing."""
     from mmcl.data import Captions, open_dataset
 
     try:
@@ -195,12 +203,12 @@ def _some_of(name: str, split: str, max_seconds: float, root: str | None = None,
             data: Dataset = Captions(options[split])
         else:
             data = open_dataset(name, split, root, **options)
-        some = [data[row] for row in range(0, len(data), max(1, len(data) // 24))]
+        samples = [data[row] for row in range(0, len(data), max(1, len(data) // 24))]
     except (MMCLError, KeyError):
         return []
-    audio = sorted((each["audio"] for each in some if "audio" in each), key=len)
+    audio = sorted((each["audio"] for each in samples if "audio" in each), key=len)
     audio = [each for each in audio if SHORTEST <= len(each) <= max_seconds * SAMPLE_RATE]
-    return [audio[place * (len(audio) - 1) // (_EACH - 1)] for place in range(_EACH)] if audio else []
+    return [audio[i * (len(audio) - 1) // (_PER_DATASET - 1)] for i in range(_PER_DATASET)] if audio else []
 
 
 def _batch(recordings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -210,7 +218,7 @@ def _batch(recordings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing that torch prints of its own making, and attention in steps that a graph can hold."""
+    """Silence torch, and disable the attention fast path, which cannot be exported."""
     fast, off = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
     torch.backends.mha.set_fastpath_enabled(False)
     logging.disable(logging.CRITICAL)

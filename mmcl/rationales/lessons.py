@@ -6,12 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mmcl.data.samplers.length import length_batches
 from mmcl.data.texts.exercises import Exercises
 from mmcl.rationales.voting import vote
 
 PREDICT, EXPLAIN = "predict: ", "explain: "
 ANSWER = "The answer is"  #: text between rationale and answer in single_task
-_BATCHES_PER_BUCKET = 16  # lessons are sorted by length within a bucket
+_BUCKET = 16  # batches per bucket; lessons are sorted by length within a bucket
 
 
 class Lesson(NamedTuple):
@@ -71,10 +72,7 @@ def batches_by_length(lessons: Sequence[Lesson], batch_size: int, draw: random.R
     [[0, 2], [1, 3]]
     """
     order = draw.sample(range(len(lessons)), len(lessons))
-    batches = []
-    bucket_size = batch_size * _BATCHES_PER_BUCKET
-    for start in range(0, len(order), bucket_size):
-        bucket = sorted(order[start : start + bucket_size], key=lambda row: lessons[row].length)
-        batches += [bucket[first : first + batch_size] for first in range(0, len(bucket), batch_size)]
+    lengths = [lesson.length for lesson in lessons]
+    batches = length_batches(order, lengths, batch_size=batch_size, bucket=_BUCKET)
     draw.shuffle(batches)
     return batches

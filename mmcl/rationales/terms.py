@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmcl.config.numbers import Factor, NonNegative, Share
-from mmcl.models.text_to_text import TextToText, Written
+from mmcl.models.text_to_text import TextToText, TextToTextOutput
 from mmcl.objectives.qcrd import Scheme, discriminator_loss, mutual_information_loss, quality_contrast
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson
@@ -141,7 +141,7 @@ def contrast_losses(
     return contrast, discriminator_loss(good[1], bad[1], good[2], bad[2])
 
 
-def forward_rationales(student: TextToText, lessons: Sequence[Lesson]) -> tuple[Written | None, list[int]]:
+def forward_rationales(student: TextToText, lessons: Sequence[Lesson]) -> tuple[TextToTextOutput | None, list[int]]:
     """Return the student's outputs on each lesson's first rationale, and the rows of lessons that have one."""
     rows = [row for row, each in enumerate(lessons) if each.rationale]
     if not rows:
@@ -159,7 +159,9 @@ def _padded(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:
 
 def _forward(
     student: TextToText, prefix: str, questions: Sequence[str], texts: Sequence[str], rows: Sequence[int] | None = None
-) -> Written:
+) -> TextToTextOutput:
     device = next(student.parameters()).device
-    output: Written = student(student.batch([prefix + question for question in questions], texts, rows).to(device))
+    output: TextToTextOutput = student(
+        student.batch([prefix + question for question in questions], texts, rows).to(device)
+    )
     return output

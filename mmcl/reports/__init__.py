@@ -1,1 +1,1 @@
-"""Reports: what runs measured, as tables, plots and one HTML page."""
+"""Reports: results of runs as tables, plots and one HTML page."""

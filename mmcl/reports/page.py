@@ -1,93 +1,26 @@
-"""Reports: the results of runs as one HTML file without links, as a table for the terminal, and in Markdown."""
+"""The report of one or several runs as a single HTML page that loads nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mmcl.errors import RunError
 from mmcl.files import plain_yaml
 from mmcl.files.atomic import written_whole
-from mmcl.reports.results import StrategyResults, collect, run_names, table_rows
-from mmcl.reports.row_types import checked_rows
+from mmcl.reports.results import collect, run_names, table_rows
+from mmcl.reports.tables import NOTE, html_table, open_runs, runs_title
 from mmcl.runs.run import Run
-from mmcl.text.escape import encodable, html_text, markdown_text, rich_text
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
+from mmcl.text.escape import encodable, html_text
 
 _STATUSES = ("running", "finished", "interrupted", "failed")
-#: What the table of results says.
-NOTE = "accuracies in percent, mean ± standard deviation over seeds"
-
-
-def results_table(runs: Sequence[Run | str | Path]) -> Table:
-    """Lay out mean ± standard deviation over seeds for the terminal, a row for each strategy of each run.
-
-    Raises:
-        RunError: a folder is not a run.
-    """
-    from rich import box
-    from rich.table import Table
-
-    opened = _opened(runs)
-    headings, rows = table_rows(collect(opened))
-    table = Table(
-        title=rich_text(_title(opened), "table.title"),
-        caption=NOTE,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-    )
-    for number, heading in enumerate(headings):
-        first, space, rest = heading.partition(" ")
-        lines = rich_text(first).append("\n" if space else "").append(rich_text(rest))
-        table.add_column(lines, justify="right" if number else "left", no_wrap=True, vertical="bottom")
-    for row in rows:
-        table.add_row(*map(rich_text, row))
-    return table
-
-
-def results_markdown(run: Run, strategy: str, seed: str) -> str:
-    """Lay out the same of one run in Markdown: a column for each strategy, and one for the model of ``strategy`` with
-    ``seed`` where there were several seeds. Empty where nothing was measured."""
-    shown = [each for each in collect([run]) if each.results]
-    for each in [each for each in shown if each.strategy == strategy and len(each.results) > 1]:
-        own = {number: row for number, row in each.results.items() if str(number) == seed}
-        shown += [replace(each, label="this model", results=own, seeds=list(own))] if own else []
-    if not shown:
-        return ""
-    headings, rows = table_rows(shown)
-    headings, rows = [markdown_text(each) for each in headings], [[markdown_text(each) for each in row] for row in rows]
-    if shown[-1].label == "this model":
-        rows[-1] = ["**this model**", f"seed {seed}", *(cell.removesuffix(" ± -") for cell in rows[-1][2:])]
-    first, *others = zip(["", *headings[1:]], *rows, strict=True)
-    return markdown_table(first, others)
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table of cells that are Markdown.
-
-    >>> print(markdown_table(["strategy", "seeds"], [["a|b", "3"]]))
-    | strategy | seeds |
-    |---|---|
-    | a\\|b | 3 |
-    """
-    heading, *lines = (
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (headings, *rows)
-    )
-    return "\n".join([heading, f"|{'---|' * len(headings)}", *lines])
 
 
 def write_report(runs: Sequence[Run | str | Path], path: str | Path) -> Path:
-    """Write the report of one or several runs, finished or not, to ``path`` and return it.
+    """Write the report of runs, finished or not, and return its path.
 
     Raises:
-        RunError: a folder is not a run, or the file cannot be written.
+        RunError: A folder is not a run, or the file cannot be written.
     """
     path = Path(path)
     html = report_html(runs)
@@ -96,106 +29,40 @@ def write_report(runs: Sequence[Run | str | Path], path: str | Path) -> Path:
         with written_whole(path) as temporary:
             temporary.write_text(encodable(html), encoding="utf-8")
     except OSError as error:
-        raise RunError(f"cannot write the report {path} ({error.strerror}): choose another place") from None
+        raise RunError(f"cannot write the report {path} ({error.strerror}): choose another path") from None
     return path
 
 
 def report_html(runs: Sequence[Run | str | Path]) -> str:
-    """Return the report as one page of HTML, plots included.
+    """Return the report of runs as HTML with inline plots.
 
     Raises:
-        RunError: a folder is not a run.
+        RunError: A folder is not a run, or its metrics cannot be shown.
     """
-    opened = _opened(runs)
+    from mmcl.reports.figures import draw_sections
+
+    opened = open_runs(runs)
     strategies = collect(opened)
-    kinds = {row["kind"] for run in opened for row in checked_rows(run)}
-    incremental = not kinds or bool(kinds & {"stream", "evaluation"})
     try:
-        shown = [*(incremental_sections(opened, strategies) if incremental else []), *_drawn(opened)]
+        drawn = draw_sections(strategies)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"metrics.jsonl of {', '.join(str(run.folder) for run in opened)} cannot be shown "
-            f"({type(error).__name__}: {error}): put the file back from a copy"
+            f"({type(error).__name__}: {error}): restore the file from a copy"
         ) from error
+    empty = '<p class="note">Nothing is logged yet.</p>'
     sections = [
-        ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else ""),
-        *shown,
+        ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else empty),
+        *drawn,
         ("Config", "", _configs(opened)),
         ("Environment", "", _environments(opened)),
     ]
-    body = [f"<header><h1>{html_text(_title(opened))}</h1>{''.join(map(_status, opened))}</header>"]
+    title = html_text(runs_title(opened))
+    body = [f"<header><h1>{title}</h1>{''.join(map(_status, opened))}</header>"]
     for heading, note, content in sections:
-        content = content or '<p class="note">Nothing is logged yet.</p>'
         note = f'<p class="note">{note}</p>' if note else ""
         body.append(f"<section><h2>{heading}</h2>{note}{content}</section>")
-    return _PAGE.format(title=html_text(_title(opened)), style=_STYLE, body="\n".join(body))
-
-
-def incremental_sections(opened: Sequence[Run], strategies: Sequence[StrategyResults]) -> list[tuple[str, str, str]]:
-    """Return the sections of what was learnt in experiences: heading, note and content as HTML."""
-    from mmcl.reports.figures import classes as figures
-
-    return [
-        (
-            "Accuracy over experiences",
-            "line: mean over seeds, band: standard deviation",
-            figures.accuracy_curves(strategies),
-        ),
-        ("Accuracy matrices", "test accuracy in percent, mean over seeds", figures.accuracy_matrices(strategies)),
-        (
-            "Forgetting per class",
-            "best accuracy so far minus last, mean over seeds",
-            figures.class_forgetting(strategies),
-        ),
-        ("Streams", "the classes of each experience, in the order of training", _streams(opened)),
-    ]
-
-
-def _drawn(opened: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """The sections of two towers, several views, unlearning and rationales, each where there is something to show."""
-    from mmcl.reports.figures import rationales as rationale_figures
-    from mmcl.reports.figures import towers as tower_figures
-    from mmcl.reports.figures import unlearning as unlearning_figures
-    from mmcl.reports.figures import views as view_figures
-
-    rows = [row for run in opened for row in checked_rows(run)]
-    sections = [
-        ("Training loss", "mean over seeds", tower_figures.losses(rows)),
-        ("Confusion", "zero-shot, row: true class, column: nearest class; first seed", tower_figures.confusions(rows)),
-        (
-            "Structure of similarities",
-            "pairs of held-out samples: cosine of their texts in the locked tower against cosine of the speech of one "
-            "and the text of the other; first seed",
-            tower_figures.similarities(rows),
-        ),
-        (
-            "Views",
-            "test accuracy of each view, and of the others where it is missing; mean and deviation over seeds",
-            view_figures.views(rows),
-        ),
-        (
-            "Nearness to Retrain",
-            "mean and deviation over seeds; right: of each measure, the difference from Retrain's with the same seed",
-            unlearning_figures.distances(rows),
-        ),
-        ("Answers", "mean and deviation over seeds; right: each seed, and their mean", rationale_figures.answers(rows)),
-        ("Map", "test samples as all views embed them, by t-SNE; first seed", view_figures.maps(rows)),
-    ]
-    return [section for section in sections if section[2]]
-
-
-def _opened(runs: Sequence[Run | str | Path]) -> list[Run]:
-    """The runs, each once."""
-    unique: dict[Path, Run] = {}
-    for run in (run if isinstance(run, Run) else Run.read(run) for run in runs):
-        unique.setdefault(run.folder.resolve(), run)
-    return list(unique.values())
-
-
-def _title(runs: Sequence[Run]) -> str:
-    if len(runs) == 1:
-        return f"{runs[0].task} / {runs[0].environment.get('config', 'config')}"
-    return f"{len(runs)} runs of {', '.join(dict.fromkeys(run.task for run in runs))}"
+    return _PAGE.format(title=title, style=_STYLE, body="\n".join(body))
 
 
 def _status(run: Run) -> str:
@@ -205,52 +72,23 @@ def _status(run: Run) -> str:
     return f'<p class="run"><code>{html_text(run.folder)}</code> {shown}</p>'
 
 
-def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Lay out a table of text as HTML.
-
-    >>> html_table(["class"], [["on & off"]])
-    '<div class="wide"><table><thead><tr><th>class</th></tr></thead><tbody><tr><td>on &amp; off</td></tr></tbody>...'
-    """
-    head = "".join(f"<th>{html_text(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{html_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _streams(runs: Sequence[Run]) -> str:
-    parts = []
-    for run, name in zip(runs, run_names(runs), strict=True):
-        # The same for each strategy, but for one that trains on everything at once.
-        by_seed = {
-            row.get("seed"): row for row in sorted(checked_rows(run, "stream"), key=lambda row: len(row["experiences"]))
-        }
-        for seed, row in by_seed.items():
-            unknown = ["-"] * len(row["experiences"])
-            sizes = zip(
-                row["experiences"], row.get("train_sizes", unknown), row.get("test_sizes", unknown), strict=False
-            )
-            rows = [[str(i), ", ".join(c), str(train), str(test)] for i, (c, train, test) in enumerate(sizes, start=1)]
-            label = f"seed {seed}" if len(runs) == 1 else f"{name}, seed {seed}"
-            table = html_table(["experience", "classes", "train samples", "test samples"], rows)
-            parts.append(f"<details><summary>{html_text(label)}</summary>{table}</details>")
-    return "".join(parts)
-
-
 def _configs(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
         return f"<pre>{html_text(plain_yaml.dump(runs[0].config))}</pre>"
     names = run_names(runs)
     flat = [dict(_flatten(run.config)) for run in runs]
     keys = dict.fromkeys(key for config in flat for key in config)
-    unlike = [key for key in keys if len({str(config.get(key, "")) for config in flat}) > 1]
-    table = html_table(["setting", *names], [[key, *(str(config.get(key, "")) for config in flat)] for key in unlike])
+    different = [key for key in keys if len({str(config.get(key, "")) for config in flat}) > 1]
+    rows = [[key, *(str(config.get(key, "")) for config in flat)] for key in different]
+    table = html_table(["setting", *names], rows) if rows else '<p class="note">All settings are equal.</p>'
     whole = (
         f"<details><summary>{html_text(name)}</summary><pre>{html_text(plain_yaml.dump(run.config))}</pre></details>"
         for run, name in zip(runs, names, strict=True)
     )
-    return (table if unlike else '<p class="note">All settings are equal.</p>') + "".join(whole)
+    return table + "".join(whole)
 
 
-def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _flatten(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")

@@ -1,167 +1,220 @@
-"""The rows of a run that tables and figures show: their values are of the types that are logged."""
+"""Typed rows of metrics: one model for each kind of row that reports read from ``metrics.jsonl``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmcl.errors import RunError
 from mmcl.runs.run import Run
 
-_LARGEST = 1e100  # beyond any number of 32 bits
+_LARGEST = 1e100  # beyond any 32-bit number
 
 
-def _within(value: float) -> float:
+def _not_too_large(value: float) -> float:
     if abs(value) > _LARGEST:
         raise ValueError("is too large")
     return value
 
 
-Number = Annotated[float, Field(strict=True), AfterValidator(_within)]
-Finite = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_within)]
-Place = Annotated[int, Field(strict=True, ge=0, le=10**6)]
-Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+Number = Annotated[float, Field(strict=True), AfterValidator(_not_too_large)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_not_too_large)]
+Index = Annotated[int, Field(strict=True, ge=0, le=10**6)]
+Natural = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 Text = Annotated[str, Field(strict=True)]
+Seed = int | Text
+RowT = TypeVar("RowT", bound="Row")
 
 
-class _Row(BaseModel):
-    """What is read of a row; it may hold more."""
+class Row(BaseModel):
+    """A row of any kind. Fields that reports do not read are ignored."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
+    kind: Text
     strategy: Text | None = None
-    seed: int | Text | None = None
+    seed: Seed | None = None
+
+    @property
+    def unit(self) -> str:
+        """The name of the strategy and seed, as in the names of models and checkpoints."""
+        return f"{self.strategy}-seed{self.seed}"
 
     @model_validator(mode="after")
-    def _seeded(self) -> _Row:
+    def _check_seed(self) -> Row:
         if self.strategy is not None and self.seed is None:
             raise ValueError("has a strategy, but no seed")
         return self
 
 
-class _Unit(_Row):
+class _StrategyRow(Row):
     strategy: Text
-    seed: int | Text
+    seed: Seed
 
 
-class _Stream(_Row):
+class StreamRow(Row):
+    """The classes of each experience, in training order."""
+
     experiences: list[list[Text]]
     class_order: list[int] = []
-    train_sizes: list[Count] = []
-    test_sizes: list[Count] = []
+    train_sizes: list[Natural] = []
+    test_sizes: list[Natural] = []
 
 
-class _Evaluation(_Unit):
-    experience: Place
+class EvaluationRow(_StrategyRow):
+    """Test accuracy after training on one experience: on each experience, on all classes seen, and per class."""
+
+    experience: Index
     accuracy: list[Number | None]
     seen_accuracy: Number | None = None
     per_class: dict[str, Number] = {}
 
 
-class _Result(_Unit):
+class ResultRow(_StrategyRow):
+    """Final measures of one strategy with one seed.
+
+    Class-incremental tasks log the titled fields below, other tasks log ``measures``. :attr:`values` has both.
+    All are fractions except ``seconds``. Error rates and SLU-F1 are averages over experiences, like accuracy, and only
+    exist for models that generate text.
+    """
+
     measures: dict[str, Number | None] = {}
-    average_accuracy: Number | None = None
-    last_accuracy: Number | None = None
-    word_error_rate: Number | None = None
-    sequence_error_rate: Number | None = None
-    slu_f1: Number | None = None
-    forgetting: Number | None = None
-    backward_transfer: Number | None = None
-    forward_transfer: Number | None = None
-    seconds: Number | None = None
+    average_accuracy: Number | None = Field(None, title="average accuracy")
+    last_accuracy: Number | None = Field(None, title="last accuracy")
+    word_error_rate: Number | None = Field(None, title="word error rate")
+    sequence_error_rate: Number | None = Field(None, title="sequence error rate")
+    slu_f1: Number | None = Field(None, title="SLU-F1")
+    forgetting: Number | None = Field(None, title="forgetting")
+    backward_transfer: Number | None = Field(None, title="backward transfer")
+    forward_transfer: Number | None = Field(None, title="forward transfer")
+    seconds: Number | None = Field(None, title="time (s)")
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Every measure of the row by name; a titled field overrides an entry of ``measures`` with the same name."""
+        titled = {name: getattr(self, name) for name in MEASURES}
+        return self.measures | {name: value for name, value in titled.items() if value is not None}
 
 
-class _Epoch(_Unit):
-    epoch: Place
+#: Titles of the measures that class-incremental tasks log, by name.
+MEASURES = {name: field.title for name, field in ResultRow.model_fields.items() if field.title}
+
+
+class EpochRow(_StrategyRow):
+    """The training loss of an epoch. Only class-incremental tasks log ``experience``."""
+
+    epoch: Index
     loss: Number
-    valid_accuracy: Number = 0.0
+    experience: Index | None = None
+    valid_accuracy: Number | None = None
 
 
-class _ZeroShot(_Unit):
+class ZeroShotRow(_StrategyRow):
+    """Zero-shot classification of one data set. The confusion matrix has true classes as rows."""
+
     data: Text = ""
     classes: list[Text] = []
     confusion: list[list[Number]] = []
 
     @model_validator(mode="after")
-    def _square(self) -> _ZeroShot:
+    def _check_square(self) -> ZeroShotRow:
         if self.confusion and {len(self.classes)} != {len(self.confusion), *map(len, self.confusion)}:
             raise ValueError("has a confusion that is not classes by classes")
         return self
 
 
-class _Similarity(_Unit):
-    counts: list[list[Count]]
+class SimilarityRow(_StrategyRow):
+    """2-D histogram of text-text over speech-text cosines, and the mean of the second for bins of the first."""
+
+    counts: list[list[Natural]]
     edges: list[Finite]
     centres: list[Number]
     means: list[Number]
     correlation: Number
 
     @model_validator(mode="after")
-    def _of_one_size(self) -> _Similarity:
+    def _check_lengths(self) -> SimilarityRow:
         sizes = {len(self.counts), *map(len, self.counts), len(self.edges) - 1}
         if len(sizes) != 1 or not self.counts or len(self.centres) != len(self.means):
             raise ValueError("has counts, edges, centres and means of different lengths")
         return self
 
 
-class _Views(_Unit):
+class ViewsRow(_StrategyRow):
+    """Test accuracy of each view alone, and of the remaining views without it."""
+
     alone: dict[str, Number]
     missing: dict[str, Number]
 
     @model_validator(mode="after")
-    def _of_one_kind(self) -> _Views:
+    def _check_names(self) -> ViewsRow:
         if not self.alone or self.alone.keys() != self.missing.keys():
             raise ValueError("has views that are not those of 'missing'")
         return self
 
 
-class _Map(_Unit):
+class MapRow(_StrategyRow):
+    """2-D points of test samples with their labels."""
+
     classes: list[Text]
-    labels: list[Place]
+    labels: list[Index]
     points: list[Annotated[list[Number], Field(min_length=2, max_length=2)]]
 
     @model_validator(mode="after")
-    def _of_one_size(self) -> _Map:
+    def _check_lengths(self) -> MapRow:
         if len(self.labels) != len(self.points) or not self.points:
             raise ValueError("has labels and points of different lengths")
         return self
 
 
-_ROWS: dict[str, type[_Row]] = {
-    "stream": _Stream,
-    "evaluation": _Evaluation,
-    "result": _Result,
-    "epoch": _Epoch,
-    "zero_shot": _ZeroShot,
-    "similarity": _Similarity,
-    "views": _Views,
-    "map": _Map,
+#: The model of each kind of row; rows of other kinds are read as :class:`Row`.
+ROW_TYPES: dict[str, type[Row]] = {
+    "stream": StreamRow,
+    "evaluation": EvaluationRow,
+    "result": ResultRow,
+    "epoch": EpochRow,
+    "zero_shot": ZeroShotRow,
+    "similarity": SimilarityRow,
+    "views": ViewsRow,
+    "map": MapRow,
 }
 
 
-def checked_rows(run: Run, kind: str | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a run, or those of one kind, if their values are of the types that are logged.
+def parse_row(row: Mapping[str, object]) -> Row:
+    """Validate a row as the model of its kind.
+
+    >>> parse_row({"kind": "result", "strategy": "replay", "seed": 0, "last_accuracy": 0.5}).values
+    {'last_accuracy': 0.5}
+    """
+    return ROW_TYPES.get(str(row["kind"]), Row).model_validate(row)
+
+
+def read_metrics(run: Run) -> list[Row]:
+    """Read and validate the metrics of a run.
 
     Raises:
-        RunError: a value is missing, of another type or too large; names the file, the row and the value.
+        RunError: A value is missing, too large or has the wrong type. The message names the file, row and value.
     """
-    rows = run.metrics()
-    for number, row in enumerate(rows, start=1):
-        where = f"{run.folder / 'metrics.jsonl'} line {number}"
-        if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
-            raise RunError(f"{where}: not a row of metrics, put the file back from a copy")
-        if kind is not None and row["kind"] != kind:
-            continue
-        try:
-            _ROWS.get(row["kind"], _Row).model_validate(row)
-        except ValidationError as error:
-            raise RunError(f"{where}: {_fault(row, error)}; put the file back from a copy") from None
-    return rows if kind is None else [row for row in rows if row["kind"] == kind]
+    return [_read_row(run, number, row) for number, row in enumerate(run.metrics(), start=1)]
 
 
-def _fault(row: dict[str, Any], error: ValidationError) -> str:
-    """What is wrong with a row, such as "'accuracy.0' of the evaluation is 'x', expected a valid number"."""
+def rows_of_type(rows: Iterable[Row], row_type: type[RowT]) -> list[RowT]:
+    """Select the rows of one type."""
+    return [row for row in rows if isinstance(row, row_type)]
+
+
+def _read_row(run: Run, number: int, row: Mapping[str, object]) -> Row:
+    where = f"{run.folder / 'metrics.jsonl'} line {number}"
+    try:
+        return parse_row(row)
+    except ValidationError as error:
+        raise RunError(f"{where}: {_fault(row, error)}; restore the file from a copy") from None
+
+
+def _fault(row: Mapping[str, object], error: ValidationError) -> str:
+    """Describe the first fault of a row, such as "'accuracy.0' of the evaluation is 'x', expected a valid number"."""
     first = error.errors(include_url=False)[0]
     of = f"of the {row['kind']}"
     if not first["loc"]:

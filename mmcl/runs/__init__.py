@@ -1,4 +1,4 @@
-"""Runs: a folder per run, its log and checkpoints, how it is launched, resumed and tracked."""
+"""Runs: the folder of a run, its metrics and checkpoints, and launching, resuming and tracking of training."""
 
 from __future__ import annotations
 

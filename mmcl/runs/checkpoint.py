@@ -1,6 +1,6 @@
-"""Checkpoints: one safetensors file that holds tensors and, in its header, everything else as JSON.
+"""Saving and loading of one checkpoint: a safetensors file with all other values as JSON in its header.
 
-One file is renamed in one step, so a checkpoint is there whole or not at all, and safetensors holds no code to run.
+The file is written atomically, and loading it runs no code.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from mmcl.files.atomic import written_whole
 from mmcl.files.plain_json import parse_json
 
 FORMAT = "1"
-MAX_HEADER_BYTES = 90_000_000  # safetensors refuses to read a header above 100 MB
+MAX_HEADER_BYTES = 90_000_000  # safetensors cannot read headers above 100 MB
 _TENSOR, _PAIRS = "$tensor", "$pairs"
 
 
-def save_checkpoint(path: str | Path, state: Any) -> None:
-    """Write ``state`` to ``path``, whole or not at all; what was there before stays until then.
+def save_checkpoint(path: str | Path, state: object) -> None:
+    """Write ``state`` to ``path`` atomically, replacing an existing file.
 
     Args:
-        path: the file; its folder must exist.
-        state: a nest of dicts (keys are strings or integers), lists, tensors, strings, numbers, bools and None. Tuples
-            come back as lists; tensors come back on the CPU; one tensor in two places comes back as one tensor.
+        path: The file, in an existing folder.
+        state: Nested dicts (with string or integer keys), lists, tensors, strings, numbers, bools and None. Tuples are
+            loaded as lists, tensors on the CPU, and references to the same tensor as one tensor.
 
     Raises:
-        CheckpointError: the file cannot be written, or ``state`` holds something else.
+        CheckpointError: The file cannot be written, or ``state`` has values of other types.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -46,8 +46,8 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
     structure = json.dumps(packing.pack(state, "state"))
     if len(structure) > MAX_HEADER_BYTES:
         raise CheckpointError(
-            f"{path} would hold {len(structure):,} bytes that are not tensors, expected at most {MAX_HEADER_BYTES:,}: "
-            "keep long lists of numbers as tensors"
+            f"{path} would have {len(structure):,} bytes apart from tensors, expected at most {MAX_HEADER_BYTES:,}: "
+            "store long lists of numbers as tensors"
         )
     try:
         with written_whole(path) as temporary:
@@ -59,40 +59,40 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
             save_file(packing.tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"cannot write checkpoint {path} ({error}): make room or choose another folder, then resume; "
-            "an earlier checkpoint there is unharmed"
+            f"cannot write checkpoint {path} ({error}): free disk space or choose another folder, then resume; "
+            "the previous checkpoint is intact"
         ) from None
 
 
 def load_checkpoint(path: str | Path) -> Any:
-    """Read what :func:`save_checkpoint` wrote to ``path``.
+    """Load the state that :func:`save_checkpoint` wrote.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or not a checkpoint of this version of mmcl.
+        CheckpointError: The file is missing, damaged, or not a checkpoint of this format.
     """
     structure, tensors = _read(Path(path), with_tensors=True)
     return _unpacked(structure, tensors, path)
 
 
 def peek_checkpoint(path: str | Path) -> Any:
-    """Read a checkpoint without its tensors, which become None: only the header of the file is read.
+    """Load a checkpoint with None for each tensor, reading only the header of the file.
 
     Raises:
-        CheckpointError: as :func:`load_checkpoint`.
+        CheckpointError: As for :func:`load_checkpoint`.
     """
     structure, _ = _read(Path(path), with_tensors=False)
     return _unpacked(structure, None, path)
 
 
 class _Packing:
-    """Replaces tensors by references to them, and dicts that JSON cannot hold by lists of pairs."""
+    """Replaces tensors by references, and dicts that JSON cannot represent by lists of pairs."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._names: dict[tuple[object, ...], str] = {}
         self._storages: set[int] = set()
 
-    def pack(self, value: Any, where: str) -> Any:
+    def pack(self, value: object, where: str) -> object:
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Tensor):
@@ -109,7 +109,7 @@ class _Packing:
             return {_PAIRS: packed}
         raise CheckpointError(
             f"{where} is a {type(value).__name__}, expected tensors, numbers, strings, lists and dicts: "
-            "convert it before it is saved"
+            "convert it before saving"
         )
 
     def _name(self, tensor: Tensor, where: str) -> str:
@@ -119,7 +119,7 @@ class _Packing:
         identity = (storage, tensor.storage_offset(), tensor.dtype, tensor.device, tensor.shape, tensor.stride())
         if identity not in self._names or not storage:
             plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-            # safetensors refuses tensors that share memory, and would keep all of a storage for a slice of it
+            # safetensors refuses tensors with shared memory, and stores the whole storage of a slice
             if plain.untyped_storage().data_ptr() in self._storages or plain.nbytes < plain.untyped_storage().nbytes():
                 plain = plain.clone()
             self._storages.add(plain.untyped_storage().data_ptr())
@@ -132,19 +132,19 @@ class _Packing:
 
 
 def _checksum(structure: str, tensors: dict[str, Tensor], *, shapes: bool = True) -> str:
-    """A number by which a file is known that has changed on the disk; older files have one without ``shapes``."""
+    """Compute the checksum of a file's content; files of older versions were summed without ``shapes``."""
     checksum = zlib.crc32(structure.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        what = f"{name} {tensor.dtype} {list(tensor.shape)}" if shapes else name
-        checksum = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, zlib.crc32(what.encode(), checksum))
+        header = f"{name} {tensor.dtype} {list(tensor.shape)}" if shapes else name
+        checksum = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, zlib.crc32(header.encode(), checksum))
     return f"{checksum:08x}"
 
 
-def _unpacked(structure: Any, tensors: dict[str, Tensor] | None, path: str | Path) -> Any:
-    """What was packed; None stands for each tensor where ``tensors`` is None."""
+def _unpacked(structure: object, tensors: dict[str, Tensor] | None, path: str | Path) -> Any:
+    """Restore a packed state, with None for each tensor if ``tensors`` is None."""
 
-    def unpack(value: Any) -> Any:
+    def unpack(value: object) -> Any:
         if isinstance(value, list):
             return [unpack(item) for item in value]
         if not isinstance(value, dict):
@@ -160,31 +160,31 @@ def _unpacked(structure: Any, tensors: dict[str, Tensor] | None, path: str | Pat
         raise CheckpointError(f"checkpoint {path} is damaged ({error!r}): delete it and resume") from None
 
 
-def _read(path: Path, with_tensors: bool) -> tuple[Any, dict[str, Tensor]]:
-    if not path.is_file():  # a pipe would be waited for
-        raise CheckpointError(f"there is no checkpoint {path}: check the path, or start the run again without --resume")
+def _read(path: Path, with_tensors: bool) -> tuple[object, dict[str, Tensor]]:
+    if not path.is_file():  # reading a pipe would block
+        raise CheckpointError(f"checkpoint {path} does not exist: check the path, or start a new run")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            # A copy each: what is read is mapped from the file, and the file may be written over.
+            # Copies, because the tensors are mapped from the file, which may be overwritten.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"checkpoint {path} is damaged ({error}): delete it and resume, which begins again before it"
+            f"checkpoint {path} is damaged ({error}): delete it and resume from the previous one"
         ) from None
     version = header.get("mmcl_checkpoint")
     if version is None:
         raise CheckpointError(f"{path} is a safetensors file but not a checkpoint of mmcl: choose another file")
     if version != FORMAT:
         raise CheckpointError(
-            f"checkpoint {path} has format {version}, expected {FORMAT}: resume it with the mmcl that wrote it"
+            f"checkpoint {path} has format {version}, expected {FORMAT}: resume it with the mmcl version that wrote it"
         )
     if with_tensors:
         for key, shapes in (("checksum", True), ("digest", False)):
             if header.get(key, "") not in ("", _checksum(header.get("state", ""), tensors, shapes=shapes)):
-                raise CheckpointError(f"checkpoint {path} is damaged (its {key} differs): delete it and resume")
+                raise CheckpointError(f"checkpoint {path} is damaged (wrong {key}): delete it and resume")
     if "state" not in header:
-        raise CheckpointError(f"checkpoint {path} is damaged (it has no state): delete it and resume")
+        raise CheckpointError(f"checkpoint {path} is damaged (no state): delete it and resume")
     try:
         return parse_json(header["state"], object, where="its state", error=CheckpointError), tensors
     except CheckpointError as error:

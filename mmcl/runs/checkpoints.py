@@ -1,4 +1,4 @@
-"""The checkpoints of a run: of each unit the last one, and the one before, which is taken where the last is damaged."""
+"""The checkpoints of a run: the latest and the previous one of each unit, and recovery from damaged ones."""
 
 from __future__ import annotations
 
@@ -14,52 +14,61 @@ from mmcl.runs.log import Mark
 
 logger = logging.getLogger(__name__)
 
-_SUFFIX, _BEFORE = ".safetensors", ".before"
+_SUFFIX, _PREVIOUS = ".safetensors", ".before"
+
+
+class _Checkpoint(NamedTuple):
+    """The content of a file: the metrics that belong to it, the bytes of metrics of all units, and the state."""
+
+    mark: Mark
+    units: dict[str, int]
+    state: Any
 
 
 class Recovery(NamedTuple):
-    """What :meth:`RunCheckpoints.recovery` found: the checkpoints to go on from, and what to change for that."""
+    """The checkpoints to resume from, and the changes of files this needs; see :meth:`RunCheckpoints.recovery`."""
 
-    marks: dict[Path, Mark]  #: of these checkpoints; what was logged after the last mark is done again
-    removed: list[Path]  #: checkpoints that are later, the last first
-    restored: list[Path]  #: checkpoints in whose place the one before is taken
+    marks: dict[Path, Mark]  #: metrics of each checkpoint to resume from; later rows are removed
+    removed: list[Path]  #: checkpoints to delete, the latest first
+    restored: list[Path]  #: checkpoints to replace by the previous one
 
     @property
     def length(self) -> int:
-        """How many bytes of metrics belong to the checkpoints."""
+        """The number of bytes of metrics that belong to the checkpoints."""
         return max((mark.length for mark in self.marks.values()), default=0)
 
 
 class RunCheckpoints:
-    """Files ``<unit>.safetensors`` in a folder; beside each, as ``<unit>.safetensors.before``, what it was before.
+    """The files ``<unit>.safetensors`` in a folder, and the previous one of each, ``<unit>.safetensors.before``.
 
-    Each holds a state and says what it belongs to: its unit, the settings of the run, the metrics that were logged, and
-    how far all units were. So a file that was lost, exchanged or replaced by an older one is noticed.
+    A unit is a part of the run with its own checkpoint, such as a strategy with a seed. Each file has a state, its
+    unit, the digest of the settings, the metrics logged so far and the progress of all units. Missing, swapped and
+    outdated files are detected.
 
     Args:
-        folder: of the files.
-        settings: digest of the run's settings; None accepts checkpoints of any.
+        folder: Folder of the files.
+        settings: Digest of the run's settings; None accepts checkpoints of any settings.
     """
 
     def __init__(self, folder: Path, settings: str | None = None) -> None:
         self.folder = folder
         self.settings = settings
-        self._units: dict[str, int] = {}  # how long the metrics were at the last checkpoint of each unit
+        self._units: dict[str, int] = {}  # bytes of metrics at the latest checkpoint of each unit
 
     def path(self, unit: str) -> Path:
-        """Return where the last checkpoint of a unit is."""
+        """Return the path of the latest checkpoint of a unit."""
         return self.folder / f"{unit}{_SUFFIX}"
 
-    def write(self, unit: str, state: Any, mark: Mark) -> None:
-        """Write a checkpoint; the one that was there stays as the one before.
+    def write(self, unit: str, state: object, mark: Mark) -> None:
+        """Write a checkpoint and keep the latest one as the previous one.
 
         Args:
-            unit: its name.
-            state: see :func:`mmcl.runs.checkpoint.save_checkpoint`.
-            mark: of the metrics that belong to it.
+            unit: Name of the unit.
+            state: See :func:`mmcl.runs.checkpoint.save_checkpoint`.
+            mark: The metrics that belong to the checkpoint.
 
         Raises:
-            CheckpointError: it cannot be written; what was there is unharmed.
+            CheckpointError: The file cannot be written; existing files are intact.
         """
         from mmcl.runs.checkpoint import save_checkpoint
 
@@ -74,140 +83,134 @@ class RunCheckpoints:
             "units": units,
             "state": state,
         }
-        with suppress(OSError):  # there is none, or a file system without links, which keeps one
+        with suppress(OSError):  # no checkpoint yet, or a file system without links, where only the latest is kept
             os.link(path, kept)
         try:
             save_checkpoint(path, content)
             if kept.exists():
-                os.replace(kept, before(path))
+                os.replace(kept, previous_path(path))
             self._units = units
         finally:
             kept.unlink(missing_ok=True)
 
     def read(self, unit: str) -> Any:
-        """Return the state of a unit's checkpoint, or None if there is none yet.
+        """Return the state of a unit's checkpoint, or None if it has none.
 
         Raises:
-            CheckpointError: it is damaged, or of another unit or run.
+            CheckpointError: The file is damaged, or of another unit or run.
         """
         path = self.path(unit)
-        return self._load(path, unit)["state"] if path.exists() else None
+        return self._load(path, unit).state if path.exists() else None
 
     def recovery(self) -> Recovery:
-        """Find the checkpoints to go on from; nothing is changed.
+        """Find the checkpoints to resume from, without changing files.
 
-        As a rule these are all. In place of one that is damaged, lost, exchanged or older than it was, the one before
-        is taken; where that is lost as well, the unit begins again. Units of training follow one another: what was
-        trained after that point is done again, lest rows be logged twice.
+        Usually these are the latest ones. A checkpoint that is damaged, missing, swapped or outdated is replaced by the
+        previous one; a unit without either starts again. Units are trained one after the other, so all units after that
+        point are trained again, which avoids duplicate rows.
 
         Raises:
-            CheckpointError: a checkpoint is damaged, and the one before is lost or damaged as well.
+            CheckpointError: A checkpoint is damaged, and the previous one is damaged or missing.
         """
-        last, faults = self._last()
-        lengths = _lengths(last)
-        have_older = {path.name.removesuffix(_SUFFIX + _BEFORE) for path in self.folder.glob(f"*{_SUFFIX}{_BEFORE}")}
-        units = sorted({*lengths, *faults, *have_older})
-        lost = [unit for unit in units if unit not in last or _length(last[unit]) < lengths[unit]]
-        older = {unit: self._before(unit, faults.get(unit)) for unit in lost}
-        for unit, content in older.items():
-            if content is not None:
-                lengths[unit] = max(_length(content), lengths.get(unit, 0))
+        latest, faults = self._latest()
+        lengths = _lengths(latest)
+        have_previous = {
+            path.name.removesuffix(_SUFFIX + _PREVIOUS) for path in self.folder.glob(f"*{_SUFFIX}{_PREVIOUS}")
+        }
+        units = sorted({*lengths, *faults, *have_previous})
+        lost = [unit for unit in units if unit not in latest or latest[unit].mark.length < lengths[unit]]
+        previous = {unit: self._previous(unit, faults.get(unit)) for unit in lost}
+        for unit, checkpoint in previous.items():
+            if checkpoint is not None:
+                lengths[unit] = max(checkpoint.mark.length, lengths.get(unit, 0))
         end = max(lengths.values(), default=0)
         for unit in lost:
-            known = [_length(each) for each in (last.get(unit), older[unit]) if each is not None]
+            known = [each.mark.length for each in (latest.get(unit), previous[unit]) if each is not None]
             earlier = [length for name, length in lengths.items() if name != unit and length < lengths[unit]]
             end = min(end, max(known or earlier, default=0))
 
-        found = Recovery({}, [], [])
+        recovery = Recovery({}, [], [])
         for unit in sorted(lengths, key=lambda unit: -lengths[unit]):
             path = self.path(unit)
-            if unit in last and _length(last[unit]) <= end:
-                found.marks[path] = _mark(last[unit])
+            if unit in latest and latest[unit].mark.length <= end:
+                recovery.marks[path] = latest[unit].mark
                 continue
-            content = older[unit] if unit in older else self._before(unit, None)
-            if content is not None and _length(content) <= end:
-                found.marks[before(path)] = _mark(content)
-                found.restored.append(path)
-            elif path.exists() or before(path).exists():
-                found.removed.append(path)
-        return found
+            checkpoint = previous[unit] if unit in previous else self._previous(unit, None)
+            if checkpoint is not None and checkpoint.mark.length <= end:
+                recovery.marks[previous_path(path)] = checkpoint.mark
+                recovery.restored.append(path)
+            elif path.exists() or previous_path(path).exists():
+                recovery.removed.append(path)
+        return recovery
 
-    def mend(self, found: Recovery) -> None:
-        """Do what :meth:`recovery` found, with a warning for each file. A process killed in between can do it again."""
-        for path in found.removed:
-            logger.warning("checkpoint %s was written after one that was lost or damaged: its training is redone", path)
+    def apply(self, recovery: Recovery) -> None:
+        """Change files as :meth:`recovery` says, with a warning for each. It can be repeated after an interruption."""
+        for path in recovery.removed:
+            logger.warning("checkpoint %s follows a lost or damaged one: its unit is trained again", path)
             path.unlink(missing_ok=True)
-            before(path).unlink(missing_ok=True)
-        for path in found.restored:  # last, or a process that is killed here would not know what came later
-            logger.warning("checkpoint %s is damaged or lost: going on from the one before it", path)
-            os.replace(before(path), path)
-        self._units = {path.name.partition(_SUFFIX)[0]: mark.length for path, mark in found.marks.items()}
+            previous_path(path).unlink(missing_ok=True)
+        for path in recovery.restored:  # last, because these files tell which units came later
+            logger.warning("checkpoint %s is damaged or lost: resuming from the previous one", path)
+            os.replace(previous_path(path), path)
+        self._units = {path.name.partition(_SUFFIX)[0]: mark.length for path, mark in recovery.marks.items()}
 
-    def _last(self) -> tuple[dict[str, dict[str, Any]], dict[str, CheckpointError]]:
-        """The last checkpoint of each unit that can be read, and what is wrong with the others."""
-        last: dict[str, dict[str, Any]] = {}
+    def _latest(self) -> tuple[dict[str, _Checkpoint], dict[str, CheckpointError]]:
+        """Read the latest checkpoint of each unit without its state; return the errors of damaged ones as well."""
+        latest: dict[str, _Checkpoint] = {}
         faults: dict[str, CheckpointError] = {}
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             unit = path.name.removesuffix(_SUFFIX)
             try:
-                last[unit] = {name: value for name, value in self._load(path, unit).items() if name != "state"}
+                latest[unit] = self._load(path, unit)._replace(state=None)
             except CheckpointError as error:
                 faults[unit] = error
-        return last, faults
+        return latest, faults
 
-    def _before(self, unit: str, fault: CheckpointError | None) -> dict[str, Any] | None:
-        """The checkpoint before, None if there is none; raises what is wrong with both where neither can be read."""
-        path = before(self.path(unit))
+    def _previous(self, unit: str, fault: CheckpointError | None) -> _Checkpoint | None:
+        """Read the previous checkpoint without its state; without one, raise ``fault`` if given, or return None."""
+        path = previous_path(self.path(unit))
         if path.exists():
-            return {name: value for name, value in self._load(path, unit).items() if name != "state"}
+            return self._load(path, unit)._replace(state=None)
         if fault is not None:
             raise fault
         return None
 
-    def _load(self, path: Path, unit: str) -> dict[str, Any]:
+    def _load(self, path: Path, unit: str) -> _Checkpoint:
         from mmcl.runs.checkpoint import load_checkpoint
 
         content = load_checkpoint(path)
         if not isinstance(content, dict) or "state" not in content or type(content.get("metrics_bytes")) is not int:
-            raise CheckpointError(f"{path} is not a checkpoint of a run: put the file of this run back, or delete it")
+            raise CheckpointError(f"{path} is not a checkpoint of a run: restore the file from a copy, or delete it")
         if content.get("unit", unit) != unit:
             raise CheckpointError(
-                f"{path} holds the checkpoint of '{content['unit']}', expected that of '{unit}': put the file back "
-                "under its own name, or delete it and resume"
+                f"{path} is the checkpoint of '{content['unit']}', expected '{unit}': restore the file's name, or "
+                "delete it and resume"
             )
         if self.settings is not None and content.get("settings") not in (None, self.settings):
             raise CheckpointError(
-                f"{path} was written with other settings than those of this run: put the file of this run back, or "
-                "delete it and resume"
+                f"{path} was written with other settings than this run has: restore the file from a copy, or delete it "
+                "and resume"
             )
-        return content
+        mark = Mark(content["metrics_bytes"], content.get("metrics_digest"))
+        return _Checkpoint(mark, content.get("units", {}), content["state"])
 
 
-def before(path: Path) -> Path:
-    """Return where the checkpoint before is kept."""
-    return path.with_name(path.name + _BEFORE)
+def previous_path(path: Path) -> Path:
+    """Return the path of the previous checkpoint, given that of the latest one."""
+    return path.with_name(path.name + _PREVIOUS)
 
 
-def _length(content: Mapping[str, Any]) -> int:
-    length: int = content["metrics_bytes"]
-    return length
-
-
-def _mark(content: Mapping[str, Any]) -> Mark:
-    return Mark(_length(content), content.get("metrics_digest"))
-
-
-def _lengths(last: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """How long the metrics were at the last checkpoint of each unit, as far as any checkpoint knows."""
+def _lengths(latest: Mapping[str, _Checkpoint]) -> dict[str, int]:
+    """Return the bytes of metrics at the latest checkpoint of each unit, according to all checkpoints."""
     lengths: dict[str, int] = {}
-    for own, content in last.items():
-        for unit, length in {**content.get("units", {}), own: _length(content)}.items():
+    for own, checkpoint in latest.items():
+        for unit, length in {**checkpoint.units, own: checkpoint.mark.length}.items():
             lengths[unit] = max(length, lengths.get(unit, 0))
     return lengths
 
 
 def unit_name(strategy: str, seed: int) -> str:
-    """Name the checkpoint of one strategy trained with one seed.
+    """Return the name of the unit of one strategy and seed.
 
     >>> unit_name("replay", 0)
     'replay-seed0'

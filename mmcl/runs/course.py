@@ -1,8 +1,8 @@
-"""The course of a strategy over a stream: train on each experience, test on all of them, log, and finish."""
+"""Train and evaluate a strategy on a stream of experiences, with logging and checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmcl import metrics
@@ -10,30 +10,32 @@ from mmcl.freeze import trainable_state
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.strategies.frame_scores import FrameScores
+from mmcl.strategies.template import MMCLTemplate
 
 
 def learn_stream(
     run: Run,
-    strategy: Any,
+    strategy: MMCLTemplate,
     benchmark: Any,
     tracking: Tracking,
     accuracy: AccuracyMatrix,
-    scores: Sequence[Any] = (),
-    saved: Mapping[str, Any] | None = None,
+    scores: Sequence[FrameScores] = (),
+    saved: dict[str, Any] | None = None,
 ) -> None:
-    """Train a strategy on a stream, from a checkpoint if there is one, and log what it remembers.
+    """Train a strategy on each experience of a stream and evaluate it on all of them.
 
-    Rows of the log are ``stream``, ``evaluation`` after each experience, and ``result`` at the end, with the strategy
-    and seed that ``tracking`` names; the trained model is the last checkpoint.
+    Logs a ``stream`` row, an ``evaluation`` row after each experience, and a ``result`` row at the end. The last
+    checkpoint has the trained model.
 
     Args:
-        run: the folder.
-        strategy: with ``tracking``, ``accuracy`` and ``scores`` among its plugins.
-        benchmark: of :func:`~mmcl.data.streams.class_incremental`.
-        tracking: the plugin that writes checkpoints.
-        accuracy: the plugin that measures accuracy.
-        scores: plugins with ``rows`` and ``average()``, which measure more.
-        saved: what a checkpoint has of ``training``.
+        run: The run.
+        strategy: An Avalanche strategy with ``tracking``, ``accuracy`` and ``scores`` among its plugins.
+        benchmark: The benchmark, see :func:`~mmcl.data.streams.class_incremental`.
+        tracking: The plugin that writes checkpoints; it has the names of strategy and seed.
+        accuracy: The plugin that measures accuracy.
+        scores: Plugins for further measures, with ``rows`` and ``average()``.
+        saved: The ``training`` state of a checkpoint to resume from.
     """
     unit, classes = tracking.name, benchmark.train_stream[0].source.classes
     if saved is None:
@@ -43,12 +45,15 @@ def learn_stream(
     for experience in benchmark.train_stream[saved["experience"] if saved else 0 :]:
         strategy.train(experience, eval_streams=[])
         strategy.eval(benchmark.test_stream)
-        row, per_class = accuracy.matrix[-1], {classes[label]: a for label, a in accuracy.per_class[-1].items()}
-        result = {"accuracy": row, "seen_accuracy": metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]}
-        result |= {measure: value for each in scores for measure, value in each.rows[-1].items()}
+        per_class = {classes[label]: value for label, value in accuracy.per_class[-1].items()}
+        seen = metrics.seen_accuracy(accuracy.matrix, accuracy.sizes)[-1]
+        result: dict[str, object] = {"accuracy": accuracy.matrix[-1], "seen_accuracy": seen}
+        for each in scores:
+            result |= each.rows[-1]
         run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=per_class)
 
-    summary = metrics.summary(accuracy.matrix, accuracy.sizes)
-    summary |= {measure: value for each in scores for measure, value in each.average().items()}
+    summary: dict[str, float | None] = {**metrics.summary(accuracy.matrix, accuracy.sizes)}
+    for each in scores:
+        summary |= each.average()
     run.log("result", **unit, **summary, seconds=tracking.seconds)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})

@@ -1,4 +1,4 @@
-"""The data of a run: which samples the data sets had that it was begun with, and whether they still have them."""
+"""Fingerprints of the data sets of a run, to detect changed data on resume."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mmcl.data.fingerprint import sample_digests, sample_names
 from mmcl.errors import RunError
 from mmcl.files.sealed_json import read_sealed, write_sealed
 
-_SIZE = 8  # bytes of the digest of a name or a sample
+_SIZE = 8  # bytes of a digest
 
 
 class RunData:
-    """The file ``data.json`` in a run's folder: digests of the samples of each data set, in their order.
+    """The file ``data.json`` in a run's folder, with digests of the samples of each data set, in order.
 
     Args:
-        folder: of the run.
+        folder: Folder of the run.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "data.json"
-        self._checked: dict[str, str] = {}  # what was compared already, in this process
+        self._checked: dict[str, str] = {}  # data sets that this process has compared
 
-    def note(self, name: str, dataset: Any) -> None:
-        """Write down what a data set holds, or compare it with what was written down when the run began.
+    def note(self, name: str, dataset: object) -> None:
+        """Record the fingerprint of a data set, or compare it with the recorded one.
 
         Raises:
-            RunError: the data set holds other samples than then, or the file cannot be read or written.
+            RunError: The data set has changed, or the file cannot be read or written.
         """
         now = Fingerprint.of(dataset)
         if self._checked.get(name) == now.samples:
@@ -42,23 +42,23 @@ class RunData:
             if before != now:
                 raise RunError(
                     f"the data of {self.folder} changed since the run began: {name} has "
-                    f"{_difference(before, now, dataset)}; put the data back as they were, or start a new run: mmcl "
-                    f"run TASK --config {self.folder / 'config.yaml'}"
+                    f"{_difference(before, now, dataset)}; restore the data, or start a new run: mmcl run TASK "
+                    f"--config {self.folder / 'config.yaml'}"
                 )
         else:
             write_sealed(self.path, {**known, name: list(now)})
         self._checked[name] = now.samples
 
-    def check_is_there(self) -> None:
-        """Refuse a folder that has lost the file.
+    def check_exists(self) -> None:
+        """Check that the file exists and can be read.
 
         Raises:
-            RunError: there is no file.
+            RunError: The file is missing or damaged.
         """
         if not self.path.exists():
             raise RunError(
-                f"{self.path} is missing, by which a resumed run knows its data: put the file back from a copy, or "
-                "start the run again"
+                f"{self.path} is missing, which a resumed run needs to check its data: restore the file from a copy, "
+                "or start a new run"
             )
         self._read()
 
@@ -66,38 +66,38 @@ class RunData:
         known = read_sealed(self.path) if self.path.exists() else {}
         for name, value in known.items():
             if not (isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)):
-                raise RunError(f"{self.path} has no fingerprint of {name}: put the file back from a copy")
+                raise RunError(f"{self.path} has an invalid fingerprint of {name}: restore the file from a copy")
         return known
 
 
 class Fingerprint(NamedTuple):
-    """Digests of the names and of the contents of samples, one after the other, in base 64."""
+    """Concatenated digests of the names and of the contents of samples, in Base64."""
 
     names: str
     samples: str
 
     @classmethod
-    def of(cls, dataset: Any) -> Fingerprint:
-        """Take the fingerprint of a data set."""
+    def of(cls, dataset: object) -> Fingerprint:
+        """Compute the fingerprint of a data set."""
         samples, named = sample_digests(dataset), sample_names(dataset)
-        names = samples  # of what has no name, a sample that is changed is one less and one more
+        names = samples  # without names, a changed sample counts as one removed and one added
         if named is not None:
             names = [blake2b(name.encode(errors="surrogatepass"), digest_size=_SIZE).digest() for name in named]
         return cls(*(b64encode(b"".join(each)).decode() for each in (names, samples)))
 
     def by_name(self) -> list[tuple[bytes, bytes]]:
-        """The digests of each sample: name and content."""
-        names, samples = (_parts(each) for each in self)
+        """Return the digests of name and content of each sample."""
+        names, samples = (_digests(each) for each in self)
         return list(zip(names, samples, strict=True))
 
 
-def _parts(encoded: str) -> list[bytes]:
+def _digests(encoded: str) -> list[bytes]:
     whole = b64decode(encoded)
     return [whole[start : start + _SIZE] for start in range(0, len(whole), _SIZE)]
 
 
-def _difference(before: Fingerprint, now: Fingerprint, dataset: Any) -> str:
-    """What was added, removed and changed, in words."""
+def _difference(before: Fingerprint, now: Fingerprint, dataset: object) -> str:
+    """Describe the added, removed and changed samples."""
     old, new = before.by_name(), now.by_name()
     added = Counter(name for name, _ in new) - Counter(name for name, _ in old)
     removed = Counter(name for name, _ in old) - Counter(name for name, _ in new)

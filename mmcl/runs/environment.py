@@ -1,4 +1,4 @@
-"""What a result depends on beside its config: versions, machine, commit and command."""
+"""The environment of a run: command, time, versions, machine and commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import mmcl
 from mmcl import __version__
@@ -27,8 +26,8 @@ PACKAGES = (
 )
 
 
-def describe_environment() -> dict[str, Any]:
-    """Describe this process: command, time, versions, machine, and the commit if mmcl runs from a checkout.
+def describe_environment() -> dict[str, object]:
+    """Return command, time, versions and machine of this process, and the commit if mmcl runs from a checkout.
 
     >>> environment = describe_environment()
     >>> sorted(environment)
@@ -62,6 +61,6 @@ def _commit(root: Path) -> tuple[str | None, bool | None]:
             subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
-    except (OSError, subprocess.SubprocessError):  # no git here, or the folder is another user's
+    except (OSError, subprocess.SubprocessError):  # git is missing, or the folder belongs to another user
         return None, None
     return head.stdout.strip(), bool(changes.stdout.strip())

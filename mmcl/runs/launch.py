@@ -1,31 +1,35 @@
-"""A task in as many processes as its config says: the first writes the run's folder, the others follow it."""
+"""Run a task in one or more processes; the main process writes the run's folder."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+
+from pydantic import BaseModel
 
 from mmcl import distributed
 from mmcl.errors import ProcessError
 from mmcl.runs.run import Run
 
 
-def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callable[[Run], None]) -> Run | None:
-    """Run a task in a folder, and return the run in the first process, None in the others.
+def run_task(
+    module: ModuleType, config: BaseModel, make: Callable[[], Run], announce: Callable[[Run], None]
+) -> Run | None:
+    """Run a task. Returns the run in the main process and None in the others.
 
     Args:
-        module: of the task.
-        config: as resolved; its ``devices``, ``nodes`` and ``device`` say how many processes there are.
-        make: creates or opens the run's folder, in the first process alone.
-        announce: is called with the run before it begins.
+        module: Module of the task.
+        config: The resolved config; ``devices``, ``nodes`` and ``device`` set the number of processes.
+        make: Creates or opens the run. Called in the main process only.
+        announce: Called with the run in the main process before training.
 
     Raises:
-        ProcessError: another process has ended or does not arrive; what was trained so far is in the folder.
+        ProcessError: Another process has ended or timed out. The run can be resumed.
     """
     devices, nodes = getattr(config, "devices", 1), getattr(config, "nodes", 1)
     if devices * nodes > 1:
-        import avalanche.training  # noqa: F401  makes loggers as it is loaded, which it refuses in further processes
+        import avalanche.training  # noqa: F401  creates loggers on import, which fails in other processes after launch
     distributed.launch(devices, nodes, getattr(config, "device", "cpu"))
     opened = _opened(make)
     if distributed.is_main():
@@ -40,19 +44,19 @@ def run_task(module: Any, config: Any, make: Callable[[], Run], announce: Callab
             raise
         if not distributed.is_main():
             if isinstance(error, distributed.LateError):
-                raise  # it may be the first one that is stuck
-            raise SystemExit(1) from None  # the first one tells
-        what = "did not arrive in time" if isinstance(error, distributed.LateError) else "has ended before the run did"
+                raise  # the main process may be the one that hangs
+            raise SystemExit(1) from None  # the main process reports the error
+        reason = "timed out" if isinstance(error, distributed.LateError) else "ended before the run"
         raise ProcessError(
-            f"one of {distributed.world_size()} processes {what}, and what it said stands above; "
-            f"go on with: mmcl run --resume {opened.folder}"
+            f"one of {distributed.world_size()} processes {reason}, see its output above; "
+            f"resume with: mmcl run --resume {opened.folder}"
         ) from error
     return opened if first else None
 
 
 def _opened(make: Callable[[], Run]) -> Run:
     if not distributed.is_main():
-        logging.getLogger("mmcl").setLevel(logging.ERROR)  # the first one warns
+        logging.getLogger("mmcl").setLevel(logging.ERROR)  # the main process warns
         folder = distributed.broadcast_object("")
         if not folder:
             raise SystemExit(1)

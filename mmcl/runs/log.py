@@ -1,9 +1,9 @@
-"""Rows of metrics in a file, one JSON object a line, appended so that every line in it is whole."""
+"""The file of metrics: one JSON object per line, appended atomically."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -13,17 +13,17 @@ from mmcl.files.plain_json import json_text, parse_json
 
 
 class Mark(NamedTuple):
-    """How much of a file of rows there was at some moment: its length in bytes and their digest."""
+    """The beginning of a file of rows: its length in bytes and its digest."""
 
     length: int
-    digest: str | None  #: None where an older mmcl noted the length alone
+    digest: str | None  #: None in files of older versions, which only have the length
 
 
 START = Mark(0, blake2b(digest_size=16).hexdigest())  #: before the first row
 
 
 class RowFile:
-    """A file of rows, each of a ``kind``, which any number of processes may read while one appends.
+    """A file of rows that one process appends to while others may read it. Each row has a ``kind``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -51,16 +51,16 @@ class RowFile:
         return self._file is not None
 
     def close(self) -> None:
-        """Close the file, if it is open."""
+        """Close the file if it is open."""
         if self._file is not None:
             self._file.close()
         self._file = None
 
     def read(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """Return the rows so far, those of one kind if it is given; a half-written last one is left out.
+        """Return all rows, or those of one kind. An incomplete last row is ignored.
 
         Raises:
-            RunError: the file is missing, or a line before the last is not a row.
+            RunError: The file is missing, or another line is not a row.
         """
         rows = []
         for number, line in enumerate(self._content().split(b"\n")[:-1], start=1):
@@ -71,15 +71,15 @@ class RowFile:
                 row = {}
             if not isinstance(row.get("kind"), str):
                 raise RunError(
-                    f"{where} is not a row of metrics ({_shortened(line)}): put the file back from a copy, or resume "
-                    "the run if the line was written after its last checkpoint"
+                    f"{where} is not a row of metrics ({_shortened(line)}): restore the file from a copy, or resume "
+                    "the run if the line was written after the last checkpoint"
                 )
             if kind is None or row["kind"] == kind:
                 rows.append(row)
         return rows
 
     def marks(self, lengths: Iterable[int]) -> dict[int, Mark | None]:
-        """Return the mark at each of some lengths, None where the file is shorter."""
+        """Return the mark at each length, or None if the file is shorter."""
         content = self._content()
         return {
             length: Mark(length, blake2b(content[:length], digest_size=16).hexdigest())
@@ -88,11 +88,11 @@ class RowFile:
             for length in set(lengths)
         }
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Append a row, of which tensors and arrays become lists; it is in the file when this returns.
+    def append(self, row: Mapping[str, object]) -> None:
+        """Append a row. Tensors and arrays are written as lists.
 
         Raises:
-            RunError: the file is not open, or the disk is full; then nothing of the row is there.
+            RunError: The file is not open, or the disk is full. Nothing of the row is written then.
         """
         file = self._opened()
         before = os.fstat(file.fileno()).st_size
@@ -103,11 +103,12 @@ class RowFile:
         except OSError as error:
             file.truncate(before)
             raise RunError(
-                f"cannot write {self.path} ({error.strerror}): make room, then `mmcl run --resume {self.path.parent}`"
+                f"cannot write {self.path} ({error.strerror}): free disk space, then resume with: mmcl run --resume "
+                f"{self.path.parent}"
             ) from None
 
     def to_disk(self) -> Mark:
-        """Have the system write all rows out, and return the mark after the last one."""
+        """Flush all rows to the disk and return the mark after the last one."""
         file = self._opened()
         os.fsync(file.fileno())
         file.seek(self._digested)
@@ -117,36 +118,36 @@ class RowFile:
         return Mark(self._digested, self._digest.hexdigest())
 
     def check(self, mark: Mark, why: str) -> None:
-        """Make sure that the file begins with what it held at a mark.
+        """Check that the file still begins with the content of a mark.
 
         Args:
-            mark: of an earlier moment.
-            why: says in one clause how the mark is known.
+            mark: An earlier mark.
+            why: A clause that says when the mark was recorded, for the error message.
 
         Raises:
-            RunError: the file is shorter, or its beginning was changed.
+            RunError: The file is shorter, or its beginning was changed.
         """
-        there = self.marks([mark.length])[mark.length]
-        if there is None:
+        found = self.marks([mark.length])[mark.length]
+        if found is None:
             raise RunError(
-                f"{self.path} has {len(self._content())} bytes, but {why} after {mark.length}: put the file back from "
-                "a copy, or start the run again"
+                f"{self.path} has {len(self._content())} bytes, but {why} after {mark.length}: restore the file from a "
+                "copy, or start a new run"
             )
-        if mark.digest is not None and mark != there:
+        if mark.digest is not None and mark != found:
             raise RunError(
-                f"{self.path} was changed: its first {mark.length} bytes differ from those that were there when {why}; "
-                "put the file back from a copy, or start the run again"
+                f"{self.path} was changed: its first {mark.length} bytes differ from those when {why}; restore the "
+                "file from a copy, or start a new run"
             )
 
-    def cut(self, length: int) -> None:
-        """Drop what comes after the first ``length`` bytes."""
+    def truncate(self, length: int) -> None:
+        """Keep only the first ``length`` bytes."""
         os.truncate(self.path, length)
 
     def _content(self) -> bytes:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise RunError(f"cannot read {self.path} ({error.strerror}): put the file back from a copy") from None
+            raise RunError(f"cannot read {self.path} ({error.strerror}): restore the file from a copy") from None
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
@@ -154,13 +155,13 @@ class RowFile:
         return self._file
 
 
-def _as_lists(value: Any) -> Any:
+def _as_lists(value: object) -> object:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} cannot be logged: convert it to numbers and strings")
 
 
 def _shortened(line: bytes) -> str:
-    """A line that an error message can quote."""
+    """Return a short ASCII form of a line for an error message."""
     text = line.decode(errors="replace")
     return ascii(text if len(text) <= 40 else f"{text[:40]}...")

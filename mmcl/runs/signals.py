@@ -1,10 +1,10 @@
-"""Signals: Ctrl-C, SIGTERM and SIGHUP end a command in one line, after it has put its files in order.
+"""Handling of Ctrl-C, SIGTERM and SIGHUP: a command closes its files and exits with a one-line message.
 
-The first signal raises :class:`Stopped` where the program is. Programs like to send a signal twice, so further ones are
-ignored for two seconds; after that the process ends at once, as if it was killed, which files of mmcl survive.
+The first signal raises :class:`Stopped` in the main thread. Further signals are ignored for two seconds, because
+programs often send a signal twice. After that, a signal ends the process at once; the files of a run survive this.
 
-An exception within an import may crash the library that is imported. There the process ends at once if it has nothing
-to put in order, and otherwise when the import is done.
+An exception during an import may crash the imported library. During imports, the process ends at once if there are no
+files to close, and otherwise after the import.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-PATIENCE = 2.0  #: seconds in which further signals are ignored, while files are put in order
-_HEEDED = ("SIGINT", "SIGTERM", "SIGHUP")
+GRACE_SECONDS = 2.0  #: time to close files, in which further signals are ignored
+_HANDLED = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end."""
+    """Raised when a signal asks this process to end."""
 
 
 class _State:
-    """What was received, when, and what to say then."""
+    """The received signal and its time, the advice to print, and the process that handles signals."""
 
     received: signal.Signals | None = None
     since = 0.0
@@ -41,27 +41,27 @@ _state = _State()
 
 
 def received() -> signal.Signals | None:
-    """Return the signal that asked this process to end, None if there was none."""
+    """Return the signal that asked this process to end, or None."""
     return _state.received
 
 
 def advise(text: str) -> None:
-    """Say from now on what to do after an interruption, such as ``go on with: mmcl run --resume FOLDER``."""
+    """Set the advice to print after an interruption, such as ``resume with: mmcl run --resume FOLDER``."""
     _state.advice = text
 
 
 @contextmanager
-def heeded(*, for_good: bool = False) -> Iterator[None]:
-    """Raise :class:`Stopped` in the body when a signal arrives; a signal that the caller ignores stays ignored.
+def handled(*, for_good: bool = False) -> Iterator[None]:
+    """Context manager that raises :class:`Stopped` when a signal arrives. Ignored signals stay ignored.
 
-    Handlers are those of before afterwards, unless the process is ending: after a signal, or with ``for_good``.
+    On exit the previous handlers are restored, unless the process is ending: after a signal, or with ``for_good``.
     """
     if _state.owner == os.getpid() or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {}
     _state.owner, _state.received, _state.over, _state.advice = os.getpid(), None, False, ""
-    for name in _HEEDED:
+    for name in _HANDLED:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, _handle)
@@ -70,7 +70,7 @@ def heeded(*, for_good: bool = False) -> Iterator[None]:
     finally:
         _state.over = True
         if _state.received is not None or for_good:
-            atexit.register(_ignore)  # as it ends, Python puts the system's own handlers back, which kill
+            atexit.register(_ignore)  # at exit Python restores the default handlers, which kill the process
         if _state.received is None and not for_good:
             _state.owner = None
             for number, handler in before.items():
@@ -78,12 +78,12 @@ def heeded(*, for_good: bool = False) -> Iterator[None]:
 
 
 def end_by_signal(*, silent: bool = False) -> int:
-    """Say in one line that the command was interrupted, and return its exit code: 128 and the number of the signal."""
+    """Print that the command was interrupted, and return its exit code, 128 plus the number of the signal."""
     number = _state.received or signal.SIGINT
     if not silent:
         by = "" if number == signal.SIGINT else f" by {number.name}"
         advice = f"; {_state.advice}" if _state.advice else ""
-        with suppress(OSError, ValueError, RuntimeError):  # nobody may be there to read, or it was just being written
+        with suppress(OSError, ValueError, RuntimeError):  # stderr may be closed, or in use by the interrupted code
             print(f"\ninterrupted{by}{advice}", file=sys.stderr, flush=True)
     return 128 + number
 
@@ -104,13 +104,13 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _ignore() -> None:
-    for name in _HEEDED:
+    for name in _HANDLED:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _state.owner:  # a process that was forked, such as a worker that loads data: it ends quietly
+    if os.getpid() != _state.owner:  # a forked process, such as a data-loading worker, ends silently
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         return
@@ -121,5 +121,5 @@ def _handle(number: int, frame: FrameType | None) -> None:
         if _is_importing(frame) and not _state.advice:
             os._exit(end_by_signal(silent=os.environ.get("LOCAL_RANK", "0") != "0"))
         _stop_when_imported(signal.SIGALRM, frame)
-    elif time.monotonic() - _state.since > PATIENCE:
+    elif time.monotonic() - _state.since > GRACE_SECONDS:
         os._exit(end_by_signal())

@@ -1,4 +1,4 @@
-"""How a run stands, in ``status.json``, and which metrics it had then."""
+"""The file ``status.json``: the status of a run, and its metrics at that time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mmcl.files.sealed_json import read_sealed, sealed, write_sealed
 from mmcl.runs.log import Mark
 
 
-class Status(NamedTuple):
-    """What the file says."""
+class RunStatus(NamedTuple):
+    """The content of ``status.json``."""
 
-    status: str  #: ``running``, ``finished``, ``interrupted`` or ``failed: <why>``; ``unknown`` without a file
-    mark: Mark | None  #: of the metrics when it was written, None where it does not say
+    status: str  #: ``running``, ``finished``, ``interrupted`` or ``failed: <reason>``; ``unknown`` without a file
+    mark: Mark | None  #: the metrics when the file was written; None if unknown
 
 
 class StatusFile:
@@ -32,36 +32,36 @@ class StatusFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self) -> Status:
-        """Return what the file says.
+    def read(self) -> RunStatus:
+        """Read the file.
 
         Raises:
-            RunError: it is damaged.
+            RunError: The file is damaged.
         """
         if not self.path.exists():
-            return Status("unknown", None)
+            return RunStatus("unknown", None)
         try:
             content = read_sealed(self.path)
             if not isinstance(content.get("status"), str):
                 raise RunError(f"{self.path} has no status, expected a string")
         except RunError as error:
-            raise RunError(f"{error}, or delete it: it is written anew when the run is resumed") from None
+            raise RunError(f"{error}, or delete it and resume the run, which writes it again") from None
         mark = content.get("metrics")
         if isinstance(mark, dict) and isinstance(mark.get("length"), int) and isinstance(mark.get("digest"), str):
-            return Status(content["status"], Mark(mark["length"], mark["digest"]))
-        return Status(content["status"], None)
+            return RunStatus(content["status"], Mark(mark["length"], mark["digest"]))
+        return RunStatus(content["status"], None)
 
     def write(self, status: str, mark: Mark | None) -> None:
         """Write the file.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: The file cannot be written.
         """
         write_sealed(self.path, self._content(status, mark))
 
     @classmethod
     def text(cls, status: str, mark: Mark) -> str:
-        """Return what is in the file."""
+        """Return the text of the file."""
         return sealed(cls._content(status, mark))
 
     @staticmethod

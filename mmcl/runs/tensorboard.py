@@ -1,36 +1,39 @@
-"""Metrics for TensorBoard, one curve for each strategy and seed."""
+"""Logging of metrics to TensorBoard, with one curve per strategy and seed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmcl.errors import ConfigError
 from mmcl.text.escape import tag_name
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 
 class TensorBoardLog:
-    """Writes the numbers in rows of metrics to ``folder``, for ``tensorboard --logdir``.
+    """Writes the numbers of metrics to ``folder``, for ``tensorboard --logdir``.
 
     Args:
-        folder: where the events go, in a folder for each strategy and seed.
-        rows: rows that are there already, which new steps follow.
+        folder: Folder of the events, with a subfolder per strategy and seed.
+        rows: Rows that were logged before; steps are counted from them.
 
     Raises:
-        ConfigError: the package tensorboard is not installed.
+        ConfigError: The package tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, rows: Iterable[Mapping[str, object]]) -> None:
         check_tensorboard()
         self._folder = folder
-        self._writers: dict[str, Any] = {}
+        self._writers: dict[str, SummaryWriter] = {}
         self._steps = Counter((_curve(row), str(row["kind"])) for row in rows)
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write the numbers of one row; its step is the count of earlier rows of its kind, strategy and seed."""
+    def write(self, row: Mapping[str, object]) -> None:
+        """Write the numbers of a row. The step is the number of earlier rows of its kind, strategy and seed."""
         from torch.utils.tensorboard import SummaryWriter
 
         curve, kind = _curve(row), str(row["kind"])
@@ -62,5 +65,5 @@ def check_tensorboard() -> None:
         )
 
 
-def _curve(row: Mapping[str, Any]) -> str:
+def _curve(row: Mapping[str, object]) -> str:
     return tag_name(f"{row.get('strategy')}-seed{row.get('seed')}")

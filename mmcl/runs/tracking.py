@@ -1,9 +1,9 @@
-"""Tracking: what a run's folder and a person in front of it want to know of training."""
+"""Plugin that logs epochs, writes checkpoints and updates the progress bar."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avalanche.core import SupervisedPlugin
 from rich.progress import Progress
@@ -11,22 +11,25 @@ from rich.progress import Progress
 from mmcl.runs.checkpoints import unit_name
 from mmcl.runs.run import Run
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class Tracking(SupervisedPlugin):
-    """After each epoch, log its losses and write a checkpoint; all the while, move a progress bar.
+    """Logs the losses and writes a checkpoint after each epoch, and updates a progress bar.
 
-    Stands last among the plugins, so that the checkpoint has what the others did.
+    It must be the last plugin, so that checkpoints include the state of all others.
 
     Args:
-        run: the folder; None writes nothing.
-        strategy: name of the strategy, for rows of the log.
-        seed: likewise.
-        progress: display; None for none.
-        epochs: number of epochs in the whole stream, for the bar.
-        pause: seconds that are to pass between checkpoints, where epochs are short and models large.
+        run: The run; None to write nothing.
+        strategy: Name of the strategy in the log.
+        seed: The seed in the log.
+        progress: Progress display, if any.
+        epochs: Number of epochs of the whole stream, for the progress bar.
+        pause: Minimum seconds between checkpoints, for large models with short epochs.
 
     Attributes:
-        seconds: time spent in training so far, before the run was interrupted as well.
+        seconds: Training time so far, including that before an interruption.
     """
 
     def __init__(
@@ -51,23 +54,23 @@ class Tracking(SupervisedPlugin):
         self._started = time.monotonic()
         self._shown = 0.0
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the time."""
+    def before_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Start the clock."""
         self._started = self._shown = time.monotonic()
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Move the bar, in epochs that are long enough to see it move."""
+    def after_training_iteration(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Update the progress bar, at most twice a second."""
         if time.monotonic() - self._shown > 0.5:
             self._shown = time.monotonic()
             self._move(strategy, strategy.epoch + strategy.clock.train_epoch_iterations / len(strategy.dataloader))
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Log and write."""
-        number = strategy.experience.current_experience
+    def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Log the epoch and write a checkpoint."""
+        experience = strategy.experience.current_experience
         loss = strategy.losses.pop("loss")
         seconds = time.monotonic() - self._started
         self.seconds += seconds
-        where = {**self.name, "experience": number, "epoch": strategy.epoch}
+        where = {**self.name, "experience": experience, "epoch": strategy.epoch}
         if self.run is not None:
             self.run.log("epoch", **where, loss=loss, losses=strategy.losses, seconds=round(seconds, 4))
         if self.run is not None and time.monotonic() - self._written >= self.pause:
@@ -75,20 +78,20 @@ class Tracking(SupervisedPlugin):
             self._written = time.monotonic()
         self._move(strategy, strategy.epoch)
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """The time spent."""
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return the training time."""
         return {"seconds": self.seconds}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up the time spent before."""
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore the training time."""
         self.seconds = state["seconds"]
 
-    def _move(self, strategy: Any, epochs: float) -> None:
+    def _move(self, strategy: MMCLTemplate, epochs: float) -> None:
         if self.progress is not None and self.bar is not None:
-            number = strategy.experience.current_experience
+            experience = strategy.experience.current_experience
             stream = len(strategy.experience.origin_stream)
             self.progress.update(
                 self.bar,
-                completed=number * strategy.train_epochs + epochs,
-                description=f"{self.name['strategy']}, seed {self.name['seed']}, experience {number + 1}/{stream}",
+                completed=experience * strategy.train_epochs + epochs,
+                description=f"{self.name['strategy']}, seed {self.name['seed']}, experience {experience + 1}/{stream}",
             )

@@ -119,6 +119,14 @@ class RationaleSection(StrictModel):
             raise ValueError("data.teachers is empty, expected some, or none for all")
         return self
 
+    @staticmethod
+    def student_card(method: str) -> tuple[str, str]:
+        """Return what the model card says of a method: a sentence on its training, and the prefix of questions."""
+        from mmcl.rationales.lessons import PREDICT
+
+        training = "It was also trained on explanations of the answers that larger models wrote."
+        return "" if method == "finetune" else training, "" if method == "single_task" else PREDICT
+
     def recipe(self) -> Recipe:
         """How the student is trained."""
         from dataclasses import fields

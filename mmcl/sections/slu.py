@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut; replay and coconut "
-    "with +audio_kd, +token_kd, +sequence_kd; all with an objective, as in replay+sup_con"
+    "with +audio_kd, +token_kd, +sequence_kd; all with +relational_kd or an objective, as in replay+sup_con"
 )
 STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut")
-DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")
+DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # of what a decoder writes of samples in memory
+RELATIONAL = "relational_kd"
+#: Why models of a strategy cannot be exported.
+NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
 
 
 def _strategy_name(name: str) -> str:
     """Validate a strategy's name, with distillations and objectives after a ``+``."""
     base, *added = name.split("+")
-    for part, known in ((base, STRATEGIES), *((each, (*DISTILLATIONS, *objectives())) for each in added)):
+    for part, known in ((base, STRATEGIES), *((each, (*DISTILLATIONS, RELATIONAL, *objectives())) for each in added)):
         if part not in known:
             raise ValueError(f"'{name}' is not a strategy, {did_you_mean(part, known)}")
     if distillations_in(name) and base not in ("replay", "coconut"):
@@ -48,7 +51,8 @@ def distillations_in(name: str) -> list[str]:
     return [each for each in name.split("+")[1:] if each in DISTILLATIONS]
 
 
-#: One of :data:`STRATEGIES`; after a ``+``, any of :data:`DISTILLATIONS` (replay and coconut) and any objective.
+#: One of :data:`STRATEGIES`; after a ``+``, any of :data:`DISTILLATIONS` (replay and coconut),
+#: :data:`RELATIONAL`, and any objective.
 StrategyName = Annotated[str, AfterValidator(_strategy_name)]
 
 
@@ -207,6 +211,17 @@ class ContrastSection(StrictModel):
         return Contrast(objective, name=name, **self.model_dump(exclude=set(chosen)))
 
 
+@section_of("mmcl.strategies.relational_distillation:RelationalDistillation")
+class RelationalSection(StrictModel):
+    """Distillation of distances and angles between embeddings, which a strategy's name adds as ``+relational_kd``."""
+
+    def build(self) -> Any:
+        """Make the plugin."""
+        from mmcl.strategies.relational_distillation import RelationalDistillation
+
+        return RelationalDistillation(**self.model_dump())
+
+
 @section_of("mmcl.strategies.distillation:LogitDistillation")
 class DistillationSection(StrictModel):
     """Distillation of logits, in lwf and icarl."""
@@ -277,6 +292,16 @@ class KnowledgeDistillationSection(StrictModel):
         if name == "token_kd":
             return TokenDistillation(self.token_weight)
         return SequenceDistillation(self.sequence_weight, self.beams)
+
+
+def rebuild_model(config: Any, folder: Path) -> SLUClassifier | SLUSeq2Seq:
+    """Build the untrained model of a run of ``slu_incremental``, so that a checkpoint can be exported."""
+    from mmcl.models import FrameTokenizer
+
+    encoder = config.encoder.build()
+    if config.model == "seq2seq":
+        return config.seq2seq.build(encoder, FrameTokenizer.load(folder / "tokenizer.json"))
+    return config.classifier.build(encoder)
 
 
 def frame_scores(model: str) -> list[Any]:

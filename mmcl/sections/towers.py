@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mmcl.runs.run import Run
 
 
+_OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "precision"}
 _OF_THE_TRAINER = ("model", "pairs", "objective", "optimizer", "scheduler", "clip_norm", "device")
 
 
@@ -83,7 +84,9 @@ class PretrainingSection(SignatureModel):
 
     pairs: PairsSection = PairsSection()
     first: TowerSection = TowerSection()
-    second: TowerSection = TowerSection(modality="text", name="words")
+    second: TowerSection | None = Field(
+        TowerSection(modality="text", name="words"), description="the other tower; none: views of the first modality"
+    )
     dim: int | None = Field(None, ge=1, description="of the shared space; none: of a tower whose head is none, or 512")
     temperature: float = Field(0.07, gt=0, le=1, description="of the objective, where it begins if it is learned")
     learn_temperature: bool = Field(False, description="train the temperature, as CLIP does")
@@ -95,6 +98,12 @@ class PretrainingSection(SignatureModel):
     threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
     tensorboard: bool = Field(False, description="write TensorBoard logs as well")
 
+    @model_validator(mode="after")
+    def _one_tower_needs_views(self) -> PretrainingSection:
+        if self.second is None and self.views < 2:
+            raise ValueError(f"views is {self.views}, expected 2 or more with one tower (second: null)")
+        return self
+
     def build(self, seed: int | None = None) -> TwoTower:
         """Build the towers; with ``seed``, weights that are neither pretrained nor trained are the same each time."""
         from mmcl.models import TwoTower
@@ -102,7 +111,10 @@ class PretrainingSection(SignatureModel):
 
         if seed is not None:
             seed_everything(seed)
-        (first, first_head), (second, second_head) = self.first.build(), self.second.build()
+        first, first_head = self.first.build()
+        if self.second is None:
+            return TwoTower(first, first_head=first_head, dim=self.dim)
+        second, second_head = self.second.build()
         return TwoTower(first, second, first_head=first_head, second_head=second_head, dim=self.dim)
 
     def make_objective(self, name: ObjectiveName) -> Any:
@@ -129,7 +141,7 @@ def paired(dataset: Any, model: TwoTower, settings: PretrainingSection) -> Paire
     """Return both sides of a data set, cached."""
     from mmcl.data import PairedDataset
 
-    sides = [encoded(dataset, model, tower.modality, settings) for tower in (model.first, model.second)]
+    sides = [encoded(dataset, model, tower.modality, settings) for tower in model.towers]
     return PairedDataset(*sides)
 
 
@@ -155,22 +167,22 @@ def pretrain(
     saved = run.restore(unit)
     if saved is not None and saved["training"] is None:
         built = settings.build()  # by the config, which may name folders that the model's own file may not
-        return TwoTower.load(folder, encoders=[built.first.encoder, built.second.encoder])
+        return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
-    data: tuple[Any, Any] = pairs.first, pairs.second
-    for tower, side in zip((model.first, model.second), data, strict=True):
+    sides: tuple[Any, ...] = pairs.sides
+    for tower, side in zip(model.towers, sides, strict=True):
         if tower.encoder.frozen:  # the features are what the head is given
             tower.head.standardize(side.vectors(range(len(side))))
     optimizer = settings.optimizer.build(model, model.first.encoder)
-    if settings.learn_temperature:
-        optimizer.add_param_group({"params": list(objective.parameters()), "weight_decay": 0.0})
+    if parameters := list(objective.parameters()):
+        optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})
     trainer = ContrastiveTrainer(
         model,
         pairs,
         objective,
         optimizer,
-        **settings.model_dump(include={"epochs", "batch_size", "micro_batch_size", "distinct_texts", "precision"}),
+        **settings.model_dump(include=_OF_TRAINING),
         scheduler=settings.optimizer.scheduler(),
         clip_norm=settings.optimizer.clip_norm,
         device=settings.device,

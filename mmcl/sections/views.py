@@ -78,7 +78,9 @@ class MultimodalSection(SignatureModel):
 
     def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
         """Build the encoders of some views, those of numbers for as many as the data has."""
-        sizes = getattr(data, "features", {})
+        from mmcl.data.base import attributes_of
+
+        sizes = attributes_of(data).features
         return {view: self.views[view].encoder(**{"features": sizes[view]} if view in sizes else {}) for view in views}
 
     def build(self, train: CachedViews, views: Sequence[str]) -> MultimodalClassifier:

@@ -1,1 +1,1 @@
-"""Serving: the page of `mmcl serve`, and the models that answer it."""
+"""Serving: a web page for speech-to-intent models and class-incremental runs."""

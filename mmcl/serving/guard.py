@@ -1,4 +1,4 @@
-"""What reaches the page: requests of known hosts, from the page itself, to its own routes, within bounds."""
+"""ASGI middleware that only lets requests of the page through: known hosts, same origin, known routes, bounded size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -15,34 +15,35 @@ from urllib.parse import parse_qs, urlsplit
 from mmcl.errors import ConfigError, InputError
 from mmcl.files.plain_json import parse_json
 
+Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
-SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)  #: the hash by which gradio knows a page
+SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)  #: gradio's identifier of an open page
 _FILES = re.compile(r"/(?:(?:assets|static)/[\w./@+-]{1,200}|theme\.css|favicon\.ico|robots\.txt)", re.ASCII)
 _API = "/gradio_api/"
 _JSON = (f"{_API}queue/join", f"{_API}cancel", f"{_API}reset")
 _GETS = ("/", "/config", "/config/", f"{_API}info", f"{_API}info/", f"{_API}upload_progress")
 _UPLOAD, _DATA, _FILE, _HEARTBEAT = f"{_API}upload", f"{_API}queue/data", f"{_API}file=", f"{_API}heartbeat/"
-_HIDDEN = (b"origin", b"x-gradio-server", b"forwarded")  # from gradio, which would believe them
+_HIDDEN = (b"origin", b"x-gradio-server", b"forwarded")  # removed, because gradio trusts them
 _SAFER = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"frame-ancestors 'self'"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
 )
-_MOST_JSON = 1_000_000  # bytes
-_MOST_OTHER = 1_000  # bytes that a request may have which needs none
-_DRAINING = 3.0  # seconds that a request is read on which was refused
-_PATIENCE = 15.0  # seconds to wait for a body,
-_PACE = 20_000  # and the bytes a second that give it more time
+_MAX_JSON_BYTES = 1_000_000
+_MAX_OTHER_BYTES = 1_000  # of requests that need no body
+_DRAIN_SECONDS = 3.0  # to keep reading a refused request
+_BODY_SECONDS = 15.0  # to receive a body,
+_BYTES_PER_SECOND = 20_000  # with more time at this rate
 
 
 class Hosts(NamedTuple):
-    """The names by which the page may be called: those of this machine, ``host``, and further ``names``.
+    """The accepted host names of the page: those of this machine, ``host``, and additional ``names``.
 
     >>> Hosts("127.0.0.1").allow("localhost:7860"), Hosts("127.0.0.1").allow("evil.example:7860")
     (True, False)
@@ -52,23 +53,23 @@ class Hosts(NamedTuple):
     names: tuple[str, ...] = ()
 
     def allow(self, header: str) -> bool:
-        """Whether a ``Host`` header, with or without a port, names this page.
+        """Return whether a ``Host`` header, with or without a port, is accepted.
 
-        A page that listens on every address also answers to every address, and to the machine's name: only a name
-        that someone else owns can be made to point here.
+        A page that listens on all addresses accepts any IP address and the machine's name. Unlike other names, these
+        cannot be used for DNS rebinding.
         """
         name = host_name(header)
         if name is None:
             return False
         if name in {"localhost", self.host.lower(), *map(str.lower, self.names)}:
             return True
-        everybody = self.host in ("0.0.0.0", "::")
+        all_addresses = self.host in ("0.0.0.0", "::")
         with suppress(ValueError):
-            return ip_address(name).is_loopback or everybody
-        return everybody and name in (socket.gethostname().lower(), socket.getfqdn().lower())
+            return ip_address(name).is_loopback or all_addresses
+        return all_addresses and name in (socket.gethostname().lower(), socket.getfqdn().lower())
 
     def allow_origin(self, origin: str, header: str) -> bool:
-        """Whether a request from a page of ``origin`` comes from this page, which was called by ``header``."""
+        """Return whether ``origin`` is this page, requested with the host ``header``."""
         try:
             parts = urlsplit(origin)
             if parts.scheme not in ("http", "https") or parts.path or parts.query or parts.fragment:
@@ -79,7 +80,7 @@ class Hosts(NamedTuple):
 
 
 def host_name(header: str) -> str | None:
-    """Return the name in a ``Host`` header, in lower case and without port or brackets; None if it is malformed.
+    """Return the host name of a ``Host`` header in lower case, without port and brackets; None if malformed.
 
     >>> host_name("LocalHost:7860"), host_name("[::1]:7860"), host_name("user@localhost")
     ('localhost', '::1', None)
@@ -89,15 +90,16 @@ def host_name(header: str) -> str | None:
 
 
 class Guard:
-    """ASGI middleware that refuses with a 4xx what the page does not need.
+    """ASGI middleware that refuses requests which the page does not need with a 4xx status.
 
     Args:
-        app: the page.
-        hosts: by which names it may be called.
-        most_bytes: of an upload.
-        join: makes what is passed on of the JSON of a call, or raises ValueError.
-        knows: whether a session has asked for anything, so that it may wait for answers.
-        opened, closed: called with a page's session as its heartbeat begins and ends.
+        app: The application of the page.
+        hosts: Accepted host names.
+        max_bytes: Maximum size of an upload.
+        join: Checks the JSON of a call and returns the body to pass on, or raises ValueError.
+        knows: Returns whether a session has made a call, so that it may wait for answers.
+        opened: Called with the session of a page when its heartbeat begins.
+        closed: Called with the session of a page when its heartbeat ends.
     """
 
     def __init__(
@@ -105,17 +107,17 @@ class Guard:
         app: App,
         hosts: Hosts,
         *,
-        most_bytes: int,
-        join: Callable[[Any], bytes],
+        max_bytes: int,
+        join: Callable[[Mapping[str, object]], bytes],
         knows: Callable[[str], bool],
         opened: Callable[[str], None],
         closed: Callable[[str], None],
     ) -> None:
-        self.app, self.hosts, self.most_bytes, self.join = app, hosts, most_bytes, join
+        self.app, self.hosts, self.max_bytes, self.join = app, hosts, max_bytes, join
         self.knows, self.opened, self.closed = knows, opened, closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request on or refuse it."""
         from starlette.exceptions import HTTPException
 
         if scope["type"] == "lifespan":
@@ -128,10 +130,7 @@ class Guard:
         try:
             self._check_caller(scope)
             body.bound(self._check_route(scope))
-            if scope["path"] in _JSON:
-                receive = await self._checked_json(scope, body)
-            else:
-                receive = body.receive
+            receive = await self._checked_json(scope, body) if scope["path"] in _JSON else body.receive
             if scope["path"].startswith(_HEARTBEAT):
                 page = scope["path"].removeprefix(_HEARTBEAT)
                 self.opened(page)
@@ -143,23 +142,23 @@ class Guard:
                 self.closed(page)
 
     def _check_caller(self, scope: Scope) -> None:
-        """Refuse other hosts and other origins, and take what gradio need not know from the headers."""
+        """Refuse other hosts and origins, and remove headers that gradio trusts."""
         headers = [(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]]
         called = [value for name, value in headers if name in (b"host", b"x-forwarded-host")]
         if sum(name == b"host" for name, _ in headers) != 1:
             raise _refusal(400, "expected one Host header")
         if not all(self.hosts.allow(value) for value in called):
-            raise _refusal(403, "this page is not served under that name; its owner can allow it: --allow-host NAME")
+            raise _refusal(403, "this host name is not accepted; allow it with --allow-host NAME")
         sites = [value for name, value in headers if name == b"sec-fetch-site"]
         visit = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
         origins = [value for name, value in headers if name == b"origin"]
         own = all(any(self.hosts.allow_origin(origin, name) for name in called) for origin in origins)
         if not own or (any(site not in ("same-origin", "none") for site in sites) and not visit):
-            raise _refusal(403, "another site may not ask this page")
+            raise _refusal(403, "requests from other sites are refused")
         scope["headers"] = [each for each in scope["headers"] if each[0].lower() not in _HIDDEN]
 
     def _check_route(self, scope: Scope) -> int:
-        """Refuse what is no route of the page; return how many bytes the request's body may have."""
+        """Refuse unknown routes and methods; return the maximum size of the body in bytes."""
         path, method = scope["path"], scope["method"]
         query = parse_qs(scope["query_string"].decode("latin-1"))
         posts = path in _JSON or path == _UPLOAD
@@ -170,27 +169,27 @@ class Guard:
         if method not in (("POST",) if posts else ("GET", "HEAD")):
             raise _refusal(405, f"expected {'POST' if posts else 'GET'}")
         if path.startswith(_HEARTBEAT) and not SESSION.fullmatch(path.removeprefix(_HEARTBEAT)):
-            raise _refusal(400, "expected the hash of a session")
+            raise _refusal(400, "expected a session hash")
         if path == _DATA:
             session = query.get("session_hash", [""])[0]
             if not SESSION.fullmatch(session):
-                raise _refusal(400, "expected the hash of a session")
+                raise _refusal(400, "expected a session hash")
             if not self.knows(session):
-                raise _refusal(404, "this session has asked for nothing")
+                raise _refusal(404, "this session has made no call")
         elif path not in (f"{_API}upload_progress", _UPLOAD):
-            scope["query_string"] = b""  # read by the page's scripts alone
+            scope["query_string"] = b""  # only used by scripts of the page
         if path in _JSON:
-            return _MOST_JSON
-        return self.most_bytes if path == _UPLOAD else _MOST_OTHER
+            return _MAX_JSON_BYTES
+        return self.max_bytes if path == _UPLOAD else _MAX_OTHER_BYTES
 
     async def _checked_json(self, scope: Scope, body: _Body) -> Receive:
-        """Return what passes on a body that is sound JSON of a few known fields."""
+        """Check the JSON body and return a receive function for it."""
         content = await body.whole()
         try:
             value = parse_json(content, where="the request", error=InputError)
             content = self.join(value) if scope["path"] == _JSON[0] else content
         except InputError:
-            raise _refusal(422, "the request is not a JSON object such as the page sends") from None
+            raise _refusal(422, "the request is not a JSON object as sent by the page") from None
         except ValueError as error:
             raise _refusal(422, str(error)) from None
         replaced = {b"content-length": str(len(content)).encode(), b"content-type": b"application/json"}
@@ -198,59 +197,59 @@ class Guard:
         scope["headers"] = [*(each for each in scope["headers"] if each[0].lower() not in dropped), *replaced.items()]
         left = [{"type": "http.request", "body": content, "more_body": False}]
 
-        async def receive() -> MutableMapping[str, Any]:
+        async def receive() -> Message:
             return left.pop() if left else await body.receive()
 
         return receive
 
 
 class _Body:
-    """The body of a request, counted and timed as it arrives."""
+    """The body of a request, with limits on its size and time."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        self._receive, self._limit = receive, _MOST_OTHER
-        self._said = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+        self._receive, self._limit = receive, _MAX_OTHER_BYTES
+        self._declared = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
         chunked = any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"])
-        self.left = chunked or any(value.strip() != b"0" for value in self._said)  # to be received
+        self.left = chunked or any(value.strip() != b"0" for value in self._declared)  # more to receive
         self._seen, self._began = 0, time.monotonic()
 
     def bound(self, limit: int) -> None:
-        """Allow so many bytes; refuse a body that says that it has more."""
+        """Set the maximum size in bytes; refuse a body whose declared length exceeds it."""
         self._limit = limit
-        if any(not value.isdigit() or len(value) > 18 or int(value) > limit for value in self._said):
+        if any(not value.isdigit() or len(value) > 18 or int(value) > limit for value in self._declared):
             raise self._too_large()
 
-    async def receive(self) -> MutableMapping[str, Any]:
-        """Return the next part, or refuse what is too large or too slow."""
+    async def receive(self) -> Message:
+        """Return the next part; refuse a body that is too large or too slow."""
         if not self.left:
             return await self._receive()
-        patience = self._began + _PATIENCE + self._seen / _PACE - time.monotonic()
+        timeout = self._began + _BODY_SECONDS + self._seen / _BYTES_PER_SECOND - time.monotonic()
         try:
-            message = await asyncio.wait_for(self._part(), max(patience, 0))
+            message = await asyncio.wait_for(self._part(), max(timeout, 0))
         except asyncio.TimeoutError:
-            raise _refusal(408, "the request came too slowly") from None
+            raise _refusal(408, "the request is too slow") from None
         if self._seen > self._limit:
             raise self._too_large()
         return message
 
     async def whole(self) -> bytes:
-        """Return all of it."""
+        """Return the whole body."""
         parts = []
         while self.left:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise _refusal(400, "the request was broken off")
+                raise _refusal(400, "the request was aborted")
             parts.append(message.get("body", b""))
         return b"".join(parts)
 
     async def drain(self) -> None:
-        """Read on for a little while: a client that is still sending hears no answer."""
-        until = time.monotonic() + _DRAINING
+        """Keep reading for a few seconds, because a client that is still sending does not read the answer."""
+        until = time.monotonic() + _DRAIN_SECONDS
         with suppress(asyncio.TimeoutError):
             while self.left and (seconds := until - time.monotonic()) > 0:
                 await asyncio.wait_for(self._part(), seconds)
 
-    async def _part(self) -> MutableMapping[str, Any]:
+    async def _part(self) -> Message:
         message = await self._receive()
         self._seen += len(message.get("body", b""))
         self.left = message.get("more_body", False)
@@ -261,13 +260,13 @@ class _Body:
 
 
 class _Answer:
-    """Sends an answer with headers for browsers, or a refusal where none has begun."""
+    """Sends an answer with security headers, or a refusal if none has begun."""
 
     def __init__(self, send: Send, body: _Body) -> None:
         self._send, self._body, self._begun = send, body, False
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Send a part of an answer; a connection whose request was not read to its end is closed after it."""
+    async def send(self, message: Message) -> None:
+        """Send a part of an answer. The connection is closed if the request was not read completely."""
         if message["type"] == "http.response.start":
             self._begun = True
             await self._body.drain()
@@ -293,7 +292,7 @@ def _refusal(status: int, why: str) -> Exception:
 
 
 def check_names(names: Collection[str]) -> None:
-    """Raise ConfigError for a further name of the page that is not a name alone, such as one with a port."""
+    """Raise ConfigError for names that are not plain host names, such as those with a port."""
     for name in names:
         if ":" in name or host_name(name) is None:
-            raise ConfigError(f"--allow-host '{name}' is not the name of a host, expected one such as page.example.org")
+            raise ConfigError(f"--allow-host '{name}' is not a host name, expected one such as page.example.org")

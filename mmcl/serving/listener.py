@@ -1,4 +1,4 @@
-"""Listener: a model of two towers that says what a recording means, and which training sentences are nearest to it."""
+"""Listener: find the intent of a recording and the nearest training sentences with a two-tower model."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from mmcl.predict import Prediction, check_intents, ranked
 from mmcl.sections.towers import PairsSection, model_folders
 
 _NEAREST = 5  # sentences
-_MOST_INTENTS = 1_000
-_MOST_REMEMBERED = 4_096  # texts of intents
-_LOCK = Lock()  # models share encoders, and a tokenizer serves one thread at a time
+_MAX_INTENTS = 1_000
+_MAX_CACHED = 4_096  # texts of intents
+_LOCK = Lock()  # models share encoders, and tokenizers are not thread-safe
 
 
-class Sentence(NamedTuple):
-    """A training sentence, and the cosine of its words with the recording."""
+class NearestSentence(NamedTuple):
+    """A training sentence and the cosine between its embedding and that of the recording."""
 
     text: str
     cosine: float
 
 
 class Answer(NamedTuple):
-    """The intents and some training sentences, the nearest first; the recording's seconds, and those it took."""
+    """Intents and training sentences, nearest first, with the duration of the recording and of the computation."""
 
     predictions: list[Prediction]
-    sentences: list[Sentence]
+    sentences: list[NearestSentence]
     audio_seconds: float
     seconds: float
 
 
-class Sentences(NamedTuple):
-    """Texts that a model was trained on: the first, how many there are, and why none are known, or an empty ``why``."""
+class TrainingSentences(NamedTuple):
+    """The first training texts of a model and their total number; ``why`` says why they are not available."""
 
     texts: list[str]
     total: int
@@ -55,88 +55,88 @@ class Sentences(NamedTuple):
 
 
 class Listener:
-    """Names recordings in words; several threads may ask.
+    """Finds the intents of recordings. Methods are thread-safe.
 
     Args:
-        model: with a tower of texts and one of audio.
-        sentences: texts that it was trained on.
-        vectors: their embeddings, ``(sentences, dim)``.
-        longest: seconds that a recording may have.
+        model: A model with a text tower and an audio tower.
+        sentences: Its training sentences.
+        vectors: Embeddings of the sentences, ``(sentences, dim)``.
+        longest: Maximum duration of a recording in seconds.
 
     Raises:
-        ConfigError: another tower than audio is beside the texts.
+        ConfigError: The model has no audio tower.
     """
 
     def __init__(
         self,
         model: TwoTower,
-        sentences: Sentences | None = None,
+        sentences: TrainingSentences | None = None,
         vectors: Tensor | None = None,
         *,
         longest: float = 30.0,
     ) -> None:
         tower = _tower_of_speech(model, "the model")
         self.model = model.eval()
-        self.sentences = sentences or Sentences([], 0, "nobody said what it was trained on")
+        self.sentences = sentences or TrainingSentences([], 0, "no training data was given")
         self.vectors = vectors if vectors is not None else torch.zeros(0, model.dim)
         self.longest = min(longest, getattr(tower.encoder, "max_seconds", longest))
-        self._remembered: OrderedDict[str, Tensor] = OrderedDict()
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
     @torch.no_grad()
     def answer(self, file: str | Path, intents: Mapping[str, Sequence[str]]) -> Answer:
-        """Say which intent, and which training sentences, a recording is nearest to.
+        """Find the nearest intents and training sentences of a recording.
 
         Args:
-            file: a recording.
-            intents: names, each with the texts that it is called by; their mean direction counts.
+            file: The recording.
+            intents: Texts of each intent by its name; the mean direction of their embeddings is used.
 
         Raises:
-            ConfigError: intents that cannot be told apart, none, or too many.
-            MissingDataError: there is no such file.
-            AudioError: it is no audio, silent, or too long.
-            ShapeError: it is too short.
+            ConfigError: There are no intents, too many, or duplicates.
+            MissingDataError: The file does not exist.
+            AudioError: The file is not audio, silent, or too long.
+            ShapeError: The recording is too short.
         """
         started = time.perf_counter()
         check_intents(intents)
-        if (count := sum(map(len, intents.values()))) > _MOST_INTENTS:
-            raise ConfigError(f"there are {count} texts of intents, expected at most {_MOST_INTENTS}")
-        waveform = self._heard(Path(file))
+        if (count := sum(map(len, intents.values()))) > _MAX_INTENTS:
+            raise ConfigError(f"there are {count} texts of intents, expected at most {_MAX_INTENTS}")
+        waveform = self._load(Path(file))
         with _LOCK:
             vector = self.model.beside_text(collate([{"audio": waveform}]))
-            classes = class_embeddings(self._embedded(intents), [len(called) for called in intents.values()])
+            classes = class_embeddings(self._embed(intents), [len(texts) for texts in intents.values()])
         cosines = zero_shot_scores(vector, self.vectors)[0]
         best = cosines.topk(min(_NEAREST, len(cosines)))
         near = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return Answer(
             ranked(vector, classes, list(intents)),
-            [Sentence(self.sentences.texts[row], cosine) for row, cosine in near],
+            [NearestSentence(self.sentences.texts[row], cosine) for row, cosine in near],
             len(waveform) / SAMPLE_RATE,
             time.perf_counter() - started,
         )
 
     def warm_up(self, intents: Mapping[str, Sequence[str]]) -> None:
-        """Have the first answer be as quick as the next: embed three seconds of a tone, and intents to remember."""
+        """Make the first answer as fast as later ones: embed a three-second tone, and cache the intents."""
         tone = torch.sin(torch.arange(3 * SAMPLE_RATE) / 8)[: int(self.longest * SAMPLE_RATE)]
         with torch.no_grad(), _LOCK:
             self.model.beside_text(collate([{"audio": tone}]))
-            self._embedded(intents)
+            self._embed(intents)
 
-    def _heard(self, file: Path) -> Tensor:
-        """The waveform, once its length and its loudness are known to be right."""
+    def _load(self, file: Path) -> Tensor:
+        """Load a recording after checking its duration and loudness."""
         if (seconds := audio_seconds(file)) > self.longest:
-            raise AudioError(f"{file} lasts {seconds:.1f} s, expected at most {self.longest:g} s: cut it")
+            raise AudioError(f"{file} lasts {seconds:.1f} s, expected at most {self.longest:g} s: shorten it")
         return load_speech(file, max_seconds=self.longest)
 
-    def _embedded(self, intents: Mapping[str, Sequence[str]]) -> Tensor:
-        """Embeddings of all texts of intents, of which only those that are new are computed."""
-        texts = [text for called in intents.values() for text in called]
-        if new := [text for text in dict.fromkeys(texts) if text not in self._remembered]:
-            self._remembered.update(zip(new, embed_texts(self.model, new), strict=True))
+    def _embed(self, intents: Mapping[str, Sequence[str]]) -> Tensor:
+        """Embed all texts of intents, with a cache."""
+        texts = [text for each in intents.values() for text in each]
+        if new := [text for text in dict.fromkeys(texts) if text not in self._cache]:
+            self._cache.update(zip(new, embed_texts(self.model, new), strict=True))
         for text in texts:
-            self._remembered.move_to_end(text)
-        found = torch.stack([self._remembered[text] for text in texts])
-        while len(self._remembered) > _MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
+            self._cache.move_to_end(text)
+        found = torch.stack([self._cache[text] for text in texts])
+        while len(self._cache) > _MAX_CACHED:
+            self._cache.popitem(last=False)
         return found
 
 
@@ -144,29 +144,29 @@ def _tower_of_speech(model: TwoTower, name: str) -> Tower:
     tower = model.beside_text
     if tower.modality != "audio":
         raise ConfigError(
-            f"{name} is of text and {tower.modality}, expected text and audio (`mmcl predict` takes both)"
+            f"{name} has towers of text and {tower.modality}, expected text and audio (`mmcl predict` supports both)"
         )
     return tower
 
 
 class _Trained(BaseModel):
-    """What matters here of a run's config, which has more."""
+    """The part of a run's config that names the training data."""
 
     pairs: PairsSection
 
 
-def training_sentences(folder: str | Path, limit: int) -> Sentences:
-    """Return the first ``limit`` distinct texts that a run, or the run of a model's folder, was trained on.
+def training_sentences(folder: str | Path, limit: int) -> TrainingSentences:
+    """Return the first ``limit`` distinct training texts of a run, or of the run that contains a model's folder.
 
-    What is not on this machine is not made: ``why`` says what is missing.
+    Missing data sets are not generated; ``why`` says what is missing.
     """
     from mmcl.data import catalog
 
     folder = Path(folder).expanduser()
-    places = (folder, *folder.resolve().parents[:2])  # a model lies in models/<name> of its run
+    places = (folder, *folder.resolve().parents[:2])  # a model is in models/<name> of its run
     found = next((place / "config.yaml" for place in places if (place / "config.yaml").is_file()), None)
     if found is None:
-        return Sentences([], 0, f"no config.yaml beside {folder} says what it was trained on")
+        return TrainingSentences([], 0, f"there is no config.yaml of the run of {folder}")
     try:
         pairs = load_config(_Trained, found).pairs
         if pairs.name != "captions":
@@ -177,25 +177,25 @@ def training_sentences(folder: str | Path, limit: int) -> Sentences:
                 pairs = pairs.model_copy(update={"options": {**pairs.options, "make": False}, "root": root})
         texts = list(dict.fromkeys(pairs.build("train").texts))
     except MMCLError as error:
-        return Sentences([], 0, str(error))
-    return Sentences(sorted(texts[:limit], key=len), len(texts))  # those of one length are embedded the quickest
+        return TrainingSentences([], 0, str(error))
+    return TrainingSentences(sorted(texts[:limit], key=len), len(texts))  # batches of similar lengths are faster
 
 
 def listeners(
     folder: str | Path, *, longest: float = 30.0, limit: int = 5_000, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Listener]:
-    """Load every model of a run, by name, and embed its training sentences; frozen encoders are shared.
+    """Load all models of a run and embed their training sentences. Models share frozen encoders.
 
     Args:
-        folder: of a run, or of one model.
-        longest: seconds that a recording may have.
-        limit: sentences at most.
-        progress: called with the number of sentences embedded, and their total over all models.
+        folder: Folder of a run or of a model.
+        longest: Maximum duration of a recording in seconds.
+        limit: Maximum number of sentences.
+        progress: Called with the number of embedded sentences and their total over all models.
 
     Raises:
-        CheckpointError: there is no model, or it cannot be read.
-        MissingDataError: a pretrained encoder is not on this machine.
-        ConfigError: the models are not of audio and text.
+        CheckpointError: There is no model, or it cannot be read.
+        MissingDataError: A pretrained encoder is not on this machine.
+        ConfigError: A model is not of audio and text.
     """
     folders = model_folders(folder)
     sentences = training_sentences(folder, limit)
@@ -206,7 +206,7 @@ def listeners(
     for name, place in folders.items():
         model = TwoTower.load(place)
         _tower_of_speech(model, str(place))
-        for tower in (model.first, model.second):
+        for tower in model.towers:
             if tower.encoder.frozen:
                 tower.encoder = frozen.setdefault(tower.encoder.fingerprint(), tower).encoder
         text = model.tower("text")

@@ -1,4 +1,4 @@
-"""The page of `mmcl serve`: speech is named in words, and the course of class-incremental runs is drawn."""
+"""The web page of `mmcl serve`: a tab for speech-to-intent models and a tab for class-incremental runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmcl.errors import ConfigError, MMCLError
 from mmcl.predict import written_intents
-from mmcl.reports.page import NOTE, html_table, incremental_sections
+from mmcl.reports.figures import draw_sections
 from mmcl.reports.results import collect, table_rows
+from mmcl.reports.tables import NOTE, html_table
 from mmcl.runs.run import Run
 from mmcl.serving.listener import Listener
 from mmcl.text.escape import html_text, printable
@@ -22,13 +24,13 @@ from mmcl.text.escape import html_text, printable
 if TYPE_CHECKING:
     from gradio import Blocks
 
-_BYTES_A_SECOND = 48_000 * 2 * 4  # the most that a recording is likely to have: both channels in 32 bits
-_MOST_SECONDS = 3_600  # that --longest may allow
-_BEFORE = '<div class="message">Speech is named by the intent whose words are nearest to it.</div>'
+_BYTES_PER_SECOND = 48_000 * 2 * 4  # 48 kHz, two channels, 32 bits: an upper bound for common recordings
+_MAX_SECONDS = 3_600  # upper limit of --longest
+_INSTRUCTION = '<div class="message">The answer is the intent closest in meaning to the speech.</div>'
 
 
-class Shown(NamedTuple):
-    """What the page shows of an answer: a message, shares of the intents, all scores, and sentences, as HTML."""
+class ShownAnswer(NamedTuple):
+    """An answer as the page shows it: a message, the share of each intent, all scores and sentences, as HTML."""
 
     message: str
     shares: dict[str, float] | None
@@ -36,26 +38,26 @@ class Shown(NamedTuple):
     sentences: str
 
 
-def show_answer(listener: Listener, file: str | None, written: str) -> Shown:
-    """Answer what a recording means, or say in the message what is wrong with it or with the intents.
+def show_answer(listener: Listener, file: str | None, written: str) -> ShownAnswer:
+    """Find the intent of a recording. Errors in the recording or in the intents become the message.
 
     Args:
-        listener: the model that is asked.
-        file: the recording; None where there is none yet.
-        written: the intents, as :func:`~mmcl.predict.written_intents` reads them.
+        listener: The model.
+        file: The recording, or None if there is none yet.
+        written: The intents in the format of :func:`~mmcl.predict.written_intents`.
     """
     try:
         if file is None:
-            raise ConfigError("there is no recording: record speech or choose a file first")
+            raise ConfigError("no recording: record speech or choose a file first")
         answer = listener.answer(file, written_intents(written))
     except MMCLError as error:
-        told = str(error) if file is None else str(error).replace(file, Path(file).name)
-        return Shown(f'<div class="message fault" role="alert">{html_text(told)}</div>', None, "", "")
+        reason = str(error) if file is None else str(error).replace(file, Path(file).name)
+        return ShownAnswer(f'<div class="message fault" role="alert">{html_text(reason)}</div>', None, "", "")
     first = answer.predictions[0]
     time = f"{1000 * answer.seconds:.0f} ms for {answer.audio_seconds:.1f} s of speech"
     message = f"<strong>{html_text(first.intent)}</strong> <span>cosine {first.cosine:.3f}, in {time}</span>"
     scores = [[each.intent, f"{each.cosine:.3f}", f"{100 * each.share:.1f} %"] for each in answer.predictions]
-    return Shown(
+    return ShownAnswer(
         f'<div class="message" role="status">{message}</div>',
         {printable(each.intent): each.share for each in answer.predictions},
         f"<h2>All scores</h2>{html_table(['intent', 'cosine', 'share'], scores)}",
@@ -68,27 +70,27 @@ def _sentences(listener: Listener, rows: list[list[str]]) -> str:
     if not known and not why:
         return ""
     if why:
-        note, table = f"They are not known: {why}", ""
+        note, table = f"Training sentences are not available: {why}", ""
     else:
-        of = f"all {total:,}" if len(known) == total else f"the first {len(known):,} of {total:,}"
-        note, table = f"Sought among {of} that are distinct.", html_table(["sentence", "cosine"], rows)
+        searched = f"all {total:,}" if len(known) == total else f"the first {len(known):,} of {total:,}"
+        note, table = f"Searched {searched} distinct sentences.", html_table(["sentence", "cosine"], rows)
     return f'<h2>Nearest training sentences</h2>{table}<p class="note">{html_text(note)}</p>'
 
 
 def show_course(opened: Sequence[Run], chosen: Sequence[str] | None = None) -> str:
-    """Draw what runs have learnt so far, as HTML: figures of the end, then what a report draws.
+    """Return the results table and figures of runs as HTML.
 
     Args:
-        opened: class-incremental runs.
-        chosen: labels of strategies, as :func:`~mmcl.reports.results.collect` gives them, made printable; None for all.
+        opened: Class-incremental runs.
+        chosen: Printable labels of the strategies to show (see :func:`~mmcl.reports.results.collect`); None for all.
     """
     try:
         found = [each for each in collect(opened) if chosen is None or printable(each.label) in chosen]
         if not found:
-            return '<p class="note">No strategy is chosen.</p>'
+            return '<p class="note">No strategy is selected.</p>'
         runs = [f"<p><code>{html_text(run.folder)}</code> {html_text(run.status)}</p>" for run in opened]
-        sections = [("Results", NOTE, html_table(*table_rows(found))), *incremental_sections(opened, found)]
-    except MMCLError as error:  # of a file that was changed since
+        sections = [("Results", NOTE, html_table(*table_rows(found))), *draw_sections(found)]
+    except MMCLError as error:  # a file was changed while the page is served
         return f'<div class="message fault" role="alert">{html_text(error)}</div>'
     drawn = (f'<h2>{head}</h2><p class="note">{note}</p>{content}' for head, note, content in sections)
     return f'<div class="course">{"".join(runs)}{"".join(drawn)}</div>'
@@ -106,13 +108,13 @@ def build_page(
     intents: str,
     answered: Callable[[str], None] = lambda path: None,
 ) -> Blocks:
-    """Make the page: a tab to speak to models, if there are any, and one of class-incremental runs, if there are any.
+    """Build the page, with one tab for models and one for class-incremental runs. Tabs without content are left out.
 
     Args:
-        listeners: by the name that the page shows.
-        opened: class-incremental runs.
-        intents: what is written in the field of intents at first.
-        answered: called with the path of a recording, once it was answered or refused.
+        listeners: Models by the name to show.
+        opened: Class-incremental runs.
+        intents: Initial text of the intents field.
+        answered: Called with the path of a recording after it was answered or refused.
 
     Raises:
         ConfigError: gradio is not installed.
@@ -121,7 +123,7 @@ def build_page(
     import gradio as gr
 
     with gr.Blocks(title="mmcl", analytics_enabled=False) as blocks:
-        gr.State()  # makes browsers hold a connection while the page is open, whose end says that it was closed
+        gr.State()  # makes browsers keep a connection open, so that the server notices when the page is closed
         gr.HTML("<h1>mmcl</h1>", padding=False)
         if listeners:
             with gr.Tab("Speech to intent"):
@@ -132,13 +134,15 @@ def build_page(
     return blocks.queue(default_concurrency_limit=1, max_size=32, api_open=False)
 
 
-def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]) -> None:
+def _listening(
+    gr: ModuleType, listeners: Mapping[str, Listener], intents: str, answered: Callable[[str], None]
+) -> None:
     listeners = {printable(name): each for name, each in listeners.items()}
     names = list(listeners)
     longest = min(each.longest for each in listeners.values())
     with gr.Row():
         with gr.Column():
-            label = f"Speech, at most {longest:g} s"
+            label = f"Speech (at most {longest:g} s)"
             speech = gr.Audio(
                 sources=["microphone", "upload"], type="filepath", label=label, buttons=["download"], elem_id="speech"
             )
@@ -147,47 +151,47 @@ def _listening(gr: Any, listeners: Mapping[str, Listener], intents: str, answere
                 lines=8,
                 max_lines=20,
                 label="Intents",
-                info="One a line: its words, or name: words | other words",
+                info="One per line: a phrase, or name: phrase | other phrase",
                 elem_id="intents",
             )
             model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
             button = gr.Button("Which intent?", variant="primary", elem_id="ask")
         with gr.Column():
-            message = gr.HTML(_BEFORE, padding=False, elem_id="message")
+            message = gr.HTML(_INSTRUCTION, padding=False, elem_id="message")
             shares = gr.Label(label="Share of each intent", num_top_classes=8, show_heading=False, elem_id="shares")
             scores, sentences = (gr.HTML(elem_id=name) for name in ("scores", "sentences"))
 
-    def ask(name: str, file: str | None, text: str) -> Shown:
+    def ask(name: str, file: str | None, text: str) -> ShownAnswer:
         try:
             return show_answer(listeners[name], file, text)
         finally:
             if file is not None:
                 answered(file)
 
-    async def sent(path: str | Path | None) -> str | None:
-        if path is not None and "://" in str(path):  # gradio would fetch it
-            raise gr.Error("the recording is an address, expected a file that was sent")
+    async def refuse_addresses(path: str | Path | None) -> str | None:
+        if path is not None and "://" in str(path):  # gradio would download it
+            raise gr.Error("the recording is a URL, expected an uploaded file")
         return await keep(path)
 
-    keep, speech.async_move_resource_to_block_cache = speech.async_move_resource_to_block_cache, sent
+    keep, speech.async_move_resource_to_block_cache = speech.async_move_resource_to_block_cache, refuse_addresses
     button.click(ask, [model, speech, written], [message, shares, scores, sentences], api_name="ask")
 
 
-def _course(gr: Any, blocks: Any, opened: Sequence[Run]) -> None:
+def _course(gr: ModuleType, blocks: Blocks, opened: Sequence[Run]) -> None:
     chosen = gr.CheckboxGroup(label="Strategies", elem_id="strategies")
     drawn = gr.HTML(elem_id="course")
 
-    def begin() -> tuple[Any, str]:  # whenever the page is loaded, for a run may be going on
+    def load() -> tuple[object, str]:  # on every page load, because a run may still be training
         try:
             names = [printable(each.label) for each in collect(opened)]
-        except MMCLError:  # which is shown below
+        except MMCLError:  # shown by show_course
             names = []
         return gr.CheckboxGroup(choices=names, value=names), show_course(opened)
 
     def draw(labels: list[str]) -> str:
         return show_course(opened, labels)
 
-    blocks.load(begin, None, [chosen, drawn], api_name="begin", concurrency_id="course")
+    blocks.load(load, None, [chosen, drawn], api_name="begin", concurrency_id="course")
     chosen.input(draw, chosen, drawn, api_name="course", concurrency_id="course", show_progress="hidden")
 
 
@@ -202,18 +206,20 @@ def serve_page(
     ready: Callable[[str], None],
     allowed: Sequence[str] = (),
 ) -> None:
-    """Serve the page of :func:`build_page` until Ctrl+C; nothing is sent anywhere else.
+    """Serve the page of :func:`build_page` until Ctrl+C. Nothing is sent to other servers.
 
     Args:
-        listeners, opened, intents: what is on the page.
-        host, port: where it listens; 127.0.0.1 is this machine alone.
-        longest: seconds that a recording may have, from which follows how many bytes may be sent.
-        ready: called with the address once it answers.
-        allowed: further names by which browsers may call it, such as that of a proxy.
+        listeners: Models by the name to show.
+        opened: Class-incremental runs.
+        intents: Initial text of the intents field.
+        host: Address to listen on; 127.0.0.1 is reachable from this machine only.
+        port: Port to listen on.
+        longest: Maximum duration of a recording in seconds. It also limits the size of uploads.
+        ready: Called with the URL once the server answers.
+        allowed: Additional host names accepted in requests, such as that of a proxy.
 
     Raises:
-        ConfigError: gradio is not installed, the port is taken, there is no such host, or ``longest`` or a name cannot
-            be used.
+        ConfigError: gradio is not installed, the host or port cannot be used, or ``longest`` or a name is invalid.
     """
     check_gradio()
     from mmcl.serving.guard import Hosts, check_names
@@ -221,11 +227,11 @@ def serve_page(
     from mmcl.serving.uploads import Uploads
 
     check_names(allowed)
-    if not 1 <= longest <= _MOST_SECONDS:
-        raise ConfigError(f"--longest is {longest:g}, expected 1 to {_MOST_SECONDS} seconds")
+    if not 1 <= longest <= _MAX_SECONDS:
+        raise ConfigError(f"--longest is {longest:g}, expected 1 to {_MAX_SECONDS} seconds")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TemporaryDirectory(prefix="mmcl-serve-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # so that recordings end with the server; gradio notes it on import
+        os.environ["GRADIO_TEMP_DIR"] = folder  # deleted with the server; gradio reads it on import
         import gradio as gr
 
         try:
@@ -237,7 +243,7 @@ def serve_page(
             build_page(listeners, opened, intents, uploads.release),
             uploads,
             Hosts(host, tuple(allowed)),
-            most_bytes=ceil(longest * _BYTES_A_SECOND) + 1_000_000,
+            max_bytes=ceil(longest * _BYTES_PER_SECOND) + 1_000_000,
             theme=gr.themes.Default(primary_hue="blue"),
             css=_STYLE,
         )

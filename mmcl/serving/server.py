@@ -1,4 +1,4 @@
-"""The server of the page: gradio behind the guard, with timeouts and a bound on connections."""
+"""The server of the page: gradio behind the guard, with timeouts and a limit on connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import mimetypes
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_KEPT = 3_600  # seconds, after which a recording that no open page shows is deleted
-_FORM = 64_000  # bytes of an upload beside its file
-_MOST_TEXT = 200_000  # characters of a field
-_MOST_CHOSEN = 1_000  # boxes of a group
-_HEADERS = 10.0  # seconds that a connection may be open without a whole request
-_WRITE = 60.0  # seconds that a client may leave an answer unread
-_CONNECTIONS = 200  # at a time
+_KEEP_SECONDS = 3_600  # until a recording that no open page shows is deleted
+_FORM_BYTES = 64_000  # of an upload, in addition to the file
+_MAX_TEXT = 200_000  # characters of a text field
+_MAX_CHOSEN = 1_000  # selected boxes of a group
+_REQUEST_SECONDS = 10.0  # to receive a complete request
+_WRITE_SECONDS = 60.0  # for a client to read an answer
+_MAX_CONNECTIONS = 200
 
 
-def page_app(blocks: Blocks, uploads: Uploads, hosts: Hosts, *, most_bytes: int, **options: Any) -> Guard:
+def page_app(blocks: Blocks, uploads: Uploads, hosts: Hosts, *, max_bytes: int, **options: object) -> Guard:
     """Return the ASGI application of a page.
 
     Args:
-        blocks: the page.
-        uploads: where recordings are kept.
-        hosts: the names by which the page may be called.
-        most_bytes: of a recording.
-        options: of ``gradio.mount_gradio_app``.
+        blocks: The page.
+        uploads: Storage of recordings.
+        hosts: Accepted host names.
+        max_bytes: Maximum size of a recording.
+        options: Options of ``gradio.mount_gradio_app``.
     """
     import gradio as gr
     from starlette.applications import Starlette
     from starlette.routing import Route
 
     async def upload(request: Request) -> Response:
-        return await _upload(request, uploads, most_bytes)
+        return await _upload(request, uploads, max_bytes)
 
     async def file(request: Request) -> Response:
         return _file(uploads, request.path_params["path"])
@@ -61,7 +61,7 @@ def page_app(blocks: Blocks, uploads: Uploads, hosts: Hosts, *, most_bytes: int,
         app,
         blocks,
         "/",
-        max_file_size=most_bytes,
+        max_file_size=max_bytes,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -75,7 +75,7 @@ def page_app(blocks: Blocks, uploads: Uploads, hosts: Hosts, *, most_bytes: int,
     return Guard(
         app,
         hosts,
-        most_bytes=most_bytes + _FORM,
+        max_bytes=max_bytes + _FORM_BYTES,
         join=lambda body: checked_call(body, blocks, uploads),
         knows=lambda session: session in waiting,
         opened=uploads.page_opened,
@@ -83,8 +83,8 @@ def page_app(blocks: Blocks, uploads: Uploads, hosts: Hosts, *, most_bytes: int,
     )
 
 
-async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Response:
-    """Keep the one file of a form, and answer with its path, as gradio does."""
+async def _upload(request: Request, uploads: Uploads, max_bytes: int) -> Response:
+    """Store the file of a form and answer with its path, like gradio."""
     from starlette.concurrency import run_in_threadpool
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
@@ -96,33 +96,33 @@ async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Respon
         form = await request.form(max_files=1, max_fields=0)
     except HTTPException:
         raise
-    except Exception as error:  # python-multipart and the decoding of names raise whatever comes
+    except Exception as error:  # python-multipart raises many types
         raise HTTPException(400, f"the form cannot be read ({type(error).__name__})") from None
     try:
         sent = form.get("files")
         if not isinstance(sent, UploadFile):
             raise HTTPException(400, "expected one file in the field 'files'")
-        if (sent.size or 0) > most_bytes:
-            raise HTTPException(413, f"expected a file of at most {most_bytes:,} bytes")
+        if (sent.size or 0) > max_bytes:
+            raise HTTPException(413, f"expected a file of at most {max_bytes:,} bytes")
         try:
             path = str(await run_in_threadpool(uploads.add, sent.filename or "", sent.file))
         except OSError:
-            raise HTTPException(507, "there is no room for the file") from None
+            raise HTTPException(507, "the disk is full") from None
     finally:
         await form.close()
-    asyncio.get_running_loop().call_later(_KEPT, uploads.release, path)
+    asyncio.get_running_loop().call_later(_KEEP_SECONDS, uploads.release, path)
     return JSONResponse([path])
 
 
 async def _uploaded(_: Request) -> Response:
-    """Say that an upload is done: it is answered whole, so that there is no progress to tell."""
+    """Report that an upload is done; progress is not tracked."""
     from starlette.responses import PlainTextResponse
 
     return PlainTextResponse('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
 
 def _file(uploads: Uploads, path: str) -> Response:
-    """Send a recording back to be played; anything else that was sent is not to be opened in a browser."""
+    """Send a recording for playback, and other files as downloads, so that browsers do not open them."""
     from starlette.exceptions import HTTPException
     from starlette.responses import FileResponse
 
@@ -135,11 +135,11 @@ def _file(uploads: Uploads, path: str) -> Response:
     return FileResponse(found, media_type="application/octet-stream", filename=found.name)
 
 
-def checked_call(body: Any, blocks: Blocks, uploads: Uploads) -> bytes:
-    """Return what a call of a function of the page passes on, as JSON of the fields that it needs.
+def checked_call(body: Mapping[str, object], blocks: Blocks, uploads: Uploads) -> bytes:
+    """Check a call of a function of the page and return it as JSON with the needed fields only.
 
     Raises:
-        ValueError: the call is not one that the page makes.
+        ValueError: The page does not make such a call.
     """
     from gradio.components import Audio, CheckboxGroup, Dropdown, Textbox
 
@@ -151,31 +151,31 @@ def checked_call(body: Any, blocks: Blocks, uploads: Uploads) -> bytes:
         raise ValueError("session_hash is missing, expected 1 to 64 letters and digits")
     if not isinstance(data, list) or len(data) != len(function.inputs):
         raise ValueError(f"data is not a list of {len(function.inputs)} values")
-    passed: list[Any] = []
+    passed: list[object] = []
     for field, value in zip(function.inputs, data, strict=True):
         if isinstance(field, Audio):
             path = value.get("path") if isinstance(value, dict) else value
             if path is not None and not (isinstance(path, str) and uploads.claim(path, session)):
-                raise ValueError("the recording is not one that was sent: send it again")
+                raise ValueError("the recording is not stored here: upload it again")
             passed.append(path and {"path": path, "meta": {"_type": "gradio.FileData"}})
             continue
         if isinstance(field, Dropdown):
             sound = isinstance(value, str) and value in [choice for _, choice in field.choices]
         elif isinstance(field, Textbox):
-            sound = isinstance(value, str) and len(value) <= _MOST_TEXT
+            sound = isinstance(value, str) and len(value) <= _MAX_TEXT
         elif isinstance(field, CheckboxGroup):
-            sound = isinstance(value, list) and len(value) <= _MOST_CHOSEN
+            sound = isinstance(value, list) and len(value) <= _MAX_CHOSEN
             sound = sound and all(isinstance(each, str) for each in value)
         else:
             sound = value is None
         if not sound:
-            raise ValueError(f"a value of '{field.label or type(field).__name__}' is not what the page sends")
+            raise ValueError(f"a value of '{field.label or type(field).__name__}' is invalid")
         passed.append(value)
     return json.dumps({"fn_index": number, "session_hash": session, "data": passed}).encode()
 
 
 def serve_app(app: Guard, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve on a socket until Ctrl+C or SIGTERM; ``ready`` is called once it answers."""
+    """Serve on a socket until Ctrl+C or SIGTERM. ``ready`` is called once the server answers."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -185,38 +185,38 @@ def serve_app(app: Guard, listening: socket.socket, ready: Callable[[], None]) -
                 ready()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are no fault
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are not an error
             await super().shutdown(sockets)
 
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # as log_level below
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # like log_level below
     config = uvicorn.Config(
         app,
         http=_limited_protocol(),
         ws="none",
         log_config=None,
-        log_level="error",  # not a line for each malformed request
+        log_level="error",  # no warning for each malformed request
         access_log=False,
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,
     )
-    with suppress(KeyboardInterrupt):  # which uvicorn raises again, once it has ended
+    with suppress(KeyboardInterrupt):  # raised again by uvicorn after shutdown
         Server(config).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     Raises:
-        OSError: the port is taken, or there is no such host.
+        OSError: The port is in use, or the host cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
+    return socket.create_server((host, port), family=family, backlog=_MAX_CONNECTIONS)
 
 
-def _limited_protocol() -> Any:
-    """uvicorn's HTTP/1.1, which closes a connection that sends no whole request, or leaves its answer unread."""
+def _limited_protocol() -> type:
+    """Return uvicorn's HTTP/1.1 protocol with timeouts for incomplete requests and unread answers."""
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -226,7 +226,7 @@ def _limited_protocol() -> Any:
 
         def connection_made(self, transport: Transport) -> None:
             super().connection_made(transport)
-            if len(self.connections) > _CONNECTIONS:
+            if len(self.connections) > _MAX_CONNECTIONS:
                 self._end(b"503 Service Unavailable")
                 return
             self._watch()
@@ -247,18 +247,18 @@ def _limited_protocol() -> Any:
         def pause_writing(self) -> None:
             super().pause_writing()
             if self._unread is None:
-                self._unread = self.loop.call_later(_WRITE, self.transport.abort)
+                self._unread = self.loop.call_later(_WRITE_SECONDS, self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
             self._stop("_unread")
 
         def _watch(self) -> None:
-            """Run the clock whenever a request is awaited, from the first moment on."""
+            """Start or stop the timeout of a request."""
             if self.conn.their_state is not h11.IDLE:
                 self._stop("_deadline")
             elif self._deadline is None and not self.transport.is_closing():
-                self._deadline = self.loop.call_later(_HEADERS, self._end, b"408 Request Timeout")
+                self._deadline = self.loop.call_later(_REQUEST_SECONDS, self._end, b"408 Request Timeout")
 
         def _end(self, status: bytes) -> None:
             if not self.transport.is_closing():
@@ -275,7 +275,7 @@ def _limited_protocol() -> Any:
 
 
 def address(host: str, port: int) -> str:
-    """Return the address to open in a browser.
+    """Return the URL to open in a browser.
 
     >>> address("0.0.0.0", 7860), address("::1", 7860)
     ('http://localhost:7860/', 'http://[::1]:7860/')

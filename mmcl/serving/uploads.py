@@ -1,4 +1,4 @@
-"""Recordings that were sent to the page: few, small, and deleted once no page shows them."""
+"""Storage of uploaded recordings, which are deleted once no page shows them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from secrets import token_urlsafe
 from threading import Lock
 from typing import IO, NamedTuple
 
-_MOST = 32  # recordings at a time
+_MAX_RECORDINGS = 32
 _NAME = re.compile(r"[^\w. -]+")
-_LONGEST_NAME = 100  # characters
+_MAX_NAME = 100  # characters
 
 
 class _Recording(NamedTuple):
-    """Where it is, and the page that asked about it."""
+    """The path of a recording, and the page that uses it."""
 
     path: Path
     page: str | None
 
 
 class Uploads:
-    """The recordings in a folder, by their paths; several threads may call.
+    """The recordings in a folder. Methods are thread-safe.
 
-    A page is known by the hash of its session. It is open as long as its heartbeat is.
+    A page is identified by its session hash, and open as long as its heartbeat.
 
     Args:
-        folder: an own folder for them.
-        most: how many are kept; the oldest makes way for a new one.
+        folder: Folder of the recordings.
+        maximum: Number of recordings to keep; the oldest is deleted first.
 
     >>> import io, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -38,20 +38,20 @@ class Uploads:
     ('order.wav', True, False)
     """
 
-    def __init__(self, folder: str | Path, *, most: int = _MOST) -> None:
+    def __init__(self, folder: str | Path, *, maximum: int = _MAX_RECORDINGS) -> None:
         self.folder = Path(folder).resolve()
-        self.most = most
-        self._kept: dict[str, _Recording] = {}  # the oldest first
-        self._open: dict[str, int] = {}  # heartbeats of a page
+        self.maximum = maximum
+        self._kept: dict[str, _Recording] = {}  # oldest first
+        self._open: dict[str, int] = {}  # number of heartbeats by page
         self._lock = Lock()
 
     def add(self, name: str, content: IO[bytes]) -> Path:
-        """Write a recording under a path that cannot be guessed; ``name`` is only its last part.
+        """Store a recording under a secret path with ``name`` as the file name.
 
         Raises:
-            OSError: the disk is full; nothing is left of the recording.
+            OSError: The disk is full. No file is left then.
         """
-        last = _NAME.sub("_", re.split(r"[/\\]", name)[-1]).strip(". ")[-_LONGEST_NAME:] or "recording"
+        last = _NAME.sub("_", re.split(r"[/\\]", name)[-1]).strip(". ")[-_MAX_NAME:] or "recording"
         path = self.folder / token_urlsafe(16) / last
         path.parent.mkdir()
         try:
@@ -62,18 +62,18 @@ class Uploads:
             raise
         with self._lock:
             self._kept[str(path)] = _Recording(path, None)
-            for oldest in list(self._kept)[: -self.most]:
+            for oldest in list(self._kept)[: -self.maximum]:
                 self._delete(oldest)
         return path
 
     def find(self, path: str) -> Path | None:
-        """Return the path of a recording that is kept, or None."""
+        """Return the path of a stored recording, or None."""
         with self._lock:
             kept = self._kept.get(path)
         return kept.path if kept else None
 
     def claim(self, path: str, page: str) -> bool:
-        """Note that a page asks about a recording, and delete the ones it asked about before; False: not kept."""
+        """Assign a recording to a page and delete the previous ones of that page. Returns False if not stored."""
         with self._lock:
             if path not in self._kept:
                 return False
@@ -84,19 +84,19 @@ class Uploads:
             return True
 
     def release(self, path: str) -> None:
-        """Delete a recording, unless the page that asked about it is open: it may ask again."""
+        """Delete a recording, unless its page is open and may use it again."""
         with self._lock:
             kept = self._kept.get(path)
             if kept is not None and kept.page not in self._open:
                 self._delete(path)
 
     def page_opened(self, page: str) -> None:
-        """Note that a page is open."""
+        """Register that a page was opened."""
         with self._lock:
             self._open[page] = self._open.get(page, 0) + 1
 
     def page_closed(self, page: str) -> None:
-        """Delete the recordings of a page, once it is nowhere open."""
+        """Register that a page was closed, and delete its recordings if it is not open elsewhere."""
         with self._lock:
             self._open[page] = self._open.get(page, 1) - 1
             if self._open[page] > 0:

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from mmcl import distributed
 from mmcl.batch import Batch, Sample, collate
-from mmcl.data.base import BatchedDataset, Dataset
+from mmcl.data.base import BatchedDataset, Dataset, attributes_of
+from mmcl.data.samplers.length import length_batches
 from mmcl.errors import StreamError
 
 
@@ -56,7 +57,7 @@ class BatchLoader:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.workers = workers
-        self.lengths: Tensor | None = getattr(source, "lengths", None) if bucket > 1 else None
+        self.lengths: Tensor | None = attributes_of(source).lengths if bucket > 1 else None
         self.bucket = bucket
         self.parted = parted and distributed.world_size() > 1
         self.whole = torch.empty(0, dtype=torch.bool)
@@ -96,11 +97,10 @@ class BatchLoader:
         order = torch.randperm(len(self.rows)) if self.shuffle else torch.arange(len(self.rows))
         if self.lengths is None:
             return order.split(self.batch_size)
-        lengths = self.lengths[self.rows]
-        pools = order.split(self.bucket * self.batch_size)
-        batches = torch.cat([pool[lengths[pool].argsort(stable=True)] for pool in pools]).split(self.batch_size)
+        lengths = self.lengths[self.rows].tolist()
+        batches = length_batches(order.tolist(), lengths, batch_size=self.batch_size, bucket=self.bucket)
         turns = torch.randperm(len(batches)) if self.shuffle else torch.arange(len(batches))
-        return tuple(batches[turn] for turn in turns.tolist())
+        return tuple(torch.tensor(batches[turn]) for turn in turns.tolist())
 
     def _batches(self, groups: tuple[Tensor, ...]) -> Iterator[Batch]:
         if isinstance(self.source, BatchedDataset):

@@ -9,7 +9,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mmcl.objectives.kernel.unit import directions
-from mmcl.strategies.rehearsal import Rehearsal, embed_rows
+from mmcl.strategies.rehearsal import Rehearsal, unit_embeddings
 
 
 class NearestMean(SupervisedPlugin):
@@ -31,7 +31,7 @@ class NearestMean(SupervisedPlugin):
         """Compute the means under the model as it is now."""
         source, memory = strategy.experience.source, self.rehearsal.memory
         embeddings = {
-            label: embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
+            label: unit_embeddings(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
             for label, rows in memory.items()
         }
         self.means = {label: directions(exemplars.mean(0, keepdim=True))[0] for label, exemplars in embeddings.items()}

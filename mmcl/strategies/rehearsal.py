@@ -12,7 +12,7 @@ from torch import Tensor
 from mmcl import distributed
 from mmcl.config.numbers import Size
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, superclass_labels
+from mmcl.data.base import Dataset, attributes_of, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
 from mmcl.objectives.kernel.inputs import check_features, precise
@@ -72,7 +72,7 @@ class Rehearsal(SupervisedPlugin):
         self._check_samples()
         kind, units = "classes", len(strategy.experience.source.classes)
         if self.by_superclass:
-            names = getattr(strategy.experience.source, "superclasses", ())
+            names = attributes_of(strategy.experience.source).superclasses
             kind, units = "superclasses", len(set(names))
             if not units:
                 raise ConfigError("the data set has no superclasses to share the memory: expected by_superclass=False")
@@ -128,7 +128,7 @@ class Rehearsal(SupervisedPlugin):
             return rows.tolist()
         if self.selection == "random":
             return rows[torch.randperm(len(rows))].tolist()
-        embeddings = embed_rows(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
+        embeddings = unit_embeddings(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
         return rows[herding(embeddings, limit=self.memory_size)].tolist()
 
     def state_dict(self, strategy: Any) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
 
 
 @torch.no_grad()
-def embed_rows(
+def unit_embeddings(
     model: Any, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device
 ) -> Tensor:
     """Return the model's unit-length embeddings of samples, in evaluation mode, ``(rows, dim)``."""

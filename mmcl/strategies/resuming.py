@@ -8,7 +8,7 @@ from typing import Any
 from avalanche.training.templates import SupervisedTemplate
 
 from mmcl.errors import CheckpointError, TrainingError
-from mmcl.files.loading import check_same, entry, kind, load_state, snapshot
+from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.step import TrainingStep
@@ -121,7 +121,7 @@ def state_of(strategy: Resumable) -> State:
         "finished": strategy.finished,
         "classes": list(strategy.classes),
         "steps": 0 if step.scheduler is None else strategy.schedule_steps,
-        "kinds": {**_kinds(strategy), "schedule": kind(step.scheduler)},
+        "kinds": {**_kinds(strategy), "schedule": class_name(step.scheduler)},
         **now,
         **step.state_dict(),
         "random": random_state(),
@@ -167,7 +167,7 @@ def take_up_training(strategy: Resumable, state: State) -> None:
         CheckpointError: the state is of another optimizer or schedule, or of other samples.
     """
     check_samples(strategy.experience, state)
-    check_same(state.get("kinds"), {"schedule": kind(strategy.training_step.scheduler)}, _WHAT)
+    check_same(state.get("kinds"), {"schedule": class_name(strategy.training_step.scheduler)}, _WHAT)
     if strategy.schedule_steps and state.get("steps"):
         check_same(state, {"steps": strategy.schedule_steps}, f"{_WHAT}: the schedule")
     strategy.training_step.load_state_dict(state, _WHAT)
@@ -217,8 +217,8 @@ def experiences_to_train(strategy: Resumable, state: State, experiences: Sequenc
 
 def _kinds(strategy: Resumable) -> dict[str, Any]:
     return {
-        "plugins": [kind(plugin) for plugin in strategy.plugins],
-        "optimizer": kind(strategy.optimizer),
+        "plugins": [class_name(plugin) for plugin in strategy.plugins],
+        "optimizer": class_name(strategy.optimizer),
     }
 
 

@@ -1,1 +1,1 @@
-"""Text: how it is shown, suggested and compared."""
+"""Text utilities: escaping for display, suggestions for typos, and normalization of words."""

@@ -1,7 +1,7 @@
-"""Strings of runs and data as they are shown: one function for each place, so that none of them is taken for markup.
+"""Escaping of untrusted strings for display, one function per output format.
 
-Names of classes, files, strategies and whatever else is read from a run or a data set may hold any character. Show them
-by these functions alone:
+Names of classes, files and strategies from runs or data sets may hold any character. Always show them through these
+functions:
 
 =======================  ==============================================================
 :func:`encodable`        files, ids and messages: whatever is written in UTF-8
@@ -25,17 +25,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-# Invisible characters that text of some languages needs: joiners, and Arabic and Syriac signs that are visible.
+# Invisible characters that some languages need: joiners, and Arabic and Syriac signs, which are visible.
 _NEEDED = {*"\u200c\u200d\u06dd\u070f\u08e2", *map(chr, range(0x600, 0x606))}
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls (ESC among them), direction overrides, lone surrogates, line ends
 _MARKDOWN = re.compile(r"[\\`*\[\]~$]|(?<!\w)_|_(?!\w)")
-_LONGEST_LABEL = 60  # characters of a label in a figure
+_LONGEST_LABEL = 60  # maximum number of characters of a label in a figure
 
 
 def encodable(text: str) -> str:
-    r"""Return text that every encoder takes: bytes that are not UTF-8 are escaped, the rest stays as it is.
+    r"""Return text that can be encoded as UTF-8: bytes that are not UTF-8 are escaped, the rest is unchanged.
 
-    Python holds such bytes of a file's name as lone surrogates.
+    Python represents such bytes of file names as lone surrogates.
 
     >>> encodable("caf\udce9.wav"), encodable("café.wav")
     ('caf\\udce9.wav', 'café.wav')
@@ -44,12 +44,12 @@ def encodable(text: str) -> str:
 
 
 def printable(text: object, *, lines: bool = False, longest: int | None = None) -> str:
-    """Write control characters and others that are not seen as escapes, for a terminal or a log.
+    """Escape control and other invisible characters, for a terminal or a log.
 
     Args:
-        text: what is shown.
-        lines: leave line feeds and tabs as they are.
-        longest: characters that are shown; the middle of a longer text is left out.
+        text: text to show.
+        lines: keep line feeds and tabs.
+        longest: maximum number of characters; longer texts are shortened in the middle.
 
     >>> print(printable("a\\x1b[31m\\n\\u202eb"), printable("पानी"), printable("x" * 99, longest=9))
     a\\x1b[31m\\n\\u202eb पानी xxxx…xxxx
@@ -73,7 +73,7 @@ def _escaped(character: str) -> str:
 
 
 def rich_text(text: object, style: str = "", *, longest: int | None = 200) -> Text:
-    """Return text for rich, which takes no bracket in it for markup.
+    """Return text for rich that is not parsed as markup.
 
     >>> rich_text("[bold]on[/]").plain
     '[bold]on[/]'
@@ -93,7 +93,7 @@ def html_text(text: object) -> str:
 
 
 def figure_text(text: object, longest: int = _LONGEST_LABEL) -> str:
-    """Escape a label for matplotlib, which takes dollars for formulas and leaves out labels that begin with a line.
+    """Escape a label for matplotlib, which parses dollars as formulas and hides labels that start with an underscore.
 
     >>> figure_text("$x_1$"), figure_text("_on"), figure_text("")
     ('\\\\$x_1\\\\$', ' _on', '(no name)')
@@ -103,7 +103,7 @@ def figure_text(text: object, longest: int = _LONGEST_LABEL) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Escape text for a line of Markdown, but for a pipe, which :func:`~mmcl.reports.page.markdown_table` escapes.
+    """Escape text for a line of Markdown, except pipes, which :func:`~mmcl.reports.tables.markdown_table` escapes.
 
     >>> print(markdown_text("<b>*on*</b> turn_off"))
     &lt;b&gt;\\*on\\*&lt;/b&gt; turn_off
@@ -112,19 +112,19 @@ def markdown_text(text: object) -> str:
 
 
 def markdown_code(text: object) -> str:
-    """Write text as code within a line of Markdown, be it in a table.
+    """Return text as inline code in Markdown, safe inside tables.
 
     >>> print(markdown_code("a`b"))
     `` a`b ``
     """
-    shown = printable(text).replace(r"\|", r"\ |")  # which would end a cell
+    shown = printable(text).replace(r"\|", r"\ |")  # would end the table cell
     fence = _fence(shown, 1)
     space = " " if not shown.strip() or "`" in shown else ""
     return f"{fence}{space}{shown}{space}{fence}"
 
 
 def markdown_block(text: str, language: str = "") -> str:
-    """Write lines as a block of code in Markdown.
+    """Return lines as a fenced code block in Markdown.
 
     >>> print(markdown_block("rate: 1", "yaml"))
     ```yaml
@@ -142,7 +142,7 @@ def _fence(text: str, shortest: int) -> str:
 
 
 def tag_name(text: object) -> str:
-    """Make a name of letters, digits and a few signs, such as is safe as a tag and as a folder.
+    """Replace characters that are not safe in a tag or the name of a folder.
 
     >>> tag_name("replay-seed0"), tag_name("../on | off")
     ('replay-seed0', '_._on _ off')

@@ -1,4 +1,4 @@
-"""Suggestions for mistyped names: the nearest of the valid ones, as a clause of an error."""
+"""Suggestions for mistyped names, as clauses of error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def closest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice most similar to a word, whatever its case; None if none is similar.
+    """Return the choice most similar to a word, ignoring case; None if none is similar.
 
     >>> closest("Coconutt", ["naive", "coconut"])
     'coconut'
@@ -18,7 +18,7 @@ def closest(word: str, choices: Iterable[str]) -> str | None:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return a clause that suggests the nearest choice; empty if none is similar.
+    """Return a clause that suggests the most similar choice; empty if none is similar.
 
     >>> "no split 'tset'" + nearest("tset", ["train", "valid", "test"])
     "no split 'tset' (did you mean 'test'?)"
@@ -28,7 +28,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "expected one of") -> str:
-    """Return a clause that suggests the nearest choice, or lists them all if none is similar.
+    """Return a clause that suggests the most similar choice, or lists all choices if none is similar.
 
     >>> did_you_mean("coconutt", ["naive", "coconut"])
     "did you mean 'coconut'?"

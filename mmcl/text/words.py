@@ -1,4 +1,4 @@
-"""Words of any language: one spelling of what is composed in two ways, words with their vowel signs, folded case.
+"""Normalization of text in any language: Unicode composition, case folding and word splitting.
 
 Text of English comes out as ``str.lower`` and ``\\w`` would have it.
 """
@@ -9,14 +9,14 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# Hints to whoever sets or breaks lines, which are not spoken: soft hyphen, word joiner, byte order mark, directions of
-# writing, and selectors of a glyph.
+# Formatting characters that are not spoken: soft hyphen, word joiner, byte order mark, writing directions, and
+# variation selectors.
 _UNSEEN = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]")
-_DOTTED = "i\N{COMBINING DOT ABOVE}"  # what case folding makes of the Turkish capital that has its dot
+_DOTTED = "i\N{COMBINING DOT ABOVE}"  # the Turkish capital dotted i after case folding
 
 
 def composed(text: str) -> str:
-    """Return a text in Unicode's normal form C: an accent is part of its letter, however it was typed.
+    """Return a text in Unicode's normal form C, where an accent is part of its letter.
 
     >>> composed("cafe\\u0301") == "caf\\u00e9"
     True
@@ -25,7 +25,7 @@ def composed(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Return a text composed and with single spaces.
+    """Return a text in normal form C with single spaces.
 
     >>> tidy("  turn\\u00a0the  light on ")
     'turn the light on'
@@ -34,7 +34,7 @@ def tidy(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a tidy text without the characters that nobody sees: how names are compared.
+    """Return a tidy text without invisible characters, for comparing names.
 
     >>> visible("light\\u200b on\\ufeff"), visible("\\u200b")
     ('light on', '')
@@ -43,10 +43,10 @@ def visible(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Return a text composed, in folded case and without invisible characters.
+    """Return a case-folded text in normal form C without invisible characters.
 
-    Folding does more than lower case: ``ß`` becomes ``ss``, and final sigma a plain one. The Turkish ``İ`` becomes
-    ``i``; that ``I`` is ``ı`` in Turkish only a language could tell.
+    Folding changes more than lower case: ``ß`` becomes ``ss``, and final sigma becomes sigma. The Turkish ``İ`` becomes
+    ``i``. ``I`` becomes ``i`` too, which is wrong for Turkish.
 
     >>> folded("Turn ON"), folded("STRASSE") == folded("Straße"), folded("İstanbul")
     ('turn on', True, 'istanbul')
@@ -58,7 +58,7 @@ def folded(text: str) -> str:
 
 
 def spoken_words(text: str) -> list[str]:
-    """Return the words of a folded text: letters and digits with their marks and joiners, and apostrophes inside.
+    """Return the words of a folded text: letters and digits with their marks and joiners, and inner apostrophes.
 
     >>> spoken_words("what's 'at&t' worth_it"), spoken_words("दिन, เสื้อ") == ["दिन", "เสื้อ"]
     (["what's", 'at', 't', 'worth', 'it'], True)
@@ -67,7 +67,7 @@ def spoken_words(text: str) -> list[str]:
 
 
 def written_words(text: str) -> list[str]:
-    """Return the words of a folded text with underscores and all apostrophes, as ``[\\w']+`` finds them in English.
+    """Return the words of a folded text with underscores and all apostrophes, like ``[\\w']+`` for English.
 
     >>> written_words("'tis worth_it!")
     ["'tis", 'worth_it']
@@ -77,12 +77,12 @@ def written_words(text: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    r"""Made when first needed: ``\w`` of Python has no combining marks, so that these are collected."""
+    r"""Return the patterns of words; ``\w`` lacks combining marks, so these are collected on first use."""
     marks = [
         character
-        for number in range(0x300, 0x20000)  # beyond there are none but selectors of glyphs
+        for number in range(0x300, 0x20000)  # beyond, there are only variation selectors
         if unicodedata.category(character := chr(number)) in ("Mn", "Mc")
     ]
-    joined = rf"[{''.join(marks)}\u200d]|\u200c(?=\w)"  # a zero-width non-joiner parts letters of a word, and ends none
+    joined = rf"[{''.join(marks)}\u200d]|\u200c(?=\w)"  # a zero-width non-joiner is only inside a word, not at its end
     word = rf"[^\W_](?:[^\W_]|{joined})*"
     return re.compile(rf"{word}(?:'{word})*"), re.compile(rf"(?:[\w'](?:{joined})*)+")

@@ -1,4 +1,4 @@
-"""ContrastiveTrainer: the loop that trains two towers on pairs."""
+"""ContrastiveTrainer: the training loop of two towers, on pairs or on views of one modality."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmcl.config.numbers import AtLeastTwo, Count
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
 from mmcl.errors import CheckpointError, ConfigError
-from mmcl.files.loading import check_same, entry, kind, load_state, snapshot
+from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.two_tower import TwoTower
@@ -54,6 +54,7 @@ class ContrastiveTrainer:
         batch_size: pairs that are compared with each other.
         micro_batch_size: pairs whose graph is in memory at a time; None for the whole batch.
         distinct_texts: train each epoch on one random sample of each text.
+        views: embeddings of each sample by each tower; they differ by what is random in training, such as dropout.
         scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
             rates.
         clip_norm: largest norm of the gradient; None for no clipping.
@@ -70,18 +71,24 @@ class ContrastiveTrainer:
         self,
         model: TwoTower,
         pairs: PairedDataset,
-        objective: Callable[[Tensor, Tensor], Tensor],
+        objective: Callable[..., Tensor],
         optimizer: Optimizer,
         *,
         epochs: Count = 10,
         batch_size: AtLeastTwo = 256,
         micro_batch_size: Count | None = None,
         distinct_texts: bool = False,
+        views: Count = 1,
         scheduler: SchedulerMaker | None = None,
         clip_norm: float | None = None,
         precision: Precision = "32",
         device: str | torch.device = "cpu",
     ) -> None:
+        if len(model.towers) != len(pairs.sides) or len(model.towers) * views < 2:
+            raise ConfigError(
+                f"{len(model.towers)} towers, {len(pairs.sides)} sides, views={views}: expected a tower for each side "
+                "and 2 embeddings of a sample or more; with one side, set views to 2"
+            )
         if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
             raise ConfigError(
                 f"epochs={epochs}, batch_size={batch_size}, micro_batch_size={micro_batch_size}: expected at least 1 "
@@ -92,10 +99,10 @@ class ContrastiveTrainer:
             raise ConfigError(f"there is {there} pair{' of a text of its own' * distinct_texts}, expected at least 2")
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
-        self.distinct_texts, self.device = distinct_texts, torch.device(device)
+        self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
-        sides = [digest_of(sample_digests(side)) for side in (pairs.first, pairs.second)]
+        sides = [digest_of(sample_digests(side)) for side in pairs.sides]
         self._digest = " ".join(sides)
         # Drawn with any schedule, so that all schedules of one seed see the same batches.
         self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts)))
@@ -132,36 +139,42 @@ class ContrastiveTrainer:
         return batches[:-1] if len(batches) > 1 and len(batches[-1]) < self.batch_size else batches
 
     def _backward(self, rows: Tensor) -> Tensor:
-        towers = self.model.first, self.model.second
+        towers = self.model.towers * self.views
         together = len(rows)
         if self.pairs.lengths is not None:  # of parts that are nearly as long, little is padded
             rows, together = rows[self.pairs.lengths[rows].argsort(stable=True)], _TOGETHER
         if self.micro_batch_size is None or self.micro_batch_size >= len(rows):
-            embedded = [self.model(*self._pair(part)) for part in rows.split(together)]
+            embedded = [
+                [tower(batch) for tower, batch in zip(towers, self._inputs(part), strict=True)]
+                for part in rows.split(together)
+            ]
             loss = self._loss(rows, *(torch.cat(side) for side in zip(*embedded, strict=True)))
             loss.backward()
             return loss.detach()
-        parts = [self._pair(part) for part in rows.split(self.micro_batch_size)]
+        parts = [self._inputs(part) for part in rows.split(self.micro_batch_size)]
         return gradient_cached_backward(partial(self._loss, rows), towers, parts)
 
     def _samples(self, rows: Tensor) -> Iterator[Any]:
         """Both sides of a batch, with the ids of their samples."""
-        for side in (self.pairs.first, self.pairs.second):
+        for side in self.pairs.sides:
             yield from samples(side, rows.tolist())
 
-    def _loss(self, rows: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        a, b = first.float(), second.float()
+    def _loss(self, rows: Tensor, *embeddings: Tensor) -> Tensor:
+        views = [embedding.float() for embedding in embeddings]
         with torch.autocast(self.device.type, enabled=False):
             if not isinstance(self.objective, Objective):
-                return self.objective(a, b)
-            takes = self.objective.takes
-            labels = self.pairs.labels[rows].to(a.device) if "labels" in takes else None
-            return self.objective.of(objective_inputs([a, b], labels=labels, takes=takes, rows=rows.to(a.device)))
+                return self.objective(*views)
+            device, takes = views[0].device, self.objective.takes
+            labels = self.pairs.labels[rows].to(device) if "labels" in takes else None
+            bags = None if self.pairs.bags is None else self.pairs.bags[rows].to(device)
+            return self.objective.of(
+                objective_inputs(views, labels=labels, takes=takes, rows=rows.to(device), bags=bags)
+            )
 
-    def _pair(self, rows: Tensor) -> tuple[Batch, Batch]:
-        with torch.autocast(self.device.type, enabled=False):  # what decodes a sample keeps 32 bits
-            first, second = self.pairs.batch(rows)
-        return first.to(self.device), second.to(self.device)
+    def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
+        with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
+            sides = [batch.to(self.device) for batch in self.pairs.batch(rows)]
+        return tuple(sides) * self.views
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
@@ -211,8 +224,9 @@ class ContrastiveTrainer:
             "pairs": len(self.pairs),
             "batch_size": self.batch_size,
             "distinct_texts": self.distinct_texts,
-            "optimizer": kind(self.optimizer),
-            "schedule": kind(self._step.scheduler),
+            "views": self.views,
+            "optimizer": class_name(self.optimizer),
+            "schedule": class_name(self._step.scheduler),
         }
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
 

@@ -9,7 +9,7 @@ import torch
 
 from mmcl.config.numbers import Factor
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset
+from mmcl.data.base import Dataset, attributes_of
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.text.suggest import nearest
@@ -142,7 +142,7 @@ def speakers_of(data: Dataset) -> list[str]:
         DataError: the data set has no speakers.
     """
     source, rows = origin(data)
-    known: Sequence[str] = getattr(source, "speakers", None) or ()
+    known = attributes_of(source).speakers or ()
     if not any(known):
         raise DataError(f"data set {type(source).__name__} has no speakers: choose one that has, such as fsdd")
     return [known[row] for row in rows]

@@ -76,7 +76,7 @@ def classify(classes: int, batch: int, memory: int, samples: int, strategy: str)
     from mmcl.data import class_incremental, open_dataset
     from mmcl.encoders import build_encoder, cached_features
     from mmcl.encoders.feature_dataset import FeatureDataset
-    from mmcl.encoders.feature_store import Entry
+    from mmcl.encoders.feature_store import FeatureSpan
     from mmcl.models import SLUClassifier
 
     encoder = build_encoder("audio", "openai/whisper-base", pooling="mean_max")
@@ -87,7 +87,7 @@ def classify(classes: int, batch: int, memory: int, samples: int, strategy: str)
     total = len(labels)
     texts = [f"a digit, and what else one says before or after it {row}" for row in range(total)]  # each of its own
     given = SimpleNamespace(classes=[str(label) for label in range(classes)], labels=labels, texts=texts)
-    entries = [Entry(row % len(matrix), 1, 0) for row in range(total)]
+    entries = [FeatureSpan(row % len(matrix), 1, 0) for row in range(total)]
     data = FeatureDataset(given, [str(row) for row in range(total)], matrix, entries, pooled=True)
     stream = class_incremental(data, data, experiences=2, class_order=list(range(classes))).train_stream
     words = {"text_encoder": build_encoder("text", "words")} if strategy == "coconut" else {}
@@ -312,7 +312,7 @@ def draw_growth(found: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from mmcl.reports.figures.classes import GRID, plain_axes
+    from mmcl.reports.drawing import GRID, plain_axes
 
     drawn = {
         "classes": ("classes", GROWTH["classes"], "log"),

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from mmcl.runs import environment
-from mmcl.runs import run as runs
+from mmcl.runs import environment, folder
 from mmcl.runs.run import Run
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
@@ -29,7 +28,7 @@ def jumping(monkeypatch):
             return datetime.now(tz) + timedelta(days=next(days))
 
     monkeypatch.setattr(time, "time", lambda: real() + 86_400 * next(days))
-    monkeypatch.setattr(runs, "datetime", Clock)
+    monkeypatch.setattr(folder, "datetime", Clock)
     monkeypatch.setattr(environment, "datetime", Clock)
 
 
@@ -69,7 +68,7 @@ def test_two_runs_of_one_second_have_a_folder_each(tmp_path, monkeypatch):
             return datetime(2030, 1, 1)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "datetime", Clock)
+    monkeypatch.setattr(folder, "datetime", Clock)
     from mmcl.config.tasks import load_task
 
     for _ in range(3):

@@ -33,7 +33,7 @@ from mmcl.encoders.pretrained import quiet
 from mmcl.errors import CheckpointError, MMCLError
 from mmcl.models import Frame, FrameTokenizer, SLUClassifier, SLUSeq2Seq, TwoTower, from_pretrained
 from mmcl.models.heads import HeadOptions
-from mmcl.models.slu_folder import save_slu
+from mmcl.models.saved import save_slu
 from mmcl.models.text_to_text import TextToText
 
 DEEP = json.loads("[" * 200 + "]" * 200)

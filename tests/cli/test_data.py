@@ -1,4 +1,4 @@
-"""The command line of data sets, over real data and over files that are broken."""
+"""The commands `mmcl data`, on real data and on damaged files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mmcl_data(
 
 @pytest.fixture
 def digits(data_dir: Path, tmp_path: Path) -> Path:
-    """A few of the real spoken digits, of every split."""
+    """A few spoken digits of every split."""
     folder = tmp_path / "fsdd" / "recordings"
     folder.mkdir(parents=True)
     for path in (data_dir / "fsdd" / "recordings").glob("*.wav"):
@@ -39,7 +39,7 @@ def digits(data_dir: Path, tmp_path: Path) -> Path:
     return tmp_path / "fsdd"
 
 
-def test_ls_says_what_is_there_and_how_to_get_the_rest(
+def test_ls_lists_found_and_missing_data_sets(
     digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MMCL_DATA", str(tmp_path))
@@ -50,10 +50,12 @@ def test_ls_says_what_is_there_and_how_to_get_the_rest(
     assert re.search(
         r"^barista: missing; .*\n  .*https://github.com/Picovoice/speech-to-intent-benchmark", out, re.MULTILINE
     )
-    assert re.search(r"^speech_commands: missing; .*\n  .*speech_commands_v0.02.tar.gz", out, re.MULTILINE)  # not cut
+    assert re.search(
+        r"^speech_commands: missing; .*\n  .*speech_commands_v0.02.tar.gz", out, re.MULTILINE
+    )  # not truncated
 
 
-def test_check_of_sound_data(digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_of_valid_data(digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = mmcl_data(capsys, monkeypatch, "check", "fsdd", "--root", str(digits))
     assert (code, out) == (0, "fsdd: 0 errors, 0 warnings\n")
 
@@ -83,44 +85,42 @@ def test_check_names_files_whose_names_are_not_utf_8(digits: Path) -> None:
         )
 
 
-def test_an_unknown_or_missing_data_set(
+def test_unknown_and_missing_data_sets(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code, out, err = mmcl_data(capsys, monkeypatch, "check", "fsd")
     assert (code, out) == (1, "")
-    assert err.startswith("error: there is no data set 'fsd' (did you mean 'fsdd'?)")
+    assert err.startswith("error: ") and "'fsd'" in err and "'fsdd'" in err
     code, out, err = mmcl_data(capsys, monkeypatch, "check", "fsdd", "--root", str(tmp_path / "nowhere"))
     assert code == 1
-    assert err.startswith("error: data set fsdd is missing: ")
+    assert err.startswith("error: ") and "fsdd" in err
 
 
-def test_what_is_recorded_cannot_be_made(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_data_cannot_be_generated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = mmcl_data(capsys, monkeypatch, "make", "fsdd")
     assert code == 1
-    assert err.startswith("error: data set fsdd cannot be made: get it from ")
+    assert err.startswith("error: ") and "fsdd" in err
 
 
-def test_what_is_generated_needs_its_text(
+def test_synthetic_data_needs_its_text(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MMCL_DATA", str(tmp_path))
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
     code, out, err = mmcl_data(capsys, monkeypatch, "make", "slurp_tts", "--root", str(tmp_path / "corpus"))
     assert (code, out) == (1, "")
-    assert err.startswith(
-        "error: SLURP's text, which slurp_tts speaks (its text_root), is missing: there is no folder "
-    )
+    assert err.startswith("error: ") and "SLURP" in err and "text_root" in err
     assert not (tmp_path / "corpus").exists()
 
 
 @pytest.mark.parametrize(
     "name", ["\x1b[31m", "[/]", "a\nerror: forged", "caf\udce9", "\u202egnp.wav", "पानी 🙂", "x" * 10_000]
 )
-def test_names_of_files_are_shown_as_text(mmcl_, monkeypatch, name):
+def test_file_names_are_escaped(mmcl_, monkeypatch, name):
     from mmcl.data import catalog
     from mmcl.text.escape import printable
 
-    faults = [catalog.Fault(Path(f"/data/{name}"), f"is {name}")]
+    faults = [catalog.FileFault(Path(f"/data/{name}"), f"is {name}")]
     monkeypatch.setattr(catalog, "check", lambda *_: faults)
     monkeypatch.setattr(catalog, "make", lambda *_: Path(name))
     done = mmcl_("data", "check", "fsdd")

@@ -1,4 +1,4 @@
-"""The command line, with a small task of its own: a walk that can be followed step by step, stopped and resumed."""
+"""The command line, tested with a small task: a random walk that can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main(config: Config, run: object) -> None:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the task beside it."""
+    """A working folder, and a folder with the task in `MMCL_PATH`."""
     own = tmp_path / "own"
     (own / "tasks").mkdir(parents=True)
     (own / "tasks" / "walk.py").write_text(TASK)
@@ -92,7 +92,7 @@ Mmcl = Callable[..., Any]
 # --- help ---
 
 
-def test_help_teaches_and_loads_nothing_heavy() -> None:
+def test_help_has_examples_and_loads_no_heavy_library() -> None:
     code = (
         "import sys, mmcl.cli.main\n"
         "sys.argv = ['mmcl', '--help']\n"
@@ -108,7 +108,8 @@ def test_help_teaches_and_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["ls"], ["cp"], ["validate"], ["compare"], ["export"], ["data"], ["data", "check"]]
+    "command",
+    [["run"], ["ls"], ["cp"], ["validate"], ["compare"], ["predict"], ["export"], ["data"], ["data", "check"]],
 )
 def test_every_command_has_help(mmcl_: Mmcl, command: list[str]) -> None:
     outcome = mmcl_(*command, "--help")
@@ -116,7 +117,7 @@ def test_every_command_has_help(mmcl_: Mmcl, command: list[str]) -> None:
     assert " ".join(["Usage: mmcl", *command]) in outcome.out
 
 
-def test_help_of_run_says_where_the_settings_are(mmcl_: Mmcl) -> None:
+def test_help_of_run_mentions_settings_and_resume(mmcl_: Mmcl) -> None:
     text = " ".join(mmcl_("run", "walk", "--help").out.split())
     assert "mmcl ls TASK lists its settings" in text
     assert "mmcl run --resume" in text
@@ -129,7 +130,7 @@ def test_version(mmcl_: Mmcl) -> None:
 # --- ls, cp, validate ---
 
 
-def test_ls_lists_tasks_and_configs_with_what_they_are(mmcl_: Mmcl) -> None:
+def test_ls_lists_tasks_and_configs_with_descriptions(mmcl_: Mmcl) -> None:
     lines = [re.split(r"\s{2,}", line.strip()) for line in mmcl_("ls").out.splitlines()]
     assert ["walk", "Walk at random and report where it led."] in lines
     assert ["walk/demo", "A short [walk]."] in lines
@@ -142,37 +143,36 @@ def test_ls_of_a_task_lists_its_settings(mmcl_: Mmcl) -> None:
     assert ["epochs", "int", "3", "steps of a walk"] in lines
     assert ["strategy", "[naive | replay, ...]", "[naive]", "who walks"] in lines
     outcome = mmcl_("ls", "wlak")
-    assert outcome == (2, "", "error: 'wlak' is not a task: did you mean 'walk'? (`mmcl ls` lists them)\n")
+    assert (outcome.code, outcome.out) == (2, "") and "'wlak'" in outcome.err and "'walk'" in outcome.err
 
 
 def test_cp_copies_and_never_overwrites(mmcl_: Mmcl, folder: Path) -> None:
     outcome = mmcl_("cp", "walk/demo", "my.yaml")
-    assert outcome == (0, "my.yaml: edit it, then mmcl run walk --config my.yaml\n", "")
+    assert (outcome.code, outcome.err) == (0, "") and "mmcl run walk --config my.yaml" in outcome.out
     assert (folder / "my.yaml").read_text() == "# A short [walk].\nepochs: 3\n"
     (folder / "my.yaml").write_text("epochs: 4\n")
     outcome = mmcl_("cp", "walk/demo", "my.yaml")
-    assert (outcome.code, outcome.err) == (2, "error: my.yaml exists: choose another name, or remove it first\n")
+    assert outcome.code == 2 and outcome.err.startswith("error: my.yaml exists")
     assert (folder / "my.yaml").read_text() == "epochs: 4\n"
-    assert mmcl_("cp", "walk/demo", ".").out.startswith("demo.yaml: edit it")
+    assert mmcl_("cp", "walk/demo", ".").out.startswith("demo.yaml: ")
     assert yaml.safe_load(mmcl_("validate", "walk", "--config", "my.yaml").out)["epochs"] == 4
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "words"),
     [
-        (["walk", "my.yaml"], "'walk' is not TASK/CONFIG such as slu_incremental/demo (`mmcl ls` lists them)"),
-        (
-            ["walk/dmeo", "my.yaml"],
-            "'dmeo' is not a config of task walk: did you mean 'demo'? (`mmcl ls walk` lists them)",
-        ),
-        (["walk/demo", "no/my.yaml"], "cannot write no/my.yaml (No such file or directory): choose another place"),
+        (["walk", "my.yaml"], ("'walk'", "TASK/CONFIG", "`mmcl ls`")),
+        (["walk/dmeo", "my.yaml"], ("'dmeo'", "'demo'", "`mmcl ls walk`")),
+        (["walk/demo", "no/my.yaml"], ("no/my.yaml (No such file or directory)",)),
     ],
 )
-def test_cp_that_cannot_be(mmcl_: Mmcl, arguments: list[str], message: str) -> None:
-    assert mmcl_("cp", *arguments) == (2, "", f"error: {message}\n")
+def test_cp_refuses_wrong_arguments(mmcl_: Mmcl, arguments: list[str], words: tuple[str, ...]) -> None:
+    outcome = mmcl_("cp", *arguments)
+    assert (outcome.code, outcome.out) == (2, "") and outcome.err.count("\n") == 1
+    assert all(word in outcome.err for word in words)
 
 
-def test_validate_prints_the_config_as_resolved(mmcl_: Mmcl) -> None:
+def test_validate_prints_the_resolved_config(mmcl_: Mmcl) -> None:
     outcome = mmcl_(
         "validate", "walk", "strategy=[naive,replay]", "learning_rate=1e-5", "--config", "long", "seeds=[1, 2]"
     )
@@ -181,25 +181,26 @@ def test_validate_prints_the_config_as_resolved(mmcl_: Mmcl) -> None:
     assert yaml.safe_load(outcome.out) == expected
 
 
-def test_validate_tells_every_fault(mmcl_: Mmcl, folder: Path) -> None:
+def test_validate_lists_every_error(mmcl_: Mmcl, folder: Path) -> None:
     (folder / "my.yaml").write_text("epcohs: 3\nseeds: [a]\nfail: !!python/name:os.system\n")
     outcome = mmcl_("validate", "walk", "-c", "my.yaml", "strategy=repaly", "lr=1")
     assert outcome.code == 2
     assert outcome.out == ""
-    assert outcome.err.splitlines() == [
-        "my.yaml: fail: tag '!!python/name:os.system' is not allowed: configs are data and cannot name code, remove it "
-        "(line 3)",
-        "command line: strategy: 'repaly' is not one of naive, replay; did you mean 'replay'?",
-        "my.yaml: seeds[0]: 'a' should be a valid integer",
-        "my.yaml: epcohs: unknown key, did you mean 'epochs'?",
-        "command line: lr: unknown key, expected one of strategy, seeds, epochs, learning_rate, fail",
+    expected = [
+        ("my.yaml: fail: ", "'!!python/name:os.system'", "line 3"),
+        ("command line: strategy: 'repaly'", "naive, replay", "'replay'"),
+        ("my.yaml: seeds[0]: 'a'", "integer"),
+        ("my.yaml: epcohs: ", "'epochs'"),
+        ("command line: lr: ", "strategy, seeds, epochs, learning_rate, fail"),
     ]
+    for line, words in zip(outcome.err.splitlines(), expected, strict=True):
+        assert line.startswith(words[0]) and all(word in line for word in words)
 
 
 # --- run ---
 
 
-def test_run_makes_a_folder_with_everything(mmcl_: Mmcl, folder: Path) -> None:
+def test_run_writes_all_files(mmcl_: Mmcl, folder: Path) -> None:
     outcome = mmcl_("run", "walk", "strategy=[naive,replay]", "seeds=[0,1,2]")
     assert outcome.code == 0
     (run,) = (folder / "runs" / "walk").iterdir()
@@ -216,7 +217,7 @@ def test_run_makes_a_folder_with_everything(mmcl_: Mmcl, folder: Path) -> None:
     assert "walk / demo" in (run / "report.html").read_text()
 
 
-def test_run_takes_a_config_by_name_or_file_and_a_folder(mmcl_: Mmcl, folder: Path) -> None:
+def test_run_accepts_a_config_name_or_file_and_a_folder(mmcl_: Mmcl, folder: Path) -> None:
     assert mmcl_("run", "walk", "--config", "long", "--folder", "first", "epochs=2").code == 0
     assert Run.read("first").environment["config"] == "long"
     assert len(Run.read("first").metrics("epoch")) == 4
@@ -225,36 +226,30 @@ def test_run_takes_a_config_by_name_or_file_and_a_folder(mmcl_: Mmcl, folder: Pa
     assert len(Run.read("second").metrics("epoch")) == 1
     outcome = mmcl_("run", "walk", "--folder", "second")
     assert outcome.code == 1
-    hint = "choose another with --folder, or go on with it: mmcl run --resume second"
-    assert outcome.err == f"error: second is not an empty folder: {hint}\n"
+    assert outcome.err.startswith("error: second is not an empty folder")
+    assert "--folder" in outcome.err and outcome.err.endswith("mmcl run --resume second\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "words"),
     [
-        ([], "error: which task? expected `mmcl run TASK KEY=VALUE ...` (`mmcl ls` lists them)\n"),
-        (["epochs=3"], "error: which task? expected `mmcl run TASK KEY=VALUE ...` (`mmcl ls` lists them)\n"),
-        (["wlak"], "error: 'wlak' is not a task: did you mean 'walk'? (`mmcl ls` lists them)\n"),
-        (
-            ["walk", "--config", "lnog"],
-            "error: 'lnog' is not a config of task walk: did you mean 'long'? (`mmcl ls walk` li",
-        ),
-        (["walk", "-c", "lnog.yaml"], "error: lnog.yaml: no such file, check the path\n"),
-        (["walk", "epoch=3"], "error: command line: epoch: unknown key, did you mean 'epochs'?\n"),
-        (
-            ["walk", "--resume", "x"],
-            "error: --resume x takes the task and all settings from the run: give nothing beside it\n",
-        ),
+        ([], ("no task", "`mmcl run TASK KEY=VALUE ...`")),
+        (["epochs=3"], ("no task", "`mmcl run TASK KEY=VALUE ...`")),
+        (["wlak"], ("'wlak'", "'walk'", "`mmcl ls`")),
+        (["walk", "--config", "lnog"], ("'lnog'", "task walk", "'long'", "`mmcl ls walk`")),
+        (["walk", "-c", "lnog.yaml"], ("lnog.yaml: ",)),
+        (["walk", "epoch=3"], ("command line: epoch: ", "'epochs'")),
+        (["walk", "--resume", "x"], ("--resume x ",)),
     ],
 )
-def test_a_run_that_cannot_be_leaves_nothing(mmcl_: Mmcl, folder: Path, arguments: list[str], message: str) -> None:
+def test_invalid_run_leaves_no_files(mmcl_: Mmcl, folder: Path, arguments: list[str], words: tuple[str, ...]) -> None:
     outcome = mmcl_("run", *arguments)
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith(message)
+    assert outcome.err.startswith("error: ") and all(word in outcome.err for word in words)
     assert list(folder.iterdir()) == []
 
 
-def test_a_run_that_fails_says_so_in_one_line_and_stays_readable(mmcl_: Mmcl) -> None:
+def test_failed_run_prints_one_line_and_stays_readable(mmcl_: Mmcl) -> None:
     outcome = mmcl_("run", "walk", "fail=loss", "--folder", "first")
     assert outcome.code == 1
     assert outcome.err == "error: loss is nan after epoch 0: lower learning_rate=0.5\n"
@@ -265,13 +260,13 @@ def test_a_run_that_fails_says_so_in_one_line_and_stays_readable(mmcl_: Mmcl) ->
     assert "failed: loss is nan" in Path("comparison.html").read_text()
 
 
-def test_a_bug_keeps_its_traceback(mmcl_: Mmcl) -> None:
+def test_bug_keeps_its_traceback(mmcl_: Mmcl) -> None:
     with pytest.raises(ZeroDivisionError):
         mmcl_("run", "walk", "fail=bug", "--folder", "first")
     assert Run.read("first").status == "failed: ZeroDivisionError: division by zero"
 
 
-def test_debug_shows_where_an_error_comes_from(mmcl_: Mmcl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_the_traceback(mmcl_: Mmcl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMCL_DEBUG", "1")
     with pytest.raises(mmcl.errors.TrainingError):
         mmcl_("run", "walk", "fail=loss", "--folder", "first")
@@ -285,7 +280,7 @@ def test_debug_shows_where_an_error_comes_from(mmcl_: Mmcl, monkeypatch: pytest.
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start the command line in a process of its own."""
+    """Start the command line in another process."""
     environment = {**os.environ, "STEP_SECONDS": "0.05"}
     command = [sys.executable, "-m", "mmcl", *arguments]
     return subprocess.Popen(
@@ -294,12 +289,12 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=_heed_control_c,
+        preexec_fn=_default_sigint,
     )
 
 
-def _heed_control_c() -> None:
-    """What a shell starts in the background ignores it, and so would its children."""
+def _default_sigint() -> None:
+    """Restore the default handler, because background jobs of a shell ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -309,7 +304,7 @@ def wait_for_rows(folder: str, count: int, process: subprocess.Popen[str]) -> No
         time.sleep(0.01)
 
 
-def test_a_run_that_is_killed_and_resumed_ends_like_one_that_was_not(mmcl_: Mmcl) -> None:
+def test_resumed_run_equals_uninterrupted_run(mmcl_: Mmcl) -> None:
     arguments = ["run", "walk", "--config", "long", "epochs=8", "seeds=[0,1]"]
     assert mmcl_(*arguments, "--folder", "whole").code == 0
     with start(*arguments, "--folder", "killed") as process:
@@ -317,8 +312,7 @@ def test_a_run_that_is_killed_and_resumed_ends_like_one_that_was_not(mmcl_: Mmcl
         refused = mmcl_("run", "--resume", "killed")
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    in_use = "error: killed is in use by another process: wait until it ends, or stop it, then try again\n"
-    assert (refused.code, refused.err) == (1, in_use)
+    assert refused.code == 1 and refused.err.startswith("error: killed is in use by another process")
     assert 11 <= len(Run.read("killed").metrics()) < 36
     assert Run.read("killed").status == "running"
     outcome = mmcl_("run", "--resume", "killed")
@@ -328,32 +322,32 @@ def test_a_run_that_is_killed_and_resumed_ends_like_one_that_was_not(mmcl_: Mmcl
     assert Path("killed/report.html").exists()
 
 
-def test_control_c_says_how_to_go_on(mmcl_: Mmcl) -> None:
+def test_control_c_prints_how_to_resume(mmcl_: Mmcl) -> None:
     with start("run", "walk", "--config", "long", "--folder", "first") as process:
         wait_for_rows("first", 2, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
-    assert err == "\ninterrupted; go on with: mmcl run --resume first\n"
+    assert err == "\ninterrupted; resume with: mmcl run --resume first\n"
     assert Run.read("first").status == "interrupted"
     assert mmcl_("run", "--resume", "first", "epochs=1").code == 2
     assert mmcl_("run", "--resume", "first").code == 0
     assert len(Run.read("first").metrics("epoch")) == 40
 
 
-def test_resuming_what_is_no_run(mmcl_: Mmcl, folder: Path) -> None:
-    missing = "error: there is no run folder nowhere: check the path (`mmcl run` prints it)\n"
-    assert mmcl_("run", "--resume", "nowhere") == (1, "", missing)
+def test_resume_refuses_folders_that_are_not_runs(mmcl_: Mmcl, folder: Path) -> None:
+    outcome = mmcl_("run", "--resume", "nowhere")
+    assert (outcome.code, outcome.out) == (1, "") and "nowhere" in outcome.err
     (folder / "empty").mkdir()
     outcome = mmcl_("run", "--resume", "empty")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err.startswith("error: empty is not a run: it has no config.yaml, expected a folder made by")
+    assert outcome.err.startswith("error: empty is not a run") and "config.yaml" in outcome.err
 
 
 # --- compare ---
 
 
-def test_compare_shows_one_table_and_writes_a_report(mmcl_: Mmcl, folder: Path) -> None:
+def test_compare_prints_one_table_and_writes_a_report(mmcl_: Mmcl, folder: Path) -> None:
     mmcl_("run", "walk", "--folder", "first")
     mmcl_("run", "walk", "--folder", "second", "strategy=replay", "seeds=[0,1]")
     outcome = mmcl_("compare", "first", "second", "--output", "out/both.html")
@@ -363,4 +357,4 @@ def test_compare_shows_one_table_and_writes_a_report(mmcl_: Mmcl, folder: Path) 
     assert outcome.out.splitlines()[-1] == "report: out/both.html"
     assert "2 runs of walk" in (folder / "out" / "both.html").read_text()
     outcome = mmcl_("compare", "first", "nowhere")
-    assert outcome == (1, "", "error: there is no run folder nowhere: check the path (`mmcl run` prints it)\n")
+    assert (outcome.code, outcome.out) == (1, "") and "nowhere" in outcome.err

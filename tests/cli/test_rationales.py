@@ -1,3 +1,5 @@
+"""The command `mmcl rationales`, with an endpoint in this process."""
+
 import json
 
 import pytest
@@ -24,44 +26,42 @@ def ask(data_dir, endpoint, tmp_path, monkeypatch):
     return run
 
 
-def test_it_says_what_it_costs_and_asks(ask, endpoint, tmp_path):
+def test_costs_are_printed_before_the_confirmation(ask, endpoint, tmp_path):
     asked = ask("--samples", "2", "--prices", "1000", "4000", answer="n\n")
     assert asked.exit_code == 1 and not endpoint.asked
     assert "0 completions are in" in asked.output and "8 are missing: about" in asked.output
-    assert "at most 2,048 to write" in asked.output and "at most 8." in asked.output
+    assert "at most 2,048 output tokens" in asked.output and "at most 8." in asked.output
     done = ask("--samples", "2", "--prices", "1000", "4000", answer="y\n")
     assert done.exit_code == 0 and len(endpoint.asked) == 8
     for name in ("llama", "llama-2"):
-        assert f"{tmp_path / name / 'train_CoT_0.json'}: 4 of 4 written, of which 0 have no answer" in done.output
+        assert f"{tmp_path / name / 'train_CoT_0.json'}: 4 of 4 written, 0 of them" in done.output
     again = ask("--samples", "2")
     assert again.exit_code == 0 and "8 completions are in" in again.output and len(endpoint.asked) == 8
 
 
-def test_a_failure_midway_goes_on_by_the_same_command(ask, endpoint, tmp_path):
+def test_failed_command_resumes_when_rerun(ask, endpoint, tmp_path):
     endpoint.answers = iter([None, None, 500])
     failed = ask("--yes", "--workers", "1", "--teacher", "mine")
-    assert failed.exit_code == 1 and endpoint.url in str(failed.exception)
+    assert failed.exit_code == 1 and "500" in str(failed.exception)
     lists = tmp_path / "mine" / "train_CoT_0.json"
     assert sum(map(bool, json.loads(lists.read_text()))) == 2
     assert ask("--yes", "--workers", "1", "--teacher", "mine").exit_code == 0
     assert sum(map(bool, json.loads(lists.read_text()))) == 4 and len(endpoint.asked) == 5
 
 
-def test_a_data_set_without_exercises_is_refused(endpoint, tmp_path):
+def test_data_set_without_exercises_is_refused(endpoint, tmp_path):
     refused = RUNNER.invoke(app, ["rationales", "fsdd", str(tmp_path), "--endpoint", endpoint.url, "--model", "x"])
-    assert "'fsdd' has no exercises to explain, expected one of svamp, cqa, esnli, anli, slurp_text" in str(
-        refused.exception
-    )
+    assert "'fsdd'" in str(refused.exception) and "svamp, cqa, esnli, anli, slurp_text" in str(refused.exception)
     for entry in catalog.entries():
         assert issubclass(entry.load(), Exercises) == (entry.name in rationales_cli._NAMES.split(", "))
 
 
-def test_what_is_drawn_and_how_long_it_is_are_asked_of_the_endpoint(ask, endpoint):
+def test_sampling_settings_are_sent_to_the_endpoint(ask, endpoint):
     assert ask("--yes", "--temperature", "0.2", "--longest", "33").exit_code == 0
     assert {(each["temperature"], each["max_tokens"]) for each in endpoint.asked} == {(0.2, 33)}
 
 
-def test_a_model_of_this_machine_explains(data_dir, tmp_path, monkeypatch):
+def test_local_model_writes_completions(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("MMCL_DATA", str(data_dir))
     sizes = {"vocabulary": 300, "dim": 32, "layers": 1, "heads": 2, "dropout": 0.0}
     torch.manual_seed(0)

@@ -1,3 +1,5 @@
+"""The command `mmcl serve`; the page itself is tested in tests/serving."""
+
 import socket
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from mmcl.cli.main import app
-from mmcl.cli.serve import check_port, load, part, proposed_intents
+from mmcl.cli.serve import check_port, load, proposed_intents, split_folders
 from mmcl.config.model import StrictModel
 from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError, RunError
@@ -34,32 +36,32 @@ def make(folder, *rows, model=False, task="slu_incremental"):
 EVALUATION = ("evaluation", {"experience": 0, "accuracy": [0.5], "seen_accuracy": 0.5, "per_class": {}})
 
 
-def test_runs_are_parted_by_what_is_in_them(tmp_path):
+def test_folders_are_split_by_content(tmp_path):
     spoken, course = make(tmp_path / "a", model=True), make(tmp_path / "b", EVALUATION)
     both = make(tmp_path / "c", EVALUATION, model=True)
     alone = both / "models" / "clip-seed0"
-    found, incremental = part([spoken, course, both, alone, spoken])
+    found, incremental = split_folders([spoken, course, both, alone, spoken])
     assert found == [spoken, both, alone] and [run.folder for run in incremental] == [course, both]
 
 
-def test_what_is_neither_is_refused(tmp_path):
+def test_other_folders_are_refused(tmp_path):
     other = make(tmp_path / "a", ("result", {}), task="unlearning")
-    with pytest.raises(RunError, match=r"a is a run of unlearning \(finished\) without a model of two towers"):
-        part([other])
+    with pytest.raises(RunError, match=r"a is a run of unlearning \(finished\)"):
+        split_folders([other])
     (tmp_path / "empty").mkdir()
-    for folder, message in (("empty", "is not a run"), ("none", "there is no run folder")):
+    for folder, message in (("empty", "empty is not a run"), ("none", "none")):
         with pytest.raises(RunError, match=message):
-            part([make(tmp_path / f"beside {folder}", EVALUATION), tmp_path / folder])
+            split_folders([make(tmp_path / f"beside {folder}", EVALUATION), tmp_path / folder])
 
 
-def test_models_are_loaded_and_warm(tmp_path):
+def test_models_are_loaded_and_warmed_up(tmp_path):
     runs = [make(tmp_path / name, model=True) for name in "ab"]
     settings = {"longest": 3.0, "sentences": 10, "threads": torch.get_num_threads()}
     assert list(load(runs[:1], "on", **settings)) == ["clip-seed0"]
     both = load(runs, "on\noff", **settings)
     assert list(both) == [f"{run}/clip-seed0" for run in runs]
     for each in both.values():
-        assert each.longest == 3.0 and list(each._remembered) == ["on", "off"]
+        assert each.longest == 3.0 and list(each._cache) == ["on", "off"]
 
 
 def test_classes_of_the_run_are_proposed_as_intents(tmp_path):
@@ -73,20 +75,20 @@ def test_classes_of_the_run_are_proposed_as_intents(tmp_path):
     assert proposed_intents(tmp_path / "no run") == everyday
 
 
-def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+def test_taken_port_is_refused_before_models_are_loaded(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port} .*choose another --port"):
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{port} .*--port"):
             check_port("127.0.0.1", port)
         monkeypatch.setattr("mmcl.serving.page.find_spec", lambda name: name)
         refused = RUNNER.invoke(app, ["serve", str(tmp_path / "none"), "--port", str(port)])
-        assert isinstance(refused.exception, ConfigError) and "choose another --port" in str(refused.exception)
+        assert isinstance(refused.exception, ConfigError) and "--port" in str(refused.exception)
     check_port("127.0.0.1", port)
-    with pytest.raises(ConfigError, match="cannot listen on 192.0.2.1:1.*or --host"):  # of no machine
+    with pytest.raises(ConfigError, match="192.0.2.1:1.*--host"):  # an address that no machine has
         check_port("192.0.2.1", 1)
 
 
-def test_names_and_lengths_that_cannot_be_are_told_before_anything_is_loaded(monkeypatch, tmp_path):
+def test_invalid_names_and_lengths_are_refused_before_models_are_loaded(monkeypatch, tmp_path):
     monkeypatch.setattr("mmcl.serving.page.find_spec", lambda name: name)
     refused = RUNNER.invoke(app, ["serve", str(tmp_path), "--allow-host", "http://page.example.org"])
     assert isinstance(refused.exception, ConfigError) and "--allow-host" in str(refused.exception)
@@ -96,7 +98,7 @@ def test_names_and_lengths_that_cannot_be_are_told_before_anything_is_loaded(mon
         serve_page({}, [], "", host="127.0.0.1", port=1, longest=float("nan"), ready=print)
 
 
-def test_a_missing_package_is_told_first(monkeypatch, tmp_path):
+def test_missing_package_is_refused_first(monkeypatch, tmp_path):
     monkeypatch.setattr("mmcl.serving.page.find_spec", lambda name: None)
     refused = RUNNER.invoke(app, ["serve", str(tmp_path)])
     assert isinstance(refused.exception, ConfigError) and "mmcl[serve]" in str(refused.exception)

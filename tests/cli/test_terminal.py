@@ -1,3 +1,5 @@
+"""Terminal output and log records."""
+
 import io
 import logging
 import sys
@@ -7,19 +9,19 @@ import pytest
 from mmcl.cli.terminal import LogFormatter, prepare_terminal, say
 
 
-def test_a_line_is_said_on_the_stream_that_is_meant(capsys):
+def test_say_prints_to_the_chosen_stream(capsys):
     say("caf\udce9\x1b[31m\nforged: line", colour="red")
     say("one\ntwo\r", lines=True, err=True, end="")
     assert capsys.readouterr() == ("caf\\udce9\\x1b[31m\\nforged: line\n", "one\ntwo\\r")
 
 
 @pytest.mark.parametrize(("logger", "shown"), [("mmcl.data.base", "a\\nb \\x1b[0m"), ("other", "a\nb \\x1b[0m")])
-def test_records_of_mmcl_are_one_line_each(logger, shown):
+def test_log_records_of_mmcl_are_one_line(logger, shown):
     record = logging.LogRecord(logger, logging.WARNING, __file__, 1, "a\nb %s", ("\x1b[0m",), None)
     assert LogFormatter().format(record) == shown
 
 
-def test_tracebacks_keep_their_lines_but_command_nothing():
+def test_tracebacks_keep_lines_and_are_escaped():
     try:
         raise ValueError("\x1b]0;title\x07")
     except ValueError:
@@ -28,7 +30,7 @@ def test_tracebacks_keep_their_lines_but_command_nothing():
     assert shown.count("\n") >= 3 and "\\x1b]0;title\\x07" in shown and "\x1b" not in shown
 
 
-def test_what_no_handler_takes_is_printed_safely(capsys, monkeypatch):
+def test_records_without_handler_are_escaped(capsys, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     prepare_terminal()
     logging.getLogger("mmcl.anything").warning("lost %s", "\u202efile\n.wav")
@@ -36,7 +38,7 @@ def test_what_no_handler_takes_is_printed_safely(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-def test_streams_of_any_encoding(monkeypatch, encoding):
+def test_streams_with_any_encoding(monkeypatch, encoding):
     streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
     monkeypatch.setattr(sys, "stdout", streams[0])
     monkeypatch.setattr(sys, "stderr", streams[1])
@@ -44,5 +46,5 @@ def test_streams_of_any_encoding(monkeypatch, encoding):
     for stream in streams:
         print("caf\udce9 音", file=stream, flush=True)
         assert stream.buffer.getvalue().startswith(b"caf\\udce9 ")
-    monkeypatch.setattr(sys, "stdout", io.StringIO())  # of a notebook, say
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # such as in a notebook
     prepare_terminal()

@@ -105,7 +105,7 @@ def test_what_no_config_can_hold_is_a_programming_error(made):
 def test_what_is_parsed_is_what_python_sees():
     from mmcl.models.heads import HeadOptions
 
-    parsed = arguments_of("mmcl.models.heads:HeadOptions")
+    parsed = arguments_of("mmcl.models.heads.projection:HeadOptions")
     assert {name: each.default for name, each in parsed.items()} == {
         name: each.default for name, each in inspect.signature(HeadOptions).parameters.items()
     }

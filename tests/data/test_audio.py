@@ -241,14 +241,15 @@ def test_whole_numbers_that_were_not_divided(digit, tmp_path, scale, format, sub
     for kept in (whole, whole * 12.3):  # changed once more, they are not whole any more
         soundfile.write(path, kept, rate, subtype, format=format)
         with pytest.raises(
-            AudioError, match=r"loud\.wav has \d+ of \d+ samples outside \[-1, 1\], up to .* whole numbers"
+            AudioError,
+            match=r"loud\.wav has \d+ of \d+ samples outside \[-1, 1\], up to .* divided by their full scale",
         ):
             load_audio(path)
 
 
 def test_quiet_whole_numbers(tmp_path):
     soundfile.write(tmp_path / "quiet.wav", np.round(4 * tone()), 16_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match=r"quiet\.wav has .* up to 2: they look like whole numbers .* such as 128"):
+    with pytest.raises(AudioError, match=r"quiet\.wav has .* up to 2: .* such as 128"):
         load_audio(tmp_path / "quiet.wav")
 
 
@@ -291,7 +292,7 @@ def test_channels_that_cancel_one_another(digit, tmp_path, caplog, kind, offset)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1, "once a file"
     assert "anti.wav has channels that cancel one another: their mean is " in said[0]
-    assert f"channel {loudest + 1}, which is taken alone" in said[0]
+    assert f"channel {loudest + 1}, which is used alone" in said[0]
 
 
 @pytest.mark.parametrize("gains", [[1, 1], [1, 0], [1, 0.3], [0, 1, 0, 0, 0, 0, 0, 0], [1, -0.25]])
@@ -348,7 +349,7 @@ def test_two_hours_are_the_most(tmp_path):
     path = tmp_path / "zeros.flac"
     soundfile.write(path, np.zeros(7_201_000, np.int16), 1_000)
     assert audio_seconds(path) == 7_201
-    with pytest.raises(AudioError, match=r"lasts 7201\.0 s or more, expected at most 7200 s: cut it into parts"):
+    with pytest.raises(AudioError, match=r"lasts 7201\.0 s or more, expected at most 7200 s"):
         load_audio(path)
 
 

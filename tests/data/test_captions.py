@@ -70,7 +70,7 @@ def test_long_recordings_are_left_out_with_count(tmp_path, caplog):
         write_audio(tmp_path / f"{name}.flac", seconds)
         (tmp_path / f"{name}.txt").write_text(name)
     data = Captions(tmp_path, max_seconds=1.0)
-    assert data.texts == ["a"] and len(data) == 1 and "left out 1 recordings longer than 1 s" in caplog.text
+    assert data.texts == ["a"] and len(data) == 1 and "1 recordings longer than 1 s" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_a_csv_that_is_none_is_refused(content, message, tmp_path):
 
 
 def test_faults_are_told(tmp_path):
-    with pytest.raises(MissingDataError, match="there is no .*nowhere"):
+    with pytest.raises(MissingDataError, match="nowhere does not exist"):
         Captions(tmp_path / "nowhere")
     with pytest.raises(DataError, match="has no pair"):
         Captions(tmp_path)
-    with pytest.raises(ConfigError, match="size of images is 0"):
+    with pytest.raises(ConfigError, match="size is 0"):
         Captions(tmp_path, size=0)
     write_audio(tmp_path / "a.wav")
     with pytest.raises(DataError, match=r"a\.wav has no text: expected a\.txt"):

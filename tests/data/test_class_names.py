@@ -14,12 +14,12 @@ from mmcl.data.class_names import merged_names
 @pytest.mark.parametrize("other", ["café ", " café", "cafe\u0301", "café\u200b", "café\u00a0", "caf\u00ade\u0301"])
 def test_names_that_look_the_same_become_one_with_a_word(caplog, other):
     assert merged_names(["café", other, "tea"], "a.csv") == {"café": "café", other: "café", "tea": "tea"}
-    assert "merged 2 names of classes in a.csv that look the same, first 'caf\\xe9' and " in caplog.text
+    assert "merged 2 class names in a.csv that look the same, first 'caf\\xe9' and " in caplog.text
 
 
 def test_names_that_differ_in_capitals_stay_two_with_a_word(caplog):
     assert merged_names(["Yes", "yes", "STRASSE", "Straße", "no"], "a.csv")["Yes"] == "Yes"
-    assert "4 names of classes in a.csv differ in capitals alone, first 'Yes' and 'yes'" in caplog.text
+    assert "4 class names in a.csv differ in case only, first 'Yes' and 'yes'" in caplog.text
 
 
 def test_names_that_differ_are_left_alone(caplog):
@@ -32,7 +32,7 @@ def test_data_sets_merge_them(tmp_path, caplog):
     (tmp_path / "train.csv").write_text(f"x,label\n1,café\n2,{apart}\n3,tea \n4,tea\n")
     table = LabelledTable(tmp_path)
     assert table.classes == ("café", "tea") and table.labels == [0, 0, 1, 1] and table.texts[1] == "café"
-    assert "merged 4 names of classes" in caplog.text
+    assert "merged 4 class names" in caplog.text
 
 
 def test_scenarios_of_slurp_are_merged(tmp_path, caplog):
@@ -41,7 +41,7 @@ def test_scenarios_of_slurp_are_merged(tmp_path, caplog):
         row = {"slurp_id": number, "sentence": "yes", "scenario": scenario, "action": "set"}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({**row, "tokens": [], "entities": [], "recordings": []}))
     assert SlurpText(tmp_path, "test").exercises[0].choices == ("café set",)
-    assert "merged 3 names" in caplog.text
+    assert "merged 3 class names" in caplog.text
 
 
 def test_sections_of_n24news_are_merged(tmp_path, caplog):
@@ -51,4 +51,4 @@ def test_sections_of_n24news_are_merged(tmp_path, caplog):
     for row in rows:
         (tmp_path / "imgs" / f"{row['image_id']}.jpg").touch()
     (tmp_path / "news" / "nytimes_train.json").write_text(json.dumps(rows))
-    assert N24News(tmp_path).classes == ("Art",) and "merged 2 names" in caplog.text
+    assert N24News(tmp_path).classes == ("Art",) and "merged 2 class names" in caplog.text

@@ -62,7 +62,7 @@ def test_links_that_multiply_end_in_an_error(tmp_path, monkeypatch):
     for name in "abcdef":
         for other in "abcdef".replace(name, ""):
             (tmp_path / name / other).symlink_to(tmp_path / other)
-    with pytest.raises(DataError, match="has more than 500 folders: check its links"):
+    with pytest.raises(DataError, match="has more than 500 folders"):
         files_below(tmp_path)
 
 

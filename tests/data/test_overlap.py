@@ -57,7 +57,7 @@ def test_synthetic_sentences_that_are_tested_with_are_counted(slurp, caplog, hel
     Slurp(root)
     assert not caplog.records, "they are not trained on"
     Slurp(root, synthetic=True)
-    expected = f"are in {held_out}.jsonl as well, first 'wake me at {held_out}': results on {split} are too good"
+    expected = f"{held_out}.jsonl, first 'wake me at {held_out}': with synthetic=True, results on {split} are"
     assert "1 of 1 sentences of" in caplog.text and expected in caplog.text
     (warning,) = _warnings("slurp", root)
     assert expected in warning
@@ -169,7 +169,7 @@ def test_rows_of_your_own_table(tmp_path, caplog):
     (tmp_path / "train.csv").write_text("x,y,label\n1,2,a\n3,4,b\n")
     (tmp_path / "test.csv").write_text("x,y,label\n3,4,b\n9,1,b\n")
     LabelledTable(tmp_path, "train")
-    assert "1 rows of test.csv are in train.csv as well, first line 2: remove them from one" in caplog.text
+    assert "1 rows of test.csv are also in train.csv, first line 2" in caplog.text
 
 
 def test_data_sets_that_tell_nothing_share_nothing():

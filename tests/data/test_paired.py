@@ -75,7 +75,7 @@ def test_a_seed_fixes_the_order():
 
 
 def test_what_is_no_pair_is_refused():
-    with pytest.raises(DataError, match="6 samples of one side and 2 of the other"):
+    with pytest.raises(DataError, match="6 samples and the second 2"):
         PairedDataset(Said(), Said(["on", "off"]))
     with pytest.raises(DataError, match="pair 1 has text 'off' on one side and 'up'"):
         PairedDataset(Said(["on", "off"]), Said(["on", "up"]))

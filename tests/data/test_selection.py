@@ -56,10 +56,10 @@ def test_ids():
 @pytest.mark.parametrize(
     ("rows", "labels", "message"),
     [
-        ([], None, "a selection has 0 samples"),
-        ([0, 3], None, "has row 3, expected rows of 0 to 2"),
+        ([], None, "the selection has 0 rows"),
+        ([0, 3], None, "has row 3, expected .* 0 to 2"),
         ([-1], None, "has row -1"),
-        ([1, 1], None, "has a row twice"),
+        ([1, 1], None, "has a duplicate row"),
         ([0, 1], [1], "has 1 labels for 2 rows"),
     ],
 )

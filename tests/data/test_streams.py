@@ -164,7 +164,7 @@ def test_numbers_of_superclasses_are_those_of_their_sorted_names():
         ({"experiences": 4}, "experiences is 4 for 3 classes, expected 1 to 3"),
         ({"class_order": ["alarm", "musik", "news"]}, r"class_order has 'musik' \(did you mean 'music'\?\)"),
         ({"class_order": ["alarm set", "music", "news"]}, "class_order has 'alarm set'"),
-        ({"class_order": ["alarm", "music"]}, r"no order of the 3 classes: missing \[2\]"),
+        ({"class_order": ["alarm", "music"]}, r"3 classes: missing \[2\]"),
     ],
 )
 def test_superclasses_that_cannot_arrive_so_are_refused(settings, message):
@@ -176,15 +176,15 @@ def test_a_class_of_a_superclass_may_lack_samples_and_is_counted(caplog):
     caplog.set_level(logging.WARNING, logger="mmcl")
     without_stop = Commands([0, 2, 3, 4])
     benchmark = class_incremental(without_stop, Commands([0, 1, 1, 2, 3, 4]), 3, by_superclass=True)
-    assert [record.getMessage() for record in caplog.records] == [
-        "1 of 5 classes have no sample in train, first 'alarm stop'; their 2 test samples count as errors"
-    ]
+    (record,) = caplog.records
+    for part in ("1 of 5 classes", "in train, first 'alarm stop'", "2 test samples count as errors"):
+        assert part in record.getMessage()
     assert sum(benchmark.description["test_sizes"]) == 6 and 1 in benchmark.description["class_order"]
     caplog.clear()
     class_incremental(Commands([0, 1, 2, 3, 4]), Commands([0, 3, 4]), 3, by_superclass=True)
-    assert [record.getMessage() for record in caplog.records] == [
-        "2 of 5 classes have no sample in test, first 'alarm stop'; how they fare is not measured"
-    ]
+    (record,) = caplog.records
+    for part in ("2 of 5 classes", "in test, first 'alarm stop'", "not measured"):
+        assert part in record.getMessage()
 
 
 def test_an_experience_without_samples_is_refused():

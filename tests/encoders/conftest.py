@@ -1,4 +1,4 @@
-"""Real speech, images, and what every image tower is checked for."""
+"""Fixtures: real speech, images, and a check of image towers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIGITS = ("0_george_0", "7_jackson_3", "3_theo_12", "9_yweweler_1", "6_nicolas_4
 
 @pytest.fixture(scope="session")
 def digit_paths(data_dir):
-    """Recordings of spoken digits of different speakers and lengths."""
+    """Paths of recorded digits with different speakers and lengths."""
     paths = [data_dir / "fsdd" / "recordings" / f"{name}.wav" for name in DIGITS]
     if not all(path.exists() for path in paths):
         pytest.skip("MMCL_DATA has no spoken digits")
@@ -25,25 +25,25 @@ def digit_paths(data_dir):
 
 @pytest.fixture(scope="session")
 def digits(digit_paths):
-    """Their waveforms."""
+    """Waveforms of the recorded digits."""
     return [load_audio(path) for path in digit_paths]
 
 
 @pytest.fixture(scope="session")
 def batch(digits):
-    """Them as one padded batch."""
+    """Recorded digits as one padded batch."""
     return collate([{"audio": audio} for audio in digits])
 
 
 @pytest.fixture
 def make_spoken():
-    """Makes a data set of files, as the data sets of recordings are."""
+    """Return a function that builds a data set of audio files."""
     return lambda paths: Spoken([SimpleNamespace(id=path.stem, path=path) for path in paths])
 
 
 @pytest.fixture
 def spoken(digit_paths, make_spoken):
-    """A data set of the recordings."""
+    """Data set of the recorded digits."""
     return make_spoken(digit_paths)
 
 
@@ -66,7 +66,7 @@ class Spoken:
 
 
 class Pictures:
-    """A data set of images."""
+    """Data set of images."""
 
     classes = ("a", "b")
 
@@ -84,7 +84,7 @@ class Pictures:
 
 @pytest.fixture(scope="session")
 def pictures():
-    """A data set of smooth images, the first of them grey shades; resizing them leaves little to round."""
+    """Data set of smooth images, for which resizing methods differ little."""
     wide, high = torch.linspace(0, 1, 40), torch.linspace(0, 1, 32)
     shades = [(wide[None, :] * (row + 1) + high[:, None] * 2).sin().square() for row in range(4)]
     return Pictures([torch.stack([shade, shade.square(), 1 - shade]) for shade in shades])
@@ -92,13 +92,13 @@ def pictures():
 
 @pytest.fixture(scope="session")
 def images(pictures):
-    """Them as one batch."""
+    """Smooth images as one batch."""
     return torch.stack(pictures.images)
 
 
 @pytest.fixture
 def check_tower(images, pictures, tmp_path):
-    """Checks that a tower keeps what encoders promise; ``build`` makes it anew, with the same weights each time."""
+    """Return a check of the properties of an image encoder; ``build`` returns a new one with equal weights."""
 
     def check(build, layers):
         frozen, whole = build(frozen=True), build(frozen=False)
@@ -126,7 +126,7 @@ def check_tower(images, pictures, tmp_path):
         for encoder in builds:
             features, lengths = encoder.eval().frozen_features(images)
             assert features.dim() == 3 and not features.requires_grad and lengths.tolist() == [features.shape[1]] * 4
-            assert torch.equal(encoder.train().frozen_features(images)[0], features), "in training as well"
+            assert torch.equal(encoder.train().frozen_features(images)[0], features), "also in training mode"
             encoded = encoder.eval().from_features(features, lengths)
             assert difference(encoded.pooled, expected.pooled) < 1e-4
             assert torch.equal(encoded.pooled, encoder(images).pooled)

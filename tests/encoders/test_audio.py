@@ -21,14 +21,14 @@ def test_shapes_and_pooling(build, batch):
 
 
 @pytest.mark.parametrize("build", [cnn, conformer])
-def test_forward_is_its_two_halves(build, batch):
+def test_forward_runs_both_steps(build, batch):
     encoder = build(dim=32).eval()
     features, lengths = encoder.frozen_features(batch["audio"], batch["audio_lengths"])
     halves = encoder.from_features(features, lengths)
     assert torch.equal(halves.pooled, encoder(batch["audio"], batch["audio_lengths"]).pooled)
 
 
-def test_spec_augment_masks_in_training_only(batch):
+def test_spec_augment_masks_during_training_only(batch):
     encoder = cnn(dim=32, dropout=0.0)
     features, lengths = encoder.frozen_features(batch["audio"], batch["audio_lengths"])
     plain = encoder.eval().from_features(features, lengths).pooled
@@ -44,7 +44,7 @@ def test_spec_augment_masks_in_training_only(batch):
     assert torch.equal(without.train().from_features(features, lengths).pooled, plain)
 
 
-def test_spec_augment_masks_bands_and_spans_differently_for_each_utterance():
+def test_spec_augment_masks_each_utterance_differently():
     torch.manual_seed(0)
     masked = cnn(dim=32).spec_augment(torch.ones(8, 64, 100)) == 0
     bands, spans = masked.all(2).sum(1), masked.all(1).sum(1)
@@ -52,7 +52,7 @@ def test_spec_augment_masks_bands_and_spans_differently_for_each_utterance():
     assert len(set(bands.tolist())) > 1 and len(set(spans.tolist())) > 1
 
 
-def test_it_learns_digits_it_has_not_heard(data_dir):
+def test_it_generalizes_to_unheard_digits(data_dir):
     folder = data_dir / "fsdd" / "recordings"
     names = [
         (digit, f"{digit}_{speaker}_{index}.wav")
@@ -88,12 +88,12 @@ def test_fingerprint():
 @pytest.mark.parametrize(
     ("build", "options", "message"),
     [
-        (cnn, {"dim": 0}, "dim of the encoder is 0, expected at least 1"),
-        (cnn, {"blocks": -1}, "blocks of the encoder is -1"),
-        (conformer, {"heads": 3}, "dim=128, heads=3, kernel=15 cannot be built: expected heads that divide dim"),
-        (conformer, {"kernel": 8}, "kernel=8 cannot be built: .* an odd kernel"),
+        (cnn, {"dim": 0}, "dim .* 0"),
+        (cnn, {"blocks": -1}, "blocks .* -1"),
+        (conformer, {"heads": 3}, "dim=128, heads=3, kernel=15"),
+        (conformer, {"kernel": 8}, "kernel=8"),
     ],
 )
-def test_sizes_that_cannot_be(build, options, message):
+def test_invalid_sizes_raise(build, options, message):
     with pytest.raises(ConfigError, match=message):
         build(**options)

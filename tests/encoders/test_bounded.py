@@ -1,4 +1,4 @@
-"""A network that asks for far more than its weights have is refused before it is built."""
+"""Networks that are far larger than their weights are refused before they are built."""
 
 import time
 
@@ -28,20 +28,20 @@ SMALL = Sizes(4, 100)
         lambda: torch.empty(2**33, device="meta"),
     ],
 )
-def test_it_is_refused_at_once(build):
+def test_large_networks_are_refused_quickly(build):
     started = time.monotonic()
-    message = "config.json asks for [0-9,]+ (numbers|tensors) or more, and its weights have"
+    message = "config.json .* [0-9,]+ (numbers|tensors)"
     with pytest.raises(DataError, match=message), bounded(SMALL, "config.json"):
         build()
     assert time.monotonic() - started < 15
 
 
-def test_the_error_is_of_the_type_that_is_asked_for():
+def test_the_type_of_the_error_can_be_chosen():
     with pytest.raises(CheckpointError), bounded(SMALL, "x", error=CheckpointError):
         torch.zeros(2**30)
 
 
-def test_what_fits_is_built_as_without():
+def test_networks_within_the_limit_are_unchanged():
     torch.manual_seed(0)
     expected = nn.TransformerEncoderLayer(16, 2)
     torch.manual_seed(0)
@@ -49,4 +49,4 @@ def test_what_fits_is_built_as_without():
         given = nn.TransformerEncoderLayer(16, 2)
     for name, value in expected.state_dict().items():
         assert torch.equal(given.state_dict()[name], value)
-    torch.zeros(2**26)  # no bounds after it
+    torch.zeros(2**26)  # no limit outside the context

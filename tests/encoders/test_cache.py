@@ -30,7 +30,7 @@ def encoder():
 
 
 def counted(encoder, monkeypatch):
-    """How many utterances the encoder's front-end is given from now on."""
+    """Return a list that collects the batch sizes of the encoder's front-end."""
     calls = []
     forward = encoder.front_end.forward
     monkeypatch.setattr(
@@ -47,7 +47,7 @@ def everything(dataset):
     return dataset.batch(torch.arange(len(dataset)))
 
 
-def test_pooled_is_what_the_encoder_gives(spoken, encoder):
+def test_pooled_features_equal_the_encoder(spoken, encoder):
     kept = features(spoken, encoder, batch_size=2)
     for row in range(len(spoken)):
         pooled = encoder(spoken[row]["audio"][None]).pooled[0]
@@ -58,14 +58,14 @@ def test_pooled_is_what_the_encoder_gives(spoken, encoder):
 
 
 @pytest.mark.parametrize(("half", "tolerance"), [(True, 4e-3), (False, 1e-5)])
-def test_sequences_are_what_never_changes(spoken, half, tolerance):
+def test_sequences_equal_frozen_features(spoken, half, tolerance):
     encoder = build_encoder("audio", "cnn", dim=32).train()
     batch = everything(features(spoken, encoder, half=half))
     audio = collate([{"audio": spoken[row]["audio"]} for row in range(len(spoken))])
     frames, lengths = encoder.frozen_features(audio["audio"], audio["audio_lengths"])
     assert torch.equal(batch["features_lengths"], lengths) and batch["features"].dtype == torch.float32
     assert (batch["features"] - frames).abs().max() < tolerance
-    assert encoder.training, "the mode is put back"
+    assert encoder.training, "the mode is restored"
 
 
 def test_the_second_call_computes_nothing(spoken, encoder, monkeypatch, caplog):
@@ -81,7 +81,7 @@ def test_the_second_call_computes_nothing(spoken, encoder, monkeypatch, caplog):
     ]
 
 
-def test_other_weights_pooling_and_form_are_kept_apart(spoken, encoder, folder):
+def test_weights_pooling_and_form_are_part_of_the_key(spoken, encoder, folder):
     features(spoken, encoder)
     encoder.network.subsampling.first.linear.bias.data += 1
     changed = everything(features(spoken, encoder))
@@ -93,7 +93,7 @@ def test_other_weights_pooling_and_form_are_kept_apart(spoken, encoder, folder):
     assert len(list(folder.iterdir())) == 5
 
 
-def test_features_in_bfloat16_are_close_and_kept_apart(spoken, encoder, folder):
+def test_features_in_bfloat16_are_close_and_separate(spoken, encoder, folder):
     kept = [
         everything(features(spoken, encoder, precision=precision))["features"] for precision in ("32", "bf16-mixed")
     ]
@@ -109,7 +109,7 @@ def test_a_changed_file_is_encoded_again(digit_paths, encoder, tmp_path, monkeyp
     shutil.copy(digit_paths[1], dataset.utterances[3].path)
     calls = counted(encoder, monkeypatch)
     after = everything(features(dataset, encoder))["features"]
-    assert calls == [], "its new content is that of another file, which is known"
+    assert calls == [], "the new content equals another file, which is cached"
     assert torch.equal(after[3], before[1]) and torch.equal(after[:3], before[:3])
     dataset.utterances[0].path.write_bytes((digit_paths[0].parent / "8_lucas_2.wav").read_bytes())
     fresh = features(dataset, encoder)[0]["features"]
@@ -117,7 +117,7 @@ def test_a_changed_file_is_encoded_again(digit_paths, encoder, tmp_path, monkeyp
     assert (fresh - encoder(load_audio(dataset.utterances[0].path)[None]).pooled[0]).abs().max() < 1e-5
 
 
-def test_what_is_decoded_differently_since_is_encoded_again(digit_paths, tmp_path):
+def test_files_that_are_decoded_differently_have_new_keys(digit_paths, tmp_path):
     samples, rate = soundfile.read(digit_paths[0])
     stereo = np.stack([samples, samples], 1)
     for name, waveform, subtype, is_plain in (
@@ -134,7 +134,7 @@ def test_what_is_decoded_differently_since_is_encoded_again(digit_paths, tmp_pat
         assert (_file_key(tmp_path / name) == key_before) is is_plain, name
 
 
-def test_names_that_are_not_utf_8(digit_paths, encoder, tmp_path, monkeypatch):
+def test_file_names_that_are_not_utf_8(digit_paths, encoder, tmp_path, monkeypatch):
     (tmp_path / "recordings").mkdir()
     for path in digit_paths:
         digit, _, number = path.stem.split("_")
@@ -146,7 +146,7 @@ def test_names_that_are_not_utf_8(digit_paths, encoder, tmp_path, monkeypatch):
     assert kept[1][0]["id"].endswith("_jos\\udce9_10")
     assert dataset[0]["speaker"] == "jos\\udce9"
     next(dataset.utterances[0].path.parent.glob("*")).write_bytes(b"RIFF")
-    with pytest.raises(AudioError, match=r"jos\\udce9_10\.wav is not audio"):
+    with pytest.raises(AudioError, match=r"jos\\udce9_10\.wav"):
         features(dataset, encoder)
 
 
@@ -160,7 +160,7 @@ def test_equal_files_are_encoded_once(digit_paths, encoder, monkeypatch, make_sp
     )
 
 
-def test_sets_that_overlap_share_what_they_have(digit_paths, encoder, monkeypatch, make_spoken):
+def test_overlapping_data_sets_share_features(digit_paths, encoder, monkeypatch, make_spoken):
     calls = counted(encoder, monkeypatch)
     features(make_spoken(digit_paths[:3]), encoder)
     features(make_spoken(digit_paths[1:]), encoder)
@@ -179,7 +179,7 @@ def test_a_data_set_without_files(digits, encoder, monkeypatch):
     assert (kept[2]["features"] - encoder(digits[2][None]).pooled[0]).abs().max() < 1e-5
 
 
-def test_long_ones_come_first(digit_paths, encoder, monkeypatch, make_spoken):
+def test_long_samples_are_encoded_first(digit_paths, encoder, monkeypatch, make_spoken):
     dataset = make_spoken(digit_paths)
     order = []
     monkeypatch.setattr(
@@ -197,14 +197,14 @@ def test_texts(encoder):
     texts = Texts([{}, {}, {}])
     words = build_encoder("text", "words", dim=8)
     batch = everything(features(texts, words))
-    assert batch["features"].dtype == torch.int64, "rows of words are exact"
+    assert batch["features"].dtype == torch.int64, "embedding indices are exact"
     encoded = words.from_features(batch["features"], batch["features_lengths"])
     assert torch.equal(encoded.pooled, words(texts.texts).pooled)
     frozen = build_encoder("text", "words", dim=8, frozen=True)
     assert (everything(features(texts, frozen))["features"] - frozen(texts.texts).pooled).abs().max() < 1e-6
 
 
-def test_whisper_features_train_its_upper_layers(spoken, weights_dir):
+def test_cached_features_train_the_upper_layers_of_whisper(spoken, weights_dir):
     encoder = build_encoder("audio", weights_dir / "whisper-base-encoder", tune_from=5, pooling="mean_max").eval()
     batch = everything(features(spoken, encoder))
     pooled = encoder.from_features(batch["features"], batch["features_lengths"]).pooled
@@ -214,7 +214,7 @@ def test_whisper_features_train_its_upper_layers(spoken, weights_dir):
     assert encoder.model.layers[5].fc1.weight.grad is not None
 
 
-def test_the_order_of_random_numbers_is_the_same_with_and_without_cache(spoken):
+def test_random_numbers_do_not_depend_on_the_cache(spoken):
     numbers = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -223,7 +223,7 @@ def test_the_order_of_random_numbers_is_the_same_with_and_without_cache(spoken):
     assert torch.equal(*numbers)
 
 
-def test_a_damaged_cache_is_mended(spoken, encoder, folder, monkeypatch):
+def test_a_damaged_cache_is_repaired(spoken, encoder, folder, monkeypatch):
     expected = everything(features(spoken, encoder))["features"]
     index = next(folder.glob("*/index.jsonl"))
     calls = counted(encoder, monkeypatch)
@@ -268,7 +268,7 @@ def test_two_processes_share_a_folder(digit_paths, folder, make_spoken, monkeypa
         assert (kept[row]["features"] - frames[0]).abs().max() < 4e-3
 
 
-def test_the_folder(monkeypatch, tmp_path, spoken, encoder):
+def test_the_default_folder(monkeypatch, tmp_path, spoken, encoder):
     assert default_folder() == tmp_path / "cache" / "features"
     features(spoken, encoder, folder=tmp_path / "elsewhere")
     assert not default_folder().exists() and len(list((tmp_path / "elsewhere").iterdir())) == 1
@@ -277,7 +277,7 @@ def test_the_folder(monkeypatch, tmp_path, spoken, encoder):
     assert default_folder() == tmp_path / ".cache" / "mmcl" / "features"
 
 
-def test_the_bar_goes_to_stderr(spoken, encoder, capsys):
+def test_the_progress_bar_is_on_stderr(spoken, encoder, capsys):
     cached_features(spoken, encoder)
     output = capsys.readouterr()
     assert output.out == "" and "encoding" in output.err and "100%" in output.err
@@ -288,58 +288,80 @@ def test_the_bar_goes_to_stderr(spoken, encoder, capsys):
     [
         (
             {"keep": "pooling"},
-            r"unknown keep 'pooling' \(did you mean 'pooled'\?\), expected one of auto, pooled, sequence",
+            "'pooling'.*'pooled'.* auto, pooled, sequence",
         ),
-        ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
-        ({"keep": "pooled"}, "keep='pooled' of an encoder that is trained would go stale: expected keep='sequence'"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"keep": "pooled"}, "keep='pooled'.*keep='sequence'"),
     ],
 )
-def test_options_that_cannot_be(spoken, options, message):
+def test_invalid_options_raise(spoken, options, message):
     with pytest.raises(ConfigError, match=message):
         features(spoken, build_encoder("audio", "cnn"), **options)
 
 
-def test_bad_files_are_named(digit_paths, encoder, tmp_path, make_spoken):
+def test_unreadable_files_raise(digit_paths, encoder, tmp_path, make_spoken):
     bad = tmp_path / "0_bad_0.wav"
-    with pytest.raises(MissingDataError, match=r"0_bad_0.wav cannot be read \(No such file"):
+    with pytest.raises(MissingDataError, match="0_bad_0.wav"):
         features(make_spoken([*digit_paths, bad]), encoder)
     bad.write_bytes(b"")
-    with pytest.raises(AudioError, match="0_bad_0.wav is empty"):
+    with pytest.raises(AudioError, match="0_bad_0.wav"):
         features(make_spoken([*digit_paths, bad]), encoder)
-    with pytest.raises(DataError, match="the data set has 0 samples, expected at least 1 to encode"):
+    with pytest.raises(DataError, match="0 samples"):
         features(make_spoken([]), encoder)
 
 
-def test_features_that_are_not_finite_are_not_kept(spoken, encoder, folder):
+def test_features_that_are_not_finite_raise(spoken, encoder, folder):
     encoder.network.subsampling.second.norm.weight.data.fill_(float("inf"))
-    with pytest.raises(DataError, match="features of '.*' are not finite in float32: check the recording"):
+    with pytest.raises(DataError, match="float32"):
         features(spoken, encoder)
     assert not list(folder.glob("*/features.bin"))
 
 
-def test_features_too_large_for_half(spoken, monkeypatch):
+def test_features_too_large_for_float16_raise(spoken, monkeypatch):
     encoder = build_encoder("audio", "cnn")
     forward = encoder.front_end.forward
     monkeypatch.setattr(encoder.front_end, "forward", lambda *inputs: (forward(*inputs)[0] * 1e5, forward(*inputs)[1]))
-    with pytest.raises(DataError, match="are not finite in float16: check the recording, or pass half=False"):
+    with pytest.raises(DataError, match="float16.*half=False"):
         features(spoken, encoder)
     assert features(spoken, encoder, half=False)[0]["features"].abs().max() > 65504
 
 
-def test_a_full_disk_leaves_what_was_there(spoken, encoder, digit_paths, make_spoken, monkeypatch):
+def test_a_full_disk_keeps_stored_features(spoken, encoder, digit_paths, make_spoken, monkeypatch):
     features(make_spoken(digit_paths[:2]), encoder)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mmcl.encoders.feature_store._write_all", full)
-    with pytest.raises(DataError, match=r"cannot write features to .* \(No space left on device\): free space there"):
+    with pytest.raises(DataError, match="No space left on device.*MMCL_CACHE"):
         features(spoken, encoder)
     calls = counted(encoder, monkeypatch)
     assert len(features(make_spoken(digit_paths[:2]), encoder)) == 2 and calls == []
 
 
-def test_an_encoder_comes_home(spoken):
+def test_mode_and_device_are_restored(spoken):
     encoder = build_encoder("audio", "cnn").train()
     features(spoken, encoder, device="cpu")
     assert encoder.training and next(encoder.parameters()).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_images_of_another_size_are_encoded_again(frozen, pictures, images):
+    kept = []
+    for size in (32, 28):
+        torch.manual_seed(0)
+        encoder = build_encoder("image", "cnn", channels=3, size=size, frozen=frozen)
+        kept.append(everything(features(pictures, encoder, half=False))["features"])
+        direct = encoder.eval()(images).pooled if frozen else encoder.frozen_features(images)[0]
+        assert torch.allclose(kept[-1], direct, atol=1e-5)
+    assert kept[0].shape != kept[1].shape or not torch.allclose(*kept)
+
+
+def test_images_of_equal_bytes_and_other_shape_are_encoded_apart():
+    class Pictures(list):
+        classes, labels, texts = ("a",), [0, 0], ["", ""]
+
+    wide, high = (Pictures([{"image": torch.zeros(shape)}] * 2) for shape in ((1, 4, 8), (1, 8, 4)))
+    encoder = build_encoder("image", "cnn")
+    shapes = [everything(features(data, encoder))["features"].shape for data in (wide, high)]
+    assert shapes == [(2, 4, 8), (2, 8, 4)]

@@ -15,12 +15,12 @@ ROWS = [np.arange(4, dtype=np.float16).reshape(2, 2), np.full((3, 2), 7, np.floa
 
 @pytest.fixture
 def sequences(tmp_path):
-    """Three samples, the third of the same content as the first."""
+    """Return a data set of three samples; the third has the content of the first."""
     store = FeatureStore(tmp_path)
     with store.writing():
         store.append(zip("xyz", ROWS, strict=True))
-    entries = store.entries("xyz")
-    return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [entries[key] for key in "yxy"], pooled=False)
+    spans = store.spans("xyz")
+    return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [spans[key] for key in "yxy"], pooled=False)
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def vectors(tmp_path):
     store = FeatureStore(tmp_path)
     with store.writing():
         store.append((key, np.full((1, 3), number, np.float32)) for number, key in enumerate("xy"))
-    entries = store.entries("xy")
-    return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [entries[key] for key in "yxx"], pooled=True)
+    spans = store.spans("xy")
+    return FeatureDataset(SOURCE, ["i", "j", "k"], store.matrix(), [spans[key] for key in "yxx"], pooled=True)
 
 
 def test_it_is_a_batched_dataset(vectors):
@@ -51,14 +51,14 @@ def test_batch_of_sequences(sequences):
     assert batch.mask("features")[0].tolist() == [True, True, False]
 
 
-def test_vectors_of_samples_stand_one_after_the_other(vectors):
+def test_vectors_of_pooled_samples(vectors):
     assert vectors.vectors([2, 0]).tolist() == [[0.0] * 3, [1.0] * 3] and vectors.lengths is None
 
 
-def test_steps_of_samples_stand_one_after_the_other_without_padding(sequences, monkeypatch):
+def test_vectors_of_sequences_are_their_steps_without_padding(sequences, monkeypatch):
     steps = sequences.vectors([1, 0])
     assert steps.tolist() == [[0, 1], [2, 3], [7, 7], [7, 7], [7, 7]] and sequences.lengths.tolist() == [3, 2, 3]
-    monkeypatch.setattr("mmcl.encoders.feature_dataset._ENOUGH", 1)
+    monkeypatch.setattr("mmcl.encoders.feature_dataset._STATISTICS_SAMPLES", 1)
     assert sequences.vectors([1, 0]).tolist() == [[0, 1], [2, 3]]
 
 
@@ -75,32 +75,32 @@ def test_samples_collate_to_the_same_batch(kind, request):
             assert by_one[name] == value, name
 
 
-def test_a_batch_can_be_changed_without_changing_the_data(vectors):
+def test_changing_a_batch_does_not_change_the_data(vectors):
     vectors.batch(torch.tensor([0]))["features"].zero_()
     vectors[0]["features"].zero_()
     assert vectors.batch(torch.tensor([0]))["features"].tolist() == [[1.0] * 3]
 
 
-def test_the_end_of_the_data(vectors):
+def test_indices_out_of_range_raise(vectors):
     with pytest.raises(IndexError):
         vectors[3]
     assert [sample["text"] for sample in vectors] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("kind", ["vectors", "sequences"])
-def test_a_source_may_have_no_entities_and_superclasses(kind, request):
+def test_entities_and_superclasses_are_optional(kind, request):
     dataset = request.getfixturevalue(kind)
     assert dataset.entities == [()] * 3 and dataset.superclasses == ()
     assert dataset.batch(torch.tensor([1]))["entities"] == [()]
 
 
-def test_entities_and_superclasses_are_those_of_the_source(tmp_path):
+def test_entities_and_superclasses_come_from_the_data_set(tmp_path):
     entities = [(Entity("room", "bath"),), (), (Entity("room", "hall"), Entity("color", "red"))]
     source = SimpleNamespace(**vars(SOURCE), entities=entities, superclasses=["iot", "iot"])
     store = FeatureStore(tmp_path)
     with store.writing():
         store.append(zip("xyz", ROWS, strict=True))
-    dataset = FeatureDataset(source, ["i", "j", "k"], store.matrix(), list(store.entries("xyz").values()), pooled=False)
+    dataset = FeatureDataset(source, ["i", "j", "k"], store.matrix(), list(store.spans("xyz").values()), pooled=False)
     assert dataset.entities == entities and dataset.superclasses == ("iot", "iot")
     assert dataset.batch(torch.tensor([2, 0]))["entities"] == [entities[2], entities[0]]
     assert dataset[2]["entities"] == entities[2] and collate([dataset[0], dataset[1]])["entities"] == entities[:2]

@@ -1,4 +1,4 @@
-"""Nothing that comes with a model runs code, reaches the network, or names a place outside its folder."""
+"""Files of a model cannot run code, access the network, or name paths outside its folder."""
 
 import copy
 import json
@@ -24,12 +24,12 @@ from transformers import (
 )
 
 from mmcl.encoders import build_encoder
-from mmcl.encoders.gate import described_by, file_of, foreign, own_file, place, snapshot
+from mmcl.encoders.gate import described_by, hub_folder, local_file, local_path, model_file, wrap_errors
 from mmcl.encoders.pretrained import pretrained_text, pretrained_text_to_text, quiet
 from mmcl.encoders.saved import rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError, DataError, MissingDataError, MMCLError
 from mmcl.models import SLUClassifier, TwoTower, from_pretrained
-from mmcl.models.slu_folder import save_slu
+from mmcl.models.saved import save_slu
 from mmcl.models.text_to_text import TextToText
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
@@ -37,12 +37,12 @@ TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "int
 
 @pytest.fixture
 def alarm(tmp_path, monkeypatch):
-    """The path of a file that hostile code would make; the network is down, and whoever tries it is noted."""
+    """Yield the path of a file that hostile code would create, and check that nothing used the network."""
     tried = []
 
     def refuse(*arguments, **_):
         tried.append(arguments)
-        raise OSError("a test reached for the network")
+        raise OSError("a test accessed the network")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -52,12 +52,12 @@ def alarm(tmp_path, monkeypatch):
     monkeypatch.setenv("MMCL_WEIGHTS", str(tmp_path / "weights"))
     path = tmp_path / "canary"
     yield path
-    assert not path.exists(), "code of a model was run"
-    assert tried == [], "the network was asked"
+    assert not path.exists(), "code of a model ran"
+    assert tried == [], "the network was used"
 
 
 class Harm:
-    """What unpickling turns into a file."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -67,7 +67,7 @@ class Harm:
 
 
 def poison(folder: Path, canary: Path) -> None:
-    """Put into a model's folder whatever makes some library run code or follow names, beside what it had."""
+    """Add files and settings to a model's folder that make some library run code or follow names."""
     code = f"open({str(canary)!r}, 'w')\nclass Model: pass\nclass Tok: pass\nclass Conf: pass\n"
     for name in ("tok.py", "model.py", "custom.py", "handler.py", "custom_generate/generate.py", "hubconf.py"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def poison(folder: Path, canary: Path) -> None:
 
 
 def bert(folder):
-    """A small text encoder in the layout of transformers."""
+    """Save a small text encoder in the layout of transformers."""
     folder.mkdir(parents=True, exist_ok=True)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "turn", "on", "the", "lights"]
     (folder / "vocab.txt").write_text("\n".join(words))
@@ -146,7 +146,7 @@ def student(folder):
     ],
     ids=["bert", "clip", "wav2vec2", "speechbrain", "t5"],
 )
-def test_a_poisoned_folder_gives_what_it_gave_before(make, load, answer, tmp_path, alarm):
+def test_a_poisoned_folder_gives_the_same_output(make, load, answer, tmp_path, alarm):
     folder = make(tmp_path / "model")
     with torch.no_grad():
         expected = answer(load(folder).eval())
@@ -155,12 +155,12 @@ def test_a_poisoned_folder_gives_what_it_gave_before(make, load, answer, tmp_pat
 
 
 @pytest.mark.parametrize("download", [False, True])
-def test_a_model_of_code_is_refused(download, tmp_path, alarm):
+def test_a_model_defined_by_code_raises(download, tmp_path, alarm):
     folder = bert(tmp_path / "model")
     poison(folder, alarm)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "their_own"}))
-    with pytest.raises(DataError, match="model_type 'their_own', which transformers does not know"):
+    with pytest.raises(DataError, match="'their_own'"):
         build_encoder("text", folder, download=download)
 
 
@@ -176,17 +176,17 @@ def test_a_model_of_code_is_refused(download, tmp_path, alarm):
     ],
 )
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin"])
-def test_pickled_code_is_refused_by_every_library(modality, name, option, suffix, tmp_path, alarm):
+def test_pickled_code_raises_in_every_library(modality, name, option, suffix, tmp_path, alarm):
     (tmp_path / f"weights{suffix}").write_bytes(pickle.dumps({"state_dict": Harm(alarm)}))
-    beside = {
+    sidecar = {
         "model_cfg": {"text_cfg": {"hf_tokenizer_name": "evil/x", "tokenizer_kwargs": {"trust_remote_code": True}}}
     }
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(beside))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(sidecar))
     with pytest.raises(DataError, match="cannot be read"):
         build_encoder(modality, name, **{option: str(tmp_path / f"weights{suffix}")})
 
 
-def test_pickled_code_in_the_layout_of_transformers_is_refused(tmp_path, alarm):
+def test_pickled_code_in_the_layout_of_transformers_raises(tmp_path, alarm):
     folder = bert(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings": Harm(alarm)}))
@@ -194,7 +194,7 @@ def test_pickled_code_in_the_layout_of_transformers_is_refused(tmp_path, alarm):
         build_encoder("text", folder)
 
 
-def test_a_folder_of_speechbrain_is_its_weights_alone(tmp_path, alarm):
+def test_only_the_weights_of_a_speechbrain_folder_are_read(tmp_path, alarm):
     folder = tmp_path / "ecapa"
     folder.mkdir()
     poison(folder, alarm)
@@ -204,7 +204,7 @@ def test_a_folder_of_speechbrain_is_its_weights_alone(tmp_path, alarm):
 
 
 def hostile_names(tmp_path):
-    """Descriptions of encoders as a hostile folder may have them."""
+    """Yield hostile descriptions of encoders."""
     elsewhere = bert(tmp_path / "elsewhere" / "bert")
     (tmp_path / "elsewhere" / "weights.pt").write_bytes(b"")
     (elsewhere / "open_clip_config.json").write_text(
@@ -231,7 +231,7 @@ def hostile_names(tmp_path):
     yield "text", {"name": "./../elsewhere/bert"}
     yield "text", {"name": "./link"}
     yield "text", {"name": "~/bert"}
-    yield "text", {"name": "elsewhere/bert"}  # a folder of where mmcl is started, or a model of the hub
+    yield "text", {"name": "elsewhere/bert"}  # a folder in the working directory, or a model of the hub
     yield "text", {"name": "elsewhere/.."}
     yield "text", {"name": "bert"}
     yield "text", {"name": "evil/model", "download": True}
@@ -252,7 +252,7 @@ def hostile_names(tmp_path):
         yield "image", {"name": "open_clip:ViT-B-32", "pretrained": file}
 
 
-def test_a_description_leads_nowhere_else(tmp_path, alarm, monkeypatch):
+def test_a_description_cannot_name_other_paths(tmp_path, alarm, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -268,7 +268,7 @@ def test_a_description_leads_nowhere_else(tmp_path, alarm, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["open_clip:local-dir:{}", "{}", "words"])
-def test_a_hostile_model_folder_is_refused_or_loads_as_it_was(name, tmp_path, alarm):
+def test_a_hostile_model_folder_raises_or_loads_unchanged(name, tmp_path, alarm):
     model = TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16), dim=8)
     model.save(tmp_path / "towers")
     classifier = SLUClassifier(build_encoder("audio", "cnn", dim=16), hidden=8)
@@ -278,7 +278,7 @@ def test_a_hostile_model_folder_is_refused_or_loads_as_it_was(name, tmp_path, al
     poison(evil, alarm)
     for path, at in ((tmp_path / "towers" / "model.json", "second"), (tmp_path / "slu" / "config.json", None)):
         whole = json.loads(path.read_text())
-        for keep in (True, False):  # digests that tell of the change, or none
+        for keep in (True, False):  # with and without digests that detect the change
             content = copy.deepcopy(whole)
             encoder = (content[at] if at else content)["encoder"]
             encoder |= {"download": True} if name == "words" else {"name": name.format(evil), "download": True}
@@ -308,15 +308,13 @@ def test_the_command_line_runs_no_code_of_a_model(tmp_path, alarm, mmcl_):
     assert told.code in (1, 2) and told.err.startswith("error: ") and told.err.count("\n") == 1
 
 
-def test_a_model_trained_with_a_folder_is_loaded_by_its_name_or_with_the_encoder(tmp_path, monkeypatch):
+def test_a_local_encoder_is_found_in_mmcl_weights_or_passed(tmp_path, monkeypatch):
     monkeypatch.delenv("MMCL_WEIGHTS", raising=False)
     own = bert(tmp_path / "mine" / "bert")
     text = build_encoder("text", own)
     model = TwoTower(build_encoder("audio", "cnn", dim=16), text, second_head="none").eval()
     model.save(tmp_path / "towers")
-    with pytest.raises(
-        CheckpointError, match="'/.*mine/bert', a place outside its folder.*MMCL_WEIGHTS names, as 'bert'"
-    ):
+    with pytest.raises(CheckpointError, match="'/.*mine/bert'.*MMCL_WEIGHTS .*'bert'"):
         TwoTower.load(tmp_path / "towers")
     for found in (
         TwoTower.load(tmp_path / "towers", encoders=[build_encoder("text", own)]),
@@ -324,7 +322,7 @@ def test_a_model_trained_with_a_folder_is_loaded_by_its_name_or_with_the_encoder
     ):
         assert found.second.encoder.fingerprint() == text.fingerprint()
     other = build_encoder("text", "words")
-    with pytest.raises(CheckpointError, match="is not the one that .* was trained with"):
+    with pytest.raises(CheckpointError, match="mine/bert'"):
         TwoTower.load(tmp_path / "towers", encoders=[other])
     monkeypatch.setenv("MMCL_WEIGHTS", str(own.parent))
     assert TwoTower.load(tmp_path / "towers").second.encoder.fingerprint() == text.fingerprint()
@@ -334,7 +332,7 @@ def test_a_model_trained_with_a_folder_is_loaded_by_its_name_or_with_the_encoder
     assert TwoTower.load(tmp_path / "towers").second.encoder.fingerprint() == text.fingerprint()
 
 
-def test_a_model_that_holds_its_encoder_names_it_from_its_folder(tmp_path, monkeypatch):
+def test_an_encoder_within_the_folder_of_its_model(tmp_path, monkeypatch):
     monkeypatch.delenv("MMCL_WEIGHTS", raising=False)
     bert(tmp_path / "towers" / "bert")
     text = build_encoder("text", tmp_path / "towers" / "bert")
@@ -347,13 +345,13 @@ def test_a_model_that_holds_its_encoder_names_it_from_its_folder(tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"])
-def test_a_link_out_of_the_folder_is_not_followed(name, tmp_path):
+def test_a_link_out_of_the_folder_raises(name, tmp_path):
     folder = bert(tmp_path / "model")
     if not (folder / name).exists():
         pytest.skip(f"this transformers writes no {name}")
     os.rename(folder / name, tmp_path / "outside")
     os.symlink(tmp_path / "outside", folder / name)
-    with pytest.raises(DataError, match=f"{name} is a link to a place outside its folder"):
+    with pytest.raises(DataError, match=f"{name} .*link"):
         pretrained_text(folder)
     os.unlink(folder / name)
     os.rename(tmp_path / "outside", folder / "within")
@@ -363,18 +361,18 @@ def test_a_link_out_of_the_folder_is_not_followed(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "open_clip_config.json"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "circle", "nothing"])
-def test_what_is_no_regular_file_is_refused_and_does_not_hang(name, kind, tmp_path):
+def test_a_file_that_is_not_regular_raises(name, kind, tmp_path):
     {
         "fifo": os.mkfifo,
         "folder": os.mkdir,
         "circle": lambda path: os.symlink(path, path),
         "nothing": lambda path: os.symlink("nowhere", path),
     }[kind](tmp_path / name)
-    with pytest.raises(DataError, match=f"{name} is "):
-        own_file(tmp_path, name)
+    with pytest.raises(DataError, match=name):
+        model_file(tmp_path, name)
 
 
-def test_files_of_the_hub_s_cache_are_links(tmp_path, monkeypatch):
+def test_links_within_the_cache_of_the_hub_are_followed(tmp_path, monkeypatch):
     monkeypatch.delenv("MMCL_WEIGHTS", raising=False)
     repository = tmp_path / "models--me--bert"
     folder = bert(repository / "snapshots" / "0123abc")
@@ -388,60 +386,69 @@ def test_files_of_the_hub_s_cache_are_links(tmp_path, monkeypatch):
     assert build_encoder("text", "me/bert").fingerprint() == pretrained_text(folder).fingerprint()
     os.unlink(folder / "config.json")
     os.symlink("/etc/hostname", folder / "config.json")
-    with pytest.raises(DataError, match="a place outside its folder"):
+    with pytest.raises(DataError, match="config.json .*link"):
         build_encoder("text", "me/bert")
 
 
-def test_an_error_names_the_model_as_it_was_asked_for(tmp_path):
+def test_errors_name_the_model_as_given(tmp_path):
     folder = wav2vec2(tmp_path / "model")
-    with pytest.raises(ConfigError, match=f"'{folder}' has 1 layers"):
+    with pytest.raises(ConfigError, match=f"tune_from is 7.*'{folder}'"):
         build_encoder("audio", folder, tune_from=7)
 
 
-def test_whoever_calls_may_name_any_place(tmp_path, monkeypatch):
+def test_the_caller_may_name_any_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some").write_text("")
-    assert place("some") == Path("some") and place("~/some") == tmp_path / "some" and place("./some").is_file()
-    assert place("nowhere") is None and place("~nobody/x") is None and place("x" * 5000) is None and place("\0") is None
-    with pytest.raises(MissingDataError, match="there is no file 'nowhere'"):
-        file_of("nowhere")
+    assert (
+        local_path("some") == Path("some")
+        and local_path("~/some") == tmp_path / "some"
+        and local_path("./some").is_file()
+    )
+    assert (
+        local_path("nowhere") is None
+        and local_path("~nobody/x") is None
+        and local_path("x" * 5000) is None
+        and local_path("\0") is None
+    )
+    with pytest.raises(MissingDataError, match="'nowhere'"):
+        local_file("nowhere")
 
 
 @pytest.mark.parametrize(
     "name", ["/", "..", ".", "~", "a/b/c", "./..", "a\\b", "\0", "x/../y", "/etc/..", "//", "./\0"]
 )
-def test_a_name_in_a_description_is_refused(name, tmp_path, monkeypatch):
+def test_a_path_in_a_description_raises(name, tmp_path, monkeypatch):
     monkeypatch.setenv("MMCL_WEIGHTS", str(tmp_path))
     with described_by(tmp_path / "model"), pytest.raises((CheckpointError, MissingDataError)):
-        place(name)
+        local_path(name)
 
 
 @pytest.mark.parametrize("name", ["", "DEFAULT", "a1_in1k", "x" * 5000, "owner/model"])
-def test_a_name_that_is_no_place_is_left_to_the_library(name, tmp_path):
+def test_other_names_in_a_description_are_not_paths(name, tmp_path):
     with described_by(tmp_path):
-        assert place(name) is None
+        assert local_path(name) is None
 
 
-def test_only_a_name_of_the_hub_is_asked_of_it(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked"))
+def test_only_names_of_the_hub_are_looked_up(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("looked up"))
     for name in ("bert", "a/b/c", "../x", "a/..", "/etc", "a/.b", "https://x/y"):
-        assert snapshot(name, ["*"], download=True) is None
+        assert hub_folder(name, ["*"], download=True) is None
 
 
-def test_any_error_of_a_library_becomes_one_of_ours():
+def test_errors_of_libraries_are_converted():
     for error in (IndexError("x"), RecursionError("x"), MemoryError("x"), BaseException("a panic")):
-        message = rf"x.json cannot be read \({type(error).__name__}: .*\): copy it again"
-        with pytest.raises(DataError, match=message), foreign("x.json"):
+        message = f"x.json .*{type(error).__name__}"
+        with pytest.raises(DataError, match=message), wrap_errors("x.json"):
             raise error
     for kept in (KeyboardInterrupt, SystemExit):
-        with pytest.raises(kept), foreign("x.json"):
+        with pytest.raises(kept), wrap_errors("x.json"):
             raise kept
-    with pytest.raises(ConfigError), foreign("x.json"):
-        raise ConfigError("told already")
+    with pytest.raises(ConfigError), wrap_errors("x.json"):
+        raise ConfigError("already converted")
 
 
-def test_a_student_of_the_wrong_kind_is_told(tmp_path):
+def test_a_model_without_tokenizer_raises(tmp_path):
     T5ForConditionalGeneration(
         T5Config(vocab_size=30, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
     ).save_pretrained(tmp_path)

@@ -23,7 +23,7 @@ def test_shapes_and_pooling(size):
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
-def test_an_image_is_encoded_the_same_in_any_company(images):
+def test_images_of_a_batch_are_independent(images):
     encoder = ConvolutionImageEncoder(channels=3, dim=16)
     for training in (True, False):
         encoder.train(training).network[-1].p = 0.0
@@ -32,7 +32,7 @@ def test_an_image_is_encoded_the_same_in_any_company(images):
             assert (encoder(image[None]).pooled[0] - together[row]).abs().max() < 1e-5
 
 
-def test_forward_is_its_two_halves(images):
+def test_forward_runs_both_steps(images):
     encoder = ConvolutionImageEncoder(channels=3, dim=16).eval()
     features, lengths = encoder.frozen_features(images)
     assert features.shape == (4, 32, 40 * 3) and lengths.tolist() == [32] * 4 and not features.requires_grad
@@ -56,7 +56,7 @@ def test_images_are_cached(frozen, pictures, images, tmp_path):
         assert (again.pooled - expected).abs().max() < 1e-6
 
 
-def test_images_are_resized_where_a_size_is_given(images):
+def test_images_are_resized_to_size(images):
     torch.manual_seed(0)
     images = images[:, :1]
     encoder = build_encoder("image", "cnn", dim=16, size=images.shape[-1]).eval()
@@ -76,33 +76,33 @@ def test_fingerprint():
     assert encoder.fingerprint() != before
 
 
-def test_rows_by_hand():
+def test_rows_on_a_small_example():
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]])
     assert image_rows(maps).tolist() == [[[1.0, 5.0, 2.0, 6.0], [3.0, 7.0, 4.0, 8.0]]]
 
 
-def test_images_of_different_heights_cannot_be_one_batch():
-    with pytest.raises(ShapeError, match=r"are \(2, 4, 6\) with lengths \[3, 4\], expected rows .* resize the images"):
+def test_images_of_different_heights_raise():
+    with pytest.raises(ShapeError, match=r"\(2, 4, 6\).*\[3, 4\]"):
         image_maps(torch.zeros(2, 4, 6), torch.tensor([4, 3]), 3)
-    with pytest.raises(ShapeError, match=r"expected rows \(batch, height, width \* 4\)"):
+    with pytest.raises(ShapeError, match=r"width \* 4"):
         image_maps(torch.zeros(2, 4, 6), torch.tensor([4, 4]), 4)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dim": 0}, "dim of the image encoder is 0, expected at least 2"),
-        ({"blocks": 0}, "blocks of the image encoder is 0"),
-        ({"channels": -1}, "channels of the image encoder is -1"),
-        ({"dropout": 1.0}, "dropout of the image encoder is 1.0, expected 0 or more and less than 1"),
+        ({"dim": 0}, "dim .* 0.* 2"),
+        ({"blocks": 0}, "blocks .* 0"),
+        ({"channels": -1}, "channels .* -1"),
+        ({"dropout": 1.0}, "dropout .* 1.0"),
     ],
 )
-def test_sizes_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ConfigError, match=message):
         ConvolutionImageEncoder(**options)
 
 
-def test_it_learns_digits_it_has_not_seen(data_dir):
+def test_it_generalizes_to_unseen_digits(data_dir):
     folder = data_dir / "MNIST" / "raw"
     if not folder.is_dir():
         pytest.skip("MMCL_DATA has no MNIST")

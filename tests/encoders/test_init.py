@@ -4,7 +4,7 @@ import sys
 import mmcl.encoders
 
 
-def test_names_are_loaded_when_used():
+def test_names_are_imported_on_first_use():
     code = (
         "import sys, mmcl.encoders; assert 'torch' not in sys.modules; "
         "from mmcl.encoders import build_encoder; assert 'transformers' not in sys.modules"

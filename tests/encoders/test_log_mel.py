@@ -7,7 +7,7 @@ from mmcl.encoders.log_mel import LogMel
 
 
 def loop_reference(waveform, mels):
-    """The definition, frame by frame in float64."""
+    """Compute the definition frame by frame in float64."""
     filters = melscale_fbanks(201, 20.0, 8000.0, mels, 16000).double().numpy()
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
     frames = []
@@ -19,16 +19,16 @@ def loop_reference(waveform, mels):
 
 
 @pytest.mark.parametrize("mels", [40, 64])
-def test_real_speech_against_the_definition(digits, mels):
+def test_real_speech_equals_the_definition(digits, mels):
     reference = loop_reference(digits[0].numpy(), mels)
-    # In double precision: in float32, the logarithm of a nearly silent bin shows how a processor rounds its transform.
+    # In float64, since in float32 the logarithm of a nearly silent bin depends on the rounding of the processor.
     frames, lengths = LogMel(mels).double()(digits[0][None].double())
     assert frames.shape[1:] == reference.shape and lengths.tolist() == [len(reference)]
     assert np.abs(frames[0].numpy() - reference).max() < 1e-3
     assert np.abs(LogMel(mels)(digits[0][None])[0][0].numpy() - reference).mean() < 1e-4
 
 
-def test_a_padded_batch_is_its_utterances(digits, batch):
+def test_a_padded_batch_equals_its_utterances(digits, batch):
     frames, lengths = LogMel()(batch["audio"], batch["audio_lengths"])
     for row, audio in enumerate(digits):
         alone, length = LogMel()(audio[None])
@@ -37,7 +37,7 @@ def test_a_padded_batch_is_its_utterances(digits, batch):
         assert not frames[row, lengths[row] :].any()
 
 
-def test_what_stands_in_the_padding_does_not_matter(digits, batch):
+def test_the_content_of_the_padding_is_ignored(digits, batch):
     noisy = batch["audio"].clone()
     for row, audio in enumerate(digits):
         noisy[row, len(audio) :] = 0.5
@@ -45,7 +45,7 @@ def test_what_stands_in_the_padding_does_not_matter(digits, batch):
     assert torch.equal(LogMel()(noisy, batch["audio_lengths"])[0], frames)
 
 
-def test_a_tone_lights_its_band():
+def test_a_tone_peaks_in_its_band():
     time = torch.arange(16000) / 16000
     waveform = torch.where(time < 0.5, (2000 * torch.pi * time).sin(), (6000 * torch.pi * time).sin())
     frames, _ = LogMel(64)(waveform[None])
@@ -61,10 +61,10 @@ def test_silence_and_constants_are_finite(level):
     assert frames.isfinite().all() and frames.abs().max() < 0.01
 
 
-def test_the_volume_does_not_matter(digits):
+def test_frames_do_not_depend_on_the_volume(digits):
     audio = digits[1][None]
     assert (LogMel()(audio)[0] - LogMel()(audio * 0.5)[0]).abs().mean() < 0.05
 
 
-def test_the_fingerprint_names_the_bands():
+def test_the_fingerprint_depends_on_the_bands():
     assert LogMel(40).fingerprint() != LogMel(64).fingerprint() == LogMel(64).fingerprint()

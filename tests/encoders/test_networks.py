@@ -21,7 +21,7 @@ def network(request):
     return networks()[request.param]
 
 
-def test_a_padded_batch_is_its_utterances(network, digits, batch):
+def test_a_padded_batch_equals_its_utterances(network, digits, batch):
     frames, lengths = LogMel()(batch["audio"], batch["audio_lengths"])
     sequence, steps = network(frames, lengths)
     for row, audio in enumerate(digits):
@@ -39,7 +39,7 @@ def test_more_padding_changes_nothing(network, batch):
         assert (more[row, :length] - sequence[row, :length]).abs().max() < 1e-5
 
 
-def test_training_mode_does_not_let_utterances_see_each_other(network, batch):
+def test_utterances_are_independent_in_training_mode(network, batch):
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -52,7 +52,7 @@ def test_training_mode_does_not_let_utterances_see_each_other(network, batch):
     assert (sequence[1, : steps[1]] - alone[0]).abs().max() < 1e-4
 
 
-def test_every_step_of_an_utterance_counts_and_no_other(network, batch):
+def test_the_encoding_depends_on_unpadded_steps_only(network, batch):
     frames, lengths = LogMel()(batch["audio"], batch["audio_lengths"])
     frames.requires_grad_()
     sequence, steps = network(frames, lengths)
@@ -63,7 +63,7 @@ def test_every_step_of_an_utterance_counts_and_no_other(network, batch):
     assert moved.sum() == lengths[shortest]
 
 
-def test_convolution_against_conv1d():
+def test_convolution_equals_conv1d():
     torch.manual_seed(0)
     layer = Convolution(6, 8, kernel=5, stride=2, dilation=2).double()
     reference = nn.Conv1d(6, 8, 5, stride=2, dilation=2, padding=4).double()
@@ -82,7 +82,7 @@ def test_subsampling_keeps_one_frame():
     assert sequence.shape == (1, 1, 16) and steps.tolist() == [1]
 
 
-def test_a_copy_masks_by_its_own_batch(digits):
+def test_a_copy_has_its_own_mask(digits):
     network = networks()[1]
     frames, lengths = LogMel()(digits[0][None])
     copy = deepcopy(network)
@@ -92,5 +92,5 @@ def test_a_copy_masks_by_its_own_batch(digits):
     assert torch.equal(network(frames, lengths)[0], expected)
 
 
-def test_nothing_keeps_statistics_of_batches(network):
+def test_no_statistics_of_batches_are_stored(network):
     assert not [name for name, _ in network.named_buffers()]

@@ -12,7 +12,7 @@ def weights(name, pretrained=None, download=False):
     return model_weights(name, model_config(name), pretrained, download)
 
 
-def test_a_model_prepares_images_as_its_tags_have_in_common():
+def test_default_preprocessing_is_common_to_all_tags():
     none, clip = weights("ViT-B-32")
     assert none is None and clip["mean"] == open_clip.OPENAI_DATASET_MEAN and clip["resize_mode"] == "shortest"
     siglip = weights("ViT-B-16-SigLIP")[1]
@@ -22,18 +22,18 @@ def test_a_model_prepares_images_as_its_tags_have_in_common():
     assert weights("ViT-L-14")[1]["mean"] == open_clip.OPENAI_DATASET_MEAN, "where they differ, open_clip's own"
 
 
-def test_a_file_prepares_images_as_is_written_beside_it(tmp_path):
+def test_preprocessing_from_the_config_next_to_a_file(tmp_path):
     torch.save({"visual.proj": torch.ones(1)}, tmp_path / "weights.pt")
     assert weights("ViT-B-32", tmp_path / "weights.pt")[1]["mean"] == open_clip.OPENAI_DATASET_MEAN
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": {"mean": [0.1, 0.2, 0.3]}}))
     read, prepared = weights("ViT-B-32", str(tmp_path / "weights.pt"))
     assert list(read) == ["visual.proj"] and prepared["mean"] == [0.1, 0.2, 0.3] and prepared["std"]
     (tmp_path / "open_clip_config.json").write_text("[1]")
-    with pytest.raises(DataError, match="open_clip_config.json holds a list"):
+    with pytest.raises(DataError, match="open_clip_config.json"):
         weights("ViT-B-32", tmp_path / "weights.pt")
 
 
-def test_every_tag_of_the_other_activation_is_sent_to_its_model():
+def test_a_tag_with_another_activation_raises():
     sent = 0
     for name, tag in open_clip.list_pretrained():
         try:
@@ -50,7 +50,7 @@ def test_every_tag_of_the_other_activation_is_sent_to_its_model():
     assert sent >= 8, "those of OpenAI"
 
 
-def test_tags_are_read_from_where_the_hub_keeps_them(tmp_path, monkeypatch):
+def test_tags_are_read_from_the_cache_of_the_hub(tmp_path, monkeypatch):
     asked = []
 
     def get(repository, filename):
@@ -66,16 +66,14 @@ def test_tags_are_read_from_where_the_hub_keeps_them(tmp_path, monkeypatch):
     assert asked[0] == ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip_model.safetensors")
 
 
-def test_what_is_not_there():
-    with pytest.raises(
-        ConfigError, match=r"no model 'ViT-B32' \(did you mean 'ViT-B-32'\?\), expected one of its \d+: see"
-    ):
+def test_missing_models_and_weights_raise():
+    with pytest.raises(ConfigError, match="'ViT-B32'.*'ViT-B-32'"):
         model_config("ViT-B32")
-    with pytest.raises(ConfigError, match=r"neither a file nor a tag of 'open_clip:ViT-B-32' \(did you mean 'openai'"):
+    with pytest.raises(ConfigError, match="'open_clip:ViT-B-32'.*'openai'"):
         weights("ViT-B-32", "openia")
-    with pytest.raises(MissingDataError, match="'open_clip:ViT-B-32 laion2b_s34b_b79k' are not on this machine"):
+    with pytest.raises(MissingDataError, match="'open_clip:ViT-B-32 laion2b_s34b_b79k'.*download=True"):
         weights("ViT-B-32", "laion2b_s34b_b79k")
-    with pytest.raises(MissingDataError, match="the tokenizer 'timm/ViT-B-16-SigLIP' .* pass download=True"):
+    with pytest.raises(MissingDataError, match="'timm/ViT-B-16-SigLIP'.*download=True"):
         model_tokenizer("ViT-B-16-SigLIP", model_config("ViT-B-16-SigLIP"), False)
 
 

@@ -54,7 +54,7 @@ def tiny_models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory):
-    """Whole models of open_clip with random weights, and files of these."""
+    """Return a function that builds whole models of open_clip with random weights, and saves them."""
 
     def make(name):
         if name not in made:
@@ -81,7 +81,7 @@ def upstream(tmp_path_factory):
         ("tiny-timm", [], 1),
     ],
 )
-def test_an_image_tower_is_encode_image(name, layers, steps, images, check_tower, upstream):
+def test_an_image_tower_equals_encode_image(name, layers, steps, images, check_tower, upstream):
     model, path = upstream(name)
     encoder, encoded = check_tower(
         lambda **options: build_encoder("image", f"open_clip:{name}", pretrained=path, **options), layers
@@ -93,7 +93,7 @@ def test_an_image_tower_is_encode_image(name, layers, steps, images, check_tower
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-quick", "tiny-timm", "tiny-eos"])
-def test_a_text_tower_is_encode_text(name, upstream):
+def test_a_text_tower_equals_encode_text(name, upstream):
     model, path = upstream(name)
     encoder = build_encoder("text", f"open_clip:{name}", pretrained=path)
     tokens = open_clip.get_tokenizer(name)(TEXTS)
@@ -121,7 +121,7 @@ def test_a_text_tower_is_encode_text(name, upstream):
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-timm"])
 @pytest.mark.parametrize("training", [{"tune_from": 0}, {"tune_from": 2}, {"frozen": False}])
-def test_tuning_a_text_tower_gives_the_same_and_trains_its_upper_layers(name, training, upstream):
+def test_a_tuned_text_tower_has_equal_outputs_and_trains_its_upper_layers(name, training, upstream):
     _, path = upstream(name)
     frozen = build_encoder("text", f"open_clip:{name}", pretrained=path)
     tuned = build_encoder("text", f"open_clip:{name}", pretrained=path, **training)
@@ -158,16 +158,16 @@ def test_texts_are_cached(training, upstream, pictures, tmp_path):
     assert encoder.frozen == (cached_features(pictures, encoder, tmp_path, progress=False).lengths is None)
 
 
-def test_texts_that_are_cut_are_counted(upstream, caplog):
+def test_truncated_texts_are_logged(upstream, caplog):
     encoder = build_encoder("text", "open_clip:tiny", pretrained=upstream("tiny")[1])
     fits = "one two three four five six seven eight nine ten"
     assert encoder([fits, "lights"]).lengths.tolist() == [12, 3] and not caplog.records
     encoded = encoder([f"{fits} eleven", "lights", f"{fits} twelve thirteen"])
     assert encoded.lengths.tolist() == [12, 3, 12]
-    assert "cut 2 of 3 texts to 12 tokens, first 'one two three" in caplog.text
+    assert "2 of 3 texts to 12 tokens, first 'one two three" in caplog.text
     caplog.clear()
     encoder([f"{fits} eleven"])
-    assert not caplog.records, "once is enough"
+    assert not caplog.records, "each text is logged once"
 
 
 def test_a_tokenizer_of_transformers(weights_dir, tmp_path, monkeypatch, caplog):
@@ -184,10 +184,10 @@ def test_a_tokenizer_of_transformers(weights_dir, tmp_path, monkeypatch, caplog)
     caplog.clear()
     assert (encoder(TEXTS).pooled - expected).abs().max() < 1e-5 and not caplog.records
     encoder([*TEXTS, "lights " * 11])
-    assert "cut 1 of 5 texts to 12 tokens, first 'lights lights" in caplog.text
+    assert "1 of 5 texts to 12 tokens, first 'lights lights" in caplog.text
 
 
-def test_a_copy_is_another_network(upstream):
+def test_a_copy_is_independent(upstream):
     encoder = build_encoder("text", "open_clip:tiny", pretrained=upstream("tiny")[1], tune_from=1)
     copied = frozen_copy(encoder)
     expected = copied(TEXTS).pooled
@@ -197,7 +197,7 @@ def test_a_copy_is_another_network(upstream):
 
 @pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
 @pytest.mark.parametrize("size", [(28, 28), (60, 100), (100, 60)])
-def test_images_are_prepared_as_open_clip_does(mode, size, tmp_path, upstream):
+def test_preprocessing_equals_open_clip(mode, size, tmp_path, upstream):
     _, path = upstream("tiny")
     (tmp_path / "weights.safetensors").write_bytes(path.read_bytes())
     prepared = {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.4], "interpolation": "bicubic", "resize_mode": mode}
@@ -212,60 +212,60 @@ def test_images_are_prepared_as_open_clip_does(mode, size, tmp_path, upstream):
     assert difference.max() < 2.5 / 255 / 0.4  # PIL rounds, twice
 
 
-def test_random_weights_are_trained_from_scratch():
+def test_random_weights_are_not_frozen():
     for modality in ("image", "text"):
         encoder = build_encoder(modality, "open_clip:tiny")
         assert not encoder.frozen and all(parameter.requires_grad for parameter in encoder.parameters())
 
 
-def test_weights_that_are_not_those(upstream, tmp_path):
-    with pytest.raises(DataError, match="weights of 'open_clip:tiny' do not fit .size mismatch for conv1.weight"):
+def test_wrong_weights_raise(upstream, tmp_path):
+    with pytest.raises(DataError, match="'open_clip:tiny'.*size mismatch for conv1.weight"):
         build_encoder("image", "open_clip:tiny", pretrained=upstream("tiny-resnet")[1])
-    with pytest.raises(DataError, match=r"weights of 'open_clip:tiny-timm' lack \d+ that it has, first 'visual\.trunk"):
+    with pytest.raises(DataError, match=r"'open_clip:tiny-timm'.*'visual\.trunk"):
         build_encoder("image", "open_clip:tiny-timm", pretrained=upstream("tiny")[1])
     (tmp_path / "weights.pt").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="the weights in '.*weights.pt' cannot be read"):
+    with pytest.raises(DataError, match="weights.pt'"):
         build_encoder("text", "open_clip:tiny", pretrained=tmp_path / "weights.pt")
     (tmp_path / "open_clip_config.json").write_text("[")
-    with pytest.raises(DataError, match="open_clip_config.json is not JSON"):
+    with pytest.raises(DataError, match="open_clip_config.json"):
         build_encoder("image", "open_clip:tiny", pretrained=tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize(
     ("modality", "name", "options", "error", "message"),
     [
-        ("image", "ViT-B32", {}, ConfigError, r"open_clip has no model 'ViT-B32' \(did you mean 'ViT-B-32'\?\)"),
+        ("image", "ViT-B32", {}, ConfigError, "'ViT-B32'.*'ViT-B-32'"),
         (
             "image",
             "ViT-B-32",
             {"pretrained": "openia"},
             ConfigError,
-            r"neither a file nor a tag .*did you mean 'openai'",
+            "'openia'.*'openai'",
         ),
-        ("image", "ViT-B-32", {"pretrained": "openai"}, ConfigError, "expected 'open_clip:ViT-B-32-quickgelu'"),
-        ("image", "tiny", {"pretrained": "openai"}, ConfigError, "open_clip offers no weights of it"),
+        ("image", "ViT-B-32", {"pretrained": "openai"}, ConfigError, "'open_clip:ViT-B-32-quickgelu'"),
+        ("image", "tiny", {"pretrained": "openai"}, ConfigError, "'openai'.*'open_clip:tiny'"),
         (
             "image",
             "ViT-B-32",
             {"pretrained": "laion2b_s34b_b79k"},
             MissingDataError,
-            "laion2b_s34b_b79k' are not on this",
+            "laion2b_s34b_b79k'.*download=True",
         ),
-        ("text", "ViT-B-32", {"pretrained": "datacomp_xl_s13b_b90k"}, MissingDataError, "pass download=True to fetch"),
-        ("text", "tiny-roberta", {}, ConfigError, "the text tower of 'open_clip:tiny-roberta' is 'roberta-base'"),
-        ("text", "tiny-looks-beyond", {}, ConfigError, "looks beyond it, expected one like CLIP's"),
-        ("text", "coca_ViT-B-32", {}, ConfigError, "has a class token"),
-        ("text", "ViT-B-16-SigLIP", {}, MissingDataError, "the tokenizer 'timm/ViT-B-16-SigLIP' .* is not on this"),
-        ("image", "tiny", {"tune_from": 3}, ConfigError, "tune_from is 3, but 'open_clip:tiny' has 3 layers"),
-        ("image", "tiny-resnet", {"tune_from": 0}, ConfigError, "the layers of 'open_clip:tiny-resnet' are not known"),
-        ("text", "tiny", {"tune_from": -1}, ConfigError, "tune_from is -1, but 'open_clip:tiny' has 3 layers"),
-        ("text", "tiny", {"dim": 3}, ConfigError, "unknown option 'dim' of 'open_clip:tiny', expected one of download"),
+        ("text", "ViT-B-32", {"pretrained": "datacomp_xl_s13b_b90k"}, MissingDataError, "download=True"),
+        ("text", "tiny-roberta", {}, ConfigError, "'open_clip:tiny-roberta'.*'roberta-base'"),
+        ("text", "tiny-looks-beyond", {}, ConfigError, "'open_clip:tiny-looks-beyond'"),
+        ("text", "coca_ViT-B-32", {}, ConfigError, "'open_clip:coca_ViT-B-32'"),
+        ("text", "ViT-B-16-SigLIP", {}, MissingDataError, "'timm/ViT-B-16-SigLIP'.*download=True"),
+        ("image", "tiny", {"tune_from": 3}, ConfigError, "tune_from is 3.*'open_clip:tiny'"),
+        ("image", "tiny-resnet", {"tune_from": 0}, ConfigError, "tune_from is 0.*'open_clip:tiny-resnet'"),
+        ("text", "tiny", {"tune_from": -1}, ConfigError, "tune_from is -1.*'open_clip:tiny'"),
+        ("text", "tiny", {"dim": 3}, ConfigError, "'dim'.*'open_clip:tiny'.* download"),
     ],
 )
-def test_what_cannot_be_built_is_named(modality, name, options, error, message):
+def test_invalid_arguments_raise(modality, name, options, error, message):
     with pytest.raises(error, match=message):
         build_encoder(modality, f"open_clip:{name}", **options)
 
 
-def test_a_model_whose_text_is_of_another_library_has_its_image_tower(images):
+def test_the_image_tower_of_a_model_with_a_text_tower_of_transformers(images):
     assert build_encoder("image", "open_clip:tiny-roberta")(images).pooled.shape == (4, 8)

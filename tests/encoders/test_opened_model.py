@@ -1,4 +1,4 @@
-"""Models in the layout of transformers: however their weights are stored, they are whole, finite, and of the config."""
+"""Models in the layout of transformers have complete, finite weights that fit their config."""
 
 import json
 
@@ -17,7 +17,7 @@ TENSOR = "encoder.layer.0.output.dense.weight"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small BERT, with the tokenizer of a small student."""
+    """Return the folder of a small BERT with the tokenizer of a small student."""
     student = TextToText.from_scratch(["one and one is two"] * 3, vocabulary=110, dim=16, layers=1, heads=2)
     student.tokenizer.save_pretrained(tmp_path)
     torch.manual_seed(0)
@@ -31,7 +31,7 @@ def weights(folder):
         return opened.network().state_dict()
 
 
-def test_weights_are_the_same_however_they_are_stored(folder):
+def test_all_formats_give_equal_weights(folder):
     expected, state = weights(folder), load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(state, folder / "pytorch_model.bin")
@@ -53,14 +53,14 @@ def test_weights_are_the_same_however_they_are_stored(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda value: value.int(), f"tensor '{TENSOR}' .* is torch.int32, expected float"),
-        (lambda value: value > 0, f"tensor '{TENSOR}' .* is torch.bool, expected float"),
-        (lambda value: value * float("nan"), f"tensor '{TENSOR}' .* has 64 values that are not finite"),
-        (lambda value: value / 0.0, f"tensor '{TENSOR}' .* has 64 values that are not finite"),
-        (lambda value: value[:2].clone(), "the weights of .* cannot be read"),
+        (lambda value: value.int(), f"'{TENSOR}'.*torch.int32"),
+        (lambda value: value > 0, f"'{TENSOR}'.*torch.bool"),
+        (lambda value: value * float("nan"), f"'{TENSOR}'.* 64 values"),
+        (lambda value: value / 0.0, f"'{TENSOR}'.* 64 values"),
+        (lambda value: value[:2].clone(), "'/.*' .*RuntimeError"),
     ],
 )
-def test_a_tensor_of_another_kind_is_named(change, message, stored, folder):
+def test_an_invalid_tensor_raises(change, message, stored, folder):
     state = load_file(folder / "model.safetensors")
     state[TENSOR] = change(state[TENSOR])
     (folder / "model.safetensors").unlink()
@@ -73,7 +73,7 @@ def test_a_tensor_of_another_kind_is_named(change, message, stored, folder):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_any_precision_are_read_in_32_bits(dtype, folder):
+def test_weights_of_any_precision_are_loaded_in_float32(dtype, folder):
     state = load_file(folder / "model.safetensors")
     save_file({name: value.to(dtype) for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"})
     assert {value.dtype for value in weights(folder).values() if value.is_floating_point()} == {torch.float32}
@@ -81,33 +81,33 @@ def test_weights_of_any_precision_are_read_in_32_bits(dtype, folder):
 
 @pytest.mark.parametrize("field", ["num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size"])
 @pytest.mark.parametrize("size", [2**33, 2**20])
-def test_sizes_beyond_the_weights_are_refused_at_once(field, size, folder):
+def test_sizes_beyond_the_weights_raise(field, size, folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, field: size}))
     with pytest.raises(DataError):
         weights(folder)
 
 
-def test_a_tokenizer_of_more_tokens_than_the_model_knows_is_told(folder):
+def test_a_tokenizer_beyond_the_vocabulary_raises(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 20}))
     with (
         opened_model(folder, False) as opened,
-        pytest.raises(MissingDataError, match="vocabulary that the model knows"),
+        pytest.raises(MissingDataError, match="tokenizer"),
     ):
         opened.tokenizer()
 
 
-def test_a_model_with_digests_is_checked_before_it_is_opened(folder):
+def test_digests_are_checked_before_loading(folder):
     student = TextToText.from_scratch(["one and one is two"] * 3, vocabulary=110, dim=16, layers=1, heads=2)
     student.save(folder / "student")
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         whole = (folder / "student" / name).read_text()
         (folder / "student" / name).write_text(whole + "\n")
-        with pytest.raises(CheckpointError, match=f"{name} was changed"), opened_model(folder / "student", False):
+        with pytest.raises(CheckpointError, match=name), opened_model(folder / "student", False):
             pass
         (folder / "student" / name).write_text(whole)
     config = json.loads((folder / "student" / "config.json").read_text())
     (folder / "student" / "config.json").write_text(json.dumps({**config, "num_heads": 1}))
-    with pytest.raises(CheckpointError, match="num_heads in .* was changed"), opened_model(folder / "student", False):
+    with pytest.raises(CheckpointError, match="num_heads"), opened_model(folder / "student", False):
         pass

@@ -6,43 +6,43 @@ from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError, MissingDataError
 
 
-def test_what_was_described_is_built_again():
+def test_an_encoder_is_rebuilt_from_its_description():
     described = describe_encoder(build_encoder("audio", "cnn", dim=16, pooling="max"))
     again = rebuild_encoder(described, "here")
     assert (again.dim, again.pooling, again.fingerprint()) == (16, "max", described["fingerprint"])
 
 
-def test_what_is_random_and_frozen_has_no_fingerprint():
+def test_a_random_frozen_encoder_has_no_fingerprint():
     assert describe_encoder(build_encoder("audio", "cnn", dim=16))["fingerprint"]
     assert describe_encoder(build_encoder("audio", "cnn", dim=16, frozen=True))["fingerprint"] is None
     encoder = build_encoder("audio", "cnn", dim=16)
     encoder.spec = None
-    with pytest.raises(CheckpointError, match="made by build_encoder"):
+    with pytest.raises(CheckpointError, match="build_encoder"):
         describe_encoder(encoder)
 
 
-def test_pretrained_weights_are_found_by_their_name_and_must_be_the_same(weights_dir):
+def test_pretrained_weights_are_found_by_name_and_compared(weights_dir):
     encoder = build_encoder("text", "sentence-transformers/all-MiniLM-L6-v2")
     described = describe_encoder(encoder)
     assert torch.equal(rebuild_encoder(described, "here")(["on"]).pooled, encoder(["on"]).pooled)
-    with pytest.raises(CheckpointError, match="all-MiniLM-L6-v2' is not the one that here was trained with"):
+    with pytest.raises(CheckpointError, match="all-MiniLM-L6-v2'.* here "):
         rebuild_encoder({**described, "fingerprint": "another"}, "here")
 
 
-def test_whoever_loads_it_says_whether_it_is_fetched(monkeypatch):
+def test_only_the_caller_enables_downloads(monkeypatch):
     described = {"encoder": {"modality": "audio", "name": "me/nowhere", "download": True}, "fingerprint": None}
-    with pytest.raises(MissingDataError, match="pass download=True"):
+    with pytest.raises(MissingDataError, match="download=True"):
         rebuild_encoder(described, "here", download=False)
     cnn = {"encoder": {"modality": "audio", "name": "cnn"}, "fingerprint": None}
-    assert rebuild_encoder(cnn, "here", download=True).dim == 128  # which has nothing to fetch
+    assert rebuild_encoder(cnn, "here", download=True).dim == 128  # nothing to download
 
 
-def test_an_encoder_that_is_passed_does_what_the_described_one_did():
+def test_an_encoder_of_the_caller_needs_the_described_options():
     described = describe_encoder(build_encoder("audio", "cnn", dim=16, pooling="max"))
     own = build_encoder("audio", "cnn", dim=16, pooling="max")
     assert rebuild_encoder(described, "here", encoders=[build_encoder("text", "words"), own]) is own
-    for other, message in (({"dim": 16}, "pooling='mean'.* with 'max'"), ({"pooling": "max"}, "dim=None.* with 16")):
-        with pytest.raises(CheckpointError, match=f"the audio encoder that was passed has {message}: build it"):
+    for other, message in (({"dim": 16}, "pooling='mean'.*'max'"), ({"pooling": "max"}, "dim=None.* 16")):
+        with pytest.raises(CheckpointError, match=message):
             rebuild_encoder(described, "here", encoders=[build_encoder("audio", "cnn", **other)])
 
 
@@ -57,7 +57,7 @@ def test_an_encoder_that_is_passed_does_what_the_described_one_did():
         ({"encoder": {"modality": "smell", "name": "cnn"}, "fingerprint": None}, ConfigError),
     ],
 )
-def test_what_describes_no_encoder_is_refused(described, error):
+def test_an_invalid_description_raises(described, error):
     for download in (True, False):
         with pytest.raises(error):
             rebuild_encoder(described, "here", download=download)

@@ -27,7 +27,7 @@ def build(path, **options):
     return build_encoder("audio", "speechbrain:ecapa", weights=path, **options)
 
 
-def test_an_utterance_alone_is_upstream(tmp_path, digits):
+def test_a_single_utterance_equals_upstream(tmp_path, digits):
     network, path = saved(tmp_path)
     encoder = build(path)
     normalize = InputNormalization(norm_type="sentence", std_norm=False)
@@ -42,9 +42,9 @@ def test_an_utterance_alone_is_upstream(tmp_path, digits):
 
 
 @pytest.mark.parametrize("options", [{}, {"tune_from": 2}, {"frozen": False}, {"pooling": "mean_max"}])
-def test_a_padded_batch_is_its_utterances(options, tmp_path, digits):
+def test_a_padded_batch_equals_its_utterances(options, tmp_path, digits):
     encoder = build(saved(tmp_path)[1], **options).eval()
-    audios = [*digits, digits[0][:800], torch.cat([digits[1][:3000], torch.ones(15)])]  # short, and loudest at its end
+    audios = [*digits, digits[0][:800], torch.cat([digits[1][:3000], torch.ones(15)])]  # short, or loudest at the end
     batch = collate([{"audio": audio} for audio in audios])
     noisy = batch["audio"] + 0.5 * (~batch.mask("audio")).float()
     for waveforms in (batch["audio"], noisy):
@@ -59,7 +59,7 @@ def test_a_padded_batch_is_its_utterances(options, tmp_path, digits):
 
 
 def test_relative_lengths_are_exact():
-    """speechbrain turns relative lengths back into steps by a comparison, which rounding must not tip."""
+    """SpeechBrain compares steps with relative lengths; rounding must not change the result."""
     for steps in range(1, 400):
         lengths = torch.arange(1, steps + 1)
         mask = torch.arange(steps)[None, :] < (_relative(lengths, steps) * steps)[:, None]
@@ -67,7 +67,7 @@ def test_relative_lengths_are_exact():
 
 
 @pytest.mark.parametrize("tune_from", [0, 1, 2, 3])
-def test_tuning_splits_the_same_computation(tune_from, tmp_path, batch):
+def test_tuning_gives_equal_outputs_and_trains_the_upper_layers(tune_from, tmp_path, batch):
     _, path = saved(tmp_path)
     frozen, tuned = build(path), build(path, tune_from=tune_from)
     assert not frozen.train().training and not any(parameter.requires_grad for parameter in frozen.parameters())
@@ -98,55 +98,53 @@ def test_features_are_cached(tmp_path, spoken):
         assert (kept[row]["features"] - encoder(spoken[row]["audio"][None]).pooled[0]).abs().max() < 1e-4
 
 
-def test_random_weights_are_trained():
+def test_random_weights_are_not_frozen():
     encoder = build(None, channels=16, dim=8, mels=40)
     assert not encoder.frozen and all(p.requires_grad for p in encoder.network.parameters())
     assert encoder(torch.randn(3, 4000)).pooled.shape == (3, 8)
 
 
-def test_weights_in_files(tmp_path, digits):
+def test_weights_from_files(tmp_path, digits):
     network, path = saved(tmp_path)
     save_file(network.state_dict(), tmp_path / "other.safetensors")
     expected = build(path)(digits[0][None]).pooled
     for file in (path / "embedding_model.ckpt", path / "other.safetensors", str(path)):
         assert torch.equal(build(file)(digits[0][None]).pooled, expected)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        MissingDataError, match="folder '.*empty' has no embedding_model.safetensors or embedding_model"
-    ):
+    with pytest.raises(MissingDataError, match="empty'.* embedding_model.ckpt"):
         build(tmp_path / "empty")
-    with pytest.raises(MissingDataError, match="there is no file '.*nothing.ckpt'"):
+    with pytest.raises(MissingDataError, match="nothing.ckpt'"):
         build(tmp_path / "nothing.ckpt")
-    with pytest.raises(MissingDataError, match="'speechbrain:ecapa speechbrain/spkrec-ecapa-voxceleb' are not on this"):
+    with pytest.raises(MissingDataError, match="'speechbrain:ecapa speechbrain/spkrec-ecapa-voxceleb'.*download=True"):
         build("speechbrain/spkrec-ecapa-voxceleb")
     torch.save({"weight": torch.ones(1)}, tmp_path / "wrong.pt")
-    with pytest.raises(DataError, match=r"the weights of 'speechbrain:ecapa' lack \d+ that it has"):
+    with pytest.raises(DataError, match=r"'speechbrain:ecapa' lack \d+"):
         build(tmp_path / "wrong.pt")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 12}, "channels=12, dim=192, mels=80 cannot be built: expected channels that 8 divides"),
-        ({"dim": 0}, "dim=0, mels=80 cannot be built"),
-        ({"channels": 8, "tune_from": 4}, "tune_from is 4, but 'speechbrain:ecapa' has 4 layers"),
-        ({"source": "a/b"}, "unknown option 'source' of 'speechbrain:ecapa'"),
+        ({"channels": 12}, "channels=12, dim=192, mels=80"),
+        ({"dim": 0}, "dim=0, mels=80"),
+        ({"channels": 8, "tune_from": 4}, "tune_from is 4.*'speechbrain:ecapa'"),
+        ({"source": "a/b"}, "'source'.*'speechbrain:ecapa'"),
     ],
 )
-def test_what_cannot_be_built_is_named(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ConfigError, match=message):
         build_encoder("audio", "speechbrain:ecapa", **options)
 
 
-def test_an_utterance_that_is_too_short():
+def test_a_too_short_utterance_raises():
     encoder = build(None, channels=8, frozen=True)
     assert encoder(torch.randn(1, 640)).pooled.isfinite().all()
-    with pytest.raises(ShapeError, match=r"utterance 1 of the batch has 639 samples, expected at least 640 \(40 ms\)"):
+    with pytest.raises(ShapeError, match="utterance 1 .*639 samples.* 640"):
         encoder(torch.randn(2, 800), torch.tensor([800, 639]))
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_wav2vec2_is_the_lobe_without_its_padding(normalize, tmp_path, digits):
+def test_wav2vec2_equals_the_lobe_without_padding(normalize, tmp_path, digits):
     torch.manual_seed(0)
     sizes = dict(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8, 8),
@@ -172,19 +170,19 @@ def test_wav2vec2_is_the_lobe_without_its_padding(normalize, tmp_path, digits):
     weights = load_file(tmp_path / "model.safetensors")
     del weights["encoder.layers.1.attention.k_proj.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(DataError, match="lack 1 that its config.json asks for, first 'encoder.layers.1.attention"):
+    with pytest.raises(DataError, match="1 .*'encoder.layers.1.attention"):
         build_encoder("audio", "speechbrain:wav2vec2", source=tmp_path)
 
 
-def test_wav2vec2_that_cannot_be_built(weights_dir, tmp_path):
+def test_invalid_sources_of_wav2vec2_raise(weights_dir, tmp_path):
     for options, error, message in (
-        ({}, ConfigError, "'speechbrain:wav2vec2' has no source, expected a folder or \"owner/model\""),
+        ({}, ConfigError, "'speechbrain:wav2vec2'.* source"),
         (
             {"source": weights_dir / "all-MiniLM-L6-v2"},
             ConfigError,
-            "is a model of type 'bert', expected one of wav2vec2",
+            "'bert'.* wav2vec2",
         ),
-        ({"source": "nobody/nothing"}, MissingDataError, "'nobody/nothing' is neither a folder nor a model on this"),
+        ({"source": "nobody/nothing"}, MissingDataError, "'nobody/nothing'.*download=True"),
     ):
         with pytest.raises(error, match=message):
             build_encoder("audio", "speechbrain:wav2vec2", **options)

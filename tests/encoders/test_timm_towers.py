@@ -24,7 +24,7 @@ def transform(network):
     ("name", "layers"),
     [("test_vit", [0, 3]), ("test_resnet", [0, 2]), ("test_convnext", []), ("test_efficientnet", [])],
 )
-def test_a_tower(name, layers, images, check_tower):
+def test_tower(name, layers, images, check_tower):
     encoder, encoded = check_tower(lambda **options: build(name, **options), layers)
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=0).eval()
@@ -56,7 +56,7 @@ def test_channels_last(images):
 
 @pytest.mark.parametrize("name", ["test_vit", "resnet18", "test_resnet"])
 @pytest.mark.parametrize("size", [(28, 28), (300, 200), (150, 400)])
-def test_images_are_prepared_as_timm_does(name, size):
+def test_preprocessing_equals_timm(name, size):
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(1, 3, 6, 6, generator=generator)
     picture = torch.nn.functional.interpolate(small, size, mode="bicubic").clamp(0, 1)[0]
@@ -68,7 +68,7 @@ def test_images_are_prepared_as_timm_does(name, size):
     assert (prepared - expected).abs().max() < 2.5 / 255 / encoder.images.std.min()  # PIL rounds, twice
 
 
-def test_weights_of_a_file(tmp_path, images):
+def test_weights_from_a_file(tmp_path, images):
     trained = build(frozen=True)
     state = trained.tower.network.state_dict()
     save_file(state, tmp_path / "weights.safetensors")
@@ -76,34 +76,34 @@ def test_weights_of_a_file(tmp_path, images):
     for name in ("weights.safetensors", "weights.pt"):
         torch.manual_seed(1)
         encoder = build_encoder("image", "timm:test_vit", weights=tmp_path / name)
-        assert encoder.frozen, "as there are weights"
+        assert encoder.frozen, "with weights"
         assert torch.equal(encoder(images).pooled, trained(images).pooled)
         assert encoder.fingerprint() == trained.fingerprint()
-    with pytest.raises(DataError, match="the weights of 'timm:test_resnet' lack"):
+    with pytest.raises(DataError, match="'timm:test_resnet' lack"):
         build("test_resnet", weights=tmp_path / "weights.pt")
-    assert not build().frozen, "random weights are there to be trained"
+    assert not build().frozen, "with random weights"
 
 
-def test_tags_are_looked_for_on_this_machine_alone():
-    with pytest.raises(MissingDataError, match="'test_vit.r160_in1k' are not on this machine .* download=True"):
+def test_tags_are_not_downloaded():
+    with pytest.raises(MissingDataError, match="'test_vit.r160_in1k'.*download=True"):
         build(weights="r160_in1k")
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet81", {}, r"timm has no model 'resnet81' \(did you mean 'resnet\w+'\?\), expected one of its"),
+        ("resnet81", {}, r"'resnet81'.*'resnet\w+'"),
         (
             "test_vit",
             {"weights": "r106_in1k"},
-            r"'r106_in1k' is neither a file nor a tag .*\(did you mean 'r160_in1k'\?\)",
+            "'r106_in1k'.*'r160_in1k'",
         ),
-        ("test_vit.in1k", {}, "'in1k' is neither a file nor a tag of 'timm:test_vit'.*expected one of r160_in1k"),
-        ("test_vit", {"tune_from": 9}, "tune_from is 9, but 'timm:test_vit' has . layers"),
-        ("test_convnext", {"tune_from": 1}, "tune_from is 1, but the layers of 'timm:test_convnext' are not known"),
-        ("test_vit", {"dim": 1}, "unknown option 'dim' of 'timm:test_vit', expected one of download, weights"),
+        ("test_vit.in1k", {}, "'in1k'.*'timm:test_vit'.* r160_in1k"),
+        ("test_vit", {"tune_from": 9}, "tune_from is 9.*'timm:test_vit'"),
+        ("test_convnext", {"tune_from": 1}, "tune_from is 1.*'timm:test_convnext'"),
+        ("test_vit", {"dim": 1}, "'dim'.*'timm:test_vit'.* download, weights"),
     ],
 )
-def test_what_cannot_be_built_is_named(name, options, message):
+def test_invalid_arguments_raise(name, options, message):
     with pytest.raises(ConfigError, match=message):
         build(name, **options)

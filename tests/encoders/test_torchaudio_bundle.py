@@ -19,14 +19,14 @@ KINDS = ("WAV2VEC2_BASE", "WAV2VEC2_LARGE_LV60K", "WAV2VEC2_ASR_BASE_960H", "WAV
 
 @pytest.fixture(autouse=True)
 def small_bundles(monkeypatch):
-    """The bundles themselves, with less of everything."""
+    """Reduce the size of the bundles."""
     for name in KINDS:
         bundle = getattr(torchaudio.pipelines, name)
         monkeypatch.setattr(torchaudio.pipelines, name, replace(bundle, _params={**bundle._params, **SMALL}))
 
 
 def saved(path, name, dtype=torch.float32):
-    """The file of weights that belongs to a bundle."""
+    """Return a model of a bundle, and the path of its saved weights."""
     torch.manual_seed(0)
     bundle = getattr(torchaudio.pipelines, name)
     model = torchaudio.pipelines._wav2vec2.utils._get_model(bundle._model_type, bundle._params)
@@ -41,7 +41,7 @@ def build(name, **options):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_an_utterance_alone_is_upstream(name, tmp_path, digits):
+def test_a_single_utterance_equals_upstream(name, tmp_path, digits):
     model, path = saved(tmp_path, name)
     encoder = build(name, pretrained=path, pooling="max")
     model.aux = None
@@ -56,7 +56,7 @@ def test_an_utterance_alone_is_upstream(name, tmp_path, digits):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_padded_batch_is_its_utterances(name, tmp_path, digits):
+def test_a_padded_batch_equals_its_utterances(name, tmp_path, digits):
     encoder = build(name, pretrained=saved(tmp_path, name)[1]).double()
     audios = [audio.double() for audio in digits]
     batch = collate([{"audio": audio} for audio in audios])
@@ -72,7 +72,7 @@ def test_a_padded_batch_is_its_utterances(name, tmp_path, digits):
 
 @pytest.mark.parametrize("tune_from", [0, 2])
 @pytest.mark.parametrize("name", KINDS)
-def test_tuning_splits_the_same_computation(name, tune_from, tmp_path, batch):
+def test_tuning_gives_equal_outputs_and_trains_the_upper_layers(name, tune_from, tmp_path, batch):
     _, path = saved(tmp_path, name)
     frozen, tuned = build(name, pretrained=path), build(name, pretrained=path, tune_from=tune_from)
     assert frozen.frozen and not frozen.train().training and not any(p.requires_grad for p in frozen.parameters())
@@ -112,8 +112,8 @@ def test_subsampled_steps_are_means(tmp_path, batch):
     assert full.fingerprint() != third.fingerprint()
 
 
-def test_weights_by_their_older_names(tmp_path, digits):
-    """The files that torchaudio offers name the parts of a normalized weight as torch did before."""
+def test_weights_with_older_names(tmp_path, digits):
+    """The files of torchaudio use older names of torch for the parts of a normalized weight."""
     model, path = saved(tmp_path, "WAV2VEC2_BASE")
     state = torch.load(path, weights_only=True)
     for number, letter in enumerate("gv"):
@@ -124,18 +124,18 @@ def test_weights_by_their_older_names(tmp_path, digits):
     assert torch.equal(older(digits[0][None]).pooled, newer(digits[0][None]).pooled)
 
 
-def test_random_weights_are_trained_and_others_looked_for_on_this_machine(tmp_path, monkeypatch):
+def test_random_weights_are_not_frozen_and_others_not_downloaded(tmp_path, monkeypatch):
     assert not build("WAV2VEC2_BASE", pretrained=False).frozen
     assert build("WAV2VEC2_BASE", pretrained=False, frozen=True).frozen
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    with pytest.raises(MissingDataError, match="'torchaudio:WAV2VEC2_BASE' are not on this machine .* download=True"):
+    with pytest.raises(MissingDataError, match="'torchaudio:WAV2VEC2_BASE'.*download=True"):
         build("WAV2VEC2_BASE")
     (tmp_path / "checkpoints").mkdir()
     _, path = saved(tmp_path, "WAV2VEC2_BASE")
     path.rename(tmp_path / "checkpoints" / "wav2vec2_fairseq_base_ls960.pth")
     assert build("WAV2VEC2_BASE").frozen
     saved(tmp_path, "WAVLM_BASE")
-    with pytest.raises(DataError, match="the weights of 'torchaudio:WAV2VEC2_BASE' lack"):
+    with pytest.raises(DataError, match="'torchaudio:WAV2VEC2_BASE' lack"):
         build("WAV2VEC2_BASE", pretrained=path)
 
 
@@ -145,17 +145,17 @@ def test_random_weights_are_trained_and_others_looked_for_on_this_machine(tmp_pa
         (
             "WAV2VEC_BASE",
             {},
-            r"torchaudio has no bundle 'WAV2VEC_BASE' \(did you mean 'WAV2VEC2_BASE'\?\), expected one",
+            "'WAV2VEC_BASE'.*'WAV2VEC2_BASE'",
         ),
         (
             "WAV2VEC2_BASE",
             {"pretrained": False, "tune_from": 3},
-            "tune_from is 3, but 'torchaudio:WAV2VEC2_BASE' has 3",
+            "tune_from is 3.*'torchaudio:WAV2VEC2_BASE'",
         ),
-        ("WAV2VEC2_BASE", {"subsampling": 0}, "subsampling is 0, expected 1 or more"),
-        ("WAV2VEC2_BASE", {"pooling": "own"}, "unknown pooling 'own', expected one of max, mean, mean_max"),
+        ("WAV2VEC2_BASE", {"subsampling": 0}, "subsampling is 0"),
+        ("WAV2VEC2_BASE", {"pooling": "own"}, "'own'.* max, mean, mean_max"),
     ],
 )
-def test_what_cannot_be_built_is_named(name, options, message):
+def test_invalid_arguments_raise(name, options, message):
     with pytest.raises(ConfigError, match=message):
         build(name, **options)

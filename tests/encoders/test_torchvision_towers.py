@@ -16,7 +16,7 @@ def build(name="resnet18", **options):
 
 
 def own(name, images):
-    """What enters the classifier, by torchvision's own forward."""
+    """Return the input of the classifier in torchvision's forward."""
     torch.manual_seed(0)
     network = models.get_model(name, weights=None).eval()
     kept = []
@@ -29,26 +29,26 @@ def own(name, images):
 
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch):
-    """64 x 64 is enough for what is tested here, and quicker."""
+    """Use images of 64 x 64, which is faster."""
     prepare = _images(None)
     prepare.size = prepare.scale = (64, 64)
     monkeypatch.setattr("mmcl.encoders.torchvision_towers._images", lambda weights: prepare)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("resnet18", [0, 3]), ("mobilenet_v3_small", [0, 11])])
-def test_a_tower(name, layers, images, check_tower):
+def test_tower(name, layers, images, check_tower):
     encoder, encoded = check_tower(lambda **options: build(name, **options), layers)
     assert (encoded.pooled - own(name, encoder.images(images))).abs().max() < 1e-5
-    assert (encoded.pooled - encoded.sequence.mean(1)).abs().max() < 1e-5, "the mean over the positions"
+    assert (encoded.pooled - encoded.sequence.mean(1)).abs().max() < 1e-5, "the mean over positions"
 
 
 @pytest.mark.parametrize("name", ["convnext_tiny", "mobilenet_v2", "efficientnet_b0"])
-def test_what_enters_the_classifier(name, images):
+def test_own_pooling_is_the_input_of_the_classifier(name, images):
     encoder = build(name, frozen=True)
     assert (encoder(images).pooled - own(name, encoder.images(images))).abs().max() < 1e-5
 
 
-def test_a_vision_transformer(images, check_tower):
+def test_vision_transformer(images, check_tower):
     def make(**options):
         torch.manual_seed(0)
         network = models.VisionTransformer(64, 16, 3, 2, 32, 64, dropout=0.1)
@@ -66,7 +66,7 @@ def test_a_vision_transformer(images, check_tower):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "vit_b_16", "efficientnet_b0"])
 @pytest.mark.parametrize("size", [(28, 28), (300, 200), (260, 500)])
-def test_images_are_prepared_as_torchvision_does(name, size):
+def test_preprocessing_equals_torchvision(name, size):
     weights = models.get_model_weights(name)["DEFAULT"]
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(1, 3, 6, 6, generator=generator)
@@ -78,7 +78,7 @@ def test_images_are_prepared_as_torchvision_does(name, size):
     assert (prepared - expected).abs().max() < 2.5 / 255 / prepare.std.min()  # PIL rounds, twice
 
 
-def test_weights_of_a_file(tmp_path, images):
+def test_weights_from_a_file(tmp_path, images):
     torch.manual_seed(2)
     network = models.resnet18().eval()
     torch.save(network.state_dict(), tmp_path / "resnet18.pth")
@@ -88,13 +88,13 @@ def test_weights_of_a_file(tmp_path, images):
         assert encoder.frozen and torch.equal(encoder(images).pooled, network(encoder.images(images)))
     tuned = build(weights=tmp_path / "resnet18.pth", tune_from=3)
     assert not tuned.frozen and (tuned.eval()(images).pooled - encoder(images).pooled).abs().max() < 1e-5
-    with pytest.raises(DataError, match="the weights of 'torchvision:resnet34' lack"):
+    with pytest.raises(DataError, match="'torchvision:resnet34' lack"):
         build("resnet34", weights=tmp_path / "resnet18.pth")
 
 
-def test_tags_are_looked_for_on_this_machine_alone(tmp_path, monkeypatch, images):
+def test_tags_are_not_downloaded(tmp_path, monkeypatch, images):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    with pytest.raises(MissingDataError, match="'torchvision:resnet18 IMAGENET1K_V1' are not on this machine"):
+    with pytest.raises(MissingDataError, match="'torchvision:resnet18 IMAGENET1K_V1'.*download=True"):
         build(weights="IMAGENET1K_V1")
     (tmp_path / "checkpoints").mkdir()
     torch.manual_seed(2)
@@ -106,20 +106,20 @@ def test_tags_are_looked_for_on_this_machine_alone(tmp_path, monkeypatch, images
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet81", {}, r"torchvision has no classifier 'resnet81' \(did you mean 'resnet18'\?\), expected one of"),
+        ("resnet81", {}, "'resnet81'.*'resnet18'"),
         (
             "resnet18",
             {"weights": "V1"},
-            "weights is 'V1', which is neither a file nor a tag .* expected one of IMAGENET1K_V1",
+            "'V1'.* IMAGENET1K_V1",
         ),
         (
             "squeezenet1_1",
             {},
-            "'torchvision:squeezenet1_1' is a SqueezeNet, expected a ResNet, .*: look for it in timm",
+            "'torchvision:squeezenet1_1'.* timm",
         ),
-        ("resnet18", {"tune_from": 4}, "tune_from is 4, but 'torchvision:resnet18' has 4 layers: expected 0 to 3"),
+        ("resnet18", {"tune_from": 4}, "tune_from is 4.*'torchvision:resnet18'.* 0 to 3"),
     ],
 )
-def test_what_cannot_be_built_is_named(name, options, message):
+def test_invalid_arguments_raise(name, options, message):
     with pytest.raises(ConfigError, match=message):
         build(name, **options)

@@ -2,19 +2,19 @@ import pytest
 import torch
 from torch import nn
 
-from mmcl.encoders.tracing import longest, masked_channel_norm, no_padding, power_spectrum
+from mmcl.encoders.tracing import is_unpadded, masked_channel_norm, max_length, power_spectrum
 
 
 class Cut(nn.Module):
-    """Cuts a batch where its longest row ends, and says whether none is padded."""
+    """Slice a batch to its longest row, and zero its padding."""
 
     def forward(self, batch, lengths):
         mask = torch.arange(batch.shape[1]) < lengths[:, None]
-        cut = batch[:, : longest(lengths, batch.shape[1])]
-        return cut if no_padding(mask) else cut * mask[:, : cut.shape[1]]
+        cut = batch[:, : max_length(lengths, batch.shape[1])]
+        return cut if is_unpadded(mask) else cut * mask[:, : cut.shape[1]]
 
 
-def test_a_graph_takes_the_way_by_shape_and_is_right_for_other_batches():
+def test_an_exported_graph_is_correct_for_other_batches():
     batch, lengths = torch.randn(2, 6), torch.tensor([6, 4])
     sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     exported = torch.export.export(Cut(), (batch, lengths), dynamic_shapes=(sizes, {0: sizes[0]})).module()
@@ -27,7 +27,7 @@ def test_a_graph_takes_the_way_by_shape_and_is_right_for_other_batches():
 
 
 @pytest.mark.parametrize("size", [400, 401, 8])
-def test_the_power_spectrum_is_that_of_the_fourier_transform(size):
+def test_the_power_spectrum_equals_the_fourier_transform(size):
     torch.manual_seed(0)
     signal, window = torch.randn(2, 1500, dtype=torch.float64), torch.hann_window(size, dtype=torch.float64)
     expected = torch.stft(signal, size, 160, window=window, center=False, return_complex=True).abs().square()
@@ -35,7 +35,7 @@ def test_the_power_spectrum_is_that_of_the_fourier_transform(size):
     assert found.shape == expected.shape and torch.allclose(found, expected, atol=1e-9)
 
 
-def test_the_power_spectrum_of_speech_is_exact_enough_for_its_logarithm(digits):
+def test_the_log_power_spectrum_of_speech_is_accurate(digits):
     window = torch.hann_window(400)
     for audio in digits:
         exact = torch.stft(audio.double(), 400, 160, window=window.double(), center=False, return_complex=True)
@@ -43,7 +43,7 @@ def test_the_power_spectrum_of_speech_is_exact_enough_for_its_logarithm(digits):
         assert ((found + 1e-6).log() - (exact.abs().square() + 1e-6).log()).abs().max() < 1e-3
 
 
-def test_a_channel_is_normalised_as_its_utterance_is_alone():
+def test_masked_channel_norm_equals_the_norm_without_padding():
     torch.manual_seed(0)
     norm = nn.GroupNorm(4, 4).double()
     norm.weight.data, norm.bias.data = torch.randn(4).double(), torch.randn(4).double()

@@ -5,7 +5,7 @@ from mmcl.encoders.tuning import freeze_below
 from mmcl.errors import ConfigError
 
 
-def test_front_and_lower_layers_are_constant():
+def test_the_front_and_the_lower_layers_are_frozen():
     front, layers = nn.Dropout(), nn.ModuleList(nn.Sequential(nn.Linear(2, 2), nn.Dropout()) for _ in range(3))
     freeze_below("net", 2, [front], layers)
     nn.ModuleList([front, layers]).train()
@@ -14,8 +14,8 @@ def test_front_and_lower_layers_are_constant():
 
 
 @pytest.mark.parametrize("tune_from", [-1, 3])
-def test_a_layer_that_is_not_there(tune_from):
+def test_a_missing_layer_raises(tune_from):
     layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
-    message = f"tune_from is {tune_from}, but 'net' has 3 layers: expected 0 to 2, or frozen=True to train none"
+    message = f"tune_from is {tune_from}.*'net'.* 0 to 2"
     with pytest.raises(ConfigError, match=message):
         freeze_below("net", tune_from, [], layers)

@@ -58,17 +58,17 @@ def own(model, kind, prepared):
 
 
 @pytest.mark.parametrize("kind", ["vit", "dinov2", "clip", "clip_vision_model"])
-def test_a_tower(kind, tmp_path, images, check_tower):
+def test_tower(kind, tmp_path, images, check_tower):
     model = save(tmp_path, kind)
     encoder, encoded = check_tower(lambda **options: build_encoder("image", tmp_path, **options), [0, 2])
     assert (encoded.pooled - own(model, kind, encoder.images(images))).abs().max() < 1e-5
     assert encoded.sequence.shape == (4, 17, 16) and encoder.pooled_dim == (8 if kind == "clip" else 16)
-    assert build_encoder("image", tmp_path).frozen, "it is pretrained"
+    assert build_encoder("image", tmp_path).frozen, "pretrained encoders are frozen"
 
 
 @pytest.mark.parametrize("kind", ["vit", "dinov2", "clip"])
 @pytest.mark.parametrize("size", [(28, 28), (60, 100), (100, 60)])
-def test_images_are_prepared_as_transformers_does(kind, size, tmp_path):
+def test_preprocessing_equals_transformers(kind, size, tmp_path):
     save(tmp_path, kind)
     prepare = build_encoder("image", tmp_path).images
     generator = torch.Generator().manual_seed(0)
@@ -79,21 +79,21 @@ def test_images_are_prepared_as_transformers_does(kind, size, tmp_path):
     expected = processor(image, return_tensors="pt")["pixel_values"][0]
     prepared = prepare(to_tensor(image)[None])[0]
     assert prepared.shape == expected.shape
-    assert (prepared - expected).abs().max() < 2.5 / 255 / prepare.std.min()  # bytes are rounded
+    assert (prepared - expected).abs().max() < 2.5 / 255 / prepare.std.min()  # 8-bit values are rounded
 
 
-def test_what_is_not_there_or_of_another_kind(tmp_path, weights_dir):
-    with pytest.raises(MissingDataError, match="'nobody/nothing' is neither a folder nor a model on this machine"):
+def test_missing_and_unsupported_models_raise(tmp_path, weights_dir):
+    with pytest.raises(MissingDataError, match="'nobody/nothing'.*download=True"):
         build_encoder("image", "nobody/nothing")
-    with pytest.raises(ConfigError, match="is a model of type 'bert', expected one of vit, dinov2, clip"):
+    with pytest.raises(ConfigError, match="'bert'.* vit, dinov2, clip"):
         build_encoder("image", weights_dir / "all-MiniLM-L6-v2")
     save(tmp_path, "vit")
-    with pytest.raises(ConfigError, match="tune_from is 3, but 'vit' has 3 layers"):
+    with pytest.raises(ConfigError, match="tune_from is 3.*'vit'"):
         build_encoder("image", tmp_path, tune_from=3)
     settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**settings, "size": {"longest_edge": 32}}))
-    with pytest.raises(ConfigError, match="has size={'longest_edge': 32} and do_rescale=True, expected height"):
+    with pytest.raises(ConfigError, match="'longest_edge': 32"):
         build_encoder("image", tmp_path)
     (tmp_path / "preprocessor_config.json").write_text("{")
-    with pytest.raises(DataError, match="preprocessor_config.json is not JSON"):
+    with pytest.raises(DataError, match="preprocessor_config.json"):
         build_encoder("image", tmp_path)

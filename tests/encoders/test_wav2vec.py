@@ -45,7 +45,7 @@ def folder(request, tmp_path):
     return save(tmp_path, kind, BASE if size == "base" else LARGE)
 
 
-def test_an_utterance_alone_is_upstream(folder, digits):
+def test_a_single_utterance_equals_upstream(folder, digits):
     encoder = pretrained_audio(folder, pooling="max")
     values = Wav2Vec2FeatureExtractor()(digits[0].numpy(), sampling_rate=16000, return_tensors="pt")["input_values"]
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_an_utterance_alone_is_upstream(folder, digits):
     assert (encoded.pooled - expected.amax(1)).abs().max() < 1e-4
 
 
-def test_a_padded_batch_is_its_utterances(folder, digits):
+def test_a_padded_batch_equals_its_utterances(folder, digits):
     encoder = pretrained_audio(folder).double()
     audios = [audio.double() for audio in digits]
     batch = collate([{"audio": audio} for audio in audios])
@@ -70,7 +70,7 @@ def test_a_padded_batch_is_its_utterances(folder, digits):
 
 
 @pytest.mark.parametrize("tune_from", [0, 2])
-def test_tuning_splits_the_same_computation(folder, digits, tune_from):
+def test_tuning_gives_equal_outputs_and_trains_the_upper_layers(folder, digits, tune_from):
     frozen, tuned = pretrained_audio(folder), pretrained_audio(folder, tune_from=tune_from)
     batch = collate([{"audio": audio} for audio in digits])
     features, lengths = tuned.frozen_features(batch["audio"], batch["audio_lengths"])
@@ -95,7 +95,7 @@ def test_frozen_features_are_the_same_in_training_mode(folder, digits):
     assert torch.equal(first, second)
 
 
-def test_fingerprint_names_what_cannot_change(folder):
+def test_the_fingerprint_depends_on_frozen_parts_only(folder):
     tuned = pretrained_audio(folder, tune_from=1)
     before = tuned.fingerprint()
     assert pretrained_audio(folder, tune_from=1).fingerprint() == before != pretrained_audio(folder).fingerprint()
@@ -105,7 +105,7 @@ def test_fingerprint_names_what_cannot_change(folder):
     assert tuned.fingerprint() != before
 
 
-def test_normalisation_follows_the_checkpoint(tmp_path, digits):
+def test_normalization_follows_the_checkpoint(tmp_path, digits):
     normalized = pretrained_audio(save(tmp_path / "with", "wav2vec2", LARGE))
     plain = pretrained_audio(save(tmp_path / "without", "wav2vec2", LARGE, normalize=False))
     audio = digits[0][None]
@@ -116,7 +116,7 @@ def test_normalisation_follows_the_checkpoint(tmp_path, digits):
     assert normalized(torch.zeros(1, 16000)).pooled.isfinite().all(), "silence"
 
 
-def test_subsampled_steps_are_means_whether_frozen_or_tuned(tmp_path, digits):
+def test_subsampled_steps_are_means(tmp_path, digits):
     save(tmp_path, "wav2vec2", BASE)
     batch = collate([{"audio": audio} for audio in digits])
     full, frozen, tuned = (
@@ -133,22 +133,22 @@ def test_subsampled_steps_are_means_whether_frozen_or_tuned(tmp_path, digits):
             assert encoded.lengths[row] == len(means)
             assert (encoded.sequence[row, : len(means)] - means).abs().max() < 1e-4
     features, lengths = frozen.frozen_features(batch["audio"], batch["audio_lengths"])
-    assert features.shape[1] == lengths.max() == -(-whole.lengths.max() // 3)  # what is cached is a third
+    assert features.shape[1] == lengths.max() == -(-whole.lengths.max() // 3)  # a third is cached
     assert tuned.frozen_features(batch["audio"])[0].shape[1] == whole.lengths.max()
     assert frozen.fingerprint() != full.fingerprint()
-    assert pretrained_audio(tmp_path, tune_from=1).fingerprint() == tuned.fingerprint()  # the same can be cached
-    with pytest.raises(ConfigError, match="subsampling is 0, expected 1 or more"):
+    assert pretrained_audio(tmp_path, tune_from=1).fingerprint() == tuned.fingerprint()  # equal features are cached
+    with pytest.raises(ConfigError, match="subsampling is 0"):
         pretrained_audio(tmp_path, subsampling=0)
-    with pytest.raises(ConfigError, match="silence is of Whisper, and .* is a model of type"):
+    with pytest.raises(ConfigError, match="silence .*'wav2vec2'"):
         pretrained_audio(tmp_path, silence=0.5)
 
 
-def test_a_layer_that_is_not_there(folder):
-    with pytest.raises(ConfigError, match="tune_from is 3, but '.*' has 3 layers: expected 0 to 2"):
+def test_a_missing_layer_raises(folder):
+    with pytest.raises(ConfigError, match="tune_from is 3.* 0 to 2"):
         pretrained_audio(folder, tune_from=3)
 
 
-def test_an_adapter(tmp_path):
+def test_an_adapter_raises(tmp_path):
     save(tmp_path, "wav2vec2", BASE, add_adapter=True)
-    with pytest.raises(ConfigError, match="the model has add_adapter=True, expected one without"):
+    with pytest.raises(ConfigError, match="add_adapter=True"):
         pretrained_audio(tmp_path)

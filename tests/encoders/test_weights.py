@@ -14,7 +14,7 @@ class Harm:
         return (open, (self.path, "w"))
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_tensors_are_read_as_written(tmp_path):
     layer = nn.Linear(2, 3)
     save_file(layer.state_dict(), tmp_path / "a.safetensors")
     torch.save(layer.state_dict(), tmp_path / "b.pt")
@@ -25,38 +25,38 @@ def test_what_is_written_is_read(tmp_path):
         assert torch.equal(other.weight, layer.weight) and torch.equal(other.bias, layer.bias)
 
 
-def test_nothing_in_a_file_is_run(tmp_path):
+def test_no_code_in_a_file_is_executed(tmp_path):
     harm = Harm()
     harm.path = str(tmp_path / "harm")
     (tmp_path / "pickled.pt").write_bytes(pickle.dumps({"weight": harm}))
     torch.save({"weight": harm}, tmp_path / "saved.pt")
     for name in ("pickled.pt", "saved.pt"):
-        with pytest.raises(DataError, match=f"the weights in '.*{name}' cannot be read"):
+        with pytest.raises(DataError, match=f"{name}'"):
             read_weights(tmp_path / name)
     assert not (tmp_path / "harm").exists()
 
 
-def test_files_that_hold_something_else(tmp_path):
-    with pytest.raises(MissingDataError, match="there is no file '.*nothing.pt': expected weights in .safetensors"):
+def test_files_without_a_state_dict_raise(tmp_path):
+    with pytest.raises(MissingDataError, match="nothing.pt'"):
         read_weights(tmp_path / "nothing.pt")
     for name, content in (("damaged.safetensors", b"123"), ("damaged.pt", b""), ("other.pt", b"PK\x03\x04 and so on")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=f"the weights in '.*{name}' cannot be read"):
+        with pytest.raises(DataError, match=f"{name}'"):
             read_weights(tmp_path / name)
     for number, held in enumerate(([1, 2], {"epoch": 3}, {})):
         torch.save(held, tmp_path / f"{number}.pt")
-        with pytest.raises(DataError, match="holds no state dict, expected names and their tensors"):
+        with pytest.raises(DataError, match="state dict"):
             read_weights(tmp_path / f"{number}.pt")
 
 
-def test_weights_of_another_network():
+def test_weights_of_another_network_raise():
     weights = {"tower.weight": torch.zeros(3, 2), "tower.bias": torch.zeros(3), "head.weight": torch.zeros(9, 9)}
     layer = nn.Linear(2, 3)
     load_weights(layer, weights, "some", prefix="tower.")
-    assert not layer.weight.any(), "what the network does not have is left out"
-    with pytest.raises(DataError, match="the weights of 'some' lack 1 that it has, first 'head.bias'"):
+    assert not layer.weight.any(), "unknown tensors are ignored"
+    with pytest.raises(DataError, match="'some' lack 1 .*'head.bias'"):
         load_weights(nn.Linear(9, 9), weights, "some", prefix="head.")
-    with pytest.raises(DataError, match="the weights of 'some' do not fit .size mismatch for weight"):
+    with pytest.raises(DataError, match="'some'.*size mismatch for weight"):
         load_weights(nn.Linear(4, 3), weights, "some", prefix="tower.")
 
 
@@ -66,7 +66,7 @@ def test_counters_of_batch_norm_may_be_missing():
     load_weights(nn.BatchNorm1d(2), state, "some")
 
 
-def test_nothing_is_fetched_unless_wanted(tmp_path, monkeypatch):
+def test_weights_are_downloaded_only_with_download(tmp_path, monkeypatch):
     asked = []
 
     def fetch(url, path, progress):
@@ -76,19 +76,17 @@ def test_nothing_is_fetched_unless_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
     url = "https://example.org/net.pth"
-    with pytest.raises(MissingDataError, match=r"'net' are not on this machine \(no .*net.pth\): pass download=True"):
+    with pytest.raises(MissingDataError, match="'net'.*net.pth.*download=True"):
         linked_weights(url, "net", download=False)
     assert asked == []
-    with pytest.raises(
-        MissingDataError, match="'net' cannot be fetched .https://example.org/net.pth.: check the network"
-    ):
+    with pytest.raises(MissingDataError, match="'net'.*https://example.org/net.pth"):
         linked_weights(url, "net", download=True)
     assert asked == [url]
     torch.save({"weight": torch.ones(1)}, tmp_path / "checkpoints" / "net.pth")
     assert linked_weights(url, "net", download=False)["weight"] == 1
 
 
-def test_the_hub_is_asked_for_one_file_after_the_other(tmp_path, monkeypatch):
+def test_files_of_the_hub_are_tried_in_order(tmp_path, monkeypatch):
     asked = []
 
     def get(repository, filename):
@@ -98,16 +96,16 @@ def test_the_hub_is_asked_for_one_file_after_the_other(tmp_path, monkeypatch):
         raise FileNotFoundError(filename)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", get)
-    with pytest.raises(MissingDataError, match="'net' are not on this machine .no a/b/a.safetensors.: pass download"):
+    with pytest.raises(MissingDataError, match="'net'.*a/b/a.safetensors.*download=True"):
         hub_file("a/b", ["a.safetensors", "b.bin"], "net", download=False)
     assert asked == []
     assert hub_file("a/b", ["a.safetensors", "b.bin"], "net", download=True) == tmp_path / "b.bin"
     assert asked == ["a.safetensors", "b.bin"]
-    with pytest.raises(MissingDataError, match="'net' cannot be fetched .a/b/c.bin."):
+    with pytest.raises(MissingDataError, match="'net'.*a/b/c.bin"):
         hub_file("a/b", ["c.bin"], "net", download=True)
 
 
-def test_what_the_hub_s_cache_has_is_not_fetched(tmp_path, monkeypatch):
+def test_cached_files_of_the_hub_are_not_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: pytest.fail("asked"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
@@ -122,12 +120,12 @@ def test_what_the_hub_s_cache_has_is_not_fetched(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (torch.tensor([[1, 2], [3, 4]], dtype=torch.int32), "tensor 'weight' .* is torch.int32, expected float"),
-        (torch.tensor([[True, False], [True, True]]), "tensor 'weight' .* is torch.bool, expected float"),
-        (torch.tensor([[1.0, float("nan")], [0.0, 0.0]]), "tensor 'weight' .* has 1 values that are not finite"),
-        (torch.tensor([[1.0, float("inf")], [0.0, float("-inf")]]), "tensor 'weight' .* has 2 values that are not"),
+        (torch.tensor([[1, 2], [3, 4]], dtype=torch.int32), "'weight'.*torch.int32"),
+        (torch.tensor([[True, False], [True, True]]), "'weight'.*torch.bool"),
+        (torch.tensor([[1.0, float("nan")], [0.0, 0.0]]), "'weight'.* 1 values"),
+        (torch.tensor([[1.0, float("inf")], [0.0, float("-inf")]]), "'weight'.* 2 values"),
     ],
 )
-def test_weights_that_are_no_finite_floats_are_refused(bad, message):
+def test_weights_that_are_not_finite_floats_raise(bad, message):
     with pytest.raises(DataError, match=message):
         load_weights(nn.Linear(2, 2), {"weight": bad, "bias": torch.zeros(2)}, "some")

@@ -20,7 +20,7 @@ def real(weights_dir):
 
 
 def padded_and_alone(encoder, audios):
-    """The largest difference of an utterance in a padded batch from the utterance alone."""
+    """Return the largest difference between utterances in a padded batch and alone."""
     batch = collate([{"audio": audio} for audio in audios])
     encoded = encoder(batch["audio"], batch["audio_lengths"])
     differences = []
@@ -33,11 +33,11 @@ def padded_and_alone(encoder, audios):
     return max(differences)
 
 
-def test_real_weights_in_a_padded_batch_of_real_orders(real, data_dir):
+def test_a_padded_batch_equals_its_utterances_with_real_weights(real, data_dir):
     paths = sorted((data_dir / "barista" / "speech").glob("*.flac"))[:3]
     audios = [load_audio(path)[16000 : 16000 * (3 + number)] for number, path in enumerate(paths)]
-    # Activations reach 24, and float32 kernels with a mask round differently from those without: in float64 only
-    # a leak of padding would be left.
+    # Activations reach 24, and float32 kernels with and without a mask round differently. In float64, only a leak of
+    # padding would remain.
     assert padded_and_alone(real, audios) < 2e-3
     try:
         assert padded_and_alone(real.double(), [audio.double() for audio in audios]) < 1e-9
@@ -45,7 +45,7 @@ def test_real_weights_in_a_padded_batch_of_real_orders(real, data_dir):
         real.float()
 
 
-def test_real_weights_at_30_seconds_are_upstream(real, digits, weights_dir):
+def test_30_seconds_equal_upstream(real, digits, weights_dir):
     audio = digits[0]
     extractor = WhisperFeatureExtractor.from_pretrained(weights_dir / "whisper-base-encoder")
     expected_mel = extractor(audio.numpy(), sampling_rate=16000, return_tensors="pt")["input_features"]
@@ -58,7 +58,7 @@ def test_real_weights_at_30_seconds_are_upstream(real, digits, weights_dir):
     assert (encoded.sequence - expected).abs().max() < 1e-4
 
 
-def test_log_mel_is_upstreams_without_its_silence(real, digits, weights_dir):
+def test_log_mel_equals_upstream_without_silence(real, digits, weights_dir):
     extractor = WhisperFeatureExtractor.from_pretrained(weights_dir / "whisper-base-encoder")
     batch = collate([{"audio": audio} for audio in digits])
     frames, lengths = real.log_mel(batch["audio"], batch["audio_lengths"])
@@ -70,12 +70,12 @@ def test_log_mel_is_upstreams_without_its_silence(real, digits, weights_dir):
         assert not frames[row, :, lengths[row] :].any()
 
 
-def test_a_small_one_in_a_padded_batch(folder, digits):
+def test_a_padded_batch_equals_its_utterances(folder, digits):
     encoder = pretrained_audio(folder).double()
     assert padded_and_alone(encoder, [audio.double() for audio in digits]) < 1e-10
 
 
-def test_frozen_stays_constant(folder, digits):
+def test_a_frozen_encoder_is_constant(folder, digits):
     encoder = pretrained_audio(folder)
     assert encoder.frozen and next(encoder.parameters()).dtype == torch.float32
     assert encoder.train().training is False
@@ -85,7 +85,7 @@ def test_frozen_stays_constant(folder, digits):
 
 
 @pytest.mark.parametrize("tune_from", [0, 1, 2])
-def test_tuning_splits_the_same_computation(folder, digits, tune_from):
+def test_tuning_gives_equal_outputs_and_trains_the_upper_layers(folder, digits, tune_from):
     frozen, tuned = pretrained_audio(folder), pretrained_audio(folder, tune_from=tune_from)
     batch = collate([{"audio": audio} for audio in digits[:3]])
     expected = frozen(batch["audio"], batch["audio_lengths"])
@@ -101,13 +101,13 @@ def test_tuning_splits_the_same_computation(folder, digits, tune_from):
     assert all(p.grad is not None for name, p in tuned.named_parameters() if name in trained)
 
 
-def test_training_mode_reaches_only_what_is_trained(folder):
+def test_training_mode_applies_to_trained_layers_only(folder):
     tuned = pretrained_audio(folder, tune_from=1).train()
     assert [layer.training for layer in tuned.model.layers] == [False, True, True]
     assert not tuned.model.conv1.training
 
 
-def test_fingerprint_names_what_cannot_change(folder):
+def test_the_fingerprint_depends_on_frozen_parts_only(folder):
     frozen, tuned = pretrained_audio(folder), pretrained_audio(folder, tune_from=1)
     assert frozen.fingerprint() == pretrained_audio(folder).fingerprint() != tuned.fingerprint()
     assert frozen.fingerprint() != pretrained_audio(folder, pooling="max").fingerprint()
@@ -118,11 +118,9 @@ def test_fingerprint_names_what_cannot_change(folder):
     assert tuned.fingerprint() != before
 
 
-def test_longer_than_30_seconds(folder):
+def test_more_than_30_seconds_raise(folder):
     encoder = pretrained_audio(folder)
-    with pytest.raises(
-        ShapeError, match="utterance 1 of the batch lasts 30.01 s, the encoder takes at most 30 s: leave"
-    ):
+    with pytest.raises(ShapeError, match="utterance 1 .*30.01 s.* 30 s"):
         encoder(torch.zeros(2, 480_160), torch.tensor([16_000, 480_160]))
 
 
@@ -132,15 +130,13 @@ def test_the_shortest_utterance(folder):
 
 
 @pytest.mark.parametrize("tune_from", [-1, 3, 9])
-def test_a_layer_that_is_not_there(folder, tune_from):
-    with pytest.raises(
-        ConfigError, match=f"tune_from is {tune_from}, but '.*' has 3 layers: expected 0 to 2, or frozen"
-    ):
+def test_a_missing_layer_raises(folder, tune_from):
+    with pytest.raises(ConfigError, match=f"tune_from is {tune_from}.* 0 to 2"):
         pretrained_audio(folder, tune_from=tune_from)
 
 
 @pytest.mark.parametrize("tune_from", [None, 1])
-def test_silence_is_heard_and_not_kept(folder, tune_from):
+def test_silence_is_encoded_but_its_steps_are_dropped(folder, tune_from):
     torch.manual_seed(1)
     options = {"tune_from": tune_from, "pooling": "mean_max"}
     plain = pretrained_audio(folder, **options).eval()
@@ -155,9 +151,9 @@ def test_silence_is_heard_and_not_kept(folder, tune_from):
     assert within.fingerprint() != pretrained_audio(folder, subsampling=2, **options).fingerprint()
 
 
-def test_silence_that_cannot_be_is_told(folder):
+def test_invalid_silence_raises(folder):
     for silence in (-1.0, 15.0):
-        with pytest.raises(ConfigError, match=f"silence is {silence} s, expected 0 or more"):
+        with pytest.raises(ConfigError, match=f"silence is {silence} s"):
             pretrained_audio(folder, silence=silence)
-    with pytest.raises(ShapeError, match="lasts 21.00 s, the encoder takes at most 20 s"):
+    with pytest.raises(ShapeError, match="21.00 s.* 20 s"):
         pretrained_audio(folder, silence=5.0)(torch.zeros(1, 16000 * 21))

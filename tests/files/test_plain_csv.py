@@ -102,7 +102,7 @@ def test_columns_that_are_not_wanted_are_ignored(written, caplog):
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_another_delimiter_is_told(written, mark):
-    with pytest.raises(DataError, match=re.escape(f"cells are parted by {mark!r}, expected commas")):
+    with pytest.raises(DataError, match=re.escape(f"{mark!r}, expected commas")):
         read_table(written(f"text{mark}label\nhello{mark}a\n"), required=("text",))
 
 

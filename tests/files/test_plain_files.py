@@ -187,7 +187,7 @@ def test_a_feature_cache_is_not_read_or_written_through_a_link(tmp_path, outside
     with store.writing():
         store.append([("a", np.ones((2, 3), np.float32))])
     put(kind, tmp_path / "store" / name, outside)
-    for use in (lambda: store.entries(["a"]), store.matrix, lambda: store.writing().__enter__()):
+    for use in (lambda: store.spans(["a"]), store.matrix, lambda: store.writing().__enter__()):
         with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'store' / name} is a ")):
             use()
 
@@ -197,7 +197,7 @@ def test_a_feature_cache_that_is_shared_is_not_written(tmp_path):
     with store.writing():
         store.append([("a", np.ones((2, 3), np.float32))])
     shutil.copytree(tmp_path / "store", tmp_path / "snapshot", copy_function=os.link)
-    assert list(store.entries(["a"])) == ["a"]
+    assert list(store.spans(["a"])) == ["a"]
     with pytest.raises(DataError, match="has another name outside"), store.writing():
         pass
 

@@ -8,7 +8,7 @@ import struct
 import pytest
 import yaml
 
-from mmcl.files.plain_yaml import NotPlainYAML, dump, parse
+from mmcl.files.plain_yaml import NotPlainYAML, dump, parse_yaml
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ from mmcl.files.plain_yaml import NotPlainYAML, dump, parse
     ],
 )
 def test_values(text: str, value: object) -> None:
-    assert parse(text) == (value, [])
-    assert type(parse(text)[0]) is type(value)
+    assert parse_yaml(text) == (value, [])
+    assert type(parse_yaml(text)[0]) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_values(text: str, value: object) -> None:
     ],
 )
 def test_a_fault_is_named_and_left_out_and_the_rest_is_read(text: str, key: str, message: str) -> None:
-    data, faults = parse(f"{text}\ny: 1")
+    data, faults = parse_yaml(f"{text}\ny: 1")
     assert [(fault.key, fault.message[: len(message)]) for fault in faults] == [(key, message)]
     assert data["y"] == 1
     assert 1 <= faults[0].line <= 3
 
 
 def test_every_fault_is_found() -> None:
-    _, faults = parse("a: 1\na: 2\nb: !!python/name:os.system\n_c: 3")
+    _, faults = parse_yaml("a: 1\na: 2\nb: !!python/name:os.system\n_c: 3")
     assert [(fault.key, fault.line) for fault in faults] == [("a", 2), ("b", 3), ("_c", 4)]
 
 
@@ -81,7 +81,7 @@ def test_every_fault_is_found() -> None:
 )
 def test_what_is_not_plain_yaml_is_refused_with_its_place(text: str, message: str) -> None:
     with pytest.raises(NotPlainYAML) as error:
-        parse(text)
+        parse_yaml(text)
     assert str(error.value).startswith(message)
 
 
@@ -106,7 +106,7 @@ def test_dump_round_trips_to_the_last_bit() -> None:
     floats = [0.1, 1e-5, 1e22, 5e-324, -0.0, 1 / 3, math.inf, -math.inf]
     data = {"words": tricky, "floats": floats, "whole": [0, -1, 10**30], "nested": {"x": {"y": [None, True]}}}
     text = dump(data)
-    again, faults = parse(text)
+    again, faults = parse_yaml(text)
     assert faults == []
     assert again == data
     assert [struct.pack("d", value) for value in again["floats"]] == [struct.pack("d", value) for value in floats]

@@ -27,13 +27,13 @@ def test_arithmetic(equation, value):
      "'a' * 3", "10 // 3", "7 % 2", "1 < 2", "abs(3)", "1j", "(y := 3)", "lambda: 1", "1, 2", "True"],
 )  # fmt: skip
 def test_anything_else_is_refused(equation):
-    with pytest.raises(InputError, match="holds .* expected numbers|is no equation"):
+    with pytest.raises(InputError, match="expected numbers"):
         evaluate(equation)
 
 
 @pytest.mark.parametrize("equation", ["", "1 +", "(1", "1 2", "= 3", "(" * 400 + "1" + ")" * 99, "\x00"])
 def test_what_is_no_equation(equation):
-    with pytest.raises(InputError, match="is no equation|holds"):
+    with pytest.raises(InputError, match="expected numbers"):
         evaluate(equation)
 
 
@@ -51,5 +51,5 @@ def test_matches_and_lengths():
     for match in (exact_match, equation_match):
         with pytest.raises(ShapeError, match="there are 1 answers for 2 labels"):
             match(["1"], ["1", "2"])
-    with pytest.raises(InputError, match="'two' holds Name"):
+    with pytest.raises(InputError, match="'two' has Name"):
         equation_match(["2"], ["two"])

@@ -40,7 +40,7 @@ def test_closed_columns_are_never_predicted():
 def test_faults_are_told():
     with pytest.raises(ShapeError, match=r"expected \(samples, classes\) and \(samples,\)"):
         classification_scores(torch.zeros(3, 2), torch.zeros(2))
-    with pytest.raises(LabelError, match="labels go from 0 to 2, expected 0 to 1"):
+    with pytest.raises(LabelError, match="labels range from 0 to 2, expected 0 to 1"):
         classification_scores(torch.zeros(2, 2), torch.tensor([0, 2]))
 
 

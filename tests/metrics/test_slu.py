@@ -156,9 +156,9 @@ def test_a_reference_value_without_a_word_is_refused():
 
 @pytest.mark.parametrize("metric", [word_error_rate, slu_f1, entity_scores])
 def test_utterances_that_are_not_paired_are_refused(metric):
-    with pytest.raises(ShapeError, match="2 references and 1 hypotheses, expected as many"):
+    with pytest.raises(ShapeError, match="2 references and 1 hypotheses"):
         metric(["", ""], [""])
-    with pytest.raises(ShapeError, match="0 references and 0 hypotheses, expected as many, one or more"):
+    with pytest.raises(ShapeError, match="0 references and 0 hypotheses"):
         metric([], [])
     with pytest.raises(ShapeError, match="hypotheses is the text 'stop', expected a list"):
         metric(["turn", "it", "up", "now"], "stop")

@@ -62,7 +62,7 @@ def test_losses():
     logits = torch.tensor([[0.0, 0.0, -math.inf], [2.0, 0.0, -math.inf]])
     found = per_sample_loss(logits, [1, 2]).tolist()
     assert found == [pytest.approx(math.log(2)), 100.0]
-    with pytest.raises(LabelError, match="labels go from 0 to 3, expected 0 to 2"):
+    with pytest.raises(LabelError, match="labels range from 0 to 3, expected 0 to 2"):
         per_sample_loss(logits, [0, 3])
 
 
@@ -89,7 +89,7 @@ def test_logits_and_losses_that_are_not_finite_are_named(bad):
         logits[place][2, 1] = bad
         losses[place] = logits[place][:, 1]
         for attack, given in ((membership_attack, logits), (loss_attack, losses)):
-            with pytest.raises(InputError, match=f"{name}: row 2 holds"):
+            with pytest.raises(InputError, match=f"{name}: row 2 has"):
                 attack(*given)
     with pytest.raises(InputError, match="test is .* of Retrain, expected finite numbers"):
         distance_to_retrain({"test": bad}, {"test": 0.5})

@@ -93,7 +93,7 @@ def test_prompts_are_checked_against_classes():
 
 
 def test_faults_are_told():
-    with pytest.raises(LabelError, match="labels are 0 to 3, expected 0 to 2"):
+    with pytest.raises(LabelError, match="labels range from 0 to 3, expected 0 to 2"):
         zero_shot(torch.ones(2, 3), torch.tensor([0, 3]))
     with pytest.raises(ShapeError, match="at least one sample"):
         zero_shot(torch.ones(0, 3), torch.ones(0, dtype=torch.long))

@@ -28,7 +28,7 @@ def config():
 
 @pytest.fixture
 def both():
-    """transformers' own decoder and ours, of the same weights, large enough that what is written varies."""
+    """The decoder of transformers and ours, with equal weights that are large enough for varied output."""
     torch.manual_seed(0)
     theirs, ours = PegasusForConditionalGeneration(config()).eval(), BeamSearchDecoder(config()).eval()
     for parameter in theirs.parameters():
@@ -56,12 +56,12 @@ def written(model, beams, rows=6):
 
 @pytest.mark.parametrize("beams", [1, 2, 5])
 @pytest.mark.parametrize("rows", [1, 6])
-def test_it_writes_what_the_library_writes(beams, rows, both):
+def test_sequences_equal_those_of_transformers(beams, rows, both):
     theirs, ours = (written(model, beams, rows) for model in both)
     assert torch.equal(theirs, ours) and theirs.unique().numel() > 3
 
 
-def test_the_audio_is_read_once_for_all_beams(both, monkeypatch):
+def test_the_audio_is_projected_once_for_all_beams(both, monkeypatch):
     import mmcl.models.beam_search as module
 
     sizes, attend = set(), module.scaled_dot_product_attention
@@ -76,7 +76,7 @@ def test_the_audio_is_read_once_for_all_beams(both, monkeypatch):
 
 
 @pytest.mark.parametrize("beams", [2, 5])
-def test_who_is_done_leaves_the_decoder_and_what_is_written_stays(beams, both, monkeypatch):
+def test_finished_utterances_leave_the_decoder_without_changing_the_result(beams, both, monkeypatch):
     for model in both:
         model.final_logits_bias[0, END] = 4.0
     rows, decode = [], both[1].model.decoder.forward
@@ -90,7 +90,7 @@ def test_who_is_done_leaves_the_decoder_and_what_is_written_stays(beams, both, m
     assert torch.equal(theirs, ours) and len(ours.unique(dim=0)) > 4
     assert rows[0] == 12 * beams and rows == sorted(rows, reverse=True) and rows[-1] < rows[0]
     assert all(count % beams == 0 for count in rows)
-    assert_same_logits(both)  # a search is over when it is over
+    assert_same_logits(both)  # no state remains after a search
 
 
 def assert_same_logits(both):
@@ -101,5 +101,5 @@ def assert_same_logits(both):
     assert (logits[0] - logits[1]).abs().max() < 1e-5
 
 
-def test_outside_of_a_search_it_is_the_library_s_decoder(both):
+def test_outside_a_search_the_decoder_equals_that_of_transformers(both):
     assert_same_logits(both)

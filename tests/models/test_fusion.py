@@ -36,7 +36,7 @@ def test_concatenation_by_hand(batch):
         torch.testing.assert_close(fused.view_logits[view], model.view_heads[view](encoding))
 
 
-def test_the_gate_weighs_layers_of_the_views(batch):
+def test_the_gated_fusion_is_a_gate_weighted_mean_of_layers(batch):
     model = build("gated").eval()
     views = list(model(batch).views.values())
     gates = model.fusion.gate(torch.cat(views, 1)).softmax(1)
@@ -47,7 +47,7 @@ def test_the_gate_weighs_layers_of_the_views(batch):
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_every_part_is_trained(fusion, batch):
+def test_every_parameter_gets_a_gradient(fusion, batch):
     model = build(fusion)
     fused = model(batch)
     loss = torch.nn.functional.cross_entropy(fused.logits, batch["label"])
@@ -57,7 +57,7 @@ def test_every_part_is_trained(fusion, batch):
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_view_that_is_missing_makes_no_difference(fusion, batch):
+def test_a_missing_view_does_not_affect_the_output(fusion, batch):
     model = build(fusion).eval()
     without = Batch({name: value for name, value in batch.items() if name != "methylation"})
     marked = Batch(batch, methylation_missing=torch.ones(6, dtype=torch.bool))
@@ -72,7 +72,7 @@ def test_a_view_that_is_missing_makes_no_difference(fusion, batch):
     torch.testing.assert_close(model(some).logits[1::2], model(batch).logits[1::2])
 
 
-def test_one_view_is_left_out_of_a_concatenation_as_zeros(batch):
+def test_concatenation_replaces_a_missing_view_with_zeros(batch):
     model = build().eval()
     del batch["mirna"]
     encodings = [model.encoders[view](batch[view]).pooled for view in ("mrna", "methylation")]
@@ -80,12 +80,12 @@ def test_one_view_is_left_out_of_a_concatenation_as_zeros(batch):
     torch.testing.assert_close(model(batch).embedding, expected)
 
 
-def test_views_are_dropped_in_training_and_never_all(batch):
+def test_view_dropout_never_drops_all_views(batch):
     model = build(view_dropout=0.6)
     torch.manual_seed(0)
     drawn = torch.cat([model._missing(batch, SIZES_AS_VIEWS, 6) for _ in range(500)])
     assert not drawn.all(1).any()
-    # A view is dropped in 0.6 of all cases, less those in which it alone would be left of three that are dropped.
+    # The rate is 0.6, less the cases in which all three would be dropped and this view is kept.
     assert drawn.float().mean(0).tolist() == pytest.approx([0.6 - 0.6**3 / 3] * 3, abs=0.03)
     model.eval()
     assert model._missing(batch, SIZES_AS_VIEWS, 6) is None
@@ -95,7 +95,7 @@ def test_views_are_dropped_in_training_and_never_all(batch):
 SIZES_AS_VIEWS = {view: torch.zeros(6, 8) for view in SIZES}
 
 
-def test_classes_arrive_in_every_head(batch):
+def test_grow_adds_classes_to_every_head(batch):
     model = build().eval()
     before = model(batch)
     model.grow([4])
@@ -105,7 +105,7 @@ def test_classes_arrive_in_every_head(batch):
         torch.testing.assert_close(after.view_logits[view][:, :3], before.view_logits[view])
 
 
-def test_cached_features_are_what_the_encoder_would_make(batch):
+def test_cached_features_give_the_same_output(batch):
     torch.manual_seed(0)
     image, audio = build_encoder("image", "cnn", dim=8), build_encoder("audio", "cnn", dim=8)
     model = MultimodalClassifier({"image": image, "audio": audio}, dim=6)
@@ -135,7 +135,7 @@ class Table:
         return Batch({name: value[rows] for name, value in self.all.items()})
 
 
-def test_all_samples_are_fused_in_evaluation(batch):
+def test_fuse_rows_evaluates_all_samples(batch):
     model = build(dropout=0.5, view_dropout=0.5)
     fused = fuse_rows(model, Table(batch), batch_size=4)
     assert model.training
@@ -146,22 +146,22 @@ def test_all_samples_are_fused_in_evaluation(batch):
     torch.testing.assert_close(without.logits, model(batch).logits)
 
 
-def test_faults_are_told(batch):
-    with pytest.raises(ConfigError, match="there are 0 encoders"):
+def test_invalid_arguments_and_batches_are_errors(batch):
+    with pytest.raises(ConfigError, match="0 encoders"):
         MultimodalClassifier({})
-    with pytest.raises(ConfigError, match="fusion is 'gate' .did you mean 'gated'"):
+    with pytest.raises(ConfigError, match="'gate' .*'gated'"):
         build("gate")
-    with pytest.raises(ConfigError, match="dropout=1.0, view_dropout=0.0: expected sizes of 1 or more, and shares"):
+    with pytest.raises(ConfigError, match="dropout=1.0, view_dropout=0.0"):
         build(dropout=1.0)
     encoders = {name: build_encoder("tabular", "mlp", features=3, dim=size) for name, size in (("a", 4), ("b", 5))}
-    with pytest.raises(ConfigError, match="fusion gated needs encodings of one size, and they have a 4, b 5: set dim"):
+    with pytest.raises(ConfigError, match="fusion gated .* a 4, b 5: set dim"):
         MultimodalClassifier(encoders, fusion="gated")
     assert MultimodalClassifier(encoders, fusion="gated", dim=3).dims == {"a": 3, "b": 3}
     model = build()
-    with pytest.raises(ShapeError, match="and no methylation, mirna: expected all views in training"):
+    with pytest.raises(ShapeError, match="lacks methylation, mirna"):
         model(Batch(mrna=batch["mrna"]))
-    with pytest.raises(ShapeError, match="expected a view"):
+    with pytest.raises(ShapeError, match="lacks mrna, methylation, mirna"):
         model.eval()(Batch(label=batch["label"]))
     lacking = {f"{view}_missing": torch.arange(6) == 4 for view in SIZES}
-    with pytest.raises(ShapeError, match="sample 4 of the batch lacks every view, expected one of mrna"):
+    with pytest.raises(ShapeError, match="sample 4 .* mrna"):
         model(Batch(batch, **lacking))

@@ -28,14 +28,16 @@ def tokenizer():
 
 @pytest.fixture
 def make(tokenizer):
-    """Make a model without dropout of any kind, the same each time; ``make(summary=True)``."""
+    """Return a factory of models without dropout and with fixed weights, such as ``make(summary=True)``."""
 
     def _make(encoder=None, **settings):
         torch.manual_seed(0)
         encoder = encoder or build_encoder("audio", "cnn", dim=16, dropout=0.0, spec_augment=False)
         model = SLUSeq2Seq(encoder, settings.pop("tokenizer", tokenizer), **{**SMALL, **settings})
         for parameter in model.transformer.parameters():
-            if parameter.dim() == 2 and parameter.requires_grad:  # large, so that what is written depends on the audio
+            if (
+                parameter.dim() == 2 and parameter.requires_grad
+            ):  # large weights, so that the output depends on the audio
                 torch.nn.init.normal_(parameter, std=0.5)
         return model.eval()
 
@@ -56,7 +58,7 @@ def sequences(model, batch):
 
 
 def log_probability(model, encoded, tokens):
-    """Of a sequence, one token after the other, each from those before it alone."""
+    """Return the log-probability of a sequence, computed one token at a time."""
     total = 0.0
     for step in range(len(tokens)):
         logits = model.teacher_forced(encoded, torch.tensor([tokens[: step + 1]]))[0, -1]
@@ -65,13 +67,13 @@ def log_probability(model, encoded, tokens):
 
 
 def select(encoded, row):
-    """One utterance of a batch, without its padding."""
+    """Return one utterance of a batch without padding."""
     length = int(encoded.lengths[row])
     return Encoded(encoded.sequence[[row], :length], encoded.lengths[[row]], encoded.pooled[[row]])
 
 
 @torch.no_grad()
-def test_the_loss_of_a_batch_is_that_of_each_token_of_each_sample(make, samples):
+def test_the_batch_loss_equals_the_loss_of_single_tokens(make, samples):
     model = make(summary=True).train()
     pair = [{**samples[0], "entities": ()}, samples[1]]
     output = model(collate(pair))
@@ -90,7 +92,7 @@ def test_the_loss_of_a_batch_is_that_of_each_token_of_each_sample(make, samples)
 @pytest.mark.parametrize("summary", [False, True])
 @pytest.mark.parametrize("encoder_layers", [0, 1])
 @torch.no_grad()
-def test_a_sample_alone_is_what_it_is_in_a_padded_batch(encoder_layers, summary, make, samples):
+def test_padding_does_not_affect_a_sample(encoder_layers, summary, make, samples):
     model = make(summary=summary, encoder_layers=encoder_layers)
     batch = collate(samples)
     encoded, targets = model.encode(batch), model.targets(sequences(model, batch))
@@ -109,8 +111,8 @@ def test_a_sample_alone_is_what_it_is_in_a_padded_batch(encoder_layers, summary,
 
 
 @torch.no_grad()
-def test_greedy_decoding_is_the_best_token_after_the_best_tokens(make, samples):
-    model = make(tied=False)  # a tied one, untrained, repeats itself
+def test_greedy_decoding_picks_the_best_token_at_each_step(make, samples):
+    model = make(tied=False)  # an untrained tied model repeats itself
     encoded = model.encode(collate(samples))
     written = model.decode(encoded, beams=1)
     for row in range(len(samples)):
@@ -123,7 +125,7 @@ def test_greedy_decoding_is_the_best_token_after_the_best_tokens(make, samples):
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 2.0])
 @torch.no_grad()
-def test_beam_search_finds_no_less_than_greedy(length_penalty, make, samples):
+def test_beam_search_scores_at_least_as_high_as_greedy_decoding(length_penalty, make, samples):
     model = make(length_penalty=length_penalty, tied=False)
     better = 0
     for sample in samples:
@@ -139,8 +141,8 @@ def test_beam_search_finds_no_less_than_greedy(length_penalty, make, samples):
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 3.0])
 @torch.no_grad()
-def test_a_beam_that_is_wide_enough_finds_the_best_of_all_sequences(length_penalty, make, samples):
-    """Sequences are compared by log-probability / tokens^length_penalty, the end token counted and the start not."""
+def test_a_wide_beam_finds_the_best_of_all_sequences(length_penalty, make, samples):
+    """The score is log-probability / tokens^length_penalty, with the end token and without the start token."""
     tokenizer = FrameTokenizer.train([Frame("go", (), "a")], ["go"], vocabulary=60)
     size, end = len(tokenizer), tokenizer.end
     model = make(tokenizer=tokenizer, length_penalty=length_penalty, max_tokens=3, tied=False)
@@ -158,7 +160,7 @@ def test_a_beam_that_is_wide_enough_finds_the_best_of_all_sequences(length_penal
 
 @pytest.mark.parametrize("beams", [1, 5])
 @torch.no_grad()
-def test_a_batch_is_decoded_as_its_samples_one_by_one(beams, make, samples):
+def test_decoding_does_not_depend_on_the_batch(beams, make, samples):
     model = make(beams=beams, summary=True, tied=False)
     together = model.decode(model.encode(collate(samples)))
     assert together == [model.decode(model.encode(collate([sample])))[0] for sample in samples]
@@ -166,7 +168,7 @@ def test_a_batch_is_decoded_as_its_samples_one_by_one(beams, make, samples):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @torch.no_grad()
-def test_no_more_tokens_than_may_be(beams, make, samples):
+def test_decoding_stops_at_max_tokens(beams, make, samples):
     written = {most: make(beams=beams, max_tokens=most)(collate(samples)) for most in (1, 4)}
     for most, output in written.items():
         assert len(output.frames) == 4
@@ -175,7 +177,7 @@ def test_no_more_tokens_than_may_be(beams, make, samples):
         assert max(lengths) == most
 
 
-def test_decoding_leaves_the_model_as_it_was_and_gives_no_gradient(make, samples):
+def test_decoding_keeps_the_training_mode_and_has_no_gradient(make, samples):
     model = make(dropout=0.5).train()
     encoded = model.encode(collate(samples))
     assert model.decode(encoded) == model.decode(encoded)  # without dropout
@@ -188,7 +190,7 @@ def test_decoding_leaves_the_model_as_it_was_and_gives_no_gradient(make, samples
 
 
 @torch.no_grad()
-def test_what_evaluation_returns(make, samples, monkeypatch):
+def test_evaluation_returns_frames_and_one_hot_logits(make, samples, monkeypatch):
     model = make()
     frames = [Frame("seven"), Frame(""), Frame("zero", (), "say zero")]
     encodings = [model.tokenizer.encode(frame)[frame.intent == "" :] for frame in frames if frame.intent]
@@ -200,15 +202,15 @@ def test_what_evaluation_returns(make, samples, monkeypatch):
     assert torch.equal(output.embedding, model.embed(collate(samples[:3])))
 
 
-def test_weights_of_another_tokenizer_are_refused(make, tokenizer):
+def test_weights_of_another_tokenizer_are_an_error(make, tokenizer):
     other = FrameTokenizer.train(FRAMES[::-1], DIGITS[::-1], vocabulary=60)
     model = make()
-    with pytest.raises(CheckpointError, match="trained with tokenizer .*: load the tokenizer.json of the same run"):
+    with pytest.raises(CheckpointError, match="tokenizer.json of the same run"):
         make(tokenizer=other).load_state_dict(model.state_dict())
     make().load_state_dict(model.state_dict())
 
 
-def test_state_survives_a_checkpoint(make, samples, tmp_path):
+def test_the_state_round_trips_through_a_checkpoint(make, samples, tmp_path):
     batch = collate(samples)
     model = make(summary=True, encoder=build_encoder("audio", "cnn", dim=16, frozen=True))
     with torch.no_grad():
@@ -226,7 +228,7 @@ def test_state_survives_a_checkpoint(make, samples, tmp_path):
     assert torch.equal(fresh.train()(batch).logits, model.train()(batch).logits)
 
 
-def test_it_learns_four_utterances_by_heart(samples, tokenizer):
+def test_the_model_can_overfit_four_utterances(samples, tokenizer):
     torch.manual_seed(0)
     model = SLUSeq2Seq(
         build_encoder("audio", "cnn", dim=32, dropout=0.0, spec_augment=False),
@@ -260,7 +262,7 @@ SIZES = dict(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_pretrained_encoder_is_trained_with_it(kind, make, samples, tmp_path):
+def test_a_pretrained_encoder_can_be_fine_tuned(kind, make, samples, tmp_path):
     config, model = KINDS[kind]
     torch.manual_seed(0)
     model(config(**SIZES)).save_pretrained(tmp_path)
@@ -271,12 +273,12 @@ def test_a_pretrained_encoder_is_trained_with_it(kind, make, samples, tmp_path):
     cross_entropy(output.logits.flatten(0, 1), output.targets.flatten()).backward()
     trained = {name: parameter for name, parameter in model.encoder.named_parameters() if parameter.requires_grad}
     assert {name.split(".")[3] for name in trained if ".layers." in name} == {"0", "1"}
-    # A constant added to all keys changes no attention, so their bias has none but rounding.
+    # A constant added to all keys does not change attention: the gradient of their bias is rounding noise.
     assert all(parameter.grad.abs().max() > 0 for parameter in trained.values())
     assert len(model.eval()(batch).frames) == 4
 
 
-def test_cached_whisper_features_are_its_input(data_dir, weights_dir, tmp_path):
+def test_cached_whisper_features_give_the_same_output(data_dir, weights_dir, tmp_path):
     orders = Barista(data_dir / "barista", "valid", words="slots")
     orders.utterances = orders.utterances[:2]
     orders.labels, orders.texts, orders.entities = (part[:2] for part in (orders.labels, orders.texts, orders.entities))
@@ -297,7 +299,7 @@ def test_cached_whisper_features_are_its_input(data_dir, weights_dir, tmp_path):
     assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
 
 
-def test_texts_of_one_intent_are_one_point(make):
+def test_texts_of_one_intent_have_the_same_projection(make):
     model = make()
     text = model.project_text(Batch(label=torch.tensor([3, 7, 3]), text=["a", "b", "c"]))
     assert text.shape == (3, 8) and torch.equal(text[0], text[2]) and not torch.allclose(text[0], text[1])
@@ -315,7 +317,7 @@ def test_the_audio_text_space_trains_audio_and_tokens(make, samples):
     assert all(parameter.grad.any() for parameter in model.encoder.network.parameters())
 
 
-def test_without_entities_none_are_written(make, samples):
+def test_without_entities_the_target_has_none(make, samples):
     batch = collate(samples)
     assert make().frames(batch)[3] == Frame("six", (Entity("speaker", "george"),), "say six")
     assert make(entities=False).frames(batch)[3] == Frame("six", (), "say six")
@@ -323,14 +325,14 @@ def test_without_entities_none_are_written(make, samples):
     assert make().frames(batch)[3] == Frame("six", (), "say six")
 
 
-def test_in_training_words_are_spelt_in_several_ways(make, samples, tokenizer):
+def test_training_samples_the_segmentation_of_words(make, samples, tokenizer):
     sampling = FrameTokenizer(tokenizer._tokenizer, tokenizer.intents, dropout=0.5)
     model, batch = make(tokenizer=sampling).train(), collate(samples)
     assert len({tuple(model(batch).targets.flatten().tolist()) for _ in range(4)}) > 1
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_tied_models_share_the_matrix_of_tokens(tied, make, tmp_path):
+def test_tied_models_share_the_token_matrix(tied, make, tmp_path):
     model = make(tied=tied)
     one, other = model.transformer.get_input_embeddings().weight, model.transformer.get_output_embeddings().weight
     assert (one is other) == tied
@@ -347,15 +349,15 @@ def test_tied_models_share_the_matrix_of_tokens(tied, make, tmp_path):
     + [{"beams": 0}, {"max_tokens": 0}, {"dim": 0}, {"encoder_layers": -1}, {"projection": 0}],
     ids=str,
 )
-def test_sizes_that_do_not_go_together_are_refused(sizes, make):
+def test_incompatible_sizes_are_an_error(sizes, make):
     name, value = next(iter(sizes.items()))
     with pytest.raises(ConfigError, match=f"{name}={value}"):
         make(**sizes)
 
 
-def test_a_label_without_an_intent_is_refused(make):
+def test_a_label_without_an_intent_is_an_error(make):
     make().grow(range(10))
-    with pytest.raises(LabelError, match="label 10 has no intent, expected 0 to 9"):
+    with pytest.raises(LabelError, match="label 10 .*0 to 9"):
         make().grow([3, 12, 10])
-    with pytest.raises(LabelError, match="label -1 has no intent"):
+    with pytest.raises(LabelError, match="label -1 "):
         make().grow([-1])

@@ -24,14 +24,14 @@ def test_logits_do_not_depend_on_the_rest_of_the_batch():
         torch.testing.assert_close(alone.embedding[0], together.embedding[row])
 
 
-def test_it_is_the_mean_of_the_tokens():
+def test_the_embedding_is_the_mean_of_the_tokens():
     model = make()
     model.grow([0])
     states = model.student.embed(model.student.batch(TEXTS[:1]))
     torch.testing.assert_close(model(Batch(text=TEXTS[:1])).embedding, states.mean(1))
 
 
-def test_it_learns_texts():
+def test_the_model_can_overfit_texts():
     model = make()
     model.grow([0, 1, 2])
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)

@@ -14,7 +14,7 @@ from mmcl.data.base import Entity
 from mmcl.data.speech.slurp import read_sentences
 from mmcl.errors import CheckpointError, ConfigError, DataError, LabelError
 from mmcl.models import Frame, FrameTokenizer
-from mmcl.models.frame import Mark
+from mmcl.models.frame import Marker
 from mmcl.models.tokenizer import UNKNOWN
 from mmcl.seeding import random_state, seed_everything, set_random_state
 
@@ -28,7 +28,7 @@ INTENTS = ["lights off", "lights on", "music play"]
 
 @pytest.fixture(scope="module")
 def sentences(data_dir):
-    """All real sentences of SLURP that are here."""
+    """Return all available sentences of SLURP."""
     return [sentence for name in ("devel", "test") for sentence in read_sentences(data_dir / "slurp" / f"{name}.jsonl")]
 
 
@@ -56,14 +56,14 @@ def with_dropout(tokenizer, dropout):
     return FrameTokenizer(tokenizer._tokenizer, tokenizer.intents, dropout=dropout)
 
 
-def test_all_of_slurp_comes_back_whole(slurp, sentences, frames):
+def test_all_frames_of_slurp_round_trip(slurp, sentences, frames):
     assert len(slurp) == 1000 and len(sentences) > 5000
     for sentence, frame in zip(sentences, frames, strict=True):
         assert slurp.frame(slurp.intents.index(sentence.intent), sentence.entities, sentence.text) == frame
         assert slurp.decode(slurp.encode(frame)) == frame
 
 
-def test_what_dropout_spelt_differently_comes_back_as_well(slurp, frames):
+def test_frames_encoded_with_dropout_round_trip(slurp, frames):
     seed_everything(0)
     sampled = with_dropout(slurp, 0.5)
     different = 0
@@ -74,23 +74,23 @@ def test_what_dropout_spelt_differently_comes_back_as_well(slurp, frames):
     assert different > 450
 
 
-def test_each_intent_and_mark_is_one_token(slurp):
+def test_each_intent_and_marker_is_one_token(slurp):
     assert len(slurp.intents) > 50
     ids = [slurp.intent_id(label) for label in range(len(slurp.intents))]
     assert len(set(ids)) == len(ids)
     for label, intent in enumerate(slurp.intents):
         tokens = slurp.encode(Frame(intent, (Entity("a", "b"),), "c"))
         assert tokens == [ids[label], tokens[1], tokens[2], tokens[3], tokens[4], tokens[1], tokens[6], slurp.end]
-        assert [tokens[1], tokens[3]] == [slurp._mark_ids[Mark.SEP], slurp._mark_ids[Mark.FILL]]
+        assert [tokens[1], tokens[3]] == [slurp._marker_ids[Marker.SEP], slurp._marker_ids[Marker.FILL]]
 
 
-def test_without_dropout_words_are_split_as_the_library_splits_them(slurp, frames):
-    nearly_none = with_dropout(slurp, 1e-12)  # 0 would not sample at all
+def test_with_almost_no_dropout_words_are_split_as_by_the_library(slurp, frames):
+    nearly_none = with_dropout(slurp, 1e-12)  # 0 would skip sampling
     assert all(nearly_none.encode(frame, sample=True) == slurp.encode(frame) for frame in frames)
 
 
 def segmentations(tokenizer, word, dropout):
-    """The probability of each segmentation by algorithm 1 of BPE-dropout: every draw of every step is followed."""
+    """Return the probability of each segmentation by algorithm 1 of BPE-dropout, over all draws of all steps."""
     ranks = {
         tuple(pair): rank for rank, pair in enumerate(json.loads(tokenizer._tokenizer.to_str())["model"]["merges"])
     }
@@ -98,7 +98,7 @@ def segmentations(tokenizer, word, dropout):
 
     def step(parts, probability):
         merges = sorted((ranks[pair], place) for place, pair in enumerate(zip(parts, parts[1:])) if pair in ranks)  # noqa: B905
-        for before, (_, place) in enumerate(merges):  # those before it are left out, and it is not
+        for before, (_, place) in enumerate(merges):  # those before it are dropped, and this one is kept
             merged = (*parts[:place], parts[place] + parts[place + 1], *parts[place + 2 :])
             step(merged, probability * dropout**before * (1 - dropout))
         found[parts] += probability * dropout ** len(merges)
@@ -108,9 +108,9 @@ def segmentations(tokenizer, word, dropout):
 
 
 @pytest.mark.parametrize("word", ["tomorrow", "calendar", "weather", "playlist"])
-def test_dropout_is_that_of_the_paper(slurp, word):
-    """Not that of the library, which draws again for what it has left out whenever it comes upon an outdated merge, so
-    that words stay whole more often than the paper has it; and which cannot be seeded."""
+def test_segmentations_follow_the_distribution_of_the_paper(slurp, word):
+    """The library's dropout differs: it draws again for dropped merges after an outdated merge, which keeps more words
+    whole than the paper, and it cannot be seeded."""
     seed_everything(0)
     draws, dropout = 4000, 0.3
     tokenizer = with_dropout(slurp, dropout)
@@ -129,7 +129,7 @@ def test_dropout_is_that_of_the_paper(slurp, word):
             assert theirs[ids] / draws - probability > 4 * error
 
 
-def test_the_seed_fixes_what_is_sampled_and_a_restored_state_continues_alike(slurp, frames):
+def test_sampling_follows_the_seed_and_a_restored_random_state(slurp, frames):
     def sampled():
         return [slurp.encode(frame, sample=True) for frame in frames[:200]]
 
@@ -143,7 +143,7 @@ def test_the_seed_fixes_what_is_sampled_and_a_restored_state_continues_alike(slu
     assert sampled() == second
 
 
-def test_without_sample_nothing_is_drawn(tokenizer):
+def test_encoding_without_sample_draws_no_random_numbers(tokenizer):
     before = random.getstate()
     assert len({tuple(tokenizer.encode(COMMANDS[0])) for _ in range(20)}) == 1
     assert random.getstate() == before
@@ -164,21 +164,21 @@ def test_without_sample_nothing_is_drawn(tokenizer):
         ("", ""),
     ],
 )
-def test_normalisation(tokenizer, text, normal):
+def test_normalization_by_hand(tokenizer, text, normal):
     assert tokenizer.normalized(text) == normal
     frame = tokenizer.frame(1, [Entity(text, text)], text)
     assert frame == Frame("lights on", (Entity(normal, normal),), normal)
 
 
 @given(st.text(max_size=12))
-def test_a_normal_text_is_normal_and_can_be_encoded(text):
+def test_normalization_is_idempotent_and_its_result_can_be_encoded(text):
     tokenizer = trained_once()
     once = tokenizer.normalized(text)
     assert tokenizer.normalized(once) == once
     tokenizer.decode(tokenizer.encode(Frame("lights on", (), text)))
 
 
-def test_each_character_that_was_never_seen_is_unknown(tokenizer):
+def test_each_unseen_character_is_the_unknown_token(tokenizer):
     unknown = tokenizer._tokenizer.token_to_id(UNKNOWN)
     frame = Frame("lights on", (), "turn 猫 lights ßon")
     for tokens in (tokenizer.encode(frame), tokenizer.encode(frame, sample=True)):
@@ -187,7 +187,7 @@ def test_each_character_that_was_never_seen_is_unknown(tokenizer):
     assert with_dropout(tokenizer, 1e-12).encode(frame, sample=True) == tokenizer.encode(frame)
 
 
-def test_marks_and_intents_spelt_out_in_a_text_are_words():
+def test_special_tokens_in_a_text_are_words():
     tokenizer = FrameTokenizer.train([*COMMANDS, Frame("lights on", (), "sep end")], INTENTS)
     tokens = tokenizer.encode(Frame("lights off", (), "turn <sep> lights <lights on> <end> off"))
     assert tokens.count(tokens[1]) == 1
@@ -195,13 +195,13 @@ def test_marks_and_intents_spelt_out_in_a_text_are_words():
 
 
 @pytest.mark.parametrize("name", ["sep", "fill", "end", "start", "pad", "unknown"])
-def test_an_intent_may_be_called_as_a_mark_is(name):
+def test_an_intent_may_have_the_name_of_a_special_token(name):
     frames = [Frame(name, (Entity("room", "bath"),), "go"), Frame("go", (), "go")]
     tokenizer = FrameTokenizer.train(frames, [name, "go"], vocabulary=60)
     assert [tokenizer.decode(tokenizer.encode(frame)) for frame in frames] == frames
 
 
-def test_decoding_stops_at_the_end_and_skips_padding(tokenizer):
+def test_decoding_stops_at_the_end_token_and_skips_padding(tokenizer):
     tokens = tokenizer.encode(COMMANDS[2])
     noisy = [tokenizer.start, tokens[0], tokenizer.pad, *tokens[1:], *tokens[:4], tokenizer.pad]
     assert tokenizer.decode(noisy) == COMMANDS[2]
@@ -209,7 +209,7 @@ def test_decoding_stops_at_the_end_and_skips_padding(tokenizer):
     assert tokenizer.decode([]) == tokenizer.decode([tokenizer.end, *tokens]) == Frame("")
 
 
-def test_a_saved_tokenizer_is_the_same(slurp, frames, tmp_path):
+def test_a_saved_tokenizer_encodes_the_same(slurp, frames, tmp_path):
     path = tmp_path / "tokenizer.json"
     original = with_dropout(slurp, 0.25)
     original.save(path)
@@ -224,17 +224,17 @@ def test_a_saved_tokenizer_is_the_same(slurp, frames, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["tokenizer.json"]
 
 
-def test_equal_texts_give_an_equal_tokenizer(slurp, frames, tokenizer):
+def test_training_is_deterministic(slurp, frames, tokenizer):
     assert FrameTokenizer.train(frames, slurp.intents).fingerprint == slurp.fingerprint
     assert FrameTokenizer.train(COMMANDS[::-1], INTENTS, vocabulary=70).fingerprint == tokenizer.fingerprint
 
 
-def test_the_fingerprint_tells_tokenizers_apart(tokenizer):
+def test_different_tokenizers_have_different_fingerprints(tokenizer):
     assert FrameTokenizer.train(COMMANDS, INTENTS, vocabulary=69).fingerprint != tokenizer.fingerprint
     assert FrameTokenizer.train(COMMANDS, INTENTS[::-1], vocabulary=70).fingerprint != tokenizer.fingerprint
 
 
-def test_what_cannot_be_saved_leaves_nothing_half_written(tokenizer, tmp_path, monkeypatch):
+def test_a_failed_save_leaves_no_partial_file(tokenizer, tmp_path, monkeypatch):
     path = tmp_path / "tokenizer.json"
     tokenizer.save(path)
     before = path.read_bytes()
@@ -244,7 +244,7 @@ def test_what_cannot_be_saved_leaves_nothing_half_written(tokenizer, tmp_path, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(DataError, match=r"cannot write the tokenizer .*tokenizer.json \(No space left on device\)"):
+    with pytest.raises(DataError, match="tokenizer.json .*No space left on device"):
         with_dropout(tokenizer, 0.0).save(path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["tokenizer.json"]
     with pytest.raises(DataError, match="No such file"):
@@ -263,23 +263,23 @@ def test_what_cannot_be_saved_leaves_nothing_half_written(tokenizer, tmp_path, m
         lambda content: content.replace('"type": "BPE"', '"type": "B"'),
     ],
 )
-def test_a_damaged_file_is_refused(damage, tokenizer, tmp_path):
+def test_a_damaged_file_is_an_error(damage, tokenizer, tmp_path):
     path = tmp_path / "tokenizer.json"
     tokenizer.save(path)
     damaged = damage(path.read_text())
     assert damaged != path.read_text()
     path.write_text(damaged)
-    with pytest.raises(CheckpointError, match=r"the tokenizer .*tokenizer.json cannot be read \(.*put the file"):
+    with pytest.raises(CheckpointError, match="tokenizer.json"):
         FrameTokenizer.load(path)
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"tokenizer.json cannot be read \(there is no file"):
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match="tokenizer.json"):
         FrameTokenizer.load(tmp_path / "tokenizer.json")
 
 
-def test_a_vocabulary_without_room_is_refused():
-    with pytest.raises(ConfigError, match=r"vocabulary is 12, expected at least (\d+): 9 special tokens") as caught:
+def test_a_vocabulary_that_is_too_small_is_an_error():
+    with pytest.raises(ConfigError, match=r"12, expected at least (\d+): 9 special") as caught:
         FrameTokenizer.train(COMMANDS, INTENTS, vocabulary=12)
     least = int(str(caught.value).split("at least ")[1].split(":")[0])
     assert len(FrameTokenizer.train(COMMANDS, INTENTS, vocabulary=least)) == least
@@ -288,22 +288,22 @@ def test_a_vocabulary_without_room_is_refused():
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
-def test_a_dropout_that_is_no_share_is_refused(dropout):
-    with pytest.raises(ConfigError, match=f"BPE dropout is {dropout}, expected 0 or more and less than 1"):
+def test_a_dropout_outside_its_range_is_an_error(dropout):
+    with pytest.raises(ConfigError, match=f"dropout is {dropout}"):
         FrameTokenizer.train(COMMANDS, INTENTS, dropout=dropout)
 
 
 @pytest.mark.parametrize("label", [-1, 3])
-def test_a_label_out_of_range_is_refused(tokenizer, label):
-    with pytest.raises(LabelError, match=f"label is {label}, but .* 3 intents: expected 0 to 2"):
+def test_a_label_without_an_intent_is_an_error(tokenizer, label):
+    with pytest.raises(LabelError, match=f"label {label} .*0 to 2"):
         tokenizer.frame(label, (), "lights")
 
 
-def test_an_intent_that_is_not_known_is_refused(tokenizer):
-    with pytest.raises(LabelError, match="intent 'lights up' has no token, expected one of the 3"):
+def test_an_unknown_intent_is_an_error(tokenizer):
+    with pytest.raises(LabelError, match="'lights up'"):
         tokenizer.encode(Frame("lights up", (), "lights up"))
 
 
-def test_a_foreign_tokenizer_is_refused(tokenizer):
-    with pytest.raises(ConfigError, match="has no token '<lights up>': make it with FrameTokenizer.train"):
+def test_a_tokenizer_without_the_special_tokens_is_an_error(tokenizer):
+    with pytest.raises(ConfigError, match="'<lights up>'"):
         FrameTokenizer(tokenizer._tokenizer, ["lights up"])

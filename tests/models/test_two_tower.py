@@ -31,7 +31,7 @@ def batch():
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "attention"])
-def test_a_row_is_embedded_alone_as_among_others(head):
+def test_an_embedding_does_not_depend_on_the_batch(head):
     model, whole = build(first_head=HeadOptions(head, 32)).eval(), batch()
     together = model(whole, whole)
     for row in range(3):
@@ -43,12 +43,30 @@ def test_a_row_is_embedded_alone_as_among_others(head):
             assert torch.allclose(one[0], all_[row], atol=1e-4)
 
 
-def test_the_space_is_that_of_the_side_without_projection():
+def test_one_tower_is_shared_by_both_sides(tmp_path):
+    model = TwoTower(build_encoder("audio", "cnn", dim=16, blocks=1), dim=8).eval()
+    assert len(model.towers) == 1 and not [name for name in model.state_dict() if name.startswith("second")]
+    batch = Batch(audio=torch.randn(2, 8000), audio_lengths=torch.tensor([8000, 6000]))
+    first, second = model(batch, batch)
+    assert torch.equal(first, second)
+    model.save(tmp_path / "model")
+    loaded = TwoTower.load(tmp_path / "model")
+    assert len(loaded.towers) == 1 and torch.equal(loaded(batch, batch).first, first)
+    with pytest.raises(ConfigError, match="text"):
+        _ = model.beside_text
+
+
+def test_two_encoders_of_one_modality_are_two_towers():
+    model = TwoTower(build_encoder("audio", "cnn", blocks=1), build_encoder("audio", "cnn", blocks=1))
+    assert len(model.towers) == 2 and model.tower("audio") is model.first
+
+
+def test_the_default_dimension_is_that_of_the_side_without_projection():
     assert build(second_head="none").dim == 24 and build().dim == 512 and build(dim=7).dim == 7
 
 
-def test_dimensions_that_differ_need_a_projection():
-    with pytest.raises(ConfigError, match="audio encoder gives 16 dimensions and the shared space has 24"):
+def test_unequal_dimensions_without_a_projection_are_an_error():
+    with pytest.raises(ConfigError, match="audio encoder .* 16 .* 24"):
         TwoTower(
             build_encoder("audio", "cnn", dim=16),
             build_encoder("text", "words", dim=24),
@@ -56,20 +74,18 @@ def test_dimensions_that_differ_need_a_projection():
             second_head="none",
             dim=24,
         )
-    with pytest.raises(ConfigError, match="both encoders are of audio"):
-        TwoTower(build_encoder("audio", "cnn"), build_encoder("audio", "cnn"))
-    with pytest.raises(ConfigError, match="no tower of image: expected audio or text"):
+    with pytest.raises(ConfigError, match="image: expected audio or text"):
         build().tower("image")
 
 
-def test_what_can_be_named_is_beside_the_texts():
+def test_beside_text_is_the_tower_opposite_to_text():
     audio, text, image = (build_encoder(*each) for each in (("audio", "cnn"), ("text", "words"), ("image", "cnn")))
     assert TwoTower(audio, text).beside_text.modality == TwoTower(text, audio).beside_text.modality == "audio"
-    with pytest.raises(ConfigError, match="no tower of text: expected audio or image"):
+    with pytest.raises(ConfigError, match="text: expected audio or image"):
         _ = TwoTower(audio, image).beside_text
 
 
-def test_texts_are_embedded_in_parts_as_alone():
+def test_embed_texts_splits_batches_without_changing_the_result():
     model = TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16)).train()
     texts = [f"number {number}" for number in range(300)]
     found = embed_texts(model, texts)
@@ -79,7 +95,7 @@ def test_texts_are_embedded_in_parts_as_alone():
     assert found.shape == (300, 512) and not found.requires_grad
 
 
-def test_a_locked_tower_stays_and_the_other_learns():
+def test_a_locked_tower_stays_fixed_while_the_other_is_trained():
     torch.manual_seed(0)
     text = build_encoder("text", "words", dim=24, frozen=True)
     model = TwoTower(build_encoder("audio", "cnn", dim=16), text, second_head="none")
@@ -95,7 +111,7 @@ def test_a_locked_tower_stays_and_the_other_learns():
     assert torch.equal(model.second(whole), before) and losses[-1] < losses[0] - 0.1
 
 
-class Said:
+class Recordings:
     """The batch's samples as a data set."""
 
     classes, labels, texts = tuple(TEXTS), [0, 1, 2], TEXTS
@@ -108,19 +124,19 @@ class Said:
         return {"audio": whole["audio"][index, : int(whole["audio_lengths"][index])]}
 
 
-@pytest.mark.parametrize("frozen", [False, True])  # a front-end that is cached before a network, and all of it
+@pytest.mark.parametrize("frozen", [False, True])  # caches the front-end, or the whole encoder
 @pytest.mark.parametrize("head", ["mlp", "attention"])
-def test_cached_features_are_embedded_as_the_audio_is(head, frozen, tmp_path):
+def test_cached_features_give_the_same_embeddings(head, frozen, tmp_path):
     torch.manual_seed(0)
     audio = build_encoder("audio", "cnn", dim=16, frozen=frozen)
     model = TwoTower(audio, build_encoder("text", "words"), first_head=HeadOptions(head, 32)).eval()
-    data = cached_features(Said(), audio, tmp_path, keep=model.first.keep, half=False, progress=False)
+    data = cached_features(Recordings(), audio, tmp_path, keep=model.first.keep, half=False, progress=False)
     direct, cached = model.first(batch()), model.first(data.batch(torch.arange(len(data))))
     assert torch.allclose(direct, cached, atol=1e-4)
 
 
 @pytest.mark.parametrize("head", ["linear", "attention"])
-def test_a_saved_model_embeds_as_before(head, tmp_path):
+def test_a_loaded_model_gives_the_same_embeddings(head, tmp_path):
     model, whole = build(first_head=HeadOptions(head, 32, layers=1)), batch()
     model.first.head.standardize(torch.randn(50, 16) * 3 + 1)
     model.eval().save(tmp_path / "model")
@@ -130,7 +146,7 @@ def test_a_saved_model_embeds_as_before(head, tmp_path):
         assert torch.equal(one, other)
 
 
-def test_what_is_frozen_is_not_written_again(weights_dir, tmp_path):
+def test_pretrained_frozen_weights_are_not_stored(weights_dir, tmp_path):
     text = build_encoder("text", weights_dir / "all-MiniLM-L6-v2")
     model = TwoTower(build_encoder("audio", "cnn", dim=16), text, second_head="none")
     model.save(tmp_path)
@@ -140,11 +156,11 @@ def test_what_is_frozen_is_not_written_again(weights_dir, tmp_path):
     described = json.loads((tmp_path / "model.json").read_text())
     described["second"]["fingerprint"] = "0" * 32
     (tmp_path / "model.json").write_text(json.dumps(described))
-    with pytest.raises(CheckpointError, match="text encoder .* is not the one"):
+    with pytest.raises(CheckpointError, match="text encoder"):
         TwoTower.load(tmp_path)
 
 
-def test_what_is_frozen_and_random_is_written(tmp_path):
+def test_random_frozen_weights_are_stored(tmp_path):
     torch.manual_seed(0)
     text = build_encoder("text", "words", dim=24, frozen=True)
     model = TwoTower(build_encoder("audio", "cnn", dim=16), text, second_head="none").eval()
@@ -155,28 +171,28 @@ def test_what_is_frozen_and_random_is_written(tmp_path):
     assert torch.equal(again.first(batch()), model.first(batch()))
 
 
-def test_a_damaged_model_is_told(tmp_path):
+def test_a_damaged_model_is_an_error(tmp_path):
     build().save(tmp_path)
-    with pytest.raises(CheckpointError, match="no model in .*nowhere"):
+    with pytest.raises(CheckpointError, match="nowhere"):
         TwoTower.load(tmp_path / "nowhere")
     weights = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[:100])
-    with pytest.raises(CheckpointError, match="no model"):
+    with pytest.raises(CheckpointError, match="model.safetensors"):
         TwoTower.load(tmp_path)
     build(dim=5).save(tmp_path / "other")
     (tmp_path / "model.safetensors").write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match="tensor 'first.head.network.3.bias' .* is damaged"):
+    with pytest.raises(CheckpointError, match="'first.head.network.3.bias'"):
         TwoTower.load(tmp_path)
     described = json.loads((tmp_path / "model.json").read_text())
-    del described["mmcl_digests"]  # as models were saved before
+    del described["mmcl_digests"]  # as older versions saved it
     (tmp_path / "model.json").write_text(json.dumps(described))
-    with pytest.raises(CheckpointError, match="of another model"):
+    with pytest.raises(CheckpointError, match="model.safetensors .*model.json"):
         TwoTower.load(tmp_path)
 
 
-def test_a_model_that_cannot_be_described_is_refused(tmp_path):
+def test_an_encoder_not_made_by_build_encoder_is_an_error(tmp_path):
     model = build()
     model.first.encoder.spec = None
-    with pytest.raises(CheckpointError, match="made by build_encoder"):
+    with pytest.raises(CheckpointError, match="build_encoder"):
         model.save(tmp_path)
     assert not list(Path(tmp_path).iterdir())

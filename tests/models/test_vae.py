@@ -8,14 +8,14 @@ from mmcl.objectives.laf import vae_loss
 
 @pytest.fixture
 def near():
-    """Points near a line in 12 dimensions, within 0 and 1."""
+    """Points near a line in 12 dimensions, between 0 and 1."""
     generator = torch.Generator().manual_seed(0)
     along = torch.rand(256, 1, generator=generator)
     return 0.2 + 0.6 * along * torch.linspace(0.1, 1, 12) + 0.01 * torch.rand(256, 12, generator=generator)
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "linear"])
-def test_it_rebuilds_what_it_has_learnt_and_not_what_lies_elsewhere(output, near):
+def test_the_error_is_low_on_training_data_and_high_elsewhere(output, near):
     torch.manual_seed(0)
     vae = RepresentationVAE(12, latent=2, output=output)
     optimizer = torch.optim.Adam(vae.parameters(), lr=3e-3)
@@ -29,7 +29,7 @@ def test_it_rebuilds_what_it_has_learnt_and_not_what_lies_elsewhere(output, near
         assert vae.errors(1 - near).mean() > 5 * vae.errors(near).mean()
 
 
-def test_the_loss_is_that_of_its_code(near):
+def test_the_loss_equals_the_objective_on_the_code(near):
     vae = RepresentationVAE(12, latent=3)
     torch.manual_seed(1)
     coded = vae(near)
@@ -43,7 +43,7 @@ def test_the_loss_is_that_of_its_code(near):
     assert coded.reconstruction.min() >= 0 and coded.reconstruction.max() <= 1
 
 
-def test_what_is_refused():
+def test_invalid_arguments_are_an_error():
     for change, message in (({"dim": 0}, "dim=0"), ({"latent": 0}, "latent=0"), ({"output": "relu"}, "output='relu'")):
         with pytest.raises(ConfigError, match=message):
             RepresentationVAE(**{"dim": 4, **change})

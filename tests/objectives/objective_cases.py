@@ -1,4 +1,4 @@
-"""Every objective with a batch to try it on: for the tests that hold for all, and run by processes of its own."""
+"""Every objective with a batch, for the tests of all objectives, which other processes import as well."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DIM = 6
 
 
 class Case(NamedTuple):
-    """An objective, and which of the batch it takes, in its order."""
+    """An objective, and the entries of the batch that it takes, in order."""
 
     make: Callable
     takes: str
@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
 
 def weighted(**options):
-    """The kernel itself: weighted rows, a denominator of labels."""
+    """The kernel with weighted rows and a denominator of labels."""
 
     def loss(a, b, labels, lam):
         pairs, others = SameLabel(labels).scaled(lam), SameLabel(labels).complement()
@@ -56,7 +56,7 @@ def mixed(**options):
 
 
 def of_views(**options):
-    """Three views: both sides, and one of them again."""
+    """Return three views: both sides, and the first again."""
     return lambda a, b: MVDHELLoss(**options)([a, b, a])
 
 
@@ -80,7 +80,7 @@ CASES = {
 
 
 def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """A batch made of parts of these sizes: partners of mixtures are of one part."""
+    """Return a batch of parts of the given sizes; partners of mixtures are in the same part."""
     generator, count = torch.Generator().manual_seed(seed), sum(sizes)
     partners, start = [], 0
     for size in sizes:
@@ -97,8 +97,8 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
 
 
 def run(rank: int, sizes: list[int], meeting: str, output: str, block_size: int | None) -> None:
-    """What one of several processes does: its part of the batch, all objectives, losses and gradients to a file."""
-    # Imported later, both would hold the group, whose threads crash at the end now and then.
+    """Compute all objectives on this process's part of the batch, and save losses and gradients to a file."""
+    # Imported later, both would hold the group, whose threads sometimes crash at exit.
     import torch.distributed.nn.functional
     import torch.distributed.optim
 

@@ -29,13 +29,13 @@ def test_equals_the_slow_double_loop(block_size):
     assert loss.item() == pytest.approx(slow(trained, frozen, 0.2), rel=1e-12)
 
 
-def test_the_weights_are_of_the_frozen_side_and_its_direction_is_the_trained_side_s():
+def test_the_weights_come_from_the_frozen_side_and_apply_to_the_trained_side():
     batch = draw([7])
     assert CWCLLoss()(batch["a"], batch["b"]).item() != pytest.approx(CWCLLoss()(batch["b"], batch["a"]).item())
 
 
-def test_where_frozen_samples_are_opposites_it_is_twice_the_clip_loss():
-    # Cosines of -1 among the frozen samples are weights of 0: only the pair itself is left. Two samples can be so.
+def test_with_opposite_frozen_samples_it_is_twice_the_clip_loss():
+    # A cosine of -1 is a weight of 0, so that only the pair itself counts. This is possible for two samples.
     trained, frozen = draw([2])["a"].detach(), torch.tensor([[1.0, 2.0, 0, 0, 0, 0], [-1.0, -2.0, 0, 0, 0, 0]]).double()
     assert CWCLLoss()(trained, frozen).item() == pytest.approx(2 * CLIPLoss()(trained, frozen).item(), rel=1e-12)
 
@@ -48,4 +48,6 @@ def test_the_weights_get_no_gradient():
     direction[2, 1] = step
     with torch.no_grad():
         slope = (CWCLLoss(0.5)(trained, frozen + direction) - CWCLLoss(0.5)(trained, frozen - direction)) / (2 * step)
-    assert gradient[2, 1].item() != pytest.approx(slope.item(), rel=1e-3)  # the slope has the weights' share as well
+    assert gradient[2, 1].item() != pytest.approx(
+        slope.item(), rel=1e-3
+    )  # the slope includes the gradient of the weights

@@ -29,8 +29,8 @@ def test_equals_the_slow_double_loop(sigma, block_size):
     assert loss.item() == pytest.approx(slow(a, b, 0.3, sigma), rel=1e-12)
 
 
-def test_with_the_positive_back_in_its_denominator_it_is_nt_xent():
-    batch = draw([2])  # one sample each side: log(sum of negatives) is known from DCL's own value
+def test_with_the_positive_in_the_denominator_it_equals_nt_xent():
+    batch = draw([2])  # one sample per side: DCL's value gives log(sum of negatives)
     a, b = normalize(batch["a"], dim=1), normalize(batch["b"], dim=1)
     total, z = 0.0, torch.cat([a, b])
     for i in range(4):
@@ -40,20 +40,20 @@ def test_with_the_positive_back_in_its_denominator_it_is_nt_xent():
     assert NTXentLoss(0.2)(a, b).item() == pytest.approx(DCLLoss(0.2)(a, b).item() + total, rel=1e-12)
 
 
-def test_very_wide_weights_are_all_one():
+def test_a_large_sigma_gives_weights_of_1():
     batch = draw([6])
     plain, weighted = DCLLoss(0.2)(batch["a"], batch["b"]), DCLLoss(0.2, sigma=1e9)(batch["a"], batch["b"])
     assert weighted.item() == pytest.approx(plain.item(), rel=1e-7)
 
 
-def test_a_weight_that_is_negative_pushes_and_counts():
+def test_negative_weights_count():
     a = torch.eye(4, dtype=torch.float64)
     b = -a.clone()
-    b[0] = a[0]  # the one close pair of four: its weight is 2 - 4 x softmax, below 0
+    b[0] = a[0]  # the only close pair of four: its weight, 2 - 4 x softmax, is negative
     assert slow(a, b, 0.5, 0.1) == pytest.approx(DCLLoss(0.5, 0.1)(a, b).item(), rel=1e-12)
 
 
-def test_its_weight_gets_no_gradient():
+def test_the_weights_get_no_gradient():
     batch = draw([5])
     a, b = batch["a"].detach().requires_grad_(), batch["b"].detach()
     loss = DCLLoss(0.3, 0.5)
@@ -71,6 +71,6 @@ def test_a_single_sample_counts_zero():
     assert loss.item() == 0 and not torch.autograd.grad(loss, a)[0].any()
 
 
-def test_a_sigma_that_is_none_is_refused():
-    with pytest.raises(InputError, match="sigma is 0, expected > 0"):
+def test_an_invalid_sigma_is_an_error():
+    with pytest.raises(InputError, match="sigma is 0"):
         DCLLoss(sigma=0)

@@ -26,12 +26,12 @@ def test_the_teacher_gets_no_gradient():
     assert teacher.grad is None and student.grad.abs().sum() > 0
 
 
-def test_other_classes_are_refused():
-    with pytest.raises(ShapeError, match=r"student \(3, 4\) and teacher \(3, 3\) differ"):
+def test_unequal_shapes_are_an_error():
+    with pytest.raises(ShapeError, match=r"\(3, 4\).*\(3, 3\)"):
         logit_distillation(draw(0), draw(1)[:, :3])
 
 
-def test_logits_of_no_sample_and_a_temperature_of_zero():
+def test_an_empty_batch_is_0_and_a_temperature_of_0_is_an_error():
     assert logit_distillation(draw(0)[:0], draw(1)[:0]).item() == 0
     with pytest.raises(InputError, match="temperature is 0"):
         logit_distillation(draw(0), draw(1), 0.0)
@@ -74,12 +74,14 @@ def slow_relations(student, teacher, distance_weight, angle_weight):
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (1.0, 2.0)])
 def test_relations_equal_the_slow_triple_loop(weights):
     student = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    teacher = torch.randn(5, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)  # another dim
+    teacher = torch.randn(
+        5, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )  # a different dimension
     loss = relational_distillation(student, teacher, distance_weight=weights[0], angle_weight=weights[1])
     assert loss.item() == pytest.approx(slow_relations(student, teacher, *weights), rel=1e-12)
 
 
-def test_relations_do_not_see_rotation_size_or_place():
+def test_relations_are_invariant_to_rotation_scale_and_translation():
     student = draw(0).requires_grad_()
     rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)).Q
     loss = relational_distillation(student, (3 * student @ rotation + 7).detach())
@@ -98,7 +100,7 @@ def test_relations_of_duplicates_and_of_few_samples_are_finite():
 @pytest.mark.parametrize(
     "loss", [logit_distillation, feature_distillation, relational_distillation], ids=lambda loss: loss.__name__
 )
-def test_gradients_are_the_student_s_alone(loss):
+def test_only_the_student_gets_gradients(loss):
     student, teacher = draw(0).requires_grad_(), draw(1).requires_grad_()
     assert torch.autograd.gradcheck(lambda s: loss(s, teacher.detach()), student)
     loss(student, teacher).backward()
@@ -107,8 +109,8 @@ def test_gradients_are_the_student_s_alone(loss):
     assert low.dtype == torch.float32 and low.item() == pytest.approx(loss(student, teacher).item(), rel=0.05, abs=0.01)
 
 
-def test_relations_of_another_batch_or_weight_are_refused():
-    with pytest.raises(ShapeError, match="are not of one batch"):
+def test_relations_of_unequal_batches_and_invalid_weights_are_an_error():
+    with pytest.raises(ShapeError, match="student .* teacher"):
         relational_distillation(draw(0), draw(1)[:2])
     with pytest.raises(InputError, match="angle_weight is -1"):
         relational_distillation(draw(0), draw(1), angle_weight=-1)
@@ -125,28 +127,28 @@ LOSSES = [
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_what_is_not_finite_is_named_by_side_and_row(loss, bad, dtype):
+def test_the_error_names_the_side_and_the_row_that_is_not_finite(loss, bad, dtype):
     for side, name in enumerate(("student", "teacher")):
         given = [draw(0).to(dtype), draw(1).to(dtype)]
         given[side][2, 1] = bad
-        with pytest.raises(InputError, match=f"{name}: row 2 is not finite, it holds {bad}"):
+        with pytest.raises(InputError, match=f"{name}: row 2 .*{bad}"):
             loss(*given)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("rows, dim", [(0, 3), (1, 3), (2, 1), (3, 1), (1, 1), (0, 0)])
-def test_next_to_nothing_has_a_finite_loss_and_a_gradient_path(loss, rows, dim):
+def test_tiny_batches_have_a_finite_loss_and_a_gradient_path(loss, rows, dim):
     student = torch.ones(rows, dim, requires_grad=True)
     value = loss(student, torch.zeros(rows, dim))
     value.backward()
     assert math.isfinite(value.item()) and bool(student.grad.isfinite().all())
 
 
-def test_squares_that_overflow_are_told():
-    with pytest.raises(InputError, match="features are too large, their loss is inf in torch.float32"):
+def test_overflowing_squares_are_an_error():
+    with pytest.raises(InputError, match="features .*inf in torch.float32"):
         feature_distillation(torch.full((2, 2), 1e30), torch.zeros(2, 2))
-    with pytest.raises(InputError, match="logits are too large"):
+    with pytest.raises(InputError, match="logits"):
         logit_distillation(torch.tensor([[3e38, -3e38]]), torch.tensor([[-3e38, 3e38]]), temperature=1e-3)
     for weight in ("1", None, math.nan, math.inf, True):
-        with pytest.raises(InputError, match="distance_weight is .*, expected a number of 0 or more"):
+        with pytest.raises(InputError, match="distance_weight is"):
             relational_distillation(draw(0), draw(1), distance_weight=weight)

@@ -16,7 +16,7 @@ ROWS, COLUMNS = torch.meshgrid(torch.arange(4.0).double(), torch.arange(3.0).dou
 A, B = torch.sin(1 + 3 * ROWS + COLUMNS), torch.cos(2 + 3 * ROWS + 2 * COLUMNS)
 
 
-def test_the_values_that_the_released_code_gives():
+def test_values_equal_those_of_the_released_code():
     near, far = squared_errors(A, B), squared_errors(2 * A, B)
     assert saturating(near).sum().item() == pytest.approx(9.005563927846, abs=1e-11)
     assert saturating(far).sum().item() == pytest.approx(9.952519981872, abs=1e-11)
@@ -27,7 +27,7 @@ def test_the_values_that_the_released_code_gives():
         assert value.item() == pytest.approx(expected, abs=1e-10)
 
 
-def test_each_equals_a_loop():
+def test_each_loss_equals_a_loop():
     def phi(u):
         return math.exp(u / (u + 1))
 
@@ -48,7 +48,7 @@ def test_each_equals_a_loop():
     assert representation_alignment(A, B, A[:2], B[2:], 3.0).item() == pytest.approx(expected)
 
 
-def test_gradients():
+def test_gradients_equal_finite_differences():
     mean, log_variance = A[:, :2].clone(), B[:, :2].clone()
     for function, inputs in (
         (vae_loss, (A, B, mean, log_variance)),
@@ -58,7 +58,7 @@ def test_gradients():
         assert torch.autograd.gradcheck(function, tuple(each.clone().requires_grad_() for each in inputs))
 
 
-def test_what_alignment_pulls_and_pushes():
+def test_alignment_keeps_remaining_and_changes_forgotten_representations():
     remain, forget = A.clone().requires_grad_(), A.clone().requires_grad_()
     for _ in range(200):
         value = representation_alignment(remain, B, forget, B, 5.0)
@@ -68,7 +68,7 @@ def test_what_alignment_pulls_and_pushes():
     assert torch.cosine_similarity(forget, B).max() < 0
     before = B.clone().requires_grad_()
     representation_alignment(remain, before, forget, before).backward()
-    assert before.grad is None  # the model as it was is a constant
+    assert before.grad is None  # the former representations get no gradient
 
 
 def test_half_precision_is_computed_in_float32():
@@ -84,15 +84,15 @@ def test_half_precision_is_computed_in_float32():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: squared_errors(A, B[:2]), ShapeError, r"reconstruction is \(4, 3\) and representation \(2, 3\)"),
-        (lambda: vae_loss(A, B, A, B[:, :2]), ShapeError, r"mean is \(4, 3\) and log_variance \(4, 2\)"),
-        (lambda: vae_loss(A, B, A[:2], B[:2]), ShapeError, "2 codes for 4 representations"),
+        (lambda: squared_errors(A, B[:2]), ShapeError, r"reconstruction .*\(4, 3\) and representation \(2, 3\)"),
+        (lambda: vae_loss(A, B, A, B[:, :2]), ShapeError, r"mean .*\(4, 3\) and log_variance \(4, 2\)"),
+        (lambda: vae_loss(A, B, A[:2], B[:2]), ShapeError, "2 codes .*4 representations"),
         (lambda: vae_loss(A, B, A, B, kl_weight=-1.0), InputError, "kl_weight is -1.0"),
         (lambda: representation_alignment(A, B, A[:0], B[:0]), ShapeError, "forget has 0 samples"),
         (lambda: representation_alignment(A, B, A, B, 0.0), InputError, "temperature"),
     ],
 )
-def test_what_is_refused(call, error, message):
+def test_invalid_arguments_are_an_error(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
@@ -108,23 +108,23 @@ SIDES = {
 
 @pytest.mark.parametrize("loss", SIDES)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_named_by_side_and_row(loss, bad):
+def test_the_error_names_the_side_and_the_row_that_is_not_finite(loss, bad):
     for side in SIDES[loss]:
         given = {name: torch.rand(4, 3) if "errors" not in name else torch.rand(4) for name in SIDES[loss]}
         given[side][(2,) if "errors" in side else (2, 1)] = bad
-        with pytest.raises(InputError, match=f"{side}: row 2 is not finite, it holds {bad}"):
+        with pytest.raises(InputError, match=f"{side}: row 2 .*{bad}"):
             loss(**given)
 
 
-def test_numbers_that_have_no_loss_are_told():
-    with pytest.raises(InputError, match="representations are too large, their loss is inf"):
+def test_overflow_and_negative_errors_are_an_error():
+    with pytest.raises(InputError, match="representations .*inf"):
         squared_errors(torch.full((2, 2), 1e30), torch.zeros(2, 2))
-    with pytest.raises(InputError, match="codes or representations are too large"):
+    with pytest.raises(InputError, match="codes or representations"):
         vae_loss(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2), torch.full((2, 2), 100.0))
-    with pytest.raises(InputError, match="errors: row 1 is -0.5, expected squared errors of 0 or more"):
+    with pytest.raises(InputError, match="errors: row 1 is -0.5"):
         saturating(torch.tensor([1.0, -0.5]))
     for weight in ("1", None, math.nan, -1.0, True):
-        with pytest.raises(InputError, match="kl_weight is .*, expected a number of 0 or more"):
+        with pytest.raises(InputError, match="kl_weight is"):
             vae_loss(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2), kl_weight=weight)
 
 

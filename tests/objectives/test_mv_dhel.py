@@ -1,4 +1,4 @@
-"""MV-DHEL against a slow loop, and tied to a known loss."""
+"""Tests of MV-DHEL against a loop and a known loss."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def slow(views, temperature):
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 @pytest.mark.parametrize("block_size", [None, 2])
-def test_it_equals_the_formula(count, block_size):
+def test_equals_the_formula(count, block_size):
     views = torch.randn(count, 7, 5, dtype=torch.float64)
     assert MVDHELLoss(0.3, block_size=block_size)(views).item() == pytest.approx(slow(views, 0.3), rel=1e-10)
 
 
-def test_two_equal_views_are_spread_twice():
-    """With one direction in all views the attraction is 1 / temperature, and both denominators are the same."""
+def test_two_equal_views_have_two_equal_denominators():
+    """With equal views the alignment is 1 / temperature, and both denominators are equal."""
     view = torch.randn(6, 4, dtype=torch.float64)
     cosines = normalize(view, dim=1) @ normalize(view, dim=1).T / 0.5
     spread = cosines.fill_diagonal_(-torch.inf).logsumexp(1).mean()
     assert MVDHELLoss(0.5)(torch.stack([view, view])).item() == pytest.approx((2 * spread - 2).item(), rel=1e-10)
 
 
-def test_one_view_is_refused_and_a_single_sample_counts_nothing():
+def test_one_view_is_an_error_and_a_single_sample_counts_0():
     with pytest.raises(ShapeError, match="2 or more views"):
         MVDHELLoss()(torch.randn(1, 4, 3))
     views = torch.randn(3, 1, 4, requires_grad=True)

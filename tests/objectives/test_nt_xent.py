@@ -24,13 +24,13 @@ def test_equals_the_slow_double_loop():
     assert NTXentLoss(0.3)(a, b).item() == pytest.approx(slow(a, b, 0.3), rel=1e-12)
 
 
-def test_is_sup_con_with_a_label_for_each_sample():
+def test_equals_sup_con_with_a_unique_label_per_sample():
     batch = draw([6])
     expected = SupConLoss(0.2)(torch.cat([batch["a"], batch["b"]]), torch.arange(6).repeat(2))
     assert NTXentLoss(0.2)(batch["a"], batch["b"]).item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_a_single_sample_has_nothing_to_tell_apart():
+def test_a_single_sample_has_loss_0():
     view = torch.randn(1, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     loss = NTXentLoss()(view, 2 * view.detach())
     assert loss.item() == pytest.approx(0.0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""What torch and trainers rely on in every objective."""
+"""Tests of the interface of objectives, which torch and trainers rely on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_temperature_may_be_a_number_a_tensor_or_a_parameter(kind):
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_what_an_objective_takes_is_what_forward_requires(kind):
+def test_takes_lists_the_required_arguments_of_forward(kind):
     required = [
         name
         for name, argument in list(inspect.signature(kind.forward).parameters.items())[1:]
@@ -53,11 +53,11 @@ def test_what_an_objective_takes_is_what_forward_requires(kind):
     assert len(kind.takes) == len(required) and set(kind.takes) <= NAMES
 
 
-def test_the_loss_of_what_is_available_by_name():
+def test_of_passes_the_arguments_by_name():
     a, b = torch.randn(5, 3), torch.randn(5, 3)
     objective = CLIPLoss()
     assert objective.of({"b": b, "labels": None, "a": a}) == objective(a, b)
-    with pytest.raises(ConfigError, match=r"MMLoss takes 'labels', which is not available; available: a, b"):
+    with pytest.raises(ConfigError, match="MMLoss .*'labels'.* a, b"):
         mmcl.objectives.MMLoss().of({"a": a, "b": b, "labels": None})
 
 
@@ -66,7 +66,7 @@ def test_repr_shows_the_settings():
     assert "LearnableTemperature" in repr(SigLIPLoss(LearnableTemperature()))
 
 
-def test_every_objective_has_a_file_of_its_own():
+def test_every_objective_has_its_own_file():
     folder = Path(mmcl.objectives.__file__).parent
     found = {}
     for path in folder.glob("*.py"):

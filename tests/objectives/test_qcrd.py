@@ -62,9 +62,11 @@ def test_the_contrast_equals_a_loop(scheme):
     assert value.item() == pytest.approx(total / 3, rel=1e-12)
 
 
-def test_sampling_takes_one_that_is_there():
+def test_sampling_picks_an_existing_rationale():
     values = {round(quality_contrast(*LOSSES, *SCORES, *MASKS, scheme="sampling").item(), 9) for _ in range(60)}
-    assert 1 < len(values) <= 6  # three good ones of the first input, two bad ones; one of each of the others
+    assert (
+        1 < len(values) <= 6
+    )  # three positive and two negative rationales of the first input, one of each kind for the others
 
 
 def test_the_discriminator_equals_a_loop():
@@ -93,13 +95,15 @@ def test_mutual_information_equals_a_loop():
     assert mutual_information_loss(explain, predict, mask).item() == pytest.approx(total / 2)
 
 
-def test_gradients_go_through_losses_and_not_through_quality():
+def test_losses_get_gradients_and_scores_do_not():
     good, bad = (each.clone().requires_grad_() for each in LOSSES)
     assert torch.autograd.gradcheck(lambda a, b: quality_contrast(a, b, *SCORES, *MASKS), (good, bad))
     scores = [each.clone().requires_grad_() for each in SCORES]
     quality_contrast(good, bad, *scores, *MASKS).backward()
     assert scores[0].grad is None and good.grad.isfinite().all() and good.grad[2].eq(0).all()
-    far = quality_contrast(good, bad.detach() + 5, *SCORES, *MASKS)  # bad ones beyond the margin pull nothing
+    far = quality_contrast(
+        good, bad.detach() + 5, *SCORES, *MASKS
+    )  # negative rationales beyond the margin do not count
     assert far.item() == quality_contrast(good, bad, *SCORES, *MASKS, beta=0).item()
     assert torch.autograd.gradcheck(lambda a, b: discriminator_loss(a, b, *MASKS), tuple(scores))
     predict = draw(2, 4, 5, seed=1).requires_grad_()
@@ -107,23 +111,23 @@ def test_gradients_go_through_losses_and_not_through_quality():
     assert predict.grad is None
 
 
-def test_faults_are_told():
-    with pytest.raises(ShapeError, match="positive losses .3, 4., scores .3, 2. and mask"):
+def test_invalid_arguments_are_an_error():
+    with pytest.raises(ShapeError, match="positive losses .*3, 4.* scores .3, 2"):
         quality_contrast(LOSSES[0], LOSSES[1], SCORES[1], SCORES[1])
-    with pytest.raises(ShapeError, match="good rationales of 3 inputs and bad ones of 2"):
+    with pytest.raises(ShapeError, match="positive rationales of 3 .* 2,"):
         quality_contrast(LOSSES[0], LOSSES[1][:2], SCORES[0], SCORES[1][:2])
-    with pytest.raises(InputError, match="negative scores reach from .* expected within"):
+    with pytest.raises(InputError, match="negative scores"):
         discriminator_loss(SCORES[0], SCORES[1] + 1)
     with pytest.raises(InputError, match="beta is -1"):
         quality_contrast(*LOSSES, *SCORES, beta=-1)
-    with pytest.raises(ConfigError, match="scheme is 'minmax', expected one of min_max, max_min"):
+    with pytest.raises(ConfigError, match="'minmax'.*min_max, max_min"):
         quality_contrast(*LOSSES, *SCORES, scheme="minmax")
-    with pytest.raises(ShapeError, match="of one batch and one vocabulary"):
+    with pytest.raises(ShapeError, match="explain_logits .* predict_logits"):
         mutual_information_loss(draw(2, 3, 5), draw(2, 3, 4))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_named_where_it_counts_and_ignored_where_it_does_not(bad):
+def test_values_that_are_not_finite_are_an_error_unless_masked(bad):
     losses, scores = draw(4, 3).abs(), draw(4, 3, seed=1).sigmoid()
     mask = torch.ones(4, 3, dtype=torch.bool)
     mask[2, 1] = False
@@ -136,10 +140,10 @@ def test_what_is_not_finite_is_named_where_it_counts_and_ignored_where_it_does_n
         torch.manual_seed(0)
         value = quality_contrast(broken[0], broken[0], broken[1], broken[1], mask, mask, scheme=scheme)
         assert torch.equal(value, right)
-        with pytest.raises(InputError, match="positive losses: row 2 is not finite"):
+        with pytest.raises(InputError, match="positive losses: row 2"):
             quality_contrast(broken[0], losses, scores, scores, scheme=scheme)
     assert torch.equal(discriminator_loss(broken[1], scores, mask), discriminator_loss(scores, scores, mask))
-    with pytest.raises(InputError, match="negative .*: row 2 is not finite"):
+    with pytest.raises(InputError, match="negative .*: row 2"):
         discriminator_loss(scores, broken[1])
     logits = draw(2, 3, 5)
     cut = logits.clone()
@@ -149,7 +153,7 @@ def test_what_is_not_finite_is_named_where_it_counts_and_ignored_where_it_does_n
     assert torch.equal(
         mutual_information_loss(cut, cut, steps, steps), mutual_information_loss(logits, logits, steps, steps)
     )
-    with pytest.raises(InputError, match="explain_logits: row 1 is not finite"):
+    with pytest.raises(InputError, match="explain_logits: row 1"):
         mutual_information_loss(cut, logits)
 
 
@@ -158,12 +162,12 @@ def test_an_empty_batch_is_0_with_a_gradient_path():
     loss = quality_contrast(empty, empty, empty, empty) + discriminator_loss(empty, empty)
     (loss + mutual_information_loss(logits, logits.detach())).backward()
     assert loss.item() == 0 and empty.grad.shape == (0, 2) and logits.grad.shape == (0, 2, 5)
-    with pytest.raises(ShapeError, match="one or more of the latter"):
+    with pytest.raises(ShapeError, match="logits has shape"):
         mutual_information_loss(torch.zeros(2, 0, 5), torch.zeros(2, 1, 5))
 
 
-def test_a_beta_or_margin_that_cannot_be_is_refused():
+def test_an_invalid_beta_or_margin_is_an_error():
     losses, scores = draw(2, 2).abs(), draw(2, 2).sigmoid()
     for wrong in ({"beta": math.nan}, {"beta": "1"}, {"margin": math.nan}, {"margin": None}, {"margin": True}):
-        with pytest.raises(InputError, match=f"{next(iter(wrong))} is .*, expected a"):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} is"):
             quality_contrast(losses, losses, scores, scores, **wrong)

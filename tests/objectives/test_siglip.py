@@ -42,16 +42,16 @@ def test_the_bias_can_be_learned(block_size):
     assert bias.grad.item() != 0
 
 
-def test_a_steep_temperature_overflows_nowhere():
+def test_a_low_temperature_does_not_overflow():
     a = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
     for block_size in (None, 1):
-        loss = SigLIPLoss(0.001, 0.0, block_size=block_size)(a, -a.detach())  # every pair is answered wrong
+        loss = SigLIPLoss(0.001, 0.0, block_size=block_size)(a, -a.detach())  # every pair is classified wrongly
         (gradient,) = torch.autograd.grad(loss, a)
         assert loss.item() == pytest.approx(2000.0) and bool(gradient.isfinite().all())
 
 
-def test_a_bias_that_is_not_one_finite_number_is_refused():
+def test_an_invalid_bias_is_an_error():
     a = torch.eye(2)
     for bias in (float("nan"), torch.zeros(1), torch.tensor(-torch.inf)):
-        with pytest.raises(InputError, match="bias is .*, expected one finite number"):
+        with pytest.raises(InputError, match="bias is"):
             SigLIPLoss(bias=bias)(a, a)

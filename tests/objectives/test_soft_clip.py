@@ -27,24 +27,27 @@ def test_equals_the_slow_double_loop(block_size):
     assert SoftClipLoss(0.3, block_size=block_size)(a, b).item() == pytest.approx(slow(a, b, 0.3), rel=1e-12)
 
 
-def test_where_the_targets_are_sharp_it_is_the_clip_loss():
+def test_with_sharp_targets_it_equals_the_clip_loss():
     batch = draw([6])
-    a, b = batch["a"].detach(), torch.eye(6, dtype=torch.float64)  # cosines of 0 and 1: at 0.01 a softmax of e^100
+    a, b = (
+        batch["a"].detach(),
+        torch.eye(6, dtype=torch.float64),
+    )  # cosines of 0 and 1 at temperature 0.01 are e^100 apart in the softmax
     assert SoftClipLoss(0.01)(a, b).item() == pytest.approx(CLIPLoss(0.01)(a, b).item(), rel=1e-12)
 
 
-def test_the_targets_have_gradient():
+def test_the_targets_get_gradients():
     batch = draw([5])
     (gradient,) = torch.autograd.grad(SoftClipLoss(0.3)(batch["a"], batch["b"]), batch["b"])
     fixed = torch.autograd.functional.jacobian(lambda b: SoftClipLoss(0.3)(batch["a"].detach(), b), batch["b"].detach())
     assert torch.allclose(gradient, fixed)
 
 
-def test_targets_that_are_written_out_and_those_that_are_not_give_the_same(monkeypatch):
+def test_stored_and_implicit_targets_give_the_same_loss(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(40, 6, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
     found = []
-    for most in (40, 39):  # the second is one too small
+    for most in (40, 39):  # the second is one below the batch size
         monkeypatch.setattr("mmcl.objectives.soft_clip.tile_size", lambda device, block_size, most=most: most)
         value = SoftClipLoss()(a, b)
         found.append([value, *torch.autograd.grad(value, (a, b))])

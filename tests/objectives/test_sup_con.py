@@ -23,12 +23,12 @@ def slow(z, labels, temperature):
 @pytest.mark.parametrize("block_size", [None, 3])
 def test_equals_the_slow_double_loop(block_size):
     features = draw([8])["a"].detach()
-    labels = torch.tensor([0, 1, 0, -7, 1, 0, 900, 1])  # two have no positive, and labels are any whole numbers
+    labels = torch.tensor([0, 1, 0, -7, 1, 0, 900, 1])  # two samples have no positive; labels may be any integers
     loss = SupConLoss(0.3, block_size=block_size)(features, labels)
     assert loss.item() == pytest.approx(slow(features, labels, 0.3), rel=1e-12)
 
 
-def test_without_any_positive_it_is_zero_with_a_gradient_path():
+def test_without_positives_it_is_0_with_a_gradient_path():
     features = draw([4])["a"]
     for block_size in (None, 2):
         loss = SupConLoss(block_size=block_size)(features, torch.arange(4))
@@ -36,8 +36,8 @@ def test_without_any_positive_it_is_zero_with_a_gradient_path():
         assert loss.item() == 0 and not gradient.any()
 
 
-def test_labels_of_another_kind_are_refused():
-    with pytest.raises(ShapeError, match=r"labels has shape \(3,\), expected one for each row, \(4,\)"):
+def test_invalid_labels_are_an_error():
+    with pytest.raises(ShapeError, match=r"labels has shape \(3,\).*\(4,\)"):
         SupConLoss()(torch.ones(4, 2), torch.arange(3))
-    with pytest.raises(LabelError, match=r"convert it with .long\(\)"):
+    with pytest.raises(LabelError, match="labels is of type"):
         SupConLoss()(torch.ones(4, 2), torch.ones(4))

@@ -11,12 +11,12 @@ from mmcl.objectives import CLIPLoss, DCLLoss, HardContrastiveLoss, LearnableTem
 from mmcl.objectives.temperature import check_weight, positive, temperature_of
 
 
-def test_it_learns_to_fit_and_stays_above_its_minimum():
+def test_training_lowers_the_temperature_to_its_minimum():
     features = torch.nn.functional.normalize(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     temperature = LearnableTemperature(0.07)
     optimizer = torch.optim.SGD(temperature.parameters(), lr=5.0)
     losses = []
-    for _ in range(200):  # the sides agree: the lower the temperature, the better
+    for _ in range(200):  # equal sides: lower temperatures have a lower loss
         optimizer.zero_grad()
         loss = CLIPLoss(temperature)(features, features)
         loss.backward()
@@ -26,19 +26,19 @@ def test_it_learns_to_fit_and_stays_above_its_minimum():
     assert 0.0099 < temperature().item() < 0.07
 
 
-def test_past_the_bound_it_comes_back():
+def test_a_parameter_beyond_the_bound_returns():
     temperature = LearnableTemperature(0.07)
     with torch.no_grad():
         temperature.log_scale.fill_(9.0)
     assert temperature().item() == pytest.approx(0.01)
     temperature().backward()
-    assert temperature.log_scale.grad.item() == pytest.approx(-0.01)  # clamping the result would have left 0
+    assert temperature.log_scale.grad.item() == pytest.approx(-0.01)  # a clamped result would have gradient 0
 
 
-def test_it_starts_where_it_is_told():
+def test_it_starts_at_its_initial_value():
     assert LearnableTemperature(0.5).log_scale.item() == pytest.approx(math.log(2))
     for initial, minimum in ((0.0, 0.01), (2.0, 0.01), (0.005, 0.01), (0.5, 0.0)):
-        with pytest.raises(InputError, match="expected 0 < minimum <= initial <= 1"):
+        with pytest.raises(InputError, match="minimum is .*initial is"):
             LearnableTemperature(initial, minimum)
 
 
@@ -48,8 +48,8 @@ OUTSIDE = [0.0, -1.0, math.nan, math.inf, 1e-45, 5e-324, 1e-19, 1e19, 10**400, t
 
 @pytest.mark.parametrize("temperature", [*NO_NUMBERS, *OUTSIDE], ids=repr)
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_no_temperature_is_named(name, temperature):
-    with pytest.raises((InputError, ShapeError), match="temperature .*expected"):
+def test_an_invalid_temperature_is_an_error(name, temperature):
+    with pytest.raises((InputError, ShapeError), match="temperature"):
         CASES[name](draw([4], dtype=torch.float32), temperature=temperature)
 
 
@@ -73,29 +73,29 @@ def test_every_form_of_a_number_gives_the_same_loss(name):
         assert torch.allclose(CASES[name](batch, temperature=form), whole, rtol=1e-12)
 
 
-def test_half_precision_is_left_before_the_reciprocal_is_infinite():
-    small = torch.tensor(1e-6, dtype=torch.float16)  # 1 / small is beyond float16
+def test_half_precision_temperatures_are_cast_before_the_reciprocal():
+    small = torch.tensor(1e-6, dtype=torch.float16)  # 1 / small overflows float16
     assert temperature_of(small).dtype == torch.float32 and bool((1 / temperature_of(small)).isfinite())
-    with pytest.raises(InputError, match="temperature is 0, expected > 0"):
+    with pytest.raises(InputError, match="temperature is 0"):
         temperature_of(torch.tensor(1e-9, dtype=torch.float16))
 
 
-def test_a_temperature_for_each_row():
+def test_one_temperature_per_row():
     assert temperature_of(torch.tensor([0.1, 0.2]), rows=2).shape == (2,)
-    with pytest.raises(ShapeError, match=r"temperature has shape \(2,\), expected one number, or one for each of 3"):
+    with pytest.raises(ShapeError, match=r"temperature has shape \(2,\).* 3 "):
         temperature_of(torch.tensor([0.1, 0.2]), rows=3)
     for bad in (0.0, -1.0, math.nan, math.inf, 1e-40):
-        with pytest.raises(InputError, match="temperature of query 1 is .*, expected > 0"):
+        with pytest.raises(InputError, match="temperature of query 1 is "):
             temperature_of(torch.tensor([0.1, bad]), rows=2)
 
 
 @pytest.mark.parametrize("initial, minimum", [("0.1", 0.01), (None, 0.01), (0.5, True), (math.nan, 0.01), (0.1, 1e-45)])
-def test_what_can_be_no_bound_is_refused(initial, minimum):
-    with pytest.raises(InputError, match="expected 0 < minimum <= initial <= 1"):
+def test_invalid_bounds_are_an_error(initial, minimum):
+    with pytest.raises(InputError, match="minimum is .*initial is"):
         LearnableTemperature(initial, minimum)
 
 
-def test_one_that_was_lost_is_named():
+def test_a_temperature_of_nan_is_an_error():
     temperature = LearnableTemperature()
     with torch.no_grad():
         temperature.log_scale.fill_(math.nan)
@@ -103,17 +103,17 @@ def test_one_that_was_lost_is_named():
         CLIPLoss(temperature)(torch.eye(2), torch.eye(2))
 
 
-def test_other_numbers_of_losses():
+def test_other_scalar_arguments_are_validated():
     assert positive("scale", 2) == 2.0
     check_weight(alpha=0, beta=torch.tensor(1.0))
     for value in ("1", None, True, math.nan, math.inf, -1.0, torch.ones(2)):
-        with pytest.raises(InputError, match="beta is .*, expected a number of 0 or more"):
+        with pytest.raises(InputError, match="beta is"):
             check_weight(beta=value)
         with pytest.raises(InputError, match="sigma is"):
             DCLLoss(sigma=value) if value is not None else positive("sigma", value)
     for make in (lambda: HardContrastiveLoss(share="1"), lambda: M3CoLoss(alpha=None), lambda: M3CoLoss(mix_share="a")):
-        with pytest.raises(InputError, match="is .*expected"):
+        with pytest.raises(InputError, match="(share|alpha) is"):
             make()
     for bias in ("a", None, True, math.inf, math.nan, 1e30, torch.ones(2)):
-        with pytest.raises(InputError, match="bias is .*, expected one finite number"):
+        with pytest.raises(InputError, match="bias is"):
             SigLIPLoss(bias=bias)(torch.eye(2), torch.eye(2))

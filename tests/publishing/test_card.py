@@ -1,4 +1,4 @@
-"""The card of a published model: what it says is true, and what it shows runs."""
+"""Model cards: facts are correct and the code examples run."""
 
 import re
 
@@ -14,14 +14,14 @@ from mmcl.models import TwoTower
 from mmcl.models.text_to_text import TextToText
 from mmcl.models.two_tower import class_vectors
 from mmcl.predict import predict
-from mmcl.publishing.card import _onnx, tensor_sizes, without_paths
+from mmcl.publishing.card import _encoders, _onnx, tensor_sizes, without_paths
 from mmcl.publishing.export import export_run
 from mmcl.publishing.onnx import Graph, SpeechTower, real_recordings, write_graph
 from mmcl.runs.run import Run
 
 
 def card_of(folder):
-    """Front matter, and the sections by their headings."""
+    """Return the front matter and the sections by heading."""
     text = (folder / "README.md").read_text()
     _, head, body = text.split("---\n", 2)
     title, *sections = re.split(r"^## ", body, flags=re.MULTILINE)
@@ -34,7 +34,7 @@ def table(section):
 
 
 def run_its_python(folder, section, work, monkeypatch, printed, **names):
-    """Run the code of a section where a recording is, as whoever copies it does; return what it prints."""
+    """Run the code of a section in a folder with a recording and return its output."""
     (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     if not (work / "order.wav").exists():
         soundfile.write(work / "order.wav", torch.sin(torch.arange(9000) / 8).numpy() * 0.3, 16000)
@@ -45,7 +45,7 @@ def run_its_python(folder, section, work, monkeypatch, printed, **names):
 
 @pytest.fixture
 def towers(tmp_path):
-    """Two towers on cached weights, of a run with two seeds of one objective and one of another."""
+    """A run of two-tower models: two seeds of one objective, one seed of another."""
     task = load_task("speech_to_intent")
     evaluations = [{"name": "fsdd", "prompts": "/srv/me/prompts.json"}, {"name": "own_data"}]
     config = task.Config(seeds=(0, 1), evaluations=evaluations, pairs={"name": "sentences_tts", "root": "/data/spoken"})
@@ -58,21 +58,21 @@ def towers(tmp_path):
     return run
 
 
-def test_two_towers_are_told_and_used(towers, tmp_path, monkeypatch, capsys):
+def test_card_of_two_towers(towers, tmp_path, monkeypatch, capsys):
     folder = export_run(towers.folder, tmp_path / "by-words", model="cwcl-seed1", license="cc-by-4.0").folder
     head, sections = card_of(folder)
     assert head["library_name"] == "mmcl" and head["license"] == "cc-by-4.0" and "base_model" not in head
     assert {"mmcl", "cwcl", "zero-shot-audio-classification"} <= set(head["tags"])
     assert sections[""].startswith("\n# by-words\n") and "`cwcl`, seed 1" in sections[""]
-    assert "one space of 8 dimensions" in sections[""]
+    assert "shared space of 8 dimensions" in sections[""]
     printed = run_its_python(folder, sections["Use"], tmp_path, monkeypatch, capsys)
     assert "Prediction(intent='coffee'" in printed and "Prediction(intent='lights'" in printed
     state = towers.folder / "models" / "cwcl-seed1"
-    assert f"{sum(tensor_sizes(state).values()):,} parameters" in sections["What it is made of"]
-    assert "What else is needed" not in sections["What it is made of"]
+    assert f"{sum(tensor_sizes(state).values()):,} parameters" in sections["Components"]
+    assert "Required weights" not in sections["Components"]
 
 
-def test_the_table_is_that_of_the_run(towers, tmp_path):
+def test_results_are_those_of_the_run(towers, tmp_path):
     _, sections = card_of(export_run(towers.folder, tmp_path / "hub", model="cwcl-seed1").folder)
     assert table(sections["Results"]) == [
         ["clip", "cwcl", "**this model**"],
@@ -80,16 +80,16 @@ def test_the_table_is_that_of_the_run(towers, tmp_path):
         ["fsdd \\| digits", "50.0 ± -", "50.0 ± 35.4", "75.0"],
     ]
     _, sections = card_of(export_run(towers.folder, tmp_path / "other", model="clip-seed0").folder)
-    assert table(sections["Results"])[0] == ["clip", "cwcl"]  # whose column is this model
+    assert table(sections["Results"])[0] == ["clip", "cwcl"]  # the only seed, which is this model
     assert "not finished" not in sections["Results"]
 
 
-def test_data_are_named_with_their_licence_and_paths_are_not(towers, tmp_path):
+def test_data_sets_have_licences_and_paths_are_shortened(towers, tmp_path):
     folder = export_run(towers.folder, tmp_path / "hub").folder
     _, sections = card_of(folder)
     rows = {row[0]: row for row in table(sections["Data and licence"])}
     assert rows["`sentences_tts`"][1] == "training" and "CC BY 4.0 (text)" in rows["`sentences_tts`"]
-    assert rows["`fsdd`"][1] == "measuring" and "CC BY-SA 4.0" in rows["`fsdd`"] and "`own_data`" in rows
+    assert rows["`fsdd`"][1] == "evaluation" and "CC BY-SA 4.0" in rows["`fsdd`"] and "`own_data`" in rows
     text = (folder / "README.md").read_text()
     assert ".../spoken" in text and ".../prompts.json" in text
     assert not re.search(r"/srv/|/data/|" + str(tmp_path), text)
@@ -97,16 +97,16 @@ def test_data_are_named_with_their_licence_and_paths_are_not(towers, tmp_path):
     assert yaml.safe_load(config) == without_paths(towers.config)
 
 
-def test_a_run_that_goes_on_or_has_measured_nothing_is_told(towers, tmp_path):
+def test_unfinished_run_and_run_without_results(towers, tmp_path):
     (towers.folder / "status.json").write_text('{"status": "interrupted"}')
     _, sections = card_of(export_run(towers.folder, tmp_path / "hub").folder)
-    assert "The run was not finished when this was written (interrupted)." in sections["Results"]
+    assert "(interrupted)" in sections["Results"]
     (towers.folder / "metrics.jsonl").write_text("")
     _, sections = card_of(export_run(towers.folder, tmp_path / "other").folder)
-    assert "The run measured nothing." in sections["Results"]
+    assert "no results" in sections["Results"]
 
 
-def test_pretrained_weights_that_are_needed_are_told(weights_dir, tmp_path):
+def test_required_pretrained_weights_are_named(weights_dir, tmp_path):
     config = load_task("contrastive_pretraining").Config()
     text = build_encoder("text", "sentence-transformers/all-MiniLM-L6-v2")
     audio = build_encoder("audio", "openai/whisper-base", tune_from=5)
@@ -115,14 +115,14 @@ def test_pretrained_weights_that_are_needed_are_told(weights_dir, tmp_path):
     head, sections = card_of(export_run(run.folder, tmp_path / "hub").folder)
     bases = ["openai/whisper-base", "sentence-transformers/all-MiniLM-L6-v2"]
     assert head["base_model"] == bases
-    rows = {row[0]: row[1:] for row in table(sections["What it is made of"])}
-    assert rows["audio encoder"][1] == "what was trained of them is in this folder, the rest is not"
+    rows = {row[0]: row[1:] for row in table(sections["Components"])}
+    assert rows["audio encoder"][1] == "trained weights in this folder, the others not"
     assert rows["text encoder"][1] == "not in this folder" and rows["text head"] == ["none", "has none"]
-    assert "`openai/whisper-base` and `sentence-transformers/all-MiniLM-L6-v2`" in sections["What it is made of"]
+    assert "`openai/whisper-base` and `sentence-transformers/all-MiniLM-L6-v2`" in sections["Components"]
     assert "the weights of `openai/whisper-base` and" in sections["Data and licence"]
 
 
-def test_images_are_told_and_used(tmp_path, monkeypatch, capsys):
+def test_card_of_an_image_model(tmp_path, monkeypatch, capsys):
     from torchvision.io import write_jpeg
 
     write_jpeg(torch.randint(0, 256, (3, 40, 30), dtype=torch.uint8), str(tmp_path / "photo.jpg"))
@@ -132,11 +132,11 @@ def test_images_are_told_and_used(tmp_path, monkeypatch, capsys):
         TwoTower(images, build_encoder("text", "words", dim=16), dim=8).save(run.folder / "models" / "clip-seed0")
     folder = export_run(run.folder, tmp_path / "hub").folder
     head, sections = card_of(folder)
-    assert "zero-shot-image-classification" in head["tags"] and "What an image shows is found" in sections[""]
+    assert "zero-shot-image-classification" in head["tags"] and "classifies an image" in sections[""]
     assert "intent='coffee'" in run_its_python(folder, sections["Use"], tmp_path, monkeypatch, capsys)
 
 
-def test_a_student_is_told_and_used(tmp_path, monkeypatch, capsys):
+def test_card_of_a_student(tmp_path, monkeypatch, capsys):
     config = load_task("rationale_distillation").Config(student={"name": "google/t5-v1_1-base"})
     student = TextToText.from_scratch(["one and one is two"] * 3, vocabulary=60, dim=16, layers=1, heads=2)
     with Run.create("rationale_distillation", config, tmp_path / "run") as run:
@@ -156,7 +156,7 @@ def test_a_student_is_told_and_used(tmp_path, monkeypatch, capsys):
         assert printed.startswith("[")
 
 
-def test_the_code_for_a_graph_needs_no_torch(tmp_path, monkeypatch, capsys, data_dir):
+def test_onnx_example_needs_no_torch(tmp_path, monkeypatch, capsys, data_dir):
     pytest.importorskip("onnxruntime", reason="graphs need the extra 'onnx'")
     orders = real_recordings({})
     torch.manual_seed(0)
@@ -164,7 +164,7 @@ def test_the_code_for_a_graph_needs_no_torch(tmp_path, monkeypatch, capsys, data
     model = TwoTower(audio, build_encoder("text", "words", dim=16), dim=8).eval()
     path, texts = tmp_path / "speech_tower.onnx", [["order a latte"], ["turn on the lights"]]
     write_graph(SpeechTower(model), path, "speech_embedding", orders)
-    section = _onnx(Graph(path, "speech_embedding", 9, 0.025, 13.1, 2e-7), [audio.spec])
+    section = _onnx(Graph(path, "speech_embedding", 9, 0.025, 13.1, 2e-7), _encoders({"encoder": audio.spec}))
     assert "at most 2e-07, on 9 recordings of 0.025 to 13 s" in section
     numpy.save(tmp_path / "texts.npy", class_vectors(model, texts))
     soundfile.write(tmp_path / "order.wav", orders[-1].numpy(), 16000, subtype="FLOAT")

@@ -1,4 +1,4 @@
-"""Graphs on real speech; those that take long to export are slow."""
+"""ONNX graphs on real speech; slow exports are marked as slow."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from mmcl.errors import ConfigError, ExportError, MissingDataError
 from mmcl.models import SLUClassifier, TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.publishing import onnx as onnx_export
-from mmcl.publishing.onnx import SpeechTower, check_graph, export_onnx, longest_heard, real_recordings
+from mmcl.publishing.onnx import SpeechTower, check_graph, export_onnx, max_audio_seconds, real_recordings
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="graphs need the extra 'onnx'")
 
@@ -41,28 +41,28 @@ def exported(recordings, tmp_path_factory):
     return model, export_onnx(model, tmp_path_factory.mktemp("graph"), recordings)
 
 
-def test_recordings_are_of_several_lengths(recordings):
+def test_recordings_have_several_lengths(recordings):
     seconds = [len(each) / 16000 for each in recordings]
     assert len(set(seconds)) == 8 and min(seconds) < 0.5 and max(seconds) > 5
     short = real_recordings({}, max_seconds=1.0)
     assert max(map(len, short)) <= 16000
 
 
-def test_without_the_usual_recordings_those_of_the_run_will_do(tmp_path, monkeypatch):
+def test_recordings_of_the_run_are_the_fallback(tmp_path, monkeypatch):
     import soundfile
 
     monkeypatch.setenv("MMCL_DATA", str(tmp_path / "nothing"))
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "nothing"))
-    with pytest.raises(MissingDataError, match="neither fsdd nor barista nor the data of this run"):
+    with pytest.raises(MissingDataError, match="MMCL_DATA"):
         real_recordings({"pairs": {"name": "captions", "valid": "valid", "options": {}}})
-    for number, size in enumerate((9000, 5000, 300)):  # of which the last is too short for any encoder
+    for number, size in enumerate((9000, 5000, 300)):  # the last is too short for any encoder
         soundfile.write(tmp_path / f"{number}.wav", torch.randn(size).numpy() / 9, 16000)
         (tmp_path / f"{number}.txt").write_text("hello")
     own = {"name": "captions", "valid": "valid", "options": {"valid": str(tmp_path)}}
     assert {len(each) for each in real_recordings({"pairs": own})} == {9000, 5000}
 
 
-def test_a_graph_is_the_speech_tower_of_any_batch(exported, recordings):
+def test_graph_equals_the_speech_tower_for_any_batch(exported, recordings):
     model, graph = exported
     assert graph.path.name == "speech_tower.onnx" and graph.difference <= onnx_export.TOLERANCE
     assert graph.recordings == 9 and graph.shortest == 0.025 and graph.longest > 5
@@ -80,25 +80,25 @@ def test_a_graph_is_the_speech_tower_of_any_batch(exported, recordings):
         assert torch.from_numpy(found).norm(dim=1) == pytest.approx([1.0] * count, abs=1e-5)
 
 
-def test_a_graph_of_another_model_is_refused(exported, recordings):
+def test_graph_of_another_model_is_refused(exported, recordings):
     model, graph = exported
     with torch.no_grad():
         model.first.head.network.output[1].weight[0, 0] += 0.05
         try:
-            with pytest.raises(ExportError, match=r"differs from the model by .* on .* s, expected at most 0.0001"):
+            with pytest.raises(ExportError, match=r"on .* s, expected at most 0.0001"):
                 check_graph(SpeechTower(model), graph.path, recordings)
         finally:
             model.first.head.network.output[1].weight[0, 0] -= 0.05
     assert check_graph(SpeechTower(model), graph.path, recordings) <= onnx_export.TOLERANCE
 
 
-def test_exporting_changes_nothing_else(exported):
+def test_export_restores_global_settings(exported):
     model, _ = exported
     assert not model.training and torch.backends.mha.get_fastpath_enabled() and not torch.compiler.is_exporting()
 
 
 @pytest.mark.slow
-def test_a_classifier_gives_probabilities(recordings, tmp_path):
+def test_classifier_outputs_probabilities(recordings, tmp_path):
     torch.manual_seed(0)
     model = SLUClassifier(build_encoder("audio", "cnn", dim=16), hidden=8).eval()
     model.grow([0, 3])
@@ -112,21 +112,21 @@ def test_a_classifier_gives_probabilities(recordings, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"silence": 0.5, "subsampling": 4}, {"tune_from": 1, "pooling": "mean_max"}])
-def test_whisper_hears_waveforms(options, recordings, small_whisper, tmp_path):
+def test_whisper_takes_waveforms(options, recordings, small_whisper, tmp_path):
     model = towers(build_encoder("audio", small_whisper(tmp_path), **options))
-    assert longest_heard(model) == (29.0 if "silence" in options else 30.0)
+    assert max_audio_seconds(model) == (29.0 if "silence" in options else 30.0)
     assert export_onnx(model, tmp_path, recordings).difference <= onnx_export.TOLERANCE
 
 
 @pytest.mark.slow
-def test_real_whisper_against_an_attention_head(recordings, weights_dir, tmp_path):
+def test_pretrained_whisper_with_an_attention_head(recordings, weights_dir, tmp_path):
     model = towers(build_encoder("audio", "openai/whisper-base", subsampling=4, silence=0.5), "attention")
     graph = export_onnx(model, tmp_path, recordings)
     assert graph.difference <= onnx_export.TOLERANCE and 8e7 < graph.path.stat().st_size < 1e8
 
 
 @pytest.mark.slow
-def test_a_conformer_too(recordings, tmp_path):
+def test_conformer(recordings, tmp_path):
     model = towers(build_encoder("audio", "conformer", dim=16, layers=1))
     assert export_onnx(model, tmp_path, recordings).difference <= onnx_export.TOLERANCE
 
@@ -134,7 +134,7 @@ def test_a_conformer_too(recordings, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [Wav2Vec2Config, WavLMConfig])
 @pytest.mark.parametrize("large", [False, True])
-def test_networks_on_waveforms_too(config, large, recordings, tmp_path):
+def test_waveform_networks(config, large, recordings, tmp_path):
     torch.manual_seed(0)
     sizes = dict(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8, 8),
@@ -149,19 +149,19 @@ def test_networks_on_waveforms_too(config, large, recordings, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_encoder_that_goes_by_values_is_refused(recordings, tmp_path, capfd):
+def test_data_dependent_encoder_is_refused(recordings, tmp_path, capfd):
     model = towers(build_encoder("audio", "speechbrain:ecapa", channels=16, dim=8, frozen=True))
     capfd.readouterr()
-    with pytest.raises(ExportError, match=r"torch makes no ONNX graph of this model .*: export it without --onnx"):
+    with pytest.raises(ExportError, match="ONNX"):
         export_onnx(model, tmp_path, recordings)
     assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
 
 
-def test_what_has_no_graph_is_told(recordings, tmp_path, monkeypatch):
+def test_unsupported_models_are_refused(recordings, tmp_path, monkeypatch):
     images = TwoTower(build_encoder("image", "cnn"), build_encoder("text", "words"))
-    with pytest.raises(ConfigError, match="no tower of audio"):
+    with pytest.raises(ConfigError, match="audio"):
         export_onnx(images, tmp_path, recordings)
-    with pytest.raises(ConfigError, match="this is a Linear"):
+    with pytest.raises(ConfigError, match="Linear"):
         export_onnx(torch.nn.Linear(1, 1), tmp_path, recordings)
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ConfigError, match=r"needs onnxscript, .*: pip install 'mmcl\[onnx\]'"):

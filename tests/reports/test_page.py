@@ -1,19 +1,18 @@
-"""The report holds the numbers, stands alone, and shows whatever there is of a run."""
+"""The report shows the numbers of finished and unfinished runs, and loads nothing else."""
 
 from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
-from mmcl.reports.page import report_html, results_markdown, results_table, write_report
+from mmcl.reports.page import report_html, write_report
+from mmcl.reports.tables import results_table
 from mmcl.runs.run import Run
 
 CLASSES = [["lights on", "lights off"], ["<b>louder</b> & up", "quieter"]]
@@ -27,7 +26,7 @@ class Config(StrictModel):
 
 
 class Page(HTMLParser):
-    """The text of a page by section, its tables, and every address in it."""
+    """The text, tables and links of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ def run(tmp_path: Path) -> Run:
     return make(tmp_path / "run", Config(), naive=[0.10, 0.14], coconut=[0.70, 0.64])
 
 
-def test_the_table_holds_mean_and_deviation(run: Run) -> None:
+def test_table_has_mean_and_deviation(run: Run) -> None:
     table = Page(report_html([run])).tables[0]
     assert table == [
         ["strategy", "seeds", "average accuracy", "last accuracy", "forgetting", "time (s)"],
@@ -98,31 +97,14 @@ def test_the_table_holds_mean_and_deviation(run: Run) -> None:
     ]
 
 
-def test_the_table_in_markdown_has_a_column_for_one_model(run: Run, tmp_path: Path) -> None:
-    assert results_markdown(run, "coconut", "1").splitlines() == [
-        "|  | naive | coconut | **this model** |",
-        "|---|---|---|---|",
-        "| seeds | 2 | 2 | seed 1 |",
-        "| average accuracy | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 |",
-        "| last accuracy | 12.0 ± 2.8 | 67.0 ± 4.2 | 64.0 |",
-        "| forgetting | 84.0 ± 2.8 | 29.0 ± 4.2 | 32.0 |",
-        "| time (s) | 61.5 ± 0.0 | 61.5 ± 0.0 | 61.5 |",
-    ]
-    assert "this model" not in results_markdown(run, "coconut", "7")  # which has no result
-    alone = make(tmp_path / "alone", Config(seeds=(0,)), naive=[0.10])
-    assert results_markdown(alone, "naive", "0").splitlines()[0] == "|  | naive |"  # whose only seed it is
-    with Run.create("slu_incremental", Config(), tmp_path / "nothing") as nothing:
-        assert results_markdown(nothing, "naive", "0") == ""
-
-
-def test_the_plots_hold_the_numbers_as_text(run: Run) -> None:
+def test_plots_have_the_numbers_as_text(run: Run) -> None:
     page = Page(report_html([run]))
     assert page.tags.count("svg") == 3
     for text in ("naive", "coconut", "classes seen", "lights on", "96", "12", "67", "88", "forgetting (%)"):
         assert text in page.drawn, text
 
 
-def test_every_section_is_there(run: Run) -> None:
+def test_sections_are_in_order(run: Run) -> None:
     text = "".join(Page(report_html([run])).text)
     headings = [
         "Results",
@@ -143,7 +125,7 @@ def test_every_section_is_there(run: Run) -> None:
 
 def test_streams_list_the_classes_in_order(run: Run) -> None:
     tables = Page(report_html([run])).tables
-    assert len(tables) == 1 + len(Config().seeds) + 1  # results, a stream each seed, environment
+    assert len(tables) == 1 + len(Config().seeds) + 1  # results, one stream per seed, environment
     assert tables[1] == [
         ["experience", "classes", "train samples", "test samples"],
         ["1", "lights on, lights off", "40", "10"],
@@ -151,7 +133,7 @@ def test_streams_list_the_classes_in_order(run: Run) -> None:
     ]
 
 
-def test_the_page_stands_alone_and_is_escaped(run: Run) -> None:
+def test_page_loads_nothing_and_is_escaped(run: Run) -> None:
     html = report_html([run])
     page = Page(html)
     assert "script" not in page.tags and "link" not in page.tags and "img" not in page.tags and "b" not in page.tags
@@ -160,11 +142,11 @@ def test_the_page_stands_alone_and_is_escaped(run: Run) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
 
 
-def test_the_same_run_gives_the_same_page(run: Run) -> None:
+def test_same_run_gives_the_same_page(run: Run) -> None:
     assert report_html([run]) == report_html([run.folder])
 
 
-def test_compared_runs_show_what_their_settings_differ_in(tmp_path: Path, run: Run) -> None:
+def test_different_settings_of_compared_runs_are_listed(tmp_path: Path, run: Run) -> None:
     other = make(tmp_path / "other", Config(memory_size=20, seeds=(0,)), coconut=[0.60])
     page = Page(report_html([run, other]))
     assert [row[0] for row in page.tables[0]] == ["run/strategy", "run/naive", "run/coconut", "other/coconut"]
@@ -175,21 +157,21 @@ def test_compared_runs_show_what_their_settings_differ_in(tmp_path: Path, run: R
     assert "All settings are equal." in Page(report_html([run, again])).text
 
 
-def test_a_run_that_is_named_twice_counts_once(run: Run) -> None:
+def test_duplicate_runs_count_once(run: Run) -> None:
     assert report_html([run, run.folder / ".." / "run"]) == report_html([run])
 
 
-def test_a_run_without_rows_has_a_report(tmp_path: Path) -> None:
+def test_run_without_rows_has_a_report(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), Run.create("slu", Config(), tmp_path / "run") as run:
         raise RuntimeError("at <once>")
     page = Page(report_html([tmp_path / "run"]))
     assert "failed: RuntimeError: at <once>" in page.text
-    assert page.text.count("Nothing is logged yet.") == 5
+    assert page.text.count("Nothing is logged yet.") == 1
     assert any("memory_size: 50" in text for text in page.text)
     assert results_table([run]).row_count == 0
 
 
-def test_a_run_that_is_half_done_shows_that_half(tmp_path: Path) -> None:
+def test_unfinished_run_shows_its_rows(tmp_path: Path) -> None:
     with Run.create("slu", Config(), tmp_path / "run") as run:
         run.log("stream", seed=0, experiences=CLASSES, train_sizes=[1, 1], test_sizes=[1, 1])
         log_results(run, "naive", 0, 0.1)
@@ -212,23 +194,12 @@ def test_any_number_of_experiences_is_drawn(tmp_path: Path, experiences: int) ->
     assert Page(report_html([run])).tags.count("svg") == (3 if experiences > 1 else 2)
 
 
-def test_the_file_is_written_whole_and_in_a_new_folder(tmp_path: Path, run: Run) -> None:
+def test_report_is_written_atomically_into_a_new_folder(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "reports" / "first.html"
     assert write_report([run], path) == path
     assert path.read_text(encoding="utf-8") == report_html([run])
     assert [other.name for other in path.parent.iterdir()] == ["first.html"]
-    with pytest.raises(RunError, match=r"cannot write the report .*run \(Is a directory\): choose another place"):
+    with pytest.raises(RunError, match=r"run \(Is a directory\)"):
         write_report([run], run.folder)
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match=re.escape(str(tmp_path))):
         write_report([tmp_path], path)
-
-
-def test_the_table_in_the_terminal_fits_eighty_columns(run: Run) -> None:
-    console = Console(width=80, file=StringIO())
-    with console.capture() as capture:
-        console.print(results_table([run]))
-    text = capture.get()
-    assert "coconut      2 50.0 ± 0.0 67.0 ± 4.2 29.0 ± 4.2 61.5 ± 0.0" in text
-    assert "slu_incremental / tiny" in text
-    assert "mean ± standard deviation over seeds" in text
-    assert "…" not in text

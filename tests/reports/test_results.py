@@ -1,7 +1,8 @@
-"""The numbers that tables and plots show, against numbers worked out by hand."""
+"""Numbers of tables and plots, against numbers worked out by hand."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
 from mmcl.reports.page import report_html
-from mmcl.reports.results import Estimate, collect, run_names, table_rows
+from mmcl.reports.results import MeanStd, collect, run_names, table_rows
 from mmcl.runs.run import Run
 
 
@@ -57,19 +58,19 @@ ROWS = [
 ]
 
 
-def test_a_deviation_is_that_of_a_sample() -> None:
-    estimate = Estimate.of([0.4, 0.5, 0.9])
-    assert estimate is not None
-    assert (estimate.mean, estimate.deviation) == pytest.approx((0.6, 0.07**0.5))  # sqrt((0.04 + 0.01 + 0.09) / 2)
-    assert estimate.text() == "60.0 ± 26.5"
-    assert estimate.text(1) == "0.6 ± 0.3"
+def test_deviation_is_that_of_a_sample() -> None:
+    average = MeanStd.of([0.4, 0.5, 0.9])
+    assert average is not None
+    assert (average.mean, average.std) == pytest.approx((0.6, 0.07**0.5))  # sqrt((0.04 + 0.01 + 0.09) / 2)
+    assert average.text() == "60.0 ± 26.5"
+    assert average.text(1) == "0.6 ± 0.3"
 
 
-def test_one_seed_has_no_deviation_and_none_has_nothing() -> None:
-    assert Estimate.of([0.25]) == Estimate(0.25, None)
-    assert Estimate(0.25, None).text() == "25.0 ± -"
-    assert Estimate.of([None, 0.25]) == Estimate(0.25, None)
-    assert Estimate.of([]) is Estimate.of([None]) is None
+def test_one_seed_has_no_deviation() -> None:
+    assert MeanStd.of([0.25]) == MeanStd(0.25, None)
+    assert MeanStd(0.25, None).text() == "25.0 ± -"
+    assert MeanStd.of([None, 0.25]) == MeanStd(0.25, None)
+    assert MeanStd.of([]) is MeanStd.of([None]) is None
 
 
 def test_measures_are_means_over_seeds(tmp_path: Path) -> None:
@@ -77,42 +78,42 @@ def test_measures_are_means_over_seeds(tmp_path: Path) -> None:
     assert (replay.label, replay.strategy, replay.seeds) == ("replay", "replay", [0, 1])
     last, time = replay.measure("last_accuracy"), replay.measure("seconds")
     assert last is not None and time is not None
-    assert (last.mean, last.deviation) == pytest.approx((0.45, 0.005**0.5))
+    assert (last.mean, last.std) == pytest.approx((0.45, 0.005**0.5))
     assert time.text(1.0) == "15.0 ± 7.1"
     assert replay.measure("backward_transfer") is None
 
 
-def test_accuracy_is_over_the_number_of_classes_seen(tmp_path: Path) -> None:
+def test_accuracy_is_keyed_by_the_number_of_classes_seen(tmp_path: Path) -> None:
     (replay,) = collect([make(tmp_path / "run", ROWS)])
     points = replay.accuracy_by_classes()
     assert list(points) == [2, 3, 4]
     assert [point.mean for point in points.values()] == pytest.approx([0.8, 0.55, 0.45])
     (unknown,) = collect([make(tmp_path / "other", [row for row in ROWS if row["kind"] != "stream"])])
-    assert list(unknown.accuracy_by_classes()) == [1, 2, 3]  # experiences, where no classes are logged
+    assert list(unknown.accuracy_by_classes()) == [1, 2, 3]  # numbers of experiences if no stream is logged
 
 
-def test_the_matrix_is_the_mean_over_seeds(tmp_path: Path) -> None:
+def test_matrix_is_the_mean_over_seeds(tmp_path: Path) -> None:
     (replay,) = collect([make(tmp_path / "run", ROWS)])
     expected = [[0.8, 0.0, 0.0], [0.5, 0.7, 0.0], [0.4, 0.4, 0.95]]
     for row, expected_row in zip(replay.matrix(), expected, strict=True):
         assert row == pytest.approx(expected_row)
 
 
-def test_a_matrix_with_gaps_keeps_them(tmp_path: Path) -> None:
+def test_missing_cells_of_a_matrix_stay_missing(tmp_path: Path) -> None:
     rows = [evaluation("joint", 0, 2, [0.5, 0.6, None], 0.55, {})]
     (joint,) = collect([make(tmp_path / "run", rows)])
     assert joint.matrix() == [[None, None, None], [None, None, None], [0.5, 0.6, None]]
 
 
-def test_forgetting_of_a_class_counts_from_when_it_was_learnt(tmp_path: Path) -> None:
+def test_forgetting_counts_from_the_experience_of_the_class(tmp_path: Path) -> None:
     (replay,) = collect([make(tmp_path / "run", ROWS)])
-    # seed 0: a 0.9 - 0.4, b 1.0 - 0.2, c 0.8 - 0.6 (0 before it was learnt), d is last
+    # seed 0: a 0.9 - 0.4, b 1.0 - 0.2, c 0.8 - 0.6 (0 before it was learned), d is last
     # seed 1: a 0.6 - 0.2, c 0.7 - 0.5, d 0.7 - 0.5, b is last
     expected = {"a": (0.5 + 0.4) / 2, "b": 0.8, "c": (0.2 + 0.2) / 2, "d": 0.2}
     assert replay.forgetting_by_class() == pytest.approx(expected)
 
 
-def test_a_class_that_got_better_was_not_forgotten(tmp_path: Path) -> None:
+def test_improved_class_has_negative_forgetting(tmp_path: Path) -> None:
     rows = [
         stream(0, ["a"], ["b"]),
         evaluation("replay", 0, 0, [0.5, 0.0], 0.5, {"a": 0.5}),
@@ -122,7 +123,7 @@ def test_a_class_that_got_better_was_not_forgotten(tmp_path: Path) -> None:
     assert replay.forgetting_by_class() == pytest.approx({"a": -0.2})
 
 
-def test_the_table_has_what_there_is(tmp_path: Path) -> None:
+def test_table_omits_empty_columns(tmp_path: Path) -> None:
     rows = [*ROWS, evaluation("joint", 0, 2, [0.9, 0.9, 0.9], 0.9, {}), stream(0, ["a"]) | {"strategy": "lwf"}]
     headings, cells = table_rows(collect([make(tmp_path / "run", rows)]))
     # no backward transfer is logged, and forward transfer is 0 everywhere
@@ -135,7 +136,7 @@ def test_the_table_has_what_there_is(tmp_path: Path) -> None:
     assert table_rows(collect([make(tmp_path / "empty", [])])) == (["strategy", "seeds"], [])
 
 
-def test_runs_are_told_apart_by_name_and_keep_their_rows(tmp_path: Path) -> None:
+def test_strategies_of_several_runs_are_prefixed_by_the_run(tmp_path: Path) -> None:
     first = make(tmp_path / "first", [result("replay", 0, 0.5), result("naive", 0, 0.1)])
     second = make(tmp_path / "second", [result("replay", 0, 0.7)])
     headings, cells = table_rows(collect([first.folder, str(second.folder)]))
@@ -147,21 +148,21 @@ def test_runs_are_told_apart_by_name_and_keep_their_rows(tmp_path: Path) -> None
     ]
 
 
-def test_names_are_as_short_as_they_can_be() -> None:
+def test_run_names_are_as_short_as_possible() -> None:
     paths = [Path("/x/a/demo"), Path("/x/b/demo"), Path("/y/b/tiny")]
     assert run_names([Run(path) for path in paths[1:]]) == ["demo", "tiny"]
     assert run_names([Run(path) for path in paths]) == ["a/demo", "b/demo", "b/tiny"]
     assert run_names([Run(paths[0]), Run(paths[0])]) == ["demo", "demo"]
 
 
-def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is not a run"):
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=re.escape(str(tmp_path))):
         collect([tmp_path])
 
 
-def test_a_number_that_is_none_counts_as_missing():
-    assert Estimate.of([float("nan"), 0.5, float("inf")]) == Estimate(0.5, None)
-    assert Estimate.of([float("nan")]) is None
+def test_values_that_are_not_finite_count_as_missing():
+    assert MeanStd.of([float("nan"), 0.5, float("inf")]) == MeanStd(0.5, None)
+    assert MeanStd.of([float("nan")]) is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_number_that_is_none_counts_as_missing():
         {"kind": "map", "strategy": "a", "seed": 0, "points": "x", "labels": [0], "classes": ["a"]},
     ],
 )
-def test_rows_of_other_types_are_refused_by_name(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_values_of_wrong_type_are_refused_with_their_line(tmp_path: Path, row: dict[str, Any]) -> None:
     run = make(tmp_path / "run", [row])
     with pytest.raises(RunError, match=r"metrics.jsonl line 1: "):
         report_html([run])

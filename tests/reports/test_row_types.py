@@ -1,4 +1,4 @@
-"""Whatever a row of metrics holds, it is shown, or an error names the file, the line and the value."""
+"""Any row of metrics is either shown or refused with an error that names the file, line and value."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import pytest
 
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
-from mmcl.reports.figures import classes as figures
-from mmcl.reports.figures import rationales as rationale_figures
-from mmcl.reports.figures import towers as tower_figures
-from mmcl.reports.figures import unlearning as unlearning_figures
-from mmcl.reports.figures import views as view_figures
-from mmcl.reports.page import report_html, results_markdown, results_table
+from mmcl.reports.figures import draw_sections
+from mmcl.reports.page import report_html
 from mmcl.reports.results import collect, table_rows
-from mmcl.reports.row_types import checked_rows
+from mmcl.reports.row_types import MapRow, ResultRow, Row, parse_row, read_metrics, rows_of_type
+from mmcl.reports.tables import results_markdown, results_table
 from mmcl.runs.run import Run
 from mmcl.serving.page import show_course
 
@@ -46,12 +43,6 @@ VALUES = {
     "missing": MISSING, "null": None, "string": "x", "list": [1], "no list": [], "object": {"a": 1}, "nan": math.nan,
     "huge": 1e300, "integer": 10**400, "negative": -1, "many": 10**9,
 }  # fmt: skip
-OF_STRATEGIES = (figures.accuracy_curves, figures.accuracy_matrices, figures.class_forgetting)
-OF_ROWS = {
-    "epoch": (tower_figures.losses, rationale_figures.answers), "zero_shot": (tower_figures.confusions,),
-    "similarity": (tower_figures.similarities,), "views": (view_figures.views,), "map": (view_figures.maps,),
-    "result": (unlearning_figures.distances, rationale_figures.answers), "stream": (), "evaluation": (),
-}  # fmt: skip
 
 
 class Config(StrictModel):
@@ -59,7 +50,7 @@ class Config(StrictModel):
 
 
 def places(value, place=()):
-    """Every place within a value, of lists the first."""
+    """Yield the path of every nested value; of lists, only that of the first item."""
     if place:
         yield place
     parts = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
@@ -68,7 +59,7 @@ def places(value, place=()):
 
 
 def changed(rows, place, value):
-    """Rows with another value at a place."""
+    """Return a copy of rows with another value at a path."""
     rows = copy.deepcopy(rows)
     *outer, last = place
     at = rows
@@ -100,22 +91,19 @@ def test_every_value_is_shown_or_refused(run, kind, value):
     for place in places(rows):
         write(run, changed(rows, place, value))
         try:
-            checked, strategies = checked_rows(run), collect([run])
+            strategies = collect([run])
         except RunError as error:
-            told, refused = str(error), refused + 1
-            assert "metrics.jsonl" in told and "line 1" in told and "\n" not in told
-            assert len(told) < 300 + len(str(run.folder))
+            message, refused = str(error), refused + 1
+            assert "metrics.jsonl" in message and "line 1" in message and "\n" not in message
+            assert len(message) < 300 + len(str(run.folder))
             continue
         table_rows(strategies)
-        for draw in OF_STRATEGIES:
-            draw(strategies)
-        for draw in OF_ROWS[kind]:
-            draw(checked)
+        draw_sections(strategies)
     assert refused
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_a_report_says_what_is_wrong_with_a_run(run, kind):
+def test_report_refuses_invalid_rows(run, kind):
     rows = [{"kind": kind, **row} for row in ROWS[kind]]
     write(run, rows)
     assert all("<table" in show([run]) for show in (report_html, show_course)) and results_table([run]).row_count
@@ -128,7 +116,7 @@ def test_a_report_says_what_is_wrong_with_a_run(run, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "place", "value", "told"),
+    ("kind", "place", "value", "message"),
     [
         (
             "evaluation",
@@ -152,16 +140,25 @@ def test_a_report_says_what_is_wrong_with_a_run(run, kind):
         ("map", (0, "labels"), [1], "the row of the map has labels and points of different lengths"),
     ],
 )
-def test_the_error_names_line_and_value(run, kind, place, value, told):
+def test_error_names_line_and_value(run, kind, place, value, message):
     write(run, changed([{"kind": kind, **row} for row in ROWS[kind]], place, value))
     with pytest.raises(RunError, match="metrics.jsonl line") as error:
-        checked_rows(run)
-    assert told in str(error.value)
+        read_metrics(run)
+    assert message in str(error.value)
 
 
-def test_sound_rows_are_returned_as_they_are(run):
+def test_valid_rows_are_returned_with_their_types(run):
     rows = [{"kind": kind, **row} for kind, several in ROWS.items() for row in several]
     rows += [{"kind": "own", "anything": [None, {"x": 1}]}, {"kind": "result", **UNIT, "last_accuracy": math.nan}]
     write(run, rows)
-    assert json.dumps(checked_rows(run)) == json.dumps(rows)
-    assert [row["kind"] for row in checked_rows(run, "map")] == ["map"]
+    typed = read_metrics(run)
+    assert [row.kind for row in typed] == [row["kind"] for row in rows]
+    assert type(typed[-2]) is Row and math.isnan(typed[-1].last_accuracy)
+    (found,) = rows_of_type(typed, MapRow)
+    assert found.points == [[0.0, 1.0], [1.0, 2.0]] and found.classes == ["a", "b"]
+
+
+def test_measure_has_one_home():
+    """A measure is read from one place, whether the row has it at the top or in ``measures``."""
+    row = parse_row({"kind": "result", **UNIT, "measures": {"F1": 0.5, "slu_f1": 0.1}, "slu_f1": 0.2, "seconds": None})
+    assert isinstance(row, ResultRow) and row.values == {"F1": 0.5, "slu_f1": 0.2}

@@ -1,3 +1,3 @@
-"""Learners on spoken digits, which tests of strategies and of runs share."""
+"""Fixtures that train on spoken digits, shared with the tests of strategies."""
 
 from learners import *  # noqa: F403

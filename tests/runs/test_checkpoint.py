@@ -1,4 +1,4 @@
-"""Checkpoints come back bit by bit, are whole or absent, and say what is wrong with them."""
+"""Checkpoints are restored exactly, written atomically, and report damage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def round_trip(folder: Path, state: Any) -> Any:
     return load_checkpoint(folder / "c.safetensors")
 
 
-def test_plain_values_come_back_exactly(tmp_path: Path) -> None:
+def test_plain_values_are_restored_exactly(tmp_path: Path) -> None:
     state = {
         "": None,
         "flags": [True, False],
@@ -38,7 +38,7 @@ def test_plain_values_come_back_exactly(tmp_path: Path) -> None:
     assert round_trip(tmp_path, state) == state
 
 
-def test_floats_come_back_to_the_last_bit(tmp_path: Path) -> None:
+def test_floats_are_restored_to_the_last_bit(tmp_path: Path) -> None:
     values = [0.1, 1 / 3, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf]
     again = round_trip(tmp_path, [*values, math.nan])
     assert [struct.pack("d", value) for value in again[:-1]] == [struct.pack("d", value) for value in values]
@@ -63,7 +63,7 @@ def test_floats_come_back_to_the_last_bit(tmp_path: Path) -> None:
     ],
     ids=lambda tensor: f"{tensor.dtype}-{tuple(tensor.shape)}-{tensor.stride()}",
 )
-def test_tensors_come_back_exactly(tmp_path: Path, tensor: torch.Tensor) -> None:
+def test_tensors_are_restored_exactly(tmp_path: Path, tensor: torch.Tensor) -> None:
     again = round_trip(tmp_path, {"a": {"b": [tensor]}})["a"]["b"][0]
     assert again.dtype == tensor.dtype
     assert again.shape == tensor.shape
@@ -71,7 +71,7 @@ def test_tensors_come_back_exactly(tmp_path: Path, tensor: torch.Tensor) -> None
     torch.testing.assert_close(again, tensor.detach(), rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_tensor_in_two_places_is_stored_once_and_comes_back_as_one(tmp_path: Path) -> None:
+def test_shared_tensor_is_stored_once(tmp_path: Path) -> None:
     layer = nn.Linear(100, 100, bias=False)
     model = nn.ModuleDict({"input": layer, "output": layer})
     again = round_trip(tmp_path, model.state_dict())
@@ -79,7 +79,7 @@ def test_a_tensor_in_two_places_is_stored_once_and_comes_back_as_one(tmp_path: P
     assert len(load_file(tmp_path / "c.safetensors")) == 1
 
 
-def test_parts_of_one_tensor_are_stored_for_what_they_are(tmp_path: Path) -> None:
+def test_views_of_a_tensor_are_stored_apart(tmp_path: Path) -> None:
     whole = torch.arange(1_000_000.0)
     state = {"head": whole[:2], "tail": whole[-2:], "same": whole[:2], "row": whole.reshape(1000, 1000)[0, :2]}
     again = round_trip(tmp_path, state)
@@ -89,15 +89,15 @@ def test_parts_of_one_tensor_are_stored_for_what_they_are(tmp_path: Path) -> Non
     assert (tmp_path / "c.safetensors").stat().st_size < 2000
 
 
-def test_what_was_read_does_not_change_with_the_file(tmp_path: Path) -> None:
+def test_loaded_tensors_do_not_depend_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     again = round_trip(tmp_path, {"weights": torch.ones(100_000)})
-    path.write_bytes(bytes(path.stat().st_size))  # in place, as a copy from elsewhere would
+    path.write_bytes(bytes(path.stat().st_size))  # overwritten in place, as a copy would
     assert bool((again["weights"] == 1).all())
 
 
-def test_no_two_tensors_share_memory_when_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some versions of safetensors refuse that, and some write all of a storage for a slice of it."""
+def test_written_tensors_do_not_share_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions of safetensors refuse shared memory, others write the whole storage of a slice."""
     written: dict[str, torch.Tensor] = {}
     monkeypatch.setattr("mmcl.runs.checkpoint.save_file", lambda tensors, path, metadata: written.update(tensors))
     whole = torch.arange(100.0)
@@ -108,13 +108,13 @@ def test_no_two_tensors_share_memory_when_they_are_written(tmp_path: Path, monke
     assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in written.values())
 
 
-def test_keys_that_read_alike_stay_apart(tmp_path: Path) -> None:
+def test_keys_with_equal_paths_stay_distinct(tmp_path: Path) -> None:
     state = {"a": {"b": torch.tensor(1)}, "a.b": torch.tensor(2), "c": {1: torch.tensor(3), "1": torch.tensor(4)}}
     again = round_trip(tmp_path, state)
     assert (again["a"]["b"], again["a.b"], again["c"][1], again["c"]["1"]) == (1, 2, 3, 4)
 
 
-def test_training_goes_on_from_a_checkpoint_as_if_never_interrupted(tmp_path: Path) -> None:
+def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
     def parts() -> tuple[nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
@@ -143,11 +143,11 @@ def test_training_goes_on_from_a_checkpoint_as_if_never_interrupted(tmp_path: Pa
     assert losses + [step(*second) for _ in range(3)] == expected
 
 
-def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
+def test_tuples_are_restored_as_lists(tmp_path: Path) -> None:
     assert round_trip(tmp_path, {"betas": (0.9, 0.999)}) == {"betas": [0.9, 0.999]}
 
 
-def test_peek_reads_all_but_the_tensors(tmp_path: Path) -> None:
+def test_peek_reads_everything_except_tensors(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.safetensors", {"epoch": 3, "model": {"weight": torch.ones(2)}})
     assert peek_checkpoint(tmp_path / "c.safetensors") == {"epoch": 3, "model": {"weight": None}}
 
@@ -157,28 +157,26 @@ def test_peek_reads_all_but_the_tensors(tmp_path: Path) -> None:
     [
         ({"a": {"b": {1, 2}}}, "state.a.b is a set, expected tensors, numbers, strings, lists and dicts: convert it"),
         ({"a": [b"x"]}, "state.a.0 is a bytes, expected tensors"),
-        ({"a": nn.Linear(1, 1)}, "state.a is a Linear, expected tensors"),
-        ({(1, 2): 3}, r"state has the key \(1, 2\), expected strings or integers as keys"),
-        ({"a": {True: 3}}, "state.a has the key True, expected strings or integers as keys"),
-        ({"a": torch.ones(2, 2).to_sparse()}, "state.a is a tensor of layout torch.sparse_coo, expected a dense one"),
+        ({"a": nn.Linear(1, 1)}, "state.a is a Linear"),
+        ({(1, 2): 3}, r"key \(1, 2\)"),
+        ({"a": {True: 3}}, "state.a has the key True"),
+        ({"a": torch.ones(2, 2).to_sparse()}, "state.a .*torch.sparse_coo"),
     ],
 )
-def test_what_cannot_be_stored_is_named(tmp_path: Path, state: Any, message: str) -> None:
+def test_unsupported_values_are_named(tmp_path: Path, state: Any, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         save_checkpoint(tmp_path / "c.safetensors", state)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_header_that_could_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_header_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmcl.runs.checkpoint.MAX_HEADER_BYTES", 100)
-    with pytest.raises(
-        CheckpointError, match=r"would hold .* bytes that are not tensors, expected at most 100: keep long"
-    ):
+    with pytest.raises(CheckpointError, match="c.safetensors .*expected at most 100"):
         save_checkpoint(tmp_path / "c.safetensors", list(range(100)))
 
 
-def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) -> None:
-    """A limit on the size of files makes the system refuse to write, as a full disk does."""
+def test_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
+    """A limit on file sizes stands for a full disk."""
     path = tmp_path / "c.safetensors"
     save_checkpoint(path, {"epoch": 1})
     code = (
@@ -190,18 +188,17 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"cannot write checkpoint {path} (")
-    assert "make room or choose another folder, then resume; an earlier checkpoint there is unharmed" in done.stdout
     assert load_checkpoint(path) == {"epoch": 1}
     assert os.listdir(tmp_path) == ["c.safetensors"]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot write checkpoint .*No such file or directory"):
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="c.safetensors .*No such file or directory"):
         save_checkpoint(tmp_path / "missing" / "c.safetensors", {})
 
 
-def test_killed_at_any_moment_a_whole_checkpoint_is_there(tmp_path: Path) -> None:
-    """A process that writes one checkpoint after another is killed without warning, several times."""
+def test_killed_writer_leaves_a_complete_checkpoint(tmp_path: Path) -> None:
+    """A process that keeps writing checkpoints is killed several times."""
     path = tmp_path / "c.safetensors"
     code = (
         "import sys, torch; from mmcl.runs.checkpoint import save_checkpoint; number = int(sys.argv[2])\n"
@@ -224,46 +221,42 @@ def test_killed_at_any_moment_a_whole_checkpoint_is_there(tmp_path: Path) -> Non
         number = state["number"]
 
 
-def test_a_missing_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*c.safetensors: check the path, or start"):
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="c.safetensors"):
         load_checkpoint(tmp_path / "c.safetensors")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, -1])
-def test_a_truncated_checkpoint(tmp_path: Path, keep: int) -> None:
+def test_truncated_checkpoint(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "c.safetensors"
     save_checkpoint(path, {"weights": torch.ones(100)})
     path.write_bytes(path.read_bytes()[:keep])
     for read in (load_checkpoint, peek_checkpoint):
-        with pytest.raises(
-            CheckpointError, match=r"checkpoint .*c.safetensors is damaged \(.*\): delete it and resume"
-        ):
+        with pytest.raises(CheckpointError, match=r"c.safetensors is damaged \(.*\)"):
             read(path)
 
 
 def test_garbage(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     path.write_bytes(os.urandom(1000))
-    with pytest.raises(CheckpointError, match=r"checkpoint .*c.safetensors is damaged \("):
+    with pytest.raises(CheckpointError, match=r"c.safetensors is damaged \("):
         load_checkpoint(path)
 
 
-def test_a_pickle_is_not_read(tmp_path: Path) -> None:
+def test_pickle_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     torch.save({"weights": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match=r"is damaged \("):
         load_checkpoint(path)
 
 
-def test_a_file_of_another_kind_or_version(tmp_path: Path) -> None:
+def test_other_kinds_and_versions_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     save_file({"weights": torch.ones(2)}, path)
-    with pytest.raises(
-        CheckpointError, match="is a safetensors file but not a checkpoint of mmcl: choose another file"
-    ):
+    with pytest.raises(CheckpointError, match="not a checkpoint of mmcl"):
         load_checkpoint(path)
     save_file({}, path, metadata={"mmcl_checkpoint": "2", "state": json.dumps({})})
-    with pytest.raises(CheckpointError, match="has format 2, expected 1: resume it with the mmcl that wrote it"):
+    with pytest.raises(CheckpointError, match="format 2, expected 1"):
         load_checkpoint(path)
     save_file({}, path, metadata={"mmcl_checkpoint": "1", "state": "{"})
     with pytest.raises(CheckpointError, match=r"is damaged \("):

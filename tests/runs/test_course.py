@@ -19,7 +19,7 @@ class Stops(Exception):
 
 @pytest.fixture
 def learn(make, benchmark):
-    """Learn the stream in a run, from what it has if it has something; ``stop`` after so many tests."""
+    """Return a function that trains on the stream, or resumes a run; it stops after ``stop`` evaluations."""
 
     def _learn(run, stop=None):
         accuracy, tracking = AccuracyMatrix(), Tracking(run, "naive", 0)
@@ -40,7 +40,7 @@ def learn(make, benchmark):
     return _learn
 
 
-def test_what_a_strategy_remembers_is_logged(learn, benchmark, tmp_path):
+def test_evaluations_are_logged(learn, benchmark, tmp_path):
     with Run.create("test", Config(), tmp_path / "run") as run:
         model = learn(run)
         (stream,), (result,) = run.metrics("stream"), run.metrics("result")
@@ -54,7 +54,7 @@ def test_what_a_strategy_remembers_is_logged(learn, benchmark, tmp_path):
         assert saved["finished"] and all(torch.equal(value, model[name]) for name, value in saved["model"].items())
 
 
-def test_it_goes_on_where_it_stopped(learn, tmp_path):
+def test_resumed_stream_equals_uninterrupted_stream(learn, tmp_path):
     with Run.create("test", Config(), tmp_path / "whole") as run:
         whole, rows = learn(run), run.metrics("evaluation")
     with Run.create("test", Config(), tmp_path / "run") as run:

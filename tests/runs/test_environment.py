@@ -1,4 +1,4 @@
-"""What is noted of the environment is true of it."""
+"""The recorded environment is correct."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_versions_are_those_of_the_packages() -> None:
     assert None not in versions.values()
 
 
-def test_the_command_is_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_is_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/mmcl", "run", "task", "class_order=[a b]"])
     assert environment.describe_environment()["command"] == "mmcl run task 'class_order=[a b]'"
 
@@ -51,6 +51,6 @@ def _commit() -> tuple[str | None, bool | None]:
     return described["commit"], described["uncommitted_changes"]
 
 
-def test_torch_is_not_imported_for_it() -> None:
+def test_torch_is_not_imported() -> None:
     code = "import sys, mmcl.runs.environment as e; e.describe_environment(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Runs of two processes against runs of one, through the command line."""
+"""Runs of two processes compared with runs of one, through the command line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mmcl.runs.run import Run
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl"]
-PLAIN = "{dim: 32, dropout: 0, spec_augment: false}"  # processes draw different numbers, and these need none
+PLAIN = "{dim: 32, dropout: 0, spec_augment: false}"  # no random numbers, which differ between processes
 CLASSIFIER = ["--config", "tiny", "strategy=[replay,lwf,icarl,coconut]", "seeds=[3]", f"encoder.options={PLAIN}"]
 SEQ2SEQ = [
     "--config",
     "tiny_seq2seq",
     "strategy=[coconut+audio_kd+token_kd+sequence_kd]",
     "seeds=[3]",
-    "epochs=1",  # more of them, and Adam makes a difference of the last digits of some small gradients a large one
+    "epochs=1",  # with more epochs, Adam amplifies rounding differences of small gradients
     "seq2seq.dropout=0",
     "seq2seq.bpe_dropout=0",
     f"encoder.options={PLAIN}",
@@ -32,7 +32,7 @@ SEQ2SEQ = [
 
 
 def run(folder, *settings, task="slu_incremental", launcher="mmcl"):
-    """Run a task in the processes that the command starts, or torchrun, or SLURM, of which there are the variables."""
+    """Run a task in processes started by mmcl, by torchrun, or with the variables of SLURM."""
     arguments = ["run", task, "--folder", str(folder), *settings]
     commands, places = [[*COMMAND, *arguments]], [{}]
     if launcher == "torchrun":
@@ -71,7 +71,7 @@ def assert_same(one, two):
 
 
 @pytest.mark.parametrize("settings", [CLASSIFIER, SEQ2SEQ], ids=["classifier", "seq2seq"])
-def test_two_processes_learn_what_one_learns(settings, tmp_path):
+def test_two_processes_equal_one(settings, tmp_path):
     done = [run(tmp_path / str(devices), *settings, f"devices={devices}") for devices in (1, 2)]
     assert_same(*(rows(tmp_path / str(devices), "epoch") for devices in (1, 2)))
     tested = [rows(tmp_path / str(devices), "evaluation") for devices in (1, 2)]
@@ -90,15 +90,15 @@ def contrasted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("launcher", ["mmcl", "torchrun", "slurm"])
-def test_two_processes_contrast_the_whole_batch(launcher, contrasted, tmp_path):
+def test_contrastive_loss_uses_the_whole_batch(launcher, contrasted, tmp_path):
     printed = run(tmp_path / "run", *CONTRAST, "devices=2", task="contrastive_pretraining", launcher=launcher)
     assert_same(contrasted, rows(tmp_path / "run", "epoch"))
     assert printed.count("run folder:") == 1 and printed.count("report:") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_processes_in_one_line_and_the_run_goes_on(number, tmp_path):
-    """Ctrl-C reaches all processes, SIGTERM the first alone."""
+def test_signal_ends_all_processes_and_the_run_can_be_resumed(number, tmp_path):
+    """Ctrl-C reaches all processes, SIGTERM only the main process."""
     folder = tmp_path / "run"
     settings = ["--config", "tiny", "strategy=[replay]", "seeds=[3]", "epochs=40", "devices=2"]
     command = [*COMMAND, "run", "slu_incremental", "--folder", str(folder), *settings]
@@ -121,7 +121,7 @@ def test_a_signal_ends_all_processes_in_one_line_and_the_run_goes_on(number, tmp
     _, errors = first.communicate(timeout=120)
     by = "" if number == signal.SIGINT else " by SIGTERM"
     assert first.returncode == 128 + number
-    assert errors.count(f"interrupted{by}; go on with: mmcl run --resume {folder}\n") == 1
+    assert errors.count(f"interrupted{by}; resume with: mmcl run --resume {folder}\n") == 1
     assert "Traceback" not in errors and "Error" not in errors
     assert Run.read(folder).status == "interrupted"
     again = subprocess.run([*COMMAND, "run", "--resume", str(folder)], capture_output=True, text=True, timeout=500)
@@ -129,7 +129,7 @@ def test_a_signal_ends_all_processes_in_one_line_and_the_run_goes_on(number, tmp
     assert len(rows(folder, "epoch")) == 80 and len(rows(folder, "result")) == 1
 
 
-def test_a_process_that_is_killed_ends_all_with_one_error_and_the_run_goes_on(tmp_path):
+def test_killed_process_ends_all_and_the_run_can_be_resumed(tmp_path):
     folder = tmp_path / "run"
     settings = ["--config", "tiny", "strategy=[replay]", "seeds=[3]", "epochs=40", "devices=2"]
     command = [*COMMAND, "run", "slu_incremental", "--folder", str(folder), *settings]
@@ -142,8 +142,8 @@ def test_a_process_that_is_killed_ends_all_with_one_error_and_the_run_goes_on(tm
     os.kill(int(other), signal.SIGKILL)
     _, errors = first.communicate(timeout=120)
     assert first.returncode != 0
-    told = [line for line in errors.splitlines() if "error: " in line]
-    assert len(told) == 1 and "one of 2 processes has ended" in told[0] and f"mmcl run --resume {folder}" in told[0]
+    (error,) = [line for line in errors.splitlines() if "error: " in line]
+    assert "one of 2 processes" in error and f"mmcl run --resume {folder}" in error
     again = subprocess.run([*COMMAND, "run", "--resume", str(folder)], capture_output=True, text=True, timeout=500)
     assert again.returncode == 0, again.stderr
     assert len(rows(folder, "epoch")) == 80 and len(rows(folder, "result")) == 1

@@ -1,9 +1,8 @@
-"""A run's folder: created once, written by one process, readable after every failure, resumed without a trace."""
+"""The folder of a run: one writer, readable after every failure, and resumed runs equal uninterrupted ones."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import torch
 
 from mmcl.config.model import StrictModel
 from mmcl.errors import CheckpointError, ConfigError, RunError, TrainingError
-from mmcl.runs.checkpoints import before
+from mmcl.runs.checkpoints import previous_path
 from mmcl.runs.run import Run
 
 
@@ -39,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- a new run ---
 
 
-def test_a_new_run_holds_its_config_and_environment(tmp_path: Path) -> None:
+def test_new_run_has_its_config_and_environment(tmp_path: Path) -> None:
     with Run.create("slu", CONFIG, tmp_path / "run", config_name="demo") as run:
         assert run.status == "running"
         assert (run.task, run.environment["config"], run.environment["seeds"]) == ("slu", "demo", [0, 1])
@@ -48,49 +47,15 @@ def test_a_new_run_holds_its_config_and_environment(tmp_path: Path) -> None:
         assert run.metrics() == []
         assert (run.folder / "checkpoints").is_dir()
     assert run.status == "finished"
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # nothing beside it
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # no temporary files
 
 
-def test_the_default_folder_says_what_and_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    runs = [Run.create("slu", CONFIG, config_name="demo") for _ in range(3)]  # most likely in one second
-    for run in runs:
-        assert run.folder.parent == Path("runs/slu")
-        assert re.fullmatch(r"demo-\d{8}-\d{6}(-\d)?", run.folder.name)
-        run.close("finished")
-    assert len({run.folder for run in runs}) == 3
-
-
-def test_an_empty_folder_is_used_and_any_other_is_not_touched(tmp_path: Path) -> None:
-    empty, full = tmp_path / "empty", tmp_path / "full"
-    empty.mkdir()
-    Run.create("slu", CONFIG, empty).close("finished")
-    full.mkdir()
-    (full / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match=r"full is not an empty folder: choose another with --folder$"):
-        Run.create("slu", CONFIG, full)
-    assert contents(full) == {"thesis.txt": b"years of work"}
-    before = contents(empty)
-    with pytest.raises(RunError, match=r"empty is not an empty folder: .*or go on with it: mmcl run --resume .*empty$"):
-        Run.create("slu", CONFIG, empty)
-    assert contents(empty) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot make the folder .*file/run \(Not a directory\): choose another with"):
-        Run.create("slu", CONFIG, tmp_path / "file" / "run")
-    with pytest.raises(RunError, match=r"cannot make the folder .*file \(.*\): choose another with"):
-        Run.create("slu", CONFIG, tmp_path / "file")
-
-
-def test_tensorboard_is_one_setting_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_is_enabled_by_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Run.create("slu", Config(tensorboard=True), tmp_path / "run") as run:
         run.log("epoch", strategy="naive", seed=0, experience=0, epoch=0, loss=0.5)
     assert len(list(run.folder.glob("tensorboard/naive-seed0/events*"))) == 1
     monkeypatch.setattr("mmcl.runs.tensorboard.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="needs the package tensorboard: pip install"):
+    with pytest.raises(ConfigError, match="tensorboard.* pip install"):
         Run.create("slu", Config(tensorboard=True), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -104,7 +69,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield run
 
 
-def test_a_row_is_in_the_file_when_log_returns(run: Run) -> None:
+def test_row_is_in_the_file_when_log_returns(run: Run) -> None:
     run.log("epoch", loss=0.1 + 0.2, seed=0)
     run.log("result", accuracy=[0.5, None], losses={"a": torch.tensor(0.25)})
     assert (run.folder / "metrics.jsonl").read_text().count("\n") == 2
@@ -115,14 +80,14 @@ def test_a_row_is_in_the_file_when_log_returns(run: Run) -> None:
     assert [row["kind"] for row in Run.read(run.folder).metrics("result")] == ["result"]
 
 
-def test_a_run_that_is_read_cannot_be_written(run: Run) -> None:
+def test_run_opened_for_reading_cannot_be_written(run: Run) -> None:
     reader = Run.read(run.folder)
     for write in (lambda: reader.log("epoch"), lambda: reader.checkpoint("a", {})):
-        with pytest.raises(RunError, match="is not open for writing: use Run.create or Run.open"):
+        with pytest.raises(RunError, match="is not open for writing"):
             write()
 
 
-def test_a_run_that_is_followed_leaves_writing_to_the_first_process(run: Run) -> None:
+def test_followed_run_is_written_by_the_main_process_only(run: Run) -> None:
     run.log("epoch", loss=0.5)
     run.checkpoint("naive-0", {"epoch": 1})
     there = contents(run.folder)
@@ -138,8 +103,8 @@ class Stops(Exception):
     pass
 
 
-def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
-    """A limit on the size of files makes the system refuse to write, as a full disk does."""
+def test_full_disk_leaves_complete_rows(tmp_path: Path) -> None:
+    """A limit on file sizes stands for a full disk."""
     code = (
         "import resource, sys; from mmcl.runs.run import Run, RunError; from mmcl.config.model import StrictModel\n"
         "run = Run.create('slu', StrictModel(), sys.argv[1])\n"
@@ -151,7 +116,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
     )
     folder = tmp_path / "run"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
-    assert f"cannot write {folder}/metrics.jsonl (File too large): make room, then `mmcl run --resume" in done.stdout
+    assert f"cannot write {folder}/metrics.jsonl (File too large)" in done.stdout
     rows = Run.read(folder).metrics()
     assert [row["number"] for row in rows] == list(range(len(rows)))
     assert 20 < len(rows) < 100
@@ -159,7 +124,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
     assert Run.read(folder).status.startswith("failed: cannot write ")
 
 
-# --- how it ended ---
+# --- status at the end ---
 
 
 @pytest.mark.parametrize(
@@ -170,7 +135,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
-def test_a_run_that_ends_early_says_why_and_stays_readable(tmp_path: Path, error: BaseException, status: str) -> None:
+def test_failed_run_records_the_reason_and_stays_readable(tmp_path: Path, error: BaseException, status: str) -> None:
     with pytest.raises(type(error)), Run.create("slu", CONFIG, tmp_path / "run") as run:
         run.log("epoch", loss=1.0)
         raise error
@@ -181,24 +146,24 @@ def test_a_run_that_ends_early_says_why_and_stays_readable(tmp_path: Path, error
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "environment.json", "metrics.jsonl"])
-def test_a_folder_that_is_no_run(run: Run, missing: str) -> None:
-    with pytest.raises(RunError, match=r"there is no run folder .*nowhere: check the path"):
+def test_other_folders_are_refused(run: Run, missing: str) -> None:
+    with pytest.raises(RunError, match="nowhere"):
         Run.read(run.folder / "nowhere")
     (run.folder / missing).unlink()
-    with pytest.raises(RunError, match=f"run is not a run: it has no {missing}, expected a folder made by `mmcl run`"):
+    with pytest.raises(RunError, match=f"run is not a run.* {missing}"):
         Run.read(run.folder)
 
 
-def test_a_damaged_environment_is_named(run: Run) -> None:
+def test_damaged_environment_is_named(run: Run) -> None:
     (run.folder / "environment.json").write_text("{")
-    with pytest.raises(RunError, match=r"environment.json is not JSON \("):
+    with pytest.raises(RunError, match="environment.json"):
         _ = Run.read(run.folder).task
 
 
 # --- one writer at a time ---
 
 
-def test_a_second_process_is_refused_until_the_first_ends(run: Run) -> None:
+def test_second_writer_is_refused_until_the_first_ends(run: Run) -> None:
     code = (
         "import sys; from mmcl.runs.run import Run, RunError\n"
         "try: Run.open(sys.argv[1])\n"
@@ -207,14 +172,14 @@ def test_a_second_process_is_refused_until_the_first_ends(run: Run) -> None:
     command = [sys.executable, "-c", code, str(run.folder)]
     before = contents(run.folder)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{run.folder} is in use by another process: wait until it ends, or stop it, then try again\n"
+    assert done.stdout.startswith(f"{run.folder} is in use by another process")
     assert contents(run.folder) == before
     assert Run.read(run.folder).status == "running"  # reading is always possible
     run.close()
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
 
 
-def test_a_killed_process_does_not_hold_the_folder(tmp_path: Path) -> None:
+def test_killed_process_does_not_lock_the_folder(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from mmcl.runs.run import Run; from mmcl.config.model import StrictModel\n"
         "run = Run.create('slu', StrictModel(), sys.argv[1]); run.log('epoch')\n"
@@ -231,11 +196,11 @@ def test_a_killed_process_does_not_hold_the_folder(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing after it is written, no status either."""
+    """Simulates a kill: nothing is written after it, including the status."""
 
 
 def train(run: Run, kill_after: int = -1) -> None:
-    """A task as tasks are: units one after another, a checkpoint after each epoch and after each unit's last row."""
+    """A typical task: consecutive units, with a checkpoint after each epoch and after the last row of a unit."""
     writes = 0
 
     def survive() -> None:
@@ -273,7 +238,7 @@ def train(run: Run, kill_after: int = -1) -> None:
             checkpoint(name, {"done": True})
 
 
-WRITES = 2 + 4 * (2 * 2 + 2)  # a stream a seed; a row and a checkpoint each epoch and each result
+WRITES = 2 + 4 * (2 * 2 + 2)  # one stream per seed; a row and a checkpoint per epoch and result
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +250,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("kill_after", range(WRITES))
-def test_resumed_after_any_write_the_metrics_are_those_of_a_whole_run(
+def test_metrics_of_resumed_runs_equal_those_of_an_uninterrupted_run(
     tmp_path: Path, uninterrupted: bytes, kill_after: int
 ) -> None:
     run = Run.create("slu", CONFIG, tmp_path / "run")
@@ -293,7 +258,7 @@ def test_resumed_after_any_write_the_metrics_are_those_of_a_whole_run(
         train(run, kill_after)
     run.close()
     with (run.folder / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "ep')  # the row it was killed in
+        file.write('{"kind": "ep')  # an incomplete row
     with Run.open(run.folder) as resumed:
         train(resumed)
     assert (run.folder / "metrics.jsonl").read_bytes() == uninterrupted
@@ -301,13 +266,13 @@ def test_resumed_after_any_write_the_metrics_are_those_of_a_whole_run(
     assert len(resumed.environment["resumed"]) == 1
 
 
-def test_the_number_of_writes_is_right(tmp_path: Path) -> None:
+def test_number_of_writes(tmp_path: Path) -> None:
     with Run.create("slu", CONFIG, tmp_path / "run") as run:
         train(run, WRITES)
     assert run.status == "finished"
 
 
-def test_killed_again_and_again(tmp_path: Path, uninterrupted: bytes) -> None:
+def test_repeatedly_killed_run(tmp_path: Path, uninterrupted: bytes) -> None:
     run = Run.create("slu", CONFIG, tmp_path / "run")
     for kill_after in (5, 2, 3, 7, 1, 4):
         with pytest.raises(Killed):
@@ -319,7 +284,7 @@ def test_killed_again_and_again(tmp_path: Path, uninterrupted: bytes) -> None:
     assert (run.folder / "metrics.jsonl").read_bytes() == uninterrupted
 
 
-def test_a_finished_run_is_resumed_without_a_change(tmp_path: Path, uninterrupted: bytes) -> None:
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, uninterrupted: bytes) -> None:
     with Run.create("slu", CONFIG, tmp_path / "run") as run:
         train(run)
     with Run.open(run.folder) as resumed:
@@ -327,9 +292,9 @@ def test_a_finished_run_is_resumed_without_a_change(tmp_path: Path, uninterrupte
     assert (run.folder / "metrics.jsonl").read_bytes() == uninterrupted
 
 
-def test_what_a_killed_writer_left_is_swept(run: Run) -> None:
+def test_temporary_files_of_a_killed_writer_are_removed(run: Run) -> None:
     leftovers = [run.folder / ".status.json.1.tmp", run.folder / "checkpoints" / ".naive-0.safetensors.1.tmp"]
-    leftovers.append(run.folder / "checkpoints" / ".tmpX1y2Z3")  # of safetensors itself
+    leftovers.append(run.folder / "checkpoints" / ".tmpX1y2Z3")  # a temporary file of safetensors
     run.close()
     for path in leftovers:
         path.write_text("half")
@@ -337,12 +302,12 @@ def test_what_a_killed_writer_left_is_swept(run: Run) -> None:
     assert not any(path.exists() for path in leftovers)
 
 
-def test_a_checkpoint_that_was_never_written_is_none(run: Run) -> None:
+def test_missing_checkpoint_is_none(run: Run) -> None:
     assert run.restore("naive-0") is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
-def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken(
+def test_damaged_checkpoint_is_replaced_by_the_previous_one(
     tmp_path: Path, uninterrupted: bytes, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = Run.create("slu", CONFIG, tmp_path / "run")
@@ -355,22 +320,22 @@ def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken(
         assert resumed.restore("replay-1")["epoch"] == 1
         train(resumed)
     assert (run.folder / "metrics.jsonl").read_bytes() == uninterrupted
-    assert f"checkpoint {path} is damaged or lost: going on from the one before it" in caplog.text
+    assert f"checkpoint {path} is damaged or lost" in caplog.text
 
 
-def test_two_damaged_checkpoints_are_named_and_deleting_them_helps(tmp_path: Path, uninterrupted: bytes) -> None:
+def test_two_damaged_checkpoints_are_named_and_can_be_deleted(tmp_path: Path, uninterrupted: bytes) -> None:
     run = Run.create("slu", CONFIG, tmp_path / "run")
     with pytest.raises(Killed):
         train(run, WRITES - 2)
     run.close()
     path = run.folder / "checkpoints" / "replay-1.safetensors"
-    for each in (path, before(path)):
+    for each in (path, previous_path(path)):
         harm(each, "cut")
     there = contents(run.folder)
-    with pytest.raises(CheckpointError, match=r"replay-1.safetensors.before is damaged \(.*\): delete it and resume"):
+    with pytest.raises(CheckpointError, match=r"replay-1.safetensors.before is damaged \(.*\): delete it"):
         Run.open(run.folder)
-    before(path).unlink()
-    with pytest.raises(CheckpointError, match=r"replay-1.safetensors is damaged \(.*\): delete it and resume"):
+    previous_path(path).unlink()
+    with pytest.raises(CheckpointError, match=r"replay-1.safetensors is damaged \(.*\): delete it"):
         Run.open(run.folder)
     del there["checkpoints/replay-1.safetensors.before"]
     assert contents(run.folder) == there
@@ -381,37 +346,37 @@ def test_two_damaged_checkpoints_are_named_and_deleting_them_helps(tmp_path: Pat
 
 
 def harm(path: Path, damage: str) -> None:
-    """Cut a file, or change its last byte, which is one of a tensor."""
+    """Truncate a file, or change its last byte, which belongs to a tensor."""
     content = path.read_bytes()
-    path.unlink()  # the one before may be another name of it
+    path.unlink()  # the previous checkpoint may be a hard link to it
     path.write_bytes(content[:10] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
 
 
-def test_a_full_disk_when_resuming_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_on_resume_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     run.close()
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(RunError, match=r"cannot write .*status.json \(No space left on device\): make room, then"):
+    with pytest.raises(RunError, match=r"status.json \(No space left on device\)"):
         Run.open(run.folder)
     monkeypatch.undo()
-    Run.open(run.folder).close()  # not locked by the attempt
+    Run.open(run.folder).close()  # the failed attempt does not lock it
 
 
-def test_metrics_that_were_cut_are_told(run: Run) -> None:
+def test_truncated_metrics_are_refused(run: Run) -> None:
     run.log("epoch", loss=1.0)
     run.checkpoint("naive-0", {})
     run.close()
     os.truncate(run.folder / "metrics.jsonl", 5)
     with pytest.raises(
         RunError,
-        match=r"metrics.jsonl has 5 bytes, but checkpoint .*naive-0.safetensors was written after \d\d: put the file",
+        match=r"metrics.jsonl has 5 bytes, but checkpoint .*naive-0.safetensors was written after \d\d",
     ):
         Run.open(run.folder)
 
 
-def test_a_run_can_be_moved_and_resumed_elsewhere(tmp_path: Path, uninterrupted: bytes) -> None:
+def test_moved_run_can_be_resumed(tmp_path: Path, uninterrupted: bytes) -> None:
     run = Run.create("slu", CONFIG, tmp_path / "run")
     with pytest.raises(Killed):
         train(run, 9)

@@ -1,4 +1,4 @@
-"""What a run was begun with: changes of config.yaml are named, wherever it is read, and wrong types are refused."""
+"""Settings and environment of a run: changes and wrong types are refused wherever they are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ USES = [Run.open, lambda folder: report_html([folder]), lambda folder: Run.read(
 
 @pytest.mark.parametrize("use", USES, ids=["resume", "compare", "config"])
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "change"),
     [
         ("epochs: 4", "epochs: 6", "epochs 4 -> 6"),
         ("epochs: 4\n", "", "epochs is missing"),
@@ -53,23 +53,23 @@ USES = [Run.open, lambda folder: report_html([folder]), lambda folder: Run.read(
         ("rate: 1.0e-05", "rate: 1.0e-04", "rate 1e-05 -> 0.0001"),
     ],
 )
-def test_a_changed_setting_is_named(folder, use, old, new, told):
+def test_changed_setting_is_named(folder, use, old, new, change):
     path = folder / "config.yaml"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(RunError, match="config.yaml was changed after the run began: ") as caught:
+    with pytest.raises(RunError, match="config.yaml") as caught:
         use(folder)
-    assert told in str(caught.value)
-    assert f"or start a new run with it: mmcl run count --config {path}" in str(caught.value)
+    assert change in str(caught.value)
+    assert f"mmcl run count --config {path}" in str(caught.value)
 
 
 @pytest.mark.parametrize("use", USES, ids=["resume", "compare", "config"])
-def test_a_config_that_was_cut_is_refused(folder, use):
+def test_truncated_config_is_refused(folder, use):
     path = folder / "config.yaml"
     whole = path.read_text()
     for length in range(0, len(whole) - 1):
         path.write_text(whole[:length])
-        with pytest.raises(RunError, match=r"config.yaml (was changed|is not valid YAML)"):
+        with pytest.raises(RunError, match="config.yaml"):
             use(folder)
 
 
@@ -81,7 +81,7 @@ def test_comments_and_layout_may_differ(folder):
 
 
 @pytest.mark.parametrize("text", ["a: [", "\udc80", "- 1", "*a", "epochs: !!python/name:os.system"])
-def test_what_is_no_config_is_refused(folder, text):
+def test_other_content_is_refused(folder, text):
     (folder / "config.yaml").write_bytes(text.encode(errors="surrogateescape"))
     for use in USES:
         with pytest.raises(RunError, match=r"config.yaml"):
@@ -100,16 +100,14 @@ def test_runs_of_older_versions_are_not_compared(folder):
     assert read_settings(folder)["epochs"] == 6
     Run.open(folder).close("finished")
     path.write_text("[1]")
-    with pytest.raises(
-        RunError, match=r"config.yaml is not the config of a run \(it holds a list\): put the file back"
-    ):
+    with pytest.raises(RunError, match="config.yaml .*list"):
         read_settings(folder)
 
 
 @pytest.mark.parametrize("use", [*USES, lambda folder: export_run(folder, folder.parent / "hub")])
 @pytest.mark.parametrize("name", ["task", "config", "command", "time", "platform", "python", "versions", "resumed"])
 @pytest.mark.parametrize("value", [None, 7, ["a"], [None], [{"time": 7}], {"a": 1}, "gone"])
-def test_an_environment_of_other_types_is_refused(folder, use, name, value):
+def test_environment_with_wrong_types_is_refused(folder, use, name, value):
     environment = read_environment(folder)
     if isinstance(value, type(environment[name])) and not (name == "resumed" and value):
         pytest.skip("is of that type")
@@ -117,13 +115,13 @@ def test_an_environment_of_other_types_is_refused(folder, use, name, value):
     if value == "gone":
         del environment[name]
     (folder / "environment.json").write_text(sealed(environment))
-    with pytest.raises(RunError, match=r"environment.json has .*: put the file back from a copy"):
+    with pytest.raises(RunError, match="environment.json"):
         use(folder)
 
 
-def test_an_environment_that_was_edited_is_refused(folder):
+def test_edited_environment_is_refused(folder):
     path = folder / "environment.json"
     path.write_text(path.read_text().replace('"task": "count"', '"task": "other"'))
     for use in USES:
-        with pytest.raises(RunError, match="environment.json was changed after mmcl wrote it"):
+        with pytest.raises(RunError, match="environment.json"):
             use(folder)

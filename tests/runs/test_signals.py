@@ -1,4 +1,4 @@
-"""Signals: wherever a command is, it ends in one line, and a run can be resumed."""
+"""Signals end a command with one line at any moment, and runs can be resumed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(config, run):
         run.checkpoint("count", {"epoch": epoch + 1})
 '''
 
-# Waits at some moment, as a slow machine would, and says that it does.
+# Pauses at a given moment, as on a slow machine, and prints that it does.
 PROGRAM = """
 import signal, sys, time
 
@@ -61,7 +61,7 @@ elif moment == "import in a run":
     def log_and_import(*arguments, **values):
         log(*arguments, **values)
         import wave
-        time.sleep(0.2)  # an epoch takes longer than the pause after which a deferred signal is looked at again
+        time.sleep(0.2)  # longer than the interval at which a deferred signal is checked
     Run.log = log_and_import
     module = "wave"
     def wait():
@@ -114,15 +114,15 @@ def folder(tmp_path, monkeypatch):
 
 
 def interrupted(moment, arguments, numbers, pause=0.05, before=signal.SIG_DFL):
-    """Start a command, send signals when it is at a moment, and return exit code and what was said."""
+    """Start a command, send signals at a given moment, and return the exit code and stderr."""
 
-    def heed():  # what a shell starts in the background ignores Ctrl-C, and so would its children
+    def reset():  # background jobs of a shell ignore Ctrl-C, and so do their children
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, before if number == signal.SIGHUP else signal.SIG_DFL)
 
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, moment, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, preexec_fn=heed, **pipes) as process:
+    with subprocess.Popen(command, preexec_fn=reset, **pipes) as process:
         printed = ""
         while "here" not in printed:
             line = process.stdout.readline()
@@ -147,27 +147,27 @@ def interrupted(moment, arguments, numbers, pause=0.05, before=signal.SIG_DFL):
         ("report", [signal.SIGINT] * 2),
     ],
 )
-def test_a_run_ends_in_one_line_and_goes_on(mmcl_, moment, numbers):
+def test_run_ends_with_one_line_and_can_be_resumed(mmcl_, moment, numbers):
     code, errors = interrupted(moment, RUN, numbers)
     assert code == 128 + numbers[0]
     by = "" if numbers[0] == signal.SIGINT else f" by {numbers[0].name}"
-    assert errors == f"\ninterrupted{by}; go on with: mmcl run --resume first\n"
+    assert errors == f"\ninterrupted{by}; resume with: mmcl run --resume first\n"
     assert Run.read("first").status == ("finished" if moment == "report" else "interrupted")
     assert mmcl_("run", "--resume", "first").code == 0
     assert [row["epoch"] for row in Run.read("first").metrics("epoch")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("arguments", [RUN, ["compare", "first"]])
-def test_imports_end_in_one_line(mmcl_, arguments):
+def test_imports_end_with_one_line(mmcl_, arguments):
     if "compare" in arguments:
         mmcl_(*RUN)
     code, errors = interrupted("import", arguments, [signal.SIGINT, signal.SIGINT])
     assert (code, errors) == (130, "\ninterrupted\n")
 
 
-def test_an_import_within_a_run_is_finished_first():
+def test_import_within_a_run_is_finished_first():
     code, errors = interrupted("import in a run", RUN, [signal.SIGTERM])
-    assert (code, errors) == (143, "\ninterrupted by SIGTERM; go on with: mmcl run --resume first\n")
+    assert (code, errors) == (143, "\ninterrupted by SIGTERM; resume with: mmcl run --resume first\n")
     assert Run.read("first").status == "interrupted"
 
 
@@ -180,7 +180,7 @@ def test_an_import_within_a_run_is_finished_first():
         (signal.SIGTERM, "predict", ["predict", "first", "order.wav", "--intents", "a", "b"]),
     ],
 )
-def test_other_commands_end_in_one_line(mmcl_, folder, request, moment, arguments, number):
+def test_other_commands_end_with_one_line(mmcl_, folder, request, moment, arguments, number):
     if moment == "check":
         request.getfixturevalue("data_dir")
     mmcl_(*RUN)
@@ -190,30 +190,30 @@ def test_other_commands_end_in_one_line(mmcl_, folder, request, moment, argument
     assert "Traceback" not in errors
 
 
-def test_a_program_that_does_not_end_is_ended_by_a_later_signal():
-    code, errors = interrupted("swallowed", RUN, [signal.SIGINT] * 2, pause=signals.PATIENCE + 0.5)
-    assert (code, errors) == (130, "\ninterrupted; go on with: mmcl run --resume first\n")
+def test_later_signal_ends_a_program_that_does_not_stop():
+    code, errors = interrupted("swallowed", RUN, [signal.SIGINT] * 2, pause=signals.GRACE_SECONDS + 0.5)
+    assert (code, errors) == (130, "\ninterrupted; resume with: mmcl run --resume first\n")
 
 
-def test_what_the_caller_ignores_stays_ignored():
+def test_ignored_signals_stay_ignored():
     code, errors = interrupted("report", RUN, [signal.SIGHUP, signal.SIGTERM], pause=0.3, before=signal.SIG_IGN)
-    assert (code, errors) == (143, "\ninterrupted by SIGTERM; go on with: mmcl run --resume first\n")
+    assert (code, errors) == (143, "\ninterrupted by SIGTERM; resume with: mmcl run --resume first\n")
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with signals.heeded():
-        with signals.heeded():
+    with signals.handled():
+        with signals.handled():
             assert signal.getsignal(signal.SIGTERM) is not before[1]
         assert signal.getsignal(signal.SIGTERM) is not before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     assert signals.received() is None
 
 
-def test_a_forked_process_ends_quietly():
+def test_forked_process_ends_silently():
     code = (
         "import os, signal, sys, time\nfrom mmcl.runs import signals\n"
-        "with signals.heeded():\n"
+        "with signals.handled():\n"
         "    child = os.fork()\n"
         "    if not child: time.sleep(60)\n"
         "    time.sleep(0.3); os.kill(child, signal.SIGTERM)\n"

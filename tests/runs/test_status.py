@@ -1,4 +1,4 @@
-"""How a run stands: what status.json says, and that it knows the metrics of a run that has ended."""
+"""The status of a run, and its digest of the metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmcl.errors import RunError
 from mmcl.reports.page import report_html
 from mmcl.runs.log import Mark
 from mmcl.runs.run import Run
-from mmcl.runs.status import Status, StatusFile
+from mmcl.runs.status import RunStatus, StatusFile
 
 
 class Config(StrictModel):
@@ -26,21 +26,21 @@ def folder(tmp_path):
     return run.folder
 
 
-def test_it_comes_back(tmp_path):
+def test_status_is_restored(tmp_path):
     file = StatusFile(tmp_path / "status.json")
-    assert file.read() == Status("unknown", None)
+    assert file.read() == RunStatus("unknown", None)
     file.write("failed: loss is nan", Mark(7, "digest"))
-    assert file.read() == Status("failed: loss is nan", Mark(7, "digest"))
+    assert file.read() == RunStatus("failed: loss is nan", Mark(7, "digest"))
 
 
 @pytest.mark.parametrize(
     "text", ["[1]", "{", "{}", '{"status": 7}', '{"status": null}', '{"status": "a", "digest": 1}']
 )
-def test_a_damaged_one_is_refused_where_it_is_read_and_deleting_it_helps(folder, text, caplog):
+def test_damaged_status_is_refused_and_can_be_deleted(folder, text, caplog):
     path = folder / "status.json"
     path.write_text(text)
     for read in (lambda: Run.read(folder).status, lambda: report_html([folder])):
-        with pytest.raises(RunError, match=r"status.json .*delete it: it is written anew when the run is resumed"):
+        with pytest.raises(RunError, match="status.json .*delete it"):
             read()
     path.unlink()
     assert Run.read(folder).status == "unknown" and len(Run.read(folder).metrics()) == 3
@@ -52,7 +52,7 @@ def test_a_damaged_one_is_refused_where_it_is_read_and_deleting_it_helps(folder,
 @pytest.mark.parametrize(
     "change", [lambda text: text.replace("0.25", "0.24"), lambda text: text[:-60], lambda text: ""]
 )
-def test_metrics_of_a_run_that_has_ended_are_known(folder, change):
+def test_changed_metrics_of_an_ended_run_are_refused(folder, change):
     path = folder / "metrics.jsonl"
     path.write_text(change(path.read_text()))
     for read in (lambda: Run.read(folder).metrics(), lambda: report_html([folder])):
@@ -60,7 +60,7 @@ def test_metrics_of_a_run_that_has_ended_are_known(folder, change):
             read()
 
 
-def test_a_status_of_an_older_version_knows_no_metrics(folder):
+def test_status_of_an_older_version_has_no_digest(folder):
     (folder / "status.json").write_text(json.dumps({"status": "finished"}))
     (folder / "metrics.jsonl").write_text('{"kind": "epoch"}\n')
     assert Run.read(folder).status == "finished" and Run.read(folder).metrics() == [{"kind": "epoch"}]

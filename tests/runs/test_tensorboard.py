@@ -1,4 +1,4 @@
-"""TensorBoard gets the numbers in the rows of metrics."""
+"""TensorBoard logs have the numbers of the metrics."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def epoch(seed: int, number: int, loss: float) -> dict[str, object]:
     }
 
 
-def test_each_strategy_and_seed_is_a_curve(tmp_path: Path) -> None:
+def test_each_strategy_and_seed_has_a_curve(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path, [])
-    log.write({"kind": "stream", "seed": 0, "experiences": [["yes"], ["no"]]})  # nothing to draw
+    log.write({"kind": "stream", "seed": 0, "experiences": [["yes"], ["no"]]})  # no numbers
     for row in (epoch(0, 0, 0.5), epoch(0, 1, 0.25), epoch(1, 0, 1.0)):
         log.write(row)
     log.write(
@@ -56,14 +56,14 @@ def test_each_strategy_and_seed_is_a_curve(tmp_path: Path) -> None:
     assert scalars(tmp_path / "replay-seed1")["epoch/loss"] == [(0, 1.0)]
 
 
-def test_steps_go_on_after_the_rows_that_are_there(tmp_path: Path) -> None:
+def test_steps_continue_after_existing_rows(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path, [epoch(0, 0, 0.5), epoch(0, 1, 0.25), epoch(1, 0, 1.0)])
     log.write(epoch(0, 2, 0.125))
     log.close()
     assert scalars(tmp_path / "replay-seed0")["epoch/loss"] == [(2, 0.125)]
 
 
-def test_without_the_package_the_message_has_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported_with_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"tensorboard: true needs the package .*: pip install 'mmcl\[tensorboard\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'mmcl\[tensorboard\]'"):
         TensorBoardLog(tmp_path, [])

@@ -1,3 +1,5 @@
+"""The plugin that logs epochs and writes checkpoints."""
+
 import pytest
 
 from mmcl.config.model import StrictModel
@@ -20,7 +22,7 @@ def test_each_epoch_is_logged_and_checkpointed(make, benchmark, tmp_path):
         assert [(row["experience"], row["epoch"]) for row in rows] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
         assert all(row["strategy"] == "naive" and row["seed"] == 7 for row in rows)
         assert rows[2]["loss"] < rows[0]["loss"] and rows[0]["losses"].keys() == {"cross_entropy"}
-        rounding = 0.5e-4 * len(rows)  # rows have four digits
+        rounding = 0.5e-4 * len(rows)  # rows are rounded to four digits
         assert tracking.seconds == pytest.approx(sum(row["seconds"] for row in rows), rel=0, abs=rounding + 1e-9)
         saved = run.restore("naive-seed7")
         assert not saved["finished"] and (saved["training"]["experience"], saved["training"]["epoch"]) == (1, 3)

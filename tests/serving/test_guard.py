@@ -1,4 +1,4 @@
-"""The guard as an ASGI application: who may ask, for what, and how much."""
+"""The guard as an ASGI application: accepted hosts, origins, routes and sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest.importorskip("starlette", reason="the page needs the extra 'serve'")
 
 
 async def page(scope, receive, send):
-    """Reads the body, and answers with its length and the headers of the request."""
+    """Read the body, and answer with its length and the headers of the request."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -29,10 +29,10 @@ HOME = Hosts("127.0.0.1")
 
 
 def ask(path="/", method="GET", *, host="localhost:7860", parts=(b"",), hosts=HOME, query=b"", **headers):
-    """Return status and headers of the guard's answer; of a list of hosts each is a header."""
+    """Return status and headers of the answer. Each host of a list becomes a header."""
     opened = []
     guard = Guard(
-        page, hosts, most_bytes=1000, join=lambda value: b"{}", knows="known".__eq__, opened=opened.append,
+        page, hosts, max_bytes=1000, join=lambda value: b"{}", knows="known".__eq__, opened=opened.append,
         closed=opened.remove,
     )  # fmt: skip
     given = [(b"host", each.encode()) for each in ([host] if isinstance(host, str) else host)]
@@ -62,7 +62,7 @@ def ask(path="/", method="GET", *, host="localhost:7860", parts=(b"",), hosts=HO
         ("127.8.9.1", 200, 200),
         ("[::1]:7860", 200, 200),
         ("page.example.org", 200, 200),
-        ("192.0.2.7:7860", 403, 200),  # an address cannot be made to point here by who owns a name
+        ("192.0.2.7:7860", 403, 200),  # IP addresses cannot be used for DNS rebinding
         ("[2001:db8::1]", 403, 200),
         ("evil.example:7860", 403, 403),
         ("localhost.evil.example", 403, 403),
@@ -81,7 +81,7 @@ def test_only_known_hosts_are_served(host, own, everybody):
     assert ask(host=host, hosts=Hosts("0.0.0.0", ("page.example.org",)))[0] == everybody
 
 
-def test_the_address_that_it_listens_on_is_a_host_and_what_a_proxy_says_is_checked():
+def test_own_address_is_accepted_and_proxy_headers_are_checked():
     assert ask(host="192.0.2.7", hosts=Hosts("192.0.2.7"))[0] == 200
     assert ask(host="Speech", hosts=Hosts("speech"))[0] == 200
     assert ask(x_forwarded_host="evil.example")[0] == 403
@@ -96,12 +96,12 @@ def test_the_address_that_it_listens_on_is_a_host_and_what_a_proxy_says_is_check
         "file://", "http://localhost:7860@evil.example", "localhost:7860", "http://[", "http://localhost:7860 http://x",
     ],
 )  # fmt: skip
-def test_another_site_may_not_ask(origin, method):
+def test_other_sites_are_refused(origin, method):
     status, headers = ask("/gradio_api/queue/join", method, origin=origin)
     assert status == 403 and not [name for name in headers if name.startswith(b"access-control")]
 
 
-def test_the_page_itself_may_ask_and_no_origin_is_mirrored():
+def test_same_origin_is_accepted_and_origins_are_not_mirrored():
     status, headers = ask(origin="http://localhost:7860")
     assert status == 200 and not [name for name in headers if name.startswith(b"access-control")]
     assert (
@@ -111,7 +111,7 @@ def test_the_page_itself_may_ask_and_no_origin_is_mirrored():
     assert ask(origin="https://page.example.org", hosts=Hosts("127.0.0.1", ("page.example.org",)))[0] == 200
 
 
-def test_what_a_browser_says_of_the_asking_site_counts():
+def test_sec_fetch_site_header_is_checked():
     for site, path, status in (
         ("cross-site", "/gradio_api/info", 403),
         ("same-site", "/gradio_api/info", 403),
@@ -138,11 +138,11 @@ def test_what_a_browser_says_of_the_asking_site_counts():
         ("/gradio_api/heartbeat/", "GET", 400),
     ],
 )  # fmt: skip
-def test_only_routes_of_the_page_are_served(path, method, status):
+def test_unknown_routes_are_refused(path, method, status):
     assert ask(path, method)[0] == status
 
 
-def test_answers_are_for_sessions_that_asked():
+def test_answers_need_a_session_with_a_call():
     for query, status in (
         (b"session_hash=known", 200),
         (b"session_hash=other", 404),
@@ -155,7 +155,7 @@ def test_answers_are_for_sessions_that_asked():
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 9999, b'{"a":' * 9999, b"1", b"{} {}"])
 @pytest.mark.parametrize("path", ["queue/join", "cancel", "reset"])
-def test_malformed_json_is_a_fault_of_the_request(path, body):
+def test_malformed_json_is_refused(path, body):
     assert ask(f"/gradio_api/{path}", "POST", parts=(body,), content_length=str(len(body)))[0] == 422
 
 
@@ -172,13 +172,13 @@ def test_malformed_json_is_a_fault_of_the_request(path, body):
         ((b"x" * 500,) * 3, {"content_length": "10"}, 413),
     ],
 )
-def test_bodies_are_bounded_by_what_they_say_and_by_what_comes(parts, headers, status):
+def test_declared_and_received_sizes_are_limited(parts, headers, status):
     assert ask("/gradio_api/upload", "POST", parts=parts, **headers)[0] == status
 
 
-def test_a_body_that_comes_too_slowly_is_refused_and_its_connection_closed(monkeypatch):
-    monkeypatch.setattr(page_guard, "_PATIENCE", 0.1)
-    monkeypatch.setattr(page_guard, "_DRAINING", 0.1)
+def test_slow_body_is_refused_and_the_connection_closed(monkeypatch):
+    monkeypatch.setattr(page_guard, "_BODY_SECONDS", 0.1)
+    monkeypatch.setattr(page_guard, "_DRAIN_SECONDS", 0.1)
     for path in ("upload", "queue/join"):
         status, headers = ask(f"/gradio_api/{path}", "POST", parts=(b"x", b"..."), transfer_encoding="chunked")
         assert status == 408 and headers[b"connection"] == b"close"
@@ -190,12 +190,12 @@ def test_websockets_are_closed():
     async def send(message):
         sent.append(message)
 
-    guard = Guard(page, Hosts("127.0.0.1"), most_bytes=1, join=bytes, knows=bool, opened=print, closed=print)
+    guard = Guard(page, Hosts("127.0.0.1"), max_bytes=1, join=bytes, knows=bool, opened=print, closed=print)
     asyncio.run(guard({"type": "websocket", "path": "/", "headers": []}, None, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
 @pytest.mark.parametrize("name", ["http://page.example.org", "page.example.org:443", "a b", "", "*", "[::1]"])
-def test_a_further_name_is_a_name_alone(name):
-    with pytest.raises(ConfigError, match="expected one such as page.example.org"):
+def test_allowed_names_are_plain_host_names(name):
+    with pytest.raises(ConfigError, match="--allow-host"):
         check_names([name])

@@ -1,4 +1,4 @@
-"""The page: its functions, and the whole of it in a browser and over HTTP, served by a process of its own."""
+"""The page: its functions, and the served page over HTTP and in a browser."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mmcl.errors import ConfigError
 from mmcl.models import TwoTower
 from mmcl.models.two_tower import embed_texts
 from mmcl.runs.run import Run
-from mmcl.serving.listener import Listener, Sentences
+from mmcl.serving.listener import Listener, TrainingSentences
 from mmcl.serving.page import build_page, show_answer, show_course
 
-# What a server asks of the network, and of whom, goes to its standard error.
+# The server prints its network calls to stderr.
 WATCHED = """
 import sys
 def watch(event, arguments):
@@ -45,7 +45,7 @@ class Config(StrictModel):
 
 
 def incremental(folder):
-    """A run of two strategies and seeds, of which the first forgets."""
+    """A run of two strategies and two seeds; the first strategy forgets."""
     with Run.create("slu_incremental", Config(), folder) as run:
         for seed in (0, 1):
             for strategy, kept in (("naive", 0.0), ("coconut", 0.75 + seed / 10)):
@@ -62,7 +62,7 @@ def listener():
     torch.manual_seed(0)
     model = TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16)).eval()
     texts = ["a <b>tea</b>", "lamp on"]
-    return Listener(model, Sentences(texts, 7), embed_texts(model, texts))
+    return Listener(model, TrainingSentences(texts, 7), embed_texts(model, texts))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def recording(tmp_path):
     return str(path)
 
 
-def test_an_answer_is_shown_and_what_a_person_wrote_is_text(listener, recording):
+def test_answer_is_shown_and_user_text_is_escaped(listener, recording):
     shown = show_answer(listener, recording, "<i>on</i>\ntea: a tea | tea please")
     answer = listener.answer(recording, {"<i>on</i>": ["<i>on</i>"], "tea": ["a tea", "tea please"]})
     assert shown.shares == pytest.approx({each.intent: each.share for each in answer.predictions})
@@ -84,54 +84,54 @@ def test_an_answer_is_shown_and_what_a_person_wrote_is_text(listener, recording)
         assert f"<td>{each.cosine:.3f}</td><td>{100 * each.share:.1f} %</td>" in shown.scores
 
 
-def test_why_sentences_are_not_known_is_said(listener, recording):
-    listener.sentences, listener.vectors = Sentences([], 0, "the corpus is missing"), listener.vectors[:0]
-    assert "They are not known: the corpus is missing" in show_answer(listener, recording, "on").sentences
-    listener.sentences = Sentences([], 7)  # none were wanted
+def test_missing_training_sentences_are_explained(listener, recording):
+    listener.sentences, listener.vectors = TrainingSentences([], 0, "the corpus is missing"), listener.vectors[:0]
+    assert "the corpus is missing" in show_answer(listener, recording, "on").sentences
+    listener.sentences = TrainingSentences([], 7)  # with --sentences 0
     assert show_answer(listener, recording, "on").sentences == ""
 
 
-def test_faults_are_messages_that_name_the_file_of_the_person(listener, recording, tmp_path):
+def test_errors_become_messages_with_the_file_name(listener, recording, tmp_path):
     (tmp_path / "<b>.wav").write_text("text")
     soundfile.write(tmp_path / "silent.wav", torch.zeros(8000).numpy(), 16000)
     for file, written, message in (
-        (None, "on", "there is no recording"),
-        (recording, " \n", "there are 0 intents"),
-        (recording, "on\nOn", "intent &#x27;on&#x27; is there twice"),
-        (str(tmp_path / "<b>.wav"), "on", '"alert">&lt;b&gt;.wav is not audio'),
-        (str(tmp_path / "silent.wav"), "on", '"alert">silent.wav is silent'),
-        (str(tmp_path / "gone.wav"), "on", "there is no file gone.wav"),
+        (None, "on", "no recording"),
+        (recording, " \n", "0 intents"),
+        (recording, "on\nOn", "&#x27;on&#x27;"),
+        (str(tmp_path / "<b>.wav"), "on", "&lt;b&gt;.wav"),
+        (str(tmp_path / "silent.wav"), "on", "silent.wav"),
+        (str(tmp_path / "gone.wav"), "on", "gone.wav"),
     ):
         shown = show_answer(listener, file, written)
         assert message in shown.message and shown[1:] == (None, "", "") and str(tmp_path) not in shown.message
 
 
-def test_the_course_of_runs_is_drawn(tmp_path):
+def test_results_of_runs_are_drawn(tmp_path):
     runs = [incremental(tmp_path / "a"), incremental(tmp_path / "b")]
     page = show_course(runs[:1])
     assert page.count("<svg") == 2 and "coconut" in page and "naive" in page and str(tmp_path / "a") in page
-    assert ">80</text>" in page  # 75 and 85 % of the first experience are left
+    assert ">80</text>" in page  # mean of 75 and 85 % on the first experience
     some = show_course(runs[:1], ["naive"])
     assert "coconut" not in some and some.count("<svg") == 2
     assert {"a/naive", "b/coconut"} <= set(re.findall(r"[ab]/\w+", show_course(runs)))
     assert "No strategy" in show_course(runs, [])
     with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
         file.write("nonsense\n")
-    assert "metrics.jsonl line 13 is not a row" in show_course(runs)
+    assert "metrics.jsonl line 13" in show_course(runs)
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("mmcl.serving.page.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"gradio: pip install 'mmcl\[serve\]'"):
         build_page({}, [], "")
 
 
-# --- the page as it is served ---
+# --- the served page ---
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two towers, trained as the tiny config says."""
+    """A two-tower run with the tiny config."""
     pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
     folder = tmp_path_factory.mktemp("runs")
     task = load_task("speech_to_intent")
@@ -145,7 +145,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(run, tmp_path_factory):
-    """The address of the page, and a file of what its server asked of the network."""
+    """The URL of the page, and a file with the network calls of the server."""
     if find_spec("gradio") is None:
         pytest.skip("the page needs the extra 'serve'")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -172,12 +172,12 @@ def served(run, tmp_path_factory):
             assert server.wait(60) == 0
         finally:
             server.kill()
-    assert not list((folder / "tmp").iterdir())  # recordings are gone
+    assert not list((folder / "tmp").iterdir())  # recordings are deleted
 
 
 @pytest.fixture(scope="module")
 def spoken(data_dir):
-    """A recording of a digit."""
+    """A recording of a spoken digit."""
     return SpokenDigits(data_dir / "fsdd", "test").utterances[0].path
 
 
@@ -188,7 +188,7 @@ def client(served):
     return Client(served[0], verbose=False)
 
 
-def test_the_page_answers_over_http(client, spoken, run):
+def test_page_answers_over_http(client, spoken, run):
     from gradio_client import handle_file
 
     for model in ("clip-seed0", "cwcl-seed0"):
@@ -204,7 +204,7 @@ def test_the_page_answers_over_http(client, spoken, run):
         assert "<td>one</td>" in scores and sentences.count("<tr>") == 6 and "all 24" in sentences
 
 
-def test_nothing_but_what_was_sent_is_read(served, spoken):
+def test_only_uploaded_files_are_read(served, spoken):
     address, watched = served
     (sent,) = httpx.post(f"{address}gradio_api/upload", files={"files": (spoken.name, spoken.read_bytes())}).json()
     for path in (sent, str(spoken), "/etc/hostname", "http://example.com/order.wav", "https://192.0.2.1/order.wav"):
@@ -217,12 +217,14 @@ def test_nothing_but_what_was_sent_is_read(served, spoken):
     assert '"success":true' in done and "cosine" in done
     assert httpx.get(f"{address}gradio_api/file={spoken}").status_code == 403
     asked = {line for line in watched.read_text().splitlines() if line.startswith("socket.")}
-    assert asked and all(line.startswith("socket.bind ('127.0.0.1'") for line in asked)  # it calls nobody
+    assert asked and all(
+        line.startswith("socket.bind ('127.0.0.1'") for line in asked
+    )  # the server makes no connections
 
 
 @pytest.fixture(scope="module")
 def page(served, spoken, tmp_path_factory):
-    """The page in a browser whose microphone hears the recording, and what the browser asked for."""
+    """The page in a browser with a recording as microphone input, and the requests of the browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by the extra 'dev'")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
@@ -246,7 +248,7 @@ def page(served, spoken, tmp_path_factory):
 
 
 def send(page, path):
-    """Choose a file in place of what is there."""
+    """Upload a file, replacing the current one."""
     upload = page.locator("#speech input[type=file]")
     if page.locator("#speech button[aria-label=Clear]").count():
         page.click("#speech button[aria-label=Clear]")
@@ -257,16 +259,16 @@ def send(page, path):
 
 
 def ask(page):
-    """Press the button and return what the page says then."""
+    """Press the button and return the new message."""
     page.evaluate("document.querySelector('#message .message').setAttribute('data-old', '')")
     page.click("#ask")
     page.wait_for_selector("#message .message:not([data-old])")
     return page.inner_text("#message")
 
 
-def test_a_person_is_answered_in_a_browser(page, served, spoken, tmp_path):
+def test_answer_in_a_browser(page, served, spoken, tmp_path):
     page.wait_for_selector("#ask")
-    assert "activate music" in page.input_value("#intents textarea")  # what the run was evaluated on
+    assert "activate music" in page.input_value("#intents textarea")  # classes that the run was evaluated on
     send(page, spoken)
     assert re.search(r"volume|music", ask(page))
     page.fill("#intents textarea", "${alert(1)} {{7*7}} <img src=x onerror=alert(2)>\nlights: lights on | lamp on")
@@ -283,16 +285,16 @@ def test_a_person_is_answered_in_a_browser(page, served, spoken, tmp_path):
     assert all(url.startswith((served[0], "data:", "blob:")) for url in page.asked)
 
 
-def test_faults_are_told_in_a_browser(page, tmp_path):
+def test_errors_in_a_browser(page, tmp_path):
     (tmp_path / "text.wav").write_text("this is text")
     soundfile.write(tmp_path / "silent.wav", torch.zeros(16000).numpy(), 16000)
     soundfile.write(tmp_path / "long.wav", torch.randn(16000 * 6).numpy() * 0.1, 16000)
     (tmp_path / "large.wav").write_bytes(bytes(4_000_000))
     page.fill("#intents textarea", "on\noff")
     for name, message in (
-        ("text.wav", "text.wav is not audio"),
-        ("silent.wav", "silent.wav is silent"),
-        ("long.wav", "long.wav lasts 6.0 s, expected at most 5 s"),
+        ("text.wav", "text.wav"),
+        ("silent.wav", "silent.wav"),
+        ("long.wav", "long.wav lasts 6.0 s"),
     ):
         send(page, tmp_path / name)
         assert message in ask(page) and page.locator("#message .fault").count() == 1
@@ -301,10 +303,10 @@ def test_faults_are_told_in_a_browser(page, tmp_path):
     page.click('#speech button[aria-label="Upload file"]')
     page.set_input_files("#speech input[type=file]", tmp_path / "large.wav")
     page.get_by_text("exceed the maximum allowed size").wait_for()
-    assert "there is no recording" in ask(page)
+    assert "no recording" in ask(page)
 
 
-def test_what_is_spoken_is_recorded_and_heard(page):
+def test_microphone_recording_in_a_browser(page):
     page.fill("#intents textarea", "on\non")
     page.click('#speech button[aria-label="Record audio"]')
     page.click("#speech button.record-button")
@@ -312,12 +314,12 @@ def test_what_is_spoken_is_recorded_and_heard(page):
     with page.expect_response(lambda response: "/upload" in response.url):
         page.click("#speech button.stop-button")
     page.wait_for_selector("#speech button[aria-label=Clear]")
-    assert "intent 'on' is there twice" in ask(page)
+    assert "'on'" in ask(page)
     page.fill("#intents textarea", "on\noff")
     assert re.search(r"(on|off) cosine .* ms for [1-3]\.\d s of speech", ask(page).replace("\n", " "))
 
 
-def test_the_course_is_drawn_in_a_browser(page, tmp_path):
+def test_results_are_drawn_in_a_browser(page, tmp_path):
     page.get_by_role("tab", name="Class-incremental").click()
     page.wait_for_selector("#course svg")
     assert page.locator("#course svg").count() == 2 and "naive" in page.inner_text("#course table")

@@ -1,4 +1,4 @@
-"""The server of the page over sockets: hostile requests get a 4xx, leave no file, and hold no connection."""
+"""The server over sockets: hostile requests get a 4xx status, and leave no file and no open connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmcl.serving.server import address
 if find_spec("gradio") is None:
     pytest.skip("the page needs the extra 'serve'", allow_module_level=True)
 
-# The page of a model of random weights, with short timeouts and few connections.
+# A page with a random model, short timeouts and few connections.
 SERVER = """
 import sys
 import torch
@@ -32,8 +32,8 @@ from mmcl.serving.listener import Listener
 from mmcl.models import TwoTower
 from mmcl.serving.page import serve_page
 
-page_guard._PATIENCE = page_guard._DRAINING = page_server._HEADERS = 1.0
-page_server._CONNECTIONS = 40
+page_guard._BODY_SECONDS = page_guard._DRAIN_SECONDS = page_server._REQUEST_SECONDS = 1.0
+page_server._MAX_CONNECTIONS = 40
 towers = TwoTower(build_encoder("audio", "cnn", dim=16), build_encoder("text", "words", dim=16))
 serve_page(
     {"model": Listener(towers, longest=5)}, [], "on", host="127.0.0.1", port=int(sys.argv[1]), longest=5,
@@ -46,7 +46,7 @@ LIMIT = 5 * 48_000 * 8 + 1_000_000
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The port, and the folder of temporary files."""
+    """The port and the folder of temporary files."""
     folder = tmp_path_factory.mktemp("served")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -65,17 +65,17 @@ def served(tmp_path_factory):
             page.sendall(b"GET /gradio_api/heartbeat/last HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert page.recv(12) == b"HTTP/1.1 200"
             server.send_signal(signal.SIGINT)
-            assert server.wait(60) == 0  # although a page is open
+            assert server.wait(60) == 0  # even with an open page
             page.close()
         finally:
             server.kill()
-    assert (folder / "errors.txt").read_text() == ""  # no traceback, not a line for each malformed request
+    assert (folder / "errors.txt").read_text() == ""  # no traceback and no warnings
     assert [path.name for path in folder.iterdir()] == ["errors.txt"]
 
 
 @pytest.fixture
 def ask(served):
-    """Sends a request and returns status, headers and body of the answer."""
+    """Return a function that sends a request and returns status, headers and body of the answer."""
 
     def send(method, path, body=None, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", served[0], timeout=30)
@@ -92,7 +92,7 @@ def ask(served):
 
 @pytest.fixture
 def sent(served):
-    """Files that were sent and are kept."""
+    """Return a function that lists the stored files."""
     return lambda: [path for path in served[1].rglob("*") if path.is_file() and path.name != "errors.txt"]
 
 
@@ -117,7 +117,7 @@ def until(condition, seconds=20):
     return condition()
 
 
-def test_a_foreign_host_and_another_origin_read_nothing(ask, served):
+def test_foreign_host_and_origin_are_refused(ask, served):
     for path in ("/", "/config", "/gradio_api/info"):
         assert ask("GET", path)[0] == 200 and ask("GET", path, Host="page.example.org")[0] == 200
         for headers in ({"Host": f"evil.example:{served[0]}"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
@@ -143,17 +143,17 @@ def test_a_foreign_host_and_another_origin_read_nothing(ask, served):
     ],
     ids=lambda changes: ascii(changes)[:50],
 )  # fmt: skip
-def test_a_malformed_call_is_a_fault_of_the_request(ask, changes):
+def test_malformed_call_is_refused(ask, changes):
     assert join(ask, **changes)[0] == 422
 
 
-def test_sound_calls_are_answered_whatever_the_text_is(ask):
+def test_any_text_is_answered(ask):
     for text in ("on", "", "\x00", "\x1b[31m\u202e", "<script>: $x_ | [/]", "पानी 🙂", "\n" * 9):
         status, _, body = join(ask, data=["model", None, text], event_data={"x": 1}, trigger_id="x", batched=5)
         assert status == 200 and "event_id" in json.loads(body)
         status, _, body = ask("GET", "/gradio_api/queue/data?session_hash=abc")
-        assert status == 200 and b"there is no recording" in body and b'"success":true' in body
-    status, _, _ = join(ask, data=["model", None, "\ud800"])  # half a character is no text
+        assert status == 200 and b"no recording" in body and b'"success":true' in body
+    status, _, _ = join(ask, data=["model", None, "\ud800"])  # a lone surrogate is not text
     assert status == 422
 
 
@@ -172,12 +172,12 @@ def test_sound_calls_are_answered_whatever_the_text_is(ask):
         ([], 400),
     ],
 )
-def test_a_refused_upload_leaves_nothing(ask, sent, parts, status):
+def test_refused_upload_leaves_no_file(ask, sent, parts, status):
     assert upload(ask, form(*parts))[0] == status and sent() == []
 
 
 @pytest.mark.parametrize("end", [b"", b"--B", b"--B--", b"--C--\r\n"])
-def test_an_upload_that_was_cut_is_refused(ask, sent, end):
+def test_truncated_upload_is_refused(ask, sent, end):
     body = form((FILE, b"x" * 999), end=end)
     assert upload(ask, body if end else body[:-500])[0] in ((200, 400) if end == b"--B--" else (400,))
     for path in sent():
@@ -188,11 +188,11 @@ def test_an_upload_that_was_cut_is_refused(ask, sent, end):
     "kind",
     ["multipart/form-data", *(f"multipart/form-data; boundary={name}" for name in ("", "B" * 9999)), "text/plain", ""],
 )
-def test_a_form_of_another_kind_is_refused(ask, sent, kind):
+def test_other_content_types_are_refused(ask, sent, kind):
     assert upload(ask, form((FILE, b"x")), kind)[0] == 400 and sent() == []
 
 
-def test_chunks_are_counted_as_they_come(served, sent):
+def test_chunked_uploads_are_limited(served, sent):
     connection = socket.create_connection(("127.0.0.1", served[0]), timeout=30)
     head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     connection.sendall(head + b"Content-Type: multipart/form-data; boundary=B\r\n\r\n")
@@ -204,7 +204,7 @@ def test_chunks_are_counted_as_they_come(served, sent):
     connection.close()
 
 
-def test_a_recording_is_played_in_any_sound_range_and_nothing_else_is_read(ask, served):
+def test_recordings_are_played_and_other_files_are_not_read(ask, served):
     (path,) = json.loads(upload(ask, form((FILE, bytes(range(100)))))[2])
     for asked, status in (
         ("bytes=0-9", 206), ("bytes=-5", 206), ("bytes=99-", 206), ("bytes=5-2", 400), ("bytes=abc", 400),
@@ -224,7 +224,7 @@ def test_a_recording_is_played_in_any_sound_range_and_nothing_else_is_read(ask, 
     assert headers["content-type"] == "application/octet-stream" and headers["content-disposition"].startswith("attach")
 
 
-def test_a_recording_is_deleted_after_use_and_when_its_page_closes(ask, served, sent):
+def test_recordings_are_deleted_after_use_or_with_their_page(ask, served, sent):
     before = sent()
 
     def ask_about(session):
@@ -254,14 +254,14 @@ POST = b"POST /gradio_api/%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\
     [
         (b"", b""),
         (REQUEST, b"X: y\r\n"),
-        (REQUEST + b"\r\n" + REQUEST, b"X: y\r\n"),  # the second of two
+        (REQUEST + b"\r\n" + REQUEST, b"X: y\r\n"),  # the second of two requests
         (POST % (b"queue/join", b"application/json"), b"a"),
         (POST % (b"upload", b"multipart/form-data; boundary=B"), b"-"),
         (POST % (b"nothing", b"text/plain"), b"a"),
     ],
     ids=["silent", "headers", "second", "json", "upload", "refused"],
 )
-def test_a_half_open_connection_is_closed(served, first, then):
+def test_incomplete_request_is_closed(served, first, then):
     connection = socket.create_connection(("127.0.0.1", served[0]), timeout=0.2)
     connection.sendall(first)
 
@@ -278,19 +278,19 @@ def test_a_half_open_connection_is_closed(served, first, then):
     connection.close()
 
 
-def test_no_more_connections_than_there_is_room_for(ask, served):
+def test_connections_are_limited(ask, served):
     many = [socket.create_connection(("127.0.0.1", served[0])) for _ in range(60)]
     try:
         refused, _, _ = select.select(many, [], [], 0.8)
         assert refused and refused[0].recv(12) in (b"HTTP/1.1 503", b"")
-        assert until(lambda: len(select.select(many, [], [], 0)[0]) == 60)  # all are told that their time is over
+        assert until(lambda: len(select.select(many, [], [], 0)[0]) == 60)  # all have timed out
         assert ask("GET", "/robots.txt")[0] == 200
     finally:
         for connection in many:
             connection.close()
 
 
-def test_what_is_no_http_is_refused(served):
+def test_other_protocols_are_refused(served):
     for request in (
         b"garbage\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
@@ -305,5 +305,5 @@ def test_what_is_no_http_is_refused(served):
 @pytest.mark.parametrize(
     ("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost"), ("::", "localhost"), ("::1", "[::1]")]
 )
-def test_the_address_can_be_opened(host, shown):
+def test_address_can_be_opened(host, shown):
     assert address(host, 80) == f"http://{shown}:80/"

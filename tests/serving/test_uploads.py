@@ -1,3 +1,5 @@
+"""Uploaded recordings are stored under safe names and deleted in time."""
+
 import io
 import os
 
@@ -29,26 +31,26 @@ def add(uploads, name="order.wav"):
         ("x" * 10_000 + ".wav", "x" * 96 + ".wav"),
     ],
 )
-def test_only_the_last_part_of_a_name_is_kept_within_the_folder(tmp_path, name, kept):
+def test_file_names_are_sanitized(tmp_path, name, kept):
     uploads = Uploads(tmp_path)
     path = uploads.add(name, io.BytesIO(b"RIFF"))
     assert path.name == kept and path.read_bytes() == b"RIFF" and path.parent.parent == tmp_path.resolve()
     assert uploads.find(str(path)) == path
 
 
-def test_a_recording_is_deleted_once_it_was_answered_and_no_page_shows_it(tmp_path):
+def test_recording_is_deleted_after_the_answer_without_an_open_page(tmp_path):
     uploads = Uploads(tmp_path)
     path = add(uploads)
     assert uploads.claim(path, "page")
     uploads.release(path)
     assert not os.listdir(tmp_path) and uploads.find(path) is None and not uploads.claim(path, "page")
-    uploads.release(path)  # again
+    uploads.release(path)  # a second time
 
 
-def test_an_open_page_may_ask_again_until_it_is_closed_or_asks_about_another(tmp_path):
+def test_recording_of_an_open_page_is_kept_until_it_closes_or_uploads_another(tmp_path):
     uploads = Uploads(tmp_path)
     uploads.page_opened("page")
-    uploads.page_opened("page")  # as a browser does that reconnects
+    uploads.page_opened("page")  # as on reconnect of a browser
     first, second = add(uploads, "first.wav"), add(uploads, "second.wav")
     assert uploads.claim(first, "page")
     uploads.release(first)
@@ -61,15 +63,15 @@ def test_an_open_page_may_ask_again_until_it_is_closed_or_asks_about_another(tmp
     assert not os.listdir(tmp_path)
 
 
-def test_what_was_never_claimed_is_released_and_the_oldest_makes_way(tmp_path):
-    uploads = Uploads(tmp_path, most=2)
+def test_unclaimed_recordings_are_released_and_the_oldest_is_deleted(tmp_path):
+    uploads = Uploads(tmp_path, maximum=2)
     paths = [add(uploads, f"{number}.wav") for number in range(3)]
     assert files(uploads) == ["1.wav", "2.wav"]
     uploads.release(paths[1])
     assert files(uploads) == ["2.wav"]
 
 
-def test_nothing_is_left_of_a_recording_that_cannot_be_written(tmp_path):
+def test_failed_write_leaves_no_file(tmp_path):
     class Full(io.BytesIO):
         def read(self, *_):
             raise OSError(28, "No space left on device")

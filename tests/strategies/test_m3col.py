@@ -194,7 +194,7 @@ def test_faults_are_told():
         M3CoL(weight=-1)
     encoders = {name: build_encoder("tabular", "mlp", features=3, dim=size) for name, size in (("a", 4), ("b", 5))}
     model = MultimodalClassifier(encoders)
-    with pytest.raises(ConfigError, match="the contrast needs encodings of one size, and they have a 4, b 5: set dim"):
+    with pytest.raises(ConfigError, match="the contrast .* a 4, b 5: set dim"):
         model.check_alike("the contrast")
 
 

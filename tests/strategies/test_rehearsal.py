@@ -8,7 +8,7 @@ from avalanche.core import SupervisedPlugin
 from mmcl.data import class_incremental
 from mmcl.errors import ConfigError, InputError
 from mmcl.strategies import joint, naive, replay
-from mmcl.strategies.rehearsal import Rehearsal, embed_rows, herding
+from mmcl.strategies.rehearsal import Rehearsal, herding, unit_embeddings
 
 
 def memory(strategy):
@@ -80,7 +80,7 @@ def test_herded_samples_are_nearer_the_mean_than_random_ones(make, digits, bench
     strategy = make(naive)
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     rows = torch.tensor(benchmark.train_stream[0].dataset.rows[:])
-    embeddings = embed_rows(strategy.model, digits[0], rows, 64, torch.device("cpu"))
+    embeddings = unit_embeddings(strategy.model, digits[0], rows, 64, torch.device("cpu"))
     gap = lambda chosen: (embeddings.mean(0) - embeddings[chosen].mean(0)).norm().item()  # noqa: E731
     random = [gap(torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:5]) for seed in range(20)]
     assert gap(herding(embeddings, limit=5)) < min(random)

@@ -118,12 +118,17 @@ def test_mixed_precision_changes_losses_slightly(kind, request, mmcl, tmp_path):
 
 
 def test_objectives_are_added_by_name(mmcl, tmp_path):
-    settings = "strategy=[naive+nt_xent, coconut+sup_con]", "seeds=0", "contrast.weight=0.3", "objectives.dcl.sigma=0.5"
+    settings = (
+        "strategy=[naive+nt_xent, coconut+sup_con+relational_kd]",
+        "seeds=0",
+        "contrast.weight=0.3",
+        "objectives.dcl.sigma=0.5",
+    )
     done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", tmp_path / "run", *settings)
     assert done.returncode == 0, done.stderr
     losses = {row["strategy"]: row["losses"] for row in rows(tmp_path / "run") if row["kind"] == "epoch"}
     assert {"cross_entropy", "nt_xent"} == set(losses["naive+nt_xent"])
-    assert {"cross_entropy", "mm", "sup_con"} <= set(losses["coconut+sup_con"])
+    assert {"cross_entropy", "mm", "sup_con", "relational_kd"} <= set(losses["coconut+sup_con+relational_kd"])
 
 
 def test_superclasses_are_split_into_experiences(mmcl, data_dir, tmp_path):

@@ -21,13 +21,11 @@ from mmcl.files.plain_json import json_text
 from mmcl.predict import Prediction, predictions_table
 from mmcl.progress import progress_display
 from mmcl.publishing.card import model_card
-from mmcl.reports.figures import rationales as rationale_figures
-from mmcl.reports.figures import towers as tower_figures
-from mmcl.reports.figures import unlearning as unlearning_figures
-from mmcl.reports.figures import views as view_figures
-from mmcl.reports.figures.classes import accuracy_curves, accuracy_matrices, class_forgetting
-from mmcl.reports.page import markdown_table, report_html, results_markdown, results_table
-from mmcl.reports.results import collect
+from mmcl.reports.figures import draw_sections
+from mmcl.reports.page import report_html
+from mmcl.reports.results import by_strategy, collect
+from mmcl.reports.row_types import parse_row
+from mmcl.reports.tables import markdown_table, results_markdown, results_table
 from mmcl.runs.run import Run
 from mmcl.runs.tensorboard import TensorBoardLog
 from mmcl.serving.page import show_course
@@ -124,25 +122,13 @@ def rows_of_all_kinds(name):
     ]  # fmt: skip
 
 
-FIGURES = [
-    tower_figures.losses, tower_figures.confusions, tower_figures.similarities, view_figures.views, view_figures.maps,
-    unlearning_figures.distances, rationale_figures.answers,
-]  # fmt: skip
-
-
 @hostile
-@pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
-def test_figures_of_rows(draw, name):
-    svg = draw(rows_of_all_kinds(name))
-    assert svg.startswith("<svg")
-    check_html(svg, "b")
-
-
-@hostile
-def test_figures_of_strategies(tmp_path, name):
-    found = collect([incremental(tmp_path / "run", name)])
-    for draw in (accuracy_curves, accuracy_matrices, class_forgetting):
-        svg = draw(found)
+def test_figures(tmp_path, name):
+    others = by_strategy(map(parse_row, rows_of_all_kinds(name)), "run")
+    drawn = [*draw_sections(others), *draw_sections(collect([incremental(tmp_path / "run", name)]))]
+    figures = [each.content for each in drawn if each.heading != "Streams"]
+    assert len(figures) == 7 + 3
+    for svg in figures:
         assert svg.startswith("<svg")
         check_html(svg, "b")
 

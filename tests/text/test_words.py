@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from mmcl.data.speech.slurp import normalized
+from mmcl.data.speech.slurp import normalized_text
 from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError
 from mmcl.metrics import word_error_rate
@@ -55,7 +55,7 @@ def test_a_sentence_is_its_words(language, form):
     words = unicodedata.normalize("NFC", SENTENCES[language]).split()
     text = unicodedata.normalize(form, SENTENCES[language])
     assert spoken_words(folded(text)) == written_words(folded(text)) == words
-    assert normalized(f"{text}, «{text}»!") == " ".join(words * 2)
+    assert normalized_text(f"{text}, «{text}»!") == " ".join(words * 2)
 
 
 @pytest.mark.parametrize("language", SENTENCES)
@@ -72,8 +72,8 @@ def test_how_accents_are_typed_makes_no_difference(language):
 @pytest.mark.parametrize("language", PAIRS)
 def test_words_that_a_mark_tells_apart_are_two(language):
     first, second = PAIRS[language]
-    assert normalized(first) != normalized(second)
-    assert word_error_rate([normalized(first)], [normalized(second)]) == 1
+    assert normalized_text(first) != normalized_text(second)
+    assert word_error_rate([normalized_text(first)], [normalized_text(second)]) == 1
     encoder = build_encoder("text", "words", dim=4)
     vectors = encoder([first, second]).pooled
     assert vectors[0].tolist() != vectors[1].tolist()

@@ -9,6 +9,7 @@ from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature
+from mmcl.objectives.objective import Objective
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.sections.towers import PretrainingSection
 from mmcl.seeding import seed_everything
@@ -283,3 +284,60 @@ def test_features_that_an_objective_refuses_name_the_step():
         trainer.model.first.head.network[0].weight.fill_(torch.nan)
     with pytest.raises(InputError, match="row 0 is not finite, it holds nan.*, in epoch 1, step 1 of 2"):
         list(trainer)
+
+
+ONE_TOWER = ("nt_xent", "dcl", "hard_contrastive", "mv_dhel", "sup_con", "clip", "mm")
+
+
+def one_tower(name, views=2, **settings):
+    seed_everything(0)
+    encoder = build_encoder("audio", "cnn", dim=16, blocks=1, dropout=0.3)
+    model = TwoTower(encoder, first_head=HeadOptions("mlp", 32, dropout=0.3), dim=8)
+    objective = PretrainingSection(temperature=0.3).make_objective(name)
+    optimizer = torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=5e-3)
+    chosen = {"epochs": 15, "batch_size": 21, "views": views, **settings}
+    return ContrastiveTrainer(model, PairedDataset(Tones()), objective, optimizer, **chosen)
+
+
+@pytest.mark.parametrize("name", ONE_TOWER)
+def test_views_of_one_modality_train_one_tower(name):
+    trainer = one_tower(name)
+    losses = list(trainer)
+    assert len(trainer.model.towers) == 1 and losses[-1] < losses[0]
+    first, second = trainer._inputs(torch.arange(4))
+    assert first is second
+    trainer.model.train()
+    assert not torch.equal(*(trainer.model.first(batch) for batch in (first, second)))
+
+
+@pytest.mark.parametrize("name", ["mv_dhel", "sup_con"])
+def test_more_than_two_views_and_chunks_have_the_same_gradient(name):
+    losses = [next(iter(one_tower(name, views=3, micro_batch_size=size))) for size in (None, 21)]
+    assert losses[0] == losses[1]
+    chunked = one_tower(name, views=3, micro_batch_size=6)
+    assert next(iter(chunked)) > 0 and all(p.grad is not None for p in chunked.model.first.head.parameters())
+
+
+def test_bags_are_given_to_an_objective_that_takes_them():
+    class Bagged(Objective):
+        takes = ("a", "b", "bags")
+
+        def forward(self, a, b, bags):
+            seen.append(bags)
+            return (a - b).square().sum()
+
+    class InBags(Tones):
+        bags = [row // 3 for row in range(len(TEXTS))]
+
+    seen = []
+    trainer = one_tower("clip", epochs=1)
+    trainer.pairs, trainer.objective = PairedDataset(InBags()), Bagged(0.1)
+    list(trainer)
+    assert sorted(seen[0].tolist()) == InBags.bags
+
+
+def test_a_tower_for_each_side_and_two_embeddings_are_needed():
+    for views, pairs in ((1, PairedDataset(Tones())), (2, PairedDataset(Tones(), Tones()))):
+        trainer = one_tower("clip")
+        with pytest.raises(ConfigError, match=f"views={views}"):
+            ContrastiveTrainer(trainer.model, pairs, CLIPLoss(), trainer.optimizer, views=views)

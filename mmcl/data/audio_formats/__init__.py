@@ -1,11 +1,11 @@
-"""Recordings in files, whatever their format: opened, measured, and read to the end.
+"""Audio decoding for all formats: open a file, measure its length, and read it to the end.
 
-What a header says about length is a claim. Each format has a file here that checks the claim against the content.
+Headers may claim a wrong length. Each format has a module here that checks the claim against the content.
 """
 
 from __future__ import annotations
 
-#: suffixes of the files that are taken for recordings
+#: suffixes of files that are treated as recordings
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".spx", ".m4a", ".aac", ".webm", ".mka", ".wma"),
     *(".amr", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".mp2", ".wv"),

@@ -1,4 +1,4 @@
-"""Payload: where the samples lie in a file of chunks (WAV and its kin, AIFF, CAF, AU, SPHERE), and what it claims."""
+"""Location of samples in chunked formats (WAV and relatives, AIFF, CAF, AU, SPHERE), and their claimed size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import struct
 from typing import BinaryIO, NamedTuple
 
-_UNKNOWN_32 = 0x7FFFF000  # sizes from here on are what programs write while the end is not known
+_UNKNOWN_32 = 0x7FFFF000  # writers that do not know the final size use values from here on
 _UNKNOWN_64 = 2**62
 _MOST_CHUNKS = 10_000
 _NAME = re.compile(rb"[ -~]{4}")
@@ -16,11 +16,11 @@ class Payload(NamedTuple):
     """The samples in a file.
 
     Attributes:
-        start: offset of the first byte of them.
-        size: their bytes as the header claims; None where the writer did not know.
-        end: offset at which the chunks end, so far as the file goes.
-        field: offset of the claim, its format, and the offset from which it counts; for :func:`with_size`.
-        codec: format tag of WAV and its kin; 0 elsewhere.
+        start: offset of the first byte of samples.
+        size: number of bytes that the header claims; None if the writer did not know it.
+        end: offset after the last chunk.
+        field: offset of the size field, its format, and the offset from which it counts; for :func:`with_size`.
+        codec: format tag of WAV and relatives; 0 otherwise.
     """
 
     start: int
@@ -30,7 +30,7 @@ class Payload(NamedTuple):
     codec: int = 0
 
     def is_cut(self, length: int) -> bool:
-        """Tell if a file of ``length`` bytes ends before the header says."""
+        """Return whether a file of ``length`` bytes ends before its header says."""
         return self.size is not None and self.start + self.size > length
 
 
@@ -55,7 +55,7 @@ _LAYOUTS = {
 
 
 def payload(file: BinaryIO, length: int) -> Payload | None:
-    """Find the samples in a file of ``length`` bytes; None where the format has no such claim, or the file none.
+    """Find the samples in a file of ``length`` bytes; None if the format or the file does not declare them.
 
     >>> from io import BytesIO
     >>> wav = b"RIFF" + b"?" * 4 + b"WAVEfmt " + struct.pack("<IHH12x", 16, 1, 1) + b"data" + struct.pack("<I", 100)
@@ -73,11 +73,11 @@ def payload(file: BinaryIO, length: int) -> Payload | None:
 
 
 def with_size(content: bytes, found: Payload) -> bytearray:
-    """Return content that claims all that follows, for readers that take a claim as it stands."""
+    """Return the content with a size field that covers the rest of the file, for readers that trust the field."""
     changed = bytearray(content)
     offset, form, base = found.field
     struct.pack_into(form, changed, offset, min(len(content) - base, 2 ** (8 * struct.calcsize(form)) - 1))
-    if changed[:4] == b"RF64":  # as plain WAV it needs no table of sizes
+    if changed[:4] == b"RF64":  # plain WAV needs no table of 64-bit sizes
         changed[:4] = b"RIFF"
     return changed
 
@@ -123,12 +123,12 @@ def _chunked(file: BinaryIO, magic: bytes, layout: _Layout, length: int) -> Payl
 
 
 def _end_of_chunks(file: BinaryIO, layout: _Layout, position: int, length: int) -> int:
-    """Walk on over the chunks after the samples to where none follows."""
+    """Return the offset after the last chunk that follows the samples."""
     header = struct.calcsize(layout.head)
     for _ in range(_MOST_CHUNKS):
         if position >= length:
             return length
-        for start in (position + -position % layout.align, position):  # some writers leave the padding out
+        for start in (position + -position % layout.align, position):  # some writers omit the padding
             file.seek(start)
             head = file.read(header)
             if len(head) < header:

@@ -1,4 +1,4 @@
-"""Formats that libsndfile does not know, which the program ffmpeg decodes where it is installed."""
+"""Decoding with the program ffmpeg, for formats that libsndfile does not support."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import numpy as np
 from mmcl.data.audio_formats.sound import MOST_VALUES, Recording, Sound, check_header, check_length
 from mmcl.errors import AudioError
 
-_SECONDS = 120  # that decoding may take
+_SECONDS = 120  # maximum duration of decoding
 
 
 class Format(NamedTuple):
-    """What a file is, in words, and the name that ffmpeg has for what reads it; empty where nothing does."""
+    """A file format: its name for messages, and ffmpeg's demuxer for it (empty if none)."""
 
     name: str
     demuxer: str
 
 
-_MAGIC = (  # where the bytes are that tell a format, and which they are
+_MAGIC = (  # offset, bytes at that offset, format
     (4, b"ftyp", Format("MPEG-4 audio (M4A, MP4, 3GP)", "mov")),
     (4, b"moov", Format("QuickTime audio", "mov")),
     (4, b"mdat", Format("QuickTime audio", "mov")),
@@ -52,7 +52,7 @@ _MAGIC = (  # where the bytes are that tell a format, and which they are
     (0, b"caff", Format("CAF with a codec that libsndfile does not know", "caf")),
     (0, b".snd", Format("AU with a codec that libsndfile does not know", "au")),
 )
-_WAV_CODECS = {  # format tags; those that libsndfile knows are not here
+_WAV_CODECS = {  # WAV format tags that libsndfile does not support
     0x0020: "Yamaha ADPCM",
     0x0042: "G.723.1",
     0x0045: "G.726",
@@ -75,15 +75,15 @@ _KNOWN_WAV_CODECS = (0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x40, 0x55)
 
 
 def recognised(path: Path, wav_codec: int | None = None) -> Format | None:
-    """Return what a file is by its first bytes; None for what is no known format, or one that needs no ffmpeg.
+    """Return the format of a file by its first bytes, or None if it is unknown or does not need ffmpeg.
 
     Args:
-        path: of the file.
-        wav_codec: format tag, if it is WAV or its kin.
+        path: the file.
+        wav_codec: format tag, if the file is WAV or a relative.
     """
     with path.open("rb") as file:
         head = file.read(32)
-        if head[:3] == b"ID3" and len(head) >= 10:  # AAC may have this tag before it
+        if head[:3] == b"ID3" and len(head) >= 10:  # AAC may start with this tag
             file.seek(10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(head[6:10])))
             head = file.read(32)
     if wav_codec is not None and wav_codec not in _KNOWN_WAV_CODECS:
@@ -97,27 +97,27 @@ def recognised(path: Path, wav_codec: int | None = None) -> Format | None:
 
 
 class ForeignRecording(Recording):
-    """A file of a format that only ffmpeg decodes; its length is known when it is decoded."""
+    """A file that only ffmpeg decodes; its length is known after decoding."""
 
     def __init__(self, path: Path, format: Format) -> None:
         super().__init__(path)
         self._format = format
 
     def read(self, max_seconds: float) -> list[Sound]:
-        return decode(self.path, self._format, max_seconds)
+        return decode_with_ffmpeg(self.path, self._format, max_seconds)
 
 
-def decode(path: Path, format: Format, max_seconds: float, content: bytes | None = None) -> list[Sound]:
-    """Decode the first sound track of a file; raises AudioError.
+def decode_with_ffmpeg(path: Path, format: Format, max_seconds: float, content: bytes | None = None) -> list[Sound]:
+    """Decode the first audio track of a file with ffmpeg; raises AudioError.
 
-    What decodes is named and not guessed, and nothing but the file is opened: a file that lists others, or addresses on
-    the network, is none of the formats.
+    The demuxer is fixed, not guessed, and ffmpeg may open this file only: formats that list other files or network
+    addresses are excluded.
 
     Args:
-        path: of the file.
-        format: what it is.
-        max_seconds: that it may last.
-        content: the part of the file that is decoded; None for all.
+        path: the file.
+        format: its format.
+        max_seconds: maximum length of the recording.
+        content: part of the file to decode; None for the whole file.
     """
     program = shutil.which("ffmpeg")
     if not format.demuxer or program is None:

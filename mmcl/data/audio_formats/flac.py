@@ -1,4 +1,4 @@
-"""FLAC: its frames are numbered, which tells how many samples it holds where its header does not, or is wrong."""
+"""FLAC files: the numbers of the frames give the length if the header lacks it or is wrong."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mmcl.data.audio_formats.libsndfile import Stream, open_bytes, open_path
 from mmcl.data.audio_formats.sound import Recording, Sound, damaged, read_stream, several, truncated
 
 _SIZES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}, **{code: 256 << code - 8 for code in range(8, 16)}}
-_LARGEST = 2**22  # bytes of a frame, and of tags that may follow the last one
-_COUNT = 21  # offset of the 36 bits that count the samples, whose first four are half a byte
+_LARGEST = 2**22  # maximum number of bytes of a frame, and of tags after the last frame
+_COUNT = 21  # offset of the 36-bit number of samples; its first four bits share a byte with other data
 
 
 class FlacRecording(Recording):
-    """A file of FLAC."""
+    """A FLAC file."""
 
     def __init__(self, path: Path, stream: Stream) -> None:
         super().__init__(path)
@@ -31,7 +31,7 @@ class FlacRecording(Recording):
         for magic in (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22"):
             if self._content.find(magic, self._start + 1) >= 0:
                 raise several(self.path)
-        # Cut at its end, where the last frame is missing or half there; a part of a recording may have the whole count.
+        # A truncated file misses (part of) its last frame. An excerpt may still have the count of the whole recording.
         if self._claimed > self._last or self.seconds is not None:
             with open_path(self.path) as stream:
                 samples = read_stream(self.path, stream, max_seconds)
@@ -51,10 +51,10 @@ class FlacRecording(Recording):
 
 
 def span(content: bytes, start: int = 0) -> tuple[int, int]:
-    """Return the number of the first sample, and of the last and one, as the frames of a file say; zeros without any.
+    """Return the number of the first sample and one plus that of the last, from the frames; zeros without frames.
 
     Args:
-        content: of the file.
+        content: content of the file.
         start: offset of its ``fLaC``.
     """
     position, is_last = start + 4, False
@@ -72,16 +72,16 @@ def span(content: bytes, start: int = 0) -> tuple[int, int]:
         last = _frame(content, end, smallest)
         if last is not None and content[end + 3] & 0xFE == content[position + 3] & 0xFE and last[0] >= first[0]:
             return first[0], last[0] + last[1]
-        end += 1  # a sync of which the second byte is there alone ends here
+        end += 1  # the second byte of the sync code may be the last byte searched
     return 0, 0
 
 
 def _frame(content: bytes, position: int, block: int) -> tuple[int, int] | None:
-    """The first sample of a frame and its number of samples; None where there is no header that its checksum proves."""
+    """Return the first sample of a frame and its number of samples; None if no header with a valid checksum is here."""
     head = content[position : position + 16]
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xFE != 0xF8:
         return None
-    more = 0 if head[4] < 0x80 else 8 - (head[4] ^ 0xFF).bit_length()  # bytes that the number is coded in, as in UTF-8
+    more = 0 if head[4] < 0x80 else 8 - (head[4] ^ 0xFF).bit_length()  # bytes of the number, which is coded as in UTF-8
     if more == 1 or more == 8:
         return None
     more = max(more - 1, 0)

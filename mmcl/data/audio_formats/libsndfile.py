@@ -1,4 +1,4 @@
-"""Streams of libsndfile, opened so that they are read to the end."""
+"""Streams of libsndfile that are read sequentially to the end."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import soundfile
 
 
 class Stream(soundfile.SoundFile):
-    """A file of libsndfile that is only read forwards.
+    """A file of libsndfile that is read forwards only.
 
-    soundfile seeks after each read, which fails in a file that cannot be sought in (GSM 6.10) or that does not know its
-    length (FLAC from a pipe).
+    soundfile seeks after each read. That fails in files that cannot seek (GSM 6.10) or that do not know their length
+    (FLAC from a pipe).
     """
 
     def seekable(self) -> bool:
@@ -25,8 +25,8 @@ class Stream(soundfile.SoundFile):
 
 
 def open_path(path: Path) -> Stream:
-    """Open a file, whatever its name; raises RuntimeError or TypeError as soundfile does."""
-    # A name that is not UTF-8 is only known by its bytes; Windows has no such names.
+    """Open a file with any name; raises RuntimeError or TypeError as soundfile does."""
+    # A name that is not UTF-8 must be passed as bytes; Windows has no such names.
     return Stream(str(path) if sys.platform == "win32" else os.fsencode(path))
 
 
@@ -37,11 +37,11 @@ def open_bytes(content: bytes | bytearray) -> Stream:
 
 @contextmanager
 def piped(content: bytes | memoryview) -> Iterator[Stream]:
-    """Open content that comes out of a pipe: of that, libsndfile does not estimate a length at which it would stop."""
+    """Open content through a pipe, for which libsndfile does not estimate a length that would end reading early."""
     source, sink = os.pipe()
 
     def feed() -> None:
-        with suppress(BrokenPipeError), os.fdopen(sink, "wb") as file:  # broken where the reader stops early
+        with suppress(BrokenPipeError), os.fdopen(sink, "wb") as file:  # the reader may stop early
             file.write(content)
 
     thread = Thread(target=feed, daemon=True)

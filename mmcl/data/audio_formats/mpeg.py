@@ -1,4 +1,4 @@
-"""MPEG audio (MP3 and layer II): its frames are counted, since its length is often an estimate or not said at all."""
+"""MPEG audio (MP3 and layer II): frames are counted because the header often lacks or only estimates the length."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _BITRATES = {  # kbit/s, by (is MPEG 1, layer)
 
 
 class _Frame(NamedTuple):
-    kind: tuple[int, int, int]  # version, layer and rate: the same in all frames of a stream
+    kind: tuple[int, int, int]  # version, layer and rate: equal in all frames of a stream
     size: int  # bytes
     samples: int
-    side: int  # offset of what a Xing header is in place of
+    side: int  # offset of a Xing header, which takes the place of audio data
 
 
 class Frames(NamedTuple):
     """The frames of a stream.
 
     Attributes:
-        start: offset of the first frame with sound.
-        number: how many frames with sound there are.
-        samples: of each channel in a frame.
-        promised: how many frames a Xing header says that there are; None without it.
-        is_cut: whether the last frame ends after the content does.
+        start: offset of the first audio frame.
+        number: number of audio frames.
+        samples: samples per channel and frame.
+        promised: number of frames in the Xing header; None without that header.
+        is_cut: whether the content ends inside the last frame.
     """
 
     start: int
@@ -47,7 +47,7 @@ class Frames(NamedTuple):
 
 
 def count_frames(content: bytes, start: int = 0, end: int | None = None) -> Frames | None:
-    """Walk over the frames between two offsets; None where there are none, or of a rate that is not said (free format).
+    """Count the frames between two offsets; None if there are none, or their rate is undefined (free format).
 
     >>> frame = bytes([0xFF, 0xFB, 0x90, 0x00]) + bytes(413)  # 128 kbit/s at 44.1 kHz
     >>> count_frames(frame * 3)
@@ -69,7 +69,7 @@ def count_frames(content: bytes, start: int = 0, end: int | None = None) -> Fram
         if frame is None or frame.kind != first.kind:
             found = _next(content, position + 1, end, first.kind)
             if found is None:
-                break  # a tag, or nothing of this stream
+                break  # a tag, or data that is not part of the stream
             position = found
             continue
         if position + frame.size > end:
@@ -81,7 +81,7 @@ def count_frames(content: bytes, start: int = 0, end: int | None = None) -> Fram
 
 
 class MpegRecording(Recording):
-    """A file of MPEG audio, or of WAV that holds it."""
+    """A file of MPEG audio, or WAV with MPEG audio."""
 
     def __init__(self, path: Path, stream: Stream) -> None:
         super().__init__(path)
@@ -96,7 +96,7 @@ class MpegRecording(Recording):
             end = inside.start + inside.size
         self._found = count_frames(content, start, end)
         found = self._found
-        # Of a Xing header that counts its own frame too, one frame is never there.
+        # Some Xing headers count their own frame too, so a difference of one frame is normal.
         self._is_counted = found is None or (found.promised is not None and abs(found.promised - found.number) <= 1)
         self._content = memoryview(content)[found.start if found else start : end]
         if self._is_counted:
@@ -108,7 +108,7 @@ class MpegRecording(Recording):
             raise truncated(self.path, found.number * found.samples)
         if found is None or self._is_counted:
             with open_path(self.path) as stream:
-                stream.seek(0)  # rounds as soundfile.read does, to the last bit
+                stream.seek(0)  # rounds to the last bit as soundfile.read does
                 samples = read_stream(self.path, stream, max_seconds)
             expected = self._frames
         else:
@@ -116,7 +116,7 @@ class MpegRecording(Recording):
                 samples = read_stream(self.path, stream, max_seconds)
             expected = found.number * found.samples
             self.note_length(self._frames / self._rate, len(samples) / self._rate)
-        # Without the frames before it, a decoder may have nothing to say in the first ones.
+        # A decoder may output nothing for the first frames, which depend on missing earlier ones.
         if len(samples) < expected - (2 * found.samples if found else 0):
             raise damaged(self.path, expected)
         return [Sound(samples, self._rate)]
@@ -141,7 +141,7 @@ def _frame(content: bytes, position: int) -> _Frame | None:
 
 
 def _next(content: bytes, position: int, end: int, kind: tuple[int, int, int] | None) -> int | None:
-    """Find the next frame that another follows, or the end."""
+    """Return the offset of the next frame that is followed by another frame or the end."""
     while (position := content.find(b"\xff", position, end)) >= 0:
         frame = _frame(content, position)
         if frame is not None and kind in (None, frame.kind):

@@ -1,4 +1,4 @@
-"""Ogg: streams one after the other are read all, and a recorder that was stopped leaves a stream that can be read."""
+"""Ogg files: reads all chained streams, and streams of recorders that were stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmcl.data.audio_formats.libsndfile import open_bytes
 from mmcl.data.audio_formats.sound import RATES, Recording, Sound, damaged, read_stream
 from mmcl.errors import AudioError
 
-_BEGINS, _ENDS = 2, 4  # flags of a page
+_BEGINS, _ENDS = 2, 4  # flags of a page: first or last of its stream
 _CODECS = {
     b"\x01vorbis": "Vorbis in Ogg",
     b"OpusHead": "Opus in Ogg",
@@ -23,7 +23,7 @@ _CODECS = {
 
 
 class Link(NamedTuple):
-    """A stream of a chain: where it lies in the file, where its last page begins, and its codec."""
+    """A stream of a chained file: its offset, the offset of its last page, its end and its codec."""
 
     start: int
     last: int
@@ -32,7 +32,7 @@ class Link(NamedTuple):
 
 
 def links(content: bytes) -> tuple[list[Link], bool]:
-    """Part the content of a file into the streams that follow one another, and tell if it ends within a page."""
+    """Split the content of a file into its streams, and return whether it ends inside a page."""
     found: list[Link] = []
     position, begins = 0, False
     while (position := content.find(b"OggS", position)) >= 0:
@@ -42,7 +42,7 @@ def links(content: bytes) -> tuple[list[Link], bool]:
         body = head + content[head - 1]
         end = body + sum(content[head:body])
         if end > len(content) or body > len(content):
-            return found, content[position + 4] == 0  # the version of Ogg, without which it is no page
+            return found, content[position + 4] == 0  # the version of Ogg; other values mean that this is not a page
         if content[position + 5] & _BEGINS and not begins:
             packet = content[body : body + 8]
             codec = next((name for magic, name in _CODECS.items() if packet.startswith(magic)), "Ogg")
@@ -55,7 +55,7 @@ def links(content: bytes) -> tuple[list[Link], bool]:
 
 
 def ended(content: bytes | bytearray, last: int) -> bytearray:
-    """Return the content of a stream whose last page, at offset ``last``, is marked as the last one."""
+    """Return the content of a stream with its last page, at offset ``last``, marked as the last one."""
     changed = bytearray(content)
     changed[last + 5] |= _ENDS
     changed[last + 22 : last + 26] = bytes(4)
@@ -67,7 +67,7 @@ def ended(content: bytes | bytearray, last: int) -> bytearray:
 
 
 class OggRecording(Recording):
-    """A file of one or more streams in Ogg."""
+    """A file of one or more Ogg streams."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -89,7 +89,7 @@ class OggRecording(Recording):
                 with open_bytes(part) as stream:
                     if 0 < stream.frames < 2**60 and stream.samplerate >= RATES[0]:
                         lengths.append(stream.frames / stream.samplerate)
-            except RuntimeError:  # of a codec that libsndfile does not know
+            except RuntimeError:  # a codec that libsndfile does not support
                 continue
         if len(lengths) == len(self._links):
             self.seconds = sum(lengths)
@@ -102,7 +102,9 @@ class OggRecording(Recording):
             except RuntimeError as error:
                 if link.codec in ("Vorbis in Ogg", "Opus in Ogg"):
                     raise damaged(self.path, None) from error
-                sounds += ffmpeg.decode(self.path, ffmpeg.Format(link.codec, "ogg"), max_seconds, bytes(content))
+                sounds += ffmpeg.decode_with_ffmpeg(
+                    self.path, ffmpeg.Format(link.codec, "ogg"), max_seconds, bytes(content)
+                )
                 continue
             with stream:
                 samples = read_stream(self.path, stream, max_seconds)

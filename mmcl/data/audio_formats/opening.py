@@ -1,4 +1,4 @@
-"""open_recording: find out what a file is, by its content, and open it."""
+"""Opening of recordings: detect the format by content and return a reader for it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SMALL = 64  # bytes: less than a sound that anybody would miss
 
 
 def open_recording(path: Path) -> Recording:
-    """Open a file whose header says that there is something to decode.
+    """Open a recording whose header declares audio.
 
     Raises:
-        MissingDataError: there is no such file.
-        AudioError: it is empty, not audio, truncated, or of a format that cannot be decoded here.
+        MissingDataError: the file does not exist.
+        AudioError: the file is empty, not audio, truncated, or of a format that cannot be decoded here.
     """
     try:
         if not path.exists():
@@ -41,18 +41,18 @@ def open_recording(path: Path) -> Recording:
     except OSError as error:
         raise AudioError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
     except MemoryError as error:
-        raise AudioError(f"{path} does not fit into memory: cut it into parts") from error
+        raise AudioError(f"{path} does not fit into memory: split it into shorter files") from error
 
 
 class OrdinaryRecording(Recording):
-    """A file that libsndfile reads as it is: WAV, AIFF, AU, CAF and their kin.
+    """A file that libsndfile reads directly: WAV, AIFF, AU, CAF and similar formats.
 
     Args:
-        path: of the file.
-        found: what the header says; None where it says nothing.
-        rate: in hertz.
-        frames: samples of each channel that libsndfile counts.
-        is_unsized: whether libsndfile needs a size, which the header does not say.
+        path: the file.
+        found: samples declared by the header; None if it declares none.
+        rate: sample rate in hertz.
+        frames: samples per channel that libsndfile counts.
+        is_unsized: True if the header lacks a size that libsndfile needs.
     """
 
     def __init__(self, path: Path, found: Payload | None, rate: int, frames: int, is_unsized: bool = False) -> None:
@@ -108,7 +108,7 @@ def _opened(path: Path, found: Payload | None, length: int) -> Recording:
 
 
 def _stream(path: Path, found: Payload | None) -> tuple[Stream, bool]:
-    """The stream of libsndfile, and whether it had to be told the size that the header does not say."""
+    """Return a stream of libsndfile, and whether it needed a size that the header lacks."""
     unsized = found if found is not None and found.size is None else None
     try:
         stream = open_path(path)
@@ -122,7 +122,7 @@ def _stream(path: Path, found: Payload | None) -> tuple[Stream, bool]:
 
 
 def _foreign(path: Path, found: Payload | None, length: int, error: Exception) -> Recording:
-    """A file that libsndfile does not open: one for ffmpeg, or the error that says what is wrong with it."""
+    """Return a reader with ffmpeg for a file that libsndfile cannot open, or raise an error that says what is wrong."""
     if found is not None and found.is_cut(length):
         raise AudioError(
             f"{path} is truncated: it holds {length - found.start} bytes of samples, its header promises {found.size}; "

@@ -1,4 +1,4 @@
-"""Sound: decoded samples of one stream, and the bounds that every decoder keeps."""
+"""Decoded samples, and the limits on length, rate and channels that all decoders enforce."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mmcl.errors import AudioError
 
-LONGEST = 7200.0  #: seconds that a recording may last, where nobody says otherwise
-RATES = (1_000, 384_000)  #: lowest and highest sample rate in hertz; any other is a broken header
+LONGEST = 7200.0  #: default maximum length of a recording in seconds
+RATES = (1_000, 384_000)  #: lowest and highest sample rate in hertz; others indicate a broken header
 MOST_CHANNELS = 64
 MOST_VALUES = 2**29  # samples of all channels: 2 GiB in float32
-_BLOCK = 2**18  # samples of each channel
+_BLOCK = 2**18  # samples per channel
 
 
 class Sound(NamedTuple):
@@ -27,13 +27,13 @@ class Sound(NamedTuple):
 
 
 class Recording(ABC):
-    """A file that was opened.
+    """An opened audio file.
 
     Attributes:
-        path: where it lies.
-        seconds: its length where the header can be trusted, else None: only decoding tells.
-        notes: what the header says wrongly, though everything is read; filled by `read`.
-        warnings: what is not read; filled by `read`.
+        path: the file.
+        seconds: duration, if the header is reliable; None if only decoding tells it.
+        notes: errors of the header that do not affect the decoded audio; filled by ``read``.
+        warnings: data that is not decoded; filled by ``read``.
     """
 
     seconds: float | None = None
@@ -45,7 +45,7 @@ class Recording(ABC):
 
     @abstractmethod
     def read(self, max_seconds: float) -> list[Sound]:
-        """Decode every stream, one after the other; raises AudioError, also if they last longer."""
+        """Decode all streams in order; raises AudioError, also if they exceed ``max_seconds``."""
 
     def note_length(self, claimed: float, seconds: float) -> None:
         """Note a header that is wrong by more than a tenth of a second."""
@@ -79,7 +79,7 @@ def read_stream(path: Path, stream: soundfile.SoundFile, max_seconds: float) -> 
 
 
 def check_header(path: Path, rate: int, channels: int) -> None:
-    """Refuse a rate or a number of channels that no recording has; raises AudioError."""
+    """Check the sample rate and the number of channels; raises AudioError if no recording has such values."""
     if not RATES[0] <= rate <= RATES[1]:
         raise AudioError(
             f"{path} has a sample rate of {rate} Hz, expected {RATES[0]} Hz or more, at most {RATES[1]} Hz: "
@@ -92,27 +92,28 @@ def check_header(path: Path, rate: int, channels: int) -> None:
 
 
 def check_length(path: Path, count: int, rate: int, channels: int, max_seconds: float) -> None:
-    """Refuse a recording that is longer than allowed or than memory should hold; raises AudioError."""
+    """Check that a recording is not longer than allowed and fits into memory; raises AudioError."""
     if count > max_seconds * rate:
         raise AudioError(
-            f"{path} lasts {count / rate:.1f} s or more, expected at most {max_seconds:g} s: cut it into parts"
+            f"{path} lasts {count / rate:.1f} s or more, expected at most {max_seconds:g} s: "
+            "split it into shorter files"
         )
     if count * channels > MOST_VALUES:
         raise AudioError(
             f"{path} has {count} samples or more in {channels} channels, expected at most {MOST_VALUES // channels}: "
-            "cut it into parts"
+            "split it into shorter files"
         )
 
 
 def truncated(path: Path, count: int) -> AudioError:
-    """The error for a file that ends before its header says."""
+    """Return the error for a file that ends before its header says."""
     return AudioError(
         f"{path} is truncated: it holds {count} samples, its header promises more; copy it again from its source"
     )
 
 
 def damaged(path: Path, claimed: int | None) -> AudioError:
-    """The error for a file whose samples cannot be decoded, of which the header claims some number or none."""
+    """Return the error for a file with samples that cannot be decoded, given the number that its header claims."""
     promise = "its samples" if claimed is None else f"its header promises {claimed} samples, which"
     return AudioError(
         f"{path} is truncated or damaged: {promise} cannot be decoded to the end; copy it again from its source"
@@ -120,5 +121,5 @@ def damaged(path: Path, claimed: int | None) -> AudioError:
 
 
 def several(path: Path) -> AudioError:
-    """The error for files that were put one after the other, of which decoders would read the first."""
-    return AudioError(f"{path} holds several files one after the other, expected one: part it")
+    """Return the error for concatenated files, of which decoders would read the first only."""
+    return AudioError(f"{path} holds several files one after the other, expected one: split it")

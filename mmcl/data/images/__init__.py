@@ -1,1 +1,1 @@
-"""Data sets of images, with texts or without."""
+"""Data sets of images, with or without texts."""

@@ -1,4 +1,4 @@
-"""CIFAR-10: colour photographs of ten kinds of animals and vehicles, of Krizhevsky."""
+"""CIFAR-10 (Krizhevsky): colour photographs of ten classes of animals and vehicles."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mmcl.data.images.torchvision_images import TorchvisionImages
 
 
 class Cifar10(TorchvisionImages):
-    """Read CIFAR-10, 60,000 images of 32 x 32, in its Python version: torchvision unpickles it once the files' digests
-    are those of the owner.
+    """Read CIFAR-10, 60,000 images of 32 x 32, in its Python version. torchvision checks the digests of the files
+    before it unpickles them.
 
     Arguments, samples and errors are those of :class:`~mmcl.data.images.torchvision_images.TorchvisionImages`.
     """

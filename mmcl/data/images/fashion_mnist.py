@@ -1,4 +1,4 @@
-"""Fashion-MNIST: grey images of clothes in the format of MNIST, of Zalando Research."""
+"""Fashion-MNIST (Zalando Research): grey images of clothes in the format of MNIST."""
 
 from __future__ import annotations
 

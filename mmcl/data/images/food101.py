@@ -1,4 +1,4 @@
-"""UPMC Food-101: images of 101 dishes, each with the title of the page it was found on."""
+"""UPMC Food-101: images of 101 dishes, each with the title of the web page it comes from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from mmcl.text.words import tidy
 
 
 class Food101(ImageTextDataset):
-    """Read UPMC Food-101: ``texts/train_titles.csv`` and ``texts/test_titles.csv``, whose lines are the name of an
-    image, a title and a class, and ``images/train/<class>/<name>``, ``images/test/...``.
+    """Read UPMC Food-101: ``texts/{train,test}_titles.csv`` with image name, title and class per line, and images
+    ``images/{train,test}/<class>/<name>``.
 
-    There is no validation split: 7.5 % of the training images, about 5,000, are taken for it by a hash of the name.
+    There is no official validation split: 7.5 % of the training images, about 5,000, chosen by a hash of their name,
+    are used.
     Arguments and errors are those of :class:`~mmcl.data.images.image_text.ImageTextDataset`.
     """
 

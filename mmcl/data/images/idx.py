@@ -1,4 +1,4 @@
-"""idx files of bytes, plain or gzipped, whose header is checked before their content is read."""
+"""Reader of idx files (MNIST's format), plain or gzipped, that checks the header before it reads the content."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 
 from mmcl.errors import DataError, MissingDataError
 
-MAX_BYTES = 1_000_000_000  #: the largest content that is read; MNIST's has 47 million
+MAX_IDX_BYTES = 1_000_000_000  #: largest content that is read; MNIST's has 47 million bytes
 
 
 def read_idx(root: Path, name: str, dimensions: int, offer: str) -> NDArray[np.uint8]:
     """Read an idx file: two zeros, the type (8 for bytes), the number of dimensions, their sizes, the values.
 
     Args:
-        root: folder of the file, or of a folder ``raw`` with it.
-        name: of the file; ``name.gz`` will do.
-        dimensions: that it is to have.
-        offer: how to get the file, for errors.
+        root: folder of the file, or parent folder of ``raw`` with the file.
+        name: file name; ``name.gz`` is accepted too.
+        dimensions: expected number of dimensions.
+        offer: advice on how to get the file, for errors.
 
     Raises:
-        MissingDataError: there is no such file.
-        DataError: the header is of something else, promises more than ``MAX_BYTES``, or other than what follows.
+        MissingDataError: the file does not exist.
+        DataError: the header is invalid, promises more than ``MAX_IDX_BYTES``, or does not match the content.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -45,12 +45,12 @@ def read_idx(root: Path, name: str, dimensions: int, offer: str) -> NDArray[np.u
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4 + 4 * dimensions)
             sizes = [int.from_bytes(head[start : start + 4], "big") for start in range(4, len(head), 4)]
-            promised = math.prod(sizes)  # Python's whole numbers, which do not wrap
-            if len(head) < 4 + 4 * dimensions or head[:4] != bytes((0, 0, 8, dimensions)) or promised > MAX_BYTES:
-                raise ValueError(f"head {head[:4].hex()} and sizes {sizes}, at most {MAX_BYTES:,} bytes are read")
+            promised = math.prod(sizes)  # Python integers do not overflow
+            if len(head) < 4 + 4 * dimensions or head[:4] != bytes((0, 0, 8, dimensions)) or promised > MAX_IDX_BYTES:
+                raise ValueError(f"head {head[:4].hex()} and sizes {sizes}, at most {MAX_IDX_BYTES:,} bytes are read")
             if path.suffix != ".gz" and os.fstat(file.fileno()).st_size != len(head) + promised:
                 raise ValueError(f"sizes {sizes} and {os.fstat(file.fileno()).st_size - len(head):,} bytes of content")
-            content = file.read(promised + 1)  # a longer one is not unpacked
+            content = file.read(promised + 1)  # one byte more detects longer content without unpacking all of it
             if len(content) != promised:
                 there = "more" if len(content) > promised else f"{len(content):,}"
                 raise ValueError(f"sizes {sizes}, and {there} bytes of content")

@@ -1,4 +1,4 @@
-"""Files of images in, squares of pixels out; the size is read from the header before anything is decoded."""
+"""Decoding of image files to square crops; the size is read from the header before anything is decoded."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mmcl.errors import DataError, MissingDataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS = 89_478_485  #: the largest image that is decoded, as Pillow has it; small files can hold thousands as many
-_NO_SIZE = {*range(0xD0, 0xD9), 0x01}  # markers of JPEG that stand alone
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # those that tell the size
+MAX_PIXELS = 89_478_485  #: largest image that is decoded, Pillow's limit; small files can hold far more pixels
+_NO_SIZE = {*range(0xD0, 0xD9), 0x01}  # JPEG markers without a segment
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers of segments with the image size
 
 
 def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
-    """Return the middle square of an image in [0, 1], ``(3, size, size)``, or ``(1, size, size)`` of a grey one.
+    """Return the center crop of an image in [0, 1], ``(3, size, size)``, or ``(1, size, size)`` if ``grey``.
 
     Raises:
-        MissingDataError: there is no such file.
-        DataError: it is no JPEG, PNG, WebP or GIF, cannot be decoded, or has too many pixels.
+        MissingDataError: the file does not exist.
+        DataError: the file is not a JPEG, PNG, WebP or GIF, cannot be decoded, or has too many pixels.
     """
     from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.functional import center_crop, resize, rgb_to_grayscale
@@ -38,14 +38,14 @@ def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
             image = decode_image(str(path), ImageReadMode.GRAY if grey else ImageReadMode.RGB)
     except (RuntimeError, MemoryError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DataError(f"{path} is not an image that can be read ({error}): copy it again from its source") from None
-    if grey and len(image) == 3:  # the decoders of GIF and WebP know colours alone
+    if grey and len(image) == 3:  # the decoders of GIF and WebP always return colours
         image = rgb_to_grayscale(image)
     cropped: Tensor = center_crop(resize(image, [size], antialias=True), [size, size])
     return cropped.float() / 255
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return width and height in pixels as the header of a file has them; raises as :func:`load_image`.
+    """Return width and height in pixels from the header of a file; raises as :func:`load_image`.
 
     >>> import tempfile, torch
     >>> from torchvision.io import write_png
@@ -63,7 +63,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         with path.open("rb") as file:
             found = _gif_size(file, path) if _start(path).startswith(b"GIF") else _size(file)
     except struct.error:
-        found = None  # the file ends within its header
+        found = None  # the file ends inside its header
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror}): check its permissions") from None
     if found is None:
@@ -80,7 +80,7 @@ def _start(path: Path) -> bytes:
 
 
 def _gif(path: Path) -> Tensor:
-    """Decode a GIF by Pillow: torchvision's decoder reads past the end of memory where a file is damaged."""
+    """Decode a GIF with Pillow: torchvision's decoder reads out of bounds if the file is damaged."""
     import numpy as np
     import torch
     from PIL import Image
@@ -105,7 +105,7 @@ def _size(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _gif_size(file: BinaryIO, path: Path) -> tuple[int, int]:
-    """Width and height of what a GIF of one picture is decoded to: of the screen, or of a picture that exceeds it."""
+    """Return the decoded width and height of a GIF with one frame: its screen, or its frame if that is larger."""
     file.seek(6)
     width, height, flags = struct.unpack("<HHBxx", file.read(7))
     file.seek(_palette(flags), 1)
@@ -118,7 +118,7 @@ def _gif_size(file: BinaryIO, path: Path) -> tuple[int, int]:
             left, top, across, down, flags = struct.unpack("<HHHHB", file.read(9))
             width, height = max(width, left + across), max(height, top + down)
             file.seek(_palette(flags), 1)
-        file.seek(1, 1)  # name of the extension, or width of the codes
+        file.seek(1, 1)  # label of the extension, or code size
         while size := file.read(1):
             if size == b"\0":
                 break

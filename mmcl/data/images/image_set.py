@@ -1,4 +1,4 @@
-"""ImageSet: labelled images of one size, all in memory."""
+"""Base class of labelled images of one size that are held in memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ImageSetT = TypeVar("ImageSetT", bound="ImageSet")
 
 
 class ImageSet:
-    """What data sets of images have in common once they are read: a subclass reads them, and calls ``_hold``.
+    """Base class of image data sets in memory. A subclass reads the images and calls ``_hold``.
 
-    A sample has an ``image`` ``(channels, height, width)`` in [0, 1], and the name of its class as ``text``. Splits of
-    one data set are joined by ``+``.
+    A sample has an ``image`` ``(channels, height, width)`` in [0, 1], and the name of its class as ``text``. ``+``
+    concatenates splits of one data set.
 
     Attributes:
-        labels, texts, ids: one for each image.
+        labels, texts, ids: one item per image.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
@@ -34,16 +34,18 @@ class ImageSet:
     split: str
 
     def _hold(self, images: Any, labels: Iterable[Any]) -> None:
-        """Keep images ``(images, channels, height, width)``, an array of bytes, and their labels.
+        """Store images ``(images, channels, height, width)``, an array of bytes, and their labels.
 
         Raises:
-            DataError: there are not as many of each, or a label is no class.
+            DataError: the numbers of images and labels differ, or a label is out of range.
         """
         import torch
 
         self._labels = torch.tensor([int(label) for label in labels], dtype=torch.long)
         if len(images) != len(self._labels):
-            raise DataError(f"{self.root} has {len(images)} images and {len(self._labels)} labels, expected as many")
+            raise DataError(
+                f"{self.root} has {len(images)} images and {len(self._labels)} labels, expected equal numbers"
+            )
         if strange := [label for label in self._labels.tolist() if not 0 <= label < len(self.classes)]:
             raise DataError(
                 f"{self.root} has label {strange[0]} in split '{self.split}', expected 0 to {len(self.classes) - 1}: "
@@ -55,8 +57,13 @@ class ImageSet:
 
     @property
     def texts(self) -> list[str]:
-        """Names of the images' classes."""
+        """Class name of each image."""
         return [self.classes[label] for label in self.labels]
+
+    @property
+    def arrays(self) -> list[Tensor]:
+        """The images, ``(images, channels, height, width)``."""
+        return [self._images]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +74,7 @@ class ImageSet:
         return {"id": self.ids[index], "image": image, "label": label, "text": self.classes[label]}
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``."""
+        """Return the batch of samples ``rows``, ``(batch,)``."""
         from mmcl.batch import Batch
 
         labels = self._labels[rows]
@@ -75,15 +82,15 @@ class ImageSet:
         return Batch(image=self._images[rows].float() / 255, label=labels, text=text)
 
     def held(self) -> list[Any]:
-        """The images as an array, in a list: what is compared to tell samples that two splits share."""
+        """Return the images as an array, for finding equal samples in two splits."""
         return [self._images.numpy()]
 
     def __add__(self: ImageSetT, other: ImageSetT) -> ImageSetT:
-        """Join two splits; raises DataError if they are of other data sets."""
+        """Concatenate two splits; raises DataError if they belong to different data sets."""
         import torch
 
         if type(self) is not type(other):
-            raise DataError(f"{self.root} and {other.root} are of different data sets, expected splits of one")
+            raise DataError(f"{self.root} and {other.root} are different data sets, expected splits of one data set")
         joined = copy(self)
         joined.split = f"{self.split}+{other.split}"
         joined._images = torch.cat([self._images, other._images])

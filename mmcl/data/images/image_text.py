@@ -1,4 +1,4 @@
-"""Labelled images with a text each: what their data sets have in common."""
+"""Base class of labelled images with one text each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Described(NamedTuple):
-    """An image, what is written of it, and the name of its class."""
+    """An image, its text, and the name of its class."""
 
     image: Path
     text: str
@@ -22,19 +22,19 @@ class Described(NamedTuple):
 
 
 class ImageTextDataset(ABC):
-    """Images with a text and a label each. A subclass says how its owner lays out the files, by ``_read``.
+    """Base class of labelled images with a text each. A subclass implements ``_read`` for its owner's file layout.
 
     Args:
-        root: the folder of the data set, as its owner lays it out.
+        root: folder of the data set in its owner's layout.
         split: one of ``splits``.
-        size: images are resized so that the shorter side has so many pixels, and their middle square is taken.
+        size: images are resized so that the shorter side has ``size`` pixels, then center-cropped to a square.
 
     A sample has ``image`` ``(3, size, size)`` in [0, 1], ``text`` and ``label``.
 
     Raises:
-        MissingDataError: the folder, or an image that is listed, is not there; says how many.
-        DataError: there is no such split, an annotation that cannot be read, or (when read) an image that is damaged.
-        ConfigError: no size.
+        MissingDataError: the folder or a listed image does not exist; the message counts them.
+        DataError: the split does not exist, an annotation cannot be read, or an image is damaged (on access).
+        ConfigError: ``size`` is less than 1.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
@@ -44,13 +44,13 @@ class ImageTextDataset(ABC):
     def __init__(self, root: str | Path, split: str = "train", *, size: int = 224) -> None:
         self.root, self.split, self.size = checked_root(type(self), root, split), split, size
         if size < 1:
-            raise ConfigError(f"size of images is {size}, expected at least 1 pixel")
+            raise ConfigError(f"size is {size}, expected at least 1 pixel")
         names, self.described = self._read()
         if not self.described:
             raise DataError(f"{self.root} has no images in split '{split}': check its annotations")
         if absent := [each.image for each in self.described if not each.image.is_file()]:
             raise MissingDataError(
-                f"{len(absent)} of {len(self.described)} images of {self.root} are not there, first {absent[0]}: "
+                f"{len(absent)} of {len(self.described)} images of {self.root} do not exist, first {absent[0]}: "
                 "copy them again from their source"
             )
         self.classes = tuple(sorted(set(names)))

@@ -1,4 +1,4 @@
-"""MNIST: handwritten digits as grey images of 28 x 28, of LeCun, Cortes and Burges."""
+"""MNIST (LeCun, Cortes and Burges): handwritten digits as grey images of 28 x 28."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from mmcl.data.speech.spoken_digits import DIGITS
 from mmcl.errors import DataError, LabelError
 
 _FILES = {"train": "train", "valid": "train", "test": "t10k"}
-_VALID = 5000  # the last images of the owner's training set, which has no validation split
+_VALID = 5000  # validation images: the last of the training set, since there is no official validation split
 
 
 class Mnist(ImageSet):
-    """Read MNIST's idx files, plain or gzipped; all images are in memory.
+    """Read MNIST's idx files, plain or gzipped, into memory.
 
-    A sample has an ``image`` ``(1, 28, 28)`` in [0, 1], and the word of its digit as ``text``.
+    A sample has an ``image`` ``(1, 28, 28)`` in [0, 1], and its digit as a word in ``text``.
 
     Args:
-        root: folder with ``raw/train-images-idx3-ubyte`` and the others, as torchvision lays them out, or with these
-            files themselves.
-        split: ``"train"`` (the owner's without the last 5,000), ``"valid"`` (those) or ``"test"``.
-        digits: keep the images of these digits only, by number; None keeps all. The classes stay the ten.
-        size: of these, keep no more than so many, the first; None keeps all.
+        root: folder with ``raw/train-images-idx3-ubyte`` and the other files in torchvision's layout, or with the files
+            themselves.
+        split: ``"train"`` (the owner's without the last 5,000), ``"valid"`` (the last 5,000) or ``"test"``.
+        digits: keep images of these digits only; None keeps all. There are always ten classes.
+        size: keep at most the first ``size`` of these images; None keeps all.
 
     Raises:
-        MissingDataError: the folder or a file is not there.
-        DataError: there is no such split, or a file is not what it should be.
-        LabelError: a digit that is none.
+        MissingDataError: the folder or a file does not exist.
+        DataError: the split does not exist, or a file is invalid.
+        LabelError: ``digits`` has a number outside 0 to 9.
     """
 
     source: ClassVar[Source] = Source(
@@ -63,7 +63,7 @@ class Mnist(ImageSet):
         if len(images) != len(labels) or images.shape[1:] != (28, 28) or (len(labels) and labels.max() > 9):
             raise DataError(
                 f"{self.root} has {len(images)} images of {images.shape[1:]} and {len(labels)} labels up to "
-                f"{labels.max(initial=0)}, expected as many of each, 28 x 28 and 0 to 9: copy it again"
+                f"{labels.max(initial=0)}, expected equal numbers, 28 x 28 and 0 to 9: copy it again"
             )
         first = max(0, len(images) - _VALID)
         part = {"train": slice(0, first), "valid": slice(first, None), "test": slice(None)}[split]
@@ -74,6 +74,6 @@ class Mnist(ImageSet):
         images, labels = images[:size], labels[:size]
         if not len(labels) or (size is not None and size < 1):
             raise DataError(
-                f"{self.root} has no images of digits={digits}, size={size} in split '{split}', expected some"
+                f"{self.root} has 0 images with digits={digits}, size={size} in split '{split}', expected at least 1"
             )
         self._hold(images[:, None], labels)

@@ -1,4 +1,4 @@
-"""N24News: news of the New York Times as an image and a text, of 24 sections."""
+"""N24News: news of the New York Times, each with an image and a text, from 24 sections."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from mmcl.files.plain_json import member, read_json
 from mmcl.text.suggest import nearest
 from mmcl.text.words import tidy
 
-TEXTS = ("headline", "caption", "abstract", "body")
+TEXT_FIELDS = ("headline", "caption", "abstract", "body")
 _FILES = {"train": "nytimes_train.json", "valid": "nytimes_dev.json", "test": "nytimes_test.json"}
 
 
 class N24News(ImageTextDataset):
-    """Read N24News: ``news/nytimes_train.json`` (``_dev``, ``_test``) and ``imgs/<image_id>.jpg``, or all news in
-    ``nytimes_dataset.json`` and ``images/<image_id>.jpg``, as its owner's two downloads have it.
+    """Read N24News in either layout of its owner.
 
-    The latter has no splits: 80 / 10 / 10 % by a hash of the image's name.
+    One layout is ``news/nytimes_{train,dev,test}.json`` with ``imgs/<image_id>.jpg``. The other is
+    ``nytimes_dataset.json`` with ``images/<image_id>.jpg``; it has no splits and is split 80 / 10 / 10 % by a hash of
+    the image id.
 
     Args:
-        root: the folder.
+        root: folder of the data set.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        text: which text stands beside the image: ``"headline"``, ``"caption"``, ``"abstract"`` or ``"body"``.
-        size: of the images, see :class:`~mmcl.data.images.image_text.ImageTextDataset`, as are the errors.
+        text: text of a sample: ``"headline"``, ``"caption"``, ``"abstract"`` or ``"body"``.
+        size: see :class:`~mmcl.data.images.image_text.ImageTextDataset`, also for errors.
     """
 
     source: ClassVar[Source | None] = Source(
@@ -42,8 +43,8 @@ class N24News(ImageTextDataset):
     )
 
     def __init__(self, root: Any, split: str = "train", *, text: str = "headline", size: int = 224) -> None:
-        if text not in TEXTS:
-            raise ConfigError(f"text is '{text}'{nearest(text, TEXTS)}, expected one of {', '.join(TEXTS)}")
+        if text not in TEXT_FIELDS:
+            raise ConfigError(f"text is '{text}'{nearest(text, TEXT_FIELDS)}, expected one of {', '.join(TEXT_FIELDS)}")
         self.text = text
         super().__init__(root, split, size=size)
 
@@ -52,13 +53,13 @@ class N24News(ImageTextDataset):
         whole = self.root / "nytimes_dataset.json"
         path, images = (parted, self.root / "imgs") if parted.exists() else (whole, self.root / "images")
         if not path.exists():
-            raise MissingDataError(f"there is neither {parted} nor {whole}: copy one from its source")
+            raise MissingDataError(f"neither {parted} nor {whole} exists: copy one from its source")
         rows: list[tuple[str, str, str]] = []
         for number, each in enumerate(read_json(path, list), start=1):
             where = f"{path}, news {number}"
             if not isinstance(each, dict):
                 raise DataError(f"{where} is {each!r:.40}, expected an object with image_id, section and {self.text}")
-            without = self.text in each and each[self.text] is None  # as some news are
+            without = self.text in each and each[self.text] is None  # some news lack a text
             text = "" if without else member(each, self.text, str, where=where)
             id = member(each, "image_id", int if isinstance(each.get("image_id"), int) else str, where=where)
             rows.append((str(id), tidy(text), member(each, "section", str, where=where)))

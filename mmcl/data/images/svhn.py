@@ -1,4 +1,4 @@
-"""SVHN: photographs of house numbers, cut to single digits, of Netzer and others."""
+"""SVHN (Netzer et al.): photographs of house numbers, cropped to single digits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmcl.data.speech.spoken_digits import DIGITS
 
 
 class Svhn(TorchvisionImages):
-    """Read SVHN's cropped digits, 99,289 images of 32 x 32; reading them needs scipy.
+    """Read SVHN's cropped digits, 99,289 images of 32 x 32; this needs scipy.
 
     Arguments, samples and errors are those of :class:`~mmcl.data.images.torchvision_images.TorchvisionImages`.
     """

@@ -1,4 +1,4 @@
-"""Images in the layouts of torchvision: all in memory, by readers that check a file before they trust it."""
+"""Base class of image data sets that torchvision reads; torchvision checks the files before it trusts them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_VALID = 5000  # the last images of the owner's training set, which has no validation split
+_VALID = 5000  # validation images: the last of the training set, since there is no official validation split
 
 
 class TorchvisionImages(ImageSet, ABC):
-    """Read a set of labelled images; a subclass says how, in ``_read``.
+    """Base class of labelled images in torchvision's layout. A subclass implements ``_read``.
 
     Nothing is downloaded.
 
     Args:
         root: folder of the data set, in torchvision's layout.
-        split: ``"train"`` (the owner's without the last 5,000), ``"valid"`` (those) or ``"test"``.
+        split: ``"train"`` (the owner's without the last 5,000), ``"valid"`` (the last 5,000) or ``"test"``.
 
     Raises:
-        MissingDataError: the folder is not there, or scipy, which reads MATLAB's files.
-        DataError: there is no such split, or files are not the owner's.
+        MissingDataError: the folder does not exist, or scipy, which reads MATLAB files, is not installed.
+        DataError: the split does not exist, or files are not the original ones.
     """
 
     source: ClassVar[Source | None] = None
@@ -47,14 +47,14 @@ class TorchvisionImages(ImageSet, ABC):
         first = max(0, len(images) - _VALID)
         part = {"train": slice(0, first), "valid": slice(first, None), "test": slice(None)}[split]
         if not len(labels[part]):
-            raise DataError(f"{self.root} has 0 images in split '{split}', expected some: copy it again")
+            raise DataError(f"{self.root} has 0 images in split '{split}', expected at least 1: copy it again")
         self._hold(images[part], labels[part])
 
     @staticmethod
     @abstractmethod
     def _read(root: Path, train: bool) -> tuple[NDArray[np.uint8], Any]:
-        """Return images ``(images, channels, height, width)`` and their labels, of the owner's training or test set."""
+        """Return images ``(images, channels, height, width)`` and labels of the owner's training or test set."""
 
     def _source(self) -> Source:
-        assert self.source is not None  # every subclass says where it comes from
+        assert self.source is not None  # every subclass has a source
         return self.source

@@ -1,4 +1,4 @@
-"""Barista: spoken orders of coffee, each with one intent and several slots."""
+"""Barista: spoken coffee orders, each with one intent and several slots."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from mmcl.text.suggest import nearest
 from mmcl.text.words import tidy
 
 _TEST_SHARE, _VALID_SHARE = 0.20, 0.16
-_SUFFIXES = (".flac", ".wav")  # of two recordings of one order, the first of these
+_SUFFIXES = (".flac", ".wav")  # if an order has several recordings, the first suffix is used
 
 
 class Barista(SpeechDataset):
-    """Read the coffee orders of Picovoice's speech-to-intent benchmark, with the value of one slot as the class.
+    """Read the coffee orders of Picovoice's speech-to-intent benchmark; the value of one slot is the class.
 
-    Recordings without that slot are left out; the other slots are its entities. The owner gives neither transcripts
-    nor splits: a text is the words of the class, or of all slots, and each class is split 64 / 16 / 20 % into train,
-    valid and test by the hash of ``seed`` and recording, so that a copy that lacks some files splits the others alike.
+    Recordings without that slot are skipped; the other slots are the entities. The owner provides neither transcripts
+    nor splits. The text is the class name or the values of all slots. Each class is split 64 / 16 / 20 % into train,
+    valid and test by a hash of ``seed`` and recording id. A copy with missing files splits the others identically.
 
     Args:
         root: folder with ``label.json`` and ``speech/``, or ``label/label.json`` and ``speech/clean/``.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        slot: the slot whose value is the class.
-        seed: another number, another split.
-        words: which words stand for the transcript: those of the ``"class"``, or of all ``"slots"`` by name.
-        max_seconds: leave out longer recordings.
+        slot: slot that defines the class.
+        seed: seed of the split.
+        words: text of a sample: the class name (``"class"``), or the values of all slots sorted by slot (``"slots"``).
+        max_seconds: skip longer recordings; None keeps all.
 
     Raises:
-        MissingDataError: the labels or all recordings are not there; labels without recording are only counted.
-        DataError: no order has the slot, or a class has too few recordings to be split.
+        MissingDataError: the labels or all recordings are missing; single missing recordings are only counted.
+        DataError: no order has the slot, or a class has too few recordings for three splits.
     """
 
     source = Source(
@@ -86,9 +86,9 @@ class Barista(SpeechDataset):
             counts = Counter(split_of[id] for id in present)
             if len(counts) < len(self.splits):
                 raise DataError(
-                    f"class '{value}' of slot '{self.slot}' has too few recordings to be split: "
+                    f"class '{value}' of slot '{self.slot}' has too few recordings to split: "
                     f"{', '.join(f'{counts[split]} {split}' for split in self.splits)}, expected at least 1 each; "
-                    "choose another slot"
+                    "use another slot"
                 )
             for id in present:
                 if split_of[id] == self.split:
@@ -98,23 +98,23 @@ class Barista(SpeechDataset):
         return classes, utterances
 
     def _recordings(self, orders: dict[str, dict[str, str]]) -> dict[str, Path]:
-        """The files of the orders that have one."""
+        """Return the recording of each order that has one."""
         folders = (self.root / "speech", self.root / "speech" / "clean")
         found: dict[str, Path] = {}
         for folder in folders:
             for suffix in _SUFFIXES:
                 for path in folder.glob(f"*{suffix}"):
-                    if path.is_file():  # neither a folder nor a link that leads nowhere
+                    if path.is_file():  # neither a folder nor a broken link
                         found.setdefault(path.stem, path)
         missing = sorted(id for id in orders if id not in found)
         if len(missing) == len(orders):
             raise MissingDataError(
-                f"none of the {len(orders)} recordings that {self.root} has labels for is there: "
+                f"none of the {len(orders)} labelled recordings of {self.root} exists: "
                 f"expected {missing[0]}.flac or .wav in {folders[0]} or {folders[1]}"
             )
         if missing:
             logger.warning(
-                "left out %d of %d labels in %s, which have no recording, first %s",
+                "skipped %d of %d labels in %s that have no recording, first %s",
                 len(missing),
                 len(orders),
                 self.root,
@@ -124,7 +124,7 @@ class Barista(SpeechDataset):
 
 
 def _read_orders(path: Path) -> dict[str, dict[str, str]]:
-    """The slots of each order, by the name of its recording without suffix."""
+    """Return the slots of each order, by the name of its recording without suffix."""
     orders: dict[str, dict[str, str]] = {}
     for name, entry in read_json(path).items():
         where = f"{path}, entry '{name}'"
@@ -132,14 +132,14 @@ def _read_orders(path: Path) -> dict[str, dict[str, str]]:
             raise DataError(f'{where} is {entry!r:.40}, expected an object like {{"intent": ..., "slots": {{...}}}}')
         slots = member(entry, "slots", dict, where=where)
         if (id := Path(name).stem) in orders:
-            raise DataError(f"{where} is the second of recording {id}, expected one: remove one of them")
-        # Values of the sort " soy milk" are a leftover of the owner's templates.
+            raise DataError(f"{where} repeats recording {id}, expected it once: remove one entry")
+        # Values such as " soy milk" are artifacts of the owner's templates.
         orders[id] = {slot: tidy(member(slots, slot, str, where=where)) for slot in sorted(slots)}
     return orders
 
 
 def _split(ids: list[str], seed: int) -> dict[str, str]:
-    """The split of each recording of one class; of three or more, every split gets one."""
+    """Return the split of each recording of a class; with three or more recordings every split gets at least one."""
     shuffled = sorted(ids, key=lambda id: sha256(f"{seed} {id}".encode()).digest())
     test = max(1, round(_TEST_SHARE * len(ids)))
     valid = max(1, round(_VALID_SHARE * len(ids)))

@@ -1,4 +1,4 @@
-"""Fluent Speech Commands: spoken commands to a smart home, 31 intents of action, object and location.
+"""Fluent Speech Commands: spoken smart-home commands with 31 intents (action, object and location).
 
 Lugosch et al., "Speech Model Pre-training for End-to-End Spoken Language Understanding", 2019.
 """
@@ -19,23 +19,23 @@ from mmcl.text.words import composed
 SLOTS = ("action", "object", "location")
 _COLUMNS = ("path", "speakerId", "transcription", *SLOTS)
 
-Intent = tuple[str, ...]  # one value for each of SLOTS
+IntentSlots = tuple[str, ...]  #: one value for each of SLOTS
 
 
 class FluentSpeechCommands(SpeechDataset):
-    """Read Fluent Speech Commands, or any corpus in its layout.
+    """Read Fluent Speech Commands, or any corpus with its layout.
 
-    ``data/{train,valid,test}_data.csv`` name the recordings below the folder. The classes are the triples of action,
-    object and location that occur in any of the three files, sorted, so that they are the same in every split.
+    ``data/{train,valid,test}_data.csv`` list the recordings with paths relative to ``root``. Classes are the triples of
+    action, object and location in any of the three files, sorted, so that all splits have the same classes.
 
     Args:
         root: folder with ``data/`` and the recordings.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        max_seconds: leave out longer recordings.
+        max_seconds: skip longer recordings; None keeps all.
 
     Raises:
-        MissingDataError: a csv file, or a recording that one names, is not there; says csv and line.
-        DataError: a csv file lacks a column or a value, or a line has more or fewer cells than the first.
+        MissingDataError: a CSV or a listed recording does not exist; the message names CSV and line.
+        DataError: a CSV lacks a column or a value, or a line has another number of cells than the first.
     """
 
     source = Source(
@@ -74,8 +74,8 @@ class FluentSpeechCommands(SpeechDataset):
         return tuple(intent_names(intents)), utterances
 
 
-def intent_names(intents: Iterable[Intent]) -> list[str]:
-    """Name intents in words: the values without "none", unless two intents would then share a name.
+def intent_names(intents: Iterable[IntentSlots]) -> list[str]:
+    """Return the name of each intent: its values without "none", or with it if two intents would share a name.
 
     >>> intent_names([("activate", "lights", "living_room"), ("change language", "none", "none")])
     ['activate lights living room', 'change language']
@@ -93,12 +93,12 @@ def intent_names(intents: Iterable[Intent]) -> list[str]:
     ]
 
 
-def _intent(row: dict[str, str]) -> Intent:
+def _intent(row: dict[str, str]) -> IntentSlots:
     return tuple(row[slot] for slot in SLOTS)
 
 
 def _read_csv(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a csv file with their line numbers."""
+    """Return the rows of a CSV with their line numbers."""
     if not path.exists():
         raise MissingDataError(f"there is no file {path}, which lists recordings: copy the data set again")
     rows = read_table(path, _COLUMNS, required=_COLUMNS).rows
@@ -110,8 +110,8 @@ def _read_csv(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _require_files(root: Path, csv_path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
-    """Raise MissingDataError if a recording is not there."""
-    present: dict[Path, set[str]] = {}  # each folder is listed once: on a network disk a look per file takes minutes
+    """Raise MissingDataError if a recording does not exist."""
+    present: dict[Path, set[str]] = {}  # list each folder once: on a network disk, one lookup per file takes minutes
     missing = []
     for line, row in rows:
         path = root / row["path"]
@@ -122,6 +122,6 @@ def _require_files(root: Path, csv_path: Path, rows: list[tuple[int, dict[str, s
     if missing:
         line, name = missing[0]
         raise MissingDataError(
-            f"{csv_path} line {line} names {name}, but there is no file {root / name} "
+            f"{csv_path} line {line} lists {name}, but there is no file {root / name} "
             f"({len(missing)} of {len(rows)} recordings are missing): copy the data set again"
         )

@@ -1,4 +1,4 @@
-"""Speech Commands v0.02: one second, one word, 35 words.
+"""Speech Commands v0.02: recordings of one second with one of 35 words.
 
 Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018.
 """
@@ -16,19 +16,19 @@ _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 
 
 class SpeechCommands(SpeechDataset):
-    """Read Speech Commands with the official validation and testing lists; what neither names is for training.
+    """Read Speech Commands with the official validation and test lists; all other recordings are for training.
 
-    The classes are the folders of words, sorted; ``_background_noise_`` is none. The speaker is what stands before
-    ``_nohash_`` in a file's name.
+    Classes are the folders of words, sorted, without ``_background_noise_``. The speaker is the part of a file name
+    before ``_nohash_``.
 
     Args:
-        root: folder with one folder for each word.
+        root: folder with one folder per word.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        max_seconds: leave out longer recordings.
+        max_seconds: skip longer recordings; None keeps all.
 
     Raises:
-        MissingDataError: a list, or a recording that one names, is not there.
-        DataError: there is no folder of recordings.
+        MissingDataError: a list, or a recording in a list, does not exist.
+        DataError: there are no folders of recordings.
     """
 
     source = Source(
@@ -53,7 +53,7 @@ class SpeechCommands(SpeechDataset):
                 if names:
                     recordings[word] = names
         if not recordings:
-            raise DataError(f"{self.root} has no folder with recordings (*.wav), expected one for each word")
+            raise DataError(f"{self.root} has no folder with recordings (*.wav), expected one per word")
         classes = tuple(recordings)
         label_of = {word: label for label, word in enumerate(classes)}
         all_names = {f"{word}/{name}": word for word in classes for name in recordings[word]}
@@ -76,7 +76,7 @@ class SpeechCommands(SpeechDataset):
         return classes, utterances
 
     def _listed(self, split: str, all_names: dict[str, str]) -> list[str]:
-        """The recordings of a split, in the order of its list."""
+        """Return the recordings of a split in the order of its list."""
         path = self.root / _LISTS[split]
         if not path.exists():
             raise MissingDataError(f"there is no file {path}, the official list of split '{split}': copy it again")
@@ -86,7 +86,7 @@ class SpeechCommands(SpeechDataset):
                 continue
             if name.strip() not in all_names:
                 raise MissingDataError(
-                    f"{path} line {line} names {name.strip()}, but there is no such recording below {self.root}: "
+                    f"{path} line {line} lists {name.strip()}, but there is no such recording below {self.root}: "
                     "copy the data set again"
                 )
             names.append(name.strip())

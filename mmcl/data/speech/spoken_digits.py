@@ -1,4 +1,4 @@
-"""Free Spoken Digit Dataset: the ten English digits, spoken by a few people many times."""
+"""Free Spoken Digit Dataset: English digits, spoken repeatedly by a few people."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from mmcl.text.suggest import nearest
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>.+)_(?P<index>[0-9]+)")
-_INDICES = {"test": range(0, 5), "valid": range(5, 10)}  # the rest is for training
+_INDICES = {"test": range(0, 5), "valid": range(5, 10)}  # all others are training data
 
 
 class SpokenDigits(SpeechDataset):
     """Read the Free Spoken Digit Dataset, ``recordings/{digit}_{speaker}_{index}.wav``.
 
-    Its owner's test split is index 0 to 4 of every digit and speaker. There is no official validation split: index 5
-    to 9 is taken out of the training recordings for it.
+    The official test split is index 0 to 4 of each digit and speaker. There is no official validation split: index 5
+    to 9 of the training recordings is used for it.
 
     Args:
         root: folder with ``recordings/``.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        speakers: keep the recordings of these people only; None keeps all.
-        max_seconds: leave out longer recordings.
+        speakers: keep recordings of these speakers only; None keeps all.
+        max_seconds: skip longer recordings; None keeps all.
 
     Raises:
-        MissingDataError: the folder is not there.
-        DataError: a file's name cannot be read, or a speaker is unknown.
+        MissingDataError: the folder does not exist.
+        DataError: a file name cannot be parsed, or a speaker is unknown.
     """
 
     source = Source(
@@ -51,7 +51,7 @@ class SpokenDigits(SpeechDataset):
         *,
         max_seconds: float | None = None,
     ) -> None:
-        self.speakers = (speakers,) if isinstance(speakers, str) else speakers
+        self._kept_speakers = (speakers,) if isinstance(speakers, str) else speakers
         super().__init__(root, split, max_seconds=max_seconds)
 
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
@@ -65,12 +65,12 @@ class SpokenDigits(SpeechDataset):
             if split == self.split:
                 label = int(match["digit"])
                 utterances.append(Utterance(path.stem, path, label, text=DIGITS[label], speaker=match["speaker"]))
-        for speaker in self.speakers or ():
+        for speaker in self._kept_speakers or ():
             if speaker not in known:
                 raise DataError(
                     f"{self.root} has no speaker '{speaker}'{nearest(speaker, known)}: "
                     f"expected some of {', '.join(sorted(known))}"
                 )
-        if self.speakers is not None:
-            utterances = [utterance for utterance in utterances if utterance.speaker in self.speakers]
+        if self._kept_speakers is not None:
+            utterances = [utterance for utterance in utterances if utterance.speaker in self._kept_speakers]
         return DIGITS, utterances

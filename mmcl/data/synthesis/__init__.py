@@ -1,1 +1,1 @@
-"""Speech that is synthesised: espeak-ng, a command grammar, and corpora spoken from texts."""
+"""Synthetic speech: espeak-ng, a command grammar, and corpora spoken from texts."""

@@ -1,14 +1,14 @@
-"""What can be said to a smart home: intents and their wordings, which the synthetic corpus speaks."""
+"""Grammar of the synthetic smart-home commands: intents and their wordings."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-from mmcl.data.speech.fluent_speech_commands import Intent
+from mmcl.data.speech.fluent_speech_commands import IntentSlots
 
-#: Action, object and, where the intent has one, locations; below them the wordings: "(a|b)" is a or b, "{}" the
-#: location. When only some intents are wanted, they are the first.
+#: Action, object and optional locations, followed by indented wordings. "(a|b)" means a or b, "{}" is the location.
+#: A smaller number of intents selects the first ones.
 GRAMMAR = """
 activate, music
     (play|start|put on) (some|the) music(| please)
@@ -94,13 +94,13 @@ report, weather
 
 
 @lru_cache(maxsize=1)
-def grammar() -> dict[Intent, tuple[str, ...]]:
-    """Read :data:`GRAMMAR`: each intent with its wordings.
+def grammar() -> dict[IntentSlots, tuple[str, ...]]:
+    """Parse :data:`GRAMMAR` into the wordings of each intent.
 
     >>> grammar()["activate", "lights", "kitchen"][:2]
     ('turn on the light in the kitchen', 'turn on the lights in the kitchen')
     """
-    intents: dict[Intent, tuple[str, ...]] = {}
+    intents: dict[IntentSlots, tuple[str, ...]] = {}
     for block in re.findall(r"^\w.*(?:\n .*)+", GRAMMAR, re.MULTILINE):
         head, *patterns = block.split("\n")
         action, thing, *locations = head.split(", ")

@@ -1,4 +1,4 @@
-"""Who says what in the synthetic corpus, in which voice, and how that sounds: all of it follows from a few numbers."""
+"""Plan of the synthetic commands: who says what, in which voice and with which noise, all from a few parameters."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import SAMPLE_RATE
-from mmcl.data.speech.fluent_speech_commands import Intent
+from mmcl.data.speech.fluent_speech_commands import IntentSlots
 from mmcl.data.synthesis.command_grammar import GRAMMAR, grammar
+from mmcl.data.synthesis.corpus import corpus_name
 from mmcl.data.synthesis.espeak import ACCENTS, VARIANTS, Voice, speak
 from mmcl.errors import ConfigError
 from mmcl.files.atomic import written_whole
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 _VOICES = {"train": 36, "valid": 6, "test": 14}
-_UNSEEN = 0.25  # share of each intent's wordings that nobody says in training; they are half of what is said in test
-_FORMAT = 1  # counts up when plan() or record() below make something else of all this
-EDITION = sha256(repr((_FORMAT, GRAMMAR, ACCENTS, VARIANTS, _VOICES, _UNSEEN)).encode()).hexdigest()[:8]
+_UNSEEN = 0.25  # fraction of each intent's wordings reserved for test, where they are half of the utterances
+_FORMAT = 1  # increment if plan_commands() or record() produce something else from the same inputs
+COMMANDS_EDITION = sha256(repr((_FORMAT, GRAMMAR, ACCENTS, VARIANTS, _VOICES, _UNSEEN)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """What decides every byte of a corpus: numbers of train, valid and test utterances, number of intents, seed.
+class CommandParameters:
+    """Parameters that determine every byte of a corpus: utterances per intent and split, intents, seed.
 
     Raises:
-        ConfigError: a number that no corpus can have.
+        ConfigError: a parameter is out of range.
     """
 
     utterances_per_intent: tuple[int, int, int] = (72, 12, 14)
@@ -54,40 +55,40 @@ class Parameters:
             raise ConfigError(
                 f"utterances_per_intent is {sizes!r}, expected 3 numbers for train, valid and test, each at least 1"
             )
-        object.__setattr__(self, "utterances_per_intent", tuple(sizes))  # a config gives a list
+        object.__setattr__(self, "utterances_per_intent", tuple(sizes))  # configs have lists
         if not is_whole(self.intents, 1) or self.intents > len(grammar()):
-            raise ConfigError(f"intents is {self.intents!r}, expected 1 to {len(grammar())}, which the grammar has")
+            raise ConfigError(f"intents is {self.intents!r}, expected 1 to {len(grammar())}, the size of the grammar")
         if not is_whole(self.seed, 0):
-            raise ConfigError(f"seed is {self.seed!r}, expected a whole number from 0")
+            raise ConfigError(f"seed is {self.seed!r}, expected an integer of at least 0")
 
     @property
     def folder(self) -> str:
         """Name of the folder in the cache."""
-        return f"synthetic_commands-{sha256(repr((EDITION, self)).encode()).hexdigest()[:8]}"
+        return corpus_name("synthetic_commands", COMMANDS_EDITION, self)
 
 
 def is_whole(value: object, least: int) -> bool:
-    """Tell if a value is a whole number of at least ``least``."""
+    """Return whether a value is an integer of at least ``least``."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)
 class Command:
-    """One recording to be made: who says what, between how many milliseconds of silence, in how loud a noise, and if
-    it sounds as over a telephone, with nothing above 4 kHz."""
+    """One recording to generate: speaker, voice and text, milliseconds of silence before and after, noise level, and
+    whether it is limited to telephone bandwidth (4 kHz)."""
 
     speaker: str
     voice: Voice
-    intent: Intent
+    intent: IntentSlots
     text: str
     before: int
     after: int
     noise: int
-    telephone: bool = field(default=False, repr=False)  # the noise follows from what is written, and is that of ever
+    telephone: bool = field(default=False, repr=False)  # not in repr, which seeds the noise of existing corpora
 
 
 def voices(seed: int = 0) -> dict[str, list[Voice]]:
-    """Draw the voices of each split; no two of them, in any split, have the same timbre.
+    """Draw the voices of each split; no two voices of any split have the same timbre.
 
     >>> {split: len(drawn) for split, drawn in voices().items()}
     {'train': 36, 'valid': 6, 'test': 14}
@@ -109,10 +110,10 @@ def voices(seed: int = 0) -> dict[str, list[Voice]]:
     }
 
 
-def plan(parameters: Parameters) -> dict[str, list[Command]]:
-    """Say for each split what is to be recorded, intent by intent.
+def plan_commands(parameters: CommandParameters) -> dict[str, list[Command]]:
+    """Return the commands to record for each split, intent by intent.
 
-    Voices and wordings take turns in random order, and each voice varies its rate and pitch a little.
+    Voices and wordings alternate in random order. Each voice varies its rate and pitch a little.
     """
     commands: dict[str, list[Command]] = {}
     for (split, speakers), size in zip(voices(parameters.seed).items(), parameters.utterances_per_intent, strict=True):
@@ -127,9 +128,9 @@ def plan(parameters: Parameters) -> dict[str, list[Command]]:
     return commands
 
 
-def utter(random: Random, voice: Voice, intent: Intent, wording: Iterator[str]) -> Command:
-    """Have a voice say the next wording, at a rate and pitch a little off its own; silences and noise vary too."""
-    return Command(  # the order of these lines is the order of the draws, in which the wording may take part
+def utter(random: Random, voice: Voice, intent: IntentSlots, wording: Iterator[str]) -> Command:
+    """Return a command: the next wording in a voice with slightly varied rate and pitch, random silence and noise."""
+    return Command(  # do not reorder: the order of these lines is the order of the random draws
         speaker=f"{voice.accent}-{voice.variant}",
         voice=replace(
             voice,
@@ -145,14 +146,14 @@ def utter(random: Random, voice: Voice, intent: Intent, wording: Iterator[str]) 
 
 
 def record(command: Command) -> NDArray[np.int16]:
-    """Speak a command; return its waveform ``(samples,)`` at 16 kHz."""
+    """Synthesise a command; return its waveform ``(samples,)`` at 16 kHz."""
     import torch
 
     spoken, _ = speak(command.text, command.voice)
     speech = _resampler()(torch.from_numpy(spoken.astype(np.float64))).numpy()
     before, after = (SAMPLE_RATE * milliseconds // 1000 for milliseconds in (command.before, command.after))
     waveform = np.pad(speech, (before, after))
-    # Bytes of Python's own generator are the same everywhere, which numpy's are not promised to be.
+    # Random bytes from Python are the same on all platforms; numpy does not guarantee that.
     noise = np.frombuffer(Random(repr(command)).randbytes(len(waveform)), np.int8) / 128
     waveform = waveform + command.noise * noise
     if command.telephone:
@@ -162,12 +163,12 @@ def record(command: Command) -> NDArray[np.int16]:
 
 
 def record_into(path: Path, command: Command) -> None:
-    """Write what :func:`record` makes of a command as FLAC, whole or not at all; what is there is left alone."""
+    """Write the waveform of :func:`record` as FLAC, atomically; an existing file is kept."""
     import soundfile
 
-    if path.exists():  # an earlier generation got so far
+    if path.exists():  # from an earlier, interrupted generation
         return
-    encoded = BytesIO()  # a full disk is not reported by soundfile's own writing
+    encoded = BytesIO()  # soundfile does not report a full disk when it writes to a path
     soundfile.write(encoded, record(command), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     with written_whole(path) as temporary:
         temporary.write_bytes(encoded.getbuffer())
@@ -178,8 +179,8 @@ def _resampler() -> Resample:
     import torch
     from torchaudio.transforms import Resample
 
-    # 22,050 Hz taken for 22,000, which lowers and slows speech by 0.2 %: then 11 samples become 8, and the filter is
-    # 40 times smaller. In double precision no machine rounds to other 16-bit samples.
+    # Treat 22,050 Hz as 22,000 Hz, which lowers and slows speech by 0.2 %: 11 samples become 8, and the filter is 40
+    # times smaller. In double precision all machines round to the same 16-bit samples.
     return Resample(11, 8, dtype=torch.float64)
 
 
@@ -192,7 +193,7 @@ def _telephone() -> tuple[Resample, Resample]:
 
 
 def _reserve(wordings: Sequence[str], random: Random) -> tuple[list[str], list[str]]:
-    """Part wordings into those for everywhere and those for test alone, whose every word is in one of the others."""
+    """Split wordings into general ones and ones reserved for test; reserved ones use only words of the others."""
     known = list(wordings)
     new: list[str] = []
     for wording in random.sample(wordings, len(wordings)):
@@ -204,6 +205,6 @@ def _reserve(wordings: Sequence[str], random: Random) -> tuple[list[str], list[s
 
 
 def _turns(random: Random, items: Sequence[_Item]) -> Iterator[_Item]:
-    """Every item once in random order, then every item once in another, without end."""
+    """Yield all items in random order, again and again, in a new order each time."""
     while True:
         yield from random.sample(items, len(items))

@@ -1,4 +1,4 @@
-"""A corpus that is generated appears whole and once: others see all of it or nothing, and wait for who makes it."""
+"""Generated corpora: created once, visible only when complete, and shared by concurrent processes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,22 +17,31 @@ from filelock import FileLock
 from mmcl.errors import DataError
 from mmcl.files.plain_json import member, read_json
 
-MANIFEST = "corpus.json"  #: says what a corpus is; a folder that has it is whole
+MANIFEST = "corpus.json"  #: describes a corpus; a folder that has it is complete
 _Job = TypeVar("_Job")
 
 
+def corpus_name(name: str, edition: str, parameters: object) -> str:
+    """Return the folder name of a corpus, which depends on its edition and parameters.
+
+    Parameters are hashed as ``Parameters(...)`` whatever their class is called, so renaming it keeps corpora valid.
+    """
+    shown = repr(parameters).replace(type(parameters).__name__, "Parameters", 1)
+    return f"{name}-{sha256(f'({edition!r}, {shown})'.encode()).hexdigest()[:8]}"
+
+
 def corpus_folder(root: str | Path | None, name: str) -> Path:
-    """Return the folder of a corpus: ``root``, or else ``name`` in the user's cache."""
-    from mmcl.data.catalog import cache_dir
+    """Return the folder of a corpus: ``root``, or ``name`` in the user's cache if ``root`` is None."""
+    from mmcl.files.cache_dir import cache_dir
 
     return (cache_dir() / "data" / name if root is None else Path(root).expanduser()).absolute()
 
 
 def is_made(folder: Path, edition: str, wanted: Mapping[str, Any]) -> bool:
-    """Tell if a corpus of this edition and of the wanted parameters is there.
+    """Return whether a complete corpus of this edition with the wanted parameters exists.
 
     Raises:
-        DataError: another corpus, or something else, is there.
+        DataError: the folder holds another corpus, or something else.
     """
     manifest = folder / MANIFEST
     if not manifest.is_file():
@@ -43,9 +53,9 @@ def is_made(folder: Path, edition: str, wanted: Mapping[str, Any]) -> bool:
         edition_made = member(content, "edition", str, where=str(manifest))
         made = {"edition": edition_made, **member(content, "parameters", dict, where=str(manifest))}
     except DataError as error:
-        raise DataError(f"{manifest} cannot be read ({error}): remove {folder}, and it is made anew") from None
+        raise DataError(f"{manifest} cannot be read ({error}): remove {folder}, and it is generated again") from None
     for name, value in {"edition": edition, **wanted}.items():
-        value = list(value) if isinstance(value, tuple) else value  # as in JSON
+        value = list(value) if isinstance(value, tuple) else value  # as JSON stores it
         if made.get(name) != value:
             raise DataError(
                 f"{folder} holds a corpus of {name} {made.get(name)}, expected {value}: "
@@ -55,17 +65,17 @@ def is_made(folder: Path, edition: str, wanted: Mapping[str, Any]) -> bool:
 
 
 def make_once(folder: Path, edition: str, wanted: Mapping[str, Any], make: Callable[[], None]) -> Path:
-    """Call ``make`` unless the corpus is there, or somebody else who is making it ends; return ``folder``.
+    """Call ``make`` if the corpus is missing and no other process generates it meanwhile; return ``folder``.
 
     Raises:
-        DataError: another corpus is there, or the disk cannot be written.
+        DataError: the folder holds another corpus, or is not writable.
     """
     if is_made(folder, edition, wanted):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if not is_made(folder, edition, wanted):  # nobody made it while we waited
+            if not is_made(folder, edition, wanted):  # another process may have finished it while we waited
                 make()
     except OSError as error:
         raise DataError(
@@ -76,16 +86,16 @@ def make_once(folder: Path, edition: str, wanted: Mapping[str, Any], make: Calla
 
 @contextmanager
 def appearing_whole(folder: Path, manifest: Mapping[str, Any], *, resume: bool = False) -> Iterator[Path]:
-    """Give a folder to be filled beside ``folder``, which becomes it, with its manifest, when the body ends well.
+    """Yield a temporary folder that is renamed to ``folder``, with its manifest, if the body succeeds.
 
-    With ``resume``, what an unfinished body has left there is kept for the next one of the same manifest; each of its
-    files must then appear whole too. Otherwise nothing is left.
+    With ``resume``, the temporary folder of a failed body is kept for the next attempt with the same manifest; each
+    file in it must then be written atomically. Otherwise it is removed.
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    plan = partial / "plan.json"  # not yet the manifest: nobody may take the folder for whole
+    plan = partial / "plan.json"  # renamed to the manifest at the end, so nobody takes the folder for complete
     text = json.dumps(manifest, indent=2) + "\n"
     if not (resume and plan.is_file() and plan.read_bytes() == text.encode()):
-        shutil.rmtree(partial, ignore_errors=True)  # of one who was killed, or who made something else
+        shutil.rmtree(partial, ignore_errors=True)  # from a killed process, or of another corpus
     try:
         if not partial.exists():
             partial.mkdir()
@@ -103,14 +113,14 @@ def appearing_whole(folder: Path, manifest: Mapping[str, Any], *, resume: bool =
 def share_out(
     work: Callable[[Path, _Job], None], jobs: Sequence[tuple[Path, _Job]], title: str, *, progress: bool
 ) -> None:
-    """Do all jobs, each with the path of its result, on all processors, behind a bar; the first error ends it."""
+    """Run all jobs in parallel with a progress bar; a job gets the path of its result. The first error stops all."""
     import torch
 
     from mmcl.progress import progress_display
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the jobs are shared out, each too short to be
-    workers = ThreadPoolExecutor(os.cpu_count())  # espeak-ng and torch let other threads run
+    torch.set_num_threads(1)  # parallel over jobs; each is too short to parallelise
+    workers = ThreadPoolExecutor(os.cpu_count())  # espeak-ng and torch release the GIL
     try:
         with progress_display(disable=not progress) as bars:
             bar = bars.add_task(title, total=len(jobs))

@@ -1,7 +1,7 @@
-"""Text in, speech of espeak-ng out: a waveform that depends on the text and the voice and on nothing else.
+"""Speech synthesis with espeak-ng: a waveform that depends on text and voice only.
 
-espeak-ng is a formant synthesiser under the GPL. It is no part of mmcl: it comes with the package ``espeakng-loader``
-and is loaded when somebody speaks.
+espeak-ng is a formant synthesiser under the GPL. It is not part of mmcl: it comes with the package ``espeakng-loader``
+and is loaded on first use.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.text.suggest import nearest
 
-ESPEAK_RATE = 22_050  #: samples a second of what espeak-ng makes
+ESPEAK_RATE = 22_050  #: sample rate of espeak-ng in hertz
 
-#: Accents of English, each with espeak-ng's file for it.
+#: English accents and espeak-ng's file for each.
 ACCENTS = {
     "en-029": "en-029",  # the Caribbean
     "en-gb": "en",
@@ -45,14 +45,14 @@ _VARIANTS = """
     boris ed edward f1 f2 f3 f4 f5 grandma grandpa gustave iven iven3 iven4 john klatt3 klatt4 m1 m2 m3 m4 m5 m6 m7
     m8 marcelo max miguel norbert pablo paul pedro quincy robert steph steph2 travis victor
 """
-#: Timbres: those of espeak-ng's that sound like different people and are plain to hear. Left out are robots, whispers,
-#: doubles, those that hardly anything trained on the others makes out, and all of its sixth Klatt synthesiser, whose
-#: breath is other noise each time.
+#: Timbres of espeak-ng that sound like different people and are easy to understand. Left out are robots, whispers,
+#: duplicates, voices that models trained on the others hardly recognise, and the sixth Klatt synthesiser, whose breath
+#: noise differs each time.
 VARIANTS = tuple(_VARIANTS.split())
 
-_AUDIO_SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1  # of espeak-ng's speak_lib.h, as are the numbers in speak()
+_AUDIO_SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1  # constants of espeak-ng's speak_lib.h, as those in speak()
 _RANGES = {"rate": (80, 450), "pitch": (0, 99), "pitch_range": (0, 99)}
-_BUFFER = 5000  # milliseconds of speech that come at once; in shorter ones echoes break off
+_BUFFER = 5000  # milliseconds of speech per callback; shorter buffers cut echoes off
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -63,12 +63,12 @@ class Voice:
     Args:
         accent: one of :data:`ACCENTS`.
         variant: timbre, one of :data:`VARIANTS`.
-        rate: words a minute, 80 to 450.
-        pitch: height, 0 to 99; 50 is the variant's own.
-        pitch_range: how far the pitch moves, 0 (monotone) to 99; 50 is the variant's own.
+        rate: words per minute, 80 to 450.
+        pitch: pitch, 0 to 99; 50 is the variant's default.
+        pitch_range: range of the pitch, 0 (monotone) to 99; 50 is the variant's default.
 
     Raises:
-        ConfigError: a value is none of these.
+        ConfigError: a value is out of range or unknown.
 
     >>> Voice("en-gb-scotland", "f2", rate=160).name
     'en-gb-scotland+f2'
@@ -90,18 +90,18 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """Accent and variant, as espeak-ng writes them."""
+        """Accent and variant in espeak-ng's notation."""
         return f"{self.accent}+{self.variant}"
 
 
 def speak(text: str, voice: Voice) -> tuple[NDArray[np.int16], int]:
-    """Speak a text; return the waveform ``(samples,)`` and its sample rate in hertz.
+    """Synthesise a text; return the waveform ``(samples,)`` and its sample rate in hertz.
 
-    Equal arguments give equal samples, whatever was spoken before. Threads may speak at once.
+    Equal arguments give equal samples, whatever was synthesised before. The function is thread-safe.
 
     Raises:
         MissingDataError: espeak-ng is not installed.
-        DataError: there is nothing to speak in the text, or espeak-ng cannot be started.
+        DataError: the text has nothing to speak, or espeak-ng fails to start.
 
     >>> waveform, rate = speak("turn on the lights", Voice("en-us", "f1"))
     >>> waveform.dtype, rate, bool(0.8 < len(waveform) / rate < 1.2)
@@ -112,13 +112,13 @@ def speak(text: str, voice: Voice) -> tuple[NDArray[np.int16], int]:
     def keep(samples: ctypes._Pointer[ctypes.c_short], count: int, events: int) -> int:
         if samples and count:
             pieces.append(ctypes.string_at(samples, 2 * count))
-        return 0  # go on
+        return 0  # continue
 
-    callback = _CALLBACK(keep)  # a name, so that it lives as long as the library calls it
+    callback = _CALLBACK(keep)  # keep a reference while the library may call it
     encoded = text.replace("\0", " ").encode(errors="replace") + b"\0"
     with _fresh_library() as library:
         library.espeak_SetSynthCallback(callback)
-        library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # breath is noise, which is else seeded with the time
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # breath noise would otherwise be seeded with the time
         failed = library.espeak_SetVoiceByName(f"{ACCENTS[voice.accent].lower()}+{voice.variant}".encode())
         for number, value in ((1, voice.rate), (3, voice.pitch), (4, voice.pitch_range)):
             library.espeak_SetParameter(number, value, 0)
@@ -145,9 +145,9 @@ def espeak_version() -> str:
 
 @contextmanager
 def _fresh_library() -> Iterator[ctypes.CDLL]:
-    """Load and start espeak-ng, and unload it at the end.
+    """Load and start a new copy of espeak-ng, and unload it at the end.
 
-    The library remembers what it spoke: where in its flutter it is, how loud it was. Only a new copy has forgotten.
+    The library keeps state between calls, such as the phase of its flutter and the loudness. Only a new copy is clean.
     """
     try:
         path, data = _private_copy(get_ident())
@@ -173,17 +173,17 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
 
 @cache
 def _private_copy(thread: int) -> tuple[Path, Path]:
-    """Copy the library and what English needs of its data into a folder of this thread; return both paths.
+    """Copy the library and its English data into a folder of this thread; return both paths.
 
-    All memory of the library is shared by who loads one file, so that nobody else may load this one. With the accents
-    under the lower-case names that it looks for first, it need not read through its 250 voices to find one, which takes
-    twice as long as to speak. A later thread of the same number takes the copy over.
+    Memory of the library is shared by everyone who loads the same file, so each thread needs its own file. Accents are
+    stored under the lower-case names that espeak-ng tries first; otherwise it reads its 250 voices to find one, which
+    takes twice as long as synthesis. A later thread with the same id reuses the copy.
     """
     try:
         import espeakng_loader
     except ImportError as error:
         raise MissingDataError(
-            'espeak-ng is not installed, which speaks the texts: pip install "mmcl[synth]"'
+            'espeak-ng, the speech synthesiser, is not installed: pip install "mmcl[synth]"'
         ) from error
     source = Path(espeakng_loader.get_data_path())
     folder = Path(tempfile.mkdtemp(prefix="mmcl-espeak-"))
@@ -201,5 +201,5 @@ def _private_copy(thread: int) -> tuple[Path, Path]:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child ends before its parent, who still speaks
+    if os.getpid() == owner:  # a forked child must not remove the copy of its parent
         shutil.rmtree(folder, ignore_errors=True)

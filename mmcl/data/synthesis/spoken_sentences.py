@@ -1,6 +1,6 @@
-"""English sentences and words spoken by espeak-ng: pairs of speech and text to pretrain a speech tower on.
+"""English sentences and words spoken by espeak-ng: pairs of speech and text for pretraining a speech tower.
 
-Nobody need have recorded them, and none of them is a test sentence of SLURP. What is said by whom follows from a seed.
+No recordings are needed, and no test sentence of SLURP is included. Everything depends on a seed.
 """
 
 from __future__ import annotations
@@ -15,26 +15,34 @@ from typing import Any
 
 from mmcl.data.base import Source, SpeechDataset, Utterance
 from mmcl.data.synthesis.command_plan import Command, is_whole, record_into, utter, voices
-from mmcl.data.synthesis.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
+from mmcl.data.synthesis.corpus import (
+    MANIFEST,
+    appearing_whole,
+    corpus_folder,
+    corpus_name,
+    is_made,
+    make_once,
+    share_out,
+)
 from mmcl.data.synthesis.espeak import espeak_version
-from mmcl.data.synthesis.spoken_texts import TEXTS, WORDS, digest_of, read_texts
+from mmcl.data.synthesis.spoken_texts import TEXT_SOURCES, WORDS, read_texts, texts_digest
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_json import member, read_json_lines
 from mmcl.text.suggest import nearest
 from mmcl.text.words import composed
 
-_TEXT = "27ff105bd015a9e1"  # digest of SLURP's training text as its owner published it
-_VALID = 500  # sentences of SLURP that are not trained on
-_FORMAT = 2  # counts up when plan() below, or record(), make something else of all this
-EDITION = sha256(repr((_FORMAT, voices(), _VALID, WORDS)).encode()).hexdigest()[:8]
+_TEXT = "27ff105bd015a9e1"  # digest of SLURP's training text as published
+_VALID = 500  # SLURP sentences held out for validation
+_FORMAT = 2  # increment if plan_sentences() or record() produce something else from the same inputs
+SENTENCES_EDITION = sha256(repr((_FORMAT, voices(), _VALID, WORDS)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """What decides every sample of a corpus: the texts, how many of each and how often, the seed, and a digest.
+class SentenceParameters:
+    """Parameters that determine every sample of a corpus: texts, their number, takes per text, seed, text digest.
 
     Raises:
-        ConfigError: texts that are not known, or a number that no corpus can have.
+        ConfigError: a text source is unknown, or a number is out of range.
     """
 
     texts: tuple[str, ...] = ("slurp",)
@@ -45,59 +53,64 @@ class Parameters:
 
     def __post_init__(self) -> None:
         texts = (self.texts,) if isinstance(self.texts, str) else tuple(self.texts)
-        object.__setattr__(self, "texts", texts)  # a config gives a list
+        object.__setattr__(self, "texts", texts)  # configs have lists
         for name in texts:
-            if name not in TEXTS:
-                raise ConfigError(f"there are no texts '{name}'{nearest(name, TEXTS)}: expected some of {TEXTS}")
+            if name not in TEXT_SOURCES:
+                raise ConfigError(
+                    f"there are no texts '{name}'{nearest(name, TEXT_SOURCES)}: expected some of {TEXT_SOURCES}"
+                )
         if not texts or len(set(texts)) < len(texts):
-            raise ConfigError(f"texts is {texts}, expected one or more of {TEXTS}, each once")
+            raise ConfigError(f"texts is {texts}, expected one or more of {TEXT_SOURCES}, each once")
         if "varied" in texts and "slurp" not in texts:
             raise ConfigError(f"texts is {texts}, expected slurp as well, whose sentences are varied")
-        object.__setattr__(self, "texts", tuple(name for name in TEXTS if name in texts))
+        object.__setattr__(self, "texts", tuple(name for name in TEXT_SOURCES if name in texts))
         for name, least in (("sentences", 1), ("takes", 1), ("seed", 0)):
             value = getattr(self, name)
             if not is_whole(value, least) and (value is not None or name != "sentences"):
-                raise ConfigError(f"{name} is {value!r}, expected a whole number from {least}")
+                raise ConfigError(f"{name} is {value!r}, expected an integer of at least {least}")
 
     @property
     def folder(self) -> str:
         """Name of the folder in the cache."""
-        return f"sentences_tts-{sha256(repr((EDITION, self)).encode()).hexdigest()[:8]}"
+        return corpus_name("sentences_tts", SENTENCES_EDITION, self)
 
 
 class SpokenSentences(SpeechDataset):
-    """Read English texts as espeak-ng speaks them, which is made first where they are missing.
+    """Read English texts spoken by espeak-ng; the corpus is generated first if it is missing.
 
-    ``slurp`` is the 11,500 sentences of SLURP's own training text (``lm.txt``) without those of its devel and test
-    annotations; ``vocabulary`` the 47,000 words of three letters or more among the 50,000 most frequent of English, one
-    by one; ``varied`` sentences of SLURP in which a third of the words has made way for words of that vocabulary, so
-    that each of them is heard once in a sentence; ``commonsense_qa`` the questions and choices of CommonsenseQA's
-    training set. Silence around the speech, noise and bandwidth vary. The split ``valid`` is 500 sentences of SLURP by
-    voices that are heard in no other split; for a test there is :class:`~mmcl.data.SpokenSlurp`. There is one class.
+    Sources of text are:
+
+    - ``slurp``: the 11,500 sentences of SLURP's training text (``lm.txt``), without those in devel and test.
+    - ``vocabulary``: 47,000 single words, those of three letters or more among the 50,000 most frequent in English.
+    - ``varied``: SLURP sentences with a third of the words replaced, so that each vocabulary word occurs once.
+    - ``commonsense_qa``: questions and choices of CommonsenseQA's training set.
+
+    Silence around the speech, noise and bandwidth vary. The split ``valid`` has 500 SLURP sentences in voices of no
+    other split; use :class:`~mmcl.data.SpokenSlurp` for testing. There is one class.
 
     Args:
-        root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or else ``~/.cache/mmcl``).
+        root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or ``~/.cache/mmcl``).
         split: ``"train"`` or ``"valid"``.
-        texts: one or more of these; None for those of the corpus that is there, or else ``slurp``.
-        sentences: number of each of the texts in train; None likewise, or else all.
-        takes: voices that speak each text of train; None likewise, or else 1.
-        seed: of choice, split and voices; None likewise, or else 0.
+        texts: one or more sources; None for those of an existing corpus, else ``slurp``.
+        sentences: number of train texts per source; None for that of an existing corpus, else all.
+        takes: voices per train text; None for that of an existing corpus, else 1.
+        seed: seed of choice, split and voices; None for that of an existing corpus, else 0.
         text_root: folder that holds ``slurp`` and ``rationales``; None for ``MMCL_DATA``.
-        make: make a missing corpus.
-        progress: show a bar meanwhile.
-        max_seconds: leave out longer recordings.
+        make: generate a missing corpus.
+        progress: show a progress bar during generation.
+        max_seconds: skip longer recordings; None keeps all.
 
     Raises:
-        MissingDataError: the corpus is missing and not to be made, or a text or espeak-ng is missing.
-        DataError: ``root`` holds something else or cannot be written.
-        ConfigError: texts or numbers that no corpus can have.
+        MissingDataError: the corpus is missing and ``make`` is False, or a text or espeak-ng is missing.
+        DataError: ``root`` holds something else or is not writable.
+        ConfigError: a text source is unknown, or a number is out of range.
     """
 
     splits = ("train", "valid")
     texts_apart = True
     source = Source(
         name="sentences_tts",
-        folder=Parameters().folder,
+        folder=SentenceParameters().folder,
         marker=(MANIFEST,),
         owner="mmcl, of SLURP's text",
         license="CC BY 4.0 (text)",
@@ -126,8 +139,8 @@ class SpokenSentences(SpeechDataset):
             root = self.generate(root, progress=progress, **asked)
         else:
             wanted = _wanted(**asked)
-            root = corpus_folder(root, Parameters(**wanted).folder)
-            if not is_made(root, EDITION, wanted):
+            root = corpus_folder(root, SentenceParameters(**wanted).folder)
+            if not is_made(root, SENTENCES_EDITION, wanted):
                 raise MissingDataError(f"there is no corpus in {root}: {self.source.offer()}, or pass make=True")
         super().__init__(root, split, max_seconds=max_seconds)
 
@@ -143,14 +156,14 @@ class SpokenSentences(SpeechDataset):
         text_root: str | Path | None = None,
         progress: bool = True,
     ) -> Path:
-        """Make the corpus unless it is there, and return its folder; arguments and errors as of the class.
+        """Generate the corpus if it is missing, and return its folder; see the class for arguments and errors.
 
-        Equal arguments give equal texts and samples. After an interruption it goes on where it stopped.
+        Equal arguments give equal texts and samples. If interrupted, the next call resumes.
         """
         wanted = _wanted(texts, sentences, takes, seed, text_root)
-        parameters = Parameters(**wanted)
+        parameters = SentenceParameters(**wanted)
         folder = corpus_folder(root, parameters.folder)
-        return make_once(folder, EDITION, wanted, lambda: _make(folder, parameters, text_root, progress))
+        return make_once(folder, SENTENCES_EDITION, wanted, lambda: _make(folder, parameters, text_root, progress))
 
     def _read(self) -> tuple[tuple[str, ...], list[Utterance]]:
         path = self.root / f"{self.split}.jsonl"
@@ -162,8 +175,8 @@ class SpokenSentences(SpeechDataset):
         return ("speech",), utterances
 
 
-def plan(parameters: Parameters, texts: dict[str, list[str]]) -> dict[str, list[tuple[str, Command]]]:
-    """Say for each split what is to be recorded, in which file and how: it follows from text, seed and take alone."""
+def plan_sentences(parameters: SentenceParameters, texts: dict[str, list[str]]) -> dict[str, list[tuple[str, Command]]]:
+    """Return file and command of each recording by split; they depend on text, seed and take only."""
     planned: dict[str, list[tuple[str, Command]]] = {split: [] for split in SpokenSentences.splits}
     speakers = voices(parameters.seed)
     held_out: set[str] = set()
@@ -186,14 +199,14 @@ def plan(parameters: Parameters, texts: dict[str, list[str]]) -> dict[str, list[
 
 
 def _elsewhere(random: Random, command: Command) -> Command:
-    """Have it recorded in other places too: cut where speech begins or ends, in more noise, over a telephone."""
+    """Vary the recording conditions of a command: cropped silence, louder noise, telephone bandwidth."""
     before, after = (random.choice((0, silence)) for silence in (command.before, command.after))
-    noise = round(2 * 200 ** random.random())  # evenly over 46 decibels
+    noise = round(2 * 200 ** random.random())  # log-uniform over 46 decibels
     return replace(command, before=before, after=after, noise=noise, telephone=random.random() < 0.3)
 
 
 def _varied(sentences: Sequence[str], words: Sequence[str], seed: int) -> list[str]:
-    """Put each of the words once into a sentence, in the place of another; about a third of each sentence is new."""
+    """Insert each word once into a sentence in place of another word; about a third of each sentence is replaced."""
     random = Random(f"{seed} varied")
     waiting, varied = random.sample(words, len(words)), []
     while waiting:
@@ -205,7 +218,7 @@ def _varied(sentences: Sequence[str], words: Sequence[str], seed: int) -> list[s
 
 
 def _held_out(sentences: Sequence[str]) -> list[str]:
-    """The first of the longer sentences, at most a tenth of all."""
+    """Return the first sentences of at least three words, at most a tenth of all."""
     longer = [text for text in sentences if len(text.split()) >= 3]
     return longer[: min(_VALID, max(1, len(sentences) // 10))]
 
@@ -217,27 +230,27 @@ def _wanted(
     seed: int | None,
     text_root: str | Path | None,
 ) -> dict[str, Any]:
-    """What was asked for; raises ConfigError if it cannot be had."""
+    """Return the parameters that were passed; raises ConfigError if they are invalid."""
     if texts is not None:
-        texts = Parameters(texts=texts).texts  # type: ignore[arg-type]
+        texts = SentenceParameters(texts=texts).texts  # type: ignore[arg-type]
     asked: dict[str, Any] = {"texts": texts, "sentences": sentences, "takes": takes, "seed": seed}
-    if text_root is not None or texts not in (None, Parameters().texts):
-        asked["digest"] = digest_of(read_texts(texts or Parameters().texts, text_root))
+    if text_root is not None or texts not in (None, SentenceParameters().texts):
+        asked["digest"] = texts_digest(read_texts(texts or SentenceParameters().texts, text_root))
     wanted = {name: value for name, value in asked.items() if value is not None}
-    Parameters(**wanted)
+    SentenceParameters(**wanted)
     return wanted
 
 
-def _make(folder: Path, parameters: Parameters, text_root: str | Path | None, progress: bool) -> None:
+def _make(folder: Path, parameters: SentenceParameters, text_root: str | Path | None, progress: bool) -> None:
     texts = read_texts(parameters.texts, text_root)
-    if (digest := digest_of(texts)) != parameters.digest:
+    if (digest := texts_digest(texts)) != parameters.digest:
         raise DataError(
-            f"the text of SLURP has digest {digest}, expected {parameters.digest}, that of its owner's: "
+            f"the text of SLURP has digest {digest}, expected {parameters.digest} of the published text: "
             "copy it again, or pass its folder as text_root for a corpus of its own"
         )
-    planned = plan(parameters, texts)
+    planned = plan_sentences(parameters, texts)
     manifest = {
-        "edition": EDITION,
+        "edition": SENTENCES_EDITION,
         "parameters": {**asdict(parameters), "texts": list(parameters.texts)},
         "espeak_ng": espeak_version(),
         "utterances": {split: len(said) for split, said in planned.items()},
@@ -246,7 +259,7 @@ def _make(folder: Path, parameters: Parameters, text_root: str | Path | None, pr
         jobs = [(partial / name, command) for said in planned.values() for name, command in said]
         for parent in {path.parent for path, _ in jobs}:
             parent.mkdir(parents=True, exist_ok=True)
-            for leftover in parent.glob(".*"):  # of one who was killed as he wrote it
+            for leftover in parent.glob(".*"):  # from a process that was killed while writing
                 leftover.unlink()
         share_out(record_into, jobs, "speaking texts", progress=progress)
         for split, said in planned.items():

@@ -1,7 +1,7 @@
-"""SLURP's sentences spoken by espeak-ng, in SLURP's own layout: a stand-in for who has no recordings of SLURP.
+"""SLURP's sentences spoken by espeak-ng in SLURP's own layout: a substitute if its recordings are not available.
 
-It has the 60 intents, 18 scenarios and annotated entities of SLURP, so that all that is done with SLURP can be done
-with it; how well it is recognised says little of the real recordings. What is said by whom follows from a seed.
+It has SLURP's 60 intents, 18 scenarios and annotated entities, so all SLURP experiments run on it. Its accuracies say
+little about the real recordings. Everything depends on a seed.
 """
 
 from __future__ import annotations
@@ -16,27 +16,35 @@ from random import Random
 from typing import Any
 
 from mmcl.data.base import Source, logger
-from mmcl.data.speech.slurp import FILES, Sentence, Slurp, annotations_folder, read_sentences
+from mmcl.data.speech.slurp import ANNOTATION_FILES, Slurp, SlurpSentence, annotations_folder, read_sentences
 from mmcl.data.synthesis.command_plan import Command, is_whole, record_into, utter, voices
-from mmcl.data.synthesis.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
+from mmcl.data.synthesis.corpus import (
+    MANIFEST,
+    appearing_whole,
+    corpus_folder,
+    corpus_name,
+    is_made,
+    make_once,
+    share_out,
+)
 from mmcl.data.synthesis.espeak import espeak_version
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
-# Of the owner's three files, train.jsonl is not in every copy. Only these two are spoken, even where it is, so that
-# everybody has the same corpus.
-_TEXT_FILES = (FILES["valid"], FILES["test"])
-_TEXT = "250fbb89899b6de9"  # digest of them as their owner published them
+# Not every copy of SLURP has train.jsonl. Only the other two files are spoken, even if it exists, so that the corpus is
+# the same everywhere.
+_TEXT_FILES = (ANNOTATION_FILES["valid"], ANNOTATION_FILES["test"])
+_TEXT = "250fbb89899b6de9"  # digest of these files as published
 _TEST_SHARE, _VALID_SHARE = 0.2, 0.1
-_FORMAT = 1  # counts up when plan() below, or record(), make something else of all this
-EDITION = sha256(repr((_FORMAT, voices(), _TEST_SHARE, _VALID_SHARE)).encode()).hexdigest()[:8]
+_FORMAT = 1  # increment if plan_slurp() or record() produce something else from the same inputs
+SLURP_EDITION = sha256(repr((_FORMAT, voices(), _TEST_SHARE, _VALID_SHARE)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """What decides every sample of a corpus: numbers of sentences and intents, the seed, and a digest of the text.
+class SlurpParameters:
+    """Parameters that determine every sample of a corpus: numbers of sentences and intents, seed, text digest.
 
     Raises:
-        ConfigError: a number that no corpus can have.
+        ConfigError: a number is out of range.
     """
 
     sentences: int | None = None
@@ -48,42 +56,43 @@ class Parameters:
         for name, least in (("sentences", 1), ("intents", 1), ("seed", 0)):
             value = getattr(self, name)
             if not is_whole(value, least) and (value is not None or name == "seed"):
-                raise ConfigError(f"{name} is {value!r}, expected a whole number from {least}")
+                raise ConfigError(f"{name} is {value!r}, expected an integer of at least {least}")
 
     @property
     def folder(self) -> str:
         """Name of the folder in the cache."""
-        return f"slurp_tts-{sha256(repr((EDITION, self)).encode()).hexdigest()[:8]}"
+        return corpus_name("slurp_tts", SLURP_EDITION, self)
 
 
 class SpokenSlurp(Slurp):
-    """Read SLURP as espeak-ng speaks it, which is made first where it is missing.
+    """Read SLURP as spoken by espeak-ng; the corpus is generated first if it is missing.
 
-    The sentences are those of SLURP's devel and test annotations, split anew: about 70 % of each intent into train,
-    10 % into valid and 20 % into test. Each is spoken once, by a voice that is heard in no other split.
+    Sentences come from SLURP's devel and test annotations and are split again: about 70 % of each intent into train,
+    10 % into valid and 20 % into test. Each is spoken once, by a voice that occurs in no other split.
 
     Args:
-        root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or else ``~/.cache/mmcl``).
+        root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or ``~/.cache/mmcl``).
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        sentences: number of sentences in all splits together, which intents take in turns; None for those of the
-            corpus that is there, or else all.
-        intents: number of classes, the first by name, but of two scenarios if there are two classes; None likewise.
-        seed: of choice, split and voices; None likewise, or else 0.
+        sentences: number of sentences in all splits together, taken from intents in turn; None for that of an existing
+            corpus, else all.
+        intents: number of classes, in alphabetical order but from at least two scenarios if there are two or more;
+            None for that of an existing corpus, else all.
+        seed: seed of choice, split and voices; None for that of an existing corpus, else 0.
         text_root: folder of SLURP's annotations; None for the data set ``slurp``.
-        make: make a missing corpus.
-        progress: show a bar meanwhile.
-        max_characters: leave out recordings with longer transcripts.
-        max_seconds: leave out longer recordings.
+        make: generate a missing corpus.
+        progress: show a progress bar during generation.
+        max_characters: skip recordings with longer transcripts; None keeps all.
+        max_seconds: skip longer recordings; None keeps all.
 
     Raises:
-        MissingDataError: the corpus is missing and not to be made, or SLURP's text or espeak-ng is missing.
-        DataError: ``root`` holds something else or cannot be written.
-        ConfigError: numbers that no corpus can have.
+        MissingDataError: the corpus is missing and ``make`` is False, or SLURP's text or espeak-ng is missing.
+        DataError: ``root`` holds something else or is not writable.
+        ConfigError: a number is out of range.
     """
 
     source = Source(
         name="slurp_tts",
-        folder=Parameters().folder,
+        folder=SlurpParameters().folder,
         marker=(MANIFEST,),
         owner="mmcl, of SLURP's text",
         license="CC BY 4.0 (text)",
@@ -108,8 +117,8 @@ class SpokenSlurp(Slurp):
     ) -> None:
         asked: dict[str, Any] = {"sentences": sentences, "intents": intents, "seed": seed, "text_root": text_root}
         wanted = _wanted(**asked)
-        folder = corpus_folder(root, Parameters(**wanted).folder)
-        if not is_made(folder, EDITION, wanted) and make and split in self.splits:
+        folder = corpus_folder(root, SlurpParameters(**wanted).folder)
+        if not is_made(folder, SLURP_EDITION, wanted) and make and split in self.splits:
             self.generate(root, **asked, progress=progress)
         super().__init__(folder, split, max_characters=max_characters, max_seconds=max_seconds)
 
@@ -123,23 +132,25 @@ class SpokenSlurp(Slurp):
         text_root: str | Path | None = None,
         progress: bool = True,
     ) -> Path:
-        """Make the corpus unless it is there, and return its folder; arguments and errors as of the class.
+        """Generate the corpus if it is missing, and return its folder; see the class for arguments and errors.
 
-        Equal arguments give equal annotations and samples. After an interruption it goes on where it stopped.
+        Equal arguments give equal annotations and samples. If interrupted, the next call resumes.
         """
         wanted = _wanted(sentences, intents, seed, text_root)
-        parameters = Parameters(**wanted)
+        parameters = SlurpParameters(**wanted)
         folder = corpus_folder(root, parameters.folder)
-        return make_once(folder, EDITION, wanted, lambda: _make(folder, parameters, text_root, progress))
+        return make_once(folder, SLURP_EDITION, wanted, lambda: _make(folder, parameters, text_root, progress))
 
 
-def plan(parameters: Parameters, sentences: list[Sentence]) -> dict[str, list[tuple[Sentence, Command]]]:
-    """Say for each split which of the sentences are to be recorded, and how.
+def plan_slurp(
+    parameters: SlurpParameters, sentences: list[SlurpSentence]
+) -> dict[str, list[tuple[SlurpSentence, Command]]]:
+    """Return the sentences to record for each split, and how.
 
-    What a sentence sounds like follows from its slurp_id, its split and the seed. An intent of one sentence has it in
-    train, an intent of two the other in test.
+    The sound of a sentence depends on its slurp_id, its split and the seed. An intent with one sentence has it in
+    train; an intent with two has the other in test.
     """
-    planned: dict[str, list[tuple[Sentence, Command]]] = {split: [] for split in FILES}
+    planned: dict[str, list[tuple[SlurpSentence, Command]]] = {split: [] for split in ANNOTATION_FILES}
     speakers = voices(parameters.seed)
     for intent, chosen in _chosen(parameters, sentences).items():
         test = max(len(chosen) > 1, round(_TEST_SHARE * len(chosen)))
@@ -152,22 +163,22 @@ def plan(parameters: Parameters, sentences: list[Sentence]) -> dict[str, list[tu
     if empty := [split for split, said in planned.items() if not said]:
         raise ConfigError(
             f"sentences is {parameters.sentences} and intents is {parameters.intents}, which leaves split "
-            f"'{empty[0]}' without a sentence: expected 3 sentences of an intent, or more"
+            f"'{empty[0]}' without a sentence: expected 3 or more sentences of an intent"
         )
     return planned
 
 
-def _chosen(parameters: Parameters, sentences: list[Sentence]) -> dict[tuple[str, str], list[Sentence]]:
-    """The sentences of each intent, in an order that is random but the same for all, and no more than are wanted."""
-    sentences_of: dict[tuple[str, str], list[Sentence]] = {}
+def _chosen(parameters: SlurpParameters, sentences: list[SlurpSentence]) -> dict[tuple[str, str], list[SlurpSentence]]:
+    """Return the sentences of each intent in a reproducible random order, limited to the wanted number."""
+    sentences_of: dict[tuple[str, str], list[SlurpSentence]] = {}
     for sentence in sorted(sentences, key=lambda each: sha256(f"{parameters.seed} {each.id}".encode()).digest()):
         sentences_of.setdefault((sentence.scenario, sentence.action), []).append(sentence)
     intents = sorted(sentences_of)
     for name, most in (("intents", len(intents)), ("sentences", len(sentences))):
         if (getattr(parameters, name) or 0) > most:
-            raise ConfigError(f"{name} is {getattr(parameters, name)}, expected at most {most}, which the text has")
+            raise ConfigError(f"{name} is {getattr(parameters, name)}, expected at most {most}, the size of the text")
     if parameters.intents is not None:
-        half = (parameters.intents + 1) // 2  # a scenario has no more of the first intents, so that they are of two
+        half = (parameters.intents + 1) // 2  # limit per scenario, so that two or more intents span two scenarios
         ranked = [
             (rank >= half, intent)
             for _, group in groupby(intents, key=lambda intent: intent[0])
@@ -182,15 +193,15 @@ def _chosen(parameters: Parameters, sentences: list[Sentence]) -> dict[tuple[str
 def _wanted(
     sentences: int | None, intents: int | None, seed: int | None, text_root: str | Path | None
 ) -> dict[str, Any]:
-    """What was asked for; raises ConfigError if it cannot be had."""
+    """Return the parameters that were passed; raises ConfigError if they are invalid."""
     text = None if text_root is None else _digest(_read_text(text_root))
     asked: dict[str, Any] = {"sentences": sentences, "intents": intents, "seed": seed, "text": text}
     wanted = {name: value for name, value in asked.items() if value is not None}
-    Parameters(**wanted)
+    SlurpParameters(**wanted)
     return wanted
 
 
-def _read_text(text_root: str | Path | None) -> list[Sentence]:
+def _read_text(text_root: str | Path | None) -> list[SlurpSentence]:
     from mmcl.data.catalog import find, status
 
     state = status(find("slurp"), text_root)
@@ -202,26 +213,26 @@ def _read_text(text_root: str | Path | None) -> list[Sentence]:
     sentences = [sentence for name in _TEXT_FILES for sentence in read_sentences(folder / name)]
     if wordless := [sentence.id for sentence in sentences if not sentence.text]:
         logger.warning(
-            "left out %d sentences of %s without a word, first slurp_id %s", len(wordless), folder, wordless[0]
+            "skipped %d sentences of %s without a word, first slurp_id %s", len(wordless), folder, wordless[0]
         )
     return [sentence for sentence in sentences if sentence.text]
 
 
-def _digest(sentences: list[Sentence]) -> str:
+def _digest(sentences: list[SlurpSentence]) -> str:
     text = "\n".join(json.dumps(sentence.annotation, sort_keys=True) for sentence in sentences)
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def _make(folder: Path, parameters: Parameters, text_root: str | Path | None, progress: bool) -> None:
+def _make(folder: Path, parameters: SlurpParameters, text_root: str | Path | None, progress: bool) -> None:
     sentences = _read_text(text_root)
     if (text := _digest(sentences)) != parameters.text:
         raise DataError(
-            f"the text of data set slurp has digest {text}, expected {parameters.text}, that of its owner's: "
+            f"the text of data set slurp has digest {text}, expected {parameters.text} of the published text: "
             "copy it again, or pass its folder as text_root for a corpus of its own"
         )
-    planned = plan(parameters, sentences)
+    planned = plan_slurp(parameters, sentences)
     manifest = {
-        "edition": EDITION,
+        "edition": SLURP_EDITION,
         "parameters": asdict(parameters),
         "espeak_ng": espeak_version(),
         "utterances": {split: len(said) for split, said in planned.items()},
@@ -231,21 +242,21 @@ def _make(folder: Path, parameters: Parameters, text_root: str | Path | None, pr
         _write(partial, planned, progress)
 
 
-def _write(root: Path, planned: dict[str, list[tuple[Sentence, Command]]], progress: bool) -> None:
+def _write(root: Path, planned: dict[str, list[tuple[SlurpSentence, Command]]], progress: bool) -> None:
     annotations, audio = root / "dataset" / "slurp", root / "audio" / "slurp_real"
     for folder in (annotations, audio):
         folder.mkdir(parents=True, exist_ok=True)
-    for leftover in audio.glob(".*"):  # of one who was killed as he wrote it
+    for leftover in audio.glob(".*"):  # from a process that was killed while writing
         leftover.unlink()
     jobs = [(audio / _file(sentence), command) for said in planned.values() for sentence, command in said]
     share_out(record_into, jobs, "speaking sentences", progress=progress)
     for split, said in planned.items():
-        with (annotations / FILES[split]).open("w", encoding="utf-8", newline="\n") as lines:
+        with (annotations / ANNOTATION_FILES[split]).open("w", encoding="utf-8", newline="\n") as lines:
             for sentence, command in said:
                 recording = {"file": _file(sentence), "wer": None, "ent_wer": None, "status": "correct"}
                 row = {**sentence.annotation, "recordings": [{**recording, "usrid": command.speaker}]}
                 lines.write(json.dumps(row) + "\n")
 
 
-def _file(sentence: Sentence) -> str:
+def _file(sentence: SlurpSentence) -> str:
     return f"audio-{sentence.id}.flac"

@@ -1,8 +1,7 @@
-"""A smart-home corpus of our own grammar, spoken by espeak-ng: made in seconds by anyone, and the same for all.
+"""Synthetic smart-home commands from a grammar, spoken by espeak-ng; identical on every machine.
 
-What is said by whom follows from a seed, and a cache on disk keeps the recordings in the layout of Fluent Speech
-Commands. No voice of one split speaks in another, and half of what the test voices say is worded as nobody says it in
-training.
+Everything depends on a seed. Recordings are cached on disk in the layout of Fluent Speech Commands. No voice occurs in
+two splits. Half of the test utterances have a wording that does not occur in training.
 """
 
 from __future__ import annotations
@@ -16,29 +15,29 @@ from typing import Any
 
 from mmcl.data.base import SAMPLE_RATE, Source
 from mmcl.data.speech.fluent_speech_commands import SLOTS, FluentSpeechCommands
-from mmcl.data.synthesis.command_plan import EDITION, Command, Parameters, plan, record
+from mmcl.data.synthesis.command_plan import COMMANDS_EDITION, Command, CommandParameters, plan_commands, record
 from mmcl.data.synthesis.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
 from mmcl.data.synthesis.espeak import espeak_version
 
 
 class SyntheticCommands(FluentSpeechCommands):
-    """Read the synthetic corpus, which is made first where it is missing.
+    """Read the synthetic commands corpus; it is generated first if it is missing.
 
     Args:
-        root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or else ``~/.cache/mmcl``).
+        root: folder of the corpus; None for one in the cache (``MMCL_CACHE``, or ``~/.cache/mmcl``).
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        utterances_per_intent: numbers of train, valid and test; None for those of the corpus that is there, or else
-            72, 12 and 14, so that each voice says each intent once or twice.
-        intents: number of classes; None likewise, or else 31.
-        seed: of voices, wordings and variations; None likewise, or else 0.
-        make: make a missing corpus.
-        progress: show a bar meanwhile.
-        max_seconds: leave out longer recordings.
+        utterances_per_intent: numbers for train, valid and test; None for those of an existing corpus, else 72, 12
+            and 14, so that each voice says each intent once or twice.
+        intents: number of classes; None for that of an existing corpus, else 31.
+        seed: seed of voices, wordings and variations; None for that of an existing corpus, else 0.
+        make: generate a missing corpus.
+        progress: show a progress bar during generation.
+        max_seconds: skip longer recordings; None keeps all.
 
     Raises:
-        MissingDataError: the corpus is missing and not to be made, or espeak-ng is missing.
-        DataError: ``root`` holds something else or cannot be written.
-        ConfigError: numbers that no corpus can have.
+        MissingDataError: the corpus is missing and ``make`` is False, or espeak-ng is not installed.
+        DataError: ``root`` holds something else or is not writable.
+        ConfigError: a parameter is out of range.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +48,7 @@ class SyntheticCommands(FluentSpeechCommands):
 
     source = Source(
         name="synthetic_commands",
-        folder=Parameters().folder,
+        folder=CommandParameters().folder,
         marker=(MANIFEST,),
         owner="mmcl",
         license="Apache-2.0, as mmcl",
@@ -71,14 +70,14 @@ class SyntheticCommands(FluentSpeechCommands):
         max_seconds: float | None = None,
     ) -> None:
         wanted = _wanted(utterances_per_intent, intents, seed)
-        folder = corpus_folder(root, Parameters(**wanted).folder)
-        if not is_made(folder, EDITION, wanted) and make and split in self.splits:
+        folder = corpus_folder(root, CommandParameters(**wanted).folder)
+        if not is_made(folder, COMMANDS_EDITION, wanted) and make and split in self.splits:
             make_synthetic_commands(root, **wanted, progress=progress)
         super().__init__(folder, split, max_seconds=max_seconds)
 
     @staticmethod
     def generate(root: str | Path | None = None, **options: Any) -> Path:
-        """Make the corpus unless it is there, and return its folder; options as of :func:`make_synthetic_commands`."""
+        """Generate the corpus if it is missing, and return its folder; see :func:`make_synthetic_commands`."""
         return make_synthetic_commands(root, **options)
 
 
@@ -90,28 +89,28 @@ def make_synthetic_commands(
     seed: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Make the corpus unless it is there, and return its folder; arguments and errors as of :class:`SyntheticCommands`.
+    """Generate the corpus if it is missing, and return its folder; see :class:`SyntheticCommands` for arguments.
 
-    Equal arguments give equal bytes. The folder appears when all of it is written; who asks for a corpus that somebody
-    else is making waits for it.
+    Equal arguments give equal bytes. The folder appears when it is complete. If another process is generating the same
+    corpus, this function waits for it.
     """
     wanted = _wanted(utterances_per_intent, intents, seed)
-    folder = corpus_folder(root, Parameters(**wanted).folder)
-    return make_once(folder, EDITION, wanted, lambda: _make(folder, Parameters(**wanted), progress))
+    folder = corpus_folder(root, CommandParameters(**wanted).folder)
+    return make_once(folder, COMMANDS_EDITION, wanted, lambda: _make(folder, CommandParameters(**wanted), progress))
 
 
 def _wanted(utterances_per_intent: Sequence[int] | None, intents: int | None, seed: int | None) -> dict[str, Any]:
-    """What was asked for; raises ConfigError if it cannot be had."""
+    """Return the parameters that were passed; raises ConfigError if they are out of range."""
     asked: dict[str, Any] = {"utterances_per_intent": utterances_per_intent, "intents": intents, "seed": seed}
     wanted = {name: value for name, value in asked.items() if value is not None}
-    whole = asdict(Parameters(**wanted))
+    whole = asdict(CommandParameters(**wanted))
     return {name: whole[name] for name in wanted}
 
 
-def _make(folder: Path, parameters: Parameters, progress: bool) -> None:
-    commands = plan(parameters)
+def _make(folder: Path, parameters: CommandParameters, progress: bool) -> None:
+    commands = plan_commands(parameters)
     manifest = {
-        "edition": EDITION,
+        "edition": COMMANDS_EDITION,
         "parameters": asdict(parameters),
         "espeak_ng": espeak_version(),
         "utterances": {split: len(said) for split, said in commands.items()},
@@ -123,7 +122,7 @@ def _make(folder: Path, parameters: Parameters, progress: bool) -> None:
 
 
 def _unseen_share(commands: dict[str, list[Command]], split: str) -> float:
-    """Share of the utterances of a split whose wording nobody says in training."""
+    """Return the fraction of a split's utterances with a wording that does not occur in training."""
     train = {command.text for command in commands["train"]}
     return sum(command.text not in train for command in commands[split]) / len(commands[split])
 

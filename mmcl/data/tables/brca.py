@@ -1,4 +1,4 @@
-"""BRCA: omics of 875 breast tumours of five subtypes."""
+"""BRCA: omics of 875 breast tumours with five subtypes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mmcl.data.tables.mogonet import MogonetDataset
 
 
 class Brca(MogonetDataset):
-    """Read TCGA's BRCA as MOGONET's authors prepared it: views of 1,000, 1,000 and 503 features, 612 samples for
-    training, 263 for test.
+    """Read TCGA's BRCA as prepared by the authors of MOGONET: views of 1,000, 1,000 and 503 features, with 612 samples
+    for training and 263 for test.
 
     Arguments, samples and errors are those of :class:`~mmcl.data.tables.mogonet.MogonetDataset`.
     """

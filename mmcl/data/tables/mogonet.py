@@ -1,4 +1,4 @@
-"""Omics in the layout of MOGONET's authors: three views of each person's tissue, as tables, and a diagnosis."""
+"""Base class of omics data in MOGONET's layout: three views of each person's tissue as tables, and a diagnosis."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _FILES = {"train": "tr", "valid": "tr", "test": "te"}
 
 
 class MogonetDataset:
-    """Read tables ``1_tr.csv``, ``2_tr.csv``, ``3_tr.csv`` (a row a sample, no header), ``labels_tr.csv``, and those of
-    the test, ``1_te.csv`` and so on.
+    """Base class of omics data: reads ``1_tr.csv``, ``2_tr.csv``, ``3_tr.csv`` and ``labels_tr.csv``, and the test
+    tables ``1_te.csv`` and so on. Tables have one row per sample and no header.
 
-    A sample has a vector of each of its views, as the file has it, its ``label``, and as ``text`` the name of its
-    class. A subclass says what the classes are and where the data comes from.
+    A sample has one vector per view, its ``label``, and the name of its class as ``text``. A subclass defines the
+    classes and the source.
 
     Args:
         root: folder with these files.
-        split: ``"train"``, ``"valid"`` or ``"test"``. The owner's training set is cut into ``folds`` parts of like
-            classes by ``seed``: ``"valid"`` is part ``fold``, ``"train"`` the rest; join them by ``+`` for all of it.
-        folds, fold, seed: of that cut, for cross-validation.
+        split: ``"train"``, ``"valid"`` or ``"test"``. The owner's training set is split into ``folds`` stratified
+            folds: ``"valid"`` is fold number ``fold``, ``"train"`` all others. Concatenate both with ``+``.
+        folds, fold, seed: number of folds, validation fold (from 0) and seed of the split, for cross-validation.
 
     Attributes:
         modalities: modality of each view.
-        features: numbers in each view's vector.
+        features: vector size of each view.
 
     Raises:
-        MissingDataError: the folder or a file is not there.
-        DataError: there is no such split, tables do not have as many rows, or one has text, an empty cell or a number
-            that is not finite; says in which line and column. A warning counts features that never vary.
-        ConfigError: folds that cannot be.
+        MissingDataError: the folder or a file does not exist.
+        DataError: the split does not exist, tables differ in their number of rows, or a cell is empty, not a number
+            or not finite; the message names line and column. A warning counts constant features.
+        ConfigError: ``folds`` or ``fold`` is out of range.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
@@ -60,7 +60,7 @@ class MogonetDataset:
 
         self.root, self.split = checked_root(type(self), root, split), split
         if folds < 2 or not 0 <= fold < folds:
-            raise ConfigError(f"fold {fold} of {folds} folds is asked for, expected 2 or more folds, numbered from 0")
+            raise ConfigError(f"fold is {fold} of {folds} folds, expected 2 or more folds, numbered from 0")
         end = _FILES[split]
         labels = self._labels(self.root / f"labels_{end}.csv")
         tables = {view: _table(self.root / f"{number}_{end}.csv") for number, view in enumerate(VIEWS, start=1)}
@@ -68,19 +68,19 @@ class MogonetDataset:
             if len(table) != len(labels):
                 raise DataError(
                     f"{self.root / f'{number}_{end}.csv'} has {len(table)} rows and {self.root / f'labels_{end}.csv'} "
-                    f"{len(labels)}, expected as many: copy both again"
+                    f"{len(labels)}, expected equal numbers: copy both again"
                 )
         rows = np.arange(len(labels))
         if split != "test":
-            held_out = _part(labels, folds, fold, seed)
+            held_out = _fold_rows(labels, folds, fold, seed)
             rows = rows[np.isin(rows, held_out, invert=split == "train")]
-        self._ids = [f"{end}-{row}" for row in rows]
+        self.ids = [f"{end}-{row}" for row in rows]
         self._views = {view: torch.from_numpy(table[rows]).float() for view, table in tables.items()}
         self._label = torch.from_numpy(labels[rows])
         self.features = {view: table.shape[1] for view, table in tables.items()}
-        self._name()
+        self._set_labels()
 
-    def _name(self) -> None:
+    def _set_labels(self) -> None:
         self.labels = self._label.tolist()
         self.texts = [self.classes[label] for label in self.labels]
 
@@ -90,27 +90,32 @@ class MogonetDataset:
             row = numbers(cells, path, line)
             if len(row) != 1 or row[0] not in range(len(self.classes)):
                 raise DataError(
-                    f"{path} has {row} in line {line}, expected one label from 0 to {len(self.classes) - 1} a line"
+                    f"{path} has {row} in line {line}, expected one label from 0 to {len(self.classes) - 1} per line"
                 )
             labels.append(int(row[0]))
         return np.array(labels, dtype=np.int64)
 
     def __add__(self, other: MogonetDataset) -> MogonetDataset:
-        """Join two splits; raises DataError if they are of other data sets."""
+        """Concatenate two splits; raises DataError if they belong to different data sets."""
         import torch
 
         if type(self) is not type(other) or self.features != other.features:
-            raise DataError(f"{self.root} and {other.root} are of different data sets, expected splits of one")
+            raise DataError(f"{self.root} and {other.root} are different data sets, expected splits of one data set")
         joined = copy(self)
         joined.split = f"{self.split}+{other.split}"
-        joined._ids = self._ids + other._ids
+        joined.ids = self.ids + other.ids
         joined._views = {view: torch.cat([table, other._views[view]]) for view, table in self._views.items()}
         joined._label = torch.cat([self._label, other._label])
-        joined._name()
+        joined._set_labels()
         return joined
 
+    @property
+    def arrays(self) -> list[Tensor]:
+        """The vectors of each view, ``(samples, features)``."""
+        return list(self._views.values())
+
     def held(self) -> list[NDArray[np.float32]]:
-        """The views as arrays: what is compared to tell samples that two splits share."""
+        """Return the vectors of each view as arrays, for finding equal samples in two splits."""
         return [table.numpy() for table in self._views.values()]
 
     def __len__(self) -> int:
@@ -119,26 +124,26 @@ class MogonetDataset:
     def __getitem__(self, index: int) -> Sample:
         index = range(len(self))[index]
         views = {view: table[index] for view, table in self._views.items()}
-        about = {"id": self._ids[index], "label": self.labels[index], "text": self.texts[index]}
+        about = {"id": self.ids[index], "label": self.labels[index], "text": self.texts[index]}
         return cast("Sample", {**views, **about})
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``."""
+        """Return the batch of samples ``rows``, ``(batch,)``."""
         from mmcl.batch import Batch
 
         views = {view: table[rows] for view, table in self._views.items()}
         return Batch(**views, label=self._label[rows], text=[self.texts[row] for row in rows.tolist()])
 
 
-def _part(labels: NDArray[np.int64], folds: int, fold: int, seed: int) -> NDArray[np.int64]:
-    """The rows of one of the parts that have like classes."""
+def _fold_rows(labels: NDArray[np.int64], folds: int, fold: int, seed: int) -> NDArray[np.int64]:
+    """Return the rows of one stratified fold."""
     from sklearn.model_selection import StratifiedKFold
 
     rarest, count = min(Counter(labels.tolist()).items(), key=lambda item: item[1])
     if count < folds:
-        raise ConfigError(f"folds is {folds}, but class {rarest} has {count} samples: expected at most as many folds")
-    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels)
-    return list(parts)[fold][1]
+        raise ConfigError(f"folds is {folds}, but class {rarest} has {count} samples: expected at most {count} folds")
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels)
+    return list(splits)[fold][1]
 
 
 def _table(path: Path) -> NDArray[np.float64]:
@@ -148,7 +153,7 @@ def _table(path: Path) -> NDArray[np.float64]:
         raise DataError(f"{path} is empty: copy it again from its source")
     if len(table) > 1 and table.shape[1] > 1 and (constant := np.flatnonzero(np.ptp(table, axis=0) == 0)).size:
         logger.warning(
-            "%s has %d features that are the same in all samples, first column %d: they tell nothing",
+            "%s has %d features with the same value in all samples, first column %d: they carry no information",
             path,
             len(constant),
             constant[0] + 1,

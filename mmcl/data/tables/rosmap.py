@@ -1,4 +1,4 @@
-"""ROSMAP: omics of the brains of 351 people, of whom 182 had Alzheimer's disease."""
+"""ROSMAP: omics of the brains of 351 people, 182 of them with Alzheimer's disease."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmcl.data.tables.mogonet import MogonetDataset
 
 
 class Rosmap(MogonetDataset):
-    """Read ROSMAP as MOGONET's authors prepared it: 3 views of 200 features, 245 samples for training, 106 for test.
+    """Read ROSMAP as prepared by MOGONET's authors: 3 views of 200 features, 245 samples for training, 106 for test.
 
     Arguments, samples and errors are those of :class:`~mmcl.data.tables.mogonet.MogonetDataset`.
     """

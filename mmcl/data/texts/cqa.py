@@ -1,4 +1,4 @@
-"""CommonsenseQA: questions with five choices, of Talmor and others."""
+"""CommonsenseQA (Talmor et al.): questions with five choices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmcl.text.words import composed
 
 
 class Cqa(Exercises):
-    """Read CommonsenseQA: a question and five choices, answered by the words of one.
+    """Read CommonsenseQA: questions with five choices; the answer is the text of one choice.
 
     Arguments and errors are those of :class:`~mmcl.data.texts.exercises.Exercises`.
     """

@@ -1,4 +1,4 @@
-"""Exercises: questions with answers in words, and what large language models wrote to explain them."""
+"""Questions with text answers and rationales written by large language models (Distilling step-by-step)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmcl.metrics.answers import exact_match
 from mmcl.text.suggest import nearest
 from mmcl.text.words import composed
 
-_VALID = 0.1  # share of the training data, where the owner has no validation split
+_VALID = 0.1  # fraction of the training data for validation, if the owner has no validation split
 
 
 class Rationale(NamedTuple):
-    """Why an answer is what it is: the ``text`` in which a ``teacher`` explains, and the ``answer`` that it comes to,
-    None where it could not be read."""
+    """An explanation of an answer: its ``text``, the ``answer`` it arrives at (None if unreadable), and the
+    ``teacher`` that wrote it."""
 
     text: str
     answer: str | None
@@ -30,7 +30,7 @@ class Rationale(NamedTuple):
 
 
 class Exercise(NamedTuple):
-    """A ``question`` as a model reads it, its ``label``, the ``choices`` where there are some, and ``rationales``."""
+    """A ``question`` as models read it, its ``label``, its ``choices`` (if any), and its ``rationales``."""
 
     id: str
     question: str
@@ -40,37 +40,39 @@ class Exercise(NamedTuple):
 
 
 class Exercises(ABC):
-    """Read exercises and completions in the layout of Distilling step-by-step (Hsieh et al., arXiv 2305.02301).
+    """Base class of exercises in the layout of Distilling step-by-step (Hsieh et al., arXiv 2305.02301).
 
-    Completions of a teacher are JSON lists, ``<teacher>/<split>_CoT_<number>.json``, of raw texts in the order of the
-    data, of which several may follow in further files. A subclass reads the exercises, by ``_read``, and says what a
-    completion explains and answers, by ``parse``.
+    The completions of a teacher are JSON lists of raw texts, ``<teacher>/<split>_CoT_<number>.json``, in the order of
+    the exercises. Long lists continue in files with higher numbers. A subclass reads the exercises in ``_read`` and
+    splits a completion into explanation and answer in ``parse``.
 
     Args:
         root: folder of the data set.
-        split: ``"train"``, ``"valid"`` or ``"test"``; where the owner has no validation split, a tenth of the training
-            exercises, drawn by ``numpy.random.RandomState(0)``.
-        teachers: whose completions; None for all that have some of this split.
-        size: keep no more than so many exercises, the first; None keeps all.
-        completions: a further folder with teachers' folders; None for those of the data set alone.
+        split: ``"train"``, ``"valid"`` or ``"test"``. If the owner has no validation split, a tenth of the training
+            exercises, drawn by ``numpy.random.RandomState(0)``, is used.
+        teachers: teachers whose completions are read; None reads all that have completions of this split.
+        size: keep at most the first ``size`` exercises; None keeps all.
+        completions: another folder with teachers' folders; None uses those of the data set only.
 
     Attributes:
-        exercises: with the rationales of each.
-        part: of which part of the owner's data the split is, ``"train"`` of a validation split that is drawn from it.
-        rows: of each exercise, its place in that part, which has ``total``.
-        unparsed: of each teacher, how many completions have no answer that can be read.
-        outside: of each teacher, how many answers are none of the choices; they count as not read as well.
+        exercises: exercises with their rationales.
+        part: part of the owner's data that the split comes from; ``"train"`` if validation data is drawn from it.
+        rows: position of each exercise in that part.
+        total: number of exercises in that part.
+        unparsed: number of completions without a readable answer, by teacher.
+        outside: number of answers that are not among the choices, by teacher; these are treated as unreadable.
 
     Raises:
-        MissingDataError: the folder or a file is not there.
-        DataError: there is no such split or teacher, a file is not what it should be, or lists differ in length.
+        MissingDataError: the folder or a file does not exist.
+        DataError: the split or a teacher is unknown, a file is malformed, or lists differ in length.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "valid", "test")
     source: ClassVar[Source | None] = None
-    texts_apart: ClassVar[bool] = True  #: a question of one split that is in another has been trained on
-    own_valid: ClassVar[bool] = False  # whether the owner has a validation split
-    instruction: ClassVar[str]  #: what a language model is told, so that its completion can be parsed
+    texts_apart: ClassVar[bool] = True  #: questions of one split should not occur in another
+    superclasses: Sequence[str] = ()  #: superclass of each choice
+    own_valid: ClassVar[bool] = False  # True if the owner has a validation split
+    instruction: ClassVar[str]  #: prompt that makes a language model write parsable completions
 
     def __init__(
         self,
@@ -104,29 +106,29 @@ class Exercises(ABC):
             for row in self.rows
         ]
         if not self.exercises:
-            raise DataError(f"{self.root} has 0 exercises in split '{split}' with size={size}, expected some")
+            raise DataError(f"{self.root} has 0 exercises in split '{split}' with size={size}, expected at least 1")
 
     @abstractmethod
     def _read(self, part: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
-        """Return id, question, label and choices of each exercise."""
+        """Return id, question, label and choices of each exercise of a part."""
 
     @classmethod
     @abstractmethod
     def parse(cls, completion: str) -> tuple[str, str | None]:
-        """Return the explanation and the answer of a completion; None where there is no answer that can be read."""
+        """Return the explanation and the answer of a completion; the answer is None if it is not readable."""
 
     def prompt(self, question: str) -> str:
-        """Return what a language model is asked, to have a question answered and explained."""
+        """Return the prompt that asks a language model for an answer with an explanation."""
         return f"{self.instruction}\n\nQ: {question}\nA:"
 
     @classmethod
     def same(cls, answer: str) -> str | float:
-        """Return what answers that mean the same have in common."""
+        """Return a key that is equal for answers with the same meaning."""
         return answer
 
     @classmethod
     def match(cls, answers: Sequence[str], labels: Sequence[str]) -> list[bool]:
-        """Return which answers are right."""
+        """Return for each answer whether it is correct."""
         return exact_match(answers, labels)
 
     def __len__(self) -> int:
@@ -137,7 +139,7 @@ class Exercises(ABC):
 
     def _rationale(self, completion: str, teacher: str, choices: tuple[str, ...]) -> Rationale:
         text, answer = self.parse(completion)
-        if not completion:  # a part of which some is not written yet
+        if not completion:  # a part whose completions are not all written yet
             return Rationale("", None, teacher)
         if answer is None:
             self.unparsed[teacher] += 1
@@ -166,7 +168,7 @@ class Exercises(ABC):
             more = read_json(path, list)
             if strange := [place for place, each in enumerate(more, start=1) if not isinstance(each, str)]:
                 raise DataError(
-                    f"{path} is no list of texts (entry {strange[0]} is a {type(more[strange[0] - 1]).__name__}), "
+                    f"{path} is not a list of texts (entry {strange[0]} is a {type(more[strange[0] - 1]).__name__}), "
                     "expected the completions of a teacher"
                 )
             completions += map(composed, more)
@@ -174,25 +176,25 @@ class Exercises(ABC):
         if len(completions) != count:
             raise DataError(
                 f"{folder} has {len(completions)} completions for the {count} exercises of {part}, "
-                "expected one for each: a file is missing, or of other data"
+                "expected one per exercise: a file is missing, or belongs to other data"
             )
         return completions
 
     def _lines(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the JSON object of each line of a file, and where it stands."""
+        """Yield the JSON object of each line of a file, and its location for errors."""
         path = self.root / name
         if not path.exists():
             offer = "" if self.source is None else f": {self.source.offer()}"
-            raise MissingDataError(f"there is no {path}{offer}")
+            raise MissingDataError(f"there is no file {path}{offer}")
         for line, row in read_json_lines(path):
             yield f"{path}, line {line}", row
 
 
 def field(row: dict[str, Any], name: str, where: str) -> str:
-    """Return an entry of a JSON object as text, a number as it is written.
+    """Return a field of a JSON object as text; numbers are converted.
 
     Raises:
-        DataError: there is no such entry, or it is no text and no number, or is blank.
+        DataError: the field is missing, blank, or neither text nor number.
     """
     if name not in row:
         raise DataError(f"{where} has no '{name}', expected one in each exercise: copy the file again")
@@ -204,8 +206,8 @@ def field(row: dict[str, Any], name: str, where: str) -> str:
 
 
 def first_answer(completion: str, next_question: str, before_answer: str) -> tuple[str, str | None]:
-    """Cut a completion at the next question, which a model goes on to make up; return what is before and after the
-    words that introduce the answer.
+    """Truncate a completion at the next question, which models tend to make up, and split it into explanation and
+    answer at the words that introduce the answer.
 
     >>> first_answer("It is dark. So the answer is night. Q: What else?", "Q:", "So the answer is")
     ('It is dark.', 'night.')
@@ -216,7 +218,7 @@ def first_answer(completion: str, next_question: str, before_answer: str) -> tup
 
 
 def label_of(answer: str | None) -> str | None:
-    """Return the words of an answer such as ``(b) bank.`` or ``bank.``; None for one that is of two minds.
+    """Return the words of an answer such as ``(b) bank.`` or ``bank.``; None for an answer that names two choices.
 
     >>> label_of("(b) river bank."), label_of("either (a) pond or (b) lake."), label_of("contradiction.")
     ('river bank', None, 'contradiction')

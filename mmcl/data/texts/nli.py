@@ -1,4 +1,4 @@
-"""Inference between sentences: whether one says, denies or leaves open the other; e-SNLI, and round 1 of ANLI."""
+"""Natural language inference: e-SNLI and round 1 of ANLI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LABELS = ("entailment", "neutral", "contradiction")
 
 
 class _Pairs(Exercises):
-    """Premise and hypothesis, with the end mark of T5's tokenizer between them."""
+    """Pairs of premise and hypothesis, joined by the end token of T5's tokenizer."""
 
     own_valid: ClassVar[bool] = True
     before_answer: ClassVar[str]
@@ -40,7 +40,7 @@ class _Pairs(Exercises):
 
 
 class Esnli(_Pairs):
-    """Read e-SNLI: premise and hypothesis, answered by entailment, neutral or contradiction.
+    """Read e-SNLI: premise and hypothesis; the answer is entailment, neutral or contradiction.
 
     Arguments and errors are those of :class:`~mmcl.data.texts.exercises.Exercises`.
     """
@@ -60,7 +60,7 @@ class Esnli(_Pairs):
 
 
 class Anli(_Pairs):
-    """Read round 1 of adversarial NLI, which is harder: premise and hypothesis, answered as in :class:`Esnli`.
+    """Read round 1 of adversarial NLI, a harder variant of :class:`Esnli` with the same format.
 
     Arguments and errors are those of :class:`~mmcl.data.texts.exercises.Exercises`.
     """

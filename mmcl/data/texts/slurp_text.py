@@ -1,27 +1,27 @@
-"""SLURP's sentences without recordings: requests in words, each with the intent that it has, and why."""
+"""SLURP's sentences without recordings, with the intent as the answer and entities as rationales."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from mmcl.data.base import Source
-from mmcl.data.speech.slurp import FILES, Sentence, Slurp, annotations_folder, intents, read_sentences
+from mmcl.data.speech.slurp import ANNOTATION_FILES, Slurp, SlurpSentence, annotations_folder, intents, read_sentences
 from mmcl.data.texts.exercises import Exercises, first_answer, label_of
 
-ANNOTATORS = "annotation"  #: the teacher whose rationales are the entities that people marked
+ANNOTATORS = "annotation"  #: teacher whose rationales are the annotated entities
 
 
 class SlurpText(Exercises):
-    """Read SLURP's sentences: a request to a home assistant, answered by scenario and action, such as ``alarm set``.
+    """Read SLURP's sentences: requests to a home assistant; the answer is scenario and action, such as ``alarm set``.
 
-    One exercise for each sentence, whatever number of times it was recorded; a sentence without a word is left out. The
-    choices are the intents of all annotation files that are there. Beside the teachers that have a folder there is
-    ``annotation``: of a sentence with entities it says which words are what, as people marked it ("five am is the time,
-    this week is the date"), of others nothing. Arguments and errors are those of
-    :class:`~mmcl.data.texts.exercises.Exercises`; completions of language models are what ``mmcl rationales`` writes.
+    There is one exercise per sentence, however often it was recorded; sentences without a word are skipped. The choices
+    are the intents of all annotation files that exist. The additional teacher ``annotation`` turns annotated entities
+    into a rationale ("five am is the time, this week is the date"), which is empty for sentences without entities.
+    Arguments and errors are those of :class:`~mmcl.data.texts.exercises.Exercises`. ``mmcl rationales`` writes
+    completions of language models.
 
     Attributes:
-        superclasses: of each choice, its scenario.
+        superclasses: scenario of each choice.
     """
 
     source: ClassVar[Source | None] = Source(
@@ -35,8 +35,7 @@ class SlurpText(Exercises):
         note="sentences of 60 intents, with entities as rationales",
     )
     own_valid: ClassVar[bool] = True
-    superclasses: tuple[str, ...]
-    _sentences: list[Sentence]
+    _sentences: list[SlurpSentence]
 
     def prompt(self, question: str) -> str:
         return (
@@ -49,7 +48,7 @@ class SlurpText(Exercises):
         scenario_of = intents(folder)
         choices = tuple(sorted(scenario_of))
         self.superclasses = tuple(scenario_of[name] for name in choices)
-        self._sentences = [sentence for sentence in read_sentences(folder / FILES[part]) if sentence.text]
+        self._sentences = [sentence for sentence in read_sentences(folder / ANNOTATION_FILES[part]) if sentence.text]
         return [(sentence.id, sentence.text, sentence.intent, choices) for sentence in self._sentences]
 
     def _teachers(self, part: str) -> list[str]:
@@ -66,6 +65,6 @@ class SlurpText(Exercises):
         return text, label_of(answer)
 
 
-def _marked(sentence: Sentence) -> str:
+def _marked(sentence: SlurpSentence) -> str:
     said = [f"{entity.value} is the {entity.type.replace('_', ' ')}" for entity in sentence.entities]
     return f"{', '.join(said)}. So the answer is {sentence.intent}." if said else ""

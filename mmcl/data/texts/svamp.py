@@ -1,4 +1,4 @@
-"""SVAMP: arithmetic in words, of Patel, Bhattamishra and Goyal."""
+"""SVAMP (Patel, Bhattamishra and Goyal): arithmetic word problems."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mmcl.errors import DataError, InputError
 from mmcl.files.plain_json import read_json
 from mmcl.metrics.answers import equation_match, evaluate
 
-_TRAIN = 800  # of the 1,000, as they are permuted by numpy.random.RandomState(0)
+_TRAIN = 800  # of 1,000 problems, permuted by numpy.random.RandomState(0)
 
 
 class Svamp(Exercises):
-    """Read SVAMP: a story and a question, answered by an equation such as ``( 76.0 - 25.0 )``.
+    """Read SVAMP: a story and a question; the answer is an equation such as ``( 76.0 - 25.0 )``.
 
-    ``SVAMP.json`` of its authors. Distilling step-by-step trains on 800 problems and tests on 200. Arguments and errors
-    are those of :class:`~mmcl.data.texts.exercises.Exercises`. Where "and" joins several equations, the last one is the
-    answer, as in the released parser.
+    Reads the authors' ``SVAMP.json``. As in Distilling step-by-step, 800 problems are for training and 200 for test.
+    If "and" joins several equations in a completion, the last one is the answer, as in the released parser. Arguments
+    and errors are those of :class:`~mmcl.data.texts.exercises.Exercises`.
     """
 
     source: ClassVar[Source | None] = Source(
@@ -83,9 +83,9 @@ class Svamp(Exercises):
 
 
 def _check_equation(problem: dict[str, Any], where: str) -> None:
-    """Refuse a label that comes to no number: no answer could be compared with it."""
+    """Check that a label can be evaluated, since answers are compared by value."""
     equation = field(problem, "Equation", where)
     try:
         evaluate(equation)
     except InputError as error:
-        raise DataError(f"{where} has no equation ({error}): correct it, or copy the file again") from None
+        raise DataError(f"{where} has no valid equation ({error}): correct it, or copy the file again") from None

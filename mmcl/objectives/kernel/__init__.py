@@ -1,1 +1,1 @@
-"""The kernel of contrastive objectives: similarities by tiles, weights as pairs, gathers over processes."""
+"""The kernel of contrastive objectives: tiled similarities, implicit weight matrices, and gathers over processes."""

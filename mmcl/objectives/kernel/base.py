@@ -1,4 +1,4 @@
-"""What an objective asks of a matrix of weights, so that nobody has to write it out; and one that is, where it was."""
+"""Pairs: the interface of a weight matrix between queries and keys; Dense: one that is stored in full."""
 
 from __future__ import annotations
 
@@ -10,71 +10,73 @@ from torch import Tensor
 
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.inputs import check_finite
+from mmcl.objectives.kernel.inputs import check_finite_tensors
 
-_HIGHEST = 1e18  # beyond it, sums of weights leave the range of float32
+_HIGHEST = 1e18  # sums of larger weights can overflow float32
 
 
 class Pairs(ABC):
-    """A matrix W >= 0 of shape ``(queries, keys)``: W_ij is how much key j pulls query i."""
+    """A weight matrix W >= 0 of shape ``(queries, keys)``: W_ij is the weight of key j for query i."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
-        """``(queries, keys)``."""
+        """Shape ``(queries, keys)``."""
 
     @property
     def diagonal(self) -> int | None:
-        """The one key of the first query, where the next query's is the next, and so on; None where W is not so."""
+        """Column offset if W is a shifted identity, else None."""
         return None
 
     @property
-    def written_out(self) -> Tensor | None:
-        """W itself, ``(queries, keys)``, where it is held; else None."""
+    def materialized(self) -> Tensor | None:
+        """W as a tensor ``(queries, keys)`` if it is stored in full, else None."""
         return None
 
     @abstractmethod
     def matmul(self, keys: Tensor) -> Tensor:
-        """Return ``W keys``, of shape ``(queries, dim)``."""
+        """Return ``W keys``, ``(queries, dim)``."""
 
     @abstractmethod
     def transposed_matmul(self, queries: Tensor) -> Tensor:
-        """Return ``W^T queries``, of shape ``(keys, dim)``."""
+        """Return ``W^T queries``, ``(keys, dim)``."""
 
     @abstractmethod
     def gathered(self, processes: Processes) -> Pairs:
-        """Return the same for the queries of this process and the keys of all."""
+        """Return W for the queries of this process and the keys of all processes."""
 
     def row_sums(self, like: Tensor) -> Tensor:
-        """Return how much all keys pull each query, ``(queries,)``, of ``like``'s type and device."""
+        """Return the sum of each row, ``(queries,)``, with the dtype and device of ``like``."""
         return self.matmul(like.new_ones(self.shape[1], 1)).squeeze(1)
 
     def column_sums(self, like: Tensor) -> Tensor:
-        """Return how much each key pulls all queries, ``(keys,)``."""
+        """Return the sum of each column, ``(keys,)``, with the dtype and device of ``like``."""
         return self.transposed_matmul(like.new_ones(self.shape[0], 1)).squeeze(1)
 
     def row_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
         """Return ``sum_j W_ij <q_i, k_j>`` for each query, ``(queries,)``.
 
-        ``similarities`` are the products, ``(queries, keys)``, where somebody has them: a W that is written out as well
-        then needs no product with features.
+        Args:
+            queries: ``(queries, dim)``.
+            keys: ``(keys, dim)``.
+            similarities: ``queries keys^T``, if known. With a stored W they save a product with features.
         """
-        if similarities is not None and self.written_out is not None:
-            return (self.written_out.to(similarities.dtype) * similarities).sum(1)
+        if similarities is not None and self.materialized is not None:
+            return (self.materialized.to(similarities.dtype) * similarities).sum(1)
         return (queries * self.matmul(keys)).sum(1)
 
     def column_dots(self, queries: Tensor, keys: Tensor, similarities: Tensor | None = None) -> Tensor:
-        """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``."""
-        if similarities is not None and self.written_out is not None:
-            return (self.written_out.to(similarities.dtype) * similarities).sum(0)
+        """Return ``sum_i W_ij <q_i, k_j>`` for each key, ``(keys,)``; arguments as :meth:`row_dots`."""
+        if similarities is not None and self.materialized is not None:
+            return (self.materialized.to(similarities.dtype) * similarities).sum(0)
         return (self.transposed_matmul(queries) * keys).sum(1)
 
     def dense(self, like: Tensor) -> Tensor:
-        """Return W written out, ``(queries, keys)``."""
+        """Return W as a tensor ``(queries, keys)``, with the dtype and device of ``like``."""
         return self.matmul(torch.eye(self.shape[1], dtype=like.dtype, device=like.device))
 
     def scaled(self, factors: Tensor) -> Pairs:
-        """Return W with each row times its factor, ``(queries,)``."""
+        """Return W with each row multiplied by its factor, ``(queries,)``."""
         return _Scaled(self, factors)
 
 
@@ -86,9 +88,9 @@ class _Scaled(Pairs):
     def __post_init__(self) -> None:
         if tuple(self.factors.shape) != self.pairs.shape[:1]:
             raise ShapeError(
-                f"factors have shape {tuple(self.factors.shape)}, expected one for each query, ({self.pairs.shape[0]},)"
+                f"factors have shape {tuple(self.factors.shape)}, expected one per query, ({self.pairs.shape[0]},)"
             )
-        check_finite(factors=self.factors)
+        check_finite_tensors(factors=self.factors)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -106,16 +108,16 @@ class _Scaled(Pairs):
 
 @dataclass(frozen=True, eq=False)
 class Dense(Pairs):
-    """Any W, handed over written out.
+    """A weight matrix that is stored in full.
 
     Args:
         matrix: ``(queries, keys)``, boolean or non-negative; with ``gather``, the keys are those of all processes.
-        name: what errors call it.
+        name: name of the matrix in errors.
 
     Raises:
         ShapeError: not two dimensions.
-        InputError: no tensor of real numbers, negative, above 1e18, or all zero; a mask may be empty, as a batch may
-            hold no positive pair.
+        InputError: not a tensor of real numbers, negative, above 1e18, or all zero. A boolean mask may be all False,
+            because a batch may have no positive pair.
 
     >>> Dense(torch.tensor([[0.0, 2.0]])).row_sums(torch.zeros(1))
     tensor([2.])
@@ -137,12 +139,12 @@ class Dense(Pairs):
         low, high = (float(bound) for bound in self.matrix.detach().aminmax())
         if not (low >= 0 and high <= _HIGHEST):
             raise InputError(
-                f"{self.name} lies between {low} and {high}, expected non-negative finite numbers up to {_HIGHEST:g}"
+                f"{self.name} has values from {low} to {high}, expected finite numbers from 0 to {_HIGHEST:g}"
             )
         if high == 0 and self.matrix.dtype != torch.bool:
             raise InputError(
-                f"{self.name} {tuple(self.matrix.shape)} is all zero, expected some above 0; "
-                "a batch that may hold no pair can give a boolean mask, or SameLabel"
+                f"{self.name} {tuple(self.matrix.shape)} is all zero, expected positive values; if a batch may have no "
+                "pairs, pass a boolean mask or SameLabel"
             )
 
     @property
@@ -156,7 +158,7 @@ class Dense(Pairs):
         return self.matrix.T.to(queries.dtype) @ queries
 
     @property
-    def written_out(self) -> Tensor:
+    def materialized(self) -> Tensor:
         return self.matrix
 
     def gathered(self, processes: Processes) -> Dense:

@@ -1,4 +1,4 @@
-"""The rows of all processes, with gradient, for objectives that compare across ``torch.distributed``."""
+"""Differentiable gather of rows across the processes of ``torch.distributed``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mmcl import distributed
 from mmcl.errors import ConfigError, ShapeError
 
 _KINDS = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
-_DIMS = 5  # dimensions of a tensor that are compared one by one
+_DIMS = 5  # number of compared dimensions
 
 
 @dataclass(frozen=True)
 class Processes:
-    """How the rows of a batch are spread over the processes; they need not be equally many.
+    """Distribution of a batch over processes, whose numbers of rows may differ.
 
     Args:
-        sizes: rows of each process.
-        rank: which process this is.
+        sizes: number of rows of each process.
+        rank: rank of this process.
 
     >>> shared = Processes((3, 2), rank=1)
     >>> shared.total, shared.own
@@ -34,53 +34,56 @@ class Processes:
 
     @classmethod
     def of(cls, rows: Tensor) -> Processes:
-        """Ask every process for how many rows it has; all have to ask.
+        """Collect the number of rows of each process. This is a collective call.
 
         Raises:
             ConfigError: ``torch.distributed`` has no process group.
-            ShapeError: rows of another shape or type in another process.
-            ProcessError: another process has ended, or does not arrive within the timeout of the group.
+            ShapeError: the rows of another process have another shape or dtype.
+            ProcessError: another process has ended, or did not respond within the timeout of the group.
         """
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             raise ConfigError(
-                "gather=True, but torch.distributed has no process group: call torch.distributed.init_process_group "
-                "first, or run with gather=False"
+                "gather=True needs a process group of torch.distributed: call torch.distributed.init_process_group "
+                "first, or set gather=False"
             )
         return cls(_sizes(rows), torch.distributed.get_rank())
 
     @property
     def total(self) -> int:
-        """Rows of all processes."""
+        """Number of rows of all processes."""
         return sum(self.sizes)
 
     @property
     def own(self) -> slice:
-        """Where the rows of this process lie among all."""
+        """Slice of this process among the rows of all processes."""
         offset = sum(self.sizes[: self.rank])
         return slice(offset, offset + self.sizes[self.rank])
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes, ``(total, ...)``, in the order of the ranks.
+        """Return the rows of all processes in rank order, ``(total, ...)``.
 
-        The gradient of a row is the sum of what all processes have for it: losses that add up over the processes have
-        gradients that do.
+        The gradient of a row is the sum over all processes. If the processes' losses add up to a total loss, so do
+        their gradients.
 
         Raises:
-            ShapeError: rows of another shape or type in another process, or not as many as it said.
-            ProcessError: another process has ended, or does not arrive within the timeout of the group.
+            ShapeError: the rows of another process have another shape or dtype, or a process has another number of rows
+                than in ``sizes``.
+            ProcessError: another process has ended, or did not respond within the timeout of the group.
         """
         sizes = _sizes(rows)
         if sizes != self.sizes:
-            raise ShapeError(f"the processes have {list(sizes)} rows, expected {list(self.sizes)}: give all of a batch")
+            raise ShapeError(
+                f"the processes have {list(sizes)} rows, expected {list(self.sizes)}: pass the whole batch"
+            )
         return _Gather.apply(rows, self)
 
     def stack(self, tensor: Tensor) -> Tensor:
-        """Return the tensors of all processes, of one shape, as ``(processes, ...)``, with gradient."""
+        """Return the equally shaped tensors of all processes, ``(processes, ...)``, with gradient."""
         return Processes((1,) * len(self.sizes), self.rank).gather(tensor[None])
 
 
 def _sizes(rows: Tensor) -> tuple[int, ...]:
-    """Rows of each process, which are of one shape and type: backends fail without a word where they differ."""
+    """Return the number of rows of each process, after a check of shapes and dtypes, which backends do not make."""
     shape = list(rows.shape[1:])
     kind = _KINDS.index(rows.dtype) if rows.dtype in _KINDS else len(_KINDS)
     described = [len(rows), kind, len(shape), *(shape + [0] * _DIMS)[:_DIMS]]
@@ -89,11 +92,11 @@ def _sizes(rows: Tensor) -> tuple[int, ...]:
     with distributed.together("to compare the shapes of a gather"):
         torch.distributed.all_gather(found, own)
     all_described = [one.tolist() for one in found]
-    for number, other in enumerate(all_described):
+    for rank, other in enumerate(all_described):
         if other[1:] != described[1:]:
             raise ShapeError(
-                f"process {torch.distributed.get_rank() + 1} gathers rows of {_named(described)}, process {number + 1} "
-                f"of {_named(other)}: expected one shape and type in all"
+                f"process {torch.distributed.get_rank() + 1} gathers rows of {_named(described)}, process {rank + 1} "
+                f"of {_named(other)}: expected equal shapes and dtypes"
             )
     return tuple(one[0] for one in all_described)
 
@@ -108,7 +111,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, processes: Processes) -> Tensor:
         ctx.processes = processes
-        # Backends gather blocks of equal size only.
+        # Backends gather only tensors of equal size.
         padded = rows.new_zeros(max(processes.sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in processes.sizes]

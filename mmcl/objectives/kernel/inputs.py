@@ -1,4 +1,4 @@
-"""What every objective does with what it is handed: refuse what cannot be used, and bring the rest into one form."""
+"""Input validation and casting shared by all objectives."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from torch import Tensor
 from mmcl.errors import InputError, ShapeError
 
 
-def check_finite(**tensors: Tensor) -> None:
-    """Refuse tensors that are not floating point, or hold NaN or infinity.
+def check_finite_tensors(**tensors: Tensor) -> None:
+    """Check that tensors are floating point and finite.
 
     Args:
-        tensors: by name, of one dimension or more; rows are counted along the first.
+        tensors: tensors by name, of any shape. Errors count rows along the first dimension.
 
     Raises:
-        InputError: names the tensor and the first such row.
+        InputError: names the tensor and the first row that is not finite.
 
-    >>> check_finite(logits=torch.tensor([[0.0], [float("inf")]]))
+    >>> check_finite_tensors(logits=torch.tensor([[0.0], [float("inf")]]))
     Traceback (most recent call last):
     ...
-    mmcl.errors.InputError: logits: row 1 is not finite, it holds inf; look at what made it
+    mmcl.errors.InputError: logits: row 1 is not finite, it holds inf; check how it was computed
     """
-    for name, given in tensors.items():
-        if not isinstance(given, Tensor):
-            raise InputError(f"{name} is a {type(given).__name__}, expected a tensor")
-        if not given.is_floating_point():
-            raise InputError(f"{name} is of type {given.dtype}, expected floating point; convert it with .float()")
-        # One sum looks at all of them; the rows are searched only if it tells of something.
-        if torch.compiler.is_compiling() or bool(given.detach().sum(dtype=_at_least_single(given)).isfinite()):
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"{name} is a {type(tensor).__name__}, expected a tensor")
+        if not tensor.is_floating_point():
+            raise InputError(f"{name} is of type {tensor.dtype}, expected floating point; convert it with .float()")
+        # A finite sum proves that all values are finite. The rows are searched only if it is not.
+        if torch.compiler.is_compiling() or bool(tensor.detach().sum(dtype=_at_least_single(tensor)).isfinite()):
             continue
-        bad = torch.nonzero(~torch.isfinite(given.detach()))
+        bad = torch.nonzero(~torch.isfinite(tensor.detach()))
         if len(bad):
-            row = f": row {int(bad[0, 0])}" if given.dim() else ""
-            raise InputError(
-                f"{name}{row} is not finite, it holds {given.detach()[tuple(bad[0])].item()}; look at what made it"
-            )
+            row = f": row {int(bad[0, 0])}" if tensor.dim() else ""
+            value = tensor.detach()[tuple(bad[0])].item()
+            raise InputError(f"{name}{row} is not finite, it holds {value}; check how it was computed")
 
 
-def refuse_overflow(loss: Tensor, what: str) -> Tensor:
-    """Return the loss of finite inputs, unless they were too large for it.
+def refuse_overflow(loss: Tensor, inputs: str) -> Tensor:
+    """Return the loss if it is finite.
+
+    Args:
+        loss: loss of finite inputs, of any shape.
+        inputs: plural name of the inputs, for the error.
 
     Raises:
-        InputError: the loss is not finite.
+        InputError: the loss is not finite, because the inputs are too large.
 
     >>> refuse_overflow(torch.tensor([1e30]).square().sum(), "features")
     Traceback (most recent call last):
@@ -53,24 +56,24 @@ def refuse_overflow(loss: Tensor, what: str) -> Tensor:
     """
     if not torch.compiler.is_compiling() and not bool(loss.detach().isfinite().all()):
         value = loss.detach()[~loss.detach().isfinite()].flatten()[0].item()
-        raise InputError(f"{what} are too large, their loss is {value} in {loss.dtype}; scale them, or use .double()")
+        raise InputError(f"{inputs} are too large, their loss is {value} in {loss.dtype}; scale them, or use .double()")
     return loss
 
 
 def check_features(**sides: Tensor) -> None:
-    """Refuse features that no objective can use.
+    """Check that features are finite tensors of equal dimension on one device.
 
     Args:
-        sides: by name, each ``(batch, dim)`` of one dim.
+        sides: features by name, each ``(batch, dim)``.
 
     Raises:
-        ShapeError: not two dimensions, or dims that differ.
-        InputError: not floating point, not finite, or not on one device; names the side and the first such row.
+        ShapeError: not two dimensions, or unequal ``dim``.
+        InputError: not floating point, not finite, or on different devices; names the side and the row.
 
     >>> check_features(queries=torch.zeros(2, 3), keys=torch.tensor([[0.0, 0.0, float("nan")]]))
     Traceback (most recent call last):
     ...
-    mmcl.errors.InputError: keys: row 0 is not finite, it holds nan; look at what made it
+    mmcl.errors.InputError: keys: row 0 is not finite, it holds nan; check how it was computed
     """
     for name, side in sides.items():
         if not isinstance(side, Tensor):
@@ -78,18 +81,21 @@ def check_features(**sides: Tensor) -> None:
     shapes = {name: tuple(side.shape) for name, side in sides.items()}
     if any(len(shape) != 2 for shape in shapes.values()) or len({shape[1] for shape in shapes.values()}) != 1:
         given = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ShapeError(f"{given} do not fit: expected (batch, dim), of equal dim")
+        raise ShapeError(f"shapes do not match: got {given}, expected (batch, dim) with equal dim")
     if len({side.device for side in sides.values()}) != 1:
         given = " and ".join(f"{name} on {side.device}" for name, side in sides.items())
-        raise InputError(f"{given}: expected one device; move them with .to()")
-    check_finite(**sides)
+        raise InputError(f"got {given}, expected one device; move them with .to()")
+    check_finite_tensors(**sides)
 
 
 def check_paired(**sides: Tensor) -> None:
-    """Refuse features that are not row by row of the same samples.
+    """Check that features are valid and paired row by row.
+
+    Args:
+        sides: features by name, each ``(batch, dim)``.
 
     Raises:
-        ShapeError, InputError: as :func:`check_features`; ShapeError also where the shapes differ.
+        ShapeError, InputError: as :func:`check_features`; ShapeError also if the shapes differ.
 
     >>> check_paired(a=torch.zeros(2, 3), b=torch.zeros(1, 3))
     Traceback (most recent call last):
@@ -103,29 +109,29 @@ def check_paired(**sides: Tensor) -> None:
 
 
 def stacked_views(views: Tensor | Sequence[Tensor]) -> Tensor:
-    """Return embeddings of several views of the same samples as one tensor, ``(views, batch, dim)``.
+    """Return paired embeddings of several views as one tensor, ``(views, batch, dim)``.
 
     Args:
         views: ``(views, batch, dim)``, or a sequence of ``(batch, dim)``.
 
     Raises:
-        ShapeError: fewer than two views, or views that differ in shape.
-        InputError: not floating point, or not finite; names the first such row.
+        ShapeError: fewer than two views, or unequal shapes.
+        InputError: not floating point, or not finite; names the view and the row.
 
     >>> stacked_views([torch.zeros(4, 2)])
     Traceback (most recent call last):
     ...
-    mmcl.errors.ShapeError: views have shapes (4, 2), expected 2 or more views of the same (batch, dim)
+    mmcl.errors.ShapeError: views have shapes [(4, 2)], expected 2 or more views of the same (batch, dim)
     """
     if len(views) < 2 or len({view.shape for view in views}) != 1 or views[0].dim() != 2:
-        shapes = " and ".join(str(tuple(view.shape)) for view in views) or "of no view"
+        shapes = [tuple(view.shape) for view in views]
         raise ShapeError(f"views have shapes {shapes}, expected 2 or more views of the same (batch, dim)")
     check_features(**{f"view {number}": view for number, view in enumerate(views)})
     return views if isinstance(views, Tensor) else torch.stack(list(views))
 
 
 def precise(*tensors: Tensor) -> list[Tensor]:
-    """Return the tensors in one floating point type, of at least float32.
+    """Return the tensors in their common floating point type, at least float32.
 
     >>> [tensor.dtype for tensor in precise(torch.zeros(1, dtype=torch.bfloat16), torch.zeros(1))]
     [torch.float32, torch.float32]

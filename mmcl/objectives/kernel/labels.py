@@ -1,4 +1,8 @@
-"""Labels and flags of a batch, in whatever form they come: one form out of it, or an error that names them."""
+"""Validation and casting of labels, boolean masks and mixup coefficients.
+
+Labels stay tensors here, for differentiable code on any device and under ``torch.compile``, and may be booleans. Lists
+of integers as plain Python values are the task of :func:`mmcl.config.whole_numbers.whole_numbers`.
+"""
 
 from __future__ import annotations
 
@@ -9,39 +13,42 @@ from mmcl.errors import InputError, LabelError, ShapeError
 
 
 def labels_of(name: str, given: object, count: int | None = None, device: torch.device | None = None) -> Tensor:
-    """Return labels as int64, whatever whole numbers they were given as.
+    """Return labels as an int64 tensor.
 
     Args:
-        name: what errors call them.
-        given: a tensor, array or list of any whole numbers or booleans, one for each row.
-        count: rows; None for as many as there are.
-        device: where they are needed; None for where they are.
+        name: name of the labels in errors.
+        given: tensor, array or list of integers or booleans, one per row.
+        count: expected number of rows; None for any.
+        device: target device; None for the present one.
 
     Raises:
-        ShapeError: not ``(count,)``.
-        LabelError: not whole numbers.
+        ShapeError: the shape is not ``(count,)``.
+        LabelError: not integers or booleans.
 
     >>> labels_of("labels", [True, False]), labels_of("labels", torch.tensor([3, 255], dtype=torch.uint8))
     (tensor([1, 0]), tensor([  3, 255]))
     >>> labels_of("labels", torch.tensor([0, 1]), count=3)
     Traceback (most recent call last):
     ...
-    mmcl.errors.ShapeError: labels has shape (2,), expected one for each row, (3,)
+    mmcl.errors.ShapeError: labels has shape (2,), expected one label per row, (3,)
     """
     labels = given if isinstance(given, Tensor) else _tensor_of(name, given)
     if labels.dim() != 1 or (count is not None and len(labels) != count):
         rows = "batch" if count is None else count
-        raise ShapeError(f"{name} has shape {tuple(labels.shape)}, expected one for each row, ({rows},)")
+        raise ShapeError(f"{name} has shape {tuple(labels.shape)}, expected one label per row, ({rows},)")
     if labels.is_floating_point() or labels.is_complex():
-        raise LabelError(f"{name} is of type {labels.dtype}, expected whole numbers; convert it with .long()")
+        raise LabelError(f"{name} is of type {labels.dtype}, expected integers; convert it with .long()")
     return labels.to(device=device, dtype=torch.long)
 
 
 def flags_of(name: str, given: object, count: int, device: torch.device | None = None) -> Tensor:
-    """Return a boolean for each row, given as booleans or as whole numbers 0 and 1; arguments as of :func:`labels_of`.
+    """Return a boolean per row, given as booleans or as 0 and 1.
+
+    Args:
+        name, given, count, device: as :func:`labels_of`.
 
     Raises:
-        ShapeError, LabelError: as :func:`labels_of`; LabelError also for other numbers than 0 and 1.
+        ShapeError, LabelError: as :func:`labels_of`; LabelError also for numbers other than 0 and 1.
 
     >>> flags_of("is_rehearsal", [0, 1], count=2)
     tensor([False,  True])
@@ -57,37 +64,36 @@ def _tensor_of(name: str, given: object) -> Tensor:
     try:
         labels = torch.tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise LabelError(f"{name} is a {type(given).__name__}, expected a tensor of whole numbers (batch,)") from None
+        raise LabelError(f"{name} is a {type(given).__name__}, expected a tensor of integers (batch,)") from None
     return labels if labels.numel() else labels.long()
 
 
 def check_mixture(permutation: Tensor, lam: Tensor) -> None:
-    """Refuse what says of no mixture how it was made.
+    """Validate a mixup permutation and its coefficients.
 
     Args:
-        permutation: the partner of each row, ``(batch,)``, int64.
-        lam: the share of the row itself, ``(batch,)``.
+        permutation: partner of each row, ``(batch,)``, int64.
+        lam: mixing coefficient of the row itself, ``(batch,)``.
 
     Raises:
-        ShapeError, LabelError: not one number, and one whole number, for each row.
-        InputError: lam is outside [0, 1], or permutation is none.
+        ShapeError: not one coefficient per row.
+        InputError: a coefficient outside [0, 1], or ``permutation`` is not a permutation.
 
     >>> check_mixture(torch.tensor([1, 1]), torch.tensor([0.5, 0.5]))
     Traceback (most recent call last):
     ...
-    mmcl.errors.InputError: permutation [1, 1] is none: expected each of 0 to 1 once; torch.randperm makes one
+    mmcl.errors.InputError: [1, 1] is not a permutation of 0..1: create one with torch.randperm
     """
     count = len(permutation)
     if not isinstance(lam, Tensor) or tuple(lam.shape) != (count,) or lam.is_complex():
         shape = tuple(lam.shape) if isinstance(lam, Tensor) else type(lam).__name__
-        raise ShapeError(f"lam has shape {shape}, expected one share for each row, ({count},)")
+        raise ShapeError(f"lam has shape {shape}, expected one coefficient per row, ({count},)")
     if torch.compiler.is_compiling():
         return
     if not torch.equal(permutation.sort().values.cpu(), torch.arange(count)):
         raise InputError(
-            f"permutation {permutation.tolist()[:8]} is none: expected each of 0 to {count - 1} once; "
-            "torch.randperm makes one"
+            f"{permutation.tolist()[:8]} is not a permutation of 0..{count - 1}: create one with torch.randperm"
         )
     if not bool(((lam >= 0) & (lam <= 1)).all()):
         worst = lam.detach()[(lam - 0.5).abs().nan_to_num(torch.inf).argmax()].item()
-        raise InputError(f"lam holds {worst}, expected shares within [0, 1]; draw them from a Beta distribution")
+        raise InputError(f"lam holds {worst}, expected coefficients in [0, 1]: draw them from a Beta distribution")

@@ -1,4 +1,4 @@
-"""The logsumexp over all pairs, in both directions: the part of an objective that costs, dense or a tile at a time."""
+"""pairwise_logsumexp: logsumexp over the rows and columns of a similarity matrix, dense or in tiles."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ def pairwise_logsumexp(
     block_size: int | None = None,
     similarities: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``log sum_k N_ik exp(<q_i, k_k>)`` for each query and, if asked, the same over queries for each key.
+    """Return ``log sum_k N_ik exp(<q_i, k_k>)`` for each query and, optionally, the same over queries for each key.
 
-    A query that is compared with nothing has minus infinity, and gradient 0. Where queries and keys are one and the
-    same tensor and N is symmetric, each similarity is computed once for its two pairs.
+    A query without compared keys has minus infinity, and gradient 0. If queries and keys are the same tensor and N is
+    symmetric, each similarity is computed once for its two pairs.
 
-    Dense, all similarities are held. Blockwise, a tile of them at a time: forward keeps a running maximum and sum, as
-    in Milakov and Gimelshein, arXiv 1805.02867, and backward computes the tiles again. Both give the same; products
-    with ``block_size`` rows and columns a tile hold O(batch x dim + block_size^2) numbers.
+    The dense path stores all similarities. The blockwise path stores one tile, O(batch x dim + block_size^2) numbers.
+    Its forward pass keeps a running maximum and sum, as in Milakov and Gimelshein, arXiv 1805.02867. Its backward pass
+    computes the tiles again. Both paths give the same result.
 
     Args:
         queries: ``(queries, dim)``, float32 or float64.
         keys: ``(keys, dim)``.
-        compared: N, as pairs of which each counts or not, or a boolean or non-negative matrix ``(queries, keys)``; no
-            gradient. None for all pairs. Pairs other than Identity and SameLabel are written out in full.
+        compared: N, as pairs with entries 0 and 1, or as a boolean or non-negative matrix ``(queries, keys)``; without
+            gradient. None for all pairs. Pairs other than Identity and SameLabel are stored in full.
         columns: also return the logsumexp of each key.
-        diagonal: also return ``<q_i, k_(diagonal + i)>``: here it costs no further tensor of the features' size.
-        block_size: rows and columns of a tile; None for dense where that is as quick, and else what suits the device;
-            as many as there are rows or more is dense.
-        similarities: of :func:`held_similarities`, where they serve other ends as well.
+        diagonal: also return ``<q_i, k_(diagonal + i)>``, which needs no further tensor of the size of the features
+            here.
+        block_size: rows and columns of a tile. None for dense if that is as fast, else a size that suits the device. A
+            size of at least the numbers of rows is dense.
+        similarities: result of :func:`dense_similarities`, if it is needed elsewhere as well.
 
     Returns:
-        ``(queries,)``; ``(keys,)`` and ``(queries,)`` or, if not asked for, ``(0,)``.
+        Logsumexp of the queries ``(queries,)``, of the keys ``(keys,)``, and the diagonal ``(queries,)``. The latter
+        two are ``(0,)`` if not requested.
 
     Raises:
-        InputError: block_size is below 1.
-        TrainingError: a second derivative is asked for, blockwise.
+        InputError: ``block_size`` is below 1.
+        TrainingError: a second derivative is requested on the blockwise path.
 
     >>> rows, _, _ = pairwise_logsumexp(torch.zeros(2, 3), torch.zeros(4, 3))
     >>> rows.exp()
@@ -67,10 +69,10 @@ def pairwise_logsumexp(
     )
 
 
-def held_similarities(queries: Tensor, keys: Tensor, block_size: int | None = None) -> Tensor | None:
-    """Return ``queries keys^T`` where they are few enough to be held together, else None.
+def dense_similarities(queries: Tensor, keys: Tensor, block_size: int | None = None) -> Tensor | None:
+    """Return ``queries keys^T`` if it fits into one tile, else None.
 
-    >>> held_similarities(torch.eye(2), torch.eye(2), block_size=1) is None
+    >>> dense_similarities(torch.eye(2), torch.eye(2), block_size=1) is None
     True
     """
     return queries @ keys.T if max(len(queries), len(keys)) <= tile_size(queries.device, block_size) else None
@@ -107,7 +109,7 @@ def _dense(similarities: Tensor, rule: Compared, columns: bool) -> tuple[Tensor,
 
 
 def _safe(similarities: Tensor, dim: int) -> Tensor:
-    """Logsumexp without the gradient 0 x infinity of a row that holds nothing but minus infinity."""
+    """Logsumexp with gradient 0 instead of NaN for rows that are all minus infinity."""
     if similarities.shape[dim] == 0:
         return similarities.sum(dim) - torch.inf
     nothing = torch.isneginf(similarities.detach().amax(dim, keepdim=True))
@@ -116,7 +118,7 @@ def _safe(similarities: Tensor, dim: int) -> Tensor:
 
 
 def _add_up(tile: Tensor, dim: int, highest: Tensor, total: Tensor, scratch: Tensor) -> None:
-    """Take a tile into the running maximum and the sum of exponentials relative to it."""
+    """Update the running maximum and the sum of exponentials relative to it with a tile."""
     higher = torch.maximum(highest, tile.amax(dim))
     total.mul_(highest.sub_(higher).exp_())
     highest.copy_(higher)
@@ -124,8 +126,8 @@ def _add_up(tile: Tensor, dim: int, highest: Tensor, total: Tensor, scratch: Ten
     total.add_(relative.exp_().sum(dim))
 
 
-# An operator of torch's library is one node for autograd and for torch.compile, however many tiles there are. (Its
-# decorator custom_op would do the same, and import the whole compiler at the first call.)
+# A torch.library operator is one node for autograd and torch.compile, independent of the number of tiles. (The
+# decorator custom_op would do the same, but imports the compiler at the first call.)
 _RULE = "Tensor? labels, Tensor? key_labels, Tensor? differ, Tensor? matrix"
 torch.library.define(
     "mmcl::pairwise_logsumexp",
@@ -141,10 +143,10 @@ torch.library.define(
 @torch.library.impl("mmcl::pairwise_logsumexp", "CompositeExplicitAutograd")
 def _forward(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size):  # type: ignore[no-untyped-def]
     count = len(queries) if keys is None else len(keys)
-    lowest = torch.finfo(queries.dtype).min / 4  # not infinity, whose difference with itself is no number
+    lowest = torch.finfo(queries.dtype).min / 4  # not infinity, because inf - inf is NaN
     highest, total = queries.new_full((len(queries),), lowest), queries.new_zeros(len(queries))
     if keys is None:
-        key_highest, key_total = highest, total  # right of the diagonal, a tile holds the pairs left of it as well
+        key_highest, key_total = highest, total  # a tile right of the diagonal also stands for its transpose
     else:
         key_highest = queries.new_full((count if columns else 0,), lowest)
         key_total = torch.zeros_like(key_highest)
@@ -176,7 +178,7 @@ def _backward(row_gradient, column_gradient, own_gradient, rows, column_sums, *r
     column_gradient = torch.zeros_like(column_sums) if column_gradient is None else column_gradient
     if keys is None:
         columns, column_sums, column_gradient, key_gradient = True, rows, row_gradient, query_gradient
-    # A query compared with nothing: exp(-inf - 0) is the 0 that it needs.
+    # For a query without compared keys, exp(-inf - 0) = 0 is the correct gradient.
     rows, column_sums = rows.masked_fill(rows.isneginf(), 0), column_sums.masked_fill(column_sums.isneginf(), 0)
     scratch = queries.new_empty(min(size, len(queries)) * min(size, len(against)))
     with torch.autocast(queries.device.type, enabled=False):
@@ -211,7 +213,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
     ctx.save_for_backward(*output[:2], *tensors)
 
 
-def _differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+def _differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     refuse_second_derivative()
     wanted = list(ctx.needs_input_grad[:2])
     of_queries, of_keys = torch.ops.mmcl.pairwise_logsumexp_backward(

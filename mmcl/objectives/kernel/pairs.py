@@ -1,7 +1,7 @@
-"""Which queries and keys belong together, and how much: matrices W that are never written out.
+"""Weight matrices with structure: identity, equal labels, similarity of features, and mixtures.
 
-An objective needs of W its products with features, and those cost O(batch x dim) for every kind below, because a
-class has one mean, a mixture two parts, and a similarity of features is itself a product.
+None of them is stored in full. An objective needs only the products of W with features. These cost O(batch x dim) for
+every class below: labels sum rows per class, a mixture has two parts, and a similarity of features is itself a product.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from mmcl.objectives.kernel.unit import unit
 
 @dataclass(frozen=True, eq=False)
 class Identity(Pairs):
-    """Row i of one side belongs with row i of the other.
+    """Row i of one side is the positive of row i of the other.
 
     Args:
-        count: rows of each side.
-        shift: with row i + shift instead, counted around: half of the rows, where two views of a batch are stacked.
+        count: number of rows of each side.
+        shift: the positive is row i + shift, modulo ``count``. For two stacked views, the shift is half of the rows.
+        differ: all other rows instead.
+        offset: column of the first row's positive.
+        keys: number of keys; None for ``count``.
 
     >>> Identity(2).complement().dense(torch.zeros(1))
     tensor([[0., 1.],
@@ -61,11 +64,11 @@ class Identity(Pairs):
         return replace(self, offset=processes.own.start, keys=processes.total)
 
     def complement(self) -> Identity:
-        """Return all other pairs."""
+        """Return the complement: 1 where W is 0, and 0 where W is 1."""
         return replace(self, differ=not self.differ)
 
     def labelled(self, device: torch.device) -> SameLabel:
-        """Return the same pairs as labels: every sample has one of its own."""
+        """Return the same matrix as SameLabel, with a unique label per sample."""
         keys = torch.arange(self.shape[1], device=device)
         if self.keys is None and not self.shift:
             return SameLabel(keys, differ=self.differ)
@@ -74,18 +77,19 @@ class Identity(Pairs):
 
 @dataclass(frozen=True, eq=False)
 class SameLabel(Pairs):
-    """A query belongs with the keys of its label.
+    """The keys with a query's label are its positives.
 
     Args:
-        labels: of the queries, ``(queries,)``, whole numbers or booleans.
-        key_labels: of the keys, ``(keys,)``; None where queries and keys are the same samples.
-        exclude_self: leave each sample's pair with itself out, where queries and keys are the same samples.
-        differ: a key belongs with the queries of other labels instead: True for all keys, or boolean ``(keys,)``.
+        labels: labels of the queries, ``(queries,)``, integers or booleans.
+        key_labels: labels of the keys, ``(keys,)``; None if queries and keys are the same samples.
+        exclude_self: exclude each sample's pair with itself, if queries and keys are the same samples.
+        differ: use different labels instead of equal ones: True for all keys, or boolean ``(keys,)``.
+        own: diagonal that ``exclude_self`` excludes.
 
     Raises:
-        ShapeError: labels are not one for each row.
-        LabelError: labels are not whole numbers.
-        ConfigError: exclude_self where it has no meaning.
+        ShapeError: not one label per row.
+        LabelError: labels are not integers.
+        ConfigError: ``exclude_self`` together with ``key_labels`` or ``differ``.
 
     >>> SameLabel(torch.tensor([0, 1, 0]), exclude_self=True).dense(torch.zeros(1))
     tensor([[0., 0., 1.],
@@ -107,7 +111,7 @@ class SameLabel(Pairs):
             object.__setattr__(self, "differ", flags_of("differ", self.differ, self.shape[1], self.labels.device))
         if self.exclude_self and self.own is None:
             if self.key_labels is not None or self.differ is not False:
-                raise ConfigError("exclude_self with key_labels or differ: a sample is then no key of its own label")
+                raise ConfigError("exclude_self has no meaning with key_labels or differ: leave it out")
             object.__setattr__(self, "own", Identity(len(self.labels)))
 
     @property
@@ -143,38 +147,38 @@ class SameLabel(Pairs):
         )
 
     def complement(self) -> SameLabel:
-        """Return all other pairs."""
+        """Return the complement: 1 where W is 0, and 0 where W is 1."""
         if self.exclude_self:
-            raise ConfigError("SameLabel(exclude_self=True) has no complement here; take that of SameLabel(labels)")
+            raise ConfigError("SameLabel(exclude_self=True) has no complement: use SameLabel(labels).complement()")
         return replace(self, differ=~self.differ if isinstance(self.differ, Tensor) else not self.differ)
 
 
-def _label_sums(rows: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-    """Sum the rows of each label, and return for each label asked for its sum."""
+def _label_sums(rows: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
+    """Return the sum of the rows with each wanted label, ``(wanted, dim)``."""
     if not len(rows):
-        return rows.new_zeros(len(asked), rows.shape[1])
-    # The first place of a label among the sorted ones is its number: no shape depends on what the labels are.
+        return rows.new_zeros(len(wanted), rows.shape[1])
+    # A label's index is its first position in sorted order, so that no shape depends on the values (torch.compile).
     ordered = labels.sort().values
-    numbers = torch.searchsorted(ordered, labels)
-    sums = torch.zeros_like(rows).index_add(0, numbers, rows)
-    if asked is labels:
-        return sums[numbers]
-    places = torch.searchsorted(ordered, asked).clamp(max=len(ordered) - 1)
-    return sums[places].masked_fill((ordered[places] != asked)[:, None], 0)
+    indices = torch.searchsorted(ordered, labels)
+    sums = torch.zeros_like(rows).index_add(0, indices, rows)
+    if wanted is labels:
+        return sums[indices]
+    positions = torch.searchsorted(ordered, wanted).clamp(max=len(ordered) - 1)
+    return sums[positions].masked_fill((ordered[positions] != wanted)[:, None], 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Similarity(Pairs):
-    """A query belongs with each key as much as their features are alike: ``W_ij = (1 + cos(f_i, g_j)) / 2``.
+    """The weight of a key is the similarity of its features to those of the query: ``W_ij = (1 + cos(f_i, g_j)) / 2``.
 
-    CWCL (Srinivasa et al., arXiv 2309.14580), the weights; within [0, 1].
+    The weights of CWCL (Srinivasa et al., arXiv 2309.14580), in [0, 1].
 
     Args:
-        features: f, of the queries, ``(queries, dim)``.
-        key_features: g, of the keys, ``(keys, dim)``; None where they are the same.
+        features: features f of the queries, ``(queries, dim)``.
+        key_features: features g of the keys, ``(keys, dim)``; None if they are the same.
 
     Raises:
-        ShapeError, InputError: features that no objective can use.
+        ShapeError, InputError: invalid features, see :func:`~mmcl.objectives.kernel.inputs.check_features`.
 
     >>> Similarity(torch.tensor([[1.0, 0.0], [0.0, 2.0]])).dense(torch.zeros(1))
     tensor([[1.0000, 0.5000],
@@ -208,7 +212,7 @@ class Similarity(Pairs):
 
     @staticmethod
     def _without_noise(sums: Tensor, count: int) -> Tensor:
-        """Weights of nothing but opposites sum to 0, not to what rounding leaves of that."""
+        """Set sums of rounding noise to 0; a row of opposite features has exact weights of 0."""
         return torch.where(sums > 4 * count * torch.finfo(sums.dtype).eps, sums, 0)
 
     def gathered(self, processes: Processes) -> Similarity:
@@ -227,17 +231,19 @@ def _similar(targets: Tensor, sources: Tensor, rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Mixed(Pairs):
-    """A mixture belongs with each of its two parts as much as it holds of it.
+    """The weights of a mixture's two components are its mixing coefficients.
 
-    ``W_i,i = lam_i`` and ``W_i,permutation(i) = 1 - lam_i``; their sum 1 where the two are one.
+    ``W_i,i = lam_i`` and ``W_i,permutation(i) = 1 - lam_i``. If a row is its own partner, the two add up to 1.
 
     Args:
-        permutation: the partner of each row, ``(batch,)``.
-        lam: the share of the row itself, within [0, 1], ``(batch,)``.
+        permutation: partner of each row, ``(batch,)``.
+        lam: mixing coefficient of the row itself, in [0, 1], ``(batch,)``.
+        place: position of this process's rows among all keys.
 
     Raises:
-        ShapeError: lam is not one number for each row.
-        InputError: lam is outside [0, 1], or permutation is none.
+        ShapeError: not one coefficient per row.
+        LabelError: ``permutation`` is not a tensor of integers.
+        InputError: a coefficient outside [0, 1], or ``permutation`` is not a permutation.
 
     >>> Mixed(torch.tensor([1, 0]), torch.tensor([0.75, 1.0])).dense(torch.zeros(1))
     tensor([[0.7500, 0.2500],

@@ -1,4 +1,4 @@
-"""Sparse weights: pairs that are listed, such as the edges of a graph."""
+"""Sparse: a weight matrix given as a list of pairs, such as the edges of a graph."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mmcl.objectives.kernel.gather import Processes
 
 @dataclass(frozen=True, eq=False)
 class Sparse(Pairs):
-    """Weights of the listed pairs, 0 for all others: memory is O(pairs + batch x dim).
+    """Weights of listed pairs, 0 for all others; memory is O(pairs + batch x dim).
 
-    A pair that is listed twice has the sum of its weights. As a denominator the matrix is written out in full.
+    The weights of a repeated pair add up. As a denominator the matrix is stored in full.
 
     Args:
         queries: row of each pair, ``(pairs,)``.
-        keys: column of each pair, ``(pairs,)``; with ``gather``, numbered over the keys of all processes.
+        keys: column of each pair, ``(pairs,)``; with ``gather``, an index into the keys of all processes.
         size: ``(queries, keys)``; with ``gather``, the keys are those of all processes.
         values: weight of each pair, ``(pairs,)``, 0 or greater; None for 1.
 
     Raises:
         ShapeError: the arguments differ in length.
-        InputError: a pair lies outside of ``size``, or a weight is negative or not finite.
+        InputError: an index outside ``size``, or a weight that is negative or not finite.
 
     >>> Sparse(torch.tensor([0, 0]), torch.tensor([1, 2]), (1, 3)).dense(torch.zeros(1))
     tensor([[0., 1., 1.]])
@@ -40,15 +40,15 @@ class Sparse(Pairs):
     def __post_init__(self) -> None:
         sizes = {len(each) for each in (self.queries, self.keys, self.values) if each is not None}
         if len(sizes) != 1 or self.queries.dim() != 1:
-            raise ShapeError(f"queries, keys and values have lengths {sorted(sizes)}, expected one for each pair")
+            raise ShapeError(f"queries, keys and values have lengths {sorted(sizes)}, expected one value per pair")
         if torch.compiler.is_compiling() or not len(self.queries):
             return
-        for name, places, count in (("queries", self.queries, self.size[0]), ("keys", self.keys, self.size[1])):
-            low, high = (int(bound) for bound in places.aminmax())
+        for name, indices, count in (("queries", self.queries, self.size[0]), ("keys", self.keys, self.size[1])):
+            low, high = (int(bound) for bound in indices.aminmax())
             if low < 0 or high >= count:
-                raise InputError(f"{name} of pairs are {low} to {high}, expected 0 to {count - 1}")
+                raise InputError(f"{name} of pairs range from {low} to {high}, expected 0 to {count - 1}")
         if self.values is not None and not bool(((self.values >= 0) & self.values.isfinite()).all()):
-            raise InputError("values of pairs hold a negative or infinite weight, expected finite weights >= 0")
+            raise InputError("values of pairs hold a negative, infinite or NaN weight, expected finite weights >= 0")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,6 +65,6 @@ class Sparse(Pairs):
 
     def _matrix(self, like: Tensor) -> Tensor:
         values = like.new_ones(len(self.queries)) if self.values is None else self.values.to(like.dtype)
-        places = torch.stack([self.queries, self.keys])
-        with torch.sparse.check_sparse_tensor_invariants(False):  # they were checked above
-            return torch.sparse_coo_tensor(places, values, self.size)
+        indices = torch.stack([self.queries, self.keys])
+        with torch.sparse.check_sparse_tensor_invariants(False):  # checked in __post_init__
+            return torch.sparse_coo_tensor(indices, values, self.size)

@@ -1,4 +1,4 @@
-"""All similarities of two sets of features, a tile at a time, so that they are never held together."""
+"""Tiles of a similarity matrix, computed one at a time to bound memory."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 
 from mmcl.errors import InputError, TrainingError
 
-#: Rows and columns of a tile. Larger ones gain nothing on a processor, smaller ones cost more calls.
+#: Rows and columns of a tile. Larger tiles are no faster on a CPU, smaller tiles need more calls.
 TILE = {"cpu": 512}
 TILE_ELSEWHERE = 4096
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Which pairs count: those of equal labels, of different ones where ``differ``, or those of a matrix.
+    """Denominator N: pairs with equal labels, with different labels where ``differ``, or a matrix; else all pairs.
 
     Args:
-        labels: ``(queries,)``, or None for no rule of labels.
-        key_labels: ``(keys,)``.
-        differ: boolean ``(keys,)``.
-        matrix: ``(queries, keys)``, boolean or non-negative, or None.
+        labels: labels of the queries, ``(queries,)``, or None.
+        key_labels: labels of the keys, ``(keys,)``.
+        differ: whether a key counts for queries with a different label, boolean ``(keys,)``.
+        matrix: weights ``(queries, keys)``, boolean or non-negative, or None.
     """
 
     labels: Tensor | None = None
@@ -33,7 +33,7 @@ class Compared:
     matrix: Tensor | None = None
 
     def apply(self, similarities: Tensor, rows: slice, columns: slice) -> Tensor:
-        """Add log N to a tile, in place: minus infinity where a pair does not count."""
+        """Add log N to a tile of similarities in place; pairs that do not count become minus infinity."""
         if self.labels is not None and self.key_labels is not None and self.differ is not None:
             same = self.labels[rows, None] == self.key_labels[columns]
             similarities.masked_fill_(same == self.differ[columns], -torch.inf)
@@ -43,7 +43,7 @@ class Compared:
 
 
 def log_weights(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the logarithm, minus infinity for zero.
+    """Return the logarithm of weights, minus infinity for zero.
 
     >>> log_weights(torch.tensor([[True, False]]), torch.float32)
     tensor([[0., -inf]])
@@ -52,10 +52,10 @@ def log_weights(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def tile_size(device: torch.device, block_size: int | None) -> int:
-    """Return the rows and columns of a tile: what is asked for, or what suits the device.
+    """Return the number of rows and columns of a tile, by default depending on the device.
 
     Raises:
-        InputError: not a whole number of 1 or more.
+        InputError: ``block_size`` is not an integer of 1 or more.
 
     >>> tile_size(torch.device("cpu"), 7)
     7
@@ -63,39 +63,42 @@ def tile_size(device: torch.device, block_size: int | None) -> int:
     if block_size is None:
         return TILE.get(device.type, TILE_ELSEWHERE)
     if isinstance(block_size, bool) or not isinstance(block_size, Integral) or block_size < 1:
-        raise InputError(f"block_size is {block_size!r}, expected 1 or more, or None to have it chosen")
+        raise InputError(f"block_size is {block_size!r}, expected an integer of 1 or more, or None for automatic")
     return int(block_size)
 
 
 def refuse_second_derivative() -> None:
-    """Say, in a backward that goes by tiles, that its result is no function to differentiate again.
+    """Check that a tiled backward pass is not asked to create a graph, because it cannot be differentiated again.
 
     Raises:
-        TrainingError: backward was asked to create a graph.
+        TrainingError: backward was called with ``create_graph=True``.
 
     >>> with torch.no_grad():
     ...     refuse_second_derivative()
     """
     if torch.is_grad_enabled():
         raise TrainingError(
-            "create_graph=True, but blockwise objectives have no second derivative: "
-            "make block_size as large as the batch, which is the dense path"
+            "blockwise objectives have no second derivative, which create_graph=True needs: "
+            "set block_size to the batch size or more for the dense path"
         )
 
 
 def tiles(
     queries: Tensor, keys: Tensor | None, compared: Compared | None, size: int
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Go through the tiles of ``queries keys^T``; each is overwritten by the next.
+    """Iterate over the tiles of ``queries keys^T``. All tiles share one buffer.
 
-    Tiles in which no pair counts are left out. Without ``keys`` the queries are compared with one another, which is
-    symmetric: only tiles on the diagonal and to its right come.
+    Tiles without counting pairs are skipped. Without ``keys`` the matrix is ``queries queries^T``, which is symmetric:
+    only tiles on and to the right of the diagonal are computed.
 
     Args:
         queries: ``(queries, dim)``.
         keys: ``(keys, dim)`` or None.
-        compared: which pairs count, or None for all.
+        compared: pairs that count; None for all.
         size: rows and columns of a tile.
+
+    Yields:
+        The rows, the columns and the values of a tile.
     """
     against = queries if keys is None else keys
     rule = _Rule(compared, size) if compared is not None else None
@@ -116,9 +119,9 @@ def tiles(
 
 
 class _Rule:
-    """Knows of a whole tile, from the lowest and highest label of its rows and columns, what counts in it.
+    """Decide per tile which pairs count, from the range of labels of its rows and columns.
 
-    With it, leaving out the diagonal touches the tiles on the diagonal alone.
+    Most tiles then need no mask. For example, excluding the diagonal masks only the tiles on the diagonal.
     """
 
     def __init__(self, compared: Compared, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Rows of one length, however long or short they are: their squares must neither overflow nor vanish."""
+"""Normalization of rows to one length, without overflow or underflow of their squares."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from mmcl.objectives.kernel.inputs import precise
 
-#: By type a, b, c: lengths from 2**-a to 2**a have safe squares; longer rows are scaled by 2**-b, shorter by 2**c.
+#: Per dtype (a, b, c): lengths from 2**-a to 2**a have safe squares. Longer rows are scaled by 2**-b, shorter by 2**c.
 _EXPONENTS = {torch.float32: (50, 80, 100), torch.float64: (400, 600, 700)}
 
 
 def rescaling(lengths: Tensor) -> Tensor:
-    """Return the power of two to multiply rows by before they are squared: 1 for all but extreme lengths.
+    """Return the power of two to multiply rows with before squaring: 1 except for extreme lengths.
 
-    A power of two changes no digit. A length that overflowed, or came out as 0, is recognized as extreme.
+    Multiplication with a power of two is exact. A length that overflowed or underflowed to 0 counts as extreme.
 
     Args:
         lengths: norms or largest absolute values, of any shape, float32 or float64.
@@ -31,13 +31,13 @@ def rescaling(lengths: Tensor) -> Tensor:
 
 
 def unit(rows: Tensor, length: float | Tensor = 1.0) -> Tensor:
-    """Scale each row to one length; a row of zeros stays one, with a gradient of the size of its neighbours'.
+    """Scale each row to a length; zero rows stay zero and get a gradient as large as that of other rows.
 
-    A gradient that is too large for the type, as that of rows of 1e-40, becomes the largest number of the type.
+    A gradient that overflows, such as that of rows of 1e-40, is clamped to the largest number of the dtype.
 
     Args:
         rows: ``(batch, dim)``, float32 or float64.
-        length: for all rows, or ``(batch, 1)``.
+        length: one length for all rows, or ``(batch, 1)``.
 
     >>> unit(torch.tensor([[3.0, 4.0], [3e30, 4e30], [0.0, 0.0]]), length=10.0).tolist()
     [[6.0, 8.0], [6.0, 8.0], [0.0, 0.0]]
@@ -46,9 +46,10 @@ def unit(rows: Tensor, length: float | Tensor = 1.0) -> Tensor:
 
 
 def directions(rows: Tensor) -> Tensor:
-    """Return rows divided by their length, for metrics and predictions; a row of zeros stays one.
+    """Return rows scaled to unit length, for metrics and predictions; zero rows stay zero.
 
-    As ``torch.nn.functional.normalize(rows, dim=1)`` to the last digit, which however leaves rows below 1e-12 short.
+    The result equals ``torch.nn.functional.normalize(rows, dim=1)`` to the last digit, except for rows shorter than
+    1e-12, which that function does not scale to length 1.
 
     Args:
         rows: ``(batch, dim)``; half precision is computed in float32.
@@ -65,7 +66,7 @@ def directions(rows: Tensor) -> Tensor:
 
 
 def _all_ordinary(lengths: Tensor) -> bool:
-    """Whether nothing has to be scaled; elsewhere than on a processor, asking would cost more than scaling by 1."""
+    """Whether no row needs rescaling; False off the CPU, where the check costs more than scaling by 1."""
     if torch.compiler.is_compiling() or not lengths.is_cpu or not lengths.numel():
         return False
     bound = 2.0 ** _EXPONENTS[lengths.dtype][0]
@@ -74,7 +75,7 @@ def _all_ordinary(lengths: Tensor) -> bool:
 
 
 class _Unit(torch.autograd.Function):
-    """By itself autograd would keep and make three times as many tensors of the rows' size, which is what costs."""
+    """Custom backward, because plain autograd would allocate three times as many tensors of the size of ``rows``."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, length: Tensor) -> Tensor:
@@ -96,12 +97,12 @@ class _Unit(torch.autograd.Function):
 
 
 def _measured(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the rows, scaled by a power of two where that is needed, their norms (1 where 0), and the power."""
+    """Return the rescaled rows, their norms (1 for zero rows), and the rescaling factor, None for 1."""
     norms = rows.norm(dim=1, keepdim=True)
     if _all_ordinary(norms):
         return rows, norms, None
     factor = rescaling(norms)
     rows = rows * factor
     norms = rows.norm(dim=1, keepdim=True)
-    # A row of zeros has no direction, and its gradient is not to be scaled either.
+    # A zero row has no direction, and its gradient is not rescaled.
     return rows, torch.where(norms > 0, norms, 1), torch.where(norms > 0, factor, 1)

@@ -1,72 +1,112 @@
-"""The plots of unlearning in a report, as SVG text: how near each method comes to Retrain, in what time and in what."""
+"""The distance of each unlearning method to Retrain, over its time and for each measure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import NDArray
 
-from mmcl.reports.figures.classes import GRID, INK, as_svg, plain_axes
+from mmcl.reports.drawing import GRID, INK, as_svg, plain_axes, series_style
+from mmcl.reports.figures import Section
+from mmcl.reports.results import StrategyResults
+from mmcl.reports.row_types import ResultRow, Seed
 from mmcl.text.escape import figure_text
 
-_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8a8a", "#7f3c8d", "#b8a200")
-_NOT_COMPARED = ("loss attack", "distance to Retrain", "time / Retrain's")
+_DISTANCE, _TIME = "distance to Retrain", "time / Retrain's"
+_NOT_COMPARED = ("loss attack", _DISTANCE, _TIME)
+
+Measures = Mapping[str, float | None]
 
 
-def distances(rows: Sequence[dict[str, Any]]) -> str:
-    """Draw distance to Retrain against time, mean and deviation over seeds, and beside it how far each measure of each
-    method lies from Retrain's of the same seed; of rows of kind ``result`` that have a distance to Retrain."""
-    found = [
-        row["measures"] | {"name": row["strategy"], "seed": row["seed"]}
-        for row in rows
-        if row["kind"] == "result" and "measures" in row
-    ]
-    retrained = {row["seed"]: row for row in found if row["name"] == "retrain"}
-    compared = [row for row in found if "distance to Retrain" in row and row["seed"] in retrained]
-    if not compared:
+class _Method(NamedTuple):
+    """The measures of a method by seed, and those of Retrain with the same seeds."""
+
+    label: str
+    own: list[Measures]
+    retrain: list[Measures]
+
+
+def distances(strategies: Sequence[StrategyResults]) -> str:
+    """Plot the distance of each method to Retrain.
+
+    Left: the distance over time, mean and deviation over seeds. Right: the difference of each measure from Retrain
+    with the same seed.
+    """
+    methods = _methods(strategies)
+    if not methods:
         return ""
-    names = list(dict.fromkeys(row["name"] for row in compared))
-    measures = [name for name in retrained[compared[0]["seed"]] if name not in (*_NOT_COMPARED, "name", "seed")]
-    figure = Figure(figsize=(9.2, 0.42 * max(len(names), 6) + 1.4), layout="constrained")
+    measures = [name for name in methods[0].retrain[0] if name not in _NOT_COMPARED]
+    figure = Figure(figsize=(9.2, 0.42 * max(len(methods), 6) + 1.4), layout="constrained")
     near, apart = figure.subplots(1, 2, width_ratios=(1, 1.35))
-    for number, name in enumerate(names):
-        own = [row for row in compared if row["name"] == name]
-        colour, marker = _COLOURS[number % len(_COLOURS)], "os^D"[number // len(_COLOURS) % 4]
-        style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": "none", "label": figure_text(name)}
-        time, distance = (_column(own, key) for key in ("time / Retrain's", "distance to Retrain"))
-        near.errorbar(time.mean(), 100 * distance.mean(), 100 * _deviation(distance), ecolor=colour, **style)
-        retrain = [retrained[row["seed"]] for row in own]
-        off = np.array([_column(own, key) - _column(retrain, key) for key in measures])
-        off = 100 * off.reshape(len(measures), len(own)).T
-        places = np.arange(len(measures)) + 0.7 * ((number + 0.5) / len(names) - 0.5)
-        deviations = [_deviation(column) for column in off.T]
-        apart.errorbar(places, off.mean(0), deviations, ecolor=colour, **style)
-    scale = "log" if (_column(compared, "time / Retrain's") > 0).any() else "linear"
-    near.set(xlabel="time / Retrain's", ylabel="distance to Retrain (points)", xscale=scale, ylim=(0, None))
-    apart.axhline(0, color=INK, linewidth=0.8)
-    if scale == "log":
+    for index, (label, own, retrain) in enumerate(methods):
+        colour, marker = series_style(index)
+        style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": "none", "label": figure_text(label)}
+        time, distance = _column(own, _TIME), _column(own, _DISTANCE)
+        near.errorbar(time.mean(), 100 * distance.mean(), 100 * _std(distance), ecolor=colour, **style)
+        difference = np.array([_column(own, name) - _column(retrain, name) for name in measures])
+        difference = 100 * difference.reshape(len(measures), len(own)).T
+        x = np.arange(len(measures)) + 0.7 * ((index + 0.5) / len(methods) - 0.5)
+        apart.errorbar(x, difference.mean(0), [_std(column) for column in difference.T], ecolor=colour, **style)
+    _scale(near, apart, logarithmic=any((_column(each.own, _TIME) > 0).any() for each in methods))
+    apart.set_xticks(range(len(measures)), [figure_text(name) for name in measures])
+    figure.legend(*near.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
+    return as_svg(figure, "Distance of each method to Retrain")
+
+
+def _methods(strategies: Sequence[StrategyResults]) -> list[_Method]:
+    """Pair the measures of each method with those of Retrain in the same run with the same seed."""
+    retrained: dict[tuple[str, Seed], Measures] = {}
+    for each in strategies:
+        if each.strategy == "retrain":
+            retrained |= {(each.run, seed): row.measures for seed, row in each.results.items() if row.measures}
+    methods = []
+    for each in strategies:
+        rows = [
+            (row.measures, retrained[each.run, seed])
+            for seed, row in each.results.items()
+            if _DISTANCE in row.measures and (each.run, seed) in retrained
+        ]
+        if rows:
+            methods.append(_Method(each.label, [own for own, _ in rows], [retrain for _, retrain in rows]))
+    return methods
+
+
+def _scale(near: Axes, apart: Axes, *, logarithmic: bool) -> None:
+    scale = "log" if logarithmic else "linear"
+    near.set(xlabel=_TIME, ylabel=f"{_DISTANCE} (points)", xscale=scale, ylim=(0, None))
+    if logarithmic:
         near.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     near.xaxis.set_major_formatter("{x:g}")
     near.xaxis.set_minor_locator(NullLocator())
+    apart.axhline(0, color=INK, linewidth=0.8)
     apart.set_yscale("symlog", linthresh=1)
     apart.set(ylabel="difference from Retrain (points)")
     apart.yaxis.set_major_formatter("{x:g}")
-    apart.set_xticks(range(len(measures)), [figure_text(name) for name in measures])
     for axes in (near, apart):
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         plain_axes(axes)
-    figure.legend(*near.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
-    return as_svg(figure, "How near each method comes to Retrain")
 
 
-def _column(rows: Sequence[dict[str, Any]], key: str) -> Any:
-    """Values of several rows, nan where one is missing."""
-    return np.array([np.nan if row.get(key) is None else row[key] for row in rows], dtype=float)
+def _column(rows: Sequence[Measures], name: str) -> NDArray[np.float64]:
+    """Return one measure of several rows, NaN where it is missing."""
+    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=float)
 
 
-def _deviation(values: Any) -> float:
+def _std(values: NDArray[np.float64]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+SECTIONS = (
+    Section(
+        "Distance to Retrain",
+        "mean and deviation over seeds; right: difference of each measure from Retrain with the same seed",
+        ResultRow,
+        distances,
+    ),
+)

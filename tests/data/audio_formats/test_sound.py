@@ -29,7 +29,7 @@ def test_bounds_themselves_are_allowed():
 
 
 def test_lengths():
-    with pytest.raises(AudioError, match=r"a\.wav lasts 1\.0 s or more, expected at most 1 s: cut it into parts"):
+    with pytest.raises(AudioError, match=r"a\.wav lasts 1\.0 s or more, expected at most 1 s"):
         check_length(PATH, 16_001, 16_000, 1, 1.0)
     with pytest.raises(
         AudioError, match=r"a\.wav has 8388609 samples or more in 64 channels, expected at most 8388608"

@@ -66,7 +66,7 @@ def test_no_more_is_unpacked_than_the_header_says(tmp_path):
 
 
 def test_a_header_that_promises_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(idx, "MAX_BYTES", 100)
+    monkeypatch.setattr(idx, "MAX_IDX_BYTES", 100)
     (tmp_path / "images.gz").write_bytes(gzip.compress(_head(1, 11, 11) + bytes(121)))
     with pytest.raises(DataError, match="at most 100 bytes are read"):
         _read(tmp_path)

@@ -84,9 +84,8 @@ def test_labels_without_recording_are_counted_and_the_rest_is_split_as_before(ro
         after = {split: ids(root, split) for split in SPLITS}
     assert after == {split: [name for name in names if name not in gone] for split, names in before.items()}
     assert len(caplog.records) == 3, "one for each data set opened"
-    assert caplog.records[0].getMessage() == (
-        f"left out 2 of 50 labels in {root}, which have no recording, first {min(gone)}"
-    )
+    for part in ("2 of 50 labels", str(root), f"first {min(gone)}"):
+        assert part in caplog.records[0].getMessage()
 
 
 def test_layout_of_the_owner(root, tmp_path_factory):
@@ -110,15 +109,14 @@ def test_unknown_slot(root):
 def test_class_with_too_few_recordings(root):
     with pytest.raises(DataError) as caught:
         Barista(root, slot="roast")
-    assert "class 'dark roast' of slot 'roast' has too few recordings to be split: 0 train, 0 valid, 1 test" in str(
-        caught.value
-    )
+    for part in ("class 'dark roast' of slot 'roast'", "0 train, 0 valid, 1 test"):
+        assert part in str(caught.value)
 
 
 def test_no_recordings_at_all(root):
     for path in (root / "speech").iterdir():
         path.unlink()
-    with pytest.raises(MissingDataError, match=r"none of the 50 recordings .* expected id00\.flac or \.wav in"):
+    with pytest.raises(MissingDataError, match=r"none of the 50 .* expected id00\.flac or \.wav in"):
         Barista(root)
 
 

@@ -92,7 +92,8 @@ def test_csv_that_names_a_missing_recording(root):
     with pytest.raises(MissingDataError) as caught:
         FluentSpeechCommands(root, "train")
     message = str(caught.value)
-    assert f"{root / 'data' / 'train_data.csv'} line 3 names wavs/speakers/4aGjX3AG5xcxeL7a/a1.wav" in message
+    assert f"{root / 'data' / 'train_data.csv'} line 3" in message
+    assert "wavs/speakers/4aGjX3AG5xcxeL7a/a1.wav" in message
     assert "(1 of 3 recordings are missing)" in message
     assert len(FluentSpeechCommands(root, "test")) == 1, "a split that is whole can be used"
 
@@ -101,7 +102,7 @@ def test_missing_folder_of_a_speaker(root):
     for name in ("a1", "a2"):
         (root / f"wavs/speakers/4aGjX3AG5xcxeL7a/{name}.wav").unlink()
     (root / "wavs/speakers/4aGjX3AG5xcxeL7a").rmdir()
-    with pytest.raises(MissingDataError, match=r"line 3 names .*\(2 of 3 recordings are missing\)"):
+    with pytest.raises(MissingDataError, match=r"line 3 .*\(2 of 3 recordings are missing\)"):
         FluentSpeechCommands(root, "train")
 
 

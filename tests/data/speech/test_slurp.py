@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmcl.data.speech.slurp import Slurp, normalized, read_sentences
+from mmcl.data.speech.slurp import Slurp, normalized_text, read_sentences
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 SPLITS = ("train", "valid", "test")
@@ -149,8 +149,8 @@ def test_synthetic_recordings_are_added_to_train_alone(root):
     ],
 )
 def test_normalized(text, words):
-    assert normalized(text) == words
-    assert normalized(words) == words
+    assert normalized_text(text) == words
+    assert normalized_text(words) == words
 
 
 def entities(tmp_path, tokens, *annotated):
@@ -186,10 +186,9 @@ def test_entities_without_a_word_are_left_out_and_counted(tmp_path, caplog):
     tokens = ["wake", "me", "?"]
     spans = [("time", [0]), ("date", []), ("date", [3]), ("place", [-1]), ("person", [2])]
     assert entities(tmp_path, tokens, *spans) == [("time", "wake")]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"left out 4 entities of {tmp_path / 'test.jsonl'} without a word in their sentence, "
-        "first that of slurp_id 7 and type date"
-    ]
+    (record,) = caplog.records
+    for part in ("4 entities", str(tmp_path / "test.jsonl"), "slurp_id 7 and type date"):
+        assert part in record.getMessage()
 
 
 def test_sentences_can_be_read_without_recordings(tmp_path):
@@ -207,18 +206,17 @@ def test_sentences_can_be_read_without_recordings(tmp_path):
 def test_empty_transcripts_are_left_out_and_counted(root, caplog):
     write_rows(root / "dataset/slurp/train.jsonl", [row(2, "iot", "hue_lightoff", ["..."]), ALARM])
     assert ids(Slurp(root)) == ["audio-1", "audio-1-headset"]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"left out 2 of 4 recordings that {root / 'dataset/slurp/train.jsonl'} lists, without a word in their "
-        "transcript, first audio-2.flac"
-    ]
+    (record,) = caplog.records
+    for part in ("2 of 4 recordings", str(root / "dataset/slurp/train.jsonl"), "first audio-2.flac"):
+        assert part in record.getMessage()
 
 
 def test_long_transcripts_are_left_out_and_counted(root, caplog):
     assert len(Slurp(root, max_characters=len("wake me at nine am on friday"))) == 4
     assert caplog.records == []
     assert ids(Slurp(root, max_characters=len("wake me at nine am on friday") - 1)) == ["audio-2", "audio-2-headset"]
-    assert "left out 2 of 4 recordings that" in caplog.text
-    assert "lists, with transcripts of more than 27 characters, first audio-1.flac" in caplog.text
+    assert "2 of 4 recordings" in caplog.text
+    assert "more than 27 characters, first audio-1.flac" in caplog.text
 
 
 def test_long_recordings_are_left_out(root):
@@ -231,8 +229,10 @@ def test_missing_recordings_are_refused(root):
         Slurp(root)
     message = str(caught.value)
     for part in (
-        f"1 of 4 recordings that {root / 'dataset/slurp/train.jsonl'} lists are missing",
-        "(25.0%, expected at most 0.0%), first audio-2.flac, looked for in audio/slurp_real, slurp_real and audio of",
+        "1 of 4 recordings",
+        str(root / "dataset/slurp/train.jsonl"),
+        "(25.0%, expected at most 0.0%), first audio-2.flac",
+        "audio/slurp_real, slurp_real and audio of",
         "raise max_missing, or get it from",
     ):
         assert part in message
@@ -244,18 +244,18 @@ def test_missing_recordings_are_refused(root):
 def test_a_share_of_missing_recordings_can_be_borne(root, caplog):
     (root / "audio/slurp_real/audio-2.flac").unlink()
     assert ids(Slurp(root, max_missing=0.25)) == ["audio-1", "audio-1-headset", "audio-2-headset"]
-    assert "left out 1 of 4 recordings that" in caplog.text
-    assert "lists, whose files are missing, first audio-2.flac" in caplog.text
+    assert "1 of 4 recordings" in caplog.text
+    assert "first audio-2.flac" in caplog.text
     with pytest.raises(MissingDataError, match=r"\(25\.0%, expected at most 24\.0%\)"):
         Slurp(root, max_missing=0.24)
     for share in (-0.1, 1.1):
-        with pytest.raises(ConfigError, match=f"max_missing is {share}, expected a share from 0 to 1"):
+        with pytest.raises(ConfigError, match=f"max_missing is {share}, expected .* 0 to 1"):
             Slurp(root, max_missing=share)
 
 
 def test_no_recordings_at_all(tmp_path):
     write_rows(tmp_path / "test.jsonl", [ROUTE])
-    with pytest.raises(MissingDataError, match=r"2 of 2 recordings .*\(100\.0%, .* first audio-4\.flac, looked for in"):
+    with pytest.raises(MissingDataError, match=r"2 of 2 recordings .*\(100\.0%, .* first audio-4\.flac"):
         Slurp(tmp_path, "test")
 
 

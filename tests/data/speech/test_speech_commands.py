@@ -49,9 +49,7 @@ def test_classes_are_the_folders_of_words(root):
 
 def test_list_that_names_a_missing_recording(root):
     (root / "on" / "12529547_nohash_0.wav").rename(root / "on" / "12529547_nohash_1.wav")
-    with pytest.raises(
-        MissingDataError, match=r"testing_list\.txt line 2 names on/12529547_nohash_0\.wav, but there is"
-    ):
+    with pytest.raises(MissingDataError, match=r"testing_list\.txt line 2 .*on/12529547_nohash_0\.wav"):
         SpeechCommands(root, "test")
 
 

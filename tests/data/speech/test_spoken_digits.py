@@ -6,6 +6,7 @@ import soundfile
 
 from mmcl.data.speech.spoken_digits import SpokenDigits
 from mmcl.errors import DataError
+from mmcl.unlearning.removal import speakers_of
 
 
 @pytest.fixture
@@ -35,6 +36,12 @@ def test_sample(root):
     sample = dataset[2]
     assert (sample["id"], sample["text"], sample["speaker"]) == ("7_theo_0", "seven", "theo")
     assert sample["audio"].shape == (1600,), "8 kHz became 16 kHz"
+
+
+def test_speakers_are_listed_per_recording(root):
+    dataset = SpokenDigits(root, "test", speakers="theo") + SpokenDigits(root, "test", speakers="george")
+    assert dataset.speakers == [utterance.speaker for utterance in dataset.utterances]
+    assert speakers_of(dataset) == dataset.speakers and set(dataset.speakers) == {"theo", "george"}
 
 
 def test_one_speaker_may_be_a_plain_name(root):

@@ -9,7 +9,7 @@ import pytest
 
 from mmcl.data.synthesis import synthetic_commands
 from mmcl.data.synthesis.command_grammar import grammar
-from mmcl.data.synthesis.command_plan import Parameters, plan, record, voices
+from mmcl.data.synthesis.command_plan import CommandParameters, plan_commands, record, voices
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="espeakng-loader is not installed"
@@ -18,7 +18,7 @@ needs_espeak = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def default_plan():
-    return plan(Parameters())
+    return plan_commands(CommandParameters())
 
 
 def test_default_plan_has_enough_of_everything(default_plan):
@@ -62,7 +62,7 @@ def test_a_voice_varies(default_plan):
 
 def test_seeds_differ_in_voices_and_wordings():
     assert voices(0) == voices(0) != voices(1)
-    small = [plan(Parameters((4, 2, 2), 4, seed)) for seed in (0, 0, 1)]
+    small = [plan_commands(CommandParameters((4, 2, 2), 4, seed)) for seed in (0, 0, 1)]
     assert small[0] == small[1]
     assert [command.text for command in small[0]["train"]] != [command.text for command in small[2]["train"]]
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from mmcl.data import SpokenSentences, SpokenSlurp, SyntheticCommands
 from mmcl.data.synthesis.corpus import MANIFEST, appearing_whole, corpus_folder, is_made, make_once, share_out
 from mmcl.errors import DataError
 
@@ -13,6 +14,15 @@ def made(folder, edition="1", **parameters):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).write_text(json.dumps({"edition": edition, "parameters": parameters}))
     return folder
+
+
+def test_default_corpora_keep_their_folders_when_code_is_renamed():
+    """Change these names together with ``_FORMAT`` only: existing corpora have them."""
+    assert [dataset.source.folder for dataset in (SyntheticCommands, SpokenSlurp, SpokenSentences)] == [
+        "synthetic_commands-3cae860e",
+        "slurp_tts-f8a3fd75",
+        "sentences_tts-ea70484a",
+    ]
 
 
 def names(folder):

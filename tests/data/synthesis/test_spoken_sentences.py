@@ -6,8 +6,8 @@ import pytest
 from mmcl.data import open_dataset
 from mmcl.data.synthesis import command_plan
 from mmcl.data.synthesis.command_plan import voices
-from mmcl.data.synthesis.spoken_sentences import Parameters, SpokenSentences, plan
-from mmcl.data.synthesis.spoken_texts import digest_of, read_texts
+from mmcl.data.synthesis.spoken_sentences import SentenceParameters, SpokenSentences, plan_sentences
+from mmcl.data.synthesis.spoken_texts import read_texts, texts_digest
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 
@@ -62,16 +62,19 @@ def test_equal_arguments_give_equal_samples(corpus, text_root, tmp_path):
 
 def test_a_sentence_sounds_as_in_a_larger_corpus(sentences):
     texts = {"slurp": sentences}
-    small, large = (plan(Parameters(sentences=number, takes=takes), texts) for number, takes in ((4, 1), (None, 2)))
+    small, large = (
+        plan_sentences(SentenceParameters(sentences=number, takes=takes), texts)
+        for number, takes in ((4, 1), (None, 2))
+    )
     assert set(small["train"]) < set(large["train"]) and len(small["train"]) == 4
 
 
 def test_each_word_is_put_once_into_a_sentence_that_is_trained_on():
     words = [f"word{number}" for number in range(25)]
     texts = {"slurp": [f"a{n} b{n} c{n}" for n in range(12)], "varied": words, "vocabulary": words}
-    parameters = Parameters(texts=("vocabulary", "varied", "slurp"))
+    parameters = SentenceParameters(texts=("vocabulary", "varied", "slurp"))
     assert parameters.texts == ("slurp", "varied", "vocabulary")
-    planned = plan(parameters, texts)
+    planned = plan_sentences(parameters, texts)
     varied = [command.text.split() for name, command in planned["train"] if "/varied/" in name]
     assert Counter(word for text in varied for word in text if word in words) == dict.fromkeys(words, 1)
     held_out = planned["valid"][0][1].text.split()
@@ -79,12 +82,12 @@ def test_each_word_is_put_once_into_a_sentence_that_is_trained_on():
         kept = [place for place, word in enumerate(text) if word not in words]
         assert len(text) == 3 and len(kept) == 2
         assert not any(text[place] in held_out for place in kept)
-    other = plan(Parameters(texts=("slurp", "varied"), seed=1), texts)
+    other = plan_sentences(SentenceParameters(texts=("slurp", "varied"), seed=1), texts)
     assert [c.text for n, c in other["train"] if "/varied/" in n] != [" ".join(text) for text in varied]
 
 
 def test_what_is_trained_on_is_recorded_in_many_places_and_what_is_held_out_in_one():
-    said = plan(Parameters(), {"slurp": [f"call number {number}" for number in range(2000)]})
+    said = plan_sentences(SentenceParameters(), {"slurp": [f"call number {number}" for number in range(2000)]})
     train, valid = ([command for _, command in said[split]] for split in ("train", "valid"))
     assert 0.25 < sum(c.telephone for c in train) / len(train) < 0.35 and not any(c.telephone for c in valid)
     assert 0.45 < sum(c.before == 0 for c in train) / len(train) < 0.55 and min(c.before for c in valid) >= 50
@@ -123,11 +126,11 @@ def test_faults_are_told(corpus, text_root, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="no texts 'slrup'.*did you mean 'slurp'"):
         SpokenSentences(tmp_path / "no", texts=["slrup"])
     with pytest.raises(ConfigError, match="each once"):
-        Parameters(texts=("slurp", "slurp"))
+        SentenceParameters(texts=("slurp", "slurp"))
     with pytest.raises(ConfigError, match="expected slurp as well"):
-        Parameters(texts=("varied",))
+        SentenceParameters(texts=("varied",))
     with pytest.raises(ConfigError, match="takes is 0"):
-        Parameters(takes=0)
+        SentenceParameters(takes=0)
     with pytest.raises(DataError, match="no split 'test'"):
         opened(corpus, "test")
     with pytest.raises(MissingDataError, match="no corpus in .*make it with 'mmcl data make sentences_tts'"):
@@ -152,8 +155,8 @@ def test_the_real_text_is_the_owner_s(data_dir):
     if not (data_dir / "slurp" / "lm.txt").exists():
         pytest.skip("MMCL_DATA has no text of SLURP")
     texts = read_texts(("slurp",), data_dir)
-    assert len(texts["slurp"]) == 11492 and digest_of(texts) == Parameters().digest
-    planned = plan(Parameters(), texts)
+    assert len(texts["slurp"]) == 11492 and texts_digest(texts) == SentenceParameters().digest
+    planned = plan_sentences(SentenceParameters(), texts)
     assert {split: len(said) for split, said in planned.items()} == {"train": 10992, "valid": 500}
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from mmcl.data.speech.slurp import FILES, Slurp, read_sentences
+from mmcl.data.speech.slurp import ANNOTATION_FILES, Slurp, read_sentences
 from mmcl.data.synthesis import command_plan, espeak, spoken_slurp
 from mmcl.data.synthesis.command_plan import record, voices
-from mmcl.data.synthesis.spoken_slurp import Parameters, SpokenSlurp, plan
+from mmcl.data.synthesis.spoken_slurp import SlurpParameters, SpokenSlurp, plan_slurp
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 CHECKOUT = Path(spoken_slurp.__file__).parents[3]
@@ -85,7 +85,7 @@ def contents(folder):
 
 
 def test_splits_of_each_intent(text_root):
-    planned = plan(Parameters(), sentences_in(text_root))
+    planned = plan_slurp(SlurpParameters(), sentences_in(text_root))
     shares = {split: Counter(sentence.intent for sentence, _ in said) for split, said in planned.items()}
     assert shares == {
         "train": {"alarm set": 7, "alarm query": 3, "alarm remove": 3, "play radio": 7, "qa stock": 1, "qa maths": 1},
@@ -95,7 +95,7 @@ def test_splits_of_each_intent(text_root):
 
 
 def test_plan_of_the_real_text(real_text):
-    planned = plan(Parameters(), real_text)
+    planned = plan_slurp(SlurpParameters(), real_text)
     assert {split: len(said) for split, said in planned.items()} == {"train": 3_507, "valid": 500, "test": 1_000}
     ids = [sentence.id for said in planned.values() for sentence, _ in said]
     assert len(set(ids)) == len(ids) == 5_007, "each sentence is spoken once"
@@ -112,18 +112,19 @@ def test_plan_of_the_real_text(real_text):
 def test_the_plan_of_the_real_text_is_the_same_on_every_machine(real_text):
     """Whoever changes it on purpose counts up _FORMAT and this number."""
     planned = {
-        split: [(said.id, command) for said, command in part] for split, part in plan(Parameters(), real_text).items()
+        split: [(said.id, command) for said, command in part]
+        for split, part in plan_slurp(SlurpParameters(), real_text).items()
     }
     assert sha256(repr(planned).encode()).hexdigest()[:16] == "b7dd30aa04907f18"
 
 
 def test_the_order_of_the_text_does_not_matter(text_root):
     sentences = sentences_in(text_root)
-    assert plan(Parameters(), sentences) == plan(Parameters(), sentences[::-1])
+    assert plan_slurp(SlurpParameters(), sentences) == plan_slurp(SlurpParameters(), sentences[::-1])
 
 
 def test_a_few_sentences_are_of_all_intents_in_turns(text_root):
-    planned = plan(Parameters(sentences=18), sentences_in(text_root))
+    planned = plan_slurp(SlurpParameters(sentences=18), sentences_in(text_root))
     shares = Counter(sentence.intent for said in planned.values() for sentence, _ in said)
     assert shares == {
         "alarm query": 4, "alarm remove": 4, "alarm set": 4, "play radio": 3, "qa stock": 2, "qa maths": 1,
@@ -141,12 +142,12 @@ def test_a_few_sentences_are_of_all_intents_in_turns(text_root):
     ],
 )
 def test_a_few_intents_are_of_more_than_one_scenario(text_root, intents, names):
-    planned = plan(Parameters(intents=intents), sentences_in(text_root))
+    planned = plan_slurp(SlurpParameters(intents=intents), sentences_in(text_root))
     assert {sentence.intent for said in planned.values() for sentence, _ in said} == names
 
 
 def test_seeds_differ_in_splits_and_voices(text_root):
-    plans = [plan(Parameters(seed=seed), sentences_in(text_root)) for seed in (0, 0, 1)]
+    plans = [plan_slurp(SlurpParameters(seed=seed), sentences_in(text_root)) for seed in (0, 0, 1)]
     assert plans[0] == plans[1]
     ids, speakers = (
         [[key(item) for item in each["train"]] for each in (plans[0], plans[2])]
@@ -173,7 +174,7 @@ def test_is_written_in_the_layout_of_slurp(corpus, text_root):
             assert utterance.entities == sentence.entities != ()
             assert dataset.classes[utterance.label] == sentence.intent
             seen.append(sentence.id)
-        for sentence in read_sentences(corpus / "dataset/slurp" / FILES[split]):
+        for sentence in read_sentences(corpus / "dataset/slurp" / ANNOTATION_FILES[split]):
             assert sentence.annotation.keys() == said[sentence.id].annotation.keys()
     assert len(set(seen)) == len(seen) == len(list(corpus.glob("audio/slurp_real/*"))) == 9
 
@@ -189,7 +190,7 @@ def test_recordings_are_16_khz_16_bit_mono_speech_between_near_silence(corpus):
 
 def test_recordings_are_what_the_plan_says(corpus, text_root):
     sentences = sentences_in(text_root)
-    planned = plan(Parameters(sentences=9, intents=3), sentences)
+    planned = plan_slurp(SlurpParameters(sentences=9, intents=3), sentences)
     sentence, command = planned["test"][0]
     waveform, _ = soundfile.read(corpus / f"audio/slurp_real/audio-{sentence.id}.flac", dtype="int16")
     assert (waveform == record(command)).all(), "no sample is lost"
@@ -218,9 +219,15 @@ def test_reading_makes_what_is_missing_in_the_cache(tmp_path, monkeypatch, text_
 
 
 def test_each_numbers_have_a_folder_of_their_own():
-    corpora = [Parameters(), Parameters(sentences=9), Parameters(intents=9), Parameters(seed=1), Parameters(text="0")]
+    corpora = [
+        SlurpParameters(),
+        SlurpParameters(sentences=9),
+        SlurpParameters(intents=9),
+        SlurpParameters(seed=1),
+        SlurpParameters(text="0"),
+    ]
     assert len({parameters.folder for parameters in corpora}) == len(corpora)
-    assert SpokenSlurp.source.folder == Parameters().folder
+    assert SpokenSlurp.source.folder == SlurpParameters().folder
 
 
 # --- interruptions
@@ -327,9 +334,7 @@ def test_a_corpus_of_other_text_is_not_mistaken(corpus, tmp_path):
 def test_text_of_slurp_that_is_not_its_owners(tmp_path, monkeypatch, needs_espeak):
     write_text(tmp_path / "slurp", {("alarm", "set"): 5})
     monkeypatch.setenv("MMCL_DATA", str(tmp_path))
-    with pytest.raises(
-        DataError, match="text of data set slurp has digest .*, expected .*, that of its owner's: copy it"
-    ):
+    with pytest.raises(DataError, match="slurp has digest [0-9a-f]{16}, expected 250fbb89899b6de9"):
         SpokenSlurp(tmp_path / "corpus", progress=False)
 
 
@@ -360,18 +365,18 @@ def test_sentences_without_a_word_are_not_spoken(tmp_path, caplog, needs_espeak)
         file.write(json.dumps({**line(7, "alarm", "set", "..."), "entities": []}) + "\n")
     made = SpokenSlurp.generate(tmp_path / "corpus", text_root=root, progress=False)
     assert len(list(made.rglob("*.flac"))) == 3
-    assert "left out 1 sentences of" in caplog.text and "without a word, first slurp_id 7" in caplog.text
+    assert "1 sentences of" in caplog.text and "first slurp_id 7" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sentences": 0}, "sentences is 0, expected a whole number from 1"),
-        ({"intents": 2.5}, "intents is 2.5, expected a whole number from 1"),
-        ({"seed": -1}, "seed is -1, expected a whole number from 0"),
-        ({"seed": True}, "seed is True, expected a whole number"),
-        ({"sentences": 99}, "sentences is 99, expected at most 33, which the text has"),
-        ({"intents": 7}, "intents is 7, expected at most 6, which the text has"),
+        ({"sentences": 0}, "sentences is 0, expected .* 1"),
+        ({"intents": 2.5}, "intents is 2.5, expected .* 1"),
+        ({"seed": -1}, "seed is -1, expected .* 0"),
+        ({"seed": True}, "seed is True, expected"),
+        ({"sentences": 99}, "sentences is 99, expected at most 33"),
+        ({"intents": 7}, "intents is 7, expected at most 6"),
         ({"sentences": 2}, "sentences is 2 and intents is None, which leaves split 'valid' without a sentence"),
     ],
 )

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from mmcl.data.synthesis.spoken_texts import digest_of, read_texts
+from mmcl.data.synthesis.spoken_texts import read_texts, texts_digest
 from mmcl.errors import DataError, MissingDataError
 
 
@@ -21,12 +21,12 @@ def test_words_are_of_three_letters_or_more_and_for_both(text_root):
 
 
 def test_a_digest_tells_texts_apart():
-    assert digest_of({"slurp": ["a"]}) == digest_of({"slurp": ["a"]}) != digest_of({"slurp": ["b"]})
+    assert texts_digest({"slurp": ["a"]}) == texts_digest({"slurp": ["a"]}) != texts_digest({"slurp": ["b"]})
 
 
 def test_a_text_that_is_not_here_or_damaged_is_told(text_root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wordfreq", None)
-    with pytest.raises(MissingDataError, match=r"wordfreq is not installed.*leave out texts"):
+    with pytest.raises(MissingDataError, match=r"wordfreq.*mmcl\[synth\].*'vocabulary'"):
         read_texts(("vocabulary",), text_root)
     shutil.copytree(text_root, tmp_path / "texts")
     (tmp_path / "texts/rationales/cqa/cqa_train.json").write_text('{"question": "what?", "choices": ["a"]}\n{"q": 1}\n')

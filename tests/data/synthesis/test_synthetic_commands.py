@@ -15,7 +15,7 @@ import soundfile
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.data.speech.fluent_speech_commands import FluentSpeechCommands
 from mmcl.data.synthesis import synthetic_commands
-from mmcl.data.synthesis.command_plan import Parameters, record
+from mmcl.data.synthesis.command_plan import CommandParameters, record
 from mmcl.data.synthesis.synthetic_commands import SyntheticCommands, make_synthetic_commands
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
@@ -93,7 +93,7 @@ def test_reading_makes_what_is_missing_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path))
     size = {"utterances_per_intent": [1, 1, 1], "intents": 2}
     train = SyntheticCommands(**size, progress=False)
-    assert train.root == tmp_path / "data" / Parameters((1, 1, 1), 2).folder
+    assert train.root == tmp_path / "data" / CommandParameters((1, 1, 1), 2).folder
     assert (len(train), train.split, train[0]["audio"].dim()) == (2, "train", 1)
     monkeypatch.setattr(synthetic_commands, "record", None)  # making it again would fail
     assert len(SyntheticCommands(split="test", **size)) == 2
@@ -101,9 +101,14 @@ def test_reading_makes_what_is_missing_in_the_cache(tmp_path, monkeypatch):
 
 
 def test_each_numbers_have_a_folder_of_their_own():
-    corpora = [Parameters(), Parameters(intents=30), Parameters(seed=1), Parameters((72, 12, 15))]
+    corpora = [
+        CommandParameters(),
+        CommandParameters(intents=30),
+        CommandParameters(seed=1),
+        CommandParameters((72, 12, 15)),
+    ]
     assert len({parameters.folder for parameters in corpora}) == len(corpora)
-    assert SyntheticCommands.source.folder == Parameters((72, 12, 14), 31, 0).folder
+    assert SyntheticCommands.source.folder == CommandParameters((72, 12, 14), 31, 0).folder
 
 
 @needs_espeak
@@ -202,7 +207,7 @@ def test_a_corpus_of_other_numbers_is_not_mistaken(corpus, asked, message):
 
 @needs_espeak
 def test_a_corpus_of_another_edition_is_not_mistaken(corpus, monkeypatch):
-    monkeypatch.setattr(synthetic_commands, "EDITION", "0123abcd")
+    monkeypatch.setattr(synthetic_commands, "COMMANDS_EDITION", "0123abcd")
     with pytest.raises(DataError, match="holds a corpus of edition .*, expected 0123abcd: choose another root, or"):
         SyntheticCommands(corpus)
 
@@ -225,7 +230,7 @@ def test_an_empty_folder_is_filled(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"edition": "1", "parameters": 3}', "\0"])
 def test_damaged_manifest(tmp_path, content):
     (tmp_path / "corpus.json").write_text(content)
-    with pytest.raises(DataError, match=r"corpus\.json cannot be read \(.*\): remove .*, and it is made anew"):
+    with pytest.raises(DataError, match=r"corpus\.json cannot be read \(.*\): remove"):
         SyntheticCommands(tmp_path)
 
 
@@ -240,15 +245,15 @@ def test_folder_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"intents": 0}, r"intents is 0, expected 1 to \d+, which the grammar has"),
+        ({"intents": 0}, r"intents is 0, expected 1 to 37"),
         ({"intents": 99}, "intents is 99, expected 1 to"),
         ({"intents": "all"}, "intents is 'all', expected 1 to"),
         ({"utterances_per_intent": [4, 0, 2]}, r"utterances_per_intent is \[4, 0, 2\], expected 3 numbers for train, "),
         ({"utterances_per_intent": (4, 2)}, r"utterances_per_intent is \(4, 2\), expected 3 numbers"),
         ({"utterances_per_intent": 4}, "utterances_per_intent is 4, expected 3 numbers"),
         ({"utterances_per_intent": [4, 2, 2.5]}, "expected 3 numbers for train, valid and test, each at least 1"),
-        ({"seed": -1}, "seed is -1, expected a whole number from 0"),
-        ({"seed": True}, "seed is True, expected a whole number"),
+        ({"seed": -1}, "seed is -1, expected .* 0"),
+        ({"seed": True}, "seed is True, expected"),
     ],
 )
 def test_numbers_that_no_corpus_can_have(tmp_path, values, message):

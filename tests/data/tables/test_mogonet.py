@@ -31,15 +31,15 @@ def test_views_and_labels_are_those_of_the_files(folder):
 
 def test_folds_cut_the_training_set(folder):
     parts = [Rosmap(folder, "valid", folds=5, fold=fold) for fold in range(5)]
-    assert sorted(id for part in parts for id in part._ids) == sorted(f"tr-{row}" for row in range(20))
+    assert sorted(id for part in parts for id in part.ids) == sorted(f"tr-{row}" for row in range(20))
     assert [sorted(part.labels) for part in parts] == [[0, 0, 1, 1]] * 5
     for fold, part in enumerate(parts):
         train = Rosmap(folder, "train", folds=5, fold=fold)
-        assert len(train) == 16 and not set(train._ids) & set(part._ids)
+        assert len(train) == 16 and not set(train.ids) & set(part.ids)
         both = train + part
         assert len(both) == 20 and both.labels == train.labels + part.labels
         assert torch.equal(both[16]["mrna"], part[0]["mrna"])
-    assert Rosmap(folder, "valid", seed=1)._ids != parts[0]._ids
+    assert Rosmap(folder, "valid", seed=1).ids != parts[0].ids
 
 
 def test_it_goes_into_a_stream(folder):
@@ -54,9 +54,9 @@ def test_it_goes_into_a_stream(folder):
         ("2_tr.csv", "1,2,3\n4,,6\n", r"has '' in line 2, column 2"),
         ("2_tr.csv", "1,2,3\n4,5\n", "line 2 has 2 cells, expected 3 as in line 1"),
         ("2_tr.csv", "1,2,3\n4,nan,6\n", "has 'nan' in line 2, column 2, expected a finite number: fill it in"),
-        ("2_tr.csv", "1,2,3\n", "2_tr.csv has 1 rows and .*labels_tr.csv 20, expected as many"),
-        ("labels_tr.csv", "0\n1\n", "1_tr.csv has 20 rows and .*labels_tr.csv 2, expected as many"),
-        ("labels_tr.csv", "0\n2\n", r"labels_tr.csv has \[2.0\] in line 2, expected one label from 0 to 1 a line"),
+        ("2_tr.csv", "1,2,3\n", "2_tr.csv has 1 rows and .*labels_tr.csv 20, expected"),
+        ("labels_tr.csv", "0\n1\n", "1_tr.csv has 20 rows and .*labels_tr.csv 2, expected"),
+        ("labels_tr.csv", "0\n2\n", r"labels_tr.csv has \[2.0\] in line 2, expected one label from 0 to 1"),
         ("labels_tr.csv", "0\n\n" * 3 + "0.5\n", r"has \[0.5\] in line"),
         ("2_tr.csv", "", "2_tr.csv is empty"),
     ],
@@ -73,7 +73,7 @@ def test_features_that_never_vary_are_counted(folder, caplog):
     np.savetxt(folder / "1_tr.csv", table, delimiter=",")
     with caplog.at_level(logging.WARNING):
         Rosmap(folder)
-    assert "1_tr.csv has 2 features that are the same in all samples, first column 2" in caplog.text
+    assert "1_tr.csv has 2 features" in caplog.text and "first column 2" in caplog.text
 
 
 def test_what_cannot_be_is_told(folder, tmp_path):
@@ -84,11 +84,11 @@ def test_what_cannot_be_is_told(folder, tmp_path):
         Brca(tmp_path / "nowhere")
     with pytest.raises(DataError, match="Rosmap has no split 'tset' .did you mean 'test'"):
         Rosmap(folder, "tset")
-    with pytest.raises(ConfigError, match="fold 5 of 5 folds"):
+    with pytest.raises(ConfigError, match="fold is 5 of 5 folds"):
         Rosmap(folder, folds=5, fold=5)
     with pytest.raises(ConfigError, match="folds is 11, but class 0 has 10 samples"):
         Rosmap(folder, folds=11)
     other = shutil.copytree(folder, tmp_path / "other", ignore=shutil.ignore_patterns("other"))
     np.savetxt(other / "1_tr.csv", np.random.default_rng(1).random((20, 9)), delimiter=",")
-    with pytest.raises(DataError, match="are of different data sets"):
+    with pytest.raises(DataError, match="are different data sets"):
         Rosmap(folder) + Rosmap(other)

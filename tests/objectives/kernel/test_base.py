@@ -6,7 +6,7 @@ from mmcl.objectives import Pairs
 
 
 class Twice(Pairs):
-    """The least that a new kind of weights has to say."""
+    """A minimal subclass of Pairs."""
 
     @property
     def shape(self):
@@ -22,7 +22,7 @@ class Twice(Pairs):
         raise NotImplementedError
 
 
-def test_all_else_follows_from_the_two_products():
+def test_the_defaults_follow_from_the_two_products():
     queries, keys = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     assert torch.equal(Twice().dense(keys), 2 * torch.eye(2))
     assert Twice().row_sums(keys).tolist() == Twice().column_sums(keys).tolist() == [2.0, 2.0]
@@ -30,9 +30,9 @@ def test_all_else_follows_from_the_two_products():
     assert Twice().diagonal is None
 
 
-def test_rows_can_be_scaled():
+def test_scaled_multiplies_rows():
     scaled = Twice().scaled(torch.tensor([1.0, 10.0]))
     assert scaled.dense(torch.zeros(1)).tolist() == [[2.0, 0.0], [0.0, 20.0]]
     assert scaled.column_sums(torch.zeros(1)).tolist() == [2.0, 20.0]
-    with pytest.raises(ShapeError, match=r"factors have shape \(3,\), expected one for each query, \(2,\)"):
+    with pytest.raises(ShapeError, match=r"factors .*\(3,\).*\(2,\)"):
         Twice().scaled(torch.ones(3))

@@ -15,7 +15,7 @@ from mmcl.objectives.kernel.gather import Processes
 
 
 def processes(sizes, block_size, folder):
-    """Run each part of the batch in a process of its own, and return what they found."""
+    """Run each part of the batch in its own process, and return the results."""
     script, meeting = objective_cases.__file__, folder / "meeting"
     outputs = [folder / f"{rank}.json" for rank in range(len(sizes))]
     running = [
@@ -40,7 +40,7 @@ def joined(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_losses_and_gradients_of_the_processes_add_up_to_those_of_the_joined_batch(name, joined):
+def test_losses_and_gradients_of_processes_add_up_to_those_of_the_whole_batch(name, joined):
     sizes, found = joined
     batch = draw(sizes)
     temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
@@ -56,10 +56,10 @@ def test_losses_and_gradients_of_the_processes_add_up_to_those_of_the_joined_bat
         assert torch.allclose(torch.cat(parts), batch[key].grad, rtol=0, atol=1e-10)
 
 
-def test_without_a_process_group_it_says_what_to_call():
-    with pytest.raises(ConfigError, match="call torch.distributed.init_process_group first"):
+def test_a_missing_process_group_is_an_error():
+    with pytest.raises(ConfigError, match="init_process_group"):
         CLIPLoss(gather=True)(torch.eye(2), torch.eye(2))
 
 
-def test_rows_lie_in_the_order_of_the_ranks():
+def test_rows_are_in_rank_order():
     assert [Processes((2, 0, 3), rank).own for rank in range(3)] == [slice(0, 2), slice(2, 2), slice(2, 5)]

@@ -15,7 +15,7 @@ def draw(*shape, seed=0, dtype=torch.float64):
 
 
 def slow(queries, keys, weights, denominator, temperature, normalize_rows=True):
-    """The equation, one number at a time."""
+    """Return the loss computed from the equation, one number at a time."""
     losses = []
     for query, weight, compared in zip(queries, weights, denominator, strict=True):
         if weight.sum() == 0:
@@ -30,7 +30,7 @@ def slow(queries, keys, weights, denominator, temperature, normalize_rows=True):
 @pytest.mark.parametrize("normalize_rows", [True, False])
 @pytest.mark.parametrize("kind", ["none", "mask", "weights"])
 def test_equals_the_slow_loop(kind, normalize_rows):
-    queries, keys = draw(5, 4), draw(7, 4, seed=1)  # as many queries as keys would hide a transposition
+    queries, keys = draw(5, 4), draw(7, 4, seed=1)  # different numbers, so that a transposition shows
     weights = draw(5, 7, seed=2).abs() * (draw(5, 7, seed=3) > 0)
     weights[2] = 0  # a query without a positive
     denominator = {"none": None, "mask": draw(5, 7, seed=4) > -0.5, "weights": draw(5, 7, seed=5).clamp(min=0)}[kind]
@@ -41,20 +41,20 @@ def test_equals_the_slow_loop(kind, normalize_rows):
     assert loss.item() == pytest.approx(slow(queries, keys, weights, given, 0.3, normalize_rows), rel=1e-12)
 
 
-def test_with_one_positive_each_it_is_cross_entropy():
+def test_with_one_positive_each_it_equals_cross_entropy():
     queries, keys = draw(6, 3), draw(6, 3, seed=1)
     logits = normalize(queries, dim=1) @ normalize(keys, dim=1).T / 0.2
     expected = cross_entropy(logits, torch.arange(6))
     assert weighted_info_nce(queries, keys, torch.eye(6), temperature=0.2).item() == pytest.approx(expected.item())
 
 
-def test_a_number_worked_out_by_hand():
-    # Similarities to the two keys are 1 and 0, both positives alike: log(e + 1) - 1/2.
+def test_a_value_by_hand():
+    # Similarities to the two keys are 1 and 0, with equal weights: log(e + 1) - 1/2.
     loss = weighted_info_nce(torch.eye(2)[:1], torch.eye(2), torch.ones(1, 2), temperature=1.0)
     assert loss.item() == pytest.approx(math.log(math.e + 1) - 0.5, abs=1e-6)
 
 
-def test_gradients():
+def test_gradients_equal_finite_differences():
     queries, keys = draw(3, 4).requires_grad_(), draw(5, 4, seed=1).requires_grad_()
     temperature = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     weights = draw(3, 5, seed=2).clamp(min=0)
@@ -63,7 +63,7 @@ def test_gradients():
     )
 
 
-def test_no_positive_at_all_is_zero_with_a_gradient_path():
+def test_without_positives_the_loss_is_0_with_a_gradient_path():
     queries = draw(3, 4).requires_grad_()
     nothing = torch.zeros(3, 5, dtype=torch.bool)
     for denominator in (None, nothing):
@@ -79,10 +79,10 @@ def test_half_precision_is_computed_in_float32():
     assert half.dtype == torch.float32 and half.item() == pytest.approx(exact.item(), rel=2e-2)
 
 
-def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ShapeError, match="equal dim"):
+def test_incompatible_shapes_are_an_error():
+    with pytest.raises(ShapeError, match="queries .* keys"):
         weighted_info_nce(draw(2, 3), draw(2, 4), torch.eye(2))
-    with pytest.raises(ShapeError, match=r"weights has shape \(2, 2\), expected \(queries, keys\) = \(2, 3\)"):
+    with pytest.raises(ShapeError, match=r"weights .*\(2, 2\).*\(2, 3\)"):
         weighted_info_nce(draw(2, 3), draw(3, 3), torch.eye(2))
 
 
@@ -106,11 +106,11 @@ def test_each_query_can_have_a_temperature(block_size):
 
 
 @pytest.mark.parametrize("block_size", [None, 2])
-def test_its_gradient_is_that_of_isogclr_s_first_step(block_size):
-    """Each anchor has its own temperature; the published step's gradient is a softmax over the negatives, times h."""
+def test_the_gradient_equals_that_of_the_first_step_of_isogclr(block_size):
+    """Each anchor has its own temperature. The published gradient is a softmax over negatives, times h."""
     queries, temperature = normalize(draw(6, 4), dim=1), torch.linspace(0.2, 0.7, 6, dtype=torch.float64)
 
-    def surrogate(z):  # what the algorithm differentiates on its first visit: s_i is the batch's own mean
+    def surrogate(z):  # the loss that the algorithm differentiates at its first visit, where s_i is the batch mean
         z = normalize(z, dim=1)
         similarity, others = z @ z.T, ~torch.eye(6, dtype=torch.bool)
         h = similarity - similarity[torch.arange(6), (torch.arange(6) + 3) % 6][:, None]
@@ -134,8 +134,8 @@ def test_its_gradient_is_that_of_isogclr_s_first_step(block_size):
 
 
 @pytest.mark.parametrize("block_size", [None, 2])
-def test_extra_keys_are_compared_with_their_own_query_alone(block_size):
-    """Hard-negative mixtures (MoCHi): synthetic negatives made for one anchor, beside the keys of all."""
+def test_extra_keys_are_compared_only_with_their_own_query(block_size):
+    """As for hard-negative mixtures (MoCHi), which add synthetic negatives of one anchor to the common keys."""
     queries, keys, extra = draw(4, 5).requires_grad_(), draw(6, 5, seed=1), draw(4, 3, 5, seed=2)
     logits = normalize(queries, dim=1) @ normalize(keys, dim=1).T / 0.2
     own = torch.einsum("qd,qed->qe", normalize(queries, dim=1), normalize(extra, dim=2)) / 0.2
@@ -151,7 +151,7 @@ def test_extra_keys_are_compared_with_their_own_query_alone(block_size):
 
 
 @pytest.mark.parametrize("block_size", [None, 2])
-def test_a_coefficient_takes_the_place_of_the_row_s_mass(block_size):
+def test_a_coefficient_replaces_the_row_sum(block_size):
     queries, keys, weights = draw(4, 5), draw(6, 5, seed=1), draw(4, 6, seed=2).abs()
     coefficient = torch.tensor([1.0, 0.0, 2.0, 0.5])
     s = normalize(queries, dim=1) @ normalize(keys, dim=1).T / 0.3
@@ -173,7 +173,7 @@ def test_a_coefficient_takes_the_place_of_the_row_s_mass(block_size):
     "weights",
     [Identity(5, keys=7), SameLabel(torch.arange(5) % 2, torch.arange(7) % 3), Similarity(draw(5, 2), draw(7, 2))],
 )
-def test_pairs_are_their_matrix_dense_and_blockwise(weights, block_size):
+def test_pairs_equal_their_dense_matrix_on_both_paths(weights, block_size):
     queries, keys = draw(5, 4).requires_grad_(), draw(7, 4, seed=1).requires_grad_()
     written_out = weights.dense(queries)
     denominator = draw(5, 7, seed=2) > -0.5
@@ -199,7 +199,7 @@ def test_pairs_are_their_matrix_dense_and_blockwise(weights, block_size):
     scale=st.sampled_from([0.0, 1e-3, 1.0, 1e4]),
     block_size=st.integers(1, 8),
 )
-def test_whatever_the_shapes_and_kinds_both_paths_give_the_loop_s_value(
+def test_both_paths_equal_the_loop_for_any_shapes_and_pairs(
     rows, columns, seed, weights, denominator, normalize_rows, scale, block_size
 ):
     queries, keys = (
@@ -213,7 +213,7 @@ def test_whatever_the_shapes_and_kinds_both_paths_give_the_loop_s_value(
         "labels": SameLabel(labels, key_labels),
         "other labels": SameLabel(labels, key_labels).complement(),
         "similarity": Similarity(draw(rows, 2, seed=seed), draw(columns, 2, seed=seed + 1)),
-        "sparse": numbers if bool(numbers.any()) else None,  # all zero is refused
+        "sparse": numbers if bool(numbers.any()) else None,  # all zero is an error
         "mask": numbers > 0,
     }
     given_weights = numbers > 0 if kinds[weights] is None else kinds[weights]
@@ -235,14 +235,14 @@ def test_whatever_the_shapes_and_kinds_both_paths_give_the_loop_s_value(
             else pairs.dense(keys)
             for pairs in (given_weights, kinds[denominator])
         ]
-        counts = [bool(row.any()) for row in matrices[1]]  # compared with nothing: it counts 0
+        counts = [bool(row.any()) for row in matrices[1]]  # a row without compared keys counts 0
         w, n = (matrix.double()[counts] for matrix in matrices)
         expected = slow(queries.detach()[counts], keys.detach(), w, n, 0.4, normalize_rows) if w.any() else 0.0
         assert results[0][0].item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_as_it_comes_no_size_is_special():
-    """The sizes at which the path changes, and at which a tile is not whole."""
+def test_the_default_block_size_is_correct_at_its_boundaries():
+    """Covers the sizes at which the path changes, and incomplete tiles."""
     for rows, columns in ((512, 512), (513, 512), (512, 513), (1025, 3), (2, 1100)):
         queries, keys = draw(rows, 3).requires_grad_(), draw(columns, 3, seed=1)
         weights = SameLabel(torch.arange(rows) % 7, torch.arange(columns) % 7)
@@ -253,14 +253,14 @@ def test_as_it_comes_no_size_is_special():
         assert torch.allclose(one, other, atol=1e-12)
 
 
-def test_without_normalisation_lengths_count():
+def test_without_normalization_lengths_count():
     queries, keys = draw(5, 3), draw(5, 3, seed=1)
     expected = cross_entropy(queries @ keys.T / 2, torch.arange(5))
     loss = weighted_info_nce(queries, keys, Identity(5), temperature=2.0, normalize=False)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_two_ways_are_one_way_and_the_other():
+def test_two_way_equals_both_directions():
     a, b = draw(5, 3), draw(7, 3, seed=1)
     forward, backward = draw(5, 7, seed=2).abs(), draw(5, 7, seed=3).clamp(min=0)
     backward[:, 2] = 0
@@ -274,27 +274,27 @@ def test_two_ways_are_one_way_and_the_other():
         assert back.item() == pytest.approx(weighted_info_nce(b, a, backward.T).item() * 6 / 7, rel=1e-12)
 
 
-def test_numbers_that_have_no_answer_are_refused():
+def test_invalid_weights_and_shapes_are_an_error():
     a, ones = torch.ones(2, 3), torch.ones(2, 2)
-    with pytest.raises(InputError, match="weights lies between -1.0 and 1.0, expected non-negative"):
+    with pytest.raises(InputError, match="weights .*-1.0"):
         weighted_info_nce(a, a, ones - 2 * torch.eye(2))
-    with pytest.raises(InputError, match=r"weights \(2, 2\) is all zero"):
+    with pytest.raises(InputError, match=r"weights \(2, 2\)"):
         weighted_info_nce(a, a, torch.zeros(2, 2))
-    with pytest.raises(InputError, match="denominator lies between -1.0 and -1.0"):
+    with pytest.raises(InputError, match="denominator .*-1.0"):
         weighted_info_nce(a, a, ones, denominator=-ones)
-    with pytest.raises(ShapeError, match=r"denominator has shape \(2, 3\), expected \(queries, keys\) = \(2, 2\)"):
+    with pytest.raises(ShapeError, match=r"denominator .*\(2, 3\).*\(2, 2\)"):
         weighted_info_nce(a, a, ones, denominator=torch.ones(2, 3))
-    with pytest.raises(ShapeError, match=r"coefficient has shape \(3,\), expected \(2,\)"):
+    with pytest.raises(ShapeError, match=r"coefficient .*\(3,\).*\(2,\)"):
         weighted_info_nce(a, a, ones, coefficient=torch.ones(3))
-    with pytest.raises(ShapeError, match=r"extra_keys has shape \(2, 3\), expected \(queries, extra, dim\)"):
+    with pytest.raises(ShapeError, match=r"extra_keys .*\(2, 3\)"):
         weighted_info_nce(a, a, ones, extra_keys=a)
-    with pytest.raises(ShapeError, match="forward weights have shape"):
+    with pytest.raises(ShapeError, match="forward"):
         two_way_info_nce(a, a, Identity(3), Identity(2))
 
 
 @pytest.mark.parametrize("block_size", [None, 2])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.uint8, torch.uint16])
-def test_weights_of_any_type_beside_features_of_float32(dtype, block_size):
+def test_weights_may_have_any_dtype(dtype, block_size):
     queries, keys = draw(5, 4, dtype=torch.float32), draw(7, 4, seed=1, dtype=torch.float32)
     weights = draw(5, 7, seed=2).abs().mul(4).round()
     exact = weighted_info_nce(queries.double(), keys.double(), weights, denominator=weights)
@@ -303,33 +303,33 @@ def test_weights_of_any_type_beside_features_of_float32(dtype, block_size):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_query_of_nothing_but_opposites_has_no_weight(dtype):
-    """Its weights are what rounding leaves of 0."""
+def test_a_query_with_only_opposite_features_has_no_weight(dtype):
+    """Its weights are rounding noise around 0."""
     features = draw(3, 5, dtype=dtype)
     weights = Similarity(features[:1], -features[:1].repeat(4, 1) * torch.tensor([[1.0], [2.0], [3.0], [0.7]]))
     assert weighted_info_nce(features[:1], draw(4, 5, seed=1, dtype=dtype), weights).item() == 0
 
 
-def test_weights_and_factors_that_cannot_be_used_are_refused():
+def test_weights_and_factors_that_are_not_finite_numbers_are_an_error():
     a = torch.ones(2, 3)
     for weights in ([[1.0, 1.0]], None, torch.ones(2, 2).cfloat()):
-        with pytest.raises(InputError, match="weights is of type"):
+        with pytest.raises(InputError, match="weights"):
             weighted_info_nce(a, a, weights)
     for value in (math.nan, math.inf, 1e30):
-        with pytest.raises(InputError, match="weights lies between"):
+        with pytest.raises(InputError, match="weights"):
             weighted_info_nce(a, a, torch.full((2, 2), value))
     bad = torch.tensor([1.0, math.nan])
-    with pytest.raises(InputError, match="coefficient: row 1 is not finite"):
+    with pytest.raises(InputError, match="coefficient: row 1"):
         weighted_info_nce(a, a, torch.ones(2, 2), coefficient=bad)
-    with pytest.raises(InputError, match="factors: row 1 is not finite"):
+    with pytest.raises(InputError, match="factors: row 1"):
         Identity(2).scaled(bad)
-    with pytest.raises(InputError, match="extra_keys: row 0 is not finite"):
+    with pytest.raises(InputError, match="extra_keys: row 0"):
         weighted_info_nce(a, a, torch.ones(2, 2), extra_keys=torch.full((2, 1, 3), math.nan))
-    with pytest.raises(InputError, match="features that are not normalized are too large"):
+    with pytest.raises(InputError, match="not normalized"):
         weighted_info_nce(1e30 * a, 1e30 * a, torch.ones(2, 2), normalize=False)
 
 
-def test_weights_too_small_for_a_reciprocal_count_as_none():
+def test_weights_without_a_finite_reciprocal_count_0():
     a, tiny = draw(2, 3, dtype=torch.float32), torch.tensor([[1e-42, 1e-43], [1.0, 0.5]])
     loss, alone = weighted_info_nce(a, a, tiny), weighted_info_nce(a, a, tiny * torch.tensor([[0.0], [1.0]]))
     assert math.isfinite(loss.item()) and math.isfinite(alone.item())

@@ -3,60 +3,60 @@ import pytest
 import torch
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.kernel.inputs import check_features, check_finite, precise, refuse_overflow
+from mmcl.objectives.kernel.inputs import check_features, check_finite_tensors, precise, refuse_overflow
 
 
-def test_the_side_and_the_row_are_named():
+def test_the_error_names_the_side_and_the_row():
     good, bad = torch.zeros(3, 2), torch.zeros(4, 2)
     bad[2, 1] = -torch.inf
-    with pytest.raises(InputError, match="keys: row 2 is not finite, it holds -inf"):
+    with pytest.raises(InputError, match="keys: row 2 .*-inf"):
         check_features(queries=good, keys=bad)
-    with pytest.raises(ShapeError, match=r"queries \(3, 2\) and keys \(2,\) do not fit"):
+    with pytest.raises(ShapeError, match=r"queries \(3, 2\) and keys \(2,\)"):
         check_features(queries=good, keys=bad[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_large_numbers_are_no_infinity(dtype):
+def test_large_finite_numbers_are_valid(dtype):
     largest = torch.finfo(dtype).max
-    rows = torch.full((600, 2), largest, dtype=dtype)  # their sum is infinite, they are not
+    rows = torch.full((600, 2), largest, dtype=dtype)  # finite, with an infinite sum
     check_features(features=rows)
     check_features(features=rows * torch.tensor([1, -1], dtype=dtype))
     rows[500, 1] = torch.nan
-    with pytest.raises(InputError, match="features: row 500 is not finite, it holds nan"):
+    with pytest.raises(InputError, match="features: row 500 .*nan"):
         check_features(features=rows)
 
 
 @pytest.mark.parametrize("given", [[[1.0, 2.0]], np.ones((2, 2)), None, "rows"])
-def test_what_is_no_tensor_is_named(given):
-    with pytest.raises(InputError, match=f"keys is a {type(given).__name__}, expected a tensor"):
+def test_other_types_than_tensors_are_an_error(given):
+    with pytest.raises(InputError, match=f"keys is a {type(given).__name__}"):
         check_features(queries=torch.zeros(2, 2), keys=given)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.long, torch.complex64])
-def test_other_types_than_floating_point_are_named(dtype):
-    with pytest.raises(InputError, match=f"a is of type {dtype}, expected floating point"):
+def test_other_dtypes_than_floating_point_are_an_error(dtype):
+    with pytest.raises(InputError, match=f"a is of type {dtype}"):
         check_features(a=torch.ones(2, 2).to(dtype))
 
 
-def test_two_devices_are_named():
-    with pytest.raises(InputError, match="a on cpu and b on meta: expected one device"):
+def test_two_devices_are_an_error():
+    with pytest.raises(InputError, match="a on cpu and b on meta"):
         check_features(a=torch.zeros(2, 2), b=torch.zeros(2, 2, device="meta"))
 
 
-def test_rows_are_counted_along_the_first_dimension_whatever_the_others():
+def test_rows_are_counted_along_the_first_dimension():
     logits = torch.zeros(3, 4, 5)
-    check_finite(logits=logits, nothing=torch.zeros(0, 4))
+    check_finite_tensors(logits=logits, nothing=torch.zeros(0, 4))
     logits[1, 2, 3] = torch.inf
-    with pytest.raises(InputError, match="logits: row 1 is not finite, it holds inf"):
-        check_finite(logits=logits)
+    with pytest.raises(InputError, match="logits: row 1 .*inf"):
+        check_finite_tensors(logits=logits)
 
 
-def test_a_loss_that_overflows_is_refused():
+def test_a_loss_that_overflows_is_an_error():
     assert refuse_overflow(torch.tensor(1.0), "features").item() == 1
-    with pytest.raises(InputError, match="features are too large, their loss is inf in torch.float32"):
+    with pytest.raises(InputError, match="features .*inf in torch.float32"):
         refuse_overflow(torch.tensor([1.0, torch.inf]), "features")
 
 
-def test_half_precision_becomes_float32_and_double_stays():
+def test_precise_casts_half_precision_to_float32_and_keeps_float64():
     assert precise(torch.zeros(1, dtype=torch.float16))[0].dtype == torch.float32
     assert {one.dtype for one in precise(torch.zeros(1), torch.zeros(1).double())} == {torch.float64}

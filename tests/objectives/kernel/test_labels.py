@@ -13,7 +13,7 @@ WHOLE = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.ui
 
 
 def forms(labels):
-    """The same two labels in every form that people have them in."""
+    """Return the same two labels in every accepted form."""
     return [labels.to(dtype) for dtype in WHOLE] + [labels.tolist(), labels.numpy(), labels.numpy().astype(np.uint16)]
 
 
@@ -21,7 +21,7 @@ def forms(labels):
 @pytest.mark.parametrize("name", TAKE_LABELS)
 def test_every_form_of_labels_gives_the_same_loss(name, block_size):
     if name == "kernel":
-        pytest.skip("the test's own kernel call makes pairs of labels, which test_pairs_take_every_form covers")
+        pytest.skip("the test's own kernel call makes pairs of labels, which test_pairs_accept_every_form covers")
     batch = draw([7]) | {"labels": torch.tensor([0, 1, 1, 0, 1, 0, 0])}
     expected = CASES[name](batch, block_size=block_size)
     for labels in forms(batch["labels"]):
@@ -31,51 +31,51 @@ def test_every_form_of_labels_gives_the_same_loss(name, block_size):
 
 
 @pytest.mark.parametrize("name", TAKE_FLAGS)
-def test_every_form_of_flags_gives_the_same_loss(name):
+def test_every_form_of_boolean_masks_gives_the_same_loss(name):
     batch = draw([7]) | {"is_rehearsal": torch.tensor([True, False, True, True, False, False, True])}
     expected = CASES[name](batch)
     for flags in [*forms(batch["is_rehearsal"]), batch["is_rehearsal"].long()]:
         assert torch.equal(CASES[name](batch | {"is_rehearsal": flags}), expected)
-    with pytest.raises(LabelError, match="holds 2, expected True and False, or 1 and 0"):
+    with pytest.raises(LabelError, match="holds 2"):
         CASES[name](batch | {"is_rehearsal": 2 * batch["is_rehearsal"].long()})
 
 
 @pytest.mark.parametrize("name", [name for name in TAKE_LABELS if name != "kernel"])
-def test_labels_that_are_no_whole_numbers_are_refused(name):
+def test_labels_that_are_not_integers_are_an_error(name):
     batch = draw([4])
     for labels in (torch.rand(4), torch.ones(4).bfloat16(), np.ones(4), torch.ones(4).cfloat(), list("abcd"), None):
-        with pytest.raises(LabelError, match="labels is .* expected .*whole numbers"):
+        with pytest.raises(LabelError, match="labels is .*integers"):
             CASES[name](batch | {"labels": labels})
     for labels in (torch.zeros(4, 1).long(), torch.zeros(4, 3).long(), torch.tensor(1), [0, 1], []):
-        with pytest.raises(ShapeError, match=r"labels has shape .*, expected one for each row, \(4,\)"):
+        with pytest.raises(ShapeError, match=r"labels has shape .*\(4,\)"):
             CASES[name](batch | {"labels": labels})
 
 
-def test_pairs_take_every_form():
+def test_pairs_accept_every_form():
     labels = torch.tensor([0, 1, 1])
     expected = SameLabel(labels, differ=labels.bool()).dense(torch.zeros(1))
     for form in forms(labels):
         assert torch.equal(SameLabel(form, form, differ=form).dense(torch.zeros(1)), expected)
     swap = torch.tensor([1, 0])
-    mixed = Mixed(swap.to(torch.uint8), torch.tensor([0.5, 1.0]))  # torch takes an index of this type for a mask
+    mixed = Mixed(swap.to(torch.uint8), torch.tensor([0.5, 1.0]))  # torch would use an index of this dtype as a mask
     assert torch.equal(mixed.dense(torch.zeros(1)), Mixed(swap, torch.tensor([0.5, 1.0])).dense(torch.zeros(1)))
 
 
-def test_large_unsigned_labels_stay_apart():
+def test_large_unsigned_labels_stay_distinct():
     labels = labels_of("labels", np.array([2**64 - 1, 2**64 - 1, 0], dtype=np.uint64))
     assert labels[0] == labels[1] != labels[2]
 
 
-def test_an_empty_batch_has_no_labels():
+def test_an_empty_batch_is_valid():
     for empty in ([], np.zeros(0, dtype=int), torch.zeros(0, dtype=torch.long)):
         assert labels_of("labels", empty, count=0).dtype == torch.long
     assert flags_of("flags", [], count=0).dtype == torch.bool
 
 
-def test_shares_of_mixtures_are_looked_at():
+def test_mixing_coefficients_are_validated():
     swap = torch.tensor([1, 0])
     for lam in (torch.tensor([0.5]), [0.5, 0.5], torch.ones(2, 1), torch.ones(2).cfloat()):
-        with pytest.raises(ShapeError, match=r"expected one share for each row, \(2,\)"):
+        with pytest.raises(ShapeError, match=r"lam has shape .*\(2,\)"):
             check_mixture(swap, lam)
     for lam in ([1.5, 0.0], [float("nan"), 0.0], [-0.1, 0.0]):
         with pytest.raises(InputError, match="lam holds"):

@@ -22,7 +22,7 @@ def slow(queries, keys, counts):
 def test_equals_the_plain_sum(rule, block_size):
     queries, keys = draw(7, 4), draw(5, 4, seed=1)
     weights = draw(7, 5, seed=2).clamp(min=0)
-    weights[3], weights[:, 1] = 0, 0  # a query and a key that are compared with nothing
+    weights[3], weights[:, 1] = 0, 0  # a query and a key without compared pairs
     compared, counts = {
         "all": (None, torch.ones(7, 5)),
         "matrix": (weights, weights),
@@ -47,7 +47,7 @@ def test_equals_the_plain_sum(rule, block_size):
         LABELS > 1,
     ],
 )
-def test_of_itself_gradients_are_those_of_two_sides(compared, block_size):
+def test_queries_as_keys_have_the_gradients_of_two_sides(compared, block_size):
     if isinstance(compared, torch.Tensor):
         compared = compared.expand(7, 7)  # a matrix that is not symmetric
     one, factors = draw(7, 4).requires_grad_(), draw(7, seed=3)
@@ -64,7 +64,7 @@ def test_of_itself_gradients_are_those_of_two_sides(compared, block_size):
 
 
 @pytest.mark.parametrize("block_size", [None, 2])
-def test_far_apart_numbers_neither_overflow_nor_vanish(block_size):
+def test_large_differences_neither_overflow_nor_underflow(block_size):
     queries = torch.tensor([[1000.0], [-1000.0], [0.0], [1e-3], [5.0]]).requires_grad_()
     keys = torch.tensor([[1.0], [-1.0], [0.5], [0.0]])
     rows, columns, _ = pairwise_logsumexp(queries, keys, columns=True, block_size=block_size)
@@ -72,7 +72,7 @@ def test_far_apart_numbers_neither_overflow_nor_vanish(block_size):
     assert bool(torch.autograd.grad(rows.sum() + columns.sum(), queries)[0].isfinite().all())
 
 
-def test_a_side_that_is_frozen_costs_no_gradient():
+def test_a_frozen_side_gets_no_gradient():
     queries, keys = draw(5, 3).requires_grad_(), draw(6, 3, seed=1)
     rows, _, _ = pairwise_logsumexp(queries, keys, block_size=2)
     rows.sum().backward()
@@ -82,7 +82,7 @@ def test_a_side_that_is_frozen_costs_no_gradient():
     assert swapped.requires_grad
 
 
-def test_no_rows_at_all():
+def test_empty_sides():
     none, keys = torch.zeros(0, 3, requires_grad=True), draw(4, 3)
     for block_size in (None, 2):
         rows, columns, _ = pairwise_logsumexp(none.double(), keys, columns=True, block_size=block_size)
@@ -91,7 +91,7 @@ def test_no_rows_at_all():
         assert bool(rows.isneginf().all())
 
 
-def test_the_operator_keeps_torch_s_rules():
+def test_the_operator_passes_the_checks_of_torch():
     queries, keys = draw(5, 3).requires_grad_(), draw(4, 3, seed=1).requires_grad_()
     operator = torch.ops.mmcl.pairwise_logsumexp.default
     differ = torch.tensor([True, False, True, True])
@@ -104,15 +104,15 @@ def test_the_operator_keeps_torch_s_rules():
         torch.library.opcheck(operator, arguments)
 
 
-def test_a_second_derivative_is_refused_blockwise_and_right_dense():
+def test_a_second_derivative_is_an_error_if_blockwise_and_correct_if_dense():
     queries, keys = draw(4, 3).requires_grad_(), draw(4, 3, seed=1)
     assert torch.autograd.gradgradcheck(lambda q: pairwise_logsumexp(q, keys)[0], queries)
-    with pytest.raises(TrainingError, match="make block_size as large as the batch"):
+    with pytest.raises(TrainingError, match="create_graph=True"):
         torch.autograd.grad(pairwise_logsumexp(queries, keys, block_size=2)[0].sum(), queries, create_graph=True)
 
 
 @pytest.mark.parametrize("block_size", [None, 1, 2, 3])
-def test_the_diagonal_comes_with_its_gradients(block_size):
+def test_the_diagonal_has_correct_gradients(block_size):
     queries, keys, factors = draw(4, 3).requires_grad_(), draw(7, 3, seed=1).requires_grad_(), draw(4, seed=2)
     for place in (0, 2, 3):
         _, _, own = pairwise_logsumexp(queries, keys, columns=True, diagonal=place, block_size=block_size)

@@ -14,7 +14,7 @@ def draw(*shape, seed=0):
 
 
 def matrix(rule, rows, columns):
-    """W as its definition has it, one entry at a time."""
+    """Return W computed from its definition, one entry at a time."""
     return torch.tensor([[float(rule(i, j)) for j in range(columns)] for i in range(rows)], dtype=torch.float64)
 
 
@@ -53,7 +53,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_everything_it_says_of_its_matrix_is_true(kind):
+def test_all_methods_agree_with_the_dense_matrix(kind):
     pairs, rule, columns = KINDS[kind]
     expected = matrix(rule, 4, columns)
     queries, keys = draw(4, 6, seed=2), draw(columns, 6, seed=3)
@@ -70,43 +70,43 @@ def test_everything_it_says_of_its_matrix_is_true(kind):
     assert pairs.row_sums(torch.zeros(1)).dtype == torch.float32
 
 
-def test_labels_of_the_identity_are_the_identity():
+def test_the_identity_as_labels_is_the_same_matrix():
     for pairs in (Identity(3), Identity(3).complement(), Identity(4, shift=1), Identity(2, offset=1, keys=5)):
         assert torch.equal(pairs.labelled(LIKE.device).dense(LIKE), pairs.dense(LIKE))
 
 
-def test_gathered_is_the_rows_of_this_process_among_the_keys_of_all():
+def test_gathered_pairs_this_process_s_rows_with_the_keys_of_all():
     processes = Processes((2, 3), rank=1)
     assert torch.equal(Identity(3).gathered(processes).dense(LIKE), torch.eye(5, dtype=torch.float64)[2:])
     gathered = Mixed(torch.tensor([1, 2, 0]), torch.full((3,), 0.5)).gathered(processes).dense(LIKE)
     assert gathered[:, :2].sum() == 0 and torch.equal(gathered[0, 2:], torch.tensor([0.5, 0.5, 0.0]).double())
 
 
-def test_gradients_reach_what_the_weights_are_made_of():
+def test_the_weights_pass_gradients_to_their_features():
     features, lam = draw(4, 3).requires_grad_(), torch.rand(4, dtype=torch.float64).requires_grad_()
     keys = draw(4, 2, seed=1)
     assert torch.autograd.gradcheck(lambda f: Similarity(f).matmul(keys), features)
     assert torch.autograd.gradcheck(lambda share: Mixed(PERMUTATION, share).matmul(keys), lam, eps=1e-8, atol=1e-4)
 
 
-def test_weights_that_cannot_be_are_refused():
-    with pytest.raises(InputError, match="weights lies between -1.0 and 2.0, expected non-negative"):
+def test_invalid_weights_are_an_error():
+    with pytest.raises(InputError, match="weights .*-1.0 .*2.0"):
         Dense(torch.tensor([[-1.0, 2.0]]))
-    with pytest.raises(InputError, match="expected non-negative finite"):
+    with pytest.raises(InputError, match="weights"):
         Dense(torch.tensor([[float("nan"), 2.0]]))
-    with pytest.raises(InputError, match=r"weights \(2, 3\) is all zero"):
+    with pytest.raises(InputError, match=r"weights \(2, 3\)"):
         Dense(torch.zeros(2, 3))
-    assert Dense(torch.zeros(2, 3, dtype=torch.bool)).shape == (2, 3)  # a mask may find no pair
+    assert Dense(torch.zeros(2, 3, dtype=torch.bool)).shape == (2, 3)  # a mask may have no pairs
     with pytest.raises(ShapeError, match=r"expected \(queries, keys\)"):
         Dense(torch.ones(3))
 
 
-def test_labels_that_cannot_be_are_refused():
-    with pytest.raises(LabelError, match="whole numbers"):
+def test_invalid_labels_are_an_error():
+    with pytest.raises(LabelError, match="integers"):
         SameLabel(torch.ones(3))
     with pytest.raises(ShapeError, match="labels has shape"):
         SameLabel(torch.ones(3, 1, dtype=torch.long))
     with pytest.raises(ConfigError, match="exclude_self"):
         SameLabel(LABELS, KEY_LABELS, exclude_self=True)
-    with pytest.raises(ConfigError, match="has no complement here"):
+    with pytest.raises(ConfigError, match="complement"):
         SameLabel(LABELS, exclude_self=True).complement()

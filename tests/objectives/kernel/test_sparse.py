@@ -48,7 +48,7 @@ def test_the_loss_is_that_of_the_dense_matrix(block_size):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ShapeError, match=r"lengths \[1, 2\]"):
         Sparse(torch.tensor([0, 1]), torch.tensor([0]), (2, 2))
-    with pytest.raises(InputError, match="keys of pairs are 0 to 2, expected 0 to 1"):
+    with pytest.raises(InputError, match="keys .*0 to 2.*0 to 1"):
         Sparse(torch.tensor([0, 1]), torch.tensor([0, 2]), (2, 2))
-    with pytest.raises(InputError, match="negative or infinite"):
+    with pytest.raises(InputError, match="values"):
         Sparse(torch.tensor([0]), torch.tensor([0]), (1, 1), torch.tensor([-1.0]))

@@ -25,22 +25,22 @@ extreme = pytest.mark.parametrize(
 
 
 def rows_of(dtype, size, *, seed=0):
-    """Rows of one size as the type holds them, and the same numbers at moderate size in float64."""
+    """Return rows of one scale in a dtype, and the same rows at moderate scale in float64."""
     rows = torch.randn(7, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     held = (rows / rows.abs().amax() * size).to(dtype)
     exponent = math.frexp(size)[1]
-    half = exponent // 2  # in two steps: 1 / size itself may be infinite
+    half = exponent // 2  # in two steps, because 1 / size may be infinite
     return held, held.double() * 2.0**-half * 2.0 ** (half - exponent)
 
 
 @extreme
 @pytest.mark.parametrize("block_size", [None, 2])
 @pytest.mark.parametrize("name", CASES)
-def test_the_loss_does_not_depend_on_the_size_of_rows(name, dtype, size, block_size):
+def test_the_loss_does_not_depend_on_the_scale_of_rows(name, dtype, size, block_size):
     batch = draw([7])
     held, moderate = rows_of(dtype, size)
     with torch.no_grad():
-        moderate[3] = 0  # no direction, among rows that have one
+        moderate[3] = 0  # a zero row among others
         held[3] = 0
     for side, other in (("a", "b"), ("b", "a")):
         exact = batch | {side: moderate.clone().requires_grad_()}
@@ -54,7 +54,7 @@ def test_the_loss_does_not_depend_on_the_size_of_rows(name, dtype, size, block_s
 
 
 @pytest.mark.parametrize("dtype, size", [case for case in EXTREMES if case[0] in (torch.float32, torch.float64)])
-def test_the_gradient_is_right_wherever_the_type_can_hold_it(dtype, size):
+def test_the_gradient_is_correct_within_the_range_of_the_dtype(dtype, size):
     held, moderate = rows_of(dtype, size)
     slope, length = torch.randn(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64), 3.0
     held.requires_grad_(), moderate.requires_grad_()
@@ -68,33 +68,33 @@ def test_the_gradient_is_right_wherever_the_type_can_hold_it(dtype, size):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(exponent=st.integers(-149, 127), seed=st.integers(0, 2**20), dim=st.integers(1, 9))
-def test_every_row_of_float32_gets_its_length(exponent, seed, dim):
+def test_float32_rows_of_any_scale_get_the_requested_length(exponent, seed, dim):
     rows = torch.rand(3, dim, generator=torch.Generator().manual_seed(seed)).clamp(min=0.5) * 2.0 ** min(exponent, 126)
     rows = rows.clamp(min=torch.finfo(torch.float32).smallest_normal * 2**-23)
     for made in (unit(rows), directions(rows)):
         torch.testing.assert_close(made.norm(dim=1), torch.ones(3), rtol=1e-6, atol=0)
 
 
-def test_rows_of_moderate_size_are_what_they_were_to_the_last_digit():
+def test_extreme_rows_do_not_change_the_result_of_moderate_rows():
     rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     rows *= 10.0 ** torch.linspace(-11, 11, 50)[:, None]
     assert torch.equal(directions(rows), normalize(rows, dim=1))
     norms = rows.norm(dim=1, keepdim=True)
     assert torch.equal(unit(rows), rows * (1 / norms))
-    with_others = torch.cat([rows, torch.full((1, 8), 1e30), torch.zeros(1, 8)])  # which are scaled
+    with_others = torch.cat([rows, torch.full((1, 8), 1e30), torch.zeros(1, 8)])  # rows that are rescaled
     assert torch.equal(unit(with_others)[:50], unit(rows)) and torch.equal(
         directions(with_others)[:50], directions(rows)
     )
 
 
-def test_a_row_of_zeros_has_a_gradient_of_moderate_size():
+def test_a_zero_row_has_a_gradient_of_moderate_size():
     rows = torch.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True)
     unit(rows).sum().backward()
     assert torch.equal(rows.grad[0], torch.ones(2)) and bool(rows.grad.isfinite().all())
 
 
 @extreme
-def test_directions_of_any_type(dtype, size):
+def test_directions_of_any_dtype_and_scale(dtype, size):
     held, moderate = rows_of(dtype, size)
     made = directions(held)
     assert made.dtype == dtype
@@ -102,7 +102,7 @@ def test_directions_of_any_type(dtype, size):
 
 
 @extreme
-def test_losses_of_relations_and_representations_do_not_depend_on_size_either(dtype, size):
+def test_relational_and_alignment_losses_do_not_depend_on_scale(dtype, size):
     held, moderate = rows_of(dtype, size)
     other = rows_of(torch.float64, 1.0, seed=5)[1]
     same = dict(rel=1e-3, abs=1e-4) if dtype != torch.float64 else dict(rel=1e-9)
@@ -115,7 +115,7 @@ def test_losses_of_relations_and_representations_do_not_depend_on_size_either(dt
     )
 
 
-def test_powers_of_two_change_no_digit():
+def test_rescaling_is_exact():
     for dtype in (torch.float32, torch.float64):
         lengths = torch.tensor([0.0, 1e-45, 1e-16, 1.0, 1e16, torch.inf], dtype=dtype)
         mantissas, _ = rescaling(lengths).frexp()
@@ -123,7 +123,7 @@ def test_powers_of_two_change_no_digit():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_it_is_as_exact():
+def test_compiled_unit_is_as_exact():
     held, _ = rows_of(torch.float32, 1e30)
     held[0] *= 1e-40
     torch.compiler.reset()

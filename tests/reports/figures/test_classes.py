@@ -1,4 +1,4 @@
-"""The plots show the numbers where they belong and leave the state of matplotlib alone."""
+"""Figures of class-incremental tasks: numbers at the right places, and no change to matplotlib's state."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ import sys
 
 import matplotlib
 
+from mmcl.reports.drawing import strategy_colours
 from mmcl.reports.figures import classes as figures
 from mmcl.reports.results import StrategyResults
+from mmcl.reports.row_types import EvaluationRow, Row, StreamRow
 
 
 def strategy(name: str, run: str = "run", seeds: int = 1, experiences: int = 3, drop: float = 0.25) -> StrategyResults:
-    """Accuracy 0.75 on the newest experience, ``drop`` less on each one before; seeds differ by 0.1."""
+    """Make accuracy 0.75 on the newest experience, ``drop`` less on each earlier one; seeds differ by 0.1."""
     classes = [[f"class {2 * i}", f"class {2 * i + 1}"] for i in range(experiences)]
-    evaluations = {}
+    rows: list[Row] = []
     for seed in range(seeds):
-        rows = {}
+        rows.append(StreamRow(kind="stream", strategy=name, seed=seed, experiences=classes))
         for t in range(experiences):
             accuracy = [max(0.75 + 0.1 * seed - drop * (t - j), 0.0) for j in range(t + 1)]
             per_class = {name: accuracy[j] for j in range(t + 1) for name in classes[j]}
             full: list[float | None] = [*accuracy, *[0.0] * (experiences - t - 1)]
-            seen = sum(accuracy) / (t + 1)
-            rows[t] = {"experience": t, "accuracy": full, "seen_accuracy": seen, "per_class": per_class}
-        evaluations[seed] = rows
-    streams = {seed: {"experiences": classes} for seed in range(seeds)}
-    return StrategyResults(name, name, run, list(range(seeds)), {}, evaluations, streams)
+            values = {"accuracy": full, "seen_accuracy": sum(accuracy) / (t + 1), "per_class": per_class}
+            rows.append(EvaluationRow(kind="evaluation", strategy=name, seed=seed, experience=t, **values))
+    return StrategyResults(f"{run}/{name}", name, run, rows)
 
 
 def words(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
-def test_a_band_is_drawn_only_where_there_are_several_seeds() -> None:
+def test_band_is_drawn_only_for_several_seeds() -> None:
     one, several = (figures.accuracy_curves([strategy("replay", seeds=seeds)]) for seeds in (1, 3))
     assert "opacity: 0.15" not in one
     assert "opacity: 0.15" in several
-    assert {"replay", "classes seen", "2", "4", "6"} <= set(words(one))
+    assert {"run/replay", "classes seen", "2", "4", "6"} <= set(words(one))
 
 
-def test_the_curve_goes_through_the_accuracies() -> None:
-    """Heights in the picture are proportional to 75, 62.5 and 50 percent."""
+def test_curve_goes_through_the_accuracies() -> None:
+    """Heights in the figure are proportional to 75, 62.5 and 50 percent."""
     svg = figures.accuracy_curves([strategy("replay")])
     paths = re.findall(r'<path d="([^"]*)"[^>]*stroke: #0072b2', svg)
     points = [tuple(map(float, point)) for point in re.findall(r"[ML] ([\d.]+) ([\d.]+)", max(paths, key=len))]
@@ -50,18 +50,18 @@ def test_the_curve_goes_through_the_accuracies() -> None:
     assert y0 < y1 < y2  # down the page
 
 
-def test_cells_of_what_was_not_yet_seen_are_empty_unless_they_hold_something() -> None:
+def test_cells_of_unseen_experiences_are_empty_if_all_are_zero() -> None:
     matrix = [text for text in words(figures.accuracy_matrices([strategy("naive", drop=0.5)])) if text.isdigit()]
     assert sorted(matrix, key=int) == sorted(["1", "2", "3"] * 2 + ["75", "25", "75", "0", "25", "75"], key=int)
     early = strategy("naive", drop=0.5)
-    early.evaluations[0][0]["accuracy"][2] = 0.11  # a class known before it was trained on
+    early.evaluations[0][0].accuracy[2] = 0.11  # recognized before it was trained on
     assert "11" in words(figures.accuracy_matrices([early]))
 
 
-def test_forgetting_leaves_out_the_last_classes_and_puts_the_most_forgotten_on_top() -> None:
+def test_forgetting_omits_the_last_classes_and_puts_the_most_forgotten_on_top() -> None:
     svg = figures.class_forgetting([strategy("replay")])
     names = [text for text in words(svg) if text.startswith("class")]
-    assert set(names) == {"class 0", "class 1", "class 2", "class 3"}  # 4 and 5 are learnt last
+    assert set(names) == {"class 0", "class 1", "class 2", "class 3"}  # 4 and 5 are learned last
     heights = {m[1]: float(m[0]) for m in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>(class \d)</text>', svg)}
     assert max(heights["class 0"], heights["class 1"]) < min(heights["class 2"], heights["class 3"])
 
@@ -76,36 +76,36 @@ def test_many_experiences_and_classes_stay_readable() -> None:
     assert "forgetting (%), 60 of 598 classes" in words(bars)
 
 
-def test_nothing_to_draw_gives_no_picture() -> None:
-    empty = StrategyResults("replay", "replay", "run", [], {}, {}, {})
+def test_no_data_gives_no_figure() -> None:
+    empty = StrategyResults("replay", "replay", "run", [])
     assert figures.accuracy_curves([]) == figures.accuracy_curves([empty]) == ""
     assert figures.accuracy_matrices([empty]) == ""
     assert figures.class_forgetting([empty]) == ""
     assert figures.class_forgetting([strategy("joint", experiences=1)]) == ""
 
 
-def test_a_strategy_has_one_colour_in_every_report() -> None:
-    together = figures.strategy_colours([strategy(name) for name in ("naive", "replay", "mine", "coconut", "joint")])
-    alone = figures.strategy_colours([strategy("coconut")])
+def test_strategy_has_the_same_colour_in_every_report() -> None:
+    together = strategy_colours([strategy(name) for name in ("naive", "replay", "mine", "coconut", "joint")])
+    alone = strategy_colours([strategy("coconut")])
     assert together["coconut"] == alone["coconut"]
     assert len(set(together.values())) == 5
-    two_runs = figures.strategy_colours([strategy("replay", "a"), strategy("replay", "b")])
+    two_runs = strategy_colours([strategy("replay", "a"), strategy("replay", "b")])
     assert two_runs == {"replay": alone.get("replay", together["replay"])}
 
 
-def test_runs_are_told_apart_by_line_and_marker() -> None:
+def test_runs_differ_in_line_and_marker() -> None:
     svg = figures.accuracy_curves([strategy("replay", "a"), strategy("replay", "b")])
     assert len(re.findall(r"stroke-dasharray: [\d.,]+[^>]*stroke: #0072b2", svg)) >= 1
 
 
-def test_matplotlib_is_left_as_it_was() -> None:
+def test_matplotlib_state_is_unchanged() -> None:
     before = dict(matplotlib.rcParams)
     figures.accuracy_matrices([strategy("naive")])
     assert dict(matplotlib.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
-def test_the_same_numbers_give_the_same_picture() -> None:
+def test_same_numbers_give_the_same_figure() -> None:
     results = [strategy("naive"), strategy("replay", seeds=2)]
     for draw in (figures.accuracy_curves, figures.accuracy_matrices, figures.class_forgetting):
         assert draw(results) == draw(results)

@@ -1,12 +1,17 @@
-from mmcl.reports.figures import towers as tower_figures
+"""Figures of two-tower models."""
+
+from mmcl.reports.figures.towers import confusions, similarities
+from mmcl.reports.results import by_strategy
+from mmcl.reports.row_types import parse_row
+
+
+def results(rows):
+    return by_strategy(map(parse_row, rows), "run")
 
 
 def rows():
     counts = [[(i + j) % 3 for j in range(4)] for i in range(4)]
     return [
-        {"kind": "epoch", "strategy": "clip", "seed": 0, "epoch": 1, "loss": 3.0},
-        {"kind": "epoch", "strategy": "clip", "seed": 1, "epoch": 1, "loss": 2.0},
-        {"kind": "epoch", "strategy": "cwcl", "seed": 0, "epoch": 1, "loss": 5.0},
         {"kind": "zero_shot", "strategy": "cwcl", "seed": 0, "data": "digits", "classes": ["one", "two & three"],
          "confusion": [[3, 1], [0, 0]], "top1": 0.75},
         {"kind": "zero_shot", "strategy": "cwcl", "seed": 0, "data": "digits by text", "classes": [], "top1": 0.5},
@@ -15,21 +20,20 @@ def rows():
     ]  # fmt: skip
 
 
-def test_each_figure_draws_its_own_rows():
-    loss = tower_figures.losses(rows())
-    assert loss.startswith("<svg") and "clip" in loss and "cwcl" in loss
-    confusion = tower_figures.confusions(rows())
+def test_each_figure_draws_its_rows():
+    found = results(rows())
+    confusion = confusions(found)
     assert "two &amp; three" in confusion and ">75<" in confusion and "digits, cwcl" in confusion
     assert "by text" not in confusion
-    assert "cwcl, correlation 0.43" in tower_figures.similarities(rows())
+    assert "cwcl, correlation 0.43" in similarities(found)
 
 
-def test_without_rows_nothing_is_drawn():
+def test_nothing_is_drawn_without_rows():
     incremental = [{"kind": "epoch", "strategy": "replay", "seed": 0, "experience": 0, "epoch": 1, "loss": 1.0}]
-    for draw in (tower_figures.losses, tower_figures.confusions, tower_figures.similarities):
-        assert draw([]) == draw(incremental) == ""
+    for draw in (confusions, similarities):
+        assert draw([]) == draw(results(incremental)) == ""
 
 
-def test_many_classes_have_no_room_for_their_names():
-    row = rows()[3] | {"classes": [str(i) for i in range(60)], "confusion": [[1] * 60] * 60}
-    assert tower_figures.confusions([row]) == ""
+def test_large_confusions_are_not_drawn():
+    row = rows()[0] | {"classes": [str(i) for i in range(60)], "confusion": [[1] * 60] * 60}
+    assert confusions(results([row])) == ""

@@ -1,6 +1,15 @@
+"""The figure of unlearning."""
+
 import re
 
-from mmcl.reports.figures import unlearning as unlearning_figures
+from mmcl.reports.drawing import PALETTE
+from mmcl.reports.figures.unlearning import distances
+from mmcl.reports.results import by_strategy
+from mmcl.reports.row_types import parse_row
+
+
+def results(rows):
+    return by_strategy(map(parse_row, rows), "run")
 
 
 def row(name, seed, *, forgotten, **more):
@@ -18,20 +27,26 @@ def rows():
 
 
 def test_methods_are_drawn_by_distance_time_and_measure():
-    drawn = unlearning_figures.distances(rows())
+    drawn = distances(results(rows()))
     assert drawn.startswith("<svg")
     for text in ("laf &amp; r", "distance to Retrain", "Train_f", "attack"):
         assert text in drawn
     assert ">loss attack<" not in drawn and ">seed<" not in drawn
     more = [*rows(), row("fine_tune", 0, forgotten=0.9, **{"distance to Retrain": 0.2, "time / Retrain's": 0.3})]
-    again = unlearning_figures.distances(more)
+    again = distances(results(more))
     assert "fine_tune" in again and "fine_tune" not in drawn
-    second = (
-        r"<use [^>]*fill: #0072b2"  # in the colour of the second method: one point left, one for each measure right
-    )
+    second = rf"<use [^>]*fill: {PALETTE[1]}"  # the second method: one point left, one per measure right
     assert len(re.findall(second, again)) - len(re.findall(second, drawn)) >= 5
 
 
-def test_without_rows_nothing_is_drawn():
+def test_nothing_is_drawn_without_distances():
     other = [{"kind": "epoch", "strategy": "laf", "seed": 0, "epoch": 1, "loss": 1.0}, row("coconut", 0, forgotten=1.0)]
-    assert unlearning_figures.distances([]) == unlearning_figures.distances(other) == ""
+    assert distances([]) == distances(results(other)) == ""
+
+
+def test_each_run_is_compared_with_its_own_retrain():
+    """The difference of a measure does not depend on the other runs of a report."""
+    other = [row("retrain", seed, forgotten=0.9) for seed in (0, 1)]
+    first = results(rows())
+    second = by_strategy(map(parse_row, other), "other", "other/")
+    assert distances([*first, *second]) == distances(first)

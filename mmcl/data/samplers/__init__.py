@@ -1,0 +1,1 @@
+"""Samplers: the order in which samples are grouped into batches."""

@@ -1,0 +1,137 @@
+"""Projection heads: map encoder output to one vector in a space shared by modalities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmcl.encoders.base import Encoded, Encoder
+from mmcl.encoders.standardize import standardization
+from mmcl.errors import ConfigError
+from mmcl.models.heads.attention_pooling import AttentionPooling
+
+HEADS = ("none", "linear", "mlp", "attention")
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """Configuration of a projection head.
+
+    Args:
+        name: one of :data:`HEADS`. ``none`` returns the pooled vector and ``linear`` projects it. ``mlp`` projects it
+            through one hidden layer. ``attention`` reads the encoder's steps, see
+            :class:`~mmcl.models.heads.attention_pooling.AttentionPooling`.
+        hidden: width of ``mlp`` and ``attention``.
+        kernel: steps of the convolution of ``attention``, odd.
+        layers: transformer layers of ``attention``.
+        heads: attention heads of ``attention``; they divide ``hidden``.
+        dropout: dropout rate of ``mlp`` and ``attention``.
+
+    Raises:
+        ConfigError: unknown name, or incompatible sizes.
+    """
+
+    name: str = "linear"
+    hidden: int = 512
+    kernel: int = 3
+    layers: int = 0
+    heads: int = 4
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in HEADS:
+            raise ConfigError(f"head is '{self.name}', expected one of {', '.join(HEADS)}")
+        if min(self.hidden, self.heads) < 1 or self.layers < 0 or self.hidden % self.heads:
+            raise ConfigError(
+                f"head with hidden={self.hidden}, heads={self.heads}, layers={self.layers}: expected at least 1 head, "
+                "hidden divisible by heads, and layers of 0 or more"
+            )
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ConfigError(f"head with kernel={self.kernel}: expected an odd number of steps, such as 1, 3 or 5")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"head with dropout={self.dropout}: expected 0 or more and less than 1")
+
+    @property
+    def reads_steps(self) -> bool:
+        """Whether the head reads the encoder's steps instead of the pooled vector."""
+        return self.name == "attention"
+
+    def build(self, encoder: Encoder, dim: int) -> Head:
+        """Build the head of an encoder, with ``dim`` output dimensions.
+
+        Raises:
+            ConfigError: the head is ``none`` and the encoder's vector has another dimension.
+        """
+        if self.name == "none":
+            if encoder.pooled_dim != dim:
+                raise ConfigError(
+                    f"{encoder.modality} encoder has {encoder.pooled_dim} output dimensions and the shared space has "
+                    f"{dim}: choose the head linear, mlp or attention instead of none"
+                )
+            return Head(self, encoder.pooled_dim, nn.Identity())
+        if self.name == "linear":
+            return Head(self, encoder.pooled_dim, nn.Linear(encoder.pooled_dim, dim))
+        if self.name == "mlp":
+            layers = nn.Linear(encoder.pooled_dim, self.hidden), nn.GELU(), nn.Dropout(self.dropout)
+            return Head(self, encoder.pooled_dim, nn.Sequential(*layers, nn.Linear(self.hidden, dim)))
+        pooling = AttentionPooling(
+            encoder.dim,
+            dim,
+            hidden=self.hidden,
+            kernel=self.kernel,
+            layers=self.layers,
+            heads=self.heads,
+            dropout=self.dropout,
+        )
+        return Head(self, encoder.dim, pooling)
+
+
+class Head(nn.Module):
+    """Projection head with optional standardization of its input.
+
+    Args:
+        options: configuration that the head was built with.
+        dim: dimension of the input.
+        network: projection. It takes vectors ``(batch, dim)``, or steps and their lengths.
+
+    >>> from mmcl.encoders import build_encoder
+    >>> encoder = build_encoder("audio", "cnn")
+    >>> head = HeadOptions("attention", hidden=32).build(encoder, dim=16)
+    >>> head(encoder(torch.zeros(2, 16000), torch.tensor([16000, 8000]))).shape
+    torch.Size([2, 16])
+    """
+
+    gain: Tensor
+    offset: Tensor
+
+    def __init__(self, options: HeadOptions, dim: int, network: nn.Module) -> None:
+        super().__init__()
+        self.options = options
+        self.register_buffer("gain", torch.ones(dim))
+        self.register_buffer("offset", torch.zeros(dim))
+        self.network = network
+
+    def standardize(self, vectors: Tensor) -> None:
+        """Set the input scaling to mean 0 and standard deviation 1 on the given vectors.
+
+        The head ``none`` is not scaled. Constant features keep their scale, see
+        :func:`~mmcl.encoders.standardize.standardization`.
+
+        Args:
+            vectors: pooled vectors, or steps if the head reads steps, ``(vectors, dim)``.
+
+        Raises:
+            ShapeError, InputError: the vectors have another size, are empty, or are not finite.
+        """
+        if self.options.name == "none":
+            return
+        scaling = standardization(vectors, len(self.gain))
+        self.gain, self.offset = scaling.gain.to(self.gain), scaling.offset.to(self.gain)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        """Return embeddings ``(batch, dim)``, not normalized."""
+        vectors = encoded.sequence if self.options.reads_steps else encoded.pooled
+        scaled = torch.addcmul(self.offset, vectors, self.gain)
+        return self.network(scaled, encoded.lengths) if self.options.reads_steps else self.network(scaled)

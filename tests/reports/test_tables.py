@@ -1,0 +1,59 @@
+"""Tables of results in the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mmcl.config.model import StrictModel
+from mmcl.reports.tables import results_markdown, results_table
+from mmcl.runs.run import Run
+
+
+class Config(StrictModel):
+    seeds: tuple[int, ...] = (0, 1)
+
+
+def make(folder: Path, config: Config, **last: list[float]) -> Run:
+    with Run.create("slu_incremental", config, folder, config_name="tiny") as run:
+        for seed in config.seeds:
+            for strategy, values in last.items():
+                measures = {"last_accuracy": values[seed], "forgetting": 0.96 - values[seed], "seconds": 61.5}
+                run.log("result", strategy=strategy, seed=seed, average_accuracy=0.5, **measures)
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return make(tmp_path / "run", Config(), naive=[0.10, 0.14], coconut=[0.70, 0.64])
+
+
+def test_markdown_table_has_a_column_for_the_model(run: Run, tmp_path: Path) -> None:
+    assert results_markdown(run, "coconut", "1").splitlines() == [
+        "|  | naive | coconut | **this model** |",
+        "|---|---|---|---|",
+        "| seeds | 2 | 2 | seed 1 |",
+        "| average accuracy | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 |",
+        "| last accuracy | 12.0 ± 2.8 | 67.0 ± 4.2 | 64.0 |",
+        "| forgetting | 84.0 ± 2.8 | 29.0 ± 4.2 | 32.0 |",
+        "| time (s) | 61.5 ± 0.0 | 61.5 ± 0.0 | 61.5 |",
+    ]
+    assert "this model" not in results_markdown(run, "coconut", "7")  # a seed without results
+    alone = make(tmp_path / "alone", Config(seeds=(0,)), naive=[0.10])
+    assert results_markdown(alone, "naive", "0").splitlines()[0] == "|  | naive |"  # the only seed
+    with Run.create("slu_incremental", Config(), tmp_path / "nothing") as nothing:
+        assert results_markdown(nothing, "naive", "0") == ""
+
+
+def test_terminal_table_fits_eighty_columns(run: Run) -> None:
+    console = Console(width=80, file=StringIO())
+    with console.capture() as capture:
+        console.print(results_table([run]))
+    text = capture.get()
+    assert "coconut      2 50.0 ± 0.0 67.0 ± 4.2 29.0 ± 4.2 61.5 ± 0.0" in text
+    assert "slu_incremental / tiny" in text
+    assert "mean ± standard deviation over seeds" in text
+    assert "…" not in text
