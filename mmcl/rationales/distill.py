@@ -53,7 +53,7 @@ class Distillation:
 
     Attributes:
         epoch: number of finished epochs.
-        seconds: time spent in ``"training"`` and in ``"sampling"``.
+        seconds: seconds spent in ``"training"`` and in ``"sampling"``.
 
     Raises:
         ConfigError: the method is unknown, ``qcrd`` has no discriminator or another method has one, or several

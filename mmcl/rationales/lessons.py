@@ -41,8 +41,8 @@ class Lesson(NamedTuple):
 def lessons_of(exercises: Exercises, *, use_label: bool = False) -> list[Lesson]:
     """Return a lesson for each exercise.
 
-    ``rationale`` is the first teacher's whatever its answer, as in Distilling step-by-step; it is also the only place
-    of rationales whose answer could not be parsed.
+    As in Distilling step-by-step, ``rationale`` is the first teacher's, whatever its answer. A rationale whose answer
+    could not be parsed is neither good nor bad.
 
     Args:
         exercises: exercises with rationales.

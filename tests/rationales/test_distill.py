@@ -115,7 +115,7 @@ def test_invalid_arguments_are_refused(student, lessons):
         list(broken)
 
 
-def learnt(student, lessons, method="dss", epochs=1):
+def trained_state(student, lessons, method="dss", epochs=1):
     """State of a training after some epochs."""
     training = trainer(student, lessons, method)
     for _ in training:
@@ -134,13 +134,13 @@ def learnt(student, lessons, method="dss", epochs=1):
     ],
 )
 def test_the_state_of_another_recipe_is_refused(changes, message, student, lessons):
-    saved = learnt(student, lessons, epochs=2)
+    saved = trained_state(student, lessons, epochs=2)
     with pytest.raises(CheckpointError, match=message):
         trainer(student, lessons, "dss", replace(QUICK, **changes)).load_state_dict(saved)
 
 
 def test_the_state_of_another_method_or_of_other_lessons_is_refused(student, lessons):
-    saved = learnt(student, lessons, "qcrd")
+    saved = trained_state(student, lessons, "qcrd")
     with pytest.raises(CheckpointError, match="method qcrd.* dss"):
         trainer(student, lessons, "dss").load_state_dict(saved)
     with pytest.raises(CheckpointError, match="10 lessons"):
@@ -159,7 +159,7 @@ def test_the_state_of_another_method_or_of_other_lessons_is_refused(student, les
 
 @pytest.mark.parametrize("part", ["student", "discriminator", "optimizer", "snapshots", "order", "random", "scheduler"])
 def test_incomplete_state_is_refused(part, student, lessons):
-    saved = learnt(student, lessons, "qcrd")
+    saved = trained_state(student, lessons, "qcrd")
     del saved[part]
     with pytest.raises(CheckpointError, match=f"'{part}'"):
         trainer(student, lessons, "qcrd").load_state_dict(saved)
@@ -167,7 +167,7 @@ def test_incomplete_state_is_refused(part, student, lessons):
 
 @pytest.mark.parametrize("part", ["student", "discriminator"])
 def test_weights_of_another_model_are_refused_and_those_of_a_compiled_one_loaded(part, student, lessons):
-    saved = learnt(student, lessons, "qcrd")
+    saved = trained_state(student, lessons, "qcrd")
     expected = {name: value.clone() for name, value in saved[part].items()}
     saved[part] = {f"_orig_mod.{name}": value for name, value in saved[part].items()}
     other = trainer(student, lessons, "qcrd")
