@@ -1,4 +1,4 @@
-"""The command ``mmcl``, as a module."""
+"""The command ``python -m mmcl``."""
 
 import subprocess
 import sys
@@ -10,12 +10,12 @@ import mmcl
 from mmcl.__main__ import main
 
 
-def test_it_runs_as_a_module():
+def test_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "mmcl", "--version"], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"mmcl {mmcl.__version__}\n", "")
 
 
-def test_the_script_heeds_signals_before_it_loads_the_commands():
+def test_signals_are_handled_before_commands_are_imported():
     scripts = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts == {"mmcl": f"{main.__module__}:{main.__name__}"}
     code = "import sys, mmcl.__main__; sys.exit(bool({'mmcl.cli', 'typer', 'torch'} & set(sys.modules)))"

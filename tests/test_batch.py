@@ -38,7 +38,7 @@ def test_moving_and_selecting_keep_everything():
     assert batch.select(torch.tensor([False, False])).size == 0
 
 
-def test_samples_that_do_not_fit_are_refused():
+def test_samples_with_different_shapes_raise():
     with pytest.raises(ShapeError, match="collate got 0 samples"):
         collate([])
     with pytest.raises(ShapeError, match="samples of one batch have image of shapes"):

@@ -51,7 +51,7 @@ if len(sys.argv) > 2:
     before = threads()
     distributed.leave()
     line = json.dumps({"before": before, "after": threads(), "count": distributed.world_size()})
-    os.write(1, (line + chr(10)).encode())  # in one piece, whatever the other writes
+    os.write(1, (line + chr(10)).encode())  # atomically, while the other process writes
     sys.exit()
 if own == 0:
     print(json.dumps(found))
@@ -67,7 +67,7 @@ except ProcessError as error:
 
 
 def two_processes(folder, *arguments):
-    """Return what they printed."""
+    """Return the output of the processes."""
     (folder / "cases.py").write_text(CASES)
     command = [sys.executable, "-W", "ignore", str(folder / "cases.py"), str(folder / "ready"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -78,41 +78,41 @@ def two_processes(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
-    """What two processes found, and what the first said when the other had ended."""
+    """Results of two processes, and the error of the first after the other has ended."""
     return two_processes(tmp_path_factory.mktemp("ranks"))
 
 
-def test_values_go_between_processes(printed):
+def test_collectives_exchange_values(printed):
     found, _ = printed
     assert found["count"] == 2 and found["first"] == "first" and found["all"] == [0, 1] and found["total"] == 4.0
     assert found["added"] == {"a": 3.0, "b": 3.0} and found["parts"] == [[0, 1, 2], [3, 4]]
     assert found["found"] == [True, True]
 
 
-def test_gradients_add_up_and_weights_are_the_first_ones(printed):
+def test_gradients_are_summed_and_weights_come_from_rank_0(printed):
     found, _ = printed
     assert found["gradients"] == [[3.0, 3.0], None, None, [5.0], None, None]
     assert found["same gradients"] == [found["gradients"]] * 2
     assert found["weights"] == [[1.0, 1.0]] * 2
 
 
-def test_each_process_draws_its_own(printed):
+def test_ranks_draw_different_numbers(printed):
     found, _ = printed
     assert found["first generator as it was"] and found["drawn"][0] != found["drawn"][1]
 
 
-def test_a_process_that_is_gone_is_told(printed):
+def test_ended_process_raises(printed):
     assert printed[1].startswith("process 1 of 2 cannot reach another (") and "one has ended" in printed[1]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by Linux alone")
-def test_processes_that_leave_keep_no_thread_of_their_group(tmp_path):
+def test_leave_ends_all_threads_of_the_group(tmp_path):
     for found in two_processes(tmp_path, "and leave"):
         assert any("gloo" in name for name in found["before"])
         assert not any("gloo" in name for name in found["after"]) and found["count"] == 1
 
 
-def test_one_process_is_all_there_is():
+def test_single_process():
     model = torch.nn.Linear(1, 1)
     model(torch.ones(1, 1)).sum().backward()
     gradient = model.weight.grad.clone()
@@ -126,7 +126,7 @@ def test_one_process_is_all_there_is():
     assert not distributed.peer_lost(RuntimeError("gloo: connection closed"))  # of no other process of ours
 
 
-def test_devices_that_cannot_be_are_told():
+def test_invalid_devices_raise():
     with pytest.raises(ConfigError, match="devices=0, nodes=1: expected 1 or more"):
         distributed.launch(0)
     with pytest.raises(ConfigError, match="devices is 64, and this machine has"):
@@ -192,13 +192,13 @@ differing = {
     "names": lambda: distributed.broadcast_parameters(torch.nn.ModuleDict({"ab"[rank]: torch.nn.Linear(1, 1)})),
 }
 found, timeout = {}, timedelta(seconds=2 if how == "late" else 30)
-if how == "late":  # each takes its time
+if how == "late":  # both are slow
     waiting = {name: waiting[name] for name in ("a gather", "gradients of a gather", "a broadcast", "gradients")}
 for name, operation in (differing if how == "differ" else waiting).items():
     place = f"file://{meeting}-{name.replace(' ', '-')}"
     torch.distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=2, timeout=timeout)
     torch.distributed.barrier()
-    time.sleep(0.1 * rank)  # the other is to be there first
+    time.sleep(0.1 * rank)  # the other process arrives first
     began = time.monotonic()
     try:
         if rank and how != "differ" and operation is not backward:
@@ -214,7 +214,7 @@ print(json.dumps(found))
 
 
 def faults(how, folder):
-    """Return what each of two processes was told, by operation."""
+    """Return the error of each of two processes, by operation."""
     (folder / "faults.py").write_text(FAULTS)
     commands = [[sys.executable, "-W", "ignore", str(folder / "faults.py"), rank, folder / "m", how] for rank in "01"]
     running = [subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for each in commands]
@@ -226,11 +226,11 @@ def faults(how, folder):
 @pytest.mark.parametrize(
     ("how", "kind", "reason"),
     [
-        ("late", "LateError", "one did not arrive in time; look for the one that is stuck or went on"),
+        ("late", "LateError", "one did not arrive in time"),
         ("ends", "ProcessError", "one has ended"),
     ],
 )
-def test_a_process_that_waits_in_vain_is_told_what_for(how, kind, reason, tmp_path):
+def test_error_names_what_a_process_waits_for(how, kind, reason, tmp_path):
     first, other = faults(how, tmp_path)
     assert len(first) == len(other) == (4 if how == "late" else 8)
     for name, (found, said, seconds) in first.items():
@@ -240,7 +240,7 @@ def test_a_process_that_waits_in_vain_is_told_what_for(how, kind, reason, tmp_pa
     assert "(to add up gradients of gathered rows; " in first["gradients of a gather"][1]
 
 
-def test_other_shapes_are_refused_in_all_processes(tmp_path):
+def test_different_shapes_raise_in_all_processes(tmp_path):
     for found in faults("differ", tmp_path):
         assert len(found) == 9 and {kind for kind, *_ in found.values()} == {"ShapeError"}
         assert "shape (3,) in torch.float32" in found["width"][1] and "shape (4,) in torch" in found["width"][1]
@@ -264,7 +264,7 @@ OWN = [
 
 
 @pytest.mark.parametrize("error", OWN, ids=str)
-def test_an_error_of_a_users_own_code_is_not_disguised(error, monkeypatch):
+def test_errors_of_user_code_pass_unchanged(error, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     assert not distributed.peer_lost(error)
     with pytest.raises(type(error)) as raised, distributed.together("to try"):
@@ -282,7 +282,7 @@ LOST = [
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
-def test_an_error_of_the_group_is_one_of_another_process(error, monkeypatch):
+def test_errors_of_the_group_become_process_errors(error, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     assert distributed.peer_lost(error) and distributed.peer_lost(distributed.LateError("late"))
     message = "process 1 of 2 cannot reach another .to try; "

@@ -1,4 +1,4 @@
-"""Modules under the names that they had in version 0.1."""
+"""Imports by names of version 0.1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmcl.former import _RENAMED, FORMER
 
 
 @pytest.mark.parametrize("former", FORMER)
-def test_a_former_name_leads_to_a_module_that_is_there(former):
+def test_former_names_lead_to_existing_modules(former):
     assert find_spec(FORMER[former]) is not None
     assert find_spec(former).loader.__class__.__name__ == "_Finder"
 
@@ -27,7 +27,7 @@ def test_a_former_name_leads_to_a_module_that_is_there(former):
         ("mmcl.metrics.accuracy_matrix", "AccuracyMatrix", "AccuracyMatrix"),
     ],
 )
-def test_a_former_name_can_be_imported_with_a_warning(former, name, present):
+def test_former_names_are_imported_with_a_warning(former, name, present):
     code = (
         f"import warnings\nwith warnings.catch_warnings(record=True) as told:\n    warnings.simplefilter('always')\n"
         f"    from {former} import {name}\n"

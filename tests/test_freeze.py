@@ -9,7 +9,7 @@ def network():
     return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
 
 
-def test_a_teacher_stays_what_it_was_while_its_student_trains():
+def test_teacher_is_unchanged_while_its_student_trains():
     student = network()
     teacher = frozen_copy(student)
     parent = nn.ModuleDict({"student": student, "teacher": teacher})

@@ -1,4 +1,4 @@
-"""Names that are imported when they are first used."""
+"""Lazy imports of public names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGES = [
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_is_quick_until_a_name_is_used(package):
+def test_importing_a_package_imports_nothing_else(package):
     named = "sorted(dir(package)) == sorted(package.__all__)"
     code = f"import sys, {package} as package; print('torch' in sys.modules, {named})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -33,14 +33,14 @@ def test_a_package_is_quick_until_a_name_is_used(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_name_is_defined_where_it_is_looked_for(package):
+def test_every_name_exists_in_its_module(package):
     """The source is read, not imported: some modules load Avalanche."""
     for name, module in stated_imports(importlib.import_module(package).__file__).items():
         path = Path(mmcl.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
         assert re.search(rf"^(def|class) {name}\b|^{name}\b.* = ", path.read_text(encoding="utf-8"), re.MULTILINE), name
 
 
-def test_a_name_is_what_its_module_has(tmp_path):
+def test_names_resolve_to_objects_of_their_module(tmp_path):
     stated = "if TYPE_CHECKING:\n    from fractions import Fraction as Fraction\n"
     (tmp_path / "__init__.py").write_text(f"from math import sqrt\n{stated}")
     from fractions import Fraction

@@ -15,7 +15,7 @@ class Output(NamedTuple):
     name: str
 
 
-def test_everything_that_comes_out_is_in_32_bits_and_was_computed_in_16():
+def test_outputs_are_float32_and_computed_in_bfloat16():
     torch.manual_seed(0)
     layer, batch = torch.nn.Linear(8, 4), torch.randn(3, 8)
 

@@ -27,7 +27,7 @@ def recording(tmp_path):
     return path
 
 
-def test_the_nearest_comes_first_by_the_mean_direction_of_its_texts(model, recording):
+def test_predictions_are_sorted_by_similarity_to_the_mean_direction(model, recording):
     intents = {"on": ["lights on", "lamp on please"], "music": ["play a song"], "off": ["lights off"]}
     found = predict(model, recording, intents)
     from mmcl.batch import Batch, collate
@@ -45,14 +45,14 @@ def test_the_nearest_comes_first_by_the_mean_direction_of_its_texts(model, recor
     assert sum(each.share for each in found) == pytest.approx(1.0)
 
 
-def test_a_silent_recording_is_not_named(model, recording, tmp_path):
+def test_silent_recording_raises(model, recording, tmp_path):
     for name, waveform in (("silent", torch.zeros(9000, 2)), ("offset", torch.full((9000, 1), 0.5))):
         soundfile.write(tmp_path / f"{name}.wav", waveform.numpy(), 16000)
         with pytest.raises(AudioError, match=rf"{name}\.wav is silent, its loudest sample is "):
             predict(model, tmp_path / f"{name}.wav", {"one": ["one"], "two": ["two"]})
 
 
-def test_channels_that_cancel_one_another_are_heard(model, recording, tmp_path, caplog):
+def test_cancelling_channels_are_decoded(model, recording, tmp_path, caplog):
     waveform, rate = soundfile.read(recording, dtype="int16")
     soundfile.write(tmp_path / "anti.wav", np.stack([waveform, -waveform], 1), rate)
     intents = {"one": ["one"], "two": ["two"]}
@@ -60,7 +60,7 @@ def test_channels_that_cancel_one_another_are_heard(model, recording, tmp_path, 
     assert "anti.wav has channels that cancel one another" in caplog.text
 
 
-def test_images_are_named_too(tmp_path):
+def test_predicts_images(tmp_path):
     from torchvision.io import write_png
 
     write_png(torch.randint(0, 256, (3, 40, 30), dtype=torch.uint8), str(tmp_path / "1.png"))
@@ -71,7 +71,7 @@ def test_images_are_named_too(tmp_path):
     }
 
 
-def test_a_grey_image_is_what_a_network_was_trained_on(tmp_path, data_dir):
+def test_grey_images_match_training(tmp_path, data_dir):
     from torchvision.io import write_png
 
     from mmcl.data import Mnist
@@ -87,7 +87,7 @@ def test_a_grey_image_is_what_a_network_was_trained_on(tmp_path, data_dir):
     assert [each.cosine for each in found] == pytest.approx(named.tolist(), abs=0.02)
 
 
-def test_faults_are_told(model, recording, tmp_path):
+def test_invalid_files_and_intents_raise(model, recording, tmp_path):
     (tmp_path / "empty.wav").touch()
     for file, intents, error in (
         (tmp_path / "empty.wav", {"a": ["a"]}, AudioError),
@@ -112,7 +112,7 @@ def test_intents_are_read(content, found, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[1]", '"on"', '{"on": 3}', '{"on": ["a", 1]}', "[", ""])
-def test_what_is_no_list_of_intents_is_refused(content, tmp_path):
+def test_malformed_intent_files_raise(content, tmp_path):
     (tmp_path / "intents.json").write_text(content)
     with pytest.raises(ConfigError, match=r"intents\.json"):
         read_intents(tmp_path / "intents.json")
@@ -128,7 +128,7 @@ def test_what_is_no_list_of_intents_is_refused(content, tmp_path):
         ("a: b: c", {"a": ["b: c"]}),
     ],
 )
-def test_intents_are_written_one_a_line(written, found):
+def test_intents_are_parsed_one_per_line(written, found):
     assert written_intents(written) == found
 
 
@@ -146,12 +146,12 @@ def test_intents_are_written_one_a_line(written, found):
         ("on | | off", "has no name or no words"),
     ],
 )
-def test_written_intents_that_cannot_be_told_apart_are_refused(written, message):
+def test_ambiguous_intents_raise(written, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         written_intents(written)
 
 
-def test_the_table_has_a_bar_for_each():
+def test_table_has_a_bar_per_prediction():
     from rich.console import Console
 
     console = Console(width=80, record=True, file=StringIO())

@@ -5,7 +5,7 @@ from rich.console import Console
 from mmcl.progress import progress_display
 
 
-def test_bars_show_what_is_done_and_the_time_left():
+def test_bars_show_counts_and_remaining_time():
     progress = progress_display()
     task = progress.add_task("training", total=4, completed=1)
     text = Console(file=io.StringIO(), width=100)

@@ -17,7 +17,7 @@ def draw():
     )
 
 
-def test_a_state_taken_up_again_gives_the_same_numbers_from_all_generators():
+def test_restored_state_repeats_numbers_of_all_generators():
     seed_everything(0)
     draw()
     state = random_state()
@@ -28,7 +28,7 @@ def test_a_state_taken_up_again_gives_the_same_numbers_from_all_generators():
     assert [draw() for _ in range(3)] == expected
 
 
-def test_but_for_tensors_the_state_is_plain_data():
+def test_state_is_plain_data_except_tensors():
     state = random_state()
     json.dumps({"python": state["python"], "numpy": state["numpy"]})
     assert isinstance(state["torch"], torch.Tensor)

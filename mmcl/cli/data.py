@@ -51,7 +51,7 @@ def check(
     else:
         entry = catalog.find(name)
     with _progress(f"checking {name}") as advance:
-        faults = catalog.check(entry, advance, root)
+        faults = catalog.check_dataset(entry, advance, root)
     for fault in faults:
         kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
         where = "" if fault.reason.startswith(encodable(str(fault.path))) else f"{fault.path}: "
@@ -70,7 +70,7 @@ def make(
     """Generate a synthetic data set. Afterwards it is found like any other."""
     from mmcl.data import catalog
 
-    say(f"{name}: {catalog.make(name, root)}")
+    say(f"{name}: {catalog.make_dataset(name, root)}")
 
 
 @contextmanager

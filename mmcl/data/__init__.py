@@ -1,4 +1,4 @@
-"""Data sets of samples, and the streams of experiences made of them; each is loaded when it is first used."""
+"""Data sets and class-incremental streams; modules are imported when a name is first used."""
 
 from __future__ import annotations
 

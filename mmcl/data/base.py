@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -15,8 +15,6 @@ from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:  # `mmcl data ls` stays quick: reading annotations needs no torch
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from mmcl.batch import Batch, Sample
@@ -32,7 +30,7 @@ class Dataset(Protocol):
     """A sequence of :class:`~mmcl.batch.Sample` whose labels can be read without decoding any file.
 
     Any class with these members is a data set; it need not inherit from ``Dataset``. Optional attributes are listed in
-    :class:`DatasetAttributes`.
+    :class:`~mmcl.data.attributes.DatasetAttributes`.
 
     Attributes:
         classes: class names in plain words, indexed by label.
@@ -120,55 +118,6 @@ class Utterance:
     text: str = ""
     speaker: str = ""
     entities: tuple[Entity, ...] = ()
-
-
-@dataclass(frozen=True)
-class DatasetAttributes:
-    """Optional attributes of a data set; a data set without one of them has its default.
-
-    Attributes:
-        superclasses: superclass of each class, such as SLURP's scenarios.
-        entities: entities of each sample, in spoken order.
-        speakers: speaker of each sample.
-        lengths: number of time steps of each sample, ``(samples,)``.
-        bags: number of the bag of each sample, for objectives over bags.
-        modalities: modality of each view.
-        features: size of each view that is a vector of numbers.
-        utterances: the recordings, if samples are recordings.
-        described: images with their text and class name, if samples are described images.
-        files: file of each sample.
-        exercises: the exercises, if samples are exercises.
-        texts_apart: True if no text should occur in two splits.
-        arrays: tensors or lists in memory, indexed by sample, that identify samples by content.
-        held: function that returns arrays in memory, indexed by sample, for finding equal samples in two splits.
-    """
-
-    superclasses: Sequence[str] = ()
-    entities: Sequence[tuple[Entity, ...]] | None = None
-    speakers: Sequence[str] | None = None
-    lengths: Tensor | None = None
-    bags: Sequence[int] | Tensor | None = None
-    modalities: Mapping[str, str] = field(default_factory=dict)
-    features: Mapping[str, int] = field(default_factory=dict)
-    utterances: Sequence[Utterance] | None = None
-    described: Sequence[Any] | None = None
-    files: Sequence[Path] | None = None
-    exercises: Sequence[Any] | None = None
-    texts_apart: bool = False
-    arrays: Sequence[Sequence[Any] | Tensor] = ()
-    held: Callable[[], list[NDArray[np.generic]]] | None = None
-
-
-def attributes_of(dataset: object) -> DatasetAttributes:
-    """Return the optional attributes of a data set, with defaults for those that it lacks.
-
-    >>> class Commands:
-    ...     classes, superclasses = ("lights on", "play"), ("home", "music")
-    >>> attributes_of(Commands()).superclasses, attributes_of(Commands()).speakers
-    (('home', 'music'), None)
-    """
-    found = {each.name: getattr(dataset, each.name, None) for each in fields(DatasetAttributes)}
-    return DatasetAttributes(**{name: value for name, value in found.items() if value is not None})
 
 
 class SpeechDataset(ABC):

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import mmcl.data
+from mmcl.data.attributes import attributes_of
 from mmcl.data.audio_formats import AUDIO_SUFFIXES
-from mmcl.data.base import SILENCE, Source, SpeechDataset, attributes_of
+from mmcl.data.base import SILENCE, Source, SpeechDataset
 from mmcl.data.fingerprint import opened
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
@@ -154,7 +155,7 @@ def check_options(name: str, dataset: Any, options: Mapping[str, Any]) -> None:
             )
 
 
-def check(
+def check_dataset(
     entry: CatalogEntry, progress: Callable[[int, int], None] | None = None, root: str | Path | None = None
 ) -> list[FileFault]:
     """Read all annotations and recordings of a data set and return what is wrong, errors before warnings.
@@ -190,7 +191,7 @@ def check(
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.warning, fault.path))
 
 
-def make(name: str = "synthetic_commands", root: str | Path | None = None, **options: Any) -> Path:
+def make_dataset(name: str = "synthetic_commands", root: str | Path | None = None, **options: Any) -> Path:
     """Generate a data set in ``root``, or without it in the user's cache, and return its folder.
 
     ``options`` are keyword arguments of its class.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
-from mmcl.data.base import attributes_of
+from mmcl.data.attributes import attributes_of
 
 DatasetT = TypeVar("DatasetT")
 Note = Callable[[str, Any], None]

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mmcl.data.base import attributes_of
+from mmcl.data.attributes import attributes_of
 from mmcl.errors import DataError
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, collate
-from mmcl.data.base import Dataset, MakesBatches, attributes_of
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset, MakesBatches
 from mmcl.errors import DataError
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, attributes_of
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset
 from mmcl.errors import DataError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, attributes_of, logger, superclass_labels
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset, logger, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import StreamError
 from mmcl.text.suggest import nearest

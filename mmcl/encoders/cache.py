@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 
 from mmcl.batch import collate
-from mmcl.data.base import Dataset, attributes_of
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.encoders.feature_store import FeatureStore

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mmcl.batch import Batch, Sample, length_mask
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, Entity, attributes_of
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset, Entity
 from mmcl.encoders.feature_store import FeatureSpan
 
 _STATISTICS_SAMPLES = 500  # enough for statistics, with a few hundred steps each

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, Sample
-from mmcl.data.base import BatchedDataset, Dataset, attributes_of
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import BatchedDataset, Dataset
 from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:

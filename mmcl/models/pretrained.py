@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from mmcl.encoders.gate import HUB_NAME, hub_folder, local_path, model_file
 from mmcl.errors import CheckpointError, ConfigError, MissingDataError
@@ -12,13 +12,20 @@ from mmcl.files.plain_json import read_json
 
 if TYPE_CHECKING:
     from mmcl.encoders.base import Encoder
+    from mmcl.models.classifier import SLUClassifier
+    from mmcl.models.saved import Description
+    from mmcl.models.seq2seq import SLUSeq2Seq
+    from mmcl.models.text_to_text import TextToText
+    from mmcl.models.two_tower import TwoTower
+
+    Model: TypeAlias = TwoTower | SLUClassifier | SLUSeq2Seq | TextToText
 
 TWO_TOWER = "mmcl_two_tower"  #: ``model_type`` of :class:`~mmcl.models.TwoTower` in ``config.json``
 _LONGEST = 100_000  # tokens of a text
 _FILES = ["config.json", "*.json", "*.safetensors"]  # files fetched from the hub; never a pickle
 
 
-def from_pretrained(name: str | Path, download: bool = False, *, encoders: Sequence[Encoder] = ()) -> Any:
+def from_pretrained(name: str | Path, download: bool = False, *, encoders: Sequence[Encoder] = ()) -> Model:
     """Load a model that ``mmcl export`` wrote, in evaluation mode.
 
     ``config.json`` says which kind of model it is: a :class:`~mmcl.models.TwoTower`, an
@@ -86,10 +93,10 @@ def _folder(name: str | Path, download: bool) -> Path:
     return folder
 
 
-def _read(folder: Path, name: str | Path) -> dict[str, Any]:
+def _read(folder: Path, name: str | Path) -> Description:
     """Return the description of a model: ``config.json``, or ``model.json`` if a run saved it."""
     for file in ("config.json", "model.json"):
         if (path := model_file(folder, file, error=CheckpointError)) is not None:
-            content: dict[str, Any] = read_json(path, error=CheckpointError)
+            content: Description = read_json(path, error=CheckpointError)
             return content
     raise MissingDataError(f"folder '{name}' has no config.json: expected a folder that mmcl export wrote")

@@ -42,7 +42,7 @@ Description: TypeAlias = dict[str, Any]  #: content of the JSON file
 
 
 def write_model(
-    folder: Path, name: str, content: Mapping[str, Any], state: Mapping[str, Tensor], others: Iterable[Path] = ()
+    folder: Path, name: str, content: Mapping[str, object], state: Mapping[str, Tensor], others: Iterable[Path] = ()
 ) -> None:
     """Write the weights and the description of a model, with digests of both.
 
@@ -242,7 +242,7 @@ def load_slu(
             )
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise CheckpointError(f"no model in {folder}: classes is {classes!r:.60}, expected a list of names")
-        made: Any = SLUClassifier if kind == CLASSIFIER else SLUSeq2Seq
+        made: type[SLUClassifier | SLUSeq2Seq] = SLUClassifier if kind == CLASSIFIER else SLUSeq2Seq
         settings = checked_settings(made, described.get("settings"), f"settings of {path}", without=_NOT_SETTINGS)
         encoder = rebuild_encoder(described, folder, download=download, encoders=encoders, sizes=sizes)
         model: SLUClassifier | SLUSeq2Seq
@@ -269,7 +269,7 @@ def _slu_state(model: SLUClassifier | SLUSeq2Seq, encoder: Description) -> dict[
     return stored_state(model, {"encoder.": encoder}, skip)
 
 
-def _settings_of(model: SLUClassifier | SLUSeq2Seq) -> dict[str, Any]:
+def _settings_of(model: SLUClassifier | SLUSeq2Seq) -> dict[str, object]:
     """Return the constructor arguments other than the encoder and the tokenizer."""
     if isinstance(model, SLUClassifier):
         linear, _, dropout = model.trunk
@@ -292,5 +292,5 @@ def _settings_of(model: SLUClassifier | SLUSeq2Seq) -> dict[str, Any]:
     }
 
 
-def _text(content: Mapping[str, Any]) -> str:
+def _text(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -285,7 +285,7 @@ class SLUSeq2Seq(nn.Module):
         return scores.scatter(1, found[:, None], 0.0)
 
 
-def _encoder_arguments(encoded: Encoded) -> dict[str, Any]:
+def _encoder_arguments(encoded: Encoded) -> dict[str, BaseModelOutput | Tensor]:
     """Return the arguments of transformers' models for encoded audio."""
     mask = length_mask(encoded.lengths, encoded.sequence.shape[1]).long()
     return {"encoder_outputs": BaseModelOutput(last_hidden_state=encoded.sequence), "attention_mask": mask}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -198,7 +198,7 @@ def _stored(model: TwoTower, description: Description) -> dict[str, Tensor]:
     return stored_state(model, {f"{side}.": description[side] for side in _SIDES if side in description})
 
 
-def _head_options(side: Any, where: str) -> HeadOptions:
+def _head_options(side: object, where: str) -> HeadOptions:
     settings = side.get("head") if isinstance(side, dict) else None
     return HeadOptions(**checked_settings(HeadOptions, settings, where))
 

@@ -78,7 +78,7 @@ class MultimodalSection(SignatureModel):
 
     def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
         """Build the encoders of some views, those of numbers for as many as the data has."""
-        from mmcl.data.base import attributes_of
+        from mmcl.data.attributes import attributes_of
 
         sizes = attributes_of(data).features
         return {view: self.views[view].encoder(**{"features": sizes[view]} if view in sizes else {}) for view in views}

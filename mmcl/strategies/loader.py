@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from mmcl import distributed
 from mmcl.batch import Batch, Sample, collate
-from mmcl.data.base import BatchedDataset, Dataset, attributes_of
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import BatchedDataset, Dataset
 from mmcl.data.samplers.length import length_batches
 from mmcl.errors import StreamError
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from mmcl import distributed
 from mmcl.config.numbers import Size
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, attributes_of, superclass_labels
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
 from mmcl.objectives.kernel.inputs import check_features, precise

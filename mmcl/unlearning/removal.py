@@ -9,7 +9,8 @@ import torch
 
 from mmcl.config.numbers import Factor
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.base import Dataset, attributes_of
+from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.text.suggest import nearest

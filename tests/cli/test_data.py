@@ -121,8 +121,8 @@ def test_file_names_are_escaped(mmcl_, monkeypatch, name):
     from mmcl.text.escape import printable
 
     faults = [catalog.FileFault(Path(f"/data/{name}"), f"is {name}")]
-    monkeypatch.setattr(catalog, "check", lambda *_: faults)
-    monkeypatch.setattr(catalog, "make", lambda *_: Path(name))
+    monkeypatch.setattr(catalog, "check_dataset", lambda *_: faults)
+    monkeypatch.setattr(catalog, "make_dataset", lambda *_: Path(name))
     done = mmcl_("data", "check", "fsdd")
     shown = printable(name)
     assert done.code == 1 and done.out.splitlines()[0] == f"error: /data/{shown}: is {shown}"

@@ -1,4 +1,4 @@
-"""SLURP's training text as its owner lays it out, small."""
+"""Fixtures: a small copy of SLURP's training text."""
 
 import json
 
@@ -7,13 +7,13 @@ import pytest
 
 @pytest.fixture(scope="session")
 def sentences():
-    """What SLURP trains on, of three words each."""
+    """Training sentences of three words each."""
     return [f"{verb} the {thing}" for verb in ("open", "close", "dim", "find") for thing in ("door", "light", "song")]
 
 
 @pytest.fixture(scope="session")
 def text_root(sentences, tmp_path_factory):
-    """SLURP's training text, of which one sentence is tested with, and a question; some lines come twice."""
+    """SLURP's training text with one test sentence and repeated lines, and a question."""
     root = tmp_path_factory.mktemp("texts")
     (root / "slurp").mkdir()
     (root / "slurp" / "lm.txt").write_text("\n".join([*sentences, "play music", "news", *sentences[:5]]) + "\n")

@@ -42,7 +42,7 @@ def cut(path, copy, size):
     return copy
 
 
-def test_real_flac_is_decoded_as_it_is(order):
+def test_real_flac_is_decoded_exactly(order):
     samples, rate = soundfile.read(order, dtype="float32")
     audio = load_audio(order)
     assert rate == 16_000
@@ -57,7 +57,7 @@ def test_real_wav_at_8_khz_is_resampled(digit):
     assert rate == 8_000
     assert audio.shape == (2 * len(samples),)
     assert load_audio(digit, sample_rate=8_000).shape == (len(samples),)
-    # every second sample of a waveform at twice the rate is the waveform, but for what the filter takes off its band
+    # every second sample at twice the rate is the original, except near the cut-off of the filter
     assert torch.corrcoef(torch.stack([audio[::2], torch.from_numpy(samples)]))[0, 1] > 0.99
 
 
@@ -71,7 +71,7 @@ def test_any_rate_gives_the_same_tone(tmp_path, rate):
     assert (audio - expected[: len(audio)])[500:-500].abs().max() < 5e-3, "the ends ring"
 
 
-def test_resampling_leaves_the_number_of_threads_alone(tmp_path):
+def test_resampling_restores_the_number_of_threads(tmp_path):
     soundfile.write(tmp_path / "tone.wav", tone(rate=8_000), 8_000)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -90,7 +90,7 @@ def test_channels_are_averaged(tmp_path):
     assert torch.allclose(audio, torch.from_numpy((left + right) / 2).float(), atol=1e-6)
 
 
-def test_silence_is_audio(tmp_path):
+def test_silence_is_accepted(tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(800), 16_000)
     assert load_audio(tmp_path / "silence.wav").tolist() == [0.0] * 800
 
@@ -113,21 +113,21 @@ def test_empty(tmp_path):
             read(tmp_path / "empty.wav")
 
 
-def test_cut_flac(order, tmp_path):
+def test_truncated_flac(order, tmp_path):
     size = order.stat().st_size
     for kept in (1_000, size // 2, size - 1):
         with pytest.raises(AudioError, match=r"cut\.flac is truncated or damaged: its header promises \d{5,} samples"):
             load_audio(cut(order, tmp_path / "cut.flac", kept))
 
 
-def test_cut_real_wav(digit, tmp_path):
+def test_truncated_real_wav(digit, tmp_path):
     size = digit.stat().st_size
     for kept in (1_000, size // 2, size - 1):
         with pytest.raises(AudioError, match=r"cut\.wav is truncated: it holds \d+ samples, its header promises more"):
             load_audio(cut(digit, tmp_path / "cut.wav", kept))
 
 
-def test_cut_mp3(order, tmp_path):
+def test_truncated_mp3(order, tmp_path):
     samples, rate = soundfile.read(order)
     soundfile.write(tmp_path / "order.mp3", samples, rate)
     assert len(load_audio(tmp_path / "order.mp3")) == len(samples)
@@ -136,14 +136,14 @@ def test_cut_mp3(order, tmp_path):
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW", "IMA_ADPCM"])
-def test_cut_wav_of_any_kind(tmp_path, subtype):
+def test_truncated_wav_of_any_subtype(tmp_path, subtype):
     soundfile.write(tmp_path / "tone.wav", tone(), 16_000, subtype=subtype)
     assert 16_000 <= len(load_audio(tmp_path / "tone.wav")) < 17_000, "ADPCM fills its last block"
     with pytest.raises(AudioError, match="is truncated"):
         load_audio(cut(tmp_path / "tone.wav", tmp_path / "cut.wav", 7_000))
 
 
-def test_cut_header(wav, tmp_path):
+def test_truncated_header(wav, tmp_path):
     for kept in (4, 30):
         with pytest.raises(AudioError, match=rf"cut\.wav is not audio \(.*\): its {kept} bytes have no header"):
             load_audio(cut(wav, tmp_path / "cut.wav", kept))
@@ -153,7 +153,7 @@ def test_cut_header(wav, tmp_path):
 
 def test_chunks_around_the_samples_do_not_matter(wav, tmp_path):
     data = wav.read_bytes()
-    note = b"note" + struct.pack("<I", 3) + b"abc\0"  # of odd size, thus padded
+    note = b"note" + struct.pack("<I", 3) + b"abc\0"  # odd size, so it is padded
     (tmp_path / "notes.wav").write_bytes(data[:36] + note + data[36:] + note)
     assert torch.equal(load_audio(tmp_path / "notes.wav"), load_audio(wav))
     with pytest.raises(AudioError, match="is truncated"):
@@ -188,7 +188,7 @@ def test_rate_of_a_broken_header(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_not_finite(tmp_path, value):
+def test_non_finite_samples_raise(tmp_path, value):
     samples = tone()
     samples[100] = value
     soundfile.write(tmp_path / "bad.wav", samples, 16_000, subtype="FLOAT")
@@ -196,7 +196,7 @@ def test_samples_that_are_not_finite(tmp_path, value):
         load_audio(tmp_path / "bad.wav")
 
 
-def test_flac_that_does_not_know_its_length(order, tmp_path):
+def test_flac_of_unknown_length(order, tmp_path):
     data = bytearray(order.read_bytes())
     data[21] &= 0xF0  # the number of samples is the last 36 bits of these five bytes
     data[22:26] = bytes(4)
@@ -234,11 +234,11 @@ def test_decode_keeps_the_rate(digit):
 @pytest.mark.parametrize(
     ("format", "subtype"), [("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("CAF", "FLOAT"), ("AU", "DOUBLE")]
 )
-def test_whole_numbers_that_were_not_divided(digit, tmp_path, scale, format, subtype):
+def test_integer_scale_raises(digit, tmp_path, scale, format, subtype):
     samples, rate = soundfile.read(digit)
     path = tmp_path / "loud.wav"
     whole = np.round(samples * scale)
-    for kept in (whole, whole * 12.3):  # changed once more, they are not whole any more
+    for kept in (whole, whole * 12.3):  # scaled again, they are no longer integers
         soundfile.write(path, kept, rate, subtype, format=format)
         with pytest.raises(
             AudioError,
@@ -247,14 +247,14 @@ def test_whole_numbers_that_were_not_divided(digit, tmp_path, scale, format, sub
             load_audio(path)
 
 
-def test_quiet_whole_numbers(tmp_path):
+def test_quiet_integer_scale_raises(tmp_path):
     soundfile.write(tmp_path / "quiet.wav", np.round(4 * tone()), 16_000, subtype="FLOAT")
     with pytest.raises(AudioError, match=r"quiet\.wav has .* up to 2: .* such as 128"):
         load_audio(tmp_path / "quiet.wav")
 
 
 @pytest.mark.parametrize("peak", [1.0, 1.2, 1.99, 4.0])
-def test_overs_of_floating_point_are_kept(tmp_path, peak):
+def test_floating_point_overs_are_kept(tmp_path, peak):
     samples = tone(amplitude=peak).astype(np.float32)
     soundfile.write(tmp_path / "hot.wav", samples, 16_000, subtype="FLOAT")
     found = examine(tmp_path / "hot.wav")
@@ -263,7 +263,7 @@ def test_overs_of_floating_point_are_kept(tmp_path, peak):
     assert found.notes == ((f"is loud: its loudest sample is {peak:.2g}, where 1 is full scale",) if peak > 2 else ())
 
 
-def test_clipped_whole_numbers_are_in_scale(tmp_path):
+def test_clipped_integers_are_in_scale(tmp_path):
     samples = np.sign(tone())
     soundfile.write(tmp_path / "square.wav", samples, 16_000, subtype="FLOAT")
     assert np.array_equal(examine(tmp_path / "square.wav").waveform, samples.astype(np.float32))
@@ -306,7 +306,7 @@ def test_channels_that_do_not_cancel_are_averaged(digit, tmp_path, gains):
 
 
 @pytest.mark.parametrize("noise", [0, 3e-5])
-def test_silence_in_all_channels_is_no_fault(tmp_path, noise):
+def test_silence_in_all_channels_is_accepted(tmp_path, noise):
     left = np.random.default_rng(0).normal(0, noise, 8_000) if noise else np.zeros(8_000)
     soundfile.write(tmp_path / "silence.wav", np.stack([left, -left], 1), 16_000, subtype="FLOAT")
     assert examine(tmp_path / "silence.wav").warnings == ()
@@ -345,7 +345,7 @@ def test_small_files_that_decode_to_long_ones(tmp_path, is_counted):
     assert len(load_audio(path, 1_000, max_seconds=1_000)) == 1_000_000
 
 
-def test_two_hours_are_the_most(tmp_path):
+def test_two_hours_are_the_default_maximum(tmp_path):
     path = tmp_path / "zeros.flac"
     soundfile.write(path, np.zeros(7_201_000, np.int16), 1_000)
     assert audio_seconds(path) == 7_201
@@ -353,7 +353,7 @@ def test_two_hours_are_the_most(tmp_path):
         load_audio(path)
 
 
-def test_memory_that_is_not_there(wav, monkeypatch):
+def test_out_of_memory_raises(wav, monkeypatch):
     from mmcl.data.audio_formats import sound
 
     def none_left(*_, **__):
@@ -365,7 +365,7 @@ def test_memory_that_is_not_there(wav, monkeypatch):
 
 
 def mutated(content, chance):
-    """Damage content in one of some ways: bytes anywhere or in the header, an end cut off, bytes put in or set to 0."""
+    """Damage content: change bytes anywhere or in the header, truncate, insert or zero bytes."""
     changed = bytearray(content)
     kind, at = chance.choice(["any", "head", "head", "cut", "more", "zero"]), chance.randrange(len(content))
     if kind == "any":
@@ -384,7 +384,7 @@ def mutated(content, chance):
 
 
 def survives(order, folder, format, subtype, count):
-    """Each of many damaged recordings is decoded, or there is an error that names the file; return how many were."""
+    """Check that damaged recordings decode or raise an error that names the file; return the number decoded."""
     samples, rate = soundfile.read(order, frames=32_000)
     path = folder / f"mutated.{format.lower()}"
     soundfile.write(path, samples, rate, subtype, format=format)

@@ -1,23 +1,12 @@
 import json
 import logging
 import os
-import re
-from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from mmcl.data.base import (
-    Dataset,
-    DatasetAttributes,
-    Entity,
-    Source,
-    SpeechDataset,
-    Utterance,
-    attributes_of,
-)
+from mmcl.data.base import Dataset, Entity, Source, SpeechDataset, Utterance
 from mmcl.errors import AudioError, DataError, LabelError, MissingDataError
 
 SOURCE = Source("tones", "tones", ("list.txt", "other.txt"), "Nobody", "CC0", "3 tones", "https://example.org/tones")
@@ -45,7 +34,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_is_an_indexable_of_samples(root):
+def test_implements_the_dataset_protocol(root):
     dataset = Tones(root, "train")
     assert isinstance(dataset, Dataset)
     assert len(dataset) == 3
@@ -67,7 +56,7 @@ def test_root_may_start_at_the_home_folder(root, monkeypatch):
     assert len(Tones(f"~/{root.name}", "test")) == 3
 
 
-def test_long_recordings_are_left_out_with_one_warning(root, caplog):
+def test_long_recordings_are_skipped_with_one_warning(root, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = Tones(root, "train", max_seconds=0.2)
     assert [utterance.id for utterance in dataset.utterances] == ["tone0", "tone1"]
@@ -76,7 +65,7 @@ def test_long_recordings_are_left_out_with_one_warning(root, caplog):
     assert f"1 recordings longer than 0.2 s, first {root / '2.wav'}" in record.getMessage()
 
 
-def test_the_bound_holds_while_decoding(root):
+def test_max_seconds_applies_while_decoding(root):
     dataset = Tones(root, "train", max_seconds=0.2)
     assert len(dataset[1]["audio"]) == 3200
     soundfile.write(root / "1.wav", np.zeros(3201), 16_000)
@@ -96,12 +85,12 @@ def test_names_that_are_not_utf_8_are_shown_escaped(root, monkeypatch):
     assert (sample["id"], sample["text"], dataset.classes[0]) == ("caf\\udce9", "un caf\\udce9", "a caf\\udce9")
 
 
-def test_nothing_left(root):
+def test_no_recordings_left_raises(root):
     with pytest.raises(DataError, match=r"no recordings in split 'train': check .* max_seconds=0.05"):
         Tones(root, "train", max_seconds=0.05)
 
 
-def test_splits_are_joined(root):
+def test_splits_are_concatenated(root):
     train, test = Tones(root, "train"), Tones(root, "test", max_seconds=0.1)
     joined = train + test
     assert (len(joined), len(train), joined.split) == (4, 3, "train+test")
@@ -110,7 +99,7 @@ def test_splits_are_joined(root):
     assert joined[3]["id"] == "tone0"
 
 
-def test_data_of_other_classes_is_not_joined(root):
+def test_concatenating_different_classes_raises(root):
     train, other = Tones(root, "train"), Tones(root, "test")
     other.classes = ("low", "shrill")
     with pytest.raises(DataError, match=r"\(train\) and .* \(test\) have 2 and 2 classes that are not the same"):
@@ -144,41 +133,15 @@ def test_label_outside_the_classes(root, monkeypatch):
         Tones(root, "train")
 
 
-def test_either_marker_will_do(tmp_path):
+def test_any_marker_identifies_the_folder(tmp_path):
     (tmp_path / "other.txt").touch()
     assert SOURCE.lack(tmp_path) == ""
 
 
-def test_a_data_set_that_nobody_offers_says_which_folder_is_missing(root):
+def test_missing_folder_without_a_source_is_named(root):
     class Own(Tones):
         source = None
 
     assert len(Own(root, "train")) == 3
     with pytest.raises(MissingDataError, match=r"Own is missing: there is no folder .*nowhere, check the path"):
         Own(root / "nowhere", "train")
-
-
-def test_attributes_have_defaults_and_are_read_from_any_data_set():
-    class Bare:
-        classes, labels, texts, lengths = ("a",), [0], ["x"], None
-
-    class Spoken(Bare):
-        superclasses, speakers = ("home",), ["ann"]
-
-    bare, spoken = attributes_of(Bare()), attributes_of(Spoken())
-    assert bare == DatasetAttributes()
-    assert (bare.superclasses, bare.speakers, bare.entities, bare.lengths, bare.texts_apart) == (
-        (),
-        None,
-        None,
-        None,
-        False,
-    )
-    assert (spoken.superclasses, spoken.speakers) == (("home",), ["ann"])
-
-
-def test_only_one_function_probes_data_sets_for_attributes():
-    names = "|".join(field.name for field in fields(DatasetAttributes))
-    probe = re.compile(rf"""(getattr|hasattr)\([\w.]+, ["']({names})["']""")
-    source = Path(__file__).parents[2] / "mmcl"
-    assert not [path for path in source.rglob("*.py") if probe.search(path.read_text())]

@@ -37,7 +37,7 @@ def test_recordings_of_any_suffix_are_found(tmp_path, suffix):
     assert len(Captions(tmp_path)[0]["audio"]) >= 8000
 
 
-def test_the_bound_holds_while_decoding(tmp_path):
+def test_max_seconds_applies_while_decoding(tmp_path):
     write_audio(tmp_path / "1.wav")
     (tmp_path / "1.txt").write_text("a tone")
     data = Captions(tmp_path, max_seconds=0.5)
@@ -46,7 +46,7 @@ def test_the_bound_holds_while_decoding(tmp_path):
         data[0]
 
 
-def test_a_folder_of_images_in_any_depth(tmp_path):
+def test_nested_folder_of_images(tmp_path):
     write_image(tmp_path / "00" / "2.png", 20, 40, 255)
     write_image(tmp_path / "01" / "1.PNG", 60, 30, 0)
     (tmp_path / "00" / "2.txt").write_text("white\n")
@@ -57,7 +57,7 @@ def test_a_folder_of_images_in_any_depth(tmp_path):
     assert torch.equal(data[0]["image"], torch.ones(3, 16, 16)) and data[1]["image"].max() == 0
 
 
-def test_an_image_s_middle_is_taken(tmp_path):
+def test_images_are_center_cropped(tmp_path):
     image = torch.zeros(3, 10, 30, dtype=torch.uint8)
     image[:, :, 10:20] = 200
     write_png(image, str(tmp_path / "1.png"))
@@ -65,7 +65,7 @@ def test_an_image_s_middle_is_taken(tmp_path):
     assert torch.allclose(Captions(tmp_path, size=10)[0]["image"], torch.full((3, 10, 10), 200 / 255))
 
 
-def test_long_recordings_are_left_out_with_count(tmp_path, caplog):
+def test_long_recordings_are_skipped_and_counted(tmp_path, caplog):
     for name, seconds in (("a", 0.5), ("b", 2.0)):
         write_audio(tmp_path / f"{name}.flac", seconds)
         (tmp_path / f"{name}.txt").write_text(name)
@@ -85,14 +85,14 @@ def test_long_recordings_are_left_out_with_count(tmp_path, caplog):
         ('audio,text\na.wav,"hello\n', "line 2 is not CSV .a quote is not closed"),
     ],
 )
-def test_a_csv_that_is_none_is_refused(content, message, tmp_path):
+def test_malformed_csv_raises(content, message, tmp_path):
     write_audio(tmp_path / "a.wav")
     (tmp_path / "said.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         Captions(tmp_path / "said.csv")
 
 
-def test_faults_are_told(tmp_path):
+def test_invalid_arguments_raise(tmp_path):
     with pytest.raises(MissingDataError, match="nowhere does not exist"):
         Captions(tmp_path / "nowhere")
     with pytest.raises(DataError, match="has no pair"):
@@ -120,7 +120,7 @@ def test_faults_are_told(tmp_path):
         Captions(tmp_path / "said.csv")[0]
 
 
-def test_folders_that_are_links_are_entered(tmp_path):
+def test_linked_folders_are_entered(tmp_path):
     for place, name in (("root/own", "a"), ("disk", "b"), ("disk/deep", "c")):
         write_audio(tmp_path / place / f"{name}.wav")
         (tmp_path / place / f"{name}.txt").write_text(name)
@@ -129,7 +129,7 @@ def test_folders_that_are_links_are_entered(tmp_path):
     assert sorted(Captions(tmp_path / "root").texts) == ["a", "b", "c"]
 
 
-def test_a_text_with_a_comma_that_is_not_quoted_is_refused(tmp_path):
+def test_unquoted_comma_in_text_raises(tmp_path):
     write_audio(tmp_path / "a.wav")
     (tmp_path / "said.csv").write_text("audio,text\na.wav,on\na.wav,turn it on, then off\n")
     with pytest.raises(DataError, match=r"said\.csv line 3 has 3 cells, expected 2 as in line 1"):
@@ -137,7 +137,7 @@ def test_a_text_with_a_comma_that_is_not_quoted_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff", "déjà".encode("latin-1"), "hello".encode("utf-16"), b"", b" \n"])
-def test_a_text_that_is_none_is_refused(tmp_path, content):
+def test_blank_text_raises(tmp_path, content):
     write_audio(tmp_path / "a.wav")
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.txt"):

@@ -8,14 +8,14 @@ import soundfile
 
 from mmcl.data import catalog
 from mmcl.data.base import Utterance
-from mmcl.data.catalog import check, entries, find, open_dataset, status
+from mmcl.data.catalog import check_dataset, entries, find, open_dataset, status
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 CHECKOUT = Path(catalog.__file__).parents[2]
 
 
 def write_digits(root, digits=range(10), indices=(0, 5, 10)):
-    """Recordings that differ, as those of people do."""
+    """Write distinct recordings of digits."""
     (root / "recordings").mkdir(parents=True)
     for digit in digits:
         for index in indices:
@@ -26,13 +26,13 @@ def write_digits(root, digits=range(10), indices=(0, 5, 10)):
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """The two folders that are looked in: MMCL_DATA and the cache."""
+    """The two folders that are searched: MMCL_DATA and the cache."""
     monkeypatch.setenv("MMCL_DATA", str(tmp_path / "shared"))
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "shared", tmp_path / "cache" / "data"
 
 
-def test_every_entry_is_told_apart_and_says_where_it_comes_from():
+def test_entries_are_distinct_and_have_a_source():
     names = [entry.name for entry in entries()]
     assert names == sorted(set(names))
     assert {"barista", "fluent_speech_commands", "fsdd", "slurp", "speech_commands", "synthetic_commands"} <= set(names)
@@ -76,7 +76,7 @@ def test_without_settings_the_cache_is_in_the_home_folder(monkeypatch):
     assert folder() == Path("nobody").absolute() / ".cache" / "mmcl" / "data" / "fsdd"
 
 
-def test_status_says_what_was_looked_for(places):
+def test_status_names_the_places_searched(places):
     shared, cache = places
     state = status(find("fsdd"))
     assert (state.found, state.path) == (False, shared / "fsdd")
@@ -113,7 +113,7 @@ def test_missing_synthetic_corpus_says_how_to_make_it(places):
         open_dataset("synthetic_commands", "train", make=False)
 
 
-def test_check_tells_of_what_would_be_heard_otherwise(places):
+def test_check_reports_audio_that_is_not_decoded_as_recorded(places):
     root = write_digits(places[0] / "fsdd")
     folder = root / "recordings"
     spoken = (0.2 * np.sin(np.arange(8_000) * 0.3)).astype(np.float32)
@@ -128,7 +128,7 @@ def test_check_tells_of_what_would_be_heard_otherwise(places):
     content = bytearray((root / "count.flac").read_bytes())
     content[22:26] = (800).to_bytes(4, "big")
     (root / "count.flac").write_bytes(content)
-    found = [(fault.path.name, fault.warning, fault.reason) for fault in check(find("fsdd"))]
+    found = [(fault.path.name, fault.warning, fault.reason) for fault in check_dataset(find("fsdd"))]
     expected = [
         ("1_theo_0.wav", False, "has 7998 of 8000 samples outside [-1, 1], up to 6553.6"),
         ("chain.ogg", True, "it holds 2 streams one after the other, which are read as one"),
@@ -143,7 +143,7 @@ def test_check_tells_of_what_would_be_heard_otherwise(places):
         assert reason.startswith(start)
 
 
-def test_check_reads_what_is_listed_whatever_its_suffix(places, tmp_path, monkeypatch):
+def test_check_reads_listed_files_of_any_suffix(places, tmp_path, monkeypatch):
     root = write_digits(places[0] / "fsdd")
     (tmp_path / "elsewhere.dat").write_bytes(b"this is no sound")
     kind = find("fsdd").load()
@@ -154,9 +154,7 @@ def test_check_reads_what_is_listed_whatever_its_suffix(places, tmp_path, monkey
         return classes, [*utterances, Utterance("x", tmp_path / "elsewhere.dat", 0)]
 
     monkeypatch.setattr(kind, "_read", reading)
-    [fault] = [
-        each for each in check(find("fsdd"), root=root) if not each.warning
-    ]  # it is in both splits, which is told
+    [fault] = [each for each in check_dataset(find("fsdd"), root=root) if not each.warning]  # in both splits
     assert (fault.path.name, fault.warning) == ("elsewhere.dat", False)
     assert fault.reason.startswith("is not audio")
 
@@ -175,7 +173,7 @@ def test_check_reads_every_file_and_names_the_bad_ones(places):
     (root / ".git").mkdir()
     (root / ".git" / "hidden.wav").write_bytes(b"")
     seen = []
-    faults = check(find("fsdd"), progress=lambda done, total: seen.append((done, total)))
+    faults = check_dataset(find("fsdd"), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 31) for done in range(1, 32)]
     assert [(str(fault.path.relative_to(root)), fault.warning) for fault in faults] == [
         ("noise/unlisted.flac", False),
@@ -197,46 +195,46 @@ def test_check_reads_every_file_and_names_the_bad_ones(places):
 def test_check_reports_annotations_once(places):
     root = write_digits(places[0] / "fsdd")
     (root / "recordings" / "seven.wav").write_bytes((root / "recordings" / "7_theo_0.wav").read_bytes())
-    (fault,) = check(find("fsdd"))
+    (fault,) = check_dataset(find("fsdd"))
     assert fault.path == root and "seven.wav is not named like a recording" in fault.reason
 
 
 def test_check_needs_the_data(places):
     with pytest.raises(MissingDataError, match="data set fsdd is missing"):
-        check(find("fsdd"))
+        check_dataset(find("fsdd"))
 
 
 def test_check_of_the_real_copies(data_dir, caplog):
-    assert check(find("fsdd"), root=data_dir / "fsdd") == []
-    (fault,) = check(find("barista"), root=data_dir / "barista")
-    assert fault.warning and fault.reason.startswith("left out 6 of 625 labels")
+    assert check_dataset(find("fsdd"), root=data_dir / "fsdd") == []
+    (fault,) = check_dataset(find("barista"), root=data_dir / "barista")
+    assert fault.warning and fault.reason.startswith("skipped 6 of 625 labels")
     assert not caplog.records, "what the loader logs is in the list, and is not shown three times"
 
 
 def test_generated_data_is_made_once_and_then_found(places, tmp_path):
     pytest.importorskip("espeakng_loader", reason="the extra 'synth' is not installed")
     options = {"utterances_per_intent": (2, 1, 1), "intents": 2, "progress": False}
-    made = catalog.make(root=tmp_path / "own", **options)
+    made = catalog.make_dataset(root=tmp_path / "own", **options)
     assert made == tmp_path / "own"
     assert status(find("synthetic_commands"), made).found
     before = sorted((path, path.stat().st_mtime_ns) for path in made.rglob("*"))
     assert len(open_dataset("synthetic_commands", "train", made)) == 4
-    assert check(find("synthetic_commands"), root=made) == []
+    assert check_dataset(find("synthetic_commands"), root=made) == []
     assert sorted((path, path.stat().st_mtime_ns) for path in made.rglob("*")) == before
 
 
-def test_spoken_slurp_is_made_and_is_not_taken_for_slurp(data_dir, places, tmp_path):
+def test_spoken_slurp_is_not_found_as_slurp(data_dir, places, tmp_path):
     pytest.importorskip("espeakng_loader", reason="the extra 'synth' is not installed")
     options = {"sentences": 6, "intents": 2, "text_root": data_dir / "slurp", "progress": False}
-    made = catalog.make("slurp_tts", **options)
+    made = catalog.make_dataset("slurp_tts", **options)
     assert made.parent == places[1], "in the cache, never in MMCL_DATA"
-    assert check(find("slurp_tts"), root=made) == []
+    assert check_dataset(find("slurp_tts"), root=made) == []
     dataset = open_dataset("slurp_tts", "test", **options)
     assert (type(dataset).__name__, dataset.root, len(dataset)) == ("SpokenSlurp", made, 2)
     assert not status(find("slurp")).found
 
 
-def test_slurp_needs_recordings_and_says_where_they_were_looked_for(data_dir, places):
+def test_missing_slurp_recordings_name_the_places_searched(data_dir, places):
     assert status(find("slurp"), data_dir / "slurp").found
     with pytest.raises(MissingDataError, match="13078 of 13078 recordings .* are missing"):
         open_dataset("slurp", "test", data_dir / "slurp")
@@ -250,12 +248,12 @@ def test_generated_data_is_made_where_it_is_missing(places):
     assert dataset.root.parent == places[1], "in the cache, never in MMCL_DATA"
 
 
-def test_recordings_of_people_cannot_be_made(places):
+def test_make_refuses_data_sets_that_are_not_generated(places):
     with pytest.raises(DataError, match=r"data set fsdd cannot be made: get it from .*free-spoken-digit-dataset"):
-        catalog.make("fsdd")
+        catalog.make_dataset("fsdd")
 
 
-def test_listing_loads_no_torch():
+def test_listing_does_not_import_torch():
     code = "import sys; from mmcl.data.catalog import *; list(map(status, entries())); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout == "False\n"

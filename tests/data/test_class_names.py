@@ -1,4 +1,4 @@
-"""Names of classes that look the same."""
+"""Merging of class names that look the same."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from mmcl.data.class_names import merged_names
 
 
 @pytest.mark.parametrize("other", ["café ", " café", "cafe\u0301", "café\u200b", "café\u00a0", "caf\u00ade\u0301"])
-def test_names_that_look_the_same_become_one_with_a_word(caplog, other):
+def test_names_that_look_the_same_are_merged_with_a_warning(caplog, other):
     assert merged_names(["café", other, "tea"], "a.csv") == {"café": "café", other: "café", "tea": "tea"}
     assert "merged 2 class names in a.csv that look the same, first 'caf\\xe9' and " in caplog.text
 
 
-def test_names_that_differ_in_capitals_stay_two_with_a_word(caplog):
+def test_names_that_differ_in_case_stay_distinct_with_a_warning(caplog):
     assert merged_names(["Yes", "yes", "STRASSE", "Straße", "no"], "a.csv")["Yes"] == "Yes"
     assert "4 class names in a.csv differ in case only, first 'Yes' and 'yes'" in caplog.text
 
 
-def test_names_that_differ_are_left_alone(caplog):
+def test_distinct_names_are_unchanged(caplog):
     names = ["दिन", "दान", "on", "off", "living room", "living_room"]
     assert merged_names(names, "a.csv") == {name: name for name in names} and not caplog.records
 
 
-def test_data_sets_merge_them(tmp_path, caplog):
+def test_labelled_table_merges_names(tmp_path, caplog):
     apart = unicodedata.normalize("NFD", "café")
     (tmp_path / "train.csv").write_text(f"x,label\n1,café\n2,{apart}\n3,tea \n4,tea\n")
     table = LabelledTable(tmp_path)

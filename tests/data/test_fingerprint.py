@@ -1,4 +1,4 @@
-"""Fingerprints: every data set that can be opened has one, which says what changed and costs no decoding."""
+"""Fingerprints of data sets, computed without decoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmcl.strategies import replay
 
 
 @pytest.mark.parametrize("name", ["barista", "fsdd", "mnist", "cifar10", "rosmap", "svamp", "slurp", "anli"])
-def test_data_sets_have_a_fingerprint_that_tells_samples_apart(data_dir, name):
+def test_fingerprints_distinguish_samples(data_dir, name):
     try:
         dataset = open_dataset(name, "test")
     except Exception as error:
@@ -39,7 +39,7 @@ def test_recordings_are_not_decoded(data_dir, monkeypatch):
     assert time.monotonic() - started < 5e-3 * len(dataset)
 
 
-def test_where_the_data_lies_does_not_matter(data_dir, tmp_path):
+def test_fingerprints_do_not_depend_on_the_folder(data_dir, tmp_path):
     (tmp_path / "recordings").mkdir()
     for take in (1, 2):
         for digit in range(10):
@@ -50,7 +50,7 @@ def test_where_the_data_lies_does_not_matter(data_dir, tmp_path):
     assert sample_names(first)[0] == "0_george_1"
 
 
-def test_captions_and_tables_know_the_sizes_of_their_files(data_dir, tmp_path):
+def test_fingerprints_cover_file_sizes(data_dir, tmp_path):
     source = sorted((data_dir / "fsdd" / "recordings").glob("0_george_*.wav"))
     for name, path in zip("ab", source, strict=False):
         shutil.copy(path, tmp_path / f"{name}.wav")
@@ -67,7 +67,7 @@ def test_captions_and_tables_know_the_sizes_of_their_files(data_dir, tmp_path):
         assert before[0] == now[0] and before[1] != now[1]
 
 
-def test_whoever_listens_is_told_what_is_opened(data_dir, tmp_path):
+def test_opened_data_sets_are_reported(data_dir, tmp_path):
     heard = []
     with noted_by(lambda name, dataset: heard.append((name, len(dataset)))):
         dataset = open_dataset("rosmap", "train", folds=3, fold=1)
@@ -76,7 +76,7 @@ def test_whoever_listens_is_told_what_is_opened(data_dir, tmp_path):
     assert heard == [("rosmap train fold=1 folds=3", len(dataset)), ("table train root='here'", len(dataset))]
 
 
-def test_a_further_class_changes_no_other_sample():
+def test_adding_a_class_keeps_other_digests():
     class Said:
         texts = ["a", "b"]
 
@@ -90,12 +90,12 @@ def test_a_further_class_changes_no_other_sample():
     assert sample_digests(Said(["no", "yes"], [0, 1])) != sample_digests(Said(["yes", "no"], [0, 1]))
 
 
-def test_a_row_that_is_not_there_is_another_sample():
+def test_row_out_of_range_changes_the_digest():
     assert digest_of([b"a", b"b"], [1]) != digest_of([b"a"], [1]) != digest_of([b"a"], [0])
 
 
 class Points:
-    """Samples in memory, as features; each is named by its text."""
+    """Samples in memory, identified by their text."""
 
     classes = ("no", "yes")
 
@@ -140,8 +140,8 @@ WORDS = [f"text {number}" for number in range(12)]
     ids=["the same", "more before", "shifted", "fewer", "more behind"],
 )
 @pytest.mark.parametrize("old", [False, True], ids=["", "state of an older version"])
-def test_a_state_is_not_taken_up_on_other_samples(words, told, old):
-    """Without a run folder, as those do who use strategies as a library."""
+def test_state_is_not_restored_on_other_samples(words, told, old):
+    """Without a run folder, as in library use."""
     first, keep = learner()
     streams = [class_incremental(Points(each), Points(each), 2, [0, 1]).train_stream for each in (WORDS, words)]
     for experience in streams[0]:

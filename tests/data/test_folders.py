@@ -1,4 +1,4 @@
-"""Files below a folder, through links."""
+"""Recursive listing of files through links."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_linked_folders_and_files_are_found_at_any_depth(tmp_path):
     assert len(files_below(tmp_path / "way")) == 5, "the root itself may be a link"
 
 
-def test_a_circle_of_links_is_entered_once(tmp_path):
+def test_cyclic_links_are_entered_once(tmp_path):
     _touch(tmp_path / "a" / "1.wav")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "self").symlink_to(tmp_path)
@@ -50,12 +50,12 @@ def test_two_links_to_one_folder_are_two_paths(tmp_path):
     assert _found(tmp_path / "root") == ["first/1.wav", "second/1.wav"]
 
 
-def test_a_link_that_leads_nowhere_is_a_file_that_loaders_miss(tmp_path):
+def test_broken_link_is_listed_as_a_file(tmp_path):
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere")
     assert _found(tmp_path) == ["gone.wav"]
 
 
-def test_links_that_multiply_end_in_an_error(tmp_path, monkeypatch):
+def test_exponentially_many_links_raise(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "_MOST", 500)
     for name in "abcdef":
         (tmp_path / name).mkdir()
@@ -66,6 +66,6 @@ def test_links_that_multiply_end_in_an_error(tmp_path, monkeypatch):
         files_below(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_missing_folder_raises(tmp_path):
     with pytest.raises(DataError, match="cannot read the folder"):
         files_below(tmp_path / "no")

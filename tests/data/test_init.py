@@ -17,7 +17,7 @@ def test_every_data_set_can_be_imported_from_here(name):
     assert dataset.splits and (dataset.source is None or dataset.source.name)
 
 
-def test_unknown_name():
+def test_unknown_name_raises():
     with pytest.raises(AttributeError, match="module 'mmcl.data' has no attribute 'Imagenet'"):
         mmcl.data.Imagenet  # noqa: B018
 

@@ -14,16 +14,16 @@ def test_exercises_become_samples_with_labels(data_dir):
         assert data.classes[sample["label"]] == each.label and data.texts[row] == each.question
 
 
-def test_they_make_streams(data_dir):
+def test_work_in_a_stream(data_dir):
     train, test = (LabelledExercises(SlurpText(data_dir / "slurp", split)) for split in ("valid", "test"))
     benchmark = class_incremental(train, test, 3, by_superclass=True)
     assert sum(len(experience.dataset) for experience in benchmark.train_stream) == 2033
 
 
-def test_choices_that_differ_are_no_classes(data_dir):
+def test_different_choices_raise(data_dir):
     with pytest.raises(DataError, match="exercises of Cqa have 5 sets of choices"):
         LabelledExercises(Cqa(data_dir / "rationales" / "cqa", "train", size=5))
     exercises = SlurpText(data_dir / "slurp", "valid", size=3)
     exercises.exercises[1] = exercises[1]._replace(label="coffee make")
-    with pytest.raises(DataError, match="1 labels of SlurpText are no choices, first 'coffee make'"):
+    with pytest.raises(DataError, match="1 labels of SlurpText .*, first 'coffee make'"):
         LabelledExercises(exercises)

@@ -1,4 +1,4 @@
-"""What splits share is counted, in every data set that can tell."""
+"""Overlap between splits of every data set."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import soundfile
 
 from mmcl.data import LabelledTable, Slurp
-from mmcl.data.catalog import check, find
+from mmcl.data.catalog import check_dataset, find
 from mmcl.data.overlap import overlaps
 
 
 def _warnings(name, root):
-    return [fault.reason for fault in check(find(name), root=root) if fault.warning]
+    return [fault.reason for fault in check_dataset(find(name), root=root) if fault.warning]
 
 
 def _sound(path, seed):
@@ -30,7 +30,7 @@ def _sentence(number, text, file):
 
 @pytest.fixture
 def slurp(tmp_path):
-    """SLURP in small, of which nothing is shared."""
+    """A small copy of SLURP with disjoint splits."""
     lines = {}
     for number, split in enumerate(("train", "devel", "test", "train_synthetic")):
         lines[split] = _sentence(number, f"wake me at {split.replace('_', ' ')}", f"{split}.flac")
@@ -44,15 +44,15 @@ def slurp(tmp_path):
     return write
 
 
-def test_splits_that_share_nothing_are_silent(slurp, caplog):
+def test_disjoint_splits_give_no_warning(slurp, caplog):
     root = slurp()
-    assert check(find("slurp"), root=root) == [] and check(find("slurp_text"), root=root) == []
+    assert check_dataset(find("slurp"), root=root) == [] and check_dataset(find("slurp_text"), root=root) == []
     Slurp(root, synthetic=True)
     assert not caplog.records
 
 
 @pytest.mark.parametrize(("held_out", "split"), [("devel", "valid"), ("test", "test")])
-def test_synthetic_sentences_that_are_tested_with_are_counted(slurp, caplog, held_out, split):
+def test_synthetic_sentences_in_test_are_counted(slurp, caplog, held_out, split):
     root = slurp(train_synthetic={"sentence": f"Wake me at {held_out}!"})
     Slurp(root)
     assert not caplog.records, "they are not trained on"
@@ -84,7 +84,7 @@ def test_the_same_recording_under_another_name(slurp):
 
 
 def _commands(root, rows):
-    """Fluent Speech Commands in small, of rows (split, path, speaker)."""
+    """A small copy of Fluent Speech Commands from rows (split, path, speaker)."""
     (root / "data").mkdir()
     lines = {split: ["path,speakerId,transcription,action,object,location"] for split in ("train", "valid", "test")}
     for number, (split, path, speaker) in enumerate(rows):
@@ -115,8 +115,8 @@ def test_commands_that_are_listed_twice(tmp_path, more, expected):
     assert len(said) == (expected is not None) and all(each.startswith(expected) for each in said)
 
 
-def test_speakers_of_all_splits_are_the_owner_s_choice(data_dir):
-    assert check(find("fsdd"), root=data_dir / "fsdd") == []
+def test_speakers_shared_by_design_are_not_reported(data_dir):
+    assert check_dataset(find("fsdd"), root=data_dir / "fsdd") == []
 
 
 def test_lists_of_speech_commands_that_overlap(tmp_path):
@@ -160,19 +160,19 @@ def test_questions(tmp_path):
     assert _warnings("anli", tmp_path) == ["1 of 2 texts of test are in train as well, first 'p0</s>h'"]
 
 
-def test_real_copies_are_apart(data_dir):
+def test_real_data_sets_do_not_overlap(data_dir):
     for name, folder in (("rosmap", "rosmap"), ("svamp", "rationales/svamp"), ("cqa", "rationales/cqa")):
-        assert check(find(name), root=data_dir / folder) == []
+        assert check_dataset(find(name), root=data_dir / folder) == []
 
 
-def test_rows_of_your_own_table(tmp_path, caplog):
+def test_rows_of_a_labelled_table(tmp_path, caplog):
     (tmp_path / "train.csv").write_text("x,y,label\n1,2,a\n3,4,b\n")
     (tmp_path / "test.csv").write_text("x,y,label\n3,4,b\n9,1,b\n")
     LabelledTable(tmp_path, "train")
     assert "1 rows of test.csv are also in train.csv, first line 2" in caplog.text
 
 
-def test_data_sets_that_tell_nothing_share_nothing():
+def test_data_sets_without_attributes_have_no_overlap():
     class Plain:
         labels, texts, classes = [0], ["on"], ("on",)
 

@@ -1,4 +1,4 @@
-"""`mmcl data check` of files of your own."""
+"""`mmcl data check` of user data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _sound(path, seed):
 
 
 def _check(mmcl_, name, root):
-    """The exit code, and what is printed."""
+    """Return the exit code and the output."""
     done = mmcl_("data", "check", name, "--root", root)
     return done.code, done.out + done.err
 
 
-def test_a_sound_table_has_no_fault(tmp_path, mmcl_):
+def test_valid_table_has_no_faults(tmp_path, mmcl_):
     (tmp_path / "train.csv").write_text("x,label\n1,a\n5,b\n")
     (tmp_path / "test.csv").write_text("x,label\n2,b\n")
     assert _check(mmcl_, "table", tmp_path) == (0, "table: 0 errors, 0 warnings\n")
@@ -41,7 +41,7 @@ def test_a_sound_table_has_no_fault(tmp_path, mmcl_):
         ("x,x,label\n1,1,a\n", 1, "more than one column x"),
     ],
 )
-def test_faults_of_a_table_are_told(tmp_path, mmcl_, train, code, said):
+def test_faults_of_a_table_are_reported(tmp_path, mmcl_, train, code, said):
     (tmp_path / "train.csv").write_text(train)
     (tmp_path / "test.csv").write_text("x,label\n2,b\n")
     found = _check(mmcl_, "table", tmp_path)
@@ -61,7 +61,7 @@ def test_captions_are_checked_as_a_file_or_a_folder(tmp_path, mmcl_):
     assert code == 1 and "test.csv line 2 has 3 cells, expected 2" in said
 
 
-def test_captions_beside_pictures_in_linked_folders(tmp_path, mmcl_):
+def test_captions_next_to_images_in_linked_folders(tmp_path, mmcl_):
     (tmp_path / "disk").mkdir()
     (tmp_path / "root").mkdir()
     write_png(torch.zeros(3, 8, 8, dtype=torch.uint8), str(tmp_path / "disk" / "1.png"))
@@ -72,7 +72,7 @@ def test_captions_beside_pictures_in_linked_folders(tmp_path, mmcl_):
     assert _check(mmcl_, "captions", tmp_path / "root")[0] == 0
 
 
-def test_what_is_missing_is_told(tmp_path, mmcl_):
+def test_missing_files_raise(tmp_path, mmcl_):
     with pytest.raises(DataError, match="data set captions .* --root DIR"):
         own_entry("captions", None)
     with pytest.raises(MissingDataError, match="nowhere does not exist"):

@@ -21,7 +21,7 @@ class Said:
 
 
 class Fast(Said):
-    """In memory: made in one step."""
+    """Batches in one step."""
 
     def batch(self, rows):
         from mmcl.batch import Batch
@@ -30,19 +30,19 @@ class Fast(Said):
 
 
 @pytest.mark.parametrize("second", [Said(), Fast()])
-def test_rows_stay_together(second):
+def test_rows_of_both_sides_match(second):
     first, other = PairedDataset(Said(), second).batch(torch.tensor([4, 0, 3]))
     assert first["row"].tolist() == other["row"].tolist() == [4, 0, 3]
     assert first["text"] == ["off", "on", "up"] and first["audio_lengths"].tolist() == [6, 2, 5]
 
 
-def test_samples_of_one_data_set_are_read_once():
+def test_shared_data_set_is_read_once():
     said = Said()
     first, second = PairedDataset(said, said).batch(torch.tensor([1, 2]))
     assert first is second
 
 
-def test_every_row_comes_once_or_one_of_each_text():
+def test_shuffled_returns_all_rows_or_one_per_text():
     torch.manual_seed(0)
     pairs, drawn = PairedDataset(Said(), Said()), set()
     assert sorted(pairs.shuffled().tolist()) == list(range(6))
@@ -52,10 +52,10 @@ def test_every_row_comes_once_or_one_of_each_text():
         drawn |= set(rows)
     assert drawn == set(range(6))
     orders = {tuple(TEXTS[row] for row in pairs.shuffled(distinct=True).tolist()) for _ in range(60)}
-    assert len(orders) == 6  # any text comes first
+    assert len(orders) == 6  # any text may come first
 
 
-def test_the_longer_side_says_how_long_a_pair_is():
+def test_lengths_are_those_of_the_longer_side():
     one, other = Said(), Fast()
     assert PairedDataset(one, other).lengths is None
     one.lengths, other.lengths = torch.tensor([1, 5, 2, 2, 2, 2]), torch.tensor([3, 3, 3, 3, 3, 1])
@@ -74,7 +74,7 @@ def test_a_seed_fixes_the_order():
     assert torch.equal(pairs.shuffled(distinct=True), first)
 
 
-def test_what_is_no_pair_is_refused():
+def test_unpaired_data_sets_raise():
     with pytest.raises(DataError, match="6 samples and the second 2"):
         PairedDataset(Said(), Said(["on", "off"]))
     with pytest.raises(DataError, match="pair 1 has text 'off' on one side and 'up'"):

@@ -12,7 +12,7 @@ def digits(data_dir):
 
 
 class Listed:
-    """A data set that makes no batches, and knows its ids."""
+    """A data set with ids and without batches."""
 
     classes, labels, texts, ids = ("a", "b"), [0, 1, 1], ["x", "y", "z"], ["one", "two", "three"]
 
@@ -23,7 +23,7 @@ class Listed:
         return {"id": self.ids[row], "label": self.labels[row], "text": self.texts[row]}
 
 
-def test_samples_are_those_of_the_rows(digits):
+def test_samples_match_the_rows(digits):
     chosen = Selection(digits, [30, 2, 7])
     assert len(chosen) == 3 and list(chosen.classes) == list(digits.classes)
     assert chosen.labels == [digits.labels[row] for row in (30, 2, 7)]
@@ -34,7 +34,7 @@ def test_samples_are_those_of_the_rows(digits):
     assert torch.equal(batch["image"], expected["image"]) and torch.equal(batch["label"], expected["label"])
 
 
-def test_other_labels_stand_in_for_their_own(digits):
+def test_labels_are_replaced(digits):
     chosen = Selection(digits, [5, 6], labels=[9, 8])
     assert chosen.labels == [9, 8] and chosen[1]["label"] == 8
     assert chosen.batch(torch.tensor([1, 0]))["label"].tolist() == [8, 9]
@@ -63,6 +63,6 @@ def test_ids():
         ([0, 1], [1], "has 1 labels for 2 rows"),
     ],
 )
-def test_what_is_refused(rows, labels, message):
+def test_invalid_rows_and_labels_raise(rows, labels, message):
     with pytest.raises(DataError, match=message):
         Selection(Listed(), rows, labels)

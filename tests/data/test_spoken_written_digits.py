@@ -28,7 +28,7 @@ def test_a_seed_fixes_pairs_and_noise(root):
     assert not torch.equal(one[7]["audio"], other[7]["audio"]) and one._image != other._image
 
 
-def test_noise_is_as_loud_as_asked(root):
+def test_noise_has_the_requested_level(root):
     clean, noisy = SpokenWrittenDigits(root, "valid"), SpokenWrittenDigits(root, "valid", snr=-6.0, image_noise=0.3)
     ratios, deviations = [], []
     for row in range(0, 300, 30):
@@ -42,7 +42,7 @@ def test_noise_is_as_loud_as_asked(root):
     assert sum(deviations) / len(deviations) == pytest.approx(0.3, abs=0.02)  # half of it is cut at 0
 
 
-def test_each_side_is_found_by_itself(root, data_dir, tmp_path, monkeypatch):
+def test_roots_are_independent(root, data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "fsdd").symlink_to(root)

@@ -12,7 +12,7 @@ def orders(data_dir):
     return Barista(data_dir / "barista", "train"), Barista(data_dir / "barista", "test")
 
 
-def test_classes_arrive_once_and_all_their_samples_with_them(orders):
+def test_classes_and_their_samples_arrive_once(orders):
     benchmark = class_incremental(*orders, experiences=4, seed=3)
     for name, dataset in zip(("train", "test"), orders, strict=True):
         rows, arrived = [], []
@@ -37,12 +37,12 @@ def test_classes_can_be_ordered_by_name(orders):
     assert class_incremental(*orders, class_order=mixed).description == record
 
 
-def test_order_depends_on_the_seed_alone(orders):
+def test_order_depends_on_seed_only(orders):
     first, same, other = (class_incremental(*orders, seed=seed).description for seed in (0, 0, 1))
     assert first == same and first["class_order"] != other["class_order"]
 
 
-def test_the_record_says_who_came_when(orders):
+def test_description_records_the_stream(orders):
     order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
     record = class_incremental(*orders, experiences=5, class_order=order).description
     assert record["class_order"] == order
@@ -50,26 +50,26 @@ def test_the_record_says_who_came_when(orders):
     assert sum(record["train_sizes"]) == len(orders[0]) and sum(record["test_sizes"]) == len(orders[1])
 
 
-def test_a_sample_of_the_stream_is_that_of_the_data_set(orders):
+def test_stream_returns_samples_of_the_data_set(orders):
     experience = class_incremental(*orders).train_stream[1]
     sample = experience.dataset[2]
     assert sample["id"] == orders[0].utterances[experience.dataset.rows[2]].id
 
 
-def test_classes_that_stay_away_leave_the_others_where_they_are(orders):
+def test_excluding_classes_keeps_the_other_experiences(orders):
     order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
     benchmark = class_incremental(*orders, experiences=5, class_order=order, without=[1, 9])
     assert [experience.group for experience in benchmark.train_stream] == [[3], [4, 0], [5], [2, 6], [8, 7]]
     for stream in (benchmark.train_stream, benchmark.test_stream):
         labels = {label for experience in stream for label in experience.dataset.targets}
         assert labels == set(range(10)) - {1, 9}
-    with pytest.raises(StreamError, match="experience 0 has no class left"):
+    with pytest.raises(StreamError, match="experience 0 has no classes"):
         class_incremental(*orders, experiences=5, class_order=order, without=[3, 1])
     with pytest.raises(StreamError, match="without has label 10, expected some of 0 to 9"):
         class_incremental(*orders, without=[10])
 
 
-def test_initial_takes_the_first_group():
+def test_initial_sets_the_size_of_the_first_group():
     assert [len(group) for group in arrival_groups(range(31), 6, initial=6)] == [6, 5, 5, 5, 5, 5]
     assert [len(group) for group in arrival_groups(range(31), 3, initial=11)] == [11, 10, 10]
     assert arrival_groups(range(3), 1, initial=3) == [[0, 1, 2]]
@@ -84,27 +84,27 @@ def test_initial_takes_the_first_group():
         ({"experiences": 2, "initial": 10}, "initial is 10 of 10 classes, which leaves 0 for 1 experiences"),
         (
             {"class_order": ["late", *range(9)]},
-            r"class_order has 'late' \(did you mean 'latte'\?\), expected names or numbers of classes",
+            r"class_order has 'late' \(did you mean 'latte'\?\)",
         ),
         (
             {"by_superclass": True},
-            "the data set has no superclasses: expected by_superclass=False, or one such as SLURP",
+            "no superclasses: .*by_superclass=False",
         ),
         ({"class_order": [0, 0, 1, 2, 3, 4, 5, 6, 7, 10]}, r"missing \[8, 9\], unknown or repeated \[0, 10\]"),
     ],
 )
-def test_a_stream_that_cannot_be_is_refused(orders, settings, message):
+def test_invalid_streams_raise(orders, settings, message):
     with pytest.raises(StreamError, match=message):
         class_incremental(*orders, **settings)
 
 
-def test_data_sets_that_do_not_go_together_are_refused(orders, data_dir):
+def test_different_classes_raise(orders, data_dir):
     digits = SpokenDigits(data_dir / "fsdd", "test")
-    with pytest.raises(StreamError, match="take both from one data set"):
+    with pytest.raises(StreamError, match="'americano'.*'zero'"):
         class_incremental(orders[0], digits)
 
 
-def test_a_class_without_samples_is_named(orders, data_dir):
+def test_error_names_a_class_without_samples(orders, data_dir):
     test = Barista(data_dir / "barista", "test")
     test.utterances = [utterance for utterance in test.utterances if utterance.label != 4]
     test.labels = [utterance.label for utterance in test.utterances]
@@ -113,7 +113,7 @@ def test_a_class_without_samples_is_named(orders, data_dir):
 
 
 class Commands:
-    """Nine samples of five classes of three superclasses, in memory."""
+    """Nine samples with five classes in three superclasses."""
 
     classes = ("alarm set", "alarm stop", "music play", "news read", "music stop")
     superclasses = ("alarm", "alarm", "music", "news", "music")
@@ -129,7 +129,7 @@ class Commands:
         return {"label": self.labels[index], "text": self.texts[index]}
 
 
-def test_superclasses_arrive_whole():
+def test_superclasses_arrive_completely():
     record = class_incremental(
         Commands(), Commands(), 3, class_order=["music", "alarm", "news"], by_superclass=True
     ).description
@@ -153,7 +153,7 @@ def test_superclasses_arrive_whole():
     assert len(orders) == 6
 
 
-def test_numbers_of_superclasses_are_those_of_their_sorted_names():
+def test_superclasses_are_numbered_alphabetically():
     record = class_incremental(Commands(), Commands(), 2, [2, 0, 1], initial=1, by_superclass=True).description
     assert record["experiences"] == [["news read"], ["alarm set", "alarm stop", "music play", "music stop"]]
 
@@ -167,12 +167,12 @@ def test_numbers_of_superclasses_are_those_of_their_sorted_names():
         ({"class_order": ["alarm", "music"]}, r"3 classes: missing \[2\]"),
     ],
 )
-def test_superclasses_that_cannot_arrive_so_are_refused(settings, message):
+def test_invalid_superclass_streams_raise(settings, message):
     with pytest.raises(StreamError, match=message):
         class_incremental(Commands(), Commands(), **{"experiences": 3, **settings}, by_superclass=True)
 
 
-def test_a_class_of_a_superclass_may_lack_samples_and_is_counted(caplog):
+def test_classes_without_samples_in_a_superclass_are_counted(caplog):
     caplog.set_level(logging.WARNING, logger="mmcl")
     without_stop = Commands([0, 2, 3, 4])
     benchmark = class_incremental(without_stop, Commands([0, 1, 1, 2, 3, 4]), 3, by_superclass=True)
@@ -187,7 +187,7 @@ def test_a_class_of_a_superclass_may_lack_samples_and_is_counted(caplog):
         assert part in record.getMessage()
 
 
-def test_an_experience_without_samples_is_refused():
+def test_experience_without_samples_raises():
     order = ["news", "alarm", "music"]
     with pytest.raises(StreamError, match="experience 1 has 0 samples in train, expected at least 1: check the split"):
         class_incremental(Commands([2, 3, 4]), Commands(), 3, order, by_superclass=True)

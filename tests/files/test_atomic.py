@@ -1,4 +1,4 @@
-"""A file or folder is written whole or not at all."""
+"""Atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 from mmcl.files.atomic import folder_written_whole, written_whole
 
 
-def test_the_file_appears_at_the_end_only(tmp_path: Path) -> None:
+def test_file_appears_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "note.txt"
     with written_whole(target) as temporary:
         temporary.write_text("new")
         assert not target.exists()
-        assert temporary.parent == tmp_path  # or the rename would not be one step
+        assert temporary.parent == tmp_path  # otherwise the rename would not be atomic
     assert target.read_text() == "new"
     assert os.listdir(tmp_path) == ["note.txt"]
 
 
-def test_the_file_can_be_read_by_whom_other_new_files_can(tmp_path: Path) -> None:
+def test_file_has_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("made in the usual way")
     with written_whole(tmp_path / "note.txt") as temporary:
         private = tmp_path / "private"
@@ -72,7 +72,7 @@ def test_a_folder_appears_at_the_end_only(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["model"]
 
 
-def test_an_empty_folder_is_filled_and_another_is_left_as_it_is(tmp_path: Path) -> None:
+def test_empty_folder_is_replaced_and_others_are_not(tmp_path: Path) -> None:
     empty, full = tmp_path / "empty", tmp_path / "full"
     empty.mkdir()
     full.mkdir()

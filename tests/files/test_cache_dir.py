@@ -6,7 +6,7 @@ from mmcl.files.cache_dir import cache_dir
 SOURCE = Path(__file__).parents[2] / "mmcl"
 
 
-def test_the_variable_wins_over_the_home_folder(monkeypatch, tmp_path):
+def test_variable_takes_precedence_over_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MMCL_CACHE", "~/elsewhere")
     assert cache_dir() == tmp_path / "elsewhere"

@@ -1,4 +1,4 @@
-"""What is written of a model is what is read: its tensors, its files, and its description."""
+"""Digests of tensors, files and settings of saved models."""
 
 import json
 
@@ -24,7 +24,7 @@ def check(content, path, state=STATE):
     check_tensors(content, path, state, state.__getitem__)
 
 
-def test_what_is_as_it_was_passes(tmp_path):
+def test_unchanged_model_passes(tmp_path):
     content, path = description(tmp_path)
     check(content, path)
     content |= {"mmcl_version": "9", "model_type": "other", "new": 3, "first": {"download": True, **content["first"]}}
@@ -44,20 +44,20 @@ def test_what_is_as_it_was_passes(tmp_path):
         {"b": torch.tensor([False, True])},
     ],
 )
-def test_another_tensor_is_named(other, tmp_path):
+def test_changed_tensor_is_named(other, tmp_path):
     (name,) = other
     with pytest.raises(CheckpointError, match=f"tensor '{name}' beside .*config.json is damaged"):
         check(*description(tmp_path), {**STATE, **other})
 
 
-def test_a_tensor_more_or_less_is_named(tmp_path):
+def test_additional_or_missing_tensor_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="tensor 'c' .* is not among its digests"):
         check(*description(tmp_path), {**STATE, "c": STATE["a"]})
     with pytest.raises(CheckpointError, match="tensor 'a' .* is missing"):
         check(*description(tmp_path), {"b": STATE["b"]})
 
 
-def test_another_file_is_named(tmp_path):
+def test_changed_file_is_named(tmp_path):
     content, path = description(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{} ")
     with pytest.raises(CheckpointError, match="tokenizer.json was changed after the model was saved"):
@@ -65,7 +65,7 @@ def test_another_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"dim": 9}, {"dim": 8.0}, {"dim": True}, {"first": {"name": "conformer"}}])
-def test_another_setting_is_named(change, tmp_path):
+def test_changed_setting_is_named(change, tmp_path):
     content, path = description(tmp_path)
     with pytest.raises(CheckpointError, match=f"{next(iter(change))} in .*config.json was changed.*remove its {KEY}"):
         check({**content, **change}, path)
@@ -80,7 +80,7 @@ def test_a_missing_setting_is_named(tmp_path):
 
 @pytest.mark.parametrize("part", [None, "tensors", "files", "settings"])
 @pytest.mark.parametrize("value", [None, True, 3, "x", [], {"a": 3}, {"a": None}])
-def test_digests_that_are_none_are_told(part, value, tmp_path):
+def test_malformed_digests_raise(part, value, tmp_path):
     content, path = description(tmp_path)
     if part is None:
         content[KEY] = {"tensors": value} if isinstance(value, dict) else value
@@ -107,7 +107,7 @@ def test_values_that_are_not_finite_are_counted(value):
         check_tensor("a", torch.tensor([1.0, value]), None, "x")
 
 
-def test_another_kind_of_numbers_is_named():
+def test_other_dtype_kind_is_named():
     for given, expected in ((torch.ones(2).bool(), "float"), (torch.ones(2).int(), "float"), (torch.ones(2), "int")):
         with pytest.raises(CheckpointError, match=f"tensor 'a' of x is {given.dtype}, expected {expected}"):
             check_tensor("a", given, torch.ones(2).int() if expected == "int" else torch.ones(2), "x")

@@ -9,7 +9,7 @@ from mmcl.models.classifier import GrowingHead
 
 
 class Network(nn.Module):
-    """A trunk with BatchNorm, a part that may be frozen, and a head that grows."""
+    """A trunk with BatchNorm, an optionally frozen part, and a growing head."""
 
     def __init__(self, seed=0, width=4, classes=3):
         super().__init__()
@@ -46,7 +46,7 @@ def values(module):
 
 @pytest.mark.parametrize("loaded", WRAPPINGS)
 @pytest.mark.parametrize("saved", WRAPPINGS)
-def test_a_state_is_loaded_whatever_either_model_is_wrapped_in(saved, loaded):
+def test_state_is_loaded_across_wrappers(saved, loaded):
     one, other = WRAPPINGS[saved](Network(0)), WRAPPINGS[loaded](Network(1, classes=5))
     load_state(other, one.state_dict(), "the state")
     expected, found = values(one), values(other)
@@ -92,7 +92,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_does_not_fit_is_named_and_counted_and_nothing_is_loaded(fault):
+def test_mismatch_is_reported_and_loads_nothing(fault):
     change, message = FAULTS[fault]
     network = Network(1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -102,20 +102,20 @@ def test_what_does_not_fit_is_named_and_counted_and_nothing_is_loaded(fault):
         assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-def test_what_is_frozen_need_not_be_there_and_what_is_trained_must():
+def test_frozen_tensors_are_optional_and_trained_ones_required():
     saved = Network(0)
     freeze(saved.front)
     other = Network(1)
     kept = freeze(other.front).weight.clone()
     load_state(other, trainable_state(saved), "the state")
     assert torch.equal(other.front.weight, kept) and torch.equal(other.trunk[0].weight, saved.trunk[0].weight)
-    load_state(other, Network(2).state_dict(), "the state")  # saved as it was trained
+    load_state(other, Network(2).state_dict(), "the state")  # saved during training
     assert torch.equal(other.front.weight, Network(2).front.weight)
     with pytest.raises(CheckpointError, match="lacks 2 of 12 tensors, first 'front.weight'"):
         load_state(Network(1), trainable_state(saved), "the state")
 
 
-def test_names_that_match_more_than_one_stay_as_they_are():
+def test_ambiguous_names_are_kept():
     assert match_names({"weight": 1}, ["module.weight", "_orig_mod.weight"]) == {"weight": 1}
     assert match_names({"module.w": 1, "w": 2}, ["module.w", "w"]) == {"module.w": 1, "w": 2}
     assert match_names({"a.module.w": 1}, ["a.w", "w"]) == {"a.w": 1}
@@ -144,18 +144,18 @@ def adam(parameters):
         (None, "has no 'param_groups'"),
     ],
 )
-def test_the_state_of_another_optimizer_is_refused(saved, message):
+def test_state_of_another_optimizer_raises(saved, message):
     with pytest.raises(CheckpointError, match=message):
         load_optimizer(stepped(adam), saved, "the optimizer's state")
 
 
-def test_the_state_of_an_optimizer_is_taken_up():
+def test_state_of_an_optimizer_is_restored():
     one, other = stepped(adam), stepped(adam)
     load_optimizer(other, one.state_dict(), "the optimizer's state")
     assert torch.equal(*(list(each.state.values())[0]["exp_avg"] for each in (one, other)))
 
 
-def test_there_is_a_schedule_in_both_or_in_neither():
+def test_schedule_must_exist_in_both_or_neither():
     schedule = torch.optim.lr_scheduler.StepLR(stepped(adam), 2)
     load_schedule(None, None, "the state")
     load_schedule(schedule, {"last_epoch": 7}, "the state")
@@ -169,7 +169,7 @@ def test_there_is_a_schedule_in_both_or_in_neither():
 def test_entries_and_settings():
     with pytest.raises(CheckpointError, match="the state has no 'epoch'"):
         entry({}, "epoch", "the state")
-    check_same(None, {"epochs": 3}, "the state")  # an older state does not say
+    check_same(None, {"epochs": 3}, "the state")  # older states lack settings
     check_same({"other": 1}, {"epochs": 3}, "the state")
     with pytest.raises(CheckpointError, match="the state was made with epochs 4, expected 3"):
         check_same({"epochs": 4}, {"epochs": 3}, "the state")

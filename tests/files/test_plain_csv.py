@@ -1,4 +1,4 @@
-"""CSV files of unknown origin."""
+"""Strict reading of CSV files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def written(tmp_path):
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_what_csv_writers_write_is_read(written, mark, end):
+def test_reads_output_of_csv_writers(written, mark, end):
     lines = ["text,label", '"yes, please",a', "", '"he said ""no"""," b"', "नमस्ते,c"]
     table = read_table(written(mark + end.join(lines).encode()))
     assert table.columns == ("text", "label")
@@ -33,7 +33,7 @@ def test_what_csv_writers_write_is_read(written, mark, end):
     assert [row["text"] for _, row in table.rows] == ["yes, please", 'he said "no"', "नमस्ते"]
 
 
-def test_lines_are_those_of_the_file_after_cells_of_several_lines(written):
+def test_line_numbers_account_for_multiline_cells(written):
     path = written('text,label\n"two\nlines",a\nb\n')
     with pytest.raises(DataError, match="a.csv line 4 has 1 cells, expected 2 as in line 1"):
         read_rows(path)
@@ -53,12 +53,12 @@ def test_lines_are_those_of_the_file_after_cells_of_several_lines(written):
         ("a,b\n1,2\n".encode("utf-16"), "line 1 is not UTF-8"),
     ],
 )
-def test_what_is_no_csv_is_told_with_its_line(written, content, message):
+def test_malformed_csv_raises_with_its_line(written, content, message):
     with pytest.raises(DataError, match=re.escape(f"a.csv {message}")):
         read_rows(written(content))
 
 
-def test_what_is_no_file_is_told(tmp_path):
+def test_missing_and_special_files_raise(tmp_path):
     with pytest.raises(MissingDataError, match=r"there is no file .*a\.csv"):
         read_rows(tmp_path / "a.csv")
     with pytest.raises(DataError, match="is not a regular file"):
@@ -69,7 +69,7 @@ def test_what_is_no_file_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "what"), [("012", "numbers its rows"), ("739", "numbers its rows"), ("   ", "is empty")]
 )
-def test_a_column_without_a_name_that_tells_nothing_is_left_out_and_said(written, caplog, name, cells, what):
+def test_unnamed_index_column_is_skipped_with_a_warning(written, caplog, name, cells, what):
     rows = "".join(f"{cell.strip()},{n},b\n" for n, cell in enumerate(cells))
     table = read_table(written(f"{name},x,label\n{rows}"))
     assert table.columns == ("x", "label") and table.rows[1] == (3, {"x": "1", "label": "b"})
@@ -77,19 +77,19 @@ def test_a_column_without_a_name_that_tells_nothing_is_left_out_and_said(written
 
 
 @pytest.mark.parametrize("cells", ["0.5,1.5,2.5", "a,b,c", "1,1,2", "1,,2"])
-def test_a_column_without_a_name_that_tells_something_is_refused(written, cells):
+def test_unnamed_data_column_raises(written, cells):
     path = written("x,,label\n" + "".join(f"1,{cell},b\n" for cell in cells.split(",")))
     with pytest.raises(DataError, match=r"a\.csv has no name for column 2 in line 1"):
         read_table(path)
 
 
 @pytest.mark.parametrize("header", ["x,x,label", "x, x,label", "caf\u00e9,cafe\u0301,label"])
-def test_two_columns_of_one_name_are_refused(written, header):
+def test_repeated_column_raises(written, header):
     with pytest.raises(DataError, match=r"a\.csv has more than one column"):
         read_table(written(f"{header}\n1,2,a\n"))
 
 
-def test_columns_that_are_not_wanted_are_ignored(written, caplog):
+def test_unwanted_columns_are_ignored(written, caplog):
     content = ",text,x,x\n0,hello,1,2\n"
     with caplog.at_level(logging.WARNING):
         assert read_table(written(content), ("text", "audio")).rows == [(2, {"text": "hello"})]
@@ -101,12 +101,12 @@ def test_columns_that_are_not_wanted_are_ignored(written, caplog):
 
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
-def test_another_delimiter_is_told(written, mark):
+def test_other_delimiter_is_reported(written, mark):
     with pytest.raises(DataError, match=re.escape(f"{mark!r}, expected commas")):
         read_table(written(f"text{mark}label\nhello{mark}a\n"), required=("text",))
 
 
-def test_numbers_are_what_numpy_reads(tmp_path):
+def test_numbers_match_numpy(tmp_path):
     draw = random.Random(0)
     texts = [draw.choice((f"{draw.gauss(0, 1e3)!r}", f"{draw.random():.18e}", str(draw.randrange(99)), " -.5E-3", "7."))
              for _ in range(200)]  # fmt: skip
@@ -120,7 +120,7 @@ def test_numbers_are_what_numpy_reads(tmp_path):
      "0x1F", "١٢", "１", "+-1", "1e", "null", "True", "1.2.3", "."],
 )  # fmt: skip
 @pytest.mark.parametrize("beside", ["1", "2.5e-3"])
-def test_what_is_no_finite_number_is_told_with_line_and_column(cell, beside):
+def test_non_finite_number_raises_with_line_and_column(cell, beside):
     with pytest.raises(DataError, match=re.escape(f"a.csv has {cell!r} in line 5, column y, expected a")):
         numbers([beside, cell], "a.csv", 5, ["x", "y"])
     with pytest.raises(DataError, match="in line 5, column 1, expected a"):

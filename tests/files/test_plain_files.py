@@ -1,4 +1,4 @@
-"""Plain files: because of a link in a folder nothing outside is read, changed or deleted; no pipe is waited for."""
+"""Links in folders never affect files outside, and pipes never block."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Config(StrictModel):
 
 @pytest.fixture
 def outside(tmp_path):
-    """A folder of somebody else, with a file that has a dot as temporary files do."""
+    """A folder of another user, with a hidden file like temporary files."""
     folder = tmp_path / "outside"
     folder.mkdir()
     for name in ("secret", ".secret.tmp"):
@@ -43,7 +43,7 @@ def outside(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that was interrupted, and has a model."""
+    """An interrupted run with a model."""
     with pytest.raises(KeyboardInterrupt), Run.create("contrastive_pretraining", Config(), tmp_path / "run") as run:
         for epoch in (1, 2):
             run.log("epoch", strategy="clip", seed=0, epoch=epoch, loss=0.5)
@@ -87,7 +87,7 @@ USES = {
 
 
 def put(kind: str, path: Path, outside: Path) -> None:
-    """Put something in the place of a file or folder that is no file or folder."""
+    """Replace a file or folder by a special file."""
     is_folder = path.is_dir()
     shutil.rmtree(path) if is_folder else path.unlink(missing_ok=True)
     if kind == "link":
@@ -103,7 +103,7 @@ def put(kind: str, path: Path, outside: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("use", list(USES))
-def test_a_link_in_a_run_is_refused_by_name(folder, outside, use, name):
+def test_link_in_a_run_raises_and_is_named(folder, outside, use, name):
     put("link", folder / name, outside)
     with pytest.raises(RunError, match=re.escape(f"{folder / name} is a symbolic link, expected a regular file: ")):
         USES[use](folder)
@@ -113,7 +113,7 @@ def test_a_link_in_a_run_is_refused_by_name(folder, outside, use, name):
 @pytest.mark.parametrize("kind", ["broken link", "pipe", "socket"])
 @pytest.mark.parametrize("name", ["status.json", "metrics.jsonl", "checkpoints", "models/clip-seed0/model.safetensors"])
 @pytest.mark.parametrize("use", list(USES))
-def test_what_is_no_file_is_refused_and_not_waited_for(folder, outside, monkeypatch, use, name, kind):
+def test_special_files_raise_without_blocking(folder, outside, monkeypatch, use, name, kind):
     monkeypatch.chdir(folder.parent)
     put(kind, folder / name, outside)
     said = {"broken link": "a symbolic link", "pipe": "a named pipe", "socket": "a socket"}[kind]
@@ -140,7 +140,7 @@ def test_the_run_folder_and_its_parents_may_be_links(folder, tmp_path):
 
 
 def test_two_names_within_the_folder_are_fine(folder):
-    """A process that is killed while it writes a checkpoint leaves a second name of the last one."""
+    """A process that is killed while writing a checkpoint leaves a hard link to the previous one."""
     os.link(folder / "checkpoints/clip-seed0.safetensors", folder / "checkpoints/.clip-seed0.safetensors.7.kept")
     check_plain(folder, shared=False)
     Run.open(folder).close()
@@ -161,7 +161,7 @@ def test_nothing_is_written_through_a_link(folder, tmp_path, outside, kind):
     assert os.listdir(path.parent) == ["report.html"]
 
 
-def test_a_temporary_name_that_is_taken_by_a_link_is_not_followed(tmp_path, outside):
+def test_link_at_the_temporary_name_is_not_followed(tmp_path, outside):
     temporary = tmp_path / f".note.txt.{os.getpid()}.tmp"
     temporary.symlink_to(outside / "secret")
     with written_whole(tmp_path / "note.txt") as path:

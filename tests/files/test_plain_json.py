@@ -1,4 +1,4 @@
-"""JSON files of unknown origin."""
+"""Strict reading of JSON files."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def test_reads_what_json_writes(tmp_path):
     ],
 )
 @pytest.mark.parametrize("error", [DataError, CheckpointError])
-def test_what_is_not_the_expected_json_is_an_error_that_names_the_file(tmp_path, content, message, error):
+def test_unexpected_json_raises_and_names_the_file(tmp_path, content, message, error):
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(error, match=f"a.json.*{message}"):
         read_json(path, error=error)
 
 
-def test_a_line_is_named(tmp_path):
+def test_error_names_the_line(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n[2]\n')
     with pytest.raises(DataError, match="a.jsonl line 2 holds a list"):
         list(read_json_lines(path))
 
 
-def test_what_is_no_file_is_an_error(tmp_path):
+def test_missing_and_special_files_raise(tmp_path):
     with pytest.raises(MissingDataError, match="there is no file .*a.json"):
         read_json(tmp_path / "a.json")
     with pytest.raises(CheckpointError, match="there is no file"):
@@ -54,7 +54,7 @@ def test_what_is_no_file_is_an_error(tmp_path):
     (tmp_path / "a.json").mkdir()
     with pytest.raises(DataError, match="is not a regular file"):
         read_json(tmp_path / "a.json")
-    os.mkfifo(tmp_path / "pipe")  # reading it would wait without end
+    os.mkfifo(tmp_path / "pipe")  # reading it would block forever
     with pytest.raises(DataError, match="is not a regular file"):
         read_text(tmp_path / "pipe")
 
@@ -66,19 +66,19 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
         read_json(tmp_path / "a.json")
 
 
-def test_a_bool_is_no_whole_number():
+def test_bool_is_not_an_integer():
     with pytest.raises(DataError, match="holds a bool"):
         parse_json("true", int, where="x")
 
 
 @pytest.mark.parametrize("content", ['{"a": 1, "b": 2, "a": 3}', '[{"x": {"a": 1, "a": 1}}]'])
-def test_a_key_that_is_there_twice_is_refused(content):
+def test_repeated_key_raises(content):
     with pytest.raises(DataError, match="x is not JSON .the key 'a' is there twice"):
         parse_json(content, object, where="x")
 
 
 @pytest.mark.parametrize("content", ['["\\ud800"]', '{"\\uDC00": 1}', '["\\udc00\\ud800"]'])
-def test_half_a_character_is_refused_and_a_whole_one_is_not(content):
+def test_lone_surrogate_raises(content):
     with pytest.raises(DataError, match="x is not JSON .*surrogates not allowed"):
         parse_json(content, object, where="x")
     assert parse_json('["\\ud83d\\ude00", "\\\\ud800"]', list, where="x") == ["😀", "\\ud800"]
@@ -88,7 +88,7 @@ RIGHT = {str: "a", int: 1, float: 0.5, list: ["a"], dict: {"a": 1}, bool: True}
 
 
 @pytest.mark.parametrize("expected", RIGHT)
-def test_an_entry_has_its_type_or_is_an_error_that_names_it(expected):
+def test_member_checks_types(expected):
     assert member({"key": RIGHT[expected]}, "key", expected, where="x line 3") == RIGHT[expected]
     allowed = {float: (int, float)}.get(expected, (expected,))
     for kind, value in {**RIGHT, None: None}.items():

@@ -1,4 +1,4 @@
-"""YAML is read as plain data, and written so that it is read back to the same."""
+"""Parsing and writing of plain YAML."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def test_values(text: str, value: object) -> None:
         ("x:\n  ? [1, 2]\n  : 3", "x", "a key is not a word, expected 'key: value'"),
     ],
 )
-def test_a_fault_is_named_and_left_out_and_the_rest_is_read(text: str, key: str, message: str) -> None:
+def test_faults_are_reported_and_the_rest_is_parsed(text: str, key: str, message: str) -> None:
     data, faults = parse_yaml(f"{text}\ny: 1")
     assert [(fault.key, fault.message[: len(message)]) for fault in faults] == [(key, message)]
     assert data["y"] == 1
     assert 1 <= faults[0].line <= 3
 
 
-def test_every_fault_is_found() -> None:
+def test_all_faults_are_reported() -> None:
     _, faults = parse_yaml("a: 1\na: 2\nb: !!python/name:os.system\n_c: 3")
     assert [(fault.key, fault.line) for fault in faults] == [("a", 2), ("b", 3), ("_c", 4)]
 
@@ -74,12 +74,12 @@ def test_every_fault_is_found() -> None:
         ("a: [1", "line 1, column 6: "),
         ("a: 1\n b: 2", "line 2, column 3: "),
         ("a: &x [1]\nb: *x", "line 2, column 4: '*x' is an alias, write the value out"),
-        ("a: &x [*x]", "line 1, column 8: '*x' is an alias"),  # would never end
+        ("a: &x [*x]", "line 1, column 8: '*x' is an alias"),  # infinite recursion
         ("a: 1\n---\nb: 2", "line 2, column 1: "),
         ("a: \x00", "unacceptable character"),
     ],
 )
-def test_what_is_not_plain_yaml_is_refused_with_its_place(text: str, message: str) -> None:
+def test_invalid_yaml_raises_with_its_position(text: str, message: str) -> None:
     with pytest.raises(NotPlainYAML) as error:
         parse_yaml(text)
     assert str(error.value).startswith(message)
@@ -112,7 +112,7 @@ def test_dump_round_trips_to_the_last_bit() -> None:
     assert [struct.pack("d", value) for value in again["floats"]] == [struct.pack("d", value) for value in floats]
 
 
-def test_words_that_yaml_1_1_takes_for_something_else_are_quoted() -> None:
+def test_strings_ambiguous_in_yaml_1_1_are_quoted() -> None:
     """Other tools read our files with YAML 1.1."""
     words = ["yes", "off", "12:30", "2024-01-01", "010", "1e-3"]
     assert yaml.safe_load(dump({"words": words})) == {"words": words}

@@ -1,4 +1,4 @@
-"""Sealed JSON: what was changed is noticed, how it is laid out does not matter."""
+"""JSON with a digest: changes are detected, layout does not matter."""
 
 import json
 import math
@@ -18,14 +18,14 @@ def path(tmp_path):
     return tmp_path / "environment.json"
 
 
-def test_it_comes_back_without_its_digest(path):
+def test_round_trip_without_digest(path):
     assert read_sealed(path) == CONTENT
     assert path.read_text() == sealed(CONTENT)
     path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items()))))  # another layout
     assert read_sealed(path) == CONTENT
 
 
-def test_every_value_and_key_counts(path):
+def test_digest_covers_all_values_and_keys(path):
     for key in CONTENT:
         for changed in ({**CONTENT, key: "other"}, {name: value for name, value in CONTENT.items() if name != key}):
             path.write_text(json.dumps({**changed, "digest": content_digest(CONTENT)}))
@@ -35,7 +35,7 @@ def test_every_value_and_key_counts(path):
                 read_sealed(path)
 
 
-def test_a_changed_byte_is_noticed_or_changes_nothing(path):
+def test_changed_byte_is_detected_or_harmless(path):
     whole, draw = path.read_bytes(), random.Random(0)
     for place in range(len(whole)):
         changed = bytearray(whole)
@@ -48,7 +48,7 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "7", '"a"', "[" * 100_000, "\x00"])
-def test_what_is_no_object_is_refused(path, text):
+def test_non_object_raises(path, text):
     path.write_text(text)
     with pytest.raises(CheckpointError, match="environment.json"):
         read_sealed(path, error=CheckpointError)
@@ -63,6 +63,6 @@ def test_keys_that_become_strings_do_not_matter():
     assert content_digest({"settings": {1: "a"}}) == content_digest({"settings": {"1": "a"}})
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_path_is_named(tmp_path):
     with pytest.raises(RunError, match=r"cannot write .*status.json \(No such file or directory\): make room, then"):
         write_sealed(tmp_path / "nowhere" / "status.json", {})

@@ -6,7 +6,7 @@ from mmcl.errors import InputError, ShapeError
 from mmcl.metrics.answers import equation_match, evaluate, exact_match
 
 
-def test_every_equation_of_svamp_comes_to_its_answer(data_dir):
+def test_equations_of_svamp_evaluate_to_their_answers(data_dir):
     problems = json.loads((data_dir / "rationales" / "svamp" / "SVAMP.json").read_text())
     assert len(problems) == 1000
     right = [abs(evaluate(problem["Equation"]) - problem["Answer"]) < 1e-2 for problem in problems]
@@ -26,18 +26,18 @@ def test_arithmetic(equation, value):
     ["__import__('os').getcwd()", "(1).__class__", "2 ** 9", "2 ** 99999999", "x + 1", "1 if 1 else 2", "[1, 2]",
      "'a' * 3", "10 // 3", "7 % 2", "1 < 2", "abs(3)", "1j", "(y := 3)", "lambda: 1", "1, 2", "True"],
 )  # fmt: skip
-def test_anything_else_is_refused(equation):
+def test_other_expressions_raise(equation):
     with pytest.raises(InputError, match="expected numbers"):
         evaluate(equation)
 
 
 @pytest.mark.parametrize("equation", ["", "1 +", "(1", "1 2", "= 3", "(" * 400 + "1" + ")" * 99, "\x00"])
-def test_what_is_no_equation(equation):
+def test_malformed_equations_raise(equation):
     with pytest.raises(InputError, match="expected numbers"):
         evaluate(equation)
 
 
-def test_numbers_that_are_none():
+def test_undefined_values_raise():
     for equation in ("1 / 0", "1 / (2 - 2)", "1e400 - 1e400 + 1 / 0"):
         with pytest.raises(InputError, match="divides by zero"):
             evaluate(equation)

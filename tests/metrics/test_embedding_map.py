@@ -5,7 +5,7 @@ from mmcl.errors import InputError, ShapeError
 from mmcl.metrics.embedding_map import embedding_map
 
 
-def test_what_is_near_stays_near():
+def test_neighbours_stay_close():
     torch.manual_seed(0)
     labels = [row % 3 for row in range(60)]
     embeddings = 10 * torch.eye(3)[labels] @ torch.randn(3, 16) + torch.randn(60, 16) * 0.1
@@ -17,7 +17,7 @@ def test_what_is_near_stays_near():
     assert found == embedding_map(embeddings, labels)
 
 
-def test_a_choice_of_many_keeps_labels_and_points_together():
+def test_subsample_keeps_labels_and_points_aligned():
     torch.manual_seed(0)
     labels = [row % 2 for row in range(80)]
     embeddings = 50.0 * torch.tensor(labels)[:, None] + torch.randn(80, 4)
@@ -28,21 +28,21 @@ def test_a_choice_of_many_keeps_labels_and_points_together():
     assert [found["labels"][row] for row in nearest.tolist()] == found["labels"]
 
 
-def test_faults_are_told():
+def test_invalid_inputs_raise():
     with pytest.raises(ShapeError, match="there are 3 labels, expected .samples, dim., 4 or more"):
         embedding_map(torch.zeros(3, 2), [0, 1, 2])
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 0.1, 1e30, 1e-30])
-def test_embeddings_that_are_all_alike_are_one_point(size):
+def test_equal_embeddings_are_one_point(size):
     assert embedding_map(torch.full((8, 3), size), [0] * 8)["points"] == [[0.0, 0.0]] * 8
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e-30])
-def test_a_map_does_not_depend_on_size(scale):
+def test_map_does_not_depend_on_scale(scale):
     rows = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     points = torch.tensor(embedding_map(rows * scale, [0] * 12)["points"])
     assert points.shape == (12, 2) and bool(points.isfinite().all()) and points.std() > 0
-    assert len(embedding_map(rows[:, :1], [0] * 12)["points"]) == 12  # of one dimension
+    assert len(embedding_map(rows[:, :1], [0] * 12)["points"]) == 12  # one dimension
     with pytest.raises(InputError, match="embeddings: row 2 is not finite"):
         embedding_map(rows.index_fill(0, torch.tensor([2]), torch.nan), [0] * 12)

@@ -28,7 +28,7 @@ def test_seen_accuracy_by_hand():
     assert seen_accuracy(MATRIX, SIZES) == pytest.approx([0.9, (6 + 16) / 30, (7 + 10 + 30) / 60])
 
 
-def test_seen_accuracy_of_a_stream_that_goes_on():
+def test_seen_accuracy_of_an_unfinished_stream():
     assert seen_accuracy(MATRIX[:2], SIZES) == pytest.approx([0.9, 22 / 30])
     with pytest.raises(ShapeError, match=r"shape \(2, 1\), expected \(trained, experiences\)"):
         seen_accuracy([[0.1], [0.2]])
@@ -65,19 +65,19 @@ def test_a_single_experience_has_nothing_to_forget_or_transfer():
     assert average_accuracy([[0.4]]) == last_accuracy([[0.4]]) == 0.4
 
 
-def test_what_was_not_evaluated_is_not_guessed():
+def test_missing_cells_raise():
     with pytest.raises(InputError, match="forward transfer needs the accuracy on experience 1 after training on exp"):
         forward_transfer([[0.5, None], [0.5, 0.5]])
     assert math.isnan(summary([[0.5, None], [0.5, 0.5]])["forward_transfer"])
 
 
 @pytest.mark.parametrize("matrix", [[[0.1, 0.2]], [], [0.1, 0.2], [[[0.1]]]])
-def test_a_matrix_that_is_not_square_is_refused(matrix):
+def test_non_square_matrix_raises(matrix):
     with pytest.raises(ShapeError, match=r"expected \(experiences, experiences\)"):
         forgetting(matrix)
 
 
-def test_sizes_and_baseline_of_another_length_are_refused():
+def test_other_lengths_of_sizes_and_baseline_raise():
     with pytest.raises(ShapeError, match="sizes has 2 entries, expected one per experience, 3"):
         average_accuracy(MATRIX, [1, 2])
     with pytest.raises(ShapeError, match="baseline has 2 entries"):
@@ -85,7 +85,7 @@ def test_sizes_and_baseline_of_another_length_are_refused():
 
 
 @pytest.mark.parametrize("sizes", [[0, 1], [0, 0], [-1, 2], [float("nan"), 1], [1, float("inf")]])
-def test_sizes_that_give_no_mean_are_refused(sizes):
+def test_invalid_sizes_raise(sizes):
     with pytest.raises(InputError, match="sizes are"):
         seen_accuracy([[1.0, 0.0], [0.5, 0.9]], sizes=sizes)
     assert seen_accuracy([[1.0, 0.0], [0.5, 0.9]], sizes=[1, 0]) == [1.0, 0.5]
@@ -122,7 +122,7 @@ def test_the_lower_triangle_is_enough_for_all_but_forward_transfer(form):
         (forward_transfer, (0, 2), False),
     ],
 )
-def test_a_measure_says_which_cell_it_lacks_and_asks_for_no_other(measure, cell, needs):
+def test_error_names_the_required_cell(measure, cell, needs):
     matrix = [list(row) for row in MATRIX]
     matrix[cell[0]][cell[1]] = math.nan
     if not needs:
@@ -135,12 +135,12 @@ def test_a_measure_says_which_cell_it_lacks_and_asks_for_no_other(measure, cell,
 
 
 @pytest.mark.parametrize("matrix", [[[0.1, "x"], [0.1, 0.2]], [[[0.1]], [[0.2]]], 3.0, "ab"])
-def test_what_is_no_matrix_is_refused(matrix):
+def test_malformed_matrix_raises(matrix):
     with pytest.raises(ShapeError, match=r"expected \(experiences, experiences\)"):
         summary(matrix)
 
 
-def test_a_baseline_needs_no_first_experience():
+def test_baseline_of_the_first_experience_is_optional():
     assert forward_transfer(MATRIX, baseline=[None, 0.05, 0.1]) == pytest.approx((0.05 + 0.2) / 2)
     with pytest.raises(InputError, match="needs the baseline of experience 2"):
         forward_transfer(MATRIX, baseline=[0.1, 0.1, math.nan])

@@ -20,7 +20,7 @@ def test_uniformity_equals_that_of_the_distances(block_size):
     assert torch.allclose(one, other, atol=1e-12)
 
 
-def test_one_point_is_not_uniform_and_opposites_are():
+def test_equal_points_are_not_uniform_and_opposites_are():
     assert uniformity(torch.ones(5, 3)).item() == pytest.approx(0.0, abs=1e-6)
     assert uniformity(torch.tensor([[1.0], [-1.0]])).item() == pytest.approx(-8.0)
 
@@ -41,7 +41,7 @@ def test_tolerance_equals_the_slow_double_loop():
     assert tolerance(features, torch.arange(7), same_label_only=True).item() == 0
 
 
-def test_what_cannot_be_measured_is_refused():
+def test_invalid_features_raise():
     with pytest.raises(ShapeError, match="expected two rows or more"):
         uniformity(torch.ones(1, 3))
     with pytest.raises(InputError, match="scale is 0"):
@@ -51,7 +51,7 @@ def test_what_cannot_be_measured_is_refused():
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
-def test_pairs_that_are_one_have_a_gradient_that_is_a_number(power):
+def test_equal_pairs_have_a_finite_gradient(power):
     a = torch.eye(3, requires_grad=True)
     alignment(a, torch.eye(3), power=power).backward()
     assert bool(a.grad.isfinite().all())
@@ -59,7 +59,7 @@ def test_pairs_that_are_one_have_a_gradient_that_is_a_number(power):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), "2", None, True])
-def test_what_is_no_positive_number_is_named(value):
+def test_non_positive_parameter_raises(value):
     with pytest.raises(InputError, match="scale is"):
         uniformity(torch.eye(3), scale=value)
     with pytest.raises(InputError, match="power is"):

@@ -17,14 +17,14 @@ def slow_ranks(queries, keys, targets):
     return found
 
 
-@pytest.mark.parametrize("rows", [1, 7, 1500])  # the last are more than are compared at a time
+@pytest.mark.parametrize("rows", [1, 7, 1500])  # the last exceeds one block
 def test_ranks_are_those_of_a_slow_loop(rows):
     queries, keys = embedded(rows), embedded(40, seed=1)
     targets = torch.arange(rows) % 40
     assert ranks(queries, keys, targets).tolist() == slow_ranks(queries, keys, targets.tolist())
 
 
-def test_a_collapsed_space_ranks_last():
+def test_collapsed_embeddings_rank_last():
     assert ranks(torch.ones(5, 3), torch.ones(5, 3)).tolist() == [5] * 5
 
 
@@ -35,12 +35,12 @@ def test_retrieval_by_hand():
     assert result.recall == {1: 0.5, 2: 0.5, 3: 1.0} and result.mean_rank == 2.0 and result.median_rank == 2.0
 
 
-def test_many_queries_may_seek_one_key():
+def test_queries_may_share_a_target():
     keys = torch.eye(3)
     assert retrieval(torch.eye(3)[[1, 1, 2]], keys, torch.tensor([1, 1, 0]), at=(1,)).recall[1] == pytest.approx(2 / 3)
 
 
-def test_faults_are_told():
+def test_invalid_inputs_raise():
     with pytest.raises(ShapeError, match=r"queries have shape \(2, 3\) and keys \(2, 4\)"):
         ranks(torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ShapeError, match="targets have shape"):
@@ -54,10 +54,10 @@ def test_faults_are_told():
 
 
 @pytest.mark.parametrize("scale", [1e-13, 1e-30, 1e-42, 1e20, 1e37])
-def test_lengths_do_not_count(scale):
+def test_norms_do_not_matter(scale):
     queries, keys = (torch.randn(9, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     expected = ranks(queries, keys)
-    if scale > 1e-40:  # whose digits are all there
+    if scale > 1e-40:  # without loss of digits
         assert torch.equal(ranks(scale * queries, keys), expected)
         assert torch.equal(ranks(queries, scale * keys), expected)
     eye = torch.eye(5) * scale

@@ -19,7 +19,7 @@ def slow(first, second):
     )
 
 
-def test_it_is_that_of_a_slow_loop():
+def test_matches_a_slow_loop():
     first, second = draw() + 0.5 * draw(seed=1), draw(seed=1)
     found, (within, across) = similarity_structure(first, second), slow(first, second)
     assert found["correlation"] == pytest.approx(np.corrcoef(within, across)[0, 1], abs=1e-6)
@@ -32,14 +32,14 @@ def test_it_is_that_of_a_slow_loop():
         assert mean == pytest.approx(np.mean(inside), abs=0.02)
 
 
-def test_a_side_that_has_the_structure_follows_it_and_one_without_does_not():
+def test_correlation_detects_shared_structure():
     second = draw()
     assert similarity_structure(3 * second, second)["correlation"] == pytest.approx(1.0)
     assert abs(similarity_structure(draw(seed=5), second)["correlation"]) < 0.1
     assert similarity_structure(torch.ones(6, 3), torch.ones(6, 3))["correlation"] == 0.0
 
 
-def test_sides_are_paired():
+def test_unpaired_sides_raise():
     with pytest.raises(ShapeError):
         similarity_structure(draw(5), draw(6))
 
@@ -51,7 +51,7 @@ def test_one_pair_and_constants_have_correlation_0():
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_lengths_do_not_count(scale):
+def test_norms_do_not_matter(scale):
     rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
     exact = similarity_structure(rows, rows.flip(1))["correlation"]
     assert similarity_structure(scale * rows, rows.flip(1))["correlation"] == pytest.approx(exact, abs=1e-6)

@@ -25,7 +25,7 @@ def test_word_error_rate_of_one_utterance(reference, hypothesis, expected):
     assert word_error_rate([reference], [hypothesis]) == expected
 
 
-def test_words_heard_in_silence_are_insertions():
+def test_words_for_an_empty_reference_are_insertions():
     assert word_error_rate(["", "stop the music", " "], ["oh well", "stop the music", ""]) == pytest.approx(2 / 3)
 
 
@@ -89,7 +89,7 @@ def test_entity_scores_by_hand():
     assert scores.words.f1 == pytest.approx(2 / (2 + 1.5 + 0.5))
 
 
-def test_predictions_choose_in_their_order_and_the_first_of_equals():
+def test_matching_is_greedy_in_order_with_first_ties():
     annotated = [("person", "anna smith"), ("person", "anna jones")]
     predicted = [("person", "anna"), ("person", "anna smith")]
     # "anna" is 1 of 2 words and 6 of 10 characters from both, so it takes anna smith, and leaves to "anna smith" what
@@ -100,7 +100,7 @@ def test_predictions_choose_in_their_order_and_the_first_of_equals():
     assert slu_f1([annotated[::-1]], [predicted]) == pytest.approx(8 / 10.2)
 
 
-def test_words_and_characters_choose_apart():
+def test_words_and_characters_are_matched_separately():
     # From "new york", york is 1 of 1 word and 4 of 8 characters away, new orleans 1 of 2 words and 6 of 11 characters.
     annotated = [("place_name", "york"), ("place_name", "new orleans")]
     scores = entity_scores([annotated], [[("place_name", "new york")]])
@@ -108,7 +108,7 @@ def test_words_and_characters_choose_apart():
     assert scores.characters == pytest.approx((1, 4 / 8, 1 + 4 / 8))
 
 
-def test_the_official_script_agrees():
+def test_matches_the_official_script():
     # Expected values as printed by scripts/evaluation/evaluate.py of the SLURP repository (jiwer 2.0.0, textdistance
     # 4.1.5) on these pairs, --load-gold --errors --table-layout csv.
     pairs = [
@@ -155,7 +155,7 @@ def test_a_reference_value_without_a_word_is_refused():
 
 
 @pytest.mark.parametrize("metric", [word_error_rate, slu_f1, entity_scores])
-def test_utterances_that_are_not_paired_are_refused(metric):
+def test_unpaired_utterances_raise(metric):
     with pytest.raises(ShapeError, match="2 references and 1 hypotheses"):
         metric(["", ""], [""])
     with pytest.raises(ShapeError, match="0 references and 0 hypotheses"):

@@ -9,7 +9,7 @@ from mmcl.metrics.unlearning import distance_to_retrain, loss_attack, membership
 
 @pytest.fixture
 def logits():
-    """Logits of samples: the surer, the larger ``scale``."""
+    """Logits with confidence that grows with ``scale``."""
 
     def make(count, scale, seed):
         generator = torch.Generator().manual_seed(seed)
@@ -18,29 +18,29 @@ def logits():
     return make
 
 
-def test_the_attacker_tells_what_is_remembered_from_what_is_not(logits):
+def test_attacker_separates_remembered_from_forgotten(logits):
     known, unknown = logits(400, 6.0, 0), logits(400, 1.0, 1)
     remembered = membership_attack(known, unknown, logits(300, 6.0, 2), logits(300, 1.0, 3))
     forgotten = membership_attack(known, unknown, logits(300, 1.0, 4), logits(300, 1.0, 5))
     assert remembered > 0.9
     assert abs(forgotten - 0.5) < 0.05
-    # Who is left out is not asked: the larger set is cut to the size of the smaller.
+    # The larger set is subsampled to the size of the smaller one.
     assert membership_attack(known, unknown, logits(100, 6.0, 2), logits(3000, 1.0, 3)) > 0.85
 
 
-def test_the_attacker_sees_probabilities_in_order_and_no_class(logits):
+def test_attacker_sees_sorted_probabilities_only(logits):
     known, unknown = logits(200, 6.0, 0), logits(200, 1.0, 1)
     asked = logits(150, 3.0, 2), logits(150, 1.0, 3)
     turned = [each[:, [3, 0, 4, 1, 2]] + 7 for each in asked]  # other classes, and a shift that a softmax ignores
     assert membership_attack(known, unknown, *asked) == membership_attack(known, unknown, *turned)
 
 
-def test_classes_that_have_not_arrived_do_no_harm(logits):
+def test_minus_infinity_logits_are_accepted(logits):
     sides = [torch.nn.functional.pad(logits(60, scale, 0), (0, 2), value=-math.inf) for scale in (6.0, 1.0, 6.0, 1.0)]
     assert 0 <= membership_attack(*sides) <= 1
 
 
-def test_the_threshold_is_the_best_of_all():
+def test_threshold_is_optimal():
     members, others = torch.tensor([0.1, 0.2, 0.2, 0.9]), torch.tensor([0.2, 0.5, 0.8, 1.0])
     # 0.2 calls three members and one other: (3 + 3) / 8 is the most that any threshold tells
     asked = torch.tensor([0.15, 0.2, 0.21, 3.0]), torch.tensor([0.1, 0.3, 0.4, 0.5])
@@ -55,7 +55,7 @@ def test_attacks_are_repeatable_and_balanced(logits):
     alone = [side[:, 0] for side in sides]
     assert loss_attack(*alone, seed=3) == loss_attack(*alone, seed=3)
     nothing = torch.zeros(100), torch.zeros(10), torch.zeros(100), torch.zeros(10)
-    assert loss_attack(*nothing) == 0.5  # who knows nothing is right half of the time, however many are members
+    assert loss_attack(*nothing) == 0.5  # an uninformed attacker has an accuracy of 0.5 for any number of members
 
 
 def test_losses():
@@ -75,7 +75,7 @@ def test_distances():
         distance_to_retrain({"a": 1.0}, {"b": 1.0})
 
 
-def test_what_is_refused():
+def test_invalid_inputs_raise():
     with pytest.raises(ShapeError, match=r"forgotten have shape \(0, 3\)"):
         membership_attack(torch.ones(2, 3), torch.ones(2, 3), torch.ones(0, 3), torch.ones(2, 3))
 

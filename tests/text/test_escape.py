@@ -1,4 +1,4 @@
-"""Hostile names are shown as text, wherever strings of a run or of data are shown."""
+"""Hostile names are escaped wherever strings of runs or data are shown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mmcl.runs.tensorboard import TensorBoardLog
 from mmcl.serving.page import show_course
 from mmcl.text import escape
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = {
     "script": "<script>alert(1)</script>",
     "attribute": '" onload="alert(1)',
@@ -69,7 +69,7 @@ class Config(StrictModel):
 
 
 class Tags(HTMLParser):
-    """Names of the elements of a page, and of their attributes."""
+    """Return the names of a page's elements and attributes."""
 
     def __init__(self, html):
         super().__init__()
@@ -94,7 +94,7 @@ def check_html(html, name):
 
 
 def incremental(folder, name, **config):
-    """A run in whose rows everything is called by a name."""
+    """A run with one name in all text fields."""
     with Run.create("slu_incremental", Config(**config), folder) as run:
         for seed in (0, 1):
             for strategy in (name, f"{name}2"):
@@ -173,7 +173,7 @@ def test_markdown(tmp_path, name):
 
 
 def check_table(lines):
-    """Each line has as many cells as the first, and no HTML."""
+    """Check that all rows have equally many cells, without HTML."""
     cells = {len(re.findall(r"(?:^|[^\\])(?:\\\\)*(?=\|)", line)) for line in lines}
     assert len(cells) == 1 and not any(re.search("<(?!/?code)[a-z/]", re.sub("`+[^`]*`+", "", line)) for line in lines)
 
@@ -238,14 +238,14 @@ def test_hostile_tasks_and_configs_are_listed(mmcl_, monkeypatch, tmp_path, name
 
 
 @hostile
-def test_faults_of_a_config_are_a_line_each(mmcl_, tmp_path, name):
+def test_each_config_fault_is_one_line(mmcl_, tmp_path, name):
     (tmp_path / "c.yaml").write_text(plain_yaml.dump({f"k{name[:90]}": name, "epochs": name}))
     done = mmcl_("validate", "slu_incremental", "--config", tmp_path / "c.yaml")
     assert done.code == 2 and len(done.err.splitlines()) in (1, 2) and not COMMANDS.search(done.err)
 
 
 @hostile
-def test_recordings_that_are_answered_are_named(name, tmp_path):
+def test_names_of_predicted_recordings(name, tmp_path):
     from mmcl.serving.page import show_answer
 
     class Deaf:
@@ -263,20 +263,20 @@ def test_a_terminal_without_unicode_gets_escapes():
     assert done.returncode == 2 and "\\u092a" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_message_of_several_lines_is_one_but_for_faults_of_configs(mmcl_, monkeypatch):
+def test_multiline_messages_become_one_line_except_config_faults(mmcl_, monkeypatch):
     for error, code, told in ((RunError("a\nb"), 1, "error: a\\nb\n"), (ConfigError("a\nb"), 2, "a\nb\n")):
         monkeypatch.setattr("mmcl.runs.run.Run.read", lambda *_, error=error: (_ for _ in ()).throw(error))
         done = mmcl_("compare", "x")
         assert (done.code, done.err) == (code, told)
 
 
-def test_strings_are_shown_by_these_functions_alone():
-    """What prints, escapes or lays out text by itself is found by its name."""
+def test_display_uses_these_functions_only():
+    """Code that prints, escapes or lays out text is found by the functions that it calls."""
     allowed = {
         r"typer\.s?echo\(|(?<!\.)\bprint\(": {"terminal.py"},
         r"from html import|import html\b|markup import": {"escape.py"},
-        r"\bText\(": {"escape.py", "predict.py"},  # a bar of blocks
-        r"TextColumn\(": {"progress.py", "cache.py"},  # of constants
+        r"\bText\(": {"escape.py", "predict.py"},  # bars
+        r"TextColumn\(": {"progress.py", "cache.py"},  # constants only
     }
     for pattern, files in allowed.items():
         found = {
@@ -291,7 +291,9 @@ def test_strings_are_shown_by_these_functions_alone():
 
 def test_labels_of_figures_are_escaped():
     """Titles, labels and names of ticks in the figures are constants, or pass ``figure_text``."""
-    for path in (ROOT / "mmcl").glob("*figures.py"):
+    paths = sorted((ROOT / "mmcl" / "reports").rglob("*.py"))
+    assert any(path.parent.name == "figures" for path in paths)
+    for path in paths:
         for call in re.findall(
             r"set_title\(([^\n]*)|[,(] label=([^\n]*)|set_[xy]ticks\(\w[^,\n]*\), ([^\n]*)", path.read_text()
         ):
@@ -300,7 +302,7 @@ def test_labels_of_figures_are_escaped():
 
 
 @pytest.mark.parametrize("text", ["", "order.wav", "café.wav", "音声.wav", "🎤.wav", "a\\udce9.wav"])
-def test_text_that_can_be_written_stays(text):
+def test_encodable_text_is_unchanged(text):
     assert escape.encodable(text) is text or escape.encodable(text) == text
 
 

@@ -1,4 +1,4 @@
-"""Words of many languages."""
+"""Words in many languages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmcl.models.frame import Frame
 from mmcl.predict import written_intents
 from mmcl.text.words import composed, folded, spoken_words, tidy, visible, written_words
 
-SENTENCES = {  # each is its own words: nothing in them is upper case or punctuation
+SENTENCES = {  # without upper case and punctuation
     "Hindi": "कल सुबह छह बजे अलार्म लगाओ",
     "Bengali": "আগামীকাল সকালে ঘুম থেকে তুলো",
     "Tamil": "நாளை காலை என்னை எழுப்பு",
@@ -38,7 +38,7 @@ SENTENCES = {  # each is its own words: nothing in them is upper case or punctua
     "German": "grün und rot",
     "Turkish": "ışığı aç",
 }
-PAIRS = {  # words that a mark alone tells apart
+PAIRS = {  # pairs that differ by a combining mark
     "Hindi": ("दिन", "दान"),
     "Thai": ("เสือ", "เสื้อ"),
     "Arabic": ("كَتَبَ", "كُتِبَ"),
@@ -59,7 +59,7 @@ def test_a_sentence_is_its_words(language, form):
 
 
 @pytest.mark.parametrize("language", SENTENCES)
-def test_how_accents_are_typed_makes_no_difference(language):
+def test_accents_compare_equal_in_any_composition(language):
     together, apart = (unicodedata.normalize(form, SENTENCES[language]) for form in ("NFC", "NFD"))
     assert composed(apart) == together and tidy(f" {apart}\u00a0") == together
     assert word_error_rate([together], [apart]) == 0 and exact_match([apart], [together]) == [True]
@@ -70,7 +70,7 @@ def test_how_accents_are_typed_makes_no_difference(language):
 
 
 @pytest.mark.parametrize("language", PAIRS)
-def test_words_that_a_mark_tells_apart_are_two(language):
+def test_words_that_differ_by_a_mark_are_distinct(language):
     first, second = PAIRS[language]
     assert normalized_text(first) != normalized_text(second)
     assert word_error_rate([normalized_text(first)], [normalized_text(second)]) == 1
@@ -97,18 +97,18 @@ def test_case_is_folded():
 
 
 @pytest.mark.parametrize("picture", ["👩‍👩‍👧", "❤️", "🇩🇪", "👍🏽"])
-def test_pictures_are_no_words_and_part_none(picture):
+def test_emoji_are_not_words(picture):
     assert spoken_words(folded(f"{picture} yes {picture}no{picture}")) == ["yes", "no"]
     tokenizer = FrameTokenizer.train([Frame("a", (), "yes no")], ["a"])
     assert tokenizer.normalized(f"{picture} yes {picture}no").replace("\ufe0f", "").split()[-2:] == ["yes", "no"]
 
 
 @pytest.mark.parametrize("unseen", ["\u00ad", "\u200b", "\u200e", "\u2060", "\ufeff"])
-def test_what_nobody_sees_parts_no_name(unseen):
+def test_invisible_characters_do_not_split_names(unseen):
     assert visible(f"lights{unseen} on{unseen}") == "lights on" and visible(unseen) == ""
 
 
-def test_english_is_as_it_was(data_dir):
+def test_english_is_unchanged(data_dir):
     files = [data_dir / "slurp" / name for name in ("devel.jsonl", "test.jsonl")]
     texts = [json.loads(line)["sentence"] for path in files for line in path.read_text().splitlines()]
     texts += (data_dir / "slurp" / "lm.txt").read_text().splitlines()
@@ -120,14 +120,14 @@ def test_english_is_as_it_was(data_dir):
 
 
 @pytest.mark.parametrize("other", ["cafe\u0301", "café\u200b"])
-def test_two_classes_that_look_the_same_are_refused(other):
+def test_classes_that_look_the_same_raise(other):
     with pytest.raises(ConfigError, match="expected one class each"):
         prompts(["café", other])
     with pytest.raises(ConfigError, match="is there twice"):
         written_intents(f"café\n{other}")
 
 
-def test_a_word_encoder_of_before_is_known(tmp_path):
+def test_old_word_encoder_is_recognised(tmp_path):
     from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 
     described = describe_encoder(build_encoder("text", "words", dim=4))

@@ -22,6 +22,7 @@ class AttentionPooling(nn.Module):
         heads: number of attention heads, of the pooling and of each transformer layer.
         dropout: dropout rate of the transformer layers and before the projection.
 
+    >>> import torch
     >>> pooling = AttentionPooling(8, 5, hidden=16)
     >>> pooling(torch.zeros(2, 7, 8), torch.tensor([7, 4])).shape
     torch.Size([2, 5])

@@ -1,4 +1,4 @@
-"""Recordings of this folder's tests, and the programs that write other formats."""
+"""Fixtures: a recording, and writers of other formats."""
 
 import shutil
 import subprocess
@@ -9,13 +9,13 @@ import soundfile
 
 @pytest.fixture(scope="session")
 def speech(data_dir):
-    """A real recording: its samples and its rate."""
+    """Samples and rate of a real recording."""
     return soundfile.read(min((data_dir / "barista" / "speech").glob("*.flac")), dtype="float32")
 
 
 @pytest.fixture
 def write(speech, tmp_path):
-    """Writes the recording with soundfile and returns the file."""
+    """Return a function that writes the recording with soundfile and returns the file."""
 
     def call(name, subtype=None, format=None, rate=None, **options):
         samples, own_rate = speech
@@ -28,7 +28,7 @@ def write(speech, tmp_path):
 
 @pytest.fixture
 def ffmpeg(write, tmp_path):
-    """Has ffmpeg write the recording, and returns the file; skips where there is no ffmpeg, or no such encoder."""
+    """Return a function that writes the recording with ffmpeg; skips without ffmpeg or the encoder."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
     source = write("source.wav")

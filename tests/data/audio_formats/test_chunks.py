@@ -10,7 +10,7 @@ from mmcl.data.audio_formats.chunks import payload
 from mmcl.errors import AudioError
 
 FORMATS = ["WAV", "WAVEX", "AIFF", "AU", "CAF", "W64", "RF64", "NIST"]
-UNKNOWN = {  # what a writer leaves where it cannot go back: format, offset of the size from that of the samples, bytes
+UNKNOWN = {  # sizes left by writers that cannot seek: format, offset of the size relative to the samples, bytes
     "WAV": (-4, b"\xff\xff\xff\xff"),
     "WAV of 0": (-4, b"\0\0\0\0"),
     "WAVEX": (-4, b"\xff\xff\xff\xff"),
@@ -38,7 +38,7 @@ def test_samples_are_found(write, speech, format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_cut_files_are_told(write, format):
+def test_truncated_files_are_detected(write, format):
     path = write("speech.wav", "PCM_16", format)
     content = path.read_bytes()
     for kept in (len(content) // 2, len(content) - 1):
@@ -48,7 +48,7 @@ def test_cut_files_are_told(write, format):
 
 
 @pytest.mark.parametrize("format", UNKNOWN)
-def test_sizes_that_are_not_known(write, speech, format):
+def test_unknown_sizes(write, speech, format):
     path = write("speech.wav", "PCM_16", format.split()[0])
     content = bytearray(path.read_bytes())
     offset, size = UNKNOWN[format]
@@ -106,7 +106,7 @@ def test_chunks_in_any_order(write, speech):
 
 
 @pytest.mark.parametrize("format", ["WAV", "AIFF", "AU", "CAF"])
-def test_what_follows_the_samples(write, speech, format):
+def test_data_after_the_samples(write, speech, format):
     path = write("speech.wav", "PCM_16", format)
     content = path.read_bytes()
     path.write_bytes(content + b"\xab" * 1_000)
@@ -125,7 +125,7 @@ def test_content_without_samples():
     assert found_in(endless) is None, "given up after some chunks"
 
 
-def test_a_good_float_file_is_what_it_was(tmp_path):
+def test_intact_float_file_is_unchanged(tmp_path):
     samples = np.linspace(-1, 1, 20_001)
     soundfile.write(tmp_path / "ramp.wav", samples, 16_000, subtype="DOUBLE")
     assert np.array_equal(examine(tmp_path / "ramp.wav").waveform, samples.astype(np.float32))

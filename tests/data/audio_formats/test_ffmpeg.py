@@ -10,7 +10,7 @@ from mmcl.data.audio import audio_seconds, load_audio
 from mmcl.data.audio_formats import ffmpeg as decoder
 from mmcl.errors import AudioError
 
-ENCODED = {  # file, what ffmpeg is told, and whether it is written into a pipe
+ENCODED = {  # file, options of ffmpeg, and whether it writes into a pipe
     "a.m4a": ["-c:a", "aac"],
     "first.m4a": ["-c:a", "aac", "-movflags", "+faststart"],
     "lossless.m4a": ["-c:a", "alac"],
@@ -42,7 +42,7 @@ FIRST_BYTES = {
 
 
 @pytest.mark.parametrize("name", ENCODED)
-def test_what_libsndfile_does_not_know(ffmpeg, speech, name):
+def test_formats_unknown_to_libsndfile(ffmpeg, speech, name):
     samples, rate = speech
     path = ffmpeg(name, *ENCODED[name])
     audio = load_audio(path)
@@ -56,7 +56,7 @@ def test_what_libsndfile_does_not_know(ffmpeg, speech, name):
         load_audio(path)
 
 
-def test_a_browser_records_into_a_pipe(ffmpeg, speech):
+def test_streamed_webm(ffmpeg, speech):
     for name, options in (
         ("a.webm", ["-c:a", "libopus", "-f", "webm"]),
         ("a.mp4", ["-c:a", "aac", "-f", "mp4", "-movflags", "frag_keyframe+empty_moov"]),
@@ -89,7 +89,7 @@ def test_formats_that_nothing_decodes_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["-y.m4a", "a:b.m4a", "$(touch x).m4a", "http:x.m4a", "a b%d.m4a", "f\udce9.m4a"])
-def test_names_are_names(ffmpeg, speech, tmp_path, monkeypatch, name):
+def test_file_names_are_not_options(ffmpeg, speech, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     ffmpeg("a.m4a").rename(tmp_path / name)
     before = sorted(os.listdir(tmp_path))
@@ -134,7 +134,7 @@ def stub(tmp_path, monkeypatch, script):
     return path
 
 
-def test_a_program_that_hangs_is_ended(tmp_path, monkeypatch):
+def test_timeout_raises(tmp_path, monkeypatch):
     path = stub(tmp_path, monkeypatch, "exec sleep 60")
     monkeypatch.setattr(decoder, "_SECONDS", 0.2)
     with pytest.raises(AudioError, match=r"a\.m4a takes ffmpeg longer than 0\.2 s to decode"):
@@ -150,7 +150,7 @@ def test_a_program_that_hangs_is_ended(tmp_path, monkeypatch):
         (r"printf '.snd\000\000\000\030%8s\177\377\377\377\000\000\000\001'", "sample rate of 2147483647 Hz"),
     ],
 )
-def test_a_program_that_fails(tmp_path, monkeypatch, script, why):
+def test_failing_ffmpeg_raises(tmp_path, monkeypatch, script, why):
     path = stub(tmp_path, monkeypatch, script)
     with pytest.raises(AudioError, match=rf"a\.m4a .*{why}"):
         load_audio(path)

@@ -8,7 +8,7 @@ from mmcl.errors import AudioError
 
 
 def with_count(path, count):
-    """Write another number of samples into the header; 0 is not known."""
+    """Set the number of samples in the header; 0 means unknown."""
     content = bytearray(path.read_bytes())
     content[21] = content[21] & 0xF0 | count >> 32
     content[22:26] = (count & 0xFFFFFFFF).to_bytes(4, "big")
@@ -37,7 +37,7 @@ def test_wrong_counts(write, speech, count):
 
 
 @pytest.mark.parametrize("is_counted", [True, False])
-def test_cut_anywhere(write, speech, is_counted):
+def test_truncated_anywhere(write, speech, is_counted):
     path = write("speech.flac")
     content = (path if is_counted else with_count(path, 0)).read_bytes()
     for kept in (*range(9_000, len(content), 7_001), len(content) - 1):

@@ -14,7 +14,7 @@ CONSTANT = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
 
 
 def without_header(path):
-    """Take the Xing header away, as what is written into a pipe has none."""
+    """Remove the Xing header, which piped output lacks."""
     content = path.read_bytes()
     found = count_frames(content)
     assert found.promised
@@ -32,7 +32,7 @@ def in_wav(path, rate):
 
 
 def correlation(waveform, samples):
-    """How alike they are, at the delay of the encoder where they are the most alike."""
+    """Return the correlation at the best encoder delay."""
     size = len(samples) - 4_000
     return max(np.corrcoef(waveform[delay : delay + size], samples[:size])[0, 1] for delay in range(900, 1_300))
 
@@ -50,7 +50,7 @@ def test_without_a_header_all_frames_are_decoded(write, speech, mode, where):
     assert correlation(found.waveform, samples) > 0.95
 
 
-def test_with_a_header_the_delay_of_the_encoder_is_left_out(write, speech):
+def test_encoder_delay_is_removed_with_a_header(write, speech):
     for mode in (VARIABLE, CONSTANT):
         path = write("speech.mp3", **mode)
         assert np.array_equal(examine(path).waveform, soundfile.read(path, dtype="float32")[0])
@@ -61,7 +61,7 @@ def test_with_a_header_the_delay_of_the_encoder_is_left_out(write, speech):
 
 def test_a_length_that_decoders_guess_too_short_is_noted(tmp_path, speech):
     samples, rate = speech
-    path = tmp_path / "speech.mp3"  # the first frames hold noise and are large, so that few seem to follow
+    path = tmp_path / "speech.mp3"  # large first frames of noise make decoders underestimate the length
     noise = np.random.default_rng(0).normal(0, 0.3, rate)
     soundfile.write(path, np.concatenate([noise, samples]), rate, **VARIABLE)
     found = examine(without_header(path))
@@ -90,7 +90,7 @@ def test_tags_around_the_frames_do_not_matter(write, tag):
 
 
 @pytest.mark.parametrize("has_header", [True, False])
-def test_cut_within_a_frame(write, has_header):
+def test_truncated_frame(write, has_header):
     path = write("speech.mp3", **VARIABLE)
     content = (path if has_header else without_header(path)).read_bytes()
     for kept in (len(content) // 2 + 7, len(content) - 1):
@@ -100,14 +100,14 @@ def test_cut_within_a_frame(write, has_header):
             load_audio(path)
 
 
-def test_cut_mp3_in_wav(write, speech):
+def test_truncated_mp3_in_wav(write, speech):
     path = in_wav(without_header(write("speech.mp3", **CONSTANT)), speech[1])
     path.write_bytes(path.read_bytes()[:10_000])
     with pytest.raises(AudioError, match=r"speech\.wav is truncated"):
         load_audio(path)
 
 
-def test_what_ffmpeg_writes_into_a_pipe(ffmpeg, speech):
+def test_piped_output_of_ffmpeg(ffmpeg, speech):
     for options in (("-q:a", "4"), ("-b:a", "64k")):
         path = ffmpeg("piped.mp3", "-c:a", "libmp3lame", *options, "-f", "mp3", piped=True)
         assert len(speech[0]) <= len(load_audio(path)) <= len(speech[0]) + 2_400

@@ -20,13 +20,13 @@ def pages(content):
 
 
 def not_ended(content):
-    """Take the mark off the last page, as a recorder does that is stopped, and put its checksum right."""
+    """Unmark the last page, as a stopped recorder leaves it, and fix its checksum."""
     changed = bytearray(content)
     start = len(content) - len(pages(content)[-1])
     changed[start + 5] &= ~4
     changed[start + 22 : start + 26] = bytes(4)
     value = 0
-    for byte in changed[start:]:  # bit by bit, as RFC 3533 says
+    for byte in changed[start:]:  # bitwise, as in RFC 3533
         value ^= byte << 24
         for _ in range(8):
             value = (value << 1 ^ (0x04C11DB7 if value & 0x80000000 else 0)) & 0xFFFFFFFF
@@ -36,7 +36,7 @@ def not_ended(content):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_last_page_that_is_not_marked(write, speech, codec):
+def test_unmarked_last_page(write, speech, codec):
     path = write("speech.ogg", codec)
     whole = examine(path).waveform
     path.write_bytes(not_ended(path.read_bytes()))
@@ -92,7 +92,7 @@ def test_damage(write, codec):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_good_files_are_not_called_cut(write, speech, codec):
+def test_intact_files_are_not_truncated(write, speech, codec):
     path = write("speech.ogg", codec)
     content = path.read_bytes()
     parts = pages(content)
@@ -100,7 +100,7 @@ def test_good_files_are_not_called_cut(write, speech, codec):
     for rest in (bytes(300), b"TAG" + b" " * 125):
         path.write_bytes(content + rest)
         assert np.array_equal(examine(path).waveform, whole)
-    path.write_bytes(b"".join(parts[:2] + parts[4:]))  # recorded from a station, in the middle of its stream
+    path.write_bytes(b"".join(parts[:2] + parts[4:]))  # as recorded from the middle of a stream
     assert 0 < len(load_audio(path)) < len(whole)
 
 

@@ -22,7 +22,7 @@ from mmcl.errors import AudioError, MissingDataError
     ],
 )
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "txt", "recording"])
-def test_the_content_says_what_a_file_is(write, speech, format, kind, suffix):
+def test_format_is_detected_by_content(write, speech, format, kind, suffix):
     path = write(f"speech.{suffix}", format=format)
     recording = open_recording(path)
     assert type(recording) is kind
@@ -33,7 +33,7 @@ def test_the_content_says_what_a_file_is(write, speech, format, kind, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["au", "snd", "vox", "gsm", "raw"])
-def test_a_suffix_alone_makes_no_recording(tmp_path, suffix):
+def test_suffix_alone_is_not_enough(tmp_path, suffix):
     path = tmp_path / f"words.{suffix}"
     path.write_text("version https://git-lfs.github.com/spec/v1\n" * 20)
     with pytest.raises(AudioError, match=rf"words\.{suffix} is not audio \(.*\): its \d+ bytes have no header"):
@@ -57,7 +57,7 @@ def test_channels_are_checked(tmp_path):
         open_recording(tmp_path / "many.wav")
 
 
-def test_places_that_are_no_files(tmp_path):
+def test_special_files_raise(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
     for name, error in (("pipe.wav", AudioError), ("link.wav", MissingDataError), ("x" * 300, AudioError)):

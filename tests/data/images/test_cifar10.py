@@ -2,7 +2,7 @@ from mmcl.data import Cifar10
 from mmcl.data.catalog import entries
 
 
-def test_it_says_what_it_is():
+def test_catalog_entry():
     assert len(Cifar10.classes) == len(set(Cifar10.classes)) == 10
     entry = next(entry for entry in entries() if entry.name == "cifar10")
     assert entry.load() is Cifar10 and "torchvision" in entry.url

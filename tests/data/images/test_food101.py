@@ -27,13 +27,13 @@ def test_titles_and_images_are_read(folder):
     assert data.texts[1] == "sushi, easy and good" and data[1]["image"].shape == (3, 4, 4)
 
 
-def test_some_training_images_are_for_validation(folder):
+def test_validation_images_come_from_training(folder):
     train, valid = (Food101(folder, split) for split in ("train", "valid"))
     names = [each.image.name for part in (train, valid) for each in part.described]
     assert len(set(names)) == 60 and 0 < len(valid) < 15
 
 
-def test_faults_are_told(folder):
+def test_malformed_files_raise(folder):
     titles = folder / "texts" / "test_titles.csv"
     titles.write_text("a.jpg,title,sushi\nb.jpg,,sushi\n")
     with pytest.raises(DataError, match=r"has \['b.jpg', '', 'sushi'\] in line 2, expected image, title and class"):

@@ -23,7 +23,7 @@ def _read(root, dimensions=3):
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("folder", ["", "raw"])
-def test_a_file_is_read_as_it_was_written(tmp_path, packed, folder):
+def test_reads_what_was_written(tmp_path, packed, folder):
     values = np.random.default_rng(0).integers(0, 256, (4, 3, 2), np.uint8)
     content = _head(4, 3, 2) + values.tobytes()
     path = tmp_path / folder / f"images{'.gz' if packed else ''}"
@@ -50,13 +50,13 @@ def test_a_file_is_read_as_it_was_written(tmp_path, packed, folder):
         b"\xff" * 40,
     ],
 )
-def test_sizes_that_are_not_those_of_the_content_are_refused(tmp_path, content, packed):
+def test_sizes_that_do_not_match_the_content_raise(tmp_path, content, packed):
     (tmp_path / f"images{'.gz' if packed else ''}").write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(DataError, match=r"images.* is not an idx file of bytes .*: copy it again"):
         _read(tmp_path)
 
 
-def test_no_more_is_unpacked_than_the_header_says(tmp_path):
+def test_unpacks_no_more_than_the_header_promises(tmp_path):
     (tmp_path / "images.gz").write_bytes(gzip.compress(_head(1, 28, 28) + bytes(200_000_000), 1))
     tracemalloc.start()
     with pytest.raises(DataError, match="and more bytes of content"):
@@ -65,14 +65,14 @@ def test_no_more_is_unpacked_than_the_header_says(tmp_path):
     tracemalloc.stop()
 
 
-def test_a_header_that_promises_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_too_large_header_raises_before_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(idx, "MAX_IDX_BYTES", 100)
     (tmp_path / "images.gz").write_bytes(gzip.compress(_head(1, 11, 11) + bytes(121)))
     with pytest.raises(DataError, match="at most 100 bytes are read"):
         _read(tmp_path)
 
 
-def test_what_is_no_file_or_no_gzip_is_told(tmp_path):
+def test_special_files_and_invalid_gzip_raise(tmp_path):
     with pytest.raises(MissingDataError, match=r"there is no .*images, plain or with .gz: get it from its owner"):
         _read(tmp_path)
     (tmp_path / "images.gz").write_bytes(gzip.compress(_head(2, 2, 2) + bytes(8))[:-6])

@@ -1,4 +1,4 @@
-"""Image files: their size is known before they are decoded."""
+"""Image files, including damaged and oversized ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _encoded(size=(30, 20), **options):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("size", [(30, 20), (1, 2), (700, 300)])
-def test_the_size_is_that_of_the_picture(tmp_path, name, size):
+def test_image_size_matches_the_image(tmp_path, name, size):
     path = tmp_path / "a"
     picture = Image.new("RGB", size, (255, 0, 0))
     picture.save(path, **FORMATS[name])
@@ -48,7 +48,7 @@ def test_the_size_is_that_of_the_picture(tmp_path, name, size):
 
 
 def _bomb(width, height):
-    """A PNG of few bytes whose header is right and whose pixels would fill gigabytes."""
+    """A tiny PNG with a valid header that would decode to gigabytes."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -60,7 +60,7 @@ def _bomb(width, height):
 
 
 @pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 2**31 - 1), (0, 5)])
-def test_a_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path, size):
+def test_too_many_pixels_raise_before_decoding(tmp_path, size):
     path = tmp_path / "a.png"
     path.write_bytes(_bomb(*size))
     (tmp_path / "a.txt").write_text("a bomb")
@@ -71,7 +71,7 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path, size):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_limit_is_one_of_every_format(tmp_path, name, monkeypatch):
+def test_pixel_limit_applies_to_every_format(tmp_path, name, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 599)
     path = tmp_path / "a"
     path.write_bytes(_encoded(**FORMATS[name]))
@@ -79,7 +79,7 @@ def test_the_limit_is_one_of_every_format(tmp_path, name, monkeypatch):
         load_image(path, 8)
 
 
-def test_a_film_is_no_picture(tmp_path):
+def test_animated_gif_raises(tmp_path):
     frames = [Image.new("RGB", (30, 20), (shade, 0, 0)) for shade in (0, 99, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match=r"a\.gif holds several pictures, expected one"):
@@ -87,7 +87,7 @@ def test_a_film_is_no_picture(tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_damaged_file_is_an_error_or_a_picture(tmp_path, name):
+def test_damaged_files_raise_or_decode(tmp_path, name):
     whole, draw, path = _encoded(**FORMATS[name]), random.Random(0), tmp_path / "a"
     for _ in range(60):
         place = draw.randrange(len(whole))
@@ -104,13 +104,13 @@ def test_a_damaged_file_is_an_error_or_a_picture(tmp_path, name):
 @pytest.mark.parametrize(
     "content", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a"]
 )
-def test_what_has_no_header_is_told(tmp_path, content):
+def test_file_without_header_raises(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(DataError, match="a is not an image that can be read"):
         load_image(tmp_path / "a", 8)
 
 
-def test_what_is_no_file_is_told(tmp_path):
+def test_missing_and_special_files_raise(tmp_path):
     with pytest.raises(MissingDataError, match="there is no file"):
         load_image(tmp_path / "a.png", 8)
     with pytest.raises(DataError, match="is not a regular file"):

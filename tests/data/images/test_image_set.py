@@ -21,7 +21,7 @@ class Letters(Signs):
     pass
 
 
-def test_samples_and_batches_are_of_the_same_images():
+def test_batch_equals_samples():
     signs = Signs("train", 5)
     assert isinstance(signs, BatchedDataset) and len(signs) == 5
     batch = signs.batch(torch.tensor([3, 0]))
@@ -33,7 +33,7 @@ def test_samples_and_batches_are_of_the_same_images():
         assert torch.equal(sample["image"], batch["image"][place])
 
 
-def test_splits_are_joined_and_stay_as_they_were():
+def test_concatenated_splits_leave_the_originals_unchanged():
     one, two = Signs("train", 4), Signs("valid", 3, seed=1)
     both = one + two
     assert (len(one), len(two), len(both)) == (4, 3, 7) and both.split == "train+valid"

@@ -31,7 +31,7 @@ def test_a_sample_has_image_text_and_label(folder):
     torch.testing.assert_close(sample["image"], torch.full((3, 8, 8), 0.2))
 
 
-def test_faults_are_told(folder, tmp_path):
+def test_invalid_arguments_raise(folder, tmp_path):
     with pytest.raises(DataError, match="Dishes has no split 'tset' .did you mean 'test'"):
         Dishes(folder, "tset")
     with pytest.raises(DataError, match="has no images in split 'valid'"):

@@ -39,12 +39,12 @@ def test_the_real_files_are_read(root):
     assert abs(float(torch.stack([test[row]["image"].mean() for row in range(200)]).mean()) - 0.13) < 0.02
 
 
-def test_train_and_valid_are_the_owner_s_train(root):
+def test_train_and_valid_partition_the_official_training_set(root):
     whole = np.frombuffer(gzip.decompress((root / "raw/train-labels-idx1-ubyte.gz").read_bytes())[8:], np.uint8)
     assert Mnist(root, "train").labels + Mnist(root, "valid").labels == whole.tolist()
 
 
-def test_a_batch_is_its_samples(tmp_path):
+def test_batch_equals_samples(tmp_path):
     data = Mnist(write_small(tmp_path / "raw").parent, "test")
     rows = torch.tensor([3, 0, 11])
     batch = data.batch(rows)
@@ -53,7 +53,7 @@ def test_a_batch_is_its_samples(tmp_path):
         assert batch["label"][place] == data[row]["label"] and batch["text"][place] == data[row]["text"]
 
 
-def test_some_digits_are_kept(tmp_path):
+def test_digits_selects_classes(tmp_path):
     data = Mnist(write_small(tmp_path / "raw").parent, "test", digits=[1, 7])
     assert Mnist(tmp_path, "test", digits=[1, 7], size=1).labels == data.labels[:1]
     assert Mnist(tmp_path, "test", size=10**6).labels == Mnist(tmp_path, "test").labels
@@ -61,7 +61,7 @@ def test_some_digits_are_kept(tmp_path):
     assert torch.equal(data[1]["image"], Mnist(tmp_path, "test")[7]["image"])
 
 
-def test_files_may_lie_in_the_folder_itself(tmp_path):
+def test_files_may_be_in_the_root_folder(tmp_path):
     assert len(Mnist(write_small(tmp_path), "test")) == 12
 
 
@@ -69,7 +69,7 @@ def test_the_catalog_opens_it(root):
     assert len(open_dataset("mnist", "test", digits=[3])) == 1010
 
 
-def test_faults_are_told(tmp_path):
+def test_invalid_files_and_arguments_raise(tmp_path):
     with pytest.raises(MissingDataError, match="Mnist is missing: there is no folder"):
         Mnist(tmp_path / "nowhere")
     write_small(tmp_path / "raw")

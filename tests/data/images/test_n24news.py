@@ -28,7 +28,7 @@ def draw(folder, rows):
         write_jpeg(torch.zeros(3, 8, 8, dtype=torch.uint8), str(folder / f"{row['image_id']}.jpg"))
 
 
-def test_the_parted_download(tmp_path):
+def test_layout_with_splits(tmp_path):
     (tmp_path / "news").mkdir()
     for name, start in (("train", 0), ("dev", 6), ("test", 9)):
         rows = news(3, start)
@@ -40,7 +40,7 @@ def test_the_parted_download(tmp_path):
     assert data[1]["image"].shape == (3, 4, 4)
 
 
-def test_the_whole_download_is_split_by_image(tmp_path):
+def test_layout_without_splits_is_split_by_image(tmp_path):
     rows = news(200)
     draw(tmp_path / "images", rows)
     (tmp_path / "nytimes_dataset.json").write_text(json.dumps(rows))
@@ -51,7 +51,7 @@ def test_the_whole_download_is_split_by_image(tmp_path):
     assert {part.classes for part in parts.values()} == {("Art & Design", "Health", "Sports")}
 
 
-def test_faults_are_told(tmp_path):
+def test_malformed_files_raise(tmp_path):
     with pytest.raises(MissingDataError, match="N24News is missing: .* has no news or nytimes_dataset.json"):
         N24News(tmp_path)
     (tmp_path / "nytimes_dataset.json").write_text('[{"image_id": "1", "section": "Art"}]')

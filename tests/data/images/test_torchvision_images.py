@@ -1,4 +1,4 @@
-"""The base is tried on the three data sets that it has, as small copies of their owners' files."""
+"""Base class tests on small copies of its three data sets."""
 
 import pickle
 
@@ -13,7 +13,7 @@ from mmcl.errors import DataError, MissingDataError
 
 @pytest.fixture
 def images():
-    """Some images ``(count, channels, height, width)`` of bytes, and labels."""
+    """Random images ``(count, channels, height, width)`` and labels."""
 
     def make(count, channels, size, seed=0):
         random = np.random.default_rng(seed)
@@ -24,7 +24,7 @@ def images():
 
 @pytest.fixture(params=["fashion_mnist", "cifar10", "svhn"])
 def copy(request, images, tmp_path, monkeypatch):
-    """A small copy: the class, its folder, and what the training and test files have."""
+    """A small copy: the class, its folder, and the content of its training and test files."""
     parts = {}
     if request.param == "fashion_mnist":
         folder = tmp_path / "FashionMNIST"
@@ -58,7 +58,7 @@ def copy(request, images, tmp_path, monkeypatch):
     return Cifar10, folder, *parts.values()
 
 
-def test_images_are_those_of_the_files(copy, monkeypatch):
+def test_images_match_the_files(copy, monkeypatch):
     dataset, folder, (pixels, labels), (test_pixels, test_labels) = copy
     monkeypatch.setattr("mmcl.data.images.torchvision_images._VALID", 8)
     train, valid, test = (dataset(folder, split) for split in TorchvisionImages.splits)
@@ -73,7 +73,7 @@ def test_images_are_those_of_the_files(copy, monkeypatch):
     assert open_dataset(dataset.source.name, "test", folder).labels == test.labels
 
 
-def test_what_is_refused(copy):
+def test_invalid_folders_raise(copy):
     dataset, folder, *_ = copy
     with pytest.raises(DataError, match="has no split 'tset'.*'test'"):
         dataset(folder, "tset")
@@ -81,7 +81,7 @@ def test_what_is_refused(copy):
         dataset(folder.parent / "nowhere")
 
 
-def test_files_of_another_content_are_refused_and_never_unpickled(tmp_path):
+def test_modified_files_raise_before_unpickling(tmp_path):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     (folder / "data_batch_1").write_bytes(pickle.dumps(_Harm()))

@@ -49,7 +49,7 @@ def test_sample(root):
     assert sample["audio"].shape == (800,)
 
 
-def test_the_words_of_all_slots_can_stand_for_the_transcript(root):
+def test_slots_as_text(root):
     dataset = Barista(root, "train", words="slots")
     assert set(dataset.texts) >= {"latte", "mocha", "latte soy milk", "mocha soy milk"}
     with pytest.raises(ConfigError, match="words is 'all', expected 'class' or 'slots'"):
@@ -57,7 +57,7 @@ def test_the_words_of_all_slots_can_stand_for_the_transcript(root):
 
 
 @pytest.mark.parametrize("count", [6, 7, 11, 50])
-def test_splits_are_disjoint_cover_all_and_hold_every_class(tmp_path, count):
+def test_splits_are_a_stratified_partition(tmp_path, count):
     write(tmp_path, count)
     parts = {split: ids(tmp_path, split) for split in SPLITS}
     assert sorted(sum(parts.values(), [])) == [f"id{i:02d}" for i in range(count)]
@@ -75,7 +75,7 @@ def test_split_is_fixed_by_the_seed_on_every_machine(root):
     assert ids(root, "test") == ["id07", "id11", "id17", "id33", "id45", "id02", "id14", "id28", "id38", "id40"]
 
 
-def test_labels_without_recording_are_counted_and_the_rest_is_split_as_before(root, caplog):
+def test_missing_recordings_are_counted_and_do_not_change_splits(root, caplog):
     before = {split: ids(root, split) for split in SPLITS}
     gone = {before["train"][0], before["test"][-1]}
     for name in gone:
@@ -123,7 +123,7 @@ def test_no_recordings_at_all(root):
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"a.wav": {"intent": "x"}}', '{"a.wav": {"slots": {"roast": 3}}}', '{"a.wav": 1}']
 )
-def test_labels_that_cannot_be_read(root, text):
+def test_malformed_labels_raise(root, text):
     (root / "label.json").write_text(text)
     with pytest.raises(DataError, match=r"label\.json"):
         Barista(root)
@@ -133,7 +133,7 @@ def test_real_copy(data_dir, caplog):
     with caplog.at_level(logging.WARNING):
         parts = {split: Barista(data_dir / "barista", split) for split in SPLITS}
     assert len(caplog.records) == 3
-    assert "left out 6 of 625 labels" in caplog.text
+    assert "6 of 625 labels" in caplog.text
     assert parts["train"].classes == (
         "americano", "cappuccino", "coffee", "drip coffee", "espresso",
         "house coffee", "iced coffee", "iced mocha", "latte", "mocha",

@@ -53,14 +53,14 @@ def test_reads_the_layout_of_the_owner(root):
     assert dict(sample["entities"]) == {"action": "activate", "object": "lights", "location": "kitchen"}
 
 
-def test_classes_are_those_of_all_splits_in_every_split(root):
+def test_all_splits_have_the_same_classes(root):
     assert FluentSpeechCommands(root, "valid").classes == CLASSES
     test = FluentSpeechCommands(root, "test")
     assert (test.classes, test.labels) == (CLASSES, [2])
     assert FluentSpeechCommands(root, "valid").texts == ["Switch the lights on, please"], "a comma in quotes"
 
 
-def test_the_thirty_one_intents_have_names_of_their_own():
+def test_intent_names_are_distinct():
     rooms = ("none", "bedroom", "kitchen", "washroom")
     intents = [(a, "lights", room) for a in ("activate", "deactivate") for room in rooms]
     intents += [(a, thing, "none") for a in ("activate", "deactivate") for thing in ("lamp", "music")]
@@ -83,7 +83,7 @@ def test_the_thirty_one_intents_have_names_of_their_own():
         ([("turn_on", "none", "none"), ("turn on", "none", "none")], ["turn_on/none/none", "turn on/none/none"]),
     ],
 )
-def test_names_that_would_collide(intents, names):
+def test_colliding_names_are_written_in_full(intents, names):
     assert intent_names(intents) == names
 
 
@@ -124,7 +124,7 @@ def test_empty_csv(root):
         FluentSpeechCommands(root)
 
 
-def test_line_cut_short(root):
+def test_incomplete_line_raises(root):
     with (root / "data" / "train_data.csv").open("a") as file:
         file.write("3,wavs/speakers/4aGjX3AG5xcxeL7a/a1.wav,4aGjX3AG5xcxeL7a,Lights")
     with pytest.raises(DataError, match=r"train_data\.csv line 5 has 4 cells, expected 7 as in line 1"):

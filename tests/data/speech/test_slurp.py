@@ -12,7 +12,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def row(number, scenario, action, tokens, entities=(), recordings=("", "-headset"), **other):
-    """A line of annotations, whose recordings are named after its number."""
+    """A line of annotations with recordings named after its number."""
     return {
         "slurp_id": number,
         "sentence": " ".join(tokens).replace(" '", "'"),
@@ -65,7 +65,7 @@ def ids(dataset):
     return [utterance.id for utterance in dataset.utterances]
 
 
-# --- what is read
+# --- reading
 
 
 def test_reads_the_layout_of_the_owner(root, caplog):
@@ -96,7 +96,7 @@ def test_recordings_in_two_places(root):
     assert len(Slurp(root)) == 4
 
 
-def test_classes_and_superclasses_are_those_of_all_files_in_every_split(root):
+def test_all_splits_have_the_same_classes_and_superclasses(root):
     for split in SPLITS:
         dataset = Slurp(root, split)
         assert dataset.classes == CLASSES
@@ -119,7 +119,7 @@ def test_microphones(root):
         Slurp(root, recordings="close")
 
 
-def test_synthetic_recordings_are_added_to_train_alone(root):
+def test_synthetic_recordings_are_added_to_train_only(root):
     spoken = row(5, "alarm", "remove", ["no", "alarm"], recordings=["-synth"])
     write(root, {"train_synthetic": [spoken]}, audio="audio/slurp_synth")
     assert len(Slurp(root)) == 4
@@ -178,11 +178,11 @@ def test_repeated_entities_keep_the_order_of_speech(tmp_path):
         (["the", "n'tsimi", "river"], [0, 1, 2], "the n'tsimi river"),
     ],
 )
-def test_values_are_written_as_in_the_transcript(tmp_path, tokens, span, value):
+def test_entity_values_are_normalized_as_the_transcript(tmp_path, tokens, span, value):
     assert entities(tmp_path, tokens, ("name", span)) == [("name", value)]
 
 
-def test_entities_without_a_word_are_left_out_and_counted(tmp_path, caplog):
+def test_entities_without_a_word_are_skipped_and_counted(tmp_path, caplog):
     tokens = ["wake", "me", "?"]
     spans = [("time", [0]), ("date", []), ("date", [3]), ("place", [-1]), ("person", [2])]
     assert entities(tmp_path, tokens, *spans) == [("time", "wake")]
@@ -200,10 +200,10 @@ def test_sentences_can_be_read_without_recordings(tmp_path):
     assert sentence.annotation == LISTS
 
 
-# --- what is left out
+# --- skipped recordings
 
 
-def test_empty_transcripts_are_left_out_and_counted(root, caplog):
+def test_empty_transcripts_are_skipped_and_counted(root, caplog):
     write_rows(root / "dataset/slurp/train.jsonl", [row(2, "iot", "hue_lightoff", ["..."]), ALARM])
     assert ids(Slurp(root)) == ["audio-1", "audio-1-headset"]
     (record,) = caplog.records
@@ -211,7 +211,7 @@ def test_empty_transcripts_are_left_out_and_counted(root, caplog):
         assert part in record.getMessage()
 
 
-def test_long_transcripts_are_left_out_and_counted(root, caplog):
+def test_long_transcripts_are_skipped_and_counted(root, caplog):
     assert len(Slurp(root, max_characters=len("wake me at nine am on friday"))) == 4
     assert caplog.records == []
     assert ids(Slurp(root, max_characters=len("wake me at nine am on friday") - 1)) == ["audio-2", "audio-2-headset"]
@@ -219,11 +219,11 @@ def test_long_transcripts_are_left_out_and_counted(root, caplog):
     assert "more than 27 characters, first audio-1.flac" in caplog.text
 
 
-def test_long_recordings_are_left_out(root):
+def test_long_recordings_are_skipped(root):
     assert ids(Slurp(root, max_seconds=0.15)) == ["audio-1", "audio-2"]
 
 
-def test_missing_recordings_are_refused(root):
+def test_missing_recordings_raise(root):
     (root / "audio/slurp_real/audio-2.flac").unlink()
     with pytest.raises(MissingDataError) as caught:
         Slurp(root)
@@ -241,7 +241,7 @@ def test_missing_recordings_are_refused(root):
     assert len(Slurp(root, recordings="headset")) == 2, "only those that are to be used must be there"
 
 
-def test_a_share_of_missing_recordings_can_be_borne(root, caplog):
+def test_max_missing_allows_missing_recordings(root, caplog):
     (root / "audio/slurp_real/audio-2.flac").unlink()
     assert ids(Slurp(root, max_missing=0.25)) == ["audio-1", "audio-1-headset", "audio-2-headset"]
     assert "1 of 4 recordings" in caplog.text
@@ -259,7 +259,7 @@ def test_no_recordings_at_all(tmp_path):
         Slurp(tmp_path, "test")
 
 
-# --- what can go wrong
+# --- errors
 
 
 def test_missing_annotations_of_a_split(root):
@@ -290,14 +290,14 @@ def test_a_folder_of_something_else(tmp_path):
         json.dumps({**LIGHT, "entities": [{"type": "time", "span": ["0"]}]}).encode(),
     ],
 )
-def test_a_line_that_cannot_be_read(root, line):
+def test_malformed_line_raises(root, line):
     with (root / "dataset/slurp/train.jsonl").open("ab") as file:
         file.write(line + b"\n")
     with pytest.raises(DataError, match=r"train\.jsonl line 3"):
         Slurp(root)
 
 
-# --- the text of SLURP itself
+# --- the real text of SLURP
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_speakers_are_listed_per_recording(root):
     assert speakers_of(dataset) == dataset.speakers and set(dataset.speakers) == {"theo", "george"}
 
 
-def test_one_speaker_may_be_a_plain_name(root):
+def test_single_speaker_as_string(root):
     assert {utterance.speaker for utterance in SpokenDigits(root, speakers="george").utterances} == {"george"}
 
 
@@ -53,7 +53,7 @@ def test_unknown_speaker(root):
         SpokenDigits(root, speakers=("george", "teo"))
 
 
-def test_name_that_says_nothing(root):
+def test_unparsable_file_name_raises(root):
     (root / "recordings" / "seven.wav").write_bytes(b"")
     with pytest.raises(DataError, match=r"seven\.wav is not named like a recording, expected \{digit\}_\{speaker\}"):
         SpokenDigits(root)

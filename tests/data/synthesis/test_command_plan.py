@@ -21,7 +21,7 @@ def default_plan():
     return plan_commands(CommandParameters())
 
 
-def test_default_plan_has_enough_of_everything(default_plan):
+def test_default_plan_covers_voices_and_wordings(default_plan):
     for said, size in zip(default_plan.values(), (72, 12, 14), strict=True):
         assert set(Counter(command.intent for command in said).values()) == {size}
     assert {len({command.intent for command in said}) for said in default_plan.values()} == {31}
@@ -29,7 +29,7 @@ def test_default_plan_has_enough_of_everything(default_plan):
     assert 2_500 <= sum(map(len, default_plan.values())) <= 3_500
 
 
-def test_no_voice_of_one_split_is_heard_in_another(default_plan):
+def test_splits_have_disjoint_voices(default_plan):
     timbres = {split: {command.voice.variant for command in said} for split, said in default_plan.items()}
     assert not timbres["train"] & timbres["valid"]
     assert not timbres["train"] & timbres["test"]
@@ -40,7 +40,7 @@ def test_no_voice_of_one_split_is_heard_in_another(default_plan):
         assert max(shares.values()) == min(shares.values()), "each voice says each intent equally often"
 
 
-def test_half_of_the_test_is_worded_as_nobody_says_it_in_training(default_plan):
+def test_half_of_test_has_unseen_wordings(default_plan):
     texts = {split: [command.text for command in said] for split, said in default_plan.items()}
     trained, words = set(texts["train"]), set(" ".join(texts["train"]).split())
     assert sum(text not in trained for text in texts["test"]) == len(texts["test"]) / 2
@@ -68,7 +68,7 @@ def test_seeds_differ_in_voices_and_wordings():
 
 
 def test_the_plan_is_the_same_on_every_machine(default_plan):
-    """Whoever changes it on purpose counts up _FORMAT (unless the grammar or the voices change) and this number."""
+    """Intended changes must increment _FORMAT (unless grammar or voices change) and update this digest."""
     assert sha256(repr(default_plan).encode()).hexdigest()[:16] == "2885d6e1133a845f"
 
 
@@ -85,7 +85,7 @@ def test_the_recordings_are_the_same_on_every_machine(default_plan):
 
 
 @needs_espeak
-def test_a_telephone_passes_what_is_below_4_khz_alone(default_plan):
+def test_telephone_passes_frequencies_below_4_khz_only(default_plan):
     command = replace(default_plan["train"][0], noise=0)
     plain, heard = (record(replace(command, telephone=telephone)).astype(float) for telephone in (False, True))
     high, low = (

@@ -37,7 +37,7 @@ def test_folder_is_the_root_or_else_in_the_cache(tmp_path, monkeypatch):
     assert corpus_folder("own", "tones-1").is_absolute()
 
 
-def test_what_is_wanted_must_be_what_is_there(tmp_path):
+def test_other_parameters_raise(tmp_path):
     assert not is_made(tmp_path / "corpus", "1", {})
     folder = made(tmp_path / "corpus", seed=0, sizes=[1, 2])
     assert is_made(folder, "1", {})
@@ -47,7 +47,7 @@ def test_what_is_wanted_must_be_what_is_there(tmp_path):
             is_made(folder, edition, wanted)
 
 
-def test_something_else_is_there(tmp_path):
+def test_unrelated_content_raises(tmp_path):
     assert not is_made(tmp_path, "1", {}), "an empty folder can be filled"
     (tmp_path / "thesis.txt").touch()
     for folder in (tmp_path, tmp_path / "thesis.txt"):
@@ -55,7 +55,7 @@ def test_something_else_is_there(tmp_path):
             is_made(folder, "1", {})
 
 
-def test_who_asks_while_it_is_made_waits(tmp_path):
+def test_concurrent_caller_waits(tmp_path):
     folder, makers = tmp_path / "corpus", []
 
     def make():
@@ -98,12 +98,12 @@ def interrupt(folder, manifest, resume):
         raise KeyboardInterrupt
 
 
-def test_interrupted_nothing_is_left(tmp_path):
+def test_interruption_leaves_nothing(tmp_path):
     interrupt(tmp_path / "corpus", {}, resume=False)
     assert names(tmp_path) == []
 
 
-def test_interrupted_it_can_be_resumed_by_who_makes_the_same(tmp_path):
+def test_interruption_with_resume_keeps_partial_work(tmp_path):
     folder = tmp_path / "corpus"
     for manifest, resume, kept in (({"seed": 0}, True, True), ({"seed": 1}, True, False), ({"seed": 0}, False, False)):
         interrupt(folder, {"seed": 0}, resume=True)
@@ -115,7 +115,7 @@ def test_interrupted_it_can_be_resumed_by_who_makes_the_same(tmp_path):
         shutil.rmtree(folder)
 
 
-def test_jobs_are_all_done_and_the_first_error_ends_them(tmp_path, capfd):
+def test_all_jobs_run_and_the_first_error_stops_them(tmp_path, capfd):
     share_out(lambda path, text: path.write_text(text), [(tmp_path / name, name) for name in "abc"], "", progress=False)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "a", "b": "b", "c": "c"}
     assert capfd.readouterr() == ("", "")

@@ -15,7 +15,7 @@ from mmcl.data.synthesis.espeak import ACCENTS, ESPEAK_RATE, VARIANTS, Voice, es
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 CHECKOUT = Path(espeak.__file__).parents[3]
-TEXT = "he hears music and such"  # breathed, hissed, buzzed and stopped
+TEXT = "he hears music and such"  # aspirated, voiceless, voiced and plosive sounds
 EVERYONE = [Voice(accent, variant) for accent, variant in zip(list(ACCENTS) * len(VARIANTS), VARIANTS, strict=False)]
 
 needs_espeak = pytest.mark.skipif(
@@ -25,7 +25,7 @@ needs_espeak = pytest.mark.skipif(
 
 @pytest.fixture
 def no_copy():
-    """No copy of the library is left from before, or for later."""
+    """Clear cached copies of the library before and after."""
     espeak._private_copy.cache_clear()
     yield
     espeak._private_copy.cache_clear()
@@ -53,7 +53,7 @@ def test_says_something_of_the_right_length():
 
 
 @needs_espeak
-def test_what_was_said_before_changes_nothing():
+def test_output_does_not_depend_on_earlier_calls():
     first = [speak(TEXT, voice)[0].tobytes() for voice in EVERYONE]
     again = []
     for voice in reversed(EVERYONE):
@@ -64,7 +64,7 @@ def test_what_was_said_before_changes_nothing():
 
 
 @needs_espeak
-def test_other_threads_and_processes_say_the_same():
+def test_output_is_equal_in_other_threads_and_processes():
     expected = [speak(TEXT, voice)[0].tobytes() for voice in EVERYONE]
     with ThreadPoolExecutor(3) as threads:
         at_once = list(threads.map(lambda voice: speak(TEXT, voice)[0].tobytes(), EVERYONE * 2))
@@ -78,14 +78,14 @@ def test_other_threads_and_processes_say_the_same():
 
 
 @needs_espeak
-def test_every_voice_is_another():
+def test_voices_are_distinct():
     voices = [Voice("en-us", variant) for variant in VARIANTS] + [Voice(accent, "m1") for accent in ACCENTS]
     spoken = {voice: speak("turn up the heating in the bathroom", voice)[0].tobytes() for voice in voices}
     assert len(set(spoken.values())) == len(spoken) == len(VARIANTS) + len(ACCENTS) - 1
 
 
 @needs_espeak
-def test_rate_pitch_and_range_do_what_they_say():
+def test_rate_pitch_and_range_have_an_effect():
     lengths = [len(speak(TEXT, Voice(rate=rate))[0]) for rate in (100, 175, 300)]
     assert lengths[0] > 1.3 * lengths[1] > 1.3 * 1.3 * lengths[2]
     plain = speak("ah", Voice())[0]
@@ -102,7 +102,7 @@ def test_rate_pitch_and_range_do_what_they_say():
 
 
 @needs_espeak
-def test_says_nothing_on_the_screen(capfd):
+def test_prints_nothing(capfd):
     for text in ("turn on the lights", "привет", "<b>12.5 & so on</b>", "nul\0 and \ud800"):
         speak(text, Voice())
     assert capfd.readouterr() == ("", "")
@@ -110,7 +110,7 @@ def test_says_nothing_on_the_screen(capfd):
 
 @needs_espeak
 def test_leaves_no_files_behind(tmp_path):
-    """Neither at the end of the process, nor, too early, at the end of a child that it forked."""
+    """Files are removed at the end of the process, but not at the end of a forked child."""
     code = (
         "import atexit, os; from mmcl.data.synthesis.espeak import Voice, speak\n"
         "before = speak('one', Voice())[0]\n"
@@ -190,6 +190,6 @@ def test_version():
     assert espeak_version().count(".") >= 1
 
 
-def test_the_library_is_loaded_by_who_speaks():
+def test_library_is_loaded_on_first_use():
     code = "import sys, mmcl.data.synthesis.espeak; print({'espeakng_loader', 'torch'} & set(sys.modules))"
     assert run(code) == "set()\n"

@@ -24,7 +24,7 @@ def opened(corpus, split="train", **options):
     return SpokenSentences(corpus, split, make=False, **options)
 
 
-def test_each_text_is_spoken_once_a_take_and_no_tested_one(corpus, sentences):
+def test_each_text_is_spoken_once_per_take_without_test_sentences(corpus, sentences):
     train, valid = opened(corpus), opened(corpus, "valid")
     assert len(valid.texts) == 1 and valid.texts[0] in sentences  # a tenth of 13
     wanted = [*(set(sentences) - set(valid.texts)), "news", "What makes tea?", "kettle", "a cat"]
@@ -32,7 +32,7 @@ def test_each_text_is_spoken_once_a_take_and_no_tested_one(corpus, sentences):
     assert train.classes == ("speech",) and set(train.labels) == {0}
 
 
-def test_splits_have_their_own_voices_and_takes_vary(corpus):
+def test_splits_have_disjoint_voices_and_takes_vary(corpus):
     train, valid = opened(corpus), opened(corpus, "valid")
     timbres = {split: {v.variant for v in each} for split, each in voices(0).items()}
     for split, data in (("train", train), ("valid", valid)):
@@ -69,7 +69,7 @@ def test_a_sentence_sounds_as_in_a_larger_corpus(sentences):
     assert set(small["train"]) < set(large["train"]) and len(small["train"]) == 4
 
 
-def test_each_word_is_put_once_into_a_sentence_that_is_trained_on():
+def test_each_word_is_inserted_once_into_a_train_sentence():
     words = [f"word{number}" for number in range(25)]
     texts = {"slurp": [f"a{n} b{n} c{n}" for n in range(12)], "varied": words, "vocabulary": words}
     parameters = SentenceParameters(texts=("vocabulary", "varied", "slurp"))
@@ -78,7 +78,7 @@ def test_each_word_is_put_once_into_a_sentence_that_is_trained_on():
     varied = [command.text.split() for name, command in planned["train"] if "/varied/" in name]
     assert Counter(word for text in varied for word in text if word in words) == dict.fromkeys(words, 1)
     held_out = planned["valid"][0][1].text.split()
-    for text in varied:  # of three words one is new
+    for text in varied:  # one word of three is new
         kept = [place for place, word in enumerate(text) if word not in words]
         assert len(text) == 3 and len(kept) == 2
         assert not any(text[place] in held_out for place in kept)
@@ -86,7 +86,7 @@ def test_each_word_is_put_once_into_a_sentence_that_is_trained_on():
     assert [c.text for n, c in other["train"] if "/varied/" in n] != [" ".join(text) for text in varied]
 
 
-def test_what_is_trained_on_is_recorded_in_many_places_and_what_is_held_out_in_one():
+def test_recording_conditions_vary_in_train_only():
     said = plan_sentences(SentenceParameters(), {"slurp": [f"call number {number}" for number in range(2000)]})
     train, valid = ([command for _, command in said[split]] for split in ("train", "valid"))
     assert 0.25 < sum(c.telephone for c in train) / len(train) < 0.35 and not any(c.telephone for c in valid)
@@ -94,7 +94,7 @@ def test_what_is_trained_on_is_recorded_in_many_places_and_what_is_held_out_in_o
     assert max(c.noise for c in train) > 300 and max(c.noise for c in valid) <= 60
 
 
-def test_interrupted_it_goes_on(corpus, text_root, tmp_path, monkeypatch):
+def test_interrupted_generation_resumes(corpus, text_root, tmp_path, monkeypatch):
     settings = {"texts": ["slurp", "commonsense_qa"], "takes": 2, "text_root": text_root, "progress": False}
     record, made = command_plan.record, []
 
@@ -115,14 +115,14 @@ def test_interrupted_it_goes_on(corpus, text_root, tmp_path, monkeypatch):
     assert (tmp_path / "corpus" / "train.jsonl").read_bytes() == (corpus / "train.jsonl").read_bytes()
 
 
-def test_what_is_there_is_taken(corpus, monkeypatch):
-    monkeypatch.setattr(command_plan, "record", None)  # making it again would fail
+def test_existing_corpus_is_used(corpus, monkeypatch):
+    monkeypatch.setattr(command_plan, "record", None)  # fails if called
     assert len(SpokenSentences(corpus, "train")) == 30
     with pytest.raises(DataError, match=r"takes 2, expected 3"):
         SpokenSentences(corpus, "train", takes=3)
 
 
-def test_faults_are_told(corpus, text_root, tmp_path, monkeypatch):
+def test_invalid_arguments_raise(corpus, text_root, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="no texts 'slrup'.*did you mean 'slurp'"):
         SpokenSentences(tmp_path / "no", texts=["slrup"])
     with pytest.raises(ConfigError, match="each once"):
@@ -151,7 +151,7 @@ def test_faults_are_told(corpus, text_root, tmp_path, monkeypatch):
         (corpus / "kept.jsonl").rename(corpus / "train.jsonl")
 
 
-def test_the_real_text_is_the_owner_s(data_dir):
+def test_digest_of_the_published_text(data_dir):
     if not (data_dir / "slurp" / "lm.txt").exists():
         pytest.skip("MMCL_DATA has no text of SLURP")
     texts = read_texts(("slurp",), data_dir)

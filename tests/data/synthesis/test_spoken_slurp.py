@@ -37,7 +37,7 @@ def line(number, scenario, action, words):
 
 
 def write_text(root, sentences_per_intent):
-    """Annotations of a few intents, half of them in each of the two files."""
+    """Annotations of a few intents, half in each of the two files."""
     rows = [
         line(100 * i + j, *intent, f"{intent[1]} {WORDS[j]}")
         for i, (intent, count) in enumerate(sentences_per_intent.items())
@@ -81,7 +81,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-# --- what is said by whom
+# --- plan
 
 
 def test_splits_of_each_intent(text_root):
@@ -110,7 +110,7 @@ def test_plan_of_the_real_text(real_text):
 
 
 def test_the_plan_of_the_real_text_is_the_same_on_every_machine(real_text):
-    """Whoever changes it on purpose counts up _FORMAT and this number."""
+    """Intended changes must increment _FORMAT and update this digest."""
     planned = {
         split: [(said.id, command) for said, command in part]
         for split, part in plan_slurp(SlurpParameters(), real_text).items()
@@ -123,7 +123,7 @@ def test_the_order_of_the_text_does_not_matter(text_root):
     assert plan_slurp(SlurpParameters(), sentences) == plan_slurp(SlurpParameters(), sentences[::-1])
 
 
-def test_a_few_sentences_are_of_all_intents_in_turns(text_root):
+def test_sentences_are_taken_from_intents_in_turn(text_root):
     planned = plan_slurp(SlurpParameters(sentences=18), sentences_in(text_root))
     shares = Counter(sentence.intent for said in planned.values() for sentence, _ in said)
     assert shares == {
@@ -141,7 +141,7 @@ def test_a_few_sentences_are_of_all_intents_in_turns(text_root):
         (5, {"alarm query", "alarm remove", "alarm set", "play radio", "qa maths"}),
     ],
 )
-def test_a_few_intents_are_of_more_than_one_scenario(text_root, intents, names):
+def test_few_intents_span_more_than_one_scenario(text_root, intents, names):
     planned = plan_slurp(SlurpParameters(intents=intents), sentences_in(text_root))
     assert {sentence.intent for said in planned.values() for sentence, _ in said} == names
 
@@ -156,7 +156,7 @@ def test_seeds_differ_in_splits_and_voices(text_root):
     assert ids[0] != ids[1] and speakers[0] != speakers[1]
 
 
-# --- what is written
+# --- recordings
 
 
 def test_is_written_in_the_layout_of_slurp(corpus, text_root):
@@ -203,22 +203,22 @@ def test_manifest_says_what_it_is(corpus):
     assert manifest["espeak_ng"] == espeak.espeak_version()
 
 
-def test_made_twice_it_is_the_same_to_the_byte(corpus, text_root, tmp_path):
+def test_generation_is_deterministic(corpus, text_root, tmp_path):
     assert contents(SpokenSlurp.generate(tmp_path / "again", text_root=text_root, **TINY)) == contents(corpus)
     other = SpokenSlurp.generate(tmp_path / "other", text_root=text_root, **TINY, seed=1)
     assert contents(other).keys() != contents(corpus).keys()
 
 
-def test_reading_makes_what_is_missing_in_the_cache(tmp_path, monkeypatch, text_root, needs_espeak):
+def test_reading_generates_a_missing_corpus_in_the_cache(tmp_path, monkeypatch, text_root, needs_espeak):
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path))
     train = SpokenSlurp(**TINY, text_root=text_root)
     assert (train.root.parent, len(train), train.split) == (tmp_path / "data", 3, "train")
-    monkeypatch.setattr(command_plan, "record", None)  # making it again would fail
+    monkeypatch.setattr(command_plan, "record", None)  # fails if called
     assert len(SpokenSlurp(split="test", **TINY, text_root=text_root)) == 3
     assert len(SpokenSlurp(train.root, "valid")) == 3, "an explicit folder needs no numbers"
 
 
-def test_each_numbers_have_a_folder_of_their_own():
+def test_different_parameters_have_different_folders():
     corpora = [
         SlurpParameters(),
         SlurpParameters(sentences=9),
@@ -234,7 +234,7 @@ def test_each_numbers_have_a_folder_of_their_own():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_interrupted_it_goes_on_where_it_stopped(tmp_path, monkeypatch, corpus, text_root, error):
+def test_interrupted_generation_resumes(tmp_path, monkeypatch, corpus, text_root, error):
     spoken = []
 
     def some(command):
@@ -269,7 +269,7 @@ def test_interrupted_it_goes_on_where_it_stopped(tmp_path, monkeypatch, corpus, 
     assert not (tmp_path / ".corpus.partial").exists()
 
 
-def test_what_was_begun_with_other_numbers_is_not_kept(tmp_path, monkeypatch, corpus, text_root):
+def test_partial_work_with_other_parameters_is_removed(tmp_path, monkeypatch, corpus, text_root):
     def fail(command):
         raise KeyboardInterrupt
 
@@ -283,7 +283,7 @@ def test_what_was_begun_with_other_numbers_is_not_kept(tmp_path, monkeypatch, co
     assert contents(SpokenSlurp.generate(tmp_path / "corpus", text_root=text_root, **TINY)) == contents(corpus)
 
 
-def test_killed_it_leaves_nothing_that_is_not_whole(tmp_path, corpus, text_root):
+def test_killed_generation_leaves_complete_files_only(tmp_path, corpus, text_root):
     root = tmp_path / "corpus"
     code = (
         "import time; from mmcl.data.synthesis import command_plan; from mmcl.data.synthesis import spoken_slurp\n"
@@ -291,7 +291,7 @@ def test_killed_it_leaves_nothing_that_is_not_whole(tmp_path, corpus, text_root)
         "command_plan.record = lambda command: (time.sleep(0.2), record(command))[1]\n"
         f"spoken_slurp.SpokenSlurp.generate({str(root)!r}, text_root={str(text_root)!r}, **{TINY})"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # who is killed cannot tidy up
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # a killed process cannot clean up
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=CHECKOUT, env=environment)
     partial = tmp_path / ".corpus.partial"
     while process.poll() is None and not list(partial.rglob("*.flac")):
@@ -304,7 +304,7 @@ def test_killed_it_leaves_nothing_that_is_not_whole(tmp_path, corpus, text_root)
     assert contents(root) == contents(corpus)
 
 
-# --- what can go wrong
+# --- errors
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_killed_it_leaves_nothing_that_is_not_whole(tmp_path, corpus, text_root)
         ({"seed": 7}, "of seed 0, expected 7"),
     ],
 )
-def test_a_corpus_of_other_numbers_is_not_mistaken(corpus, asked, message):
+def test_corpus_with_other_parameters_raises(corpus, asked, message):
     before = contents(corpus)
     for read in (SpokenSlurp.generate, SpokenSlurp):
         with pytest.raises(DataError, match=f"holds a corpus {message}: choose another root, or remove that folder"):
@@ -323,7 +323,7 @@ def test_a_corpus_of_other_numbers_is_not_mistaken(corpus, asked, message):
     assert contents(corpus) == before
 
 
-def test_a_corpus_of_other_text_is_not_mistaken(corpus, tmp_path):
+def test_corpus_of_other_text_raises(corpus, tmp_path):
     other = write_text(tmp_path / "slurp", {("alarm", "set"): 5})
     with pytest.raises(
         DataError, match="holds a corpus of text [0-9a-f]{16}, expected [0-9a-f]{16}: choose another root"
@@ -331,7 +331,7 @@ def test_a_corpus_of_other_text_is_not_mistaken(corpus, tmp_path):
         SpokenSlurp(corpus, text_root=other)
 
 
-def test_text_of_slurp_that_is_not_its_owners(tmp_path, monkeypatch, needs_espeak):
+def test_modified_text_raises(tmp_path, monkeypatch, needs_espeak):
     write_text(tmp_path / "slurp", {("alarm", "set"): 5})
     monkeypatch.setenv("MMCL_DATA", str(tmp_path))
     with pytest.raises(DataError, match="slurp has digest [0-9a-f]{16}, expected 250fbb89899b6de9"):
@@ -380,26 +380,26 @@ def test_sentences_without_a_word_are_not_spoken(tmp_path, caplog, needs_espeak)
         ({"sentences": 2}, "sentences is 2 and intents is None, which leaves split 'valid' without a sentence"),
     ],
 )
-def test_numbers_that_no_corpus_can_have(tmp_path, text_root, values, message):
+def test_invalid_parameters_raise(tmp_path, text_root, values, message):
     with pytest.raises(ConfigError, match=message):
         SpokenSlurp(tmp_path / "corpus", text_root=text_root, **values)
     assert [path.name for path in tmp_path.iterdir()] in ([], [".corpus.lock"])
 
 
-def test_missing_and_not_to_be_made(tmp_path):
+def test_missing_corpus_with_make_false_raises(tmp_path):
     with pytest.raises(MissingDataError, match="there is no folder .*; make it with 'mmcl data make slurp_tts'"):
         SpokenSlurp(tmp_path / "corpus", make=False)
     with pytest.raises(DataError, match=r"has no split 'tset' \(did you mean 'test'\?\)"):
         SpokenSlurp(tmp_path / "corpus", "tset")
 
 
-def test_listing_it_loads_no_torch():
+def test_listing_does_not_import_torch():
     code = "import sys, mmcl.data.synthesis.spoken_slurp; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout == "False\n"
 
 
-def test_a_recording_that_is_gone_is_made_again_with_the_corpus(corpus, tmp_path):
+def test_missing_recording_requires_a_new_corpus(corpus, tmp_path):
     shutil.copytree(corpus, tmp_path / "corpus")
     lost = next((tmp_path / "corpus/audio/slurp_real").iterdir())
     lost.unlink()

@@ -36,7 +36,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-# --- what is said by whom
+# --- corpus
 
 
 @needs_espeak
@@ -81,7 +81,7 @@ def test_manifest_says_what_it_is(corpus):
 
 
 @needs_espeak
-def test_made_twice_it_is_the_same_to_the_byte(corpus, tmp_path):
+def test_generation_is_deterministic(corpus, tmp_path):
     again = make_synthetic_commands(tmp_path / "again", **TINY, progress=False)
     assert contents(again) == contents(corpus)
     other = make_synthetic_commands(tmp_path / "other", **TINY, seed=1, progress=False)
@@ -89,18 +89,18 @@ def test_made_twice_it_is_the_same_to_the_byte(corpus, tmp_path):
 
 
 @needs_espeak
-def test_reading_makes_what_is_missing_in_the_cache(tmp_path, monkeypatch):
+def test_reading_generates_a_missing_corpus_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path))
     size = {"utterances_per_intent": [1, 1, 1], "intents": 2}
     train = SyntheticCommands(**size, progress=False)
     assert train.root == tmp_path / "data" / CommandParameters((1, 1, 1), 2).folder
     assert (len(train), train.split, train[0]["audio"].dim()) == (2, "train", 1)
-    monkeypatch.setattr(synthetic_commands, "record", None)  # making it again would fail
+    monkeypatch.setattr(synthetic_commands, "record", None)  # fails if called
     assert len(SyntheticCommands(split="test", **size)) == 2
     assert len(SyntheticCommands(train.root, "valid")) == 2, "an explicit folder needs no numbers"
 
 
-def test_each_numbers_have_a_folder_of_their_own():
+def test_different_parameters_have_different_folders():
     corpora = [
         CommandParameters(),
         CommandParameters(intents=30),
@@ -121,12 +121,12 @@ def test_progress_is_shown_on_request(tmp_path, capfd):
     assert shown.out == "" and "speaking commands" in shown.err and "3/3" in shown.err
 
 
-# --- what can go wrong
+# --- errors
 
 
 @needs_espeak
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_interrupted_it_leaves_nothing_that_looks_finished(tmp_path, monkeypatch, corpus, error):
+def test_interruption_leaves_no_manifest(tmp_path, monkeypatch, corpus, error):
     done = []
 
     def some(command):
@@ -156,13 +156,13 @@ def start(root, utterances=(4, 2, 2)):
         "import sys; from mmcl.data.synthesis.synthetic_commands import make_synthetic_commands\n"
         f"make_synthetic_commands({str(root)!r}, utterances_per_intent={utterances}, intents=4, progress=False)"
     )
-    environment = {**os.environ, "TMPDIR": str(root.parent)}  # who is killed cannot tidy up
+    environment = {**os.environ, "TMPDIR": str(root.parent)}  # a killed process cannot clean up
     command = [sys.executable, "-W", "error", "-c", code]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT, env=environment)
 
 
 @needs_espeak
-def test_killed_it_is_made_anew(tmp_path, corpus):
+def test_killed_generation_starts_again(tmp_path, corpus):
     root = tmp_path / "corpus"
     process = start(root, (400, 2, 2))
     partial = tmp_path / ".corpus.partial"
@@ -178,7 +178,7 @@ def test_killed_it_is_made_anew(tmp_path, corpus):
 
 
 @needs_espeak
-def test_two_processes_at_once_both_end_well(tmp_path, corpus):
+def test_concurrent_processes_both_succeed(tmp_path, corpus):
     processes = [start(tmp_path / "corpus") for _ in range(2)]
     for process in processes:
         assert process.communicate() == (None, "") and process.returncode == 0
@@ -195,7 +195,7 @@ def test_two_processes_at_once_both_end_well(tmp_path, corpus):
         ({"seed": 7}, "of seed 0, expected 7"),
     ],
 )
-def test_a_corpus_of_other_numbers_is_not_mistaken(corpus, asked, message):
+def test_corpus_with_other_parameters_raises(corpus, asked, message):
     before = contents(corpus)
     for read in (make_synthetic_commands, SyntheticCommands):
         with pytest.raises(DataError, match=f"holds a corpus {message}: choose another root, or remove that folder"):
@@ -206,13 +206,13 @@ def test_a_corpus_of_other_numbers_is_not_mistaken(corpus, asked, message):
 
 
 @needs_espeak
-def test_a_corpus_of_another_edition_is_not_mistaken(corpus, monkeypatch):
+def test_corpus_of_another_edition_raises(corpus, monkeypatch):
     monkeypatch.setattr(synthetic_commands, "COMMANDS_EDITION", "0123abcd")
     with pytest.raises(DataError, match="holds a corpus of edition .*, expected 0123abcd: choose another root, or"):
         SyntheticCommands(corpus)
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_unrelated_folder_raises_and_is_unchanged(tmp_path):
     (tmp_path / "thesis.txt").write_text("all of it")
     for root in (tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises(
@@ -256,20 +256,20 @@ def test_folder_that_cannot_be_written(tmp_path):
         ({"seed": True}, "seed is True, expected"),
     ],
 )
-def test_numbers_that_no_corpus_can_have(tmp_path, values, message):
+def test_invalid_parameters_raise(tmp_path, values, message):
     with pytest.raises(ConfigError, match=message):
         SyntheticCommands(tmp_path / "corpus", **values)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mistyped_split_is_told_before_anything_is_made(tmp_path, monkeypatch):
+def test_unknown_split_raises_before_generation(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic_commands, "record", None)
     with pytest.raises(DataError, match=r"has no split 'tset' \(did you mean 'test'\?\)"):
         SyntheticCommands(tmp_path / "corpus", "tset", **TINY)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_and_not_to_be_made(tmp_path):
+def test_missing_corpus_with_make_false_raises(tmp_path):
     with pytest.raises(MissingDataError, match="there is no folder .*; make it with 'mmcl data make synthetic_command"):
         SyntheticCommands(tmp_path / "corpus", make=False)
 
@@ -287,7 +287,7 @@ def test_without_espeak_it_says_what_to_install_and_still_reads(tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == [".corpus.lock"]
 
 
-def test_listing_it_loads_no_torch():
+def test_listing_does_not_import_torch():
     code = "import sys, mmcl.data.synthesis.synthetic_commands; print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

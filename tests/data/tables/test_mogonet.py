@@ -11,7 +11,7 @@ from mmcl.errors import ConfigError, DataError, MissingDataError
 
 @pytest.fixture
 def folder(tmp_path):
-    """Tables as MOGONET's authors lay them out, small: 20 samples to train on and 6 to test."""
+    """Small tables in MOGONET's layout: 20 training and 6 test samples."""
     random = np.random.default_rng(0)
     for end, rows in (("tr", 20), ("te", 6)):
         for number, columns in enumerate((4, 3, 2), start=1):
@@ -20,7 +20,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_views_and_labels_are_those_of_the_files(folder):
+def test_views_and_labels_match_the_files(folder):
     data = Rosmap(folder, "test")
     assert data.features == {"mrna": 4, "methylation": 3, "mirna": 2}
     assert data.labels == [0, 1, 0, 1, 0, 1] and data.texts[1] == "Alzheimer's disease"
@@ -29,7 +29,7 @@ def test_views_and_labels_are_those_of_the_files(folder):
     assert torch.equal(data[-1]["methylation"], table[5]) and data[-1]["label"] == 1
 
 
-def test_folds_cut_the_training_set(folder):
+def test_folds_partition_the_training_set(folder):
     parts = [Rosmap(folder, "valid", folds=5, fold=fold) for fold in range(5)]
     assert sorted(id for part in parts for id in part.ids) == sorted(f"tr-{row}" for row in range(20))
     assert [sorted(part.labels) for part in parts] == [[0, 0, 1, 1]] * 5
@@ -42,7 +42,7 @@ def test_folds_cut_the_training_set(folder):
     assert Rosmap(folder, "valid", seed=1).ids != parts[0].ids
 
 
-def test_it_goes_into_a_stream(folder):
+def test_works_in_a_stream(folder):
     stream = class_incremental(Rosmap(folder), Rosmap(folder, "test"), 2).train_stream
     assert [len(experience.dataset) for experience in stream] == [8, 8]
 
@@ -61,13 +61,13 @@ def test_it_goes_into_a_stream(folder):
         ("2_tr.csv", "", "2_tr.csv is empty"),
     ],
 )
-def test_faults_in_a_file_are_told(folder, file, content, message):
+def test_malformed_files_raise(folder, file, content, message):
     (folder / file).write_text(content)
     with pytest.raises(DataError, match=message):
         Rosmap(folder)
 
 
-def test_features_that_never_vary_are_counted(folder, caplog):
+def test_constant_features_are_counted(folder, caplog):
     table = np.loadtxt(folder / "1_tr.csv", delimiter=",")
     table[:, [1, 3]] = 7
     np.savetxt(folder / "1_tr.csv", table, delimiter=",")
@@ -76,7 +76,7 @@ def test_features_that_never_vary_are_counted(folder, caplog):
     assert "1_tr.csv has 2 features" in caplog.text and "first column 2" in caplog.text
 
 
-def test_what_cannot_be_is_told(folder, tmp_path):
+def test_invalid_arguments_raise(folder, tmp_path):
     (folder / "3_te.csv").unlink()
     with pytest.raises(MissingDataError, match="there is no .*3_te.csv"):
         Rosmap(folder, "test")

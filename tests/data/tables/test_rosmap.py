@@ -2,7 +2,7 @@ from mmcl.data import Rosmap
 from mmcl.data.tables.mogonet import VIEWS
 
 
-def test_it_is_as_published(data_dir):
+def test_sizes_match_the_publication(data_dir):
     train, valid, test = (Rosmap(data_dir / "rosmap", split) for split in ("train", "valid", "test"))
     both = train + valid
     assert len(both) == 245 and sum(both.labels) == 127

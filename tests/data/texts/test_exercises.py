@@ -48,7 +48,7 @@ def test_completions_follow_the_exercises_through_files_and_splits(folder):
     assert [each.id for each in Sums(folder, "test", size=3)] == ["0", "1", "2"]
 
 
-def test_an_answer_outside_the_choices_counts_as_unread(folder):
+def test_answer_outside_the_choices_is_unreadable(folder):
     class Choices(Sums):
         def _read(self, part):
             return [(*row[:3], ("1", "2", "3")) for row in super()._read(part)]
@@ -58,7 +58,7 @@ def test_an_answer_outside_the_choices_counts_as_unread(folder):
     assert train.outside["llm"] >= 5
 
 
-def test_faults_are_told(folder, tmp_path):
+def test_malformed_files_raise(folder, tmp_path):
     with pytest.raises(DataError, match="has no completions of 'lln' .did you mean 'llm'"):
         Sums(folder, "train", teachers=["lln"])
     with pytest.raises(DataError, match="has no completions of 'llm' for test: none"):

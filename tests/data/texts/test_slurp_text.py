@@ -10,7 +10,7 @@ def valid(data_dir):
     return SlurpText(data_dir / "slurp", "valid")
 
 
-def test_sentences_are_exercises_whose_answers_are_intents(valid, data_dir):
+def test_sentences_become_exercises_with_intents_as_answers(valid, data_dir):
     sentences = {each.id: each for each in read_sentences(data_dir / "slurp" / "devel.jsonl")}
     assert len(valid) == 2033 and all(each.question == sentences[each.id].text for each in valid)
     assert all(each.label == sentences[each.id].intent and each.label in each.choices for each in valid)
@@ -20,7 +20,7 @@ def test_sentences_are_exercises_whose_answers_are_intents(valid, data_dir):
     assert len(test) == 5 and test[0].choices == valid[0].choices
 
 
-def test_what_people_marked_explains(valid):
+def test_annotated_entities_become_rationales(valid):
     marked = [each for each in valid if each.rationales[0].text]
     assert len(marked) == 1387  # of 2,033, those with entities
     dollars = next(each for each in valid if each.question == "siri what is one american dollar in japanese yen")
@@ -30,13 +30,13 @@ def test_what_people_marked_explains(valid):
     assert valid.unparsed == {"annotation": 0} and valid.outside == {"annotation": 0}
 
 
-def test_a_language_model_is_told_the_intents(valid):
+def test_prompt_lists_the_intents(valid):
     prompt = valid.prompt("wake me at five")
     assert "wake me at five" in prompt and all(choice in prompt for choice in valid[0].choices)
     assert valid.parse("Wake me. So the answer is alarm set.\n\nQ: What?") == ("Wake me.", "alarm set")
 
 
-def test_faults_are_told(data_dir):
+def test_missing_files_raise(data_dir):
     with pytest.raises(DataError, match="no completions of 'annotations' .did you mean 'annotation'"):
         SlurpText(data_dir / "slurp", "valid", teachers="annotations")
     with pytest.raises(DataError, match="no split 'devel'"):

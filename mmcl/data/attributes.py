@@ -1,0 +1,64 @@
+"""Optional attributes of data sets, with defaults for those that a data set lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from mmcl.data.base import Entity, Utterance
+
+
+@dataclass(frozen=True)
+class DatasetAttributes:
+    """Optional attributes of a data set; a data set without one of them has its default.
+
+    Attributes:
+        superclasses: superclass of each class, such as SLURP's scenarios.
+        entities: entities of each sample, in spoken order.
+        speakers: speaker of each sample.
+        lengths: number of time steps of each sample, ``(samples,)``.
+        bags: number of the bag of each sample, for objectives over bags.
+        modalities: modality of each view.
+        features: size of each view that is a vector of numbers.
+        utterances: the recordings, if samples are recordings.
+        described: images with their text and class name, if samples are described images.
+        files: file of each sample.
+        exercises: the exercises, if samples are exercises.
+        texts_apart: True if no text should occur in two splits.
+        arrays: tensors or lists in memory, indexed by sample, that identify samples by content.
+        held: function that returns arrays in memory, indexed by sample, for finding equal samples in two splits.
+    """
+
+    superclasses: Sequence[str] = ()
+    entities: Sequence[tuple[Entity, ...]] | None = None
+    speakers: Sequence[str] | None = None
+    lengths: Tensor | None = None
+    bags: Sequence[int] | Tensor | None = None
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, int] = field(default_factory=dict)
+    utterances: Sequence[Utterance] | None = None
+    described: Sequence[Any] | None = None
+    files: Sequence[Path] | None = None
+    exercises: Sequence[Any] | None = None
+    texts_apart: bool = False
+    arrays: Sequence[Sequence[Any] | Tensor] = ()
+    held: Callable[[], list[NDArray[np.generic]]] | None = None
+
+
+def attributes_of(dataset: object) -> DatasetAttributes:
+    """Return the optional attributes of a data set, with defaults for those that it lacks.
+
+    >>> class Commands:
+    ...     classes, superclasses = ("lights on", "play"), ("home", "music")
+    >>> attributes_of(Commands()).superclasses, attributes_of(Commands()).speakers
+    (('home', 'music'), None)
+    """
+    found = {each.name: getattr(dataset, each.name, None) for each in fields(DatasetAttributes)}
+    return DatasetAttributes(**{name: value for name, value in found.items() if value is not None})
