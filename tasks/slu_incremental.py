@@ -30,35 +30,21 @@ class Config(StrictModel):
 
     data: sections.DataSection = sections.DataSection()
     experiences: int = Field(5, ge=1, description="number of experiences that the classes are split into")
-    initial: int | None = Field(
-        None, ge=1, description="number of classes in the first experience; none: as many as in the others"
-    )
-    class_order: tuple[int | str, ...] | None = Field(
-        None, description="labels or names of the classes in order of arrival; none: random order"
-    )
-    by_superclass: bool = Field(
-        False, description="split superclasses (SLURP's scenarios) into experiences, and balance the memory over them"
-    )
+    initial: int | None = Field(None, ge=1, description="classes of the first experience; none: equal sizes")
+    class_order: tuple[int | str, ...] | None = Field(None, description="order of class labels or names; none: random")
+    by_superclass: bool = Field(False, description="split and rehearse by superclass, such as SLURP's scenario")
     strategy: OneOrMore[sections.StrategyName] = Field(
         ("naive", "replay", "coconut", "joint"), min_length=1, description=sections.STRATEGY_HELP
     )
-    seeds: OneOrMore[int] = Field(
-        (0,),
-        min_length=1,
-        description="random seeds of class order, weights, memory and batches; one training per seed",
-    )
+    seeds: OneOrMore[int] = Field((0,), min_length=1, description="seeds of class order, weights, memory and batches")
     encoder: sections.AudioSection = sections.AudioSection()
-    model: Literal["classifier", "seq2seq"] = Field(
-        "classifier", description="classifier, or sequence-to-sequence model"
-    )
+    model: Literal["classifier", "seq2seq"] = Field("classifier", description="classifier, or seq2seq to generate text")
     classifier: sections.ClassifierSection = sections.ClassifierSection()
     seq2seq: sections.Seq2SeqSection = sections.Seq2SeqSection()
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over the data of each experience")
     memory_size: Size = Field(50, description="number of samples in memory, over all classes")
-    memory_share: float | None = Field(
-        None, ge=0, le=1, description="memory size as a share of the training data, in place of memory_size"
-    )
+    memory_share: float | None = Field(None, ge=0, le=1, description="memory size as a share of the training data")
     contrast: sections.ContrastSection = sections.ContrastSection()
     objectives: ObjectivesSection = ObjectivesSection()
     coconut: sections.CoconutSection = sections.CoconutSection()

@@ -28,26 +28,18 @@ class EvaluationSection(StrictModel):
     options: dict[str, Any] = Field({}, description="options of the data set")
     title: str | None = Field(None, description="title in the result table; none: made from name and by")
     classes: OneOrMore[str] = Field((), description="classes to evaluate, with their samples; empty: all")
-    by: Literal["class", "superclass", "text"] = Field(
-        "class", description="what is recognized: class, superclass or text"
-    )
+    by: Literal["class", "superclass", "text"] = Field("class", description="what to recognize")
     templates: OneOrMore[str] = Field(
-        ("{}",), min_length=1, description="prompt templates; the first is evaluated alone, then the ensemble of all"
+        ("{}",), min_length=1, description="prompt templates; evaluated: the first, and all"
     )
     prompts: str | None = Field(None, description="JSON file {class: [texts]} of prompts, in place of templates")
-    ceiling: bool = Field(
-        False, description="also evaluate the transcripts in place of speech, an upper bound for the speech tower"
-    )
-    candidates: int | None = Field(
-        None, ge=2, description="number of candidate texts if by is text; none: all texts of the split"
-    )
+    ceiling: bool = Field(False, description="also evaluate with transcripts in place of speech")
+    candidates: int | None = Field(None, ge=2, description="number of candidate texts; none: all of the split")
     probe: OneOrMore[str] = Field((), description="splits to train a linear probe on; empty: no probe")
 
 
 class Config(PretrainingSection):  # has further settings
-    model: str | None = Field(
-        None, description="folder of a run or of a model to evaluate without training; none: train"
-    )
+    model: str | None = Field(None, description="folder of a run or model to evaluate without training")
     evaluations: tuple[EvaluationSection, ...] = Field((EvaluationSection(name="fsdd"),), min_length=1)
 
 

@@ -40,9 +40,7 @@ class TextsSection(ExercisesSection):
 class Config(StrictModel):
     data: TextsSection = TextsSection()
     experiences: int = Field(3, ge=1, description="number of experiences that the classes are split into")
-    by_superclass: bool = Field(
-        False, description="split superclasses (SLURP's scenarios) into experiences, and balance the memory over them"
-    )
+    by_superclass: bool = Field(False, description="split and rehearse by superclass, such as SLURP's scenario")
     strategy: OneOrMore[Literal["naive", "replay", "joint"]] = Field(
         ("replay",), min_length=1, description="continual learning strategies to compare"
     )
