@@ -109,7 +109,7 @@ def learn(
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.frame_scores(config.model)
     tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
-    added = [plugin(config, each) for each in additions]
+    added = [sections.build_addition(each, config) for each in additions]
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
@@ -120,13 +120,6 @@ def learn(
         plugins=[*added, accuracy, *scores, tracking],
     )
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved)
-
-
-def plugin(config: Config, name: str) -> Any:
-    """Return the plugin that a strategy name has after a ``+``."""
-    if name in sections.DISTILLATIONS:
-        return config.knowledge_distillation.build(name)
-    return config.relational.build() if name == sections.RELATIONAL else config.contrast.build(name, config.objectives)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:

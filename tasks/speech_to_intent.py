@@ -1,8 +1,7 @@
 """Zero-shot transfer from speech to intent: recognize intents never seen in training by their names.
 
-Two towers are trained on pairs of speech and text for each objective, or loaded from an earlier run. Each recording is
-assigned to the class with the nearest text embedding. Accuracies are logged for the first template, for the ensemble
-of all templates, and for a linear probe, which needs labels.
+Two towers are trained on speech and text by each objective, or loaded from an earlier run. A recording is assigned to
+the nearest text embedding of a class. Evaluated are the first prompt template, the ensemble of all, and a linear probe.
 """
 
 from __future__ import annotations
@@ -29,9 +28,7 @@ class EvaluationSection(StrictModel):
     title: str | None = Field(None, description="title in the result table; none: made from name and by")
     classes: OneOrMore[str] = Field((), description="classes to evaluate, with their samples; empty: all")
     by: Literal["class", "superclass", "text"] = Field("class", description="what to recognize")
-    templates: OneOrMore[str] = Field(
-        ("{}",), min_length=1, description="prompt templates; evaluated: the first, and all"
-    )
+    templates: OneOrMore[str] = Field(("{}",), min_length=1, description="prompts; evaluated are the first, and all")
     prompts: str | None = Field(None, description="JSON file {class: [texts]} of prompts, in place of templates")
     ceiling: bool = Field(False, description="also evaluate with transcripts in place of speech")
     candidates: int | None = Field(None, ge=2, description="number of candidate texts; none: all of the split")
@@ -86,8 +83,7 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: TwoTower) ->
     from mmcl.sections.towers import encoded
 
     def embedded(dataset: Any, modality: str = model.beside_text.modality) -> Tensor:
-        tower = model.tower(modality)
-        return embed_rows(tower, encoded(dataset, model, modality, config), device=config.device)
+        return embed_rows(model.tower(modality), encoded(dataset, model, modality, config), device=config.device)
 
     measures: dict[str, float] = {}
     for each in config.evaluations:
@@ -108,11 +104,8 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: TwoTower) ->
             if texts is not None:
                 measures[f"{name}, from text"] = zero_shot(zero_shot_scores(texts[rows], vectors), labels).top1
         if each.probe:
-            train = [open_dataset(each.name, split, each.root, **each.options) for split in each.probe]
-            labelled = (
-                torch.cat([embedded(split) for split in train]),
-                [label for split in train for label in split.labels],
-            )
+            sets = [open_dataset(each.name, split, each.root, **each.options) for split in each.probe]
+            labelled = torch.cat([embedded(one) for one in sets]), [label for one in sets for label in one.labels]
             measures[f"{title}, linear probe"] = linear_probe(*labelled, samples, data.labels)
     run.log("result", **unit, measures=measures)
 
@@ -127,13 +120,12 @@ def candidates(each: EvaluationSection, data: Any) -> tuple[Tensor, Tensor, list
     from mmcl.predict import read_intents
     from mmcl.text.suggest import nearest
 
-    labels = torch.tensor(data.labels)
+    labels, classes = torch.tensor(data.labels), list(data.classes)
     if each.by == "text":
         texts = list(dict.fromkeys(data.texts))[: each.candidates]
         index = {text: number for number, text in enumerate(texts)}
         rows = torch.tensor([row for row, text in enumerate(data.texts) if text in index])
         return rows, torch.tensor([index[data.texts[row]] for row in rows]), texts, [[text] for text in texts]
-    classes = list(data.classes)
     if each.by == "superclass":
         if not getattr(data, "superclasses", ()):
             raise ConfigError(f"data set {each.name} has no superclasses: set by to class or text")

@@ -47,7 +47,9 @@ def received() -> signal.Signals | None:
 
 def advise(text: str) -> None:
     """Set the advice to print after an interruption, such as ``resume with: mmcl run --resume FOLDER``."""
-    _state.advice = text
+    from mmcl.text.escape import printable  # a folder's name may hold control characters
+
+    _state.advice = printable(text)
 
 
 @contextmanager

@@ -309,3 +309,10 @@ def frame_scores(model: str) -> list[Any]:
     from mmcl.strategies.frame_scores import FrameScores
 
     return [FrameScores()] if model == "seq2seq" else []
+
+
+def build_addition(name: str, config: Any) -> Any:
+    """Make the plugin of a name after a ``+``, by the sections of a task's config."""
+    if name in DISTILLATIONS:
+        return config.knowledge_distillation.build(name)
+    return config.relational.build() if name == RELATIONAL else config.contrast.build(name, config.objectives)

@@ -33,7 +33,7 @@ class TrainingStep:
                 loss = cross_entropy(step.forward(model, batch), batch["label"])
                 step.backward(loss)
             step.update()
-        print(step.means())
+        losses = step.means()
 
     Args:
         optimizer: of all trained parameters.

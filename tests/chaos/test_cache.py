@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
 from mmcl.data import Selection, open_dataset
@@ -24,6 +25,7 @@ cached_features(digits, encoder, sys.argv[1], keep=sys.argv[2], batch_size=1, pr
 """
 
 
+@pytest.mark.slow
 def test_features_are_the_same_however_often_encoding_is_killed(data_dir, weights_dir, tmp_path):
     def encoded():
         return sum(path.read_text().count("\n") for path in (tmp_path / "killed").glob("*/index.jsonl"))

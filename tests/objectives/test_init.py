@@ -114,7 +114,12 @@ def test_degenerate_batches_have_equal_finite_losses_and_gradients_on_both_paths
     assert_same(found, value_and_gradients(name, batch), tolerance=1e-9 if kind != "small" else 1e-6)
 
 
-@every
+_COMPILED = ("clip", "sup_con", "siglip", "soft_clip", "mv_dhel")  # one of each kind; the others are slow
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[] if each in _COMPILED else [pytest.mark.slow]) for each in CASES]
+)
 @pytest.mark.parametrize("block_size", [None, 4])
 @pytest.mark.filterwarnings("ignore")  # torch warns where a selection of rows breaks the graph
 def test_torch_compile(name, block_size):

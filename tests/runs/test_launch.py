@@ -70,7 +70,9 @@ def assert_same(one, two):
         assert first == pytest.approx(second, rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("settings", [CLASSIFIER, SEQ2SEQ], ids=["classifier", "seq2seq"])
+@pytest.mark.parametrize(
+    "settings", [CLASSIFIER, pytest.param(SEQ2SEQ, marks=pytest.mark.slow)], ids=["classifier", "seq2seq"]
+)
 def test_two_processes_equal_one(settings, tmp_path):
     done = [run(tmp_path / str(devices), *settings, f"devices={devices}") for devices in (1, 2)]
     assert_same(*(rows(tmp_path / str(devices), "epoch") for devices in (1, 2)))
@@ -89,13 +91,16 @@ def contrasted(tmp_path_factory):
     return rows(folder, "epoch")
 
 
-@pytest.mark.parametrize("launcher", ["mmcl", "torchrun", "slurm"])
+@pytest.mark.parametrize(
+    "launcher", ["mmcl", *(pytest.param(each, marks=pytest.mark.slow) for each in ("torchrun", "slurm"))]
+)
 def test_contrastive_loss_uses_the_whole_batch(launcher, contrasted, tmp_path):
     printed = run(tmp_path / "run", *CONTRAST, "devices=2", task="contrastive_pretraining", launcher=launcher)
     assert_same(contrasted, rows(tmp_path / "run", "epoch"))
     assert printed.count("run folder:") == 1 and printed.count("report:") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_all_processes_and_the_run_can_be_resumed(number, tmp_path):
     """Ctrl-C reaches all processes, SIGTERM only the main process."""
@@ -129,6 +134,7 @@ def test_signal_ends_all_processes_and_the_run_can_be_resumed(number, tmp_path):
     assert len(rows(folder, "epoch")) == 80 and len(rows(folder, "result")) == 1
 
 
+@pytest.mark.slow
 def test_killed_process_ends_all_and_the_run_can_be_resumed(tmp_path):
     folder = tmp_path / "run"
     settings = ["--config", "tiny", "strategy=[replay]", "seeds=[3]", "epochs=40", "devices=2"]

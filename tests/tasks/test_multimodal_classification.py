@@ -51,6 +51,7 @@ def test_report_has_views_and_maps(whole):
     assert "<h2>Views</h2>" in report and "<h2>Map</h2>" in report
 
 
+@pytest.mark.slow
 def test_resuming_skips_finished_methods(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"

@@ -47,6 +47,7 @@ def test_exported_student_generates_the_same_texts(whole, mmcl, tmp_path):
     assert texts[0] == texts[1] and any(texts[0])
 
 
+@pytest.mark.slow
 def test_resuming_restores_a_lost_result(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"

@@ -131,6 +131,7 @@ def test_objectives_are_added_by_name(mmcl, tmp_path):
     assert {"cross_entropy", "mm", "sup_con", "relational_kd"} <= set(losses["coconut+sup_con+relational_kd"])
 
 
+@pytest.mark.slow
 def test_superclasses_are_split_into_experiences(mmcl, data_dir, tmp_path):
     """Intents of synthesized SLURP sentences arrive by scenario, and the memory is balanced over scenarios."""
     data = ["data.name=slurp_tts", "data.options={intents: 4, sentences: 40}", "by_superclass=true", "memory_size=2"]
@@ -141,6 +142,7 @@ def test_superclasses_are_split_into_experiences(mmcl, data_dir, tmp_path):
     assert [{name.split()[0] for name in names} for names in stream["experiences"]] == [{"audio"}, {"alarm"}]
 
 
+@pytest.mark.slow
 def test_tokenizer_of_another_run_is_refused(written, mmcl, environment, tmp_path):
     folder = tmp_path / "killed"
     killed(environment, folder, 8, "tiny_seq2seq", SEQ2SEQ)
@@ -177,9 +179,7 @@ def test_killed_run_resumes_to_the_same_metrics(lines, whole, mmcl, environment,
     assert rows(folder) == rows(whole[0])
 
 
-@pytest.mark.parametrize(
-    "lines", [15, pytest.param(8, marks=pytest.mark.slow), pytest.param(35, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("lines", [pytest.param(lines, marks=pytest.mark.slow) for lines in (8, 15, 35)])
 def test_killed_seq2seq_run_resumes_to_the_same_metrics(lines, written, mmcl, environment, tmp_path):
     folder = tmp_path / "killed"
     killed(environment, folder, lines, "tiny_seq2seq", SEQ2SEQ)

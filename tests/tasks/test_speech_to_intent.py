@@ -146,6 +146,7 @@ def test_prompts_are_read_from_a_file(whole, recording, mmcl, tmp_path):
     assert {each["intent"] for each in json.loads(done.stdout)["predictions"]} == {"on", "music"}
 
 
+@pytest.mark.slow
 def test_invalid_inputs_are_refused(whole, recording, mmcl, tmp_path):
     empty = tmp_path / "empty.wav"
     empty.touch()

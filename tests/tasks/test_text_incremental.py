@@ -33,6 +33,7 @@ def test_every_strategy_runs_with_and_without_rationales(whole):
     assert len(rows(folder, "evaluation")) == 2 * len(names)
 
 
+@pytest.mark.slow
 def test_resuming_repeats_an_unfinished_strategy(whole, mmcl, tmp_path):
     folder = tmp_path / "run"
     done = mmcl("run", "text_incremental", "--config", "tiny", "--folder", folder, *TWO)

@@ -45,6 +45,7 @@ def test_every_method_is_compared_with_retrain(whole):
     assert found["original", 0]["Train_f"] > 0.9 and found["original", 0] != found["original", 1]
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_the_uninterrupted_one(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"
@@ -82,6 +83,7 @@ def test_unknown_method_settings_are_refused_before_training(mmcl, data_dir, tmp
     assert not results(folder) and not list((folder / "checkpoints").glob("*"))
 
 
+@pytest.mark.slow
 def test_stream_unlearns_and_writes_a_record(mmcl, data_dir, weights_dir, tmp_path):
     folder = tmp_path / "stream"
     settings = ["method=[neg_grad,laf]", "seeds=[0]", "stream.epochs=2", "settings={laf: {epochs: 1, vae_epochs: 1}}"]

@@ -33,7 +33,14 @@ def processes(sizes, block_size, folder):
     return [json.loads(Path(output).read_text()) for output in outputs]
 
 
-@pytest.fixture(scope="module", params=[([4, 3], None), ([4, 3], 2), ([3, 5, 1], None), ([4, 0, 3], 3)], ids=str)
+_SIZES = [([4, 3], None), ([4, 3], 2), ([3, 5, 1], None), ([4, 0, 3], 3)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(each, marks=[pytest.mark.slow] if each[0] == [4, 3] else []) for each in _SIZES],
+    ids=str,
+)
 def joined(request, tmp_path_factory):
     sizes, block_size = request.param
     return sizes, processes(sizes, block_size, tmp_path_factory.mktemp("processes"))

@@ -1,0 +1,38 @@
+"""Tests of objective inputs made of embeddings."""
+
+import pytest
+import torch
+
+from mmcl.errors import ConfigError
+from mmcl.objectives import CLIPLoss, MVDHELLoss, SupConLoss
+from mmcl.training.views import objective_inputs
+
+VIEWS = list(torch.arange(24.0).view(3, 4, 2))
+LABELS = torch.tensor([0, 1, 1, 2])
+
+
+def test_two_views_are_the_sides():
+    inputs = objective_inputs(VIEWS[:2], labels=LABELS, takes=("a", "b", "labels"))
+    assert inputs["a"] is VIEWS[0] and inputs["b"] is VIEWS[1] and inputs["labels"] is LABELS
+
+
+def test_views_are_stacked_and_features_stand_view_after_view():
+    inputs = objective_inputs(VIEWS, labels=LABELS, takes=("views", "features"))
+    assert torch.equal(inputs["views"], torch.stack(VIEWS))
+    assert torch.equal(inputs["features"], torch.cat(VIEWS))
+    assert inputs["labels"].tolist() == LABELS.tolist() * 3
+
+
+def test_further_inputs_are_passed_by_name():
+    rows = torch.arange(4)
+    assert objective_inputs(VIEWS, takes=("views", "rows"), rows=rows)["rows"] is rows
+
+
+@pytest.mark.parametrize("objective", [MVDHELLoss(), SupConLoss()])
+def test_objectives_of_many_views_take_them(objective):
+    assert objective.of(objective_inputs(VIEWS, labels=LABELS, takes=objective.takes)).isfinite()
+
+
+def test_an_objective_of_two_sides_refuses_three_views():
+    with pytest.raises(ConfigError, match="'a'"):
+        CLIPLoss().of(objective_inputs(VIEWS, takes=CLIPLoss.takes))
