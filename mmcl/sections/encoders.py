@@ -43,7 +43,7 @@ class AudioSection(StrictModel):
 
     name: str = Field(
         "cnn",
-        description="audio encoder: cnn, conformer, hub id, folder, or library:model, as build_encoder takes them",
+        description="audio encoder: cnn, conformer, hub id, folder, or library:model; see build_encoder",
     )
     frozen: bool | None = Field(None, description="do not train the encoder; none: freeze pretrained encoders only")
     tune_from: int | None = Field(None, description="number of the first layer to train in a pretrained encoder")

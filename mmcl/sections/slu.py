@@ -260,8 +260,8 @@ def scoring_plugins(model: str) -> list[FrameScores]:
     return [FrameScores()] if model == "seq2seq" else []
 
 
-def build_addition(name: str, config: Any) -> Any:
-    """Make the plugin of a name after a ``+``, by the sections of a task's config."""
+def build_addition(name: str, config: Any) -> SupervisedPlugin:
+    """Build the plugin of a name after a ``+``, from the sections of a task's config."""
     if name in DISTILLATIONS:
         return config.knowledge_distillation.build(name)
     return config.relational.build() if name == RELATIONAL else config.contrast.build(name, config.objectives)

@@ -43,7 +43,7 @@ class M3CoL(SupervisedPlugin):
 
     Args:
         contrast: ``"m3col"``, the schedule; ``"m3co"``, ``"soft_clip"`` or ``"clip"`` in all epochs; or ``"none"``.
-        weight: weight of the contrast.
+        weight: weight of the contrast between views.
         view_weight: weight of the cross-entropy of each view alone.
         share: share of the epochs, from the first, that use M3Co.
         pairs: pairs of views that are contrasted: ``"cyclic"`` or ``"all"``.
