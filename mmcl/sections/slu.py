@@ -8,7 +8,10 @@ from pydantic import AfterValidator, Field
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
-from mmcl.sections.encoders import AudioSection as AudioSection  # tasks read their sections from this module
+
+# Tasks read all their sections from this module.
+from mmcl.sections.encoders import AudioSection as AudioSection
+from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective, objectives
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
