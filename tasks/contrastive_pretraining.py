@@ -1,28 +1,31 @@
-"""Contrastive pretraining: how well do two modalities find each other, by each objective?
+"""Contrastive pretraining, evaluated by cross-modal retrieval or, with one modality, by a linear probe.
 
-For each objective and seed, two towers are trained on pairs. The measure is retrieval among held-out pairs, both ways.
-With `second: none`, one tower is trained on views of one modality. The measure is then a linear probe of the labels,
-before and after training. Frozen features are computed once and cached. Trained models are in the run's `models/`.
+Two towers are trained on pairs for each objective and seed, and evaluated by retrieval among held-out pairs in both
+directions. With `second: none`, one tower is trained on views of one modality; it is evaluated by a linear probe on the
+labels, before and after training. Features of frozen encoder layers are computed once and cached. Trained models are in
+the run's `models/`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
+    from mmcl.data.paired import PairedDataset
+    from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
 
 
-class Config(PretrainingSection):  # its settings stand beside these
-    candidates: int = Field(500, ge=2, description="held-out pairs that seek their partners among each other")
+class Config(PretrainingSection):  # has further settings
+    candidates: int = Field(500, ge=2, description="largest number of held-out pairs to retrieve from")
 
 
 def main(config: Config, run: Run) -> None:
-    """Train by every objective with every seed; what a resumed run has finished is not done again."""
+    """Train and evaluate every objective with every seed; a resumed run skips finished ones."""
     import torch
 
     from mmcl import distributed
@@ -47,12 +50,12 @@ def main(config: Config, run: Run) -> None:
                     run.log("result", strategy=name, seed=seed, measures=measures)
 
 
-def retrieved(model: Any, pairs: Any, config: Config) -> dict[str, float]:
-    """Return the recall of partners among the first held-out pairs, both ways."""
+def retrieved(model: TwoTower, pairs: PairedDataset, config: Config) -> dict[str, float]:
+    """Return recall at 1 and 10 among the first held-out pairs, in both directions."""
     from mmcl.metrics.retrieval import retrieval
     from mmcl.models.two_tower import embed_rows
 
-    rows = pairs.first_of_each_text()[: config.candidates]  # two of one text could not be told apart
+    rows = pairs.first_of_each_text()[: config.candidates]  # pairs with the same text are indistinguishable
     first, second = (
         embed_rows(tower, data, rows, device=config.device)
         for tower, data in zip(model.towers, pairs.sides, strict=True)
@@ -65,7 +68,7 @@ def retrieved(model: Any, pairs: Any, config: Config) -> dict[str, float]:
     return measures
 
 
-def probed(models: dict[str, Any], train: Any, valid: Any, config: Config) -> dict[str, float]:
+def probed(models: dict[str, TwoTower], train: PairedDataset, valid: PairedDataset, config: Config) -> dict[str, float]:
     """Return the accuracy of a linear probe on each model's features."""
     from mmcl.metrics.linear_probe import linear_probe
     from mmcl.models.two_tower import embed_rows

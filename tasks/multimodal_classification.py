@@ -1,7 +1,7 @@
-"""Classification of samples of several views: does M3CoL's contrast help, and what does each view alone tell?
+"""Classification of samples with several views, with and without contrastive losses such as M3CoL.
 
-Every method trains the same model: an encoder for each view, their fusion, and a head for each and for all. The epoch
-that is reported is chosen on held-out samples, of the data's own validation split or by cross-validation.
+Every method trains the same model: one encoder per view, a fusion, one head per view and one for the fusion. The
+reported epoch is selected on the validation split or by cross-validation.
 """
 
 from __future__ import annotations
@@ -14,31 +14,37 @@ from mmcl.config.model import OneOrMore
 from mmcl.sections.views import MultimodalSection
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from mmcl.runs.run import Run
 
 
-class Config(MultimodalSection):  # its settings stand beside these
+class Config(MultimodalSection):  # has further settings
     method: OneOrMore[Literal["single", "concat", "clip", "m3co", "soft_clip", "m3col"]] = Field(
         ("single", "concat", "m3col"),
         min_length=1,
-        description="single (each view alone), concat (no contrast), or a contrast: clip, m3co, soft_clip, m3col",
+        description="single: each view alone; concat: all views without contrast; others: all views with that contrast",
     )
-    valid: str = Field("valid", description="split that the epoch is chosen on, where folds is 0")
-    folds: int = Field(0, ge=0, description="choose it by cross-validation of so many parts; 0: no")
-    cuts: int = Field(1, ge=1, description="times that the data is cut anew into these parts")
-    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, mixtures, order of samples")
-    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
-    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
+    valid: str = Field("valid", description="split that selects the epoch if folds is 0")
+    folds: int = Field(
+        0, ge=0, description="number of folds of the cross-validation that selects the epoch; 0 for none"
+    )
+    cuts: int = Field(1, ge=1, description="number of repetitions of the cross-validation, each with a new split")
+    seeds: OneOrMore[int] = Field(
+        (0,), min_length=1, description="random seeds of weights, mixtures and sample order; one training per seed"
+    )
+    threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
+    tensorboard: bool = Field(False, description="also write TensorBoard logs")
 
     @model_validator(mode="after")
-    def _the_epoch_is_chosen_on_what_is_not_trained_on(self) -> Config:
+    def _check_valid(self) -> Config:
         if not self.folds and self.valid in self.data.train:
-            raise ValueError(f"'{self.valid}' is trained on: expected another valid, or folds for cross-validation")
+            raise ValueError(f"valid is '{self.valid}', which is in data.train: choose another split, or set folds")
         return self
 
 
 def main(config: Config, run: Run) -> None:
-    """Train every method with every seed; what a resumed run has finished is not done again."""
+    """Train every method with every seed; a resumed run skips finished ones."""
     import torch
 
     from mmcl.progress import progress_display
@@ -60,14 +66,14 @@ def main(config: Config, run: Run) -> None:
 
 
 def trained(config: Config) -> list[tuple[str, list[str], str]]:
-    """What each method is called in the table, its views, and its contrast."""
+    """Return the label in the result table, the views and the contrast of each training."""
     every = list(config.views)
     alone = [(f"{view} alone", [view], "none") for view in every] if "single" in config.method else []
     return alone + [(name, every, "none" if name == "concat" else name) for name in config.method if name != "single"]
 
 
-def cross_validated(config: Config, run: Run, label: str, views: list[str], contrast: str, progress: Any) -> int:
-    """Return the epoch that is best, on average, on parts of the training data that were left out in turn."""
+def cross_validated(config: Config, run: Run, label: str, views: list[str], contrast: str, progress: Progress) -> int:
+    """Return the epoch with the best mean score over the folds of repeated cross-validation."""
     from itertools import product
     from statistics import fmean
 
@@ -75,22 +81,25 @@ def cross_validated(config: Config, run: Run, label: str, views: list[str], cont
     from mmcl.sections.views import fit
 
     seed, curves = config.seeds[0], []
-    for cut, fold in product(range(config.cuts), range(config.folds)):
-        cutting = {"seed": cut, "fold": fold, "folds": config.folds}
-        data = {part: config.open([part], **cutting) for part in ("train", "valid")}
-        bar = Tracking(None, f"{label}, cut {cut + 1}, fold {fold + 1}/{config.folds}", seed, progress, config.epochs)
+    for repetition, fold in product(range(config.cuts), range(config.folds)):
+        options = {"seed": repetition, "fold": fold, "folds": config.folds}
+        data = {split: config.open([split], **options) for split in ("train", "valid")}
+        title = f"{label}, repetition {repetition + 1}, fold {fold + 1}/{config.folds}"
+        bar = Tracking(None, title, seed, progress, config.epochs)
         curves.append(fit(config, data, views, contrast, seed, on="valid", tracking=bar)[1].curves["valid"])
     means = [fmean(row[config.select] for row in rows) for rows in zip(*curves, strict=True)]
     epoch = int(curves[0][means.index(max(means))]["epoch"])
     run.log("chosen", strategy=label, seed=seed, epoch=epoch, score=config.select, curve=means)
-    run.checkpoint(f"{label}-chosen", {"epoch": epoch})  # or the row would not outlast an interruption
+    run.checkpoint(
+        f"{label}-chosen", {"epoch": epoch}
+    )  # metrics after the last checkpoint are dropped when a run resumes
     return epoch
 
 
 def learn(
     config: Config, run: Run, label: str, views: list[str], contrast: str, seed: int, data: Any, on: Any, progress: Any
 ) -> None:
-    """Train one method with one seed, and log how it classifies what it is tested on."""
+    """Train one method with one seed, and log its test scores."""
     import torch
 
     from mmcl.freeze import trainable_state
@@ -112,14 +121,14 @@ def learn(
     scores.restore(model)
     labels, fused = torch.tensor(data["test"].labels), fuse_rows(model, data["test"], device=config.device)
     if len(views) > 1:
-        lacking = {view: fuse_rows(model, data["test"], without=view, device=config.device).logits for view in views}
+        without = {view: fuse_rows(model, data["test"], without=view, device=config.device).logits for view in views}
         accuracies = {
             kind: {view: classification_scores(logits, labels)["accuracy"] for view, logits in each.items()}
-            for kind, each in {"alone": fused.view_logits, "missing": lacking}.items()
+            for kind, each in {"alone": fused.view_logits, "missing": without}.items()
         }
         run.log("views", **unit, **accuracies)
     if seed == config.seeds[0]:
         run.log("map", **unit, classes=list(data["test"].classes), **embedding_map(fused.embedding, labels.tolist()))
     run.log("result", **unit, measures=measures, epoch=scores.chosen, seconds=tracking.seconds)
-    kept = trainable_state(model) if seed == config.seeds[0] else {}  # of ten seeds, models would fill a disk
-    run.checkpoint(tracking.unit, {"training": None, "model": kept})
+    weights = trainable_state(model) if seed == config.seeds[0] else {}  # one seed only, to save disk space
+    run.checkpoint(tracking.unit, {"training": None, "model": weights})

@@ -1,8 +1,8 @@
-"""Class-incremental spoken language understanding: what does each strategy remember?
+"""Class-incremental spoken language understanding: accuracy and forgetting of continual learning strategies.
 
-For each seed the classes of a data set arrive in groups (experiences). Each strategy trains a model on one after the
-other, and after each the model is tested on all of them. The model names a class, or writes what it understands:
-intent, entities and transcript. What is frozen in the encoder is computed once and cached.
+For each seed, the classes of a data set are split into experiences. Each strategy trains a model on one experience
+after the other, and tests it on all of them after each. The model is a classifier, or a sequence-to-sequence model that
+generates intent, entities and transcript. Features of frozen encoder layers are computed once and cached.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ class Config(StrictModel):
     rebuild_model = sections.rebuild_model
 
     data: sections.DataSection = sections.DataSection()
-    experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
-    initial: int | None = Field(None, ge=1, description="classes in the first group; none: equal groups")
-    class_order: tuple[int | str, ...] | None = Field(None, description="labels or names as they arrive; none: random")
-    by_superclass: bool = Field(False, description="superclasses arrive (SLURP's scenarios), and share the memory")
+    experiences: int = Field(5, ge=1, description="number of experiences that the classes are split into")
+    initial: int | None = Field(None, ge=1, description="classes of the first experience; none: equal sizes")
+    class_order: tuple[int | str, ...] | None = Field(None, description="order of class labels or names; none: random")
+    by_superclass: bool = Field(False, description="split and rehearse by superclass, such as SLURP's scenario")
     strategy: OneOrMore[sections.StrategyName] = Field(
         ("naive", "replay", "coconut", "joint"), min_length=1, description=sections.STRATEGY_HELP
     )
-    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: class order, weights, memory, batches")
+    seeds: OneOrMore[int] = Field((0,), min_length=1, description="seeds of class order, weights, memory and batches")
     encoder: sections.AudioSection = sections.AudioSection()
-    model: Literal["classifier", "seq2seq"] = Field("classifier", description="names a class, or writes a sequence")
+    model: Literal["classifier", "seq2seq"] = Field("classifier", description="classifier, or seq2seq to generate text")
     classifier: sections.ClassifierSection = sections.ClassifierSection()
     seq2seq: sections.Seq2SeqSection = sections.Seq2SeqSection()
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
-    epochs: int = Field(10, ge=1, description="passes over each experience")
-    memory_size: Size = Field(50, description="samples in memory, all classes together")
-    memory_share: float | None = Field(None, ge=0, le=1, description="in its place: share of the training data")
+    epochs: int = Field(10, ge=1, description="passes over the data of each experience")
+    memory_size: Size = Field(50, description="number of samples in memory, over all classes")
+    memory_share: float | None = Field(None, ge=0, le=1, description="memory size as a share of the training data")
     contrast: sections.ContrastSection = sections.ContrastSection()
     objectives: ObjectivesSection = ObjectivesSection()
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
     relational: sections.RelationalSection = sections.RelationalSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
-    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
-    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
+    threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
+    tensorboard: bool = Field(False, description="also write TensorBoard logs")
 
     @model_validator(mode="after")
-    def _strategies_suit_the_model(self) -> Config:
+    def _check_strategies(self) -> Config:
         sections.check_strategies(self.strategy, self.model)
         return self
 
 
 def main(config: Config, run: Run) -> None:
-    """Train every strategy with every seed; what a resumed run has finished is not done again."""
+    """Train every strategy with every seed; a resumed run skips finished ones."""
     import torch
 
     from mmcl import distributed
@@ -71,13 +71,13 @@ def main(config: Config, run: Run) -> None:
     from mmcl.seeding import seed_everything
 
     torch.set_num_threads(config.threads)
-    seed_everything(config.seeds[0])  # an encoder that is neither pretrained nor trained is drawn once, for all seeds
-    encoder, writes = config.encoder.build(), config.model == "seq2seq"
-    keep = "sequence" if writes else "auto"
+    seed_everything(config.seeds[0])  # a frozen random encoder is the same for all seeds
+    encoder, is_seq2seq = config.encoder.build(), config.model == "seq2seq"
+    keep = "sequence" if is_seq2seq else "auto"
     with distributed.main_first():
         cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
-        data = [cached_features(part, encoder, **cached) for part in config.data.build()]
-        tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if writes else None
+        data = [cached_features(split, encoder, **cached) for split in config.data.build()]
+        tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if is_seq2seq else None
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.strategy:
@@ -89,7 +89,7 @@ def main(config: Config, run: Run) -> None:
 def learn(
     config: Config, run: Run, name: str, seed: int, data: Any, encoder: Any, tokenizer: Any, saved: Any, progress: Any
 ) -> None:
-    """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
+    """Train one strategy with one seed, resuming from its last checkpoint, and log the results."""
     from mmcl import strategies
     from mmcl.data import class_incremental
     from mmcl.runs.course import learn_stream
@@ -123,7 +123,7 @@ def learn(
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
-    """What the strategy takes from the config, for so many training samples."""
+    """Return the arguments of a strategy, given the number of training samples."""
     size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
     memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
     return {

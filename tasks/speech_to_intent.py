@@ -1,8 +1,7 @@
-"""Zero-shot transfer from speech to intent: intents that nobody trained on are recognised by their words alone.
+"""Zero-shot transfer from speech to intent: recognize intents never seen in training by their names.
 
-Two towers are trained on pairs of speech and text by each objective, or taken from an earlier run; then recordings find
-the nearest of their classes' names. One template and the ensemble of all are measured apart, as is a linear probe,
-which needs labels.
+Two towers are trained on speech and text by each objective, or loaded from an earlier run. A recording is assigned to
+the nearest text embedding of a class. Evaluated are the first prompt template, the ensemble of all, and a linear probe.
 """
 
 from __future__ import annotations
@@ -15,31 +14,34 @@ from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
 
 
 class EvaluationSection(StrictModel):
-    name: str = Field(description="data set, as `mmcl data ls` lists them")
-    root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
-    split: str = Field("test", description="split to evaluate on; choose settings on valid")
-    options: dict[str, Any] = Field({}, description="of the data set")
-    title: str | None = Field(None, description="in the table; none: from name and by")
-    classes: OneOrMore[str] = Field((), description="samples and names of these classes only; none: all")
-    by: Literal["class", "superclass", "text"] = Field("class", description="what is sought: class, superclass or text")
-    templates: OneOrMore[str] = Field(("{}",), min_length=1, description="the first is measured alone, then all")
-    prompts: str | None = Field(None, description="in their place: a JSON file of {class: [texts]}")
-    ceiling: bool = Field(False, description="measure what the texts of the samples find too, past any speech tower")
-    candidates: int | None = Field(None, ge=2, description="texts to choose from; none: all of the split")
-    probe: OneOrMore[str] = Field((), description="splits that a linear probe is trained on; none: no probe")
+    name: str = Field(description="name of a data set; `mmcl data ls` lists them")
+    root: str | None = Field(None, description="folder of the data set; none: look in MMCL_DATA and in the cache")
+    split: str = Field("test", description="split to evaluate on; use valid to choose settings")
+    options: dict[str, Any] = Field({}, description="options of the data set")
+    title: str | None = Field(None, description="title in the result table; none: made from name and by")
+    classes: OneOrMore[str] = Field((), description="classes to evaluate, with their samples; empty: all")
+    by: Literal["class", "superclass", "text"] = Field("class", description="what to recognize")
+    templates: OneOrMore[str] = Field(("{}",), min_length=1, description="prompts; evaluated are the first, and all")
+    prompts: str | None = Field(None, description="JSON file {class: [texts]} of prompts, in place of templates")
+    ceiling: bool = Field(False, description="also evaluate with transcripts in place of speech")
+    candidates: int | None = Field(None, ge=2, description="number of candidate texts; none: all of the split")
+    probe: OneOrMore[str] = Field((), description="splits to train a linear probe on; empty: no probe")
 
 
-class Config(PretrainingSection):  # its settings stand beside these
-    model: str | None = Field(None, description="folder of a run, or of a model: nothing is trained")
+class Config(PretrainingSection):  # has further settings
+    model: str | None = Field(None, description="folder of a run or model to evaluate without training")
     evaluations: tuple[EvaluationSection, ...] = Field((EvaluationSection(name="fsdd"),), min_length=1)
 
 
 def main(config: Config, run: Run) -> None:
-    """Train by every objective with every seed, and evaluate; what a resumed run has finished is not done again."""
+    """Train and evaluate every objective with every seed; a resumed run skips finished ones."""
     import torch
 
     from mmcl import distributed
@@ -70,8 +72,8 @@ def main(config: Config, run: Run) -> None:
                     evaluate(config, run, unit, model)
 
 
-def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None:
-    """Log how well one model names what it was not trained to name."""
+def evaluate(config: Config, run: Run, unit: dict[str, Any], model: TwoTower) -> None:
+    """Evaluate one model on all data sets, and log the results."""
     import torch
 
     from mmcl.data import open_dataset
@@ -80,37 +82,36 @@ def evaluate(config: Config, run: Run, unit: dict[str, Any], model: Any) -> None
     from mmcl.models.two_tower import class_vectors, embed_rows
     from mmcl.sections.towers import encoded
 
-    def embedded(part: Any, modality: str = model.beside_text.modality) -> torch.Tensor:
-        tower = model.tower(modality)
-        return embed_rows(tower, encoded(part, model, modality, config), device=config.device)
+    def embedded(dataset: Any, modality: str = model.beside_text.modality) -> Tensor:
+        return embed_rows(model.tower(modality), encoded(dataset, model, modality, config), device=config.device)
 
     measures: dict[str, float] = {}
     for each in config.evaluations:
         data = open_dataset(each.name, each.split, each.root, **each.options)
         samples, texts = embedded(data), embedded(data, "text") if each.ceiling else None
-        rows, labels, classes, prompts = sought(each, data)
+        rows, labels, classes, prompts = candidates(each, data)
         title = each.title or (each.name if each.by == "class" else f"{each.name} by {each.by}")
         kinds = {"one template": 1, "ensemble": None} if max(map(len, prompts)) > 1 else {"": None}
         for kind, count in kinds.items():
-            named = class_vectors(model, [called[:count] for called in prompts], device=config.device)
-            result = zero_shot(zero_shot_scores(samples[rows], named), labels)
+            vectors = class_vectors(model, [wordings[:count] for wordings in prompts], device=config.device)
+            result = zero_shot(zero_shot_scores(samples[rows], vectors), labels)
             name = f"{title}, {kind}" if kind else title
             measures[name] = result.top1
-            corrected = zero_shot(zero_shot_scores(samples[rows], named, hubness=10), labels).top1
+            corrected = zero_shot(zero_shot_scores(samples[rows], vectors, hubness=10), labels).top1
             figures = {"top1": result.top1, "top5": result.top5, "top1_hubness_corrected": corrected}
             details = {"classes": classes, "per_class": result.per_class, "confusion": result.confusion}
             run.log("zero_shot", **unit, data=name, **figures, **(details if each.by != "text" else {}))
             if texts is not None:
-                measures[f"{name}, from text"] = zero_shot(zero_shot_scores(texts[rows], named), labels).top1
+                measures[f"{name}, from text"] = zero_shot(zero_shot_scores(texts[rows], vectors), labels).top1
         if each.probe:
-            parts = [open_dataset(each.name, split, each.root, **each.options) for split in each.probe]
-            labelled = torch.cat([embedded(part) for part in parts]), [label for part in parts for label in part.labels]
+            sets = [open_dataset(each.name, split, each.root, **each.options) for split in each.probe]
+            labelled = torch.cat([embedded(one) for one in sets]), [label for one in sets for label in one.labels]
             measures[f"{title}, linear probe"] = linear_probe(*labelled, samples, data.labels)
     run.log("result", **unit, measures=measures)
 
 
-def sought(each: EvaluationSection, data: Any) -> tuple[Any, Any, list[str], list[list[str]]]:
-    """Which samples, their labels, what these are called in the table, and the prompts of each."""
+def candidates(each: EvaluationSection, data: Any) -> tuple[Tensor, Tensor, list[str], list[list[str]]]:
+    """Return the rows to evaluate, their labels, and name and prompts of each candidate."""
     import torch
 
     from mmcl.data.base import superclass_labels
@@ -119,22 +120,21 @@ def sought(each: EvaluationSection, data: Any) -> tuple[Any, Any, list[str], lis
     from mmcl.predict import read_intents
     from mmcl.text.suggest import nearest
 
-    labels = torch.tensor(data.labels)
+    labels, classes = torch.tensor(data.labels), list(data.classes)
     if each.by == "text":
         texts = list(dict.fromkeys(data.texts))[: each.candidates]
-        place = {text: number for number, text in enumerate(texts)}
-        rows = torch.tensor([row for row, text in enumerate(data.texts) if text in place])
-        return rows, torch.tensor([place[data.texts[row]] for row in rows]), texts, [[text] for text in texts]
-    classes = list(data.classes)
+        index = {text: number for number, text in enumerate(texts)}
+        rows = torch.tensor([row for row, text in enumerate(data.texts) if text in index])
+        return rows, torch.tensor([index[data.texts[row]] for row in rows]), texts, [[text] for text in texts]
     if each.by == "superclass":
         if not getattr(data, "superclasses", ()):
-            raise ConfigError(f"data set {each.name} has no superclasses, expected by: class or text")
+            raise ConfigError(f"data set {each.name} has no superclasses: set by to class or text")
         labels = torch.tensor(superclass_labels(data.superclasses))[labels]
         classes = sorted(set(data.superclasses))
-    called = prompts(classes, each.templates) if each.prompts is None else read_intents(each.prompts)
-    check_prompts(called, classes)
+    wordings = prompts(classes, each.templates) if each.prompts is None else read_intents(each.prompts)
+    check_prompts(wordings, classes)
     if unknown := [name for name in each.classes if name not in classes]:
         raise ConfigError(f"{each.name} has no {each.by} '{unknown[0]}'{nearest(unknown[0], classes)}")
     kept = [name for name in classes if name in each.classes or not each.classes]
-    place = torch.tensor([kept.index(name) if name in kept else -1 for name in classes])[labels]
-    return (place >= 0).nonzero().flatten(), place[place >= 0], kept, [called[name] for name in kept]
+    targets = torch.tensor([kept.index(name) if name in kept else -1 for name in classes])[labels]
+    return (targets >= 0).nonzero().flatten(), targets[targets >= 0], kept, [wordings[name] for name in kept]

@@ -1,8 +1,8 @@
-"""Class-incremental understanding of text: does a model forget less when it also learns why?
+"""Class-incremental text classification, with and without rationale distillation.
 
-For each seed the classes of a data set of texts arrive in groups (experiences). Each strategy trains a small model that
-reads and writes on one after the other; with rationales it learns to explain beside the classes. After each experience
-the model is tested on all of them.
+For each seed, the classes of a text data set are split into experiences. Each strategy trains a small T5 classifier on
+one experience after the other, and tests it on all of them after each. With rationales, the model also learns to
+generate explanations.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mmcl.runs.run import Run
 
 
-_OF_THE_TEACHING = ("lessons", "method", "weights", "temperature", "discriminator_rate", "seed")
+_SET_BY_TASK = ("lessons", "method", "weights", "temperature", "discriminator_rate", "seed")
 
 
 class TextsSection(ExercisesSection):
-    """Texts with classes, and whose rationales are taught."""
+    """Texts with classes and rationales."""
 
-    name: Literal["slurp_text", "esnli", "anli"] = Field("slurp_text", description="data set")
+    name: Literal["slurp_text", "esnli", "anli"] = Field("slurp_text", description="name of the data set")
     train: str = Field("train", description="split to train on")
 
 
@@ -36,28 +36,32 @@ class TextsSection(ExercisesSection):
 @section_of(
     "mmcl.strategies.template:MMCLTemplate", without=(*sections.OF_THE_LOOP, "eval_batch_size", "bucket", "precision")
 )
-@section_of("mmcl.strategies.rationale_distillation:RationaleDistillation", without=_OF_THE_TEACHING)
+@section_of("mmcl.strategies.rationale_distillation:RationaleDistillation", without=_SET_BY_TASK)
 class Config(StrictModel):
     data: TextsSection = TextsSection()
-    experiences: int = Field(3, ge=1, description="groups in which the classes arrive")
-    by_superclass: bool = Field(False, description="superclasses arrive (SLURP's scenarios), and share the memory")
+    experiences: int = Field(3, ge=1, description="number of experiences that the classes are split into")
+    by_superclass: bool = Field(False, description="split and rehearse by superclass, such as SLURP's scenario")
     strategy: OneOrMore[Literal["naive", "replay", "joint"]] = Field(
-        ("replay",), min_length=1, description="of the loop"
+        ("replay",), min_length=1, description="continual learning strategies to compare"
     )
     rationales: OneOrMore[Literal["none", "dss", "qcrd"]] = Field(
-        ("none", "dss", "qcrd"), min_length=1, description="how they are taught beside the classes; none: not"
+        ("none", "dss", "qcrd"),
+        min_length=1,
+        description="method of rationale distillation added to each strategy; none: classes only",
     )
-    seeds: OneOrMore[int] = Field((0,), min_length=1, description="class order, weights, memory, batches, samples")
+    seeds: OneOrMore[int] = Field(
+        (0,), min_length=1, description="random seeds of class order, weights, memory, batches and sampled rationales"
+    )
     student: StudentSection = StudentSection()
     weights: WeightsSection = WeightsSection()
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
-    epochs: int = Field(10, ge=1, description="passes over each experience")
-    memory_size: int = Field(100, ge=0, description="samples rehearsed by replay, all classes together")
-    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
+    epochs: int = Field(10, ge=1, description="passes over the data of each experience")
+    memory_size: int = Field(100, ge=0, description="number of samples in the memory of replay, over all classes")
+    threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
 
 
 def main(config: Config, run: Run) -> None:
-    """Train every strategy with every seed; what a resumed run has finished is not done again."""
+    """Train every strategy with every seed; a resumed run skips finished ones."""
     import torch
 
     from mmcl.data import LabelledExercises, class_incremental
@@ -91,7 +95,7 @@ def learn(
     saved: Any,
     progress: Progress,
 ) -> None:
-    """Train one strategy with one seed, from its last checkpoint if there is one, and log what it remembers."""
+    """Train one strategy with one seed, resuming from its last checkpoint, and log the results."""
     from mmcl import strategies
     from mmcl.models.text_classifier import TextClassifier
     from mmcl.rationales.discriminator import Discriminator

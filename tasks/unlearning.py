@@ -1,9 +1,9 @@
-"""Unlearning: which method comes near to a model that never saw what is to be forgotten?
+"""Unlearning: compare methods with a model retrained from scratch without the forgotten samples.
 
-For each seed a model is trained; some of the data, a class, wrong labels or a speaker are to be forgotten; each method
-does it, and is compared with Retrain, which is trained from scratch without them: accuracies, two attacks that ask who
-was in the training data, distance to Retrain, time. With a stream, the model is one that learnt class by class; its
-rehearsal memory forgets as well, and a record of what was removed is written.
+For each seed, a model is trained and then made to forget some of the data, a class, samples with wrong labels, or a
+speaker. Each method is compared with Retrain, trained from scratch on the remaining samples: accuracies, two membership
+attacks, distance to Retrain, and time. With a stream, the model has learned class by class; its rehearsal memory is
+purged too, and a record of the removed samples is written.
 """
 
 from __future__ import annotations
@@ -16,35 +16,42 @@ from mmcl.config.model import OneOrMore
 from mmcl.sections.unlearning import MethodName, UnlearningSection
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from mmcl.runs.run import Run
+    from mmcl.sections.trial import Trial
 
 
-class Config(UnlearningSection):  # its settings stand beside these
+class Config(UnlearningSection):  # has further settings
     method: OneOrMore[MethodName] = Field(
-        ("fine_tune", "neg_grad", "laf", "laf+r"), min_length=1, description="one or more, beside retrain"
+        ("fine_tune", "neg_grad", "laf", "laf+r"),
+        min_length=1,
+        description="methods to compare with retrain, which always runs",
     )
     settings: dict[MethodName, dict[str, Any]] = Field(
-        {}, description="of methods, such as {laf: {epochs: 5}}; laf+r has those of laf as well"
+        {}, description="settings of each method, such as {laf: {epochs: 5}}; laf+r also takes those of laf"
     )
-    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: what is forgotten, weights, batches")
-    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
+    seeds: OneOrMore[int] = Field(
+        (0,), min_length=1, description="random seeds of forgotten samples, weights and batches; one training per seed"
+    )
+    threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
 
     @model_validator(mode="after")
-    def _methods_can_be_run(self) -> Config:
+    def _check_methods(self) -> Config:
         if "retrain" in self.settings:
-            raise ValueError("settings: retrain is trained as the model is, expected epochs, learning_rate and so on")
+            raise ValueError("settings: retrain is trained like the model: set epochs, learning_rate and so on instead")
         if self.stream is not None and "sisa" in self.method:
-            raise ValueError("method: sisa trains at once in shards, expected others for a stream")
+            raise ValueError("method: sisa cannot run in a stream: remove sisa or stream")
         return self
 
     def settings_of(self, name: MethodName) -> dict[str, Any]:
-        """Settings of a method."""
+        """Return the settings of a method."""
         shared = self.settings.get("laf", {}) if name == "laf+r" else {}
         return {**shared, **self.settings.get(name, {})}
 
 
 def main(config: Config, run: Run) -> None:
-    """Train, and forget by every method with every seed; what a resumed run has finished is not done again."""
+    """Train and unlearn by every method with every seed; a resumed run skips finished ones."""
     import torch
 
     from mmcl.progress import progress_display
@@ -60,25 +67,25 @@ def main(config: Config, run: Run) -> None:
     train, test = config.open()
     with progress_display() as progress:
         for seed in config.seeds:
-            left = [name for name in names if (name, seed) not in done]
-            bar = progress.add_task(f"seed {seed}", total=len(names), completed=len(names) - len(left))
-            if not left:
+            pending = [name for name in names if (name, seed) not in done]
+            bar = progress.add_task(f"seed {seed}", total=len(names), completed=len(names) - len(pending))
+            if not pending:
                 continue
 
-            def note(phase: str, epoch: int, loss: float, bar: Any = bar, seed: int = seed) -> None:
+            def show(phase: str, epoch: int, loss: float, bar: TaskID = bar, seed: int = seed) -> None:
                 progress.update(bar, description=f"seed {seed}: {phase}, epoch {epoch}")
 
             saved = run.restore(unit_name("original", seed))
-            trial = Trial(config, train, test, seed, on_epoch=note, saved=saved)
+            trial = Trial(config, train, test, seed, on_epoch=show, saved=saved)
             if trial.saved is not None:
                 run.checkpoint(unit_name("original", seed), trial.saved)
-            for name in left:
-                done[name, seed] = judge(config, run, trial, name, done)
+            for name in pending:
+                done[name, seed] = evaluate(config, run, trial, name, done)
                 progress.advance(bar)
 
 
-def judge(config: Config, run: Run, trial: Any, name: str, done: dict[tuple[str, int], Any]) -> dict[str, Any]:
-    """Make a model forget by one method, and log how near it comes to Retrain; return the row."""
+def evaluate(config: Config, run: Run, trial: Trial, name: str, done: dict[tuple[str, int], Any]) -> dict[str, Any]:
+    """Unlearn by one method, log its measures and the distance to Retrain, and return them."""
     from mmcl.metrics.unlearning import distance_to_retrain
     from mmcl.runs.checkpoints import unit_name
     from mmcl.strategies.stream_unlearning import write_record
@@ -100,5 +107,5 @@ def judge(config: Config, run: Run, trial: Any, name: str, done: dict[tuple[str,
         measures["distance to Retrain"] = distance_to_retrain(measures, retrained["measures"], COMPARED)
         measures["time / Retrain's"] = seconds / retrained["seconds"]
     run.log("result", **unit, measures=measures, seconds=round(seconds, 3))
-    run.checkpoint(unit_name(f"{name}-done", trial.seed), {"seconds": seconds})  # or an interruption would lose the row
+    run.checkpoint(unit_name(f"{name}-done", trial.seed), {"seconds": seconds})  # keeps the row on resume
     return {"measures": measures, "seconds": seconds}

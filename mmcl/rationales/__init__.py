@@ -1,4 +1,4 @@
-"""Rationale distillation: a small model learns answers and the reasons that larger models gave for them."""
+"""Rationale distillation: train a small model on answers and on rationales written by large language models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discriminator: how good a rationale is for its question, as a number from 0 to 1."""
+"""Discriminator of QCRD, which scores the quality of a rationale for a question from 0 to 1, and its pre-training."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _END = "</s>"
 
 
 class Discriminator(nn.Module):
-    """Score a rationale by an encoder, the maximum over its tokens, and two layers.
+    """Score rationales by an encoder, max pooling over tokens, and a two-layer network.
 
-    ``D(x, r) = sigmoid(w2 relu(W1 max over tokens of encoder("x </s> r")))``; QCRD, Wang et al., arXiv 2405.13014,
-    section 3.2. Readings, where the paper does not say: width and non-linearity of the layers, and how question and
-    rationale are joined.
+    ``D(x, r) = sigmoid(w2 relu(W1 max over tokens of encoder("x </s> r")))``, QCRD, Wang et al., arXiv 2405.13014,
+    section 3.2. The paper does not specify the width and activation of the layers, nor the separator of question and
+    rationale; these are our choices.
 
     Args:
-        student: whose encoder and tokenizer are copied; the encoder is trained further here.
+        student: model whose encoder and tokenizer are copied; the copy of the encoder is trained.
 
     >>> student = TextToText.from_scratch(["two and two is four"] * 3, vocabulary=60, dim=16, layers=1, heads=2)
     >>> Discriminator(student)(["two and two", "two"], ["is four", "is two"]).shape
@@ -45,7 +45,9 @@ class Discriminator(nn.Module):
     def forward(self, questions: Sequence[str], rationales: Sequence[str]) -> Tensor:
         """Return scores within [0, 1], ``(rationales,)``."""
         if len(questions) != len(rationales):
-            raise ShapeError(f"there are {len(questions)} questions for {len(rationales)} rationales, expected as many")
+            raise ShapeError(
+                f"there are {len(questions)} questions for {len(rationales)} rationales, expected equal numbers"
+            )
         pairs = [f"{question} {_END} {rationale}" for question, rationale in zip(questions, rationales, strict=True)]
         batch = self.reader.batch(pairs).to(next(self.parameters()).device)
         states = self.reader.embed(batch).float()
@@ -55,7 +57,7 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def score(self, questions: Sequence[str], rationales: Sequence[str], batch_size: int = 128) -> Tensor:
-        """Return scores in evaluation mode, ``(rationales,)``, on the CPU; those of nearly one length together."""
+        """Return scores ``(rationales,)`` on the CPU, computed in evaluation mode in batches of similar length."""
         was_training = self.training
         self.eval()
         order = sorted(range(len(questions)), key=lambda row: len(questions[row]) + len(rationales[row]))
@@ -68,7 +70,7 @@ class Discriminator(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """An encoder where a whole model is expected."""
+    """Adapter that lets TextToText hold an encoder alone."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -86,14 +88,14 @@ def pretrain_discriminator(
     share: Factor = 0.3,
     seed: int = 0,
 ) -> list[float]:
-    """Train a discriminator in place to tell good from bad rationales of large models; return the losses.
+    """Train a discriminator in place to distinguish good from bad rationales of large models; return the losses.
 
-    A question without a bad rationale gets one from a good one by :func:`corrupted`. QCRD pre-trains for at most 500
-    steps, with words masked or replaced to have as many bad as good rationales. It does not print rates and shares.
+    A question without a bad rationale gets a corrupted good one; see :func:`corrupted`. QCRD pre-trains for at most 500
+    steps and corrupts rationales to have as many bad as good ones. It gives no learning rate and no share.
 
     Args:
         discriminator: trained in place, on its device.
-        questions: one for each entry of ``voted``.
+        questions: question of each entry of ``voted``.
         voted: good and bad rationales.
         steps: steps of AdamW.
         batch_size: questions per step.
@@ -102,9 +104,9 @@ def pretrain_discriminator(
         seed: seed of the random draws.
 
     Raises:
-        ConfigError: several processes run it.
+        ConfigError: several processes run the training.
         DataError: no question has a good rationale.
-        TrainingError: a loss that is not finite; says in which step.
+        TrainingError: a loss is not finite; names the step.
     """
     usable = [row for row, each in enumerate(voted) if each.positives]
     if not usable:
@@ -123,9 +125,9 @@ def pretrain_discriminator(
             draw.choice(voted[row].negatives) if voted[row].negatives else corrupted(text, words, share, draw)
             for row, text in zip(rows, good, strict=True)
         ]
-        asked = [questions[row] for row in rows]
+        batch = [questions[row] for row in rows]
         with update.located(partial("step {} of {}".format, step, steps)):
-            scores = discriminator([*asked, *asked], [*good, *bad])
+            scores = discriminator([*batch, *batch], [*good, *bad])
             loss = discriminator_loss(scores[: len(rows), None], scores[len(rows) :, None])
             losses.append(update.backward(loss, "the loss of the discriminator"))
         update.update()
@@ -134,12 +136,20 @@ def pretrain_discriminator(
 
 
 def corrupted(text: str, words: Sequence[str], share: float, draw: random.Random, mask: str = "<unk>") -> str:
-    """Return a rationale of which a share of the words, one at least, is masked or replaced by others.
+    """Return a rationale with a share of its words, at least one, masked or replaced at random.
+
+    Args:
+        text: rationale to corrupt.
+        words: candidates for replacements.
+        share: share of the words that are masked or replaced, each with equal probability.
+        draw: random generator.
+        mask: text of a masked word.
 
     >>> corrupted("one and two is three", ["four"], 0.4, random.Random(0))
     'one and two <unk> four'
     """
-    own = text.split()
-    for place in draw.sample(range(len(own)), min(len(own), max(1, round(share * len(own))))):
-        own[place] = mask if draw.random() < 0.5 else draw.choice(words)
-    return " ".join(own)
+    corrupted_words = text.split()
+    count = min(len(corrupted_words), max(1, round(share * len(corrupted_words))))
+    for index in draw.sample(range(len(corrupted_words)), count):
+        corrupted_words[index] = mask if draw.random() < 0.5 else draw.choice(words)
+    return " ".join(corrupted_words)

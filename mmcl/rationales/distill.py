@@ -1,4 +1,4 @@
-"""distill_rationales: a small model learns answers, and the reasons that larger ones gave, by one of five methods."""
+"""Training loop of rationale distillation, for all five methods."""
 
 from __future__ import annotations
 
@@ -31,33 +31,35 @@ from mmcl.text.suggest import nearest
 from mmcl.training.step import TrainingStep
 
 _WHAT = "the state of the distillation"
-_SAMPLED_TOGETHER = 256  # of a few tokens at a time, writing takes as long for many texts as for few
-OnEpoch = Callable[["Distillation"], None]
+_SAMPLING_BATCH = 256  # generating short texts takes as long for a large batch as for a small one
 
 
 class Distillation:
-    """Train a student, an epoch with each step of the iteration, which yields the mean loss of each term.
+    """Train a student on lessons.
 
-    Of ``qcrd``, an epoch is what the paper calls an iteration (a reading): with each, the student's state is kept, bad
-    rationales are sampled from the state of ``delay`` epochs ago, or of the earliest that there is, and the weight of
-    L_D decays. In the first epoch there are none of the student's; large models' minority answers alone are bad.
+    Iterating trains one epoch at a time and yields the mean of each loss term.
+
+    In ``qcrd``, an epoch is taken to be an iteration of the paper. After each epoch the student's state is stored. Bad
+    rationales are sampled from the state of ``delay`` epochs ago, or from the earliest, and the weight of L_D decays.
+    In the first epoch, only minority answers of large models are bad rationales.
 
     Args:
-        student: is trained in place, where it is.
-        lessons: see :func:`~mmcl.rationales.lessons.lessons_of`.
+        student: model to train in place, on its device.
+        lessons: training samples; see :func:`~mmcl.rationales.lessons.lessons_of`.
         method: see :func:`~mmcl.rationales.terms.batch_losses`.
-        recipe: how.
-        discriminator: of ``qcrd``, pre-trained.
-        seed: of the order of lessons.
+        recipe: settings of the training; None for the defaults.
+        discriminator: pre-trained discriminator, for ``qcrd`` only.
+        seed: seed of the order of lessons and of the choice of lessons to sample for.
 
     Attributes:
-        epoch: how many are done.
-        seconds: of ``"training"`` and of ``"sampling"``.
+        epoch: number of finished epochs.
+        seconds: seconds spent in ``"training"`` and in ``"sampling"``.
 
     Raises:
-        ConfigError: an unknown method, or ``qcrd`` without a discriminator.
-        DataError: there is no lesson, or a method that needs rationales has none.
-        TrainingError: a loss that is not finite.
+        ConfigError: the method is unknown, ``qcrd`` has no discriminator or another method has one, or several
+            processes run the training.
+        DataError: there are no lessons, or none with a rationale although the method needs them.
+        TrainingError: a loss is not finite.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class Distillation:
             raise ConfigError(f"method is '{method}'{nearest(method, known)}, expected one of {', '.join(known)}")
         if not lessons or (method != "finetune" and not any(each.rationale or each.positives for each in lessons)):
             what = "rationales" if lessons else "lessons"
-            raise DataError(f"there are 0 {what}, expected some that '{method}' can learn from")
+            raise DataError(f"there are 0 {what}, expected at least 1 for method '{method}'")
         if (method == "qcrd") != (discriminator is not None):
-            raise ConfigError("a discriminator is of qcrd, and qcrd needs one: expected both or neither")
+            found = "no discriminator" if discriminator is None else "a discriminator"
+            raise ConfigError(f"method '{method}' got {found}, expected one for qcrd and none for other methods")
         distributed.check_single_process("rationale distillation")
         self.student, self.lessons, self.method = student, lessons, method
         self.recipe = recipe or Recipe()
@@ -145,23 +148,23 @@ class Distillation:
             )
 
     def _sample(self, state: Mapping[str, torch.Tensor], rows: list[int]) -> None:
-        """Draw bad rationales of some of these lessons from the student as it was."""
+        """Sample bad rationales for some of these lessons from an earlier state of the student."""
         rows = self._draw.sample(rows, max(1, round(self.recipe.refresh * len(rows))))
-        now = {name: each.detach().clone() for name, each in self.student.state_dict().items()}
-        load_state(self.student, state, "the student as it was")
+        current = {name: each.detach().clone() for name, each in self.student.state_dict().items()}
+        load_state(self.student, state, "the earlier student")
         texts = self.student.write(
             [EXPLAIN + self.lessons[row].question for row in rows],
             temperature=self.recipe.temperature,
             longest=self.recipe.sample_length,
-            batch_size=max(_SAMPLED_TOGETHER, self.recipe.batch_size),
+            batch_size=max(_SAMPLING_BATCH, self.recipe.batch_size),
             device=next(self.student.parameters()).device,
         )
-        self.student.load_state_dict(now)
+        self.student.load_state_dict(current)
         for row, text in zip(rows, texts, strict=True):
             self._sampled[row] = "" if text in self.lessons[row].positives else text
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
+        """Return the state needed to resume training after this epoch, as tensors, numbers and strings."""
         version, words, gauss = self._draw.getstate()
         return {
             "epoch": self.epoch,
@@ -178,31 +181,30 @@ class Distillation:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``.
+        """Restore a state returned by :meth:`state_dict`.
 
         Raises:
-            CheckpointError: the state is of another student, discriminator or optimizer, of another method or recipe,
-                of other lessons, or of a later epoch than the last.
+            CheckpointError: the student, discriminator, optimizer, method, recipe or lessons of the state are others,
+                or its epoch is beyond the last.
         """
         epoch, sampled, random = (entry(state, name, _WHAT) for name in ("epoch", "sampled", "random"))
         if epoch > self.recipe.epochs:
-            raise CheckpointError(f"{_WHAT} is of epoch {epoch}, expected {self.recipe.epochs} at most")
+            raise CheckpointError(f"{_WHAT} has epoch {epoch}, expected at most {self.recipe.epochs}: set more epochs")
         if state.get("samples") not in (None, self._digest):
             raise CheckpointError(
-                f"the {len(self.lessons)} lessons are not those that the state was made with: put the data back as "
-                "they were, or start training again"
+                f"the {len(self.lessons)} lessons are not those of {_WHAT}: restore the data, or train from the start"
             )
         check_same(state.get("settings"), self._settings(), _WHAT)
         if len(sampled) != len(self.lessons):
-            raise CheckpointError(f"{_WHAT} is of {len(sampled)} lessons, expected {len(self.lessons)}")
-        judge = entry(state, "discriminator", _WHAT)
-        if (judge is None) != (self.discriminator is None):
-            given, wanted = ("no", "one") if judge is None else ("a", "none")
-            raise CheckpointError(f"{_WHAT} has {given} discriminator, expected {wanted}: use the same method")
+            raise CheckpointError(f"{_WHAT} has {len(sampled)} lessons, expected {len(self.lessons)}")
+        discriminator = entry(state, "discriminator", _WHAT)
+        if (discriminator is None) != (self.discriminator is None):
+            found, expected = ("no", "one") if discriminator is None else ("a", "none")
+            raise CheckpointError(f"{_WHAT} has {found} discriminator, expected {expected}: use the same method")
         load_state(self.student, entry(state, "student", _WHAT), f"{_WHAT}: the student")
         if self.discriminator is not None:
-            load_state(self.discriminator, judge, f"{_WHAT}: the discriminator")
-        if "step" in state:  # as version 0.1 wrote it
+            load_state(self.discriminator, discriminator, f"{_WHAT}: the discriminator")
+        if "step" in state:  # format of version 0.1
             state = {**state, "scheduler": {**plain_state(self._step.scheduler), "last_epoch": state["step"]}}
         self._step.load_state_dict(state, _WHAT)
         self.epoch, self.seconds = epoch, dict(entry(state, "seconds", _WHAT))
@@ -214,7 +216,7 @@ class Distillation:
         set_random_state(random)
 
     def _settings(self) -> dict[str, Any]:
-        """What a state goes on with only where it is the same."""
+        """Settings that must be equal in a restored state."""
         return {"method": self.method, "lessons": len(self.lessons), **asdict(self.recipe)}
 
 
@@ -229,27 +231,25 @@ def distill_rationales(
     use_label: bool = False,
     answering: Answering = "write",
     seed: int = 0,
-    on_epoch: OnEpoch | None = None,
+    on_epoch: Callable[[Distillation], None] | None = None,
 ) -> TextToText:
-    """Train a student on exercises and the rationales of large models, and return it as it was at its best epoch.
-
-    Methods are those of :func:`~mmcl.rationales.terms.batch_losses`. Of ``qcrd`` a discriminator is made of the
-    student's encoder and pre-trained, where none is given.
+    """Train a student on exercises with rationales of large models, and return it with the weights of the best epoch.
 
     Args:
-        student: is trained in place.
-        data: exercises with rationales.
-        method: ``finetune``, ``single_task``, ``dss``, ``mi`` or ``qcrd``.
-        valid: exercises by whose accuracy the epoch is chosen; None takes the last.
-        recipe: how it is trained.
-        discriminator: of ``qcrd``.
+        student: model to train in place.
+        data: training exercises with rationales.
+        method: ``finetune``, ``single_task``, ``dss``, ``mi`` or ``qcrd``; see
+            :func:`~mmcl.rationales.terms.batch_losses`.
+        valid: exercises whose accuracy selects the best epoch; None takes the last epoch.
+        recipe: settings of the training; None for the defaults.
+        discriminator: pre-trained discriminator for ``qcrd``; None pre-trains one with the student's encoder.
         use_label: see :func:`~mmcl.rationales.voting.vote`.
-        answering: of ``valid``, see :func:`~mmcl.rationales.answering.answers`.
-        seed: of order and discriminator; weights and samples follow torch's generator.
-        on_epoch: called with the :class:`Distillation` after each epoch.
+        answering: how ``valid`` is answered; see :func:`~mmcl.rationales.answering.answers`.
+        seed: seed of the order of lessons and of the pre-training; weights and sampling follow torch's generator.
+        on_epoch: called after each epoch with the :class:`Distillation`.
 
     Raises:
-        ConfigError, DataError, TrainingError: as of :class:`Distillation`.
+        ConfigError, DataError, TrainingError: see :class:`Distillation`.
     """
     if method == "qcrd" and discriminator is None:
         discriminator = Discriminator(student)
@@ -257,12 +257,12 @@ def distill_rationales(
         pretrain_discriminator(discriminator, [each.question for each in data.exercises], voted, seed=seed)
     lessons = lessons_of(data, use_label=use_label)
     trainer = Distillation(student, lessons, method, recipe, discriminator=discriminator, seed=seed)
-    best, kept = -1.0, None
+    best, best_state = -1.0, None
     for _ in trainer:
         if valid is not None and (found := accuracy(student, valid, method, answering)) > best:
-            best, kept = found, deepcopy(student.state_dict())
+            best, best_state = found, deepcopy(student.state_dict())
         if on_epoch is not None:
             on_epoch(trainer)
-    if kept is not None:
-        student.load_state_dict(kept)
+    if best_state is not None:
+        student.load_state_dict(best_state)
     return student.eval()

@@ -1,4 +1,4 @@
-"""How well a discriminator tells good rationales from bad ones that it was not trained on."""
+"""Evaluation of a discriminator on held-out rationales."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from mmcl.rationales.voting import vote
 def separation(
     discriminator: Discriminator, exercises: Exercises, *, share: float = 0.3, seed: int = 0
 ) -> dict[str, float]:
-    """Return the area under the curve with which scores tell good rationales of held-out exercises from bad ones.
+    """Return the area under the ROC curve (AUC) of a discriminator, for good against bad rationales.
 
-    ``"AUC, corrupted"`` against the same with words masked or replaced, ``"AUC, wrong"`` against those that come to a
-    wrong answer, where there are some; 0.5 is what guessing is worth. What is right is told by the labels here.
+    Good rationales are those whose answer is the label. ``"AUC, corrupted"`` compares them with corrupted copies,
+    ``"AUC, wrong"`` with rationales of wrong answers; either is left out if there are no such rationales. Chance is
+    0.5.
 
     Args:
-        discriminator: to judge.
-        exercises: with rationales.
-        share: of words that are masked or replaced.
-        seed: of these.
+        discriminator: discriminator to evaluate.
+        exercises: held-out exercises with rationales.
+        share: share of the words that are masked or replaced; see
+            :func:`~mmcl.rationales.discriminator.corrupted`.
+        seed: seed of the corruption.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -34,7 +36,7 @@ def separation(
         sides["corrupted"] += [(question, corrupted(text, words, share, draw)) for text in each.positives]
         sides["wrong"] += [(question, text) for text in each.negatives]
     scores = {
-        name: discriminator.score([asked for asked, _ in pairs], [text for _, text in pairs]).tolist()
+        name: discriminator.score([question for question, _ in pairs], [text for _, text in pairs]).tolist()
         for name, pairs in sides.items()
         if pairs
     }

@@ -1,4 +1,4 @@
-"""Lessons: what a student is taught of each question, and batches of them of nearly one length."""
+"""Lessons, the training samples of a student, and batches of lessons of similar length."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from mmcl.data.texts.exercises import Exercises
 from mmcl.rationales.voting import vote
 
 PREDICT, EXPLAIN = "predict: ", "explain: "
-ANSWER = "The answer is"  #: stands before the answer where a student writes its rationale first
-_BUCKET = 16  # batches that are sorted by length together
+ANSWER = "The answer is"  #: text between rationale and answer in single_task
+_BUCKET = 16  # batches per bucket; lessons are sorted by length within a bucket
 
 
 class Lesson(NamedTuple):
-    """A ``question`` and its ``label``; the ``rationale`` of the first teacher, and all that are good or bad."""
+    """Training sample of a student.
+
+    Attributes:
+        question: question of the exercise.
+        label: correct answer.
+        rationale: rationale of the first teacher, empty without teachers.
+        positives: good rationales.
+        negatives: bad rationales.
+    """
 
     question: str
     label: str
@@ -26,16 +34,19 @@ class Lesson(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Characters that are read and written, by which batches are sorted."""
+        """Number of characters in the question and the longest target."""
         return len(self.question) + max(map(len, (self.rationale, *self.positives, self.label)))
 
 
 def lessons_of(exercises: Exercises, *, use_label: bool = False) -> list[Lesson]:
     """Return a lesson for each exercise.
 
-    The first rationale is the first teacher's, whatever it answers, as Distilling step-by-step trains on it; good and
-    bad ones are those of :func:`~mmcl.rationales.voting.vote`, which ``use_label`` is of. Rationales without an answer
-    that can be read are in the first place alone.
+    As in Distilling step-by-step, ``rationale`` is the first teacher's, whatever its answer. A rationale whose answer
+    could not be parsed is neither good nor bad.
+
+    Args:
+        exercises: exercises with rationales.
+        use_label: see :func:`~mmcl.rationales.voting.vote`, which selects good and bad rationales.
 
     >>> from mmcl.data.texts.exercises import Exercise, Rationale
     >>> class One(Exercises):
@@ -54,7 +65,7 @@ def lessons_of(exercises: Exercises, *, use_label: bool = False) -> list[Lesson]
 
 
 def batches_by_length(lessons: Sequence[Lesson], batch_size: int, draw: random.Random) -> list[list[int]]:
-    """Return the rows of an epoch's batches, all in a random order, those of a batch of nearly one length.
+    """Return the rows of an epoch's batches: lessons of similar length share a batch, batches are shuffled.
 
     >>> lessons = [Lesson("?" * size, "", "", (), ()) for size in (5, 50, 6, 60)]
     >>> sorted(map(sorted, batches_by_length(lessons, 2, random.Random(0))))

@@ -12,9 +12,9 @@ from mmcl.rationales.terms import Weights
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a student's training.
+    """Settings of the training of a student.
 
-    QCRD does not print rates and sizes; the defaults are those of Distilling step-by-step, which it builds on.
+    QCRD gives no learning rate and no sizes; the defaults are those of Distilling step-by-step, which it builds on.
 
     Args:
         epochs: number of epochs, each of ``epoch_batches`` batches.
@@ -25,11 +25,11 @@ class Recipe:
         clip_norm: largest norm of the gradient; None for no clipping.
         precision: ``"bf16-mixed"`` runs the student in bfloat16 where that is safe.
         weights: weights of the loss terms.
-        delay: age, in epochs, of the student that bad rationales are sampled from in ``qcrd``, j in the paper.
+        delay: in ``qcrd``, bad rationales are sampled from the student of so many epochs ago, j in the paper.
         temperature: temperature of sampled rationales.
-        refresh: share of the exercises whose sampled rationale is replaced each epoch.
+        refresh: share of the exercises that get a new sampled rationale each epoch.
         sample_length: largest number of tokens of a sampled rationale.
-        train_discriminator_every: number of epochs from one that trains the discriminator to the next.
+        train_discriminator_every: the discriminator is trained in every so many epochs.
     """
 
     epochs: Count = 10

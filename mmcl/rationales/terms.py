@@ -1,4 +1,4 @@
-"""Loss terms of each method of rationale distillation."""
+"""Loss terms of the methods of rationale distillation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.lessons import ANSWER, EXPLAIN, PREDICT, Lesson
 
 Method = Literal["finetune", "single_task", "dss", "mi", "qcrd"]
-Losses = dict[str, tuple[Tensor, float]]  # of each term, its value and its weight
+Losses = dict[str, tuple[Tensor, float]]  # value and weight of each term
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class Weights:
         predict: weight of the label in ``qcrd``, alpha1 of equation 8.
         contrast: weight of the rationales in ``qcrd``, alpha2.
         discriminate: weight of the discriminator in ``qcrd``, alpha3.
-        decay: factor of ``discriminate`` after each epoch.
+        decay: factor on ``discriminate`` after each epoch.
         beta: weight of bad rationales.
         margin: loss above which a bad rationale is not pushed further away, delta.
-        scheme: how the losses of several rationales become one, see
-            :func:`~mmcl.objectives.qcrd.quality_contrast`.
+        scheme: reduction of the losses of several rationales; ``quality_contrast`` defines the choices.
     """
 
     alpha: Share = 0.5
@@ -57,28 +56,28 @@ def batch_losses(
     discriminator: Discriminator | None = None,
     epoch: int = 0,
 ) -> Losses:
-    """Return the terms of a batch, whose weighted sum is the loss.
+    """Return the loss terms of a batch; the loss is their weighted sum.
 
     * ``finetune``: CE(label);
-    * ``single_task``: CE(rationale, then the label), one text;
-    * ``dss``: alpha CE(label) + (1 - alpha) CE(rationale), by two prefixes (Hsieh et al., arXiv 2305.02301);
-    * ``mi``: the same, and :func:`~mmcl.objectives.qcrd.mutual_information_loss` (Chen et al., arXiv 2403.03348);
+    * ``single_task``: CE(rationale followed by the label), as one text;
+    * ``dss``: alpha CE(label) + (1 - alpha) CE(rationale), with two task prefixes (Hsieh et al., arXiv 2305.02301);
+    * ``mi``: as ``dss``, plus :func:`~mmcl.objectives.qcrd.mutual_information_loss` (Chen et al., arXiv 2403.03348);
     * ``qcrd``: alpha1 L_pred + alpha2 L_cl + alpha3 decay^epoch L_D (Wang et al., arXiv 2405.13014, equation 8).
 
     Args:
-        method: one of these.
-        student: in training mode.
-        lessons: of the batch.
-        sampled: a bad rationale that the student wrote for each, empty for none; of ``qcrd``.
-        weights: of the terms.
-        discriminator: of ``qcrd``, in training mode where it is to learn.
-        epoch: number of the epoch from 0.
+        method: method, as above.
+        student: model, in training mode.
+        lessons: lessons of the batch.
+        sampled: bad rationale sampled from the student for each lesson, empty for none; used by ``qcrd``.
+        weights: weights of the terms.
+        discriminator: discriminator of ``qcrd``, in training mode if it is trained.
+        epoch: epoch, counted from 0.
     """
     questions, labels = [each.question for each in lessons], [each.label for each in lessons]
     if method == "single_task":
         whole = [f"{each.rationale} {ANSWER} {each.label}".strip() for each in lessons]
-        return {"single_task": (_write(student, "", questions, whole).losses.mean(), 1.0)}
-    predicted = _write(student, PREDICT, questions, labels)
+        return {"single_task": (_forward(student, "", questions, whole).losses.mean(), 1.0)}
+    predicted = _forward(student, PREDICT, questions, labels)
     if method == "finetune":
         return {"predict": (predicted.losses.mean(), 1.0)}
     if method == "qcrd":
@@ -89,15 +88,15 @@ def batch_losses(
             "contrast": (contrast, weights.contrast),
             "discriminate": (discriminated, weights.discriminate * weights.decay**epoch),
         }
-    terms_of: Losses = {"predict": (predicted.losses.mean(), weights.alpha)}
-    explained, rows = explain(student, lessons)
+    terms: Losses = {"predict": (predicted.losses.mean(), weights.alpha)}
+    explained, rows = forward_rationales(student, lessons)
     if explained is None:
-        return terms_of
-    terms_of["explain"] = (explained.losses.mean(), 1 - weights.alpha)
+        return terms
+    terms["explain"] = (explained.losses.mean(), 1 - weights.alpha)
     if method == "mi":
         shared = mutual_information_loss(explained.logits, predicted.logits[rows], explained.mask, predicted.mask[rows])
-        terms_of["mutual_information"] = (shared, weights.mutual_information)
-    return terms_of
+        terms["mutual_information"] = (shared, weights.mutual_information)
+    return terms
 
 
 def contrast_losses(
@@ -107,26 +106,27 @@ def contrast_losses(
     sampled: Sequence[str],
     weights: Weights,
 ) -> tuple[Tensor, Tensor]:
-    """Return L_cl and L_D of a batch, 0 where no lesson has a rationale.
+    """Return L_cl and L_D of a batch; both are 0 if no lesson has a rationale.
 
-    The student reads a question once for all its rationales, and each of these is read once by student and
-    discriminator. Arguments are those of :func:`batch_losses`.
+    The student encodes each question once; student and discriminator process each rationale once. Arguments are those
+    of :func:`batch_losses`.
     """
     sides = [
         [each.positives for each in lessons],
-        [(*each.negatives, own) if own else each.negatives for each, own in zip(lessons, sampled, strict=True)],
+        [(*each.negatives, text) if text else each.negatives for each, text in zip(lessons, sampled, strict=True)],
     ]
     rows = [row for side in sides for row, texts in enumerate(side) for _ in texts]
     texts = [text for side in sides for rationales in side for text in rationales]
     if not texts:
-        nothing = next(student.parameters()).new_zeros(())
-        return nothing, nothing
+        zero = next(student.parameters()).new_zeros(())
+        return zero, zero
     questions = [each.question for each in lessons]
-    losses = _write(student, EXPLAIN, questions, texts, rows).losses
+    losses = _forward(student, EXPLAIN, questions, texts, rows).losses
     scores = discriminator([questions[row] for row in rows], texts)
     counts = [[len(rationales) for rationales in side] for side in sides]
-    split = sum(counts[0])
-    good, bad = (_matrix(counts[0], losses[:split], scores[:split]), _matrix(counts[1], losses[split:], scores[split:]))
+    positives = sum(counts[0])
+    good = _padded(counts[0], losses[:positives], scores[:positives])
+    bad = _padded(counts[1], losses[positives:], scores[positives:])
     contrast = quality_contrast(
         good[0],
         bad[0],
@@ -141,27 +141,27 @@ def contrast_losses(
     return contrast, discriminator_loss(good[1], bad[1], good[2], bad[2])
 
 
-def explain(student: TextToText, lessons: Sequence[Lesson]) -> tuple[TextToTextOutput | None, list[int]]:
-    """Have the student write the first rationale of each lesson that has one, and say which these are."""
+def forward_rationales(student: TextToText, lessons: Sequence[Lesson]) -> tuple[TextToTextOutput | None, list[int]]:
+    """Return the student's outputs on each lesson's first rationale, and the rows of lessons that have one."""
     rows = [row for row, each in enumerate(lessons) if each.rationale]
     if not rows:
         return None, rows
-    asked, texts = [lessons[row].question for row in rows], [lessons[row].rationale for row in rows]
-    return _write(student, EXPLAIN, asked, texts), rows
+    questions, texts = [lessons[row].question for row in rows], [lessons[row].rationale for row in rows]
+    return _forward(student, EXPLAIN, questions, texts), rows
 
 
-def _matrix(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:
-    """Values of each lesson's rationales as rows, ``(batch, most)``, and which of them are there."""
+def _padded(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:
+    """Values of each lesson's rationales, padded to ``(batch, rationales)``, and the mask of valid entries."""
     sizes = torch.tensor(counts, device=values[0].device)
     mask = torch.arange(max(max(counts), 1), device=sizes.device) < sizes[:, None]
     return *(each.new_zeros(mask.shape).masked_scatter(mask, each) for each in values), mask
 
 
-def _write(
+def _forward(
     student: TextToText, prefix: str, questions: Sequence[str], texts: Sequence[str], rows: Sequence[int] | None = None
 ) -> TextToTextOutput:
     device = next(student.parameters()).device
-    written: TextToTextOutput = student(
+    output: TextToTextOutput = student(
         student.batch([prefix + question for question in questions], texts, rows).to(device)
     )
-    return written
+    return output

@@ -1,4 +1,4 @@
-"""Self-consistency: of several rationales of a question, those whose answer most agree on are good, others are not."""
+"""Self-consistency voting: rationales with the majority answer of a question are good, the others are bad."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from mmcl.data.texts.exercises import Exercise, Exercises
 
 
 class Voted(NamedTuple):
-    """Good and bad rationales of an exercise, as texts, and the answer that was voted for, None without any."""
+    """Result of a vote on the rationales of an exercise.
+
+    Attributes:
+        positives: texts of the good rationales.
+        negatives: texts of the bad rationales.
+        answer: answer of the good rationales, None without any.
+    """
 
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
@@ -18,16 +24,16 @@ class Voted(NamedTuple):
 
 
 def vote(exercise: Exercise, same: Callable[[str], str | float] = str, *, use_label: bool = False) -> Voted:
-    """Sort the rationales of an exercise by their answers.
+    """Split the rationales of an exercise into good and bad ones by majority vote.
 
-    QCRD (Wang et al., arXiv 2405.13014): rationales of the answer that most of them have are good, those of all other
-    answers bad. Readings: the label has no say in it; where two answers have as many, the one that comes first is
-    taken; a rationale without an answer that can be read, or without words, is neither.
+    Rationales with the majority answer are good, all others bad: QCRD, Wang et al., arXiv 2405.13014. The paper leaves
+    details open; here the label does not count as a vote, the first answer wins a tie, and a rationale that is empty or
+    without a parsed answer is neither good nor bad.
 
     Args:
-        exercise: with rationales.
-        same: what answers that mean the same have in common, ``same`` of the exercises.
-        use_label: take those whose answer is the label for good ones instead, and all others for bad.
+        exercise: exercise with rationales.
+        same: normalization under which equivalent answers are equal, such as ``exercises.same``.
+        use_label: good rationales are those whose answer is the label, instead of the majority answer.
 
     >>> from mmcl.data.texts.exercises import Rationale
     >>> said = [("16 of 20", "4"), ("20 - 16", "4"), ("20 + 16", "36"), ("well", None)]
@@ -35,22 +41,27 @@ def vote(exercise: Exercise, same: Callable[[str], str | float] = str, *, use_la
     >>> vote(Exercise("1", "?", "4", (), rationales))
     Voted(positives=('16 of 20', '20 - 16'), negatives=('20 + 16',), answer='4')
     """
-    read = [(each.text, each.answer) for each in exercise.rationales if each.answer is not None and each.text]
-    if not read:
+    parsed = [(each.text, each.answer) for each in exercise.rationales if each.answer is not None and each.text]
+    if not parsed:
         return Voted((), (), None)
-    counts = Counter(same(answer) for _, answer in read)
-    chosen = same(exercise.label) if use_label else max(counts, key=counts.__getitem__)  # of equals, the first
-    positives = tuple(dict.fromkeys(text for text, answer in read if same(answer) == chosen))
-    negatives = tuple(dict.fromkeys(text for text, answer in read if same(answer) != chosen))
-    answer = next((answer for _, answer in read if same(answer) == chosen), None)
+    counts = Counter(same(answer) for _, answer in parsed)
+    chosen = same(exercise.label) if use_label else max(counts, key=counts.__getitem__)  # max takes the first of a tie
+    positives = tuple(dict.fromkeys(text for text, answer in parsed if same(answer) == chosen))
+    negatives = tuple(dict.fromkeys(text for text, answer in parsed if same(answer) != chosen))
+    answer = next((answer for _, answer in parsed if same(answer) == chosen), None)
     return Voted(positives, tuple(text for text in negatives if text not in positives), answer)
 
 
 class Counts(NamedTuple):
-    """What a vote came to over all exercises.
+    """Counts over the votes of all exercises.
 
-    How many exercises there are, and good and bad rationales; how many exercises have a bad one, and none at all; how
-    often the answer that was voted for is the label.
+    Attributes:
+        exercises: number of exercises.
+        positives: number of good rationales.
+        negatives: number of bad rationales.
+        with_negatives: number of exercises with a bad rationale.
+        without_any: number of exercises without good and bad rationales.
+        right: number of exercises whose voted answer is the label.
     """
 
     exercises: int
@@ -62,13 +73,13 @@ class Counts(NamedTuple):
 
 
 def vote_all(exercises: Exercises, *, use_label: bool = False) -> tuple[list[Voted], Counts]:
-    """Sort the rationales of all exercises, see :func:`vote`, and count them."""
+    """Apply :func:`vote` to all exercises, and count the results."""
     voted = [vote(exercise, exercises.same, use_label=use_label) for exercise in exercises.exercises]
     return voted, count(voted, exercises)
 
 
 def count(voted: Sequence[Voted], exercises: Exercises) -> Counts:
-    """Count what a vote came to."""
+    """Return the counts of votes, one for each exercise."""
     labels = [exercises.same(exercise.label) for exercise in exercises.exercises]
     return Counts(
         len(voted),

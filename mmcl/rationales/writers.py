@@ -1,4 +1,4 @@
-"""Writers: large language models that explain, behind an HTTP endpoint of OpenAI's kind or on this machine."""
+"""Language models that write rationales, behind an OpenAI-compatible HTTP endpoint or on this machine."""
 
 from __future__ import annotations
 
@@ -7,46 +7,50 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mmcl.errors import ConfigError, EndpointError
 
-Written = tuple[int, str]  # the number of a prompt, and what was written to it
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+Completion = tuple[int, str]  # index of the prompt, and text of the completion
 
 
 class Writer(Protocol):
-    """What writes completions.
+    """Protocol of a language model that writes completions.
 
-    ``settings`` are those that completions of one file must have in common, without keys.
+    Attributes:
+        settings: settings that all completions of a file must share; never holds API keys.
     """
 
     settings: dict[str, Any]
 
-    def write(self, prompts: Sequence[str], done: int = 0) -> Iterator[Written]:
-        """Yield completions as they come, in any order; ``done`` were written before."""
+    def write(self, prompts: Sequence[str], done: int = 0) -> Iterator[Completion]:
+        """Yield completions as they arrive, in any order; ``done`` is the number of earlier completions."""
         ...
 
 
 class EndpointWriter:
-    """Ask a chat endpoint of OpenAI's kind, such as those of vLLM, llama.cpp, Ollama or a provider.
+    """Request completions from an OpenAI-compatible chat endpoint, such as vLLM, llama.cpp, Ollama or a provider.
 
-    A request that times out, meets a limit of the endpoint or its failure is sent again, each time after a longer
-    pause, or after that which the endpoint asks for.
+    A request is repeated after a timeout, a rate limit or a server error. The pause grows each time, unless the
+    endpoint asks for a certain pause.
 
     Args:
-        url: of the endpoint, up to ``/v1``.
-        model: that it is asked for.
-        key: None takes that in the environment variable ``OPENAI_API_KEY``; endpoints on one's own machine need none.
-            It is sent to the endpoint and written nowhere.
-        temperature: of samples.
-        longest: tokens of a completion at most.
-        timeout: seconds that a request may take.
-        retries: of a request.
-        workers: requests at a time.
+        url: URL of the endpoint, up to ``/v1``.
+        model: name of the model at the endpoint.
+        key: API key, sent to the endpoint and stored nowhere; None reads the environment variable ``OPENAI_API_KEY``.
+            Endpoints on the same machine need none.
+        temperature: sampling temperature.
+        longest: largest number of tokens of a completion.
+        timeout: timeout of a request in seconds.
+        retries: number of repeated requests after a failure.
+        workers: number of concurrent requests.
 
     Raises:
-        ConfigError: settings that cannot be, or the package ``openai`` is not installed.
-        EndpointError: a request failed in the end, or the answer has no text; what came before was yielded.
+        ConfigError: a setting is invalid, or the package ``openai`` is not installed.
+        EndpointError: a request failed after all retries, or a response has no text; earlier completions are yielded.
     """
 
     def __init__(
@@ -62,47 +66,47 @@ class EndpointWriter:
         workers: int = 4,
     ) -> None:
         if not url.startswith(("http://", "https://")) or not model:
-            raise ConfigError(f"url is '{url}' and model '{model}', expected http(s)://... and the name of a model")
+            raise ConfigError(f"url is '{url}' and model '{model}', expected http(s)://... and a model name")
         if temperature < 0 or longest < 1 or timeout <= 0 or retries < 0 or workers < 1:
             raise ConfigError(
                 f"temperature={temperature}, longest={longest}, timeout={timeout}, retries={retries}, "
-                f"workers={workers}: expected 0 or more retries and degrees, and more than 0 of the others"
+                f"workers={workers}: expected temperature and retries of 0 or more, and the others above 0"
             )
         try:
             import openai  # noqa: F401
         except ImportError:
-            raise ConfigError("endpoints need the package openai: pip install 'mmcl[endpoint]'") from None
+            raise ConfigError("an endpoint needs the package openai: pip install 'mmcl[endpoint]'") from None
         self.settings: dict[str, Any] = {"url": url, "model": model, "temperature": temperature, "longest": longest}
         self.workers = workers
         key = key or os.environ.get("OPENAI_API_KEY") or "none"
         self._client: dict[str, Any] = {"base_url": url, "api_key": key, "timeout": timeout, "max_retries": retries}
 
-    def write(self, prompts: Sequence[str], done: int = 0) -> Iterator[Written]:
-        """Yield completions as they come; what is under way when a request fails is waited for and yielded too."""
+    def write(self, prompts: Sequence[str], done: int = 0) -> Iterator[Completion]:
+        """Yield completions as they arrive; after a failure, requests already sent are still awaited and yielded."""
         from openai import OpenAI
 
         failure: EndpointError | None = None
         stop = threading.Event()
         with OpenAI(**self._client) as client, ThreadPoolExecutor(self.workers) as pool:
-            asked: dict[Future[str | None], int] = {
-                pool.submit(self._ask, client, prompt, stop): number for number, prompt in enumerate(prompts)
+            requests: dict[Future[str | None], int] = {
+                pool.submit(self._request, client, prompt, stop): number for number, prompt in enumerate(prompts)
             }
             try:
-                for answered in as_completed(asked):
+                for request in as_completed(requests):
                     try:
-                        text = answered.result()
+                        text = request.result()
                     except EndpointError as error:
                         failure = failure or error
                         continue
                     if text is not None:
-                        yield asked[answered], text
+                        yield requests[request], text
             finally:
-                stop.set()  # an interrupted writer leaves what has not begun
+                stop.set()  # requests not yet sent are dropped
         if failure is not None:
             raise failure
 
-    def _ask(self, client: Any, prompt: str, stop: threading.Event) -> str | None:
-        """The completion; None once a request has failed."""
+    def _request(self, client: OpenAI, prompt: str, stop: threading.Event) -> str | None:
+        """Return the completion, or None once a request has failed."""
         if stop.is_set():
             return None
         try:
@@ -111,12 +115,12 @@ class EndpointWriter:
             stop.set()
             raise
 
-    def _completion(self, client: Any, prompt: str) -> str:
+    def _completion(self, client: OpenAI, prompt: str) -> str:
         from openai import OpenAIError
 
         settings = self.settings
         try:
-            answer = client.chat.completions.create(
+            response = client.chat.completions.create(
                 model=settings["model"],
                 messages=[{"role": "user", "content": prompt}],
                 temperature=settings["temperature"],
@@ -126,34 +130,34 @@ class EndpointWriter:
             reason = " ".join(str(error).split())[:200]
             raise EndpointError(
                 f"{settings['url']} failed for model '{settings['model']}' ({type(error).__name__}: {reason}): "
-                "see that it runs and the key is right, then run the same again"
+                "check that it runs and that the key is right, then run the same command again"
             ) from None
-        text = answer.choices[0].message.content if getattr(answer, "choices", None) else None
+        text = response.choices[0].message.content if getattr(response, "choices", None) else None
         if not isinstance(text, str):
             raise EndpointError(
-                f"{settings['url']} answered without a text for model '{settings['model']}', expected "
-                "choices[0].message.content: is it an endpoint of chat completions?"
+                f"the response of {settings['url']} for model '{settings['model']}' has no text in "
+                "choices[0].message.content: pass the URL of a chat completions endpoint"
             )
         return text
 
 
 class LocalWriter:
-    """Write with a language model on this machine, through transformers: decoders such as Llama or Qwen, or T5's kind.
+    """Generate completions with a transformers model on this machine: a decoder such as Llama or Qwen, or a T5.
 
-    Prompts go through the template of chats where the tokenizer has one. What is drawn follows ``seed``, the prompts,
-    and how many were written before.
+    Prompts are formatted with the tokenizer's chat template if it has one. Samples are reproducible given ``seed``, the
+    prompts and the number of earlier completions.
 
     Args:
         name: hub id or folder of a model.
-        download: fetch what is not on this machine from the hub.
-        temperature: of samples; 0 takes the likeliest tokens.
-        longest: tokens of a completion at most.
-        batch_size: prompts at a time.
+        download: download the model from the hub if it is not on this machine.
+        temperature: sampling temperature; 0 decodes greedily.
+        longest: largest number of tokens of a completion.
+        batch_size: prompts per batch.
         device: where the model runs.
-        seed: of what is drawn.
+        seed: seed of the sampling.
 
     Raises:
-        MissingDataError, DataError, ConfigError: as :func:`~mmcl.encoders.pretrained.pretrained_audio`.
+        MissingDataError, DataError, ConfigError: see :func:`~mmcl.encoders.pretrained.pretrained_audio`.
     """
 
     def __init__(
@@ -171,8 +175,8 @@ class LocalWriter:
 
         if temperature < 0 or longest < 1 or batch_size < 1:
             raise ConfigError(
-                f"temperature={temperature}, longest={longest}, batch_size={batch_size}: expected 0 or more degrees, "
-                "and more than 0 of the others"
+                f"temperature={temperature}, longest={longest}, batch_size={batch_size}: expected a temperature of "
+                "0 or more, and the others above 0"
             )
         self.model, self.tokenizer = pretrained_language_model(name, download=download)
         self.model.to(device).eval()
@@ -186,15 +190,15 @@ class LocalWriter:
         }
         self.batch_size = batch_size
 
-    def write(self, prompts: Sequence[str], done: int = 0) -> Iterator[Written]:
-        """Yield completions, a batch of prompts of nearly one length at a time."""
+    def write(self, prompts: Sequence[str], done: int = 0) -> Iterator[Completion]:
+        """Yield completions, in batches of prompts of similar length."""
         import torch
 
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         for start in range(0, len(order), self.batch_size):
             numbers = order[start : start + self.batch_size]
             with torch.random.fork_rng(), torch.no_grad():
-                torch.manual_seed(1_000_003 * self.settings["seed"] + done + start)  # none is drawn twice
+                torch.manual_seed(1_000_003 * self.settings["seed"] + done + start)  # a new seed for each batch
                 texts = self._batch([prompts[number] for number in numbers])
             yield from zip(numbers, texts, strict=True)
 
@@ -210,15 +214,15 @@ class LocalWriter:
             prompts, return_tensors="pt", padding=True, add_special_tokens=not self.tokenizer.chat_template
         ).to(self.model.device)
         temperature = self.settings["temperature"]
-        sampled = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-        written = self.model.generate(
+        sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+        output = self.model.generate(
             input_ids=tokens["input_ids"],
             attention_mask=tokens["attention_mask"],
             max_new_tokens=self.settings["longest"],
             pad_token_id=self.tokenizer.pad_token_id,
-            **sampled,
+            **sampling,
         )
         if not self.model.config.is_encoder_decoder:
-            written = written[:, tokens["input_ids"].shape[1] :]
-        texts: list[str] = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+            output = output[:, tokens["input_ids"].shape[1] :]
+        texts: list[str] = self.tokenizer.batch_decode(output, skip_special_tokens=True)
         return texts

@@ -1,4 +1,4 @@
-"""Have rationales written: a file that grows by a line with each completion, then lists as data sets read them."""
+"""Collection of rationales from a language model, in a resumable file, and export in the layout of data sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from filelock import FileLock, Timeout
 
@@ -18,18 +18,24 @@ from mmcl.files.plain_files import check_replaceable
 from mmcl.files.plain_json import member, parse_json, read_text
 from mmcl.rationales.writers import Writer
 
-_CHARACTERS = 4  # of English that make a token of most language models, about
+_CHARACTERS_PER_TOKEN = 4  # rough average of English text in most language models
 
 
 class Estimate(NamedTuple):
-    """What remains to be written: requests, tokens that are read, about, and that are written, at most."""
+    """Size of the remaining work.
+
+    Attributes:
+        requests: number of requests.
+        read: approximate number of input tokens.
+        written: largest possible number of output tokens.
+    """
 
     requests: int
     read: int
     written: int
 
     def cost(self, price_read: float, price_written: float) -> float:
-        """Return what that costs at most, at prices of a million tokens.
+        """Return the largest possible cost, for prices per million input and output tokens.
 
         >>> Estimate(1000, 200_000, 256_000).cost(1.0, 4.0)
         1.224
@@ -38,23 +44,27 @@ class Estimate(NamedTuple):
 
 
 class Writing:
-    """Completions of a teacher for the exercises of a split, several for each, in a folder.
+    """Completions of a language model for the exercises of a split, stored in a folder.
 
-    Every completion is a line of ``<folder>/<teacher>.<part>.jsonl`` as soon as it is there. What has a line is not
-    asked for again, so that whatever ends a run, the same call goes on; a line that is half written is written anew.
-    :meth:`export` writes lists in the layout that :class:`~mmcl.data.texts.exercises.Exercises` reads as
-    ``completions``, one teacher for each sample: ``<teacher>``, ``<teacher>-2``, and so on.
+    Each completion is appended to ``<folder>/<teacher>.<part>.jsonl`` when it arrives. If interrupted, the same call
+    resumes: stored completions are not requested again, and an incomplete last line is replaced. :meth:`export` writes
+    them in the layout that :class:`~mmcl.data.texts.exercises.Exercises` reads as ``completions``, with one teacher per
+    sample: ``<teacher>``, ``<teacher>-2``, and so on.
 
     Args:
-        exercises: to be explained.
-        writer: of completions.
-        folder: of the files.
-        teacher: name.
-        samples: completions of each exercise.
+        exercises: exercises to explain.
+        writer: language model that writes completions.
+        folder: folder of the files.
+        teacher: name of the teacher, used in file names.
+        samples: number of completions per exercise.
+
+    Attributes:
+        completions: text of each completion, by row of the exercise and number of the sample.
 
     Raises:
-        ConfigError: a name or number that cannot be; the file is of another model, of other settings or exercises.
-        DataError: the file is damaged, or another process writes it.
+        ConfigError: ``teacher`` or ``samples`` is invalid, or the file has completions of another model, with other
+            settings or for other exercises.
+        DataError: the file is damaged.
     """
 
     def __init__(
@@ -72,38 +82,41 @@ class Writing:
         self.completions = self._load()
 
     def missing(self) -> list[tuple[int, int]]:
-        """Return what is not written yet, as places in :attr:`exercises` and numbers of samples."""
+        """Return the missing completions, as index in :attr:`exercises` and number of the sample."""
         rows = self.exercises.rows
         return [
-            (place, sample)
+            (index, sample)
             for sample in range(self.samples)
-            for place in range(len(rows))
-            if (rows[place], sample) not in self.completions
+            for index in range(len(rows))
+            if (rows[index], sample) not in self.completions
         ]
 
     def estimate(self) -> Estimate:
-        """Say what remains."""
+        """Return the size of the missing work."""
         missing = self.missing()
-        read = sum(len(self._prompts[place]) for place, _ in missing) // _CHARACTERS
+        read = sum(len(self._prompts[index]) for index, _ in missing) // _CHARACTERS_PER_TOKEN
         return Estimate(len(missing), read, len(missing) * int(self.writer.settings["longest"]))
 
     def write(self, on_completion: Callable[[int], None] | None = None) -> None:
-        """Write what is missing; ``on_completion`` is called with how many completions there are then.
+        """Request the missing completions, and store each as it arrives.
+
+        Args:
+            on_completion: called after each completion with the number of stored completions.
 
         Raises:
-            EndpointError: as the writer does; what was written stays.
+            EndpointError: the writer failed; stored completions are kept.
             DataError: the disk is full, or another process writes the file.
         """
         missing = self.missing()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in (self.path, Path(f"{self.path}.lock")):
-                check_replaceable(path)  # it is appended to, and a link would be followed
+                check_replaceable(path)  # appending would follow a link
             with FileLock(f"{self.path}.lock", timeout=0), self._opened() as file:
-                asked = [self._prompts[place] for place, _ in missing]
-                for number, text in self.writer.write(asked, len(self.completions)):
-                    place, sample = missing[number]
-                    row = self.exercises.rows[place]
+                prompts = [self._prompts[index] for index, _ in missing]
+                for number, text in self.writer.write(prompts, len(self.completions)):
+                    index, sample = missing[number]
+                    row = self.exercises.rows[index]
                     file.write(json.dumps({"row": row, "sample": sample, "text": text}) + "\n")
                     file.flush()
                     os.fsync(file.fileno())
@@ -116,7 +129,7 @@ class Writing:
             raise _cannot_write(self.path, error) from None
 
     def export(self) -> list[Path]:
-        """Write the lists, whose texts are empty where nothing is written yet, and return their paths.
+        """Write the completion lists and return their paths; missing completions are empty texts.
 
         Raises:
             DataError: the disk is full.
@@ -135,8 +148,8 @@ class Writing:
             paths.append(path)
         return paths
 
-    def _opened(self) -> Any:
-        """The file, at its end; with a first line that says what it is, and without a last line that is cut off."""
+    def _opened(self) -> TextIO:
+        """Open the file for appending; write the header line if missing, and remove an incomplete last line."""
         content = self.path.read_bytes() if self.path.is_file() else b""
         if b"\n" not in content:
             content = (json.dumps(self._head) + "\n").encode()
@@ -149,12 +162,12 @@ class Writing:
     def _load(self) -> dict[tuple[int, int], str]:
         if not self.path.exists():
             return {}
-        lines = read_text(self.path).split("\n")[:-1]  # what has no end is not counted
+        lines = read_text(self.path).split("\n")[:-1]  # the last line is incomplete or empty
         head = self._line(lines[0], 1) if lines else self._head
         if head != self._head:
             raise ConfigError(
-                f"{self.path} was written with {head}, and now it is {self._head}: expected the same model, settings "
-                "and exercises; go on with those, or choose another folder or teacher"
+                f"{self.path} was written with {head}, expected {self._head}: use the same model, settings and "
+                "exercises, or choose another folder or teacher"
             )
         completions = {}
         for number, line in enumerate(lines[1:], start=2):
@@ -163,15 +176,15 @@ class Writing:
                 row, sample = (member(entry, name, int, where=where) for name in ("row", "sample"))
                 completions[row, sample] = member(entry, "text", str, where=where)
             except DataError as error:
-                raise DataError(f"{error}; or remove that line, and it is written anew") from None
+                raise DataError(f"{error}; or remove that line to request the completion again") from None
         return completions
 
     def _line(self, line: str, number: int) -> Any:
         try:
             return parse_json(line, where=f"{self.path}, line {number}")
         except DataError as error:
-            raise DataError(f"{error}; or remove that line, and it is written anew") from None
+            raise DataError(f"{error}; or remove that line to request the completion again") from None
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:
-    return DataError(f"cannot write {path} ({error.strerror}): make room, then run the same again")
+    return DataError(f"cannot write {path} ({error.strerror}): free space, then run the same command again")

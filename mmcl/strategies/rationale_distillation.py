@@ -12,7 +12,7 @@ from mmcl.errors import ConfigError, StreamError
 from mmcl.models.text_classifier import TextClassifier
 from mmcl.rationales.discriminator import pretrain_discriminator
 from mmcl.rationales.lessons import EXPLAIN, Lesson
-from mmcl.rationales.terms import Weights, contrast_losses, explain
+from mmcl.rationales.terms import Weights, contrast_losses, forward_rationales
 from mmcl.rationales.voting import Voted
 from mmcl.strategies.teacher import teacher_of
 
@@ -112,7 +112,7 @@ class RationaleDistillation(SupervisedPlugin):
         rows = strategy.mbatch["rows"].tolist()
         lessons, student, weights = [self.lessons[row] for row in rows], strategy.model.student, self.weights
         if self.method == "dss":
-            explained, _ = explain(student, lessons)
+            explained, _ = forward_rationales(student, lessons)
             if explained is not None:
                 strategy.add_loss("explain", explained.losses.mean(), (1 - weights.alpha) / weights.alpha)
             return

@@ -1,4 +1,4 @@
-"""Unlearning: make a model forget samples that it was trained on, and measure whether it did."""
+"""Machine unlearning: methods that remove the influence of training samples from a model, and measures of success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boundary shrink: give each forgotten sample to the class across the nearest boundary."""
+"""Boundary shrink: relabel each forgotten sample with the class across the nearest decision boundary."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
-from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import logits_of
 
-_INPUTS = ("features", "image", "audio")  # what can be moved by a gradient
+_INPUTS = ("features", "image", "audio")  # inputs that a gradient step can change
 
 
 def boundary_shrink(
@@ -30,55 +30,54 @@ def boundary_shrink(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` trained to call each forgotten sample by its nearest wrong class.
+    """Return a copy of ``model`` trained to assign each forgotten sample to its nearest wrong class.
 
-    That class is the model's answer, the own one excluded, to ``x + step sign(gradient of CE(x, label))``; then
-    ``loss = CE(forget, nearest wrong class)``. Boundary Shrink, Chen et al., arXiv 2303.11570, equations 3 and 4.
-    ``remain`` is not used. Differs from the paper: the own class is excluded even where the step does not leave it.
+    ``loss = CE(forget, nearest wrong class)``. The nearest wrong class is the original model's prediction for
+    ``x + step sign(gradient of CE(x, label))``, with the true class excluded. Boundary Shrink, Chen et al., arXiv
+    2303.11570, equations 3 and 4. Differs from the paper: the true class is excluded even if the step does not leave
+    it. ``remain`` is only checked for overlap with ``forget``.
 
     Args:
-        model: trained on both sets.
-        remain: what is to be kept.
-        forget: what is to be forgotten.
-        step: in units of the input: pixels of 0 to 1, or features as they are.
-        epochs, learning_rate, batch_size: of Adam.
-        device: where to compute.
-        on_epoch: called with phase, epoch and loss.
+        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        step: step size in units of the input: of pixel values from 0 to 1, or of features.
+        epochs: passes over ``forget``.
+        learning_rate: learning rate of Adam.
+        batch_size: samples per step.
 
     Raises:
-        DataError: a set is empty, or a sample is in both.
-        ConfigError: a step that is none, or inputs that cannot be moved, such as text.
-        TrainingError: a loss that is not finite.
+        DataError: a data set is empty, or a sample is in both.
+        ConfigError: ``step`` is not positive, or the inputs have no gradient, such as text.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
+    check_disjoint(remain, forget)
     if step <= 0:
         raise ConfigError(f"step of boundary_shrink is {step}, expected more than 0")
-    before, unlearnt = deepcopy(model).to(device).eval(), deepcopy(model).to(device).eval()
+    original, unlearned = deepcopy(model).to(device).eval(), deepcopy(model).to(device).eval()
 
     def loss_of(batch: Batch) -> Tensor:
-        return cross_entropy(logits_of(unlearnt(batch)), nearest_wrong_class(before, batch, step))
+        return cross_entropy(logits_of(unlearned(batch)), nearest_wrong_class(original, batch, step))
 
-    optimizer = adam([each for each in unlearnt.parameters() if each.requires_grad], learning_rate)
+    optimizer = adam([each for each in unlearned.parameters() if each.requires_grad], learning_rate)
     batches = partial(shuffled_batches, forget, batch_size, device)
     train_epochs(
-        "boundary shrink", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=unlearnt.eval, data=[forget]
+        "boundary shrink", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=unlearned.eval, data=[forget]
     )
-    return unlearnt
+    return unlearned
 
 
 def nearest_wrong_class(model: nn.Module, batch: Batch, step: float) -> Tensor:
-    """Return the class of each sample, ``(batch,)``, that lies across the boundary; see :func:`boundary_shrink`."""
+    """Return the class across the nearest boundary of each sample, ``(batch,)``; see :func:`boundary_shrink`."""
     name = next((name for name in _INPUTS if name in batch), None)
     if name is None:
-        raise ConfigError(f"the batch has {', '.join(batch)}, expected one of {', '.join(_INPUTS)} to move")
+        raise ConfigError(f"the batch has {', '.join(batch)}, expected an input with a gradient: {', '.join(_INPUTS)}")
     moved = Batch(batch)
     moved[name] = batch[name].detach().clone().requires_grad_()
     loss = cross_entropy(logits_of(model(moved)), batch["label"])
     (gradient,) = torch.autograd.grad(loss, moved[name], allow_unused=True)
     if gradient is None:
         raise ConfigError(
-            f"the model gives no gradient to '{name}', expected one to move it by: a front-end is not differentiable, "
-            "so give the features that it makes (cached_features), or choose another method"
+            f"the model has no gradient with respect to '{name}', because its front-end is not differentiable: "
+            "pass features computed by cached_features, or choose another method"
         )
     moved[name] = batch[name] + step * gradient.sign()
     if name == "image":

@@ -1,4 +1,4 @@
-"""NegGrad and NegGrad+: climb the loss of what is to be forgotten, alone or while descending that of what remains."""
+"""NegGrad and NegGrad+: gradient ascent on the loss of forgotten samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
-from mmcl.unlearning.loop import OnEpoch, adam, again_and_again, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, endless_batches, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import logits_of
 
 
@@ -28,26 +28,33 @@ def neg_grad(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` that took steps up the cross-entropy of ``forget``: ``loss = -CE(forget)``.
+    """Return a copy of ``model`` trained by gradient ascent on ``forget``: ``loss = -CE(forget)``.
 
-    The model stays in evaluation mode, so that BatchNorm's statistics do not move. ``remain`` is not used.
+    The model stays in evaluation mode, so BatchNorm statistics do not change. ``remain`` is only checked for overlap
+    with ``forget``.
+
+    Args:
+        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        epochs: passes over ``forget``.
+        learning_rate: learning rate of Adam.
+        batch_size: samples per step.
 
     Raises:
-        DataError: a set is empty, or a sample is in both.
-        TrainingError: a loss that is not finite.
+        DataError: a data set is empty, or a sample is in both.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
-    unlearnt = deepcopy(model).to(device).eval()
+    check_disjoint(remain, forget)
+    unlearned = deepcopy(model).to(device).eval()
 
     def loss_of(batch: Batch) -> Tensor:
-        return -cross_entropy(logits_of(unlearnt(batch)), batch["label"])
+        return -cross_entropy(logits_of(unlearned(batch)), batch["label"])
 
-    optimizer = adam([each for each in unlearnt.parameters() if each.requires_grad], learning_rate)
+    optimizer = adam([each for each in unlearned.parameters() if each.requires_grad], learning_rate)
     batches = partial(shuffled_batches, forget, batch_size, device)
     train_epochs(
-        "gradient ascent", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=unlearnt.eval, data=[forget]
+        "gradient ascent", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=unlearned.eval, data=[forget]
     )
-    return unlearnt
+    return unlearned
 
 
 def neg_grad_plus(
@@ -62,31 +69,37 @@ def neg_grad_plus(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` that descended what remains and climbed what is forgotten.
+    """Return a copy of ``model`` trained by descent on ``remain`` and ascent on ``forget``.
 
-    ``loss = weight CE(remain) - (1 - weight) CE(forget)``, as Kurmanji et al. (arXiv 2302.09880) define NegGrad+. An
-    epoch is a pass over ``remain``; ``forget`` comes round as often as that takes.
+    ``loss = weight CE(remain) - (1 - weight) CE(forget)``, NegGrad+ as defined by Kurmanji et al., arXiv 2302.09880.
+
+    Args:
+        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        epochs: passes over ``remain``; ``forget`` is repeated as often as needed.
+        learning_rate: learning rate of Adam.
+        weight: weight of the loss on ``remain``, 0 to 1.
+        batch_size: samples of each data set per step.
 
     Raises:
-        DataError: a set is empty, or a sample is in both.
-        ConfigError: a weight outside 0 to 1.
-        TrainingError: a loss that is not finite.
+        DataError: a data set is empty, or a sample is in both.
+        ConfigError: ``weight`` is not within 0 and 1.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
+    check_disjoint(remain, forget)
     if not 0 <= weight <= 1:
         raise ConfigError(f"weight of neg_grad_plus is {weight}, expected 0 to 1")
-    unlearnt = deepcopy(model).to(device).eval()
+    unlearned = deepcopy(model).to(device).eval()
 
     def loss_of(pair: tuple[Batch, Batch]) -> Tensor:
-        kept, gone = (cross_entropy(logits_of(unlearnt(batch)), batch["label"]) for batch in pair)
-        return weight * kept - (1 - weight) * gone
+        remain_loss, forget_loss = (cross_entropy(logits_of(unlearned(batch)), batch["label"]) for batch in pair)
+        return weight * remain_loss - (1 - weight) * forget_loss
 
     def batches() -> Iterator[tuple[Batch, Batch]]:
         return zip(
-            shuffled_batches(remain, batch_size, device), again_and_again(forget, batch_size, device), strict=False
+            shuffled_batches(remain, batch_size, device), endless_batches(forget, batch_size, device), strict=False
         )
 
-    optimizer = adam([each for each in unlearnt.parameters() if each.requires_grad], learning_rate)
+    optimizer = adam([each for each in unlearned.parameters() if each.requires_grad], learning_rate)
     both, steps = [remain, forget], [(loss_of, optimizer)]
-    train_epochs("descent and ascent", epochs, batches, steps, on_epoch, begin=unlearnt.eval, data=both)
-    return unlearnt
+    train_epochs("descent and ascent", epochs, batches, steps, on_epoch, begin=unlearned.eval, data=both)
+    return unlearned

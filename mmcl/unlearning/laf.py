@@ -1,11 +1,26 @@
-"""LAF: label-agnostic forgetting, which unlearns samples without reading a label."""
+"""LAF: label-agnostic forgetting, which unlearns samples without reading labels.
+
+The model is split into a feature extractor and a classifier. Unlearning has two stages:
+
+1. Two autoencoders are trained on representations of the original model: one on all data, one on the forgotten samples.
+2. The extractor is trained on batches of both data sets. On each batch it takes a step on L_UE
+   (:func:`~mmcl.objectives.laf.extractor_unlearning`) and a step on L_RA
+   (:func:`~mmcl.objectives.laf.representation_alignment`). L_UE moves representations of forgotten samples to where the
+   second autoencoder fails, and keeps remaining ones where the first succeeds. L_RA restores the original
+   representations of remaining samples.
+
+The classifier is not trained, and the model stays in evaluation mode.
+
+LAF, Shen et al., arXiv 2404.00506, phases (i) to (iii); defaults are those of the released code for its small network.
+Differs from the released code: original representations are computed once, so data is not augmented.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +33,7 @@ from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.models.vae import RepresentationVAE
 from mmcl.objectives.laf import extractor_unlearning, representation_alignment
-from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import Inputs, Parts
 
 
@@ -43,80 +58,44 @@ def unlearn_laf(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` that has forgotten ``forget``; no label of either set is read.
+    """Return a copy of ``model`` that has forgotten ``forget``; no label is read.
 
-    Two autoencoders learn the representations of the model as it was, one of all data and one of what is forgotten.
-    Then each batch takes a step on L_UE (:func:`~mmcl.objectives.laf.extractor_unlearning`), which moves
-    representations out of what the second knows and holds them in what the first knows, and a step on L_RA
-    (:func:`~mmcl.objectives.laf.representation_alignment`), which brings those of the remaining samples back to
-    what they were. An epoch is one pass over the smaller set. The classifier stays as it is, and the model in
-    evaluation mode.
-
-    LAF, Shen et al., arXiv 2404.00506, phases (i) to (iii); numbers of the released code for its small network. Differs
-    from the released code: representations of the model as it was are computed once, so that data is not augmented.
+    LAF, Shen et al., arXiv 2404.00506; the top of this module describes the method.
 
     Args:
-        model: trained on both sets; see :class:`~mmcl.unlearning.parts.Parts` for what it has to be.
-        remain: what is to be kept.
-        forget: what is to be forgotten.
-        classifier: name of the part that classifies.
-        epochs: of unlearning.
-        unlearning_learning_rate, alignment_learning_rate: of Adam, for the two losses.
-        temperature: of L_RA.
-        phi: whether L_UE bounds errors, as released.
-        batch_size: samples of each set, and of an autoencoder's step.
-        latent, output: of the autoencoders, see :class:`~mmcl.models.vae.RepresentationVAE`.
-        vae_epochs, vae_learning_rate, kl_weight: of their training.
-        vae_on: what the first learns, ``"all"`` data, as the paper approximates, or what is to ``"remain"``.
-        device: where to compute.
-        on_epoch: called with phase, epoch and loss.
+        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        classifier: name of the module that classifies; see :class:`~mmcl.unlearning.parts.Parts`.
+        epochs: passes over the smaller data set.
+        unlearning_learning_rate, alignment_learning_rate: learning rates of Adam for L_UE and L_RA.
+        temperature: temperature of L_RA.
+        phi: bound the reconstruction errors in L_UE, as the released code does.
+        batch_size: samples of each data set per step, and samples per step of the autoencoders.
+        latent, output: code size and output layer of :class:`~mmcl.models.vae.RepresentationVAE`.
+        vae_epochs, vae_learning_rate, kl_weight: epochs, learning rate of Adam and KL weight of the autoencoders.
+        vae_on: data of the first autoencoder: ``"all"``, as the paper approximates, or ``"remain"``.
 
     Raises:
-        DataError: a set is empty, or a sample is in both.
-        ConfigError: no classifier is found, or sizes that cannot be.
-        TrainingError: a loss that is not finite.
+        DataError: a data set is empty, or a sample is in both.
+        ConfigError: no classifier is found, or a setting is out of range.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
+    check_disjoint(remain, forget)
     if vae_on not in ("all", "remain") or batch_size < 1:
         raise ConfigError(f"vae_on={vae_on!r}, batch_size={batch_size}: expected all or remain, and 1 or more")
-    parts = Parts(deepcopy(model).to(device), classifier)
-    kept, gone = Inputs(remain), Inputs(forget)
-    before = [parts.represent(each, device=device).representation.to(device) for each in (remain, forget)]
-    learnt = (torch.cat(before) if vae_on == "all" else before[0], before[1])
-    known, unwanted = (
-        _train_autoencoder(
-            RepresentationVAE(each.shape[1], latent, output).to(device),
-            each,
-            f"autoencoder of {name}",
-            (vae_epochs, vae_learning_rate, kl_weight, batch_size),
-            on_epoch,
-            (remain, forget),
-        )
-        for name, each in zip((vae_on, "forget"), learnt, strict=True)
-    )
-
-    def batches() -> list[tuple[Tensor, Tensor]]:
-        rows = (torch.randperm(len(each)).split(batch_size) for each in (kept, gone))
-        return list(zip(*rows, strict=False))
-
-    def represent(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        both = [parts(data.batch(rows).to(device)) for data, rows in zip((kept, gone), pair, strict=True)]
-        return both[0].representation, both[1].representation
-
-    def forgets(pair: tuple[Tensor, Tensor]) -> Tensor:
-        stays, goes = represent(pair)
-        return extractor_unlearning(known.errors(stays), unwanted.errors(goes), phi=phi)
-
-    def aligns(pair: tuple[Tensor, Tensor]) -> Tensor:
-        stays, goes = represent(pair)
-        return representation_alignment(stays, before[0][pair[0]], goes, before[1][pair[1]], temperature)
-
+    parts, data = Parts(deepcopy(model).to(device), classifier), (remain, forget)
+    original = tuple(parts.represent(each, device=device).representation.to(device) for each in data)
+    training = _VAETraining(vae_epochs, vae_learning_rate, kl_weight, batch_size, on_epoch, data)
+    fit = partial(_fit_vae, latent=latent, output=output, training=training)
+    known = fit(torch.cat(original) if vae_on == "all" else original[0], f"autoencoder of {vae_on}")
+    unwanted = fit(original[1], "autoencoder of forget")
+    losses = _Losses(parts, (Inputs(remain), Inputs(forget)), original, known, unwanted, temperature, phi, device)
     extractor = parts.extractor_parameters()
     steps = [
-        (forgets, adam(extractor, unlearning_learning_rate)),
-        (aligns, adam(extractor, alignment_learning_rate)),
+        (losses.unlearning, adam(extractor, unlearning_learning_rate)),
+        (losses.alignment, adam(extractor, alignment_learning_rate)),
     ]
-    train_epochs("unlearning", epochs, batches, steps, on_epoch, begin=parts.model.eval, data=[remain, forget])
+    batches = partial(_row_pairs, len(remain), len(forget), batch_size)
+    train_epochs("unlearning", epochs, batches, steps, on_epoch, begin=parts.model.eval, data=data)
     return parts.model.eval()
 
 
@@ -132,23 +111,25 @@ def repair(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` whose classifier is trained on some labelled samples that remain: the R of LAF+R.
+    """Return a copy of ``model`` with the classifier trained on labelled samples of ``remain``: the R of LAF+R.
 
-    What the paper's repair takes is not known; these numbers are a reading of the released code.
+    The paper does not give the settings of its repair; the defaults follow the released code.
 
     Args:
-        model: that has unlearnt.
+        model: model after unlearning.
         remain: labelled samples.
-        classifier: name of the part that classifies.
-        samples: how many of them, drawn at random; None for all.
-        epochs, learning_rate, batch_size: of Adam, on cross-entropy.
-        device: where to compute.
-        on_epoch: called with phase, epoch and loss.
+        classifier: name of the module that classifies; see :class:`~mmcl.unlearning.parts.Parts`.
+        samples: number of samples, drawn at random; None for all.
+        epochs: passes over these samples.
+        learning_rate: learning rate of Adam, for the cross-entropy.
+        batch_size: samples per step.
+        device: where the model is trained.
+        on_epoch: called after each epoch with phase, epoch and mean loss.
 
     Raises:
         DataError: there are 0 samples.
         ConfigError: no classifier is found.
-        TrainingError: a loss that is not finite.
+        TrainingError: a loss is not finite.
     """
     count = len(remain) if samples is None else min(samples, len(remain))
     labelled = Selection(remain, torch.randperm(len(remain))[:count].tolist())
@@ -163,20 +144,64 @@ def repair(
     return parts.model.eval()
 
 
-def _train_autoencoder(
-    vae: RepresentationVAE,
+class _VAETraining(NamedTuple):
+    """Settings of the training of both autoencoders."""
+
+    epochs: int
+    learning_rate: float
+    kl_weight: float
+    batch_size: int
+    on_epoch: OnEpoch | None
+    data: Sequence[Dataset]
+
+
+def _fit_vae(
     representations: Tensor,
     phase: str,
-    recipe: tuple[int, float, float, int],
-    on_epoch: OnEpoch | None,
-    data: Sequence[Dataset],
+    latent: int,
+    output: Literal["sigmoid", "linear"],
+    training: _VAETraining,
 ) -> RepresentationVAE:
-    """Train an autoencoder of the representations of ``data``, ``(samples, dim)``, and freeze it."""
-    epochs, learning_rate, kl_weight, batch_size = recipe
+    """Return a frozen autoencoder trained on representations, ``(samples, dim)``."""
+    vae = RepresentationVAE(representations.shape[1], latent, output).to(representations.device)
 
     def batches() -> list[Tensor]:
-        return [representations[rows] for rows in torch.randperm(len(representations)).split(batch_size)]
+        rows = torch.randperm(len(representations)).split(training.batch_size)
+        return [representations[each] for each in rows]
 
-    step = (lambda batch: vae.loss(batch, kl_weight), adam(list(vae.parameters()), learning_rate))
-    train_epochs(phase, epochs, batches, [step], on_epoch, begin=vae.train, data=data)
+    step = (lambda batch: vae.loss(batch, training.kl_weight), adam(list(vae.parameters()), training.learning_rate))
+    train_epochs(phase, training.epochs, batches, [step], training.on_epoch, begin=vae.train, data=training.data)
     return freeze(vae)
+
+
+def _row_pairs(remain: int, forget: int, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+    """Rows of the batches of an epoch, of both data sets given by their sizes."""
+    return list(zip(*(torch.randperm(size).split(batch_size) for size in (remain, forget)), strict=False))
+
+
+class _Losses(NamedTuple):
+    """L_UE and L_RA as functions of a batch, given by its rows in both data sets."""
+
+    parts: Parts
+    inputs: tuple[Inputs, Inputs]
+    original: tuple[Tensor, ...]  # representations by the original model, of remain and forget
+    known: RepresentationVAE
+    unwanted: RepresentationVAE
+    temperature: float
+    phi: bool
+    device: str | torch.device
+
+    def unlearning(self, rows: tuple[Tensor, Tensor]) -> Tensor:
+        remain, forget = self._represent(rows)
+        return extractor_unlearning(self.known.errors(remain), self.unwanted.errors(forget), phi=self.phi)
+
+    def alignment(self, rows: tuple[Tensor, Tensor]) -> Tensor:
+        remain, forget = self._represent(rows)
+        before = [original[each] for original, each in zip(self.original, rows, strict=True)]
+        return representation_alignment(remain, before[0], forget, before[1], self.temperature)
+
+    def _represent(self, rows: tuple[Tensor, Tensor]) -> list[Tensor]:
+        return [
+            self.parts(inputs.batch(each).to(self.device)).representation
+            for inputs, each in zip(self.inputs, rows, strict=True)
+        ]

@@ -1,4 +1,4 @@
-"""What a model that has unlearnt is judged by."""
+"""Measures of unlearning: accuracies, and success rates of membership attacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmcl.metrics.unlearning import loss_attack, membership_attack, per_sample_l
 from mmcl.unlearning.parts import all_logits
 from mmcl.unlearning.removal import Removal
 
-#: Measures whose mean difference from Retrain's is the distance to it.
+#: Measures in the distance to Retrain, which is their mean absolute difference.
 COMPARED = ("Train_r", "Train_f", "Test", "attack")
 
 
@@ -22,20 +22,22 @@ def unlearning_measures(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> dict[str, float]:
-    """Return accuracies and what attackers find out, as fractions.
+    """Return accuracies and attack success rates as fractions.
 
-    ``Train_r`` and ``Train_f`` are accuracies on what remains and what is forgotten (of noisy labels: how often the
-    wrong label is named), ``Test`` that on the test data, with ``apart`` also ``Test_r`` and ``Test_f`` on test samples
-    unlike and like those that are forgotten. ``attack`` is :func:`~mmcl.metrics.unlearning.membership_attack`,
-    ``loss attack`` is :func:`~mmcl.metrics.unlearning.loss_attack`; half of the time is what a guess is worth.
+    * ``Train_r``, ``Train_f``: accuracy on remaining and on forgotten samples. Of samples with wrong labels it is the
+      rate at which the wrong label is predicted.
+    * ``Test``: accuracy on all test samples.
+    * ``Test_r``, ``Test_f``: with ``apart``, accuracy on ``removal.others`` and on ``removal.unseen``.
+    * ``attack``: :func:`~mmcl.metrics.unlearning.membership_attack`; chance is 0.5.
+    * ``loss attack``: :func:`~mmcl.metrics.unlearning.loss_attack`; chance is 0.5.
 
     Args:
-        model: that has unlearnt, or any other.
-        removal: what it was trained on, and what it was to forget.
-        apart: measure the test data in two parts as well.
-        most: remaining samples that the attacker learns from, drawn by ``seed``.
-        seed: of the attacks.
-        device: where to compute.
+        model: model to evaluate, before or after unlearning.
+        removal: training and test samples; see :func:`~mmcl.unlearning.removal.choose_removal`.
+        apart: also return ``Test_r`` and ``Test_f``.
+        most: largest number of remaining samples that train an attacker, drawn at random.
+        seed: seed of the attacks.
+        device: where the model runs.
     """
     sets = {"remain": removal.remain, "forget": removal.forget, "others": removal.others, "unseen": removal.unseen}
     logits = {name: all_logits(model, data, device=device) for name, data in sets.items()}
@@ -49,9 +51,9 @@ def unlearning_measures(
     }
     if apart:
         found |= {"Test_r": _mean(right["others"]), "Test_f": _mean(right["unseen"])}
-    asked = ("others", "forget", "unseen")
+    attacked = ("others", "forget", "unseen")
     for name, attack, values in (("attack", membership_attack, logits), ("loss attack", loss_attack, losses)):
-        found[name] = attack(values["remain"][draw], *(values[each] for each in asked), seed=seed)
+        found[name] = attack(values["remain"][draw], *(values[each] for each in attacked), seed=seed)
     return found
 
 

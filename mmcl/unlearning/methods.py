@@ -1,4 +1,4 @@
-"""unlearn: every method of unlearning by one call."""
+"""Registry of the unlearning methods, and ``unlearn``, which calls them by name."""
 
 from __future__ import annotations
 
@@ -28,12 +28,20 @@ def unlearn_laf_repaired(
     repair_learning_rate: float = 1e-4,
     **settings: Any,
 ) -> nn.Module:
-    """LAF+R: :func:`~mmcl.unlearning.laf.unlearn_laf`, whose ``settings`` these are and whose errors, and then
-    :func:`~mmcl.unlearning.laf.repair` on as many labelled samples of ``remain`` as are forgotten."""
-    unlearnt = unlearn_laf(model, remain, forget, **settings)
+    """Unlearn by LAF, then repair the classifier: LAF+R.
+
+    The repair uses as many labelled samples of ``remain`` as ``forget`` has.
+
+    Args:
+        model, remain, forget: see :func:`unlearn`.
+        repair_epochs: epochs of :func:`~mmcl.unlearning.laf.repair`.
+        repair_learning_rate: learning rate of the repair.
+        **settings: settings of :func:`~mmcl.unlearning.laf.unlearn_laf`, with the same errors.
+    """
+    unlearned = unlearn_laf(model, remain, forget, **settings)
     shared = {name: settings[name] for name in ("classifier", "batch_size", "device", "on_epoch") if name in settings}
     return repair(
-        unlearnt, remain, samples=len(forget), epochs=repair_epochs, learning_rate=repair_learning_rate, **shared
+        unlearned, remain, samples=len(forget), epochs=repair_epochs, learning_rate=repair_learning_rate, **shared
     )
 
 
@@ -52,20 +60,22 @@ METHODS: dict[str, Callable[..., nn.Module]] = {
 
 
 def unlearn(model: nn.Module, remain: Dataset, forget: Dataset, *, method: str = "laf", **settings: Any) -> nn.Module:
-    """Return a copy of ``model`` that has forgotten ``forget`` and kept ``remain``; ``model`` stays as it is.
+    """Return a copy of ``model`` that has forgotten ``forget``, in evaluation mode; ``model`` does not change.
 
     Args:
-        model: trained on both sets; takes a :class:`~mmcl.batch.Batch` and gives logits, or an object that has them.
-        remain: what is to be kept.
-        forget: what is to be forgotten.
-        method: one of ``retrain``, ``fine_tune``, ``neg_grad``, ``neg_grad_plus``, ``bad_teacher``, ``scrub``,
-            ``boundary_shrink``, ``sisa``, ``laf`` and ``laf+r``.
-        **settings: of that method, among them ``device``, and ``on_epoch``, which is called with phase, epoch and loss.
+        model: model trained on both data sets. It takes a :class:`~mmcl.batch.Batch` and returns logits, or an object
+            with ``logits``.
+        remain: samples to keep.
+        forget: samples to forget.
+        method: ``retrain``, ``fine_tune``, ``neg_grad``, ``neg_grad_plus``, ``bad_teacher``, ``scrub``,
+            ``boundary_shrink``, ``sisa``, ``laf`` or ``laf+r``.
+        **settings: settings of the method. All methods have ``device``, where the model is trained, and ``on_epoch``,
+            which is called after each epoch with phase, epoch and mean loss.
 
     Raises:
-        ConfigError: there is no such method, or it has no such setting.
-        DataError: a set is empty, or a sample is in both.
-        TrainingError: a loss that is not finite.
+        ConfigError: the method is unknown, or does not have a setting.
+        DataError: a data set is empty, or a sample is in both.
+        TrainingError: a loss is not finite.
     """
     if method not in METHODS:
         raise ConfigError(f"method is '{method}'{nearest(method, METHODS)}, expected one of {', '.join(METHODS)}")
@@ -74,7 +84,11 @@ def unlearn(model: nn.Module, remain: Dataset, forget: Dataset, *, method: str =
 
 
 def check_settings(method: str, settings: Iterable[str]) -> None:
-    """Refuse names of settings that a method does not have; raises ConfigError with the nearest."""
+    """Check that a method has settings of these names.
+
+    Raises:
+        ConfigError: it does not have one; suggests the nearest name.
+    """
     known = settings_of(method)
     for name in settings:
         if name not in known:
@@ -84,7 +98,7 @@ def check_settings(method: str, settings: Iterable[str]) -> None:
 
 
 def settings_of(method: str) -> dict[str, Any]:
-    """Return the settings of a method and their defaults.
+    """Return the settings of a method with their defaults.
 
     >>> settings_of("neg_grad")["epochs"], "temperature" in settings_of("laf+r")
     (1, True)

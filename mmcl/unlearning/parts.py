@@ -1,4 +1,4 @@
-"""Where a model is cut: what extracts representations, and what classifies them."""
+"""Split of a model into feature extractor and classifier, and helpers to run and reinitialize models."""
 
 from __future__ import annotations
 
@@ -13,27 +13,34 @@ from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
 from mmcl.text.suggest import nearest
 
-_USUAL = ("head", "classifier", "fc")
+_CLASSIFIERS = ("head", "classifier", "fc")
 
 
-class Represented(NamedTuple):
-    """What a model makes of a batch: ``logits`` ``(batch, classes)`` and the ``representation`` ``(batch, dim)`` that
-    its classifier was given."""
+class PartsOutput(NamedTuple):
+    """Output of a split model: ``logits`` ``(batch, classes)`` and ``representation`` ``(batch, dim)``."""
 
     logits: Tensor
     representation: Tensor
 
 
 class Parts:
-    """Cut a model into an extractor and a classifier: what the classifier is given is the representation.
+    """Split a model into feature extractor and classifier.
+
+    The input of the classifier is the representation. Calling the object runs the model on a batch.
 
     Args:
-        model: takes a :class:`~mmcl.batch.Batch`; gives logits ``(batch, classes)``, or an object that has them.
-        classifier: name of the classifier among the model's modules, such as ``"head"``; None for one that has the
-            usual name (``head``, ``classifier``, ``fc``).
+        model: model that takes a :class:`~mmcl.batch.Batch` and returns logits ``(batch, classes)``, or an object with
+            ``logits``.
+        classifier: name of the module that classifies, such as ``"head"``; None looks for ``head``, ``classifier`` and
+            ``fc``.
+
+    Attributes:
+        model: the model.
+        name: name of the classifier.
+        classifier: module that classifies.
 
     Raises:
-        ConfigError: there is no such module, or (when called) it is not what reads the representation.
+        ConfigError: there is no such module, or its input in a call is not one tensor ``(batch, dim)``.
 
     >>> from mmcl.encoders import build_encoder
     >>> from mmcl.models import SLUClassifier
@@ -46,53 +53,53 @@ class Parts:
 
     def __init__(self, model: nn.Module, classifier: str | None = None) -> None:
         modules = dict(model.named_modules())
-        name = classifier or next((name for name in _USUAL if name in modules), None)
+        name = classifier or next((name for name in _CLASSIFIERS if name in modules), None)
         if not name or name not in modules:
             known = [each for each in modules if each]
-            what = f"has no module '{name}'{nearest(name, known)}" if name else "does not tell which part classifies"
+            what = f"has no module '{name}'{nearest(name, known)}" if name else f"has none of {', '.join(_CLASSIFIERS)}"
             raise ConfigError(
-                f"{type(model).__name__} {what}: expected classifier to be the name of the part that is given the "
-                f"representation, one of {', '.join(known[:12])}{' ...' if len(known) > 12 else ''}"
+                f"{type(model).__name__} {what}: set classifier to the name of the module that classifies, one of "
+                f"{', '.join(known[:12])}{' ...' if len(known) > 12 else ''}"
             )
         self.model, self.name, self.classifier = model, name, modules[name]
 
-    def __call__(self, batch: Batch) -> Represented:
-        given: list[Tensor] = []
-        handle = self.classifier.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    def __call__(self, batch: Batch) -> PartsOutput:
+        seen: list[Tensor] = []
+        handle = self.classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
         try:
             output = self.model(batch)
         finally:
             handle.remove()
-        if len(given) != 1 or given[0].dim() != 2:
-            found = f"was called {len(given)} times" if len(given) != 1 else f"was given {tuple(given[0].shape)}"
+        if len(seen) != 1 or seen[0].dim() != 2:
+            found = f"was called {len(seen)} times" if len(seen) != 1 else f"got an input {tuple(seen[0].shape)}"
             raise ConfigError(
-                f"classifier '{self.name}' of {type(self.model).__name__} {found}, expected once, with (batch, dim): "
-                "name the part that reads the representation"
+                f"classifier '{self.name}' of {type(self.model).__name__} {found}, expected one call with an input "
+                "(batch, dim): set classifier to the module after the feature extractor"
             )
-        return Represented(logits_of(output), given[0])
+        return PartsOutput(logits_of(output), seen[0])
 
     def extractor_parameters(self) -> list[nn.Parameter]:
-        """Trainable parameters of all but the classifier."""
+        """Return the trainable parameters outside the classifier."""
         inside = {id(parameter) for parameter in self.classifier.parameters()}
         return [each for each in self.model.parameters() if each.requires_grad and id(each) not in inside]
 
     def classifier_parameters(self) -> list[nn.Parameter]:
-        """Trainable parameters of the classifier."""
+        """Return the trainable parameters of the classifier."""
         return [parameter for parameter in self.classifier.parameters() if parameter.requires_grad]
 
     @torch.no_grad()
-    def represent(self, data: Dataset, *, device: str | torch.device = "cpu", batch_size: int = 256) -> Represented:
-        """Return logits and representations of all samples, in evaluation mode, on the CPU; labels are not read."""
+    def represent(self, data: Dataset, *, device: str | torch.device = "cpu", batch_size: int = 256) -> PartsOutput:
+        """Return logits and representations of all samples on the CPU; in evaluation mode, without reading labels."""
         was_training = self.model.training
         self.model.to(device).eval()
         inputs = Inputs(data)
-        parts = [self(inputs.batch(rows).to(device)) for rows in torch.arange(len(inputs)).split(batch_size)]
+        outputs = [self(inputs.batch(rows).to(device)) for rows in torch.arange(len(inputs)).split(batch_size)]
         self.model.train(was_training)
-        return Represented(*(torch.cat([each.cpu() for each in side]) for side in zip(*parts, strict=True)))
+        return PartsOutput(*(torch.cat([each.cpu() for each in tensors]) for tensors in zip(*outputs, strict=True)))
 
 
 class Inputs:
-    """Batches of a data set without its labels, which are not read; texts, which some models read, stay.
+    """Batches of a data set without labels; the labels are never read, and texts are kept as model inputs.
 
     >>> class Secret(dict):
     ...     def __getitem__(self, name): return dict.__getitem__(self, name) if name != "label" else 1 / 0
@@ -111,8 +118,8 @@ class Inputs:
         return len(self.data)
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of samples ``rows``, ``(batch,)``."""
-        if callable(getattr(self.data, "batch", None)):  # asking whether it is a BatchedDataset would read its labels
+        """Return the batch of samples ``rows``, ``(batch,)``."""
+        if callable(getattr(self.data, "batch", None)):  # isinstance(self.data, BatchedDataset) would read the labels
             batch: Batch = self.data.batch(rows)  # type: ignore[attr-defined]
         else:
             samples: Any = (self.data[row] for row in rows.tolist())
@@ -124,26 +131,26 @@ class Inputs:
 
 @torch.no_grad()
 def all_logits(model: nn.Module, data: Dataset, *, device: str | torch.device = "cpu", batch_size: int = 256) -> Tensor:
-    """Return the logits of all samples, ``(samples, classes)``, in evaluation mode, on the CPU; labels are not read."""
+    """Return logits ``(samples, classes)`` of all samples on the CPU; in evaluation mode, without reading labels."""
     was_training, inputs = model.training, Inputs(data)
     model.to(device).eval()
     rows = torch.arange(len(inputs)).split(batch_size)
-    logits = torch.cat([logits_of(model(inputs.batch(part).to(device))).cpu() for part in rows])
+    logits = torch.cat([logits_of(model(inputs.batch(each).to(device))).cpu() for each in rows])
     model.train(was_training)
     return logits
 
 
 def logits_of(output: Any) -> Tensor:
-    """Return the logits of what a model gave: the tensor itself, or its ``logits``."""
+    """Return the logits of a model output: the output itself if it is a tensor, else its ``logits``."""
     logits: Tensor = output if isinstance(output, Tensor) else output.logits
     return logits
 
 
 def reinitialized(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` whose trained parameters are drawn anew; what is frozen stays as it is.
+    """Return a copy of ``model`` with trainable parameters reinitialized; frozen parameters are kept.
 
     Raises:
-        ConfigError: a module has parameters of its own, and no ``reset_parameters``.
+        ConfigError: a module with trainable parameters has no ``reset_parameters``.
 
     >>> with torch.no_grad():
     ...     zero = nn.Sequential(nn.Linear(2, 3))
@@ -158,8 +165,8 @@ def reinitialized(model: nn.Module) -> nn.Module:
         reset: Any = getattr(module, "reset_parameters", None)
         if reset is None:
             raise ConfigError(
-                f"module '{name}' ({type(module).__name__}) has parameters and no reset_parameters(): "
-                "pass fresh, a function that makes an untrained model"
+                f"module '{name}' ({type(module).__name__}) has parameters but no reset_parameters(): "
+                "pass fresh, a function that returns an untrained model"
             )
         reset()
     return fresh

@@ -1,15 +1,16 @@
-"""The choice of samples to forget: a share of the data, a class, wrong labels, a speaker."""
+"""Choice of the samples to forget: a share of the data, a class, samples with wrong labels, or a speaker."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
 from mmcl.config.numbers import Factor
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
+from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.text.suggest import nearest
@@ -19,11 +20,16 @@ Kind = Literal["data", "class", "noisy_labels", "speaker"]
 
 
 class Removal(NamedTuple):
-    """What a model is trained on, what of it remains and is forgotten, and test samples that it never saw.
+    """Split of the training data into samples to keep and to forget, and of the test data for attacks.
 
-    ``train`` is all of it. Of the test samples, ``unseen`` are such as are forgotten (of the same class or speaker,
-    where one is forgotten; else a random half), and ``others`` the rest: an attacker who tells ``remain`` from
-    ``others`` is asked to tell ``forget`` from ``unseen``.
+    A membership attack learns to distinguish ``remain`` from ``others``, and is evaluated on ``forget`` and ``unseen``.
+
+    Attributes:
+        train: all training samples, with the labels used in training.
+        remain: training samples to keep.
+        forget: training samples to forget.
+        others: test samples that are not in ``unseen``.
+        unseen: test samples of the forgotten class or speaker; a random half if neither is forgotten.
     """
 
     train: Selection
@@ -35,24 +41,24 @@ class Removal(NamedTuple):
 
 def choose_removal(
     kind: Kind,
-    train: Any,
-    test: Any,
+    train: Dataset,
+    test: Dataset,
     *,
     classes: Sequence[int | str] = (),
     share: Factor = 0.4,
     speakers: Sequence[str] = (),
     seed: int = 0,
 ) -> Removal:
-    """Choose what is to be forgotten.
+    """Choose the training samples to forget, and the test samples to compare with.
 
     * ``data``: a random ``share`` of each of ``classes``;
-    * ``class``: all of ``classes``;
-    * ``noisy_labels``: a random ``share`` of each of ``classes`` is trained with wrong labels, drawn from all other
-      classes, and these samples are to be forgotten;
-    * ``speaker``: all that ``speakers`` said.
+    * ``class``: all samples of ``classes``;
+    * ``noisy_labels``: a random ``share`` of each of ``classes``, trained with wrong labels drawn from all other
+      classes;
+    * ``speaker``: all recordings of ``speakers``.
 
-    The tasks of LAF (Shen et al., arXiv 2404.00506), and one of speech. Differs from the released code: it never draws
-    the last class as a wrong label.
+    The first three are the tasks of LAF, Shen et al., arXiv 2404.00506. Differs from the released code: that never
+    draws the last class as a wrong label.
 
     Args:
         kind: kind of samples to forget: ``data``, ``class``, ``noisy_labels`` or ``speaker``.
@@ -64,50 +70,61 @@ def choose_removal(
 
     Raises:
         ConfigError: no class or speaker is named, or ``share`` is not within (0, 1].
-        DataError: the data lacks a class or speaker, or no sample remains or is forgotten.
+        DataError: the data lacks a class or speaker, or a selection is empty.
     """
     if kind not in get_args(Kind):
         raise ConfigError(f"kind is '{kind}'{nearest(kind, get_args(Kind))}, expected {', '.join(get_args(Kind))}")
     if not 0 < share <= 1:
-        raise ConfigError(f"share is {share}, expected above 0, up to 1")
+        raise ConfigError(f"share is {share}, expected more than 0 and at most 1")
     classes = whole_numbers(classes, "classes", names=True, error=DataError)
     if kind == "class" and not classes:
-        raise ConfigError("classes is empty, expected those that are to be forgotten")
-    draw, labels, given = torch.Generator().manual_seed(seed), _labels(train, classes), list(train.labels)
+        raise ConfigError("classes is empty, expected the classes to forget")
+    generator, labels = torch.Generator().manual_seed(seed), _labels(train, classes)
     if kind == "speaker":
-        gone, unseen = _spoken_by(train, speakers), _spoken_by(test, speakers)
+        forget, unseen = _rows_of_speakers(train, speakers), _rows_of_speakers(test, speakers)
     elif kind == "class":
-        gone, unseen = _of_classes(train, labels), _of_classes(test, labels)
+        forget, unseen = _rows_of_classes(train, labels), _rows_of_classes(test, labels)
     else:
-        gone = []
-        for label in labels or sorted(set(train.labels)):
-            own = _of_classes(train, [label])
-            order = torch.randperm(len(own), generator=draw)[: round(share * len(own))]
-            gone += sorted(own[place] for place in order.tolist())
-        unseen = torch.randperm(len(test), generator=draw)[: len(test) // 2].sort().values.tolist()
-    if kind == "noisy_labels":
-        count = len(train.classes)
-        for row, turn in zip(gone, torch.randint(1, count, (len(gone),), generator=draw).tolist(), strict=True):
-            given[row] = (given[row] + turn) % count
-    parts = {
-        "to train on": (train, range(len(train)), given),
-        "to remain": (train, _others(train, gone), given),
-        "to forget": (train, gone, given),
-        "of the test beside what is forgotten": (test, _others(test, unseen), test.labels),
-        "of the test like what is forgotten": (test, unseen, test.labels),
+        forget = _sample_per_class(train, labels, share, generator)
+        unseen = torch.randperm(len(test), generator=generator)[: len(test) // 2].sort().values.tolist()
+    train_labels = _with_wrong_labels(train, forget, generator) if kind == "noisy_labels" else train.labels
+    selected = {
+        "to train on": (train, range(len(train)), train_labels),
+        "to remain": (train, _complement(train, forget), train_labels),
+        "to forget": (train, forget, train_labels),
+        "of the test data unlike the forgotten ones": (test, _complement(test, unseen), test.labels),
+        "of the test data like the forgotten ones": (test, unseen, test.labels),
     }
-    for name, (_, rows, _) in parts.items():
+    for name, (_, rows, _) in selected.items():
         if not rows:
             raise DataError(f"there are 0 samples {name}, expected at least 1: choose other classes or speakers")
-    return Removal(*(Selection(data, rows, [own[row] for row in rows]) for data, rows, own in parts.values()))
+    return Removal(*(Selection(data, rows, [of[row] for row in rows]) for data, rows, of in selected.values()))
 
 
-def _others(data: Any, rows: Sequence[int]) -> list[int]:
-    there = set(rows)
-    return [row for row in range(len(data)) if row not in there]
+def _sample_per_class(data: Dataset, labels: Sequence[int], share: float, generator: torch.Generator) -> list[int]:
+    """Rows of a random share of each class; no labels stand for all classes."""
+    rows = []
+    for label in labels or sorted(set(data.labels)):
+        own = _rows_of_classes(data, [label])
+        drawn = torch.randperm(len(own), generator=generator)[: round(share * len(own))]
+        rows += sorted(own[index] for index in drawn.tolist())
+    return rows
 
 
-def _labels(data: Any, classes: Sequence[int | str]) -> list[int]:
+def _with_wrong_labels(data: Dataset, rows: Sequence[int], generator: torch.Generator) -> list[int]:
+    """Labels of a data set, with those of some rows replaced by random other classes."""
+    labels, classes = list(data.labels), len(data.classes)
+    for row, shift in zip(rows, torch.randint(1, classes, (len(rows),), generator=generator).tolist(), strict=True):
+        labels[row] = (labels[row] + shift) % classes
+    return labels
+
+
+def _complement(data: Dataset, rows: Sequence[int]) -> list[int]:
+    excluded = set(rows)
+    return [row for row in range(len(data)) if row not in excluded]
+
+
+def _labels(data: Dataset, classes: Sequence[int | str]) -> list[int]:
     names = list(data.classes)
     for name in classes:
         if (isinstance(name, str) and name not in names) or (isinstance(name, int) and not 0 <= name < len(names)):
@@ -115,28 +132,31 @@ def _labels(data: Any, classes: Sequence[int | str]) -> list[int]:
     return [names.index(name) if isinstance(name, str) else name for name in classes]
 
 
-def _of_classes(data: Any, labels: Sequence[int]) -> list[int]:
+def _rows_of_classes(data: Dataset, labels: Sequence[int]) -> list[int]:
     return [row for row, label in enumerate(data.labels) if label in labels]
 
 
-def speakers_of(data: Any) -> list[str]:
-    """Return who speaks in each sample.
+def speakers_of(data: Dataset) -> list[str]:
+    """Return the speaker of each sample.
 
     Raises:
-        DataError: the data set does not say.
+        DataError: the data set has no speakers.
     """
     source, rows = origin(data)
     known = attributes_of(source).speakers or ()
     if not any(known):
-        raise DataError("the data set does not say who speaks: expected one with speakers, such as fsdd")
+        raise DataError(f"data set {type(source).__name__} has no speakers: choose one that has, such as fsdd")
     return [known[row] for row in rows]
 
 
-def _spoken_by(data: Any, speakers: Sequence[str]) -> list[int]:
+def _rows_of_speakers(data: Dataset, speakers: Sequence[str]) -> list[int]:
     known = speakers_of(data)
     if not speakers:
-        raise ConfigError("speakers is empty, expected those who are to be forgotten")
+        raise ConfigError("speakers is empty, expected the speakers to forget")
     for name in speakers:
         if name not in known:
-            raise DataError(f"there is no speaker '{name}'{nearest(name, set(known))}: {', '.join(sorted(set(known)))}")
+            raise DataError(
+                f"there is no speaker '{name}'{nearest(name, set(known))}: expected some of "
+                f"{', '.join(sorted(set(known)))}"
+            )
     return [row for row, name in enumerate(known) if name in speakers]

@@ -1,4 +1,4 @@
-"""Training on what remains: from scratch, which is the gold standard of unlearning, or of the model as it is."""
+"""Training on the remaining samples: from scratch, the gold standard of unlearning, or by fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmcl.batch import Batch
 from mmcl.config.numbers import Count, NonNegative, Positive
 from mmcl.data.base import Dataset
 from mmcl.errors import DataError
-from mmcl.unlearning.loop import OnEpoch, adam, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import logits_of, reinitialized
 
 
@@ -70,23 +70,19 @@ def retrain(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a model that never saw ``forget``: what all other methods are measured against.
+    """Return a model trained from scratch on ``remain``, the reference for all other methods.
 
     Args:
-        model: whose trained parameters are drawn anew.
-        remain: what it is trained on.
-        forget: what it is not.
-        fresh: makes an untrained model, in place of drawing parameters anew.
-        epochs, learning_rate, weight_decay, batch_size: of Adam.
-        device: where to compute.
-        on_epoch: called with phase, epoch and loss.
+        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        fresh: function that returns an untrained model; None reinitializes a copy of ``model``.
+        epochs, learning_rate, weight_decay, batch_size: see :func:`train_classifier`.
 
     Raises:
-        DataError: a set is empty, or a sample is in both, or all that remains is of one class.
-        ConfigError: a module's parameters cannot be drawn anew.
-        TrainingError: a loss that is not finite.
+        DataError: a data set is empty, a sample is in both, or ``remain`` has a single class.
+        ConfigError: a module cannot be reinitialized; see :func:`~mmcl.unlearning.parts.reinitialized`.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
+    check_disjoint(remain, forget)
     check_classes(remain)
     new = reinitialized(model) if fresh is None else fresh()
     return train_classifier(
@@ -114,9 +110,9 @@ def fine_tune(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` trained on what remains: it forgets by catastrophe, if at all.
+    """Return a copy of ``model`` trained further on ``remain``, which relies on catastrophic forgetting.
 
-    Arguments and errors are those of :func:`retrain`, which begins with an untrained model in place of this copy.
+    Arguments and errors are those of :func:`retrain`.
     """
     return retrain(
         model,
@@ -133,7 +129,11 @@ def fine_tune(
 
 
 def check_classes(remain: Dataset) -> None:
-    """Raise DataError where all that remains is of one class, of which a classifier learns nothing."""
+    """Check that the remaining samples have at least two classes.
+
+    Raises:
+        DataError: they have one class.
+    """
     present = set(remain.labels)
     if len(present) < 2:
         name = remain.classes[present.pop()]

@@ -1,4 +1,4 @@
-"""SISA: a model for each shard of the data, of which only those are trained anew that saw what is to be forgotten."""
+"""SISA: an ensemble with one model per data shard; only models of shards with forgotten samples are retrained."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mmcl.config.numbers import Count
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
-from mmcl.unlearning.loop import OnEpoch, check_apart, origin
+from mmcl.unlearning.loop import OnEpoch, check_disjoint, origin
 from mmcl.unlearning.parts import logits_of, reinitialized
 from mmcl.unlearning.retraining import train_classifier
 
 
 class ShardedEnsemble(nn.Module):
-    """Models that learnt a part of the data each, and answer together.
+    """Ensemble of models trained on disjoint shards of the data.
 
-    ``logits = log (1/S sum_s softmax(logits of model s))``, ``(batch, classes)``. Made by :func:`train_sharded`.
+    ``logits = log (1/S sum_s softmax(logits of model s))``, ``(batch, classes)``. :func:`train_sharded` trains one.
 
-    Attributes:
-        models: one for each shard.
-        shards: the samples that each of them was trained on.
-        recipe: how; settings of :func:`~mmcl.unlearning.retraining.train_classifier`.
+    Args:
+        models: one model per shard.
+        shards: training samples of each model.
+        recipe: settings of :func:`~mmcl.unlearning.retraining.train_classifier` for every model.
     """
 
     def __init__(self, models: Sequence[nn.Module], shards: Sequence[Selection], recipe: dict[str, Any]) -> None:
@@ -35,8 +35,8 @@ class ShardedEnsemble(nn.Module):
         self.models, self.shards, self.recipe = nn.ModuleList(models), list(shards), recipe
 
     def forward(self, batch: Batch) -> Tensor:
-        answers = torch.stack([logits_of(model(batch)).log_softmax(1) for model in self.models])
-        return answers.logsumexp(0) - torch.tensor(float(len(answers))).log()
+        log_probabilities = torch.stack([logits_of(model(batch)).log_softmax(1) for model in self.models])
+        return log_probabilities.logsumexp(0) - torch.tensor(float(len(self.models))).log()
 
 
 def train_sharded(
@@ -48,34 +48,37 @@ def train_sharded(
     on_epoch: OnEpoch | None = None,
     **recipe: Any,
 ) -> ShardedEnsemble:
-    """Train a model for each shard of the data.
+    """Split the data into shards at random, and train one model on each.
 
-    SISA, Bourtoule et al., arXiv 1912.03817. Differs from the paper: a shard is one slice, so that a model begins from
-    scratch, and answers are averaged where the paper counts votes.
+    SISA, Bourtoule et al., arXiv 1912.03817. Differs from the paper: a shard is one slice, so retraining starts from
+    scratch; and class probabilities are averaged instead of counting votes.
 
     Args:
         fresh: function that returns an untrained model.
-        data: samples to split into shards at random.
-        shards: number of shards, each with a model of its own in sisa.
-        groups: one name per sample, such as its speaker; samples of one name stay in one shard, so that forgetting
-            a speaker retrains one model.
+        data: samples to split into shards.
+        shards: number of shards in sisa, each with its own model.
+        groups: group of each sample, such as its speaker. Samples of a group share a shard, so forgetting a speaker
+            retrains one model.
         on_epoch: called with phase, epoch and mean loss after each epoch.
         **recipe: settings of :func:`~mmcl.unlearning.retraining.train_classifier`.
 
     Raises:
-        ConfigError: fewer than 1 shard, or more than there are samples or names.
+        ConfigError: ``shards`` is below 1, or above the number of samples or groups.
+        DataError: ``groups`` and ``data`` differ in length.
     """
     names = [str(row) for row in range(len(data))] if groups is None else list(groups)
     if len(names) != len(data):
         raise DataError(f"there are {len(names)} groups for {len(data)} samples, expected one for each")
     known = sorted(set(names))
     if not 1 <= shards <= len(known):
-        raise ConfigError(f"shards is {shards}, expected 1 to {len(known)}, as many as can be told apart")
+        raise ConfigError(f"shards is {shards}, expected 1 to {len(known)}, the number of samples or groups")
     order = torch.randperm(len(known)).tolist()
-    place = {known[each]: number % shards for number, each in enumerate(order)}
-    parts = [Selection(data, [row for row, name in enumerate(names) if place[name] == part]) for part in range(shards)]
-    models = [_trained(fresh(), part, number, recipe, on_epoch) for number, part in enumerate(parts, start=1)]
-    return ShardedEnsemble(models, parts, recipe).eval()
+    shard_of = {known[each]: number % shards for number, each in enumerate(order)}
+    split = [
+        Selection(data, [row for row, name in enumerate(names) if shard_of[name] == shard]) for shard in range(shards)
+    ]
+    models = [_trained(fresh(), shard, number, recipe, on_epoch) for number, shard in enumerate(split, start=1)]
+    return ShardedEnsemble(models, split, recipe).eval()
 
 
 def sisa(
@@ -87,53 +90,53 @@ def sisa(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> ShardedEnsemble:
-    """Return a copy of a :class:`ShardedEnsemble` whose models of shards with samples of ``forget`` are trained anew.
+    """Return a copy of a :class:`ShardedEnsemble` with the models retrained that were trained on samples of ``forget``.
 
-    What comes out never saw them: exact, in the time of those shards, which where they are in all is that of Retrain.
-    A shard of which nothing remains is left out. ``remain`` is not read.
+    Unlearning is exact: the retrained models never see these samples. It takes the training time of the shards
+    concerned, which is that of Retrain if all are. A shard without remaining samples is left out. ``remain`` is only
+    checked for overlap with ``forget``.
 
     Args:
-        model: of :func:`train_sharded`.
-        remain: what is to be kept.
-        forget: what is to be forgotten, of the data that it was trained on.
-        fresh: makes an untrained model, in place of drawing the parameters of each anew.
-        device: where to compute.
-        on_epoch: called with phase, epoch and loss.
+        model: ensemble trained by :func:`train_sharded`.
+        remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`; ``forget`` is a selection of the
+            training data.
+        fresh: function that returns an untrained model; None reinitializes a copy of the shard's model.
 
     Raises:
-        ConfigError: a model that was not trained in shards.
-        DataError: a set is empty, a sample is in both, nothing would remain, or ``forget`` is of other data.
-        TrainingError: a loss that is not finite.
+        ConfigError: ``model`` is not a sharded ensemble.
+        DataError: a data set is empty, a sample is in both, nothing remains, or ``forget`` is not a selection of the
+            training data.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
+    check_disjoint(remain, forget)
     if not isinstance(model, ShardedEnsemble):
         raise ConfigError(
-            f"sisa was given a {type(model).__name__}, expected a model that was trained in shards: "
-            "mmcl.unlearning.train_sharded makes one"
+            f"sisa got a {type(model).__name__}, expected a ShardedEnsemble: train one with "
+            "mmcl.unlearning.train_sharded"
         )
-    source, gone = origin(forget)
+    source, forget_rows = origin(forget)
     if any(origin(shard)[0] is not source for shard in model.shards):
         raise DataError(
-            "what sisa is to forget is of other data than the shards: give a Selection of the same data set"
+            "the samples to forget are not of the data set of the shards: pass a Selection of that data set"
         )
-    forgotten = set(gone)
+    forgotten = set(forget_rows)
     models, shards = [], []
     for number, (old, shard) in enumerate(zip(model.models, model.shards, strict=True), start=1):
-        rows = [row for row, of_source in enumerate(origin(shard)[1]) if of_source not in forgotten]
+        rows = [row for row, source_row in enumerate(origin(shard)[1]) if source_row not in forgotten]
         if len(rows) == len(shard):
             models.append(deepcopy(old))
             shards.append(shard)
         elif rows:
-            part = Selection(shard.source, [shard.rows[row] for row in rows])
+            remaining = Selection(shard.source, [shard.rows[row] for row in rows])
             new = reinitialized(old) if fresh is None else fresh()
-            models.append(_trained(new, part, number, {**model.recipe, "device": device}, on_epoch))
-            shards.append(part)
+            models.append(_trained(new, remaining, number, {**model.recipe, "device": device}, on_epoch))
+            shards.append(remaining)
     if not shards:
         raise DataError("all samples of all shards are to be forgotten, expected some to remain")
     return ShardedEnsemble(models, shards, model.recipe).eval()
 
 
 def _trained(
-    model: nn.Module, part: Selection, number: int, recipe: dict[str, Any], on_epoch: OnEpoch | None
+    model: nn.Module, shard: Selection, number: int, recipe: dict[str, Any], on_epoch: OnEpoch | None
 ) -> nn.Module:
-    return train_classifier(model, part, **recipe, phase=f"training on shard {number}", on_epoch=on_epoch)
+    return train_classifier(model, shard, **recipe, phase=f"training on shard {number}", on_epoch=on_epoch)

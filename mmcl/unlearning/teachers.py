@@ -1,11 +1,10 @@
-"""Bad teacher and SCRUB: a student that learns from the model as it was, or from one that knows nothing."""
+"""Bad teacher and SCRUB: unlearning by distillation from the original model and from an untrained one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze, frozen_copy
 from mmcl.objectives.distill import logit_distillation
-from mmcl.unlearning.loop import OnEpoch, adam, again_and_again, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, endless_batches, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import logits_of, reinitialized
 
 
@@ -35,49 +34,47 @@ def bad_teacher(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` that answers what is forgotten as an untrained model does, and the rest as before.
+    """Return a copy of ``model`` that imitates an untrained model on ``forget`` and the original on ``remain``.
 
-    ``loss = T^2 KL(teacher || student)`` with the model as it was as the teacher of remaining samples, and an untrained
-    one as that of forgotten ones (Chundawat et al., arXiv 2205.08096, equation 3). No label is used. Differs from the
-    released code: each batch has samples of both sets, and an epoch is a pass over the larger.
+    ``loss = T^2 KL(teacher || student)``, with the original model as the teacher for remaining samples and an
+    untrained model as the teacher for forgotten ones; no label is used. Chundawat et al., arXiv 2205.08096, equation
+    3. Differs from the released code: each batch has samples of both data sets, and an epoch is a pass over the larger.
 
     Args:
-        model: trained on both sets.
-        remain: what is to be kept.
-        forget: what is to be forgotten.
-        fresh: makes an untrained model; None draws the parameters of ``model`` anew.
-        share: of ``remain`` that is used, drawn at random.
-        temperature: of both teachers.
-        epochs, learning_rate, batch_size: of Adam.
-        device: where to compute.
-        on_epoch: called with phase, epoch and loss.
+        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        fresh: function that returns an untrained model; None reinitializes a copy of ``model``.
+        share: share of ``remain`` to train on, drawn at random.
+        temperature: temperature T of teachers and student.
+        epochs: passes over the larger data set.
+        learning_rate: learning rate of Adam.
+        batch_size: samples of each data set per step.
 
     Raises:
-        DataError: a set is empty, or a sample is in both.
-        ConfigError: a share that is none, or a module's parameters that cannot be drawn anew.
-        TrainingError: a loss that is not finite.
+        DataError: a data set is empty, or a sample is in both.
+        ConfigError: ``share`` is not within (0, 1], or a module cannot be reinitialized.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
+    check_disjoint(remain, forget)
     if not 0 < share <= 1:
-        raise ConfigError(f"share of bad_teacher is {share}, expected above 0, up to 1")
+        raise ConfigError(f"share of bad_teacher is {share}, expected more than 0 and at most 1")
     some = Selection(remain, torch.randperm(len(remain))[: max(1, round(share * len(remain)))].tolist())
     good = frozen_copy(model).to(device)
     bad = freeze(reinitialized(model) if fresh is None else fresh()).to(device)
     student = deepcopy(model).to(device).eval()
     both: tuple[Dataset, Dataset] = (some, forget)
-    longest = max(map(len, both))
+    largest = max(map(len, both))
 
     def loss_of(pair: tuple[Batch, Batch]) -> Tensor:
-        kept, gone = pair
-        return _divergence(logits_of(student(kept)), good, kept, temperature) + _divergence(
-            logits_of(student(gone)), bad, gone, temperature
+        remaining, forgotten = pair
+        return _divergence(logits_of(student(remaining)), good, remaining, temperature) + _divergence(
+            logits_of(student(forgotten)), bad, forgotten, temperature
         )
 
     def batches() -> Iterator[tuple[Batch, Batch]]:
-        kept, gone = (
-            (again_and_again if len(data) < longest else shuffled_batches)(data, batch_size, device) for data in both
+        remaining, forgotten = (
+            (endless_batches if len(data) < largest else shuffled_batches)(data, batch_size, device) for data in both
         )
-        return zip(kept, gone, strict=False)
+        return zip(remaining, forgotten, strict=False)
 
     optimizer = adam([each for each in student.parameters() if each.requires_grad], learning_rate)
     train_epochs("bad teacher", epochs, batches, [(loss_of, optimizer)], on_epoch, begin=student.eval, data=both)
@@ -99,31 +96,31 @@ def scrub(
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` that moved away from what it was on ``forget``, and stayed near it on ``remain``.
+    """Return a copy of ``model`` trained away from the original on ``forget`` and towards it on ``remain``.
 
-    The model as it was is the teacher. In the first ``forget_epochs`` epochs, a pass over ``forget`` maximizes
-    ``T^2 KL(teacher || student)``; in every epoch a pass over ``remain`` minimizes ``distillation_weight`` times the
-    same ``+ cross_entropy_weight CE`` (SCRUB, Kurmanji et al., arXiv 2302.09880, equation 3).
+    The original model is the teacher. In each of the first ``forget_epochs`` epochs, a pass over ``forget`` maximizes
+    ``T^2 KL(teacher || student)``. In every epoch, a pass over ``remain`` then minimizes
+    ``distillation_weight T^2 KL(teacher || student) + cross_entropy_weight CE``. SCRUB, Kurmanji et al., arXiv
+    2302.09880, equation 3.
 
     Args:
-        model: trained on both sets.
-        remain: what is to be kept.
-        forget: what is to be forgotten.
+        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
         epochs: passes over ``remain``.
         forget_epochs: passes over ``forget``.
-        distillation_weight, cross_entropy_weight, temperature: see above.
-        learning_rate, batch_size: of Adam.
-        device: where to compute.
-        on_epoch: called with phase, epoch and loss.
+        distillation_weight: weight of the divergence on ``remain``.
+        cross_entropy_weight: weight of the cross-entropy on ``remain``.
+        temperature: temperature T of teacher and student.
+        learning_rate: learning rate of Adam.
+        batch_size: samples per step.
 
     Raises:
-        DataError: a set is empty, or a sample is in both.
-        ConfigError: epochs that cannot be.
-        TrainingError: a loss that is not finite.
+        DataError: a data set is empty, or a sample is in both.
+        ConfigError: a number of epochs is negative.
+        TrainingError: a loss is not finite.
     """
-    check_apart(remain, forget)
+    check_disjoint(remain, forget)
     if min(epochs, forget_epochs) < 0:
-        raise ConfigError(f"epochs={epochs}, forget_epochs={forget_epochs} of scrub, expected 0 or more of each")
+        raise ConfigError(f"scrub got epochs={epochs}, forget_epochs={forget_epochs}, expected 0 or more of each")
     teacher = frozen_copy(model).to(device)
     student = deepcopy(model).to(device).eval()
 
@@ -136,19 +133,21 @@ def scrub(
         return distillation_weight * distance + cross_entropy_weight * cross_entropy(logits, batch["label"])
 
     optimizer = adam([each for each in student.parameters() if each.requires_grad], learning_rate)
-    gone, kept = (partial(shuffled_batches, data, batch_size, device) for data in (forget, remain))
-    given: dict[str, Any] = {"begin": student.eval, "data": [remain, forget]}
+    train = partial(train_epochs, epochs=1, on_epoch=on_epoch, begin=student.eval, data=[remain, forget])
+    forget_batches, remain_batches = (partial(shuffled_batches, data, batch_size, device) for data in (forget, remain))
     for epoch in range(epochs):
         if epoch < forget_epochs:
-            train_epochs("scrub, away", 1, gone, [(away, optimizer)], on_epoch, done=epoch, **given)
-        train_epochs("scrub, near", 1, kept, [(near, optimizer)], on_epoch, done=epoch, **given)
+            train("scrub, away", batches=forget_batches, steps=[(away, optimizer)], done=epoch)
+        train("scrub, near", batches=remain_batches, steps=[(near, optimizer)], done=epoch)
     return student
 
 
 def _divergence(logits: Tensor, teacher: nn.Module, batch: Batch, temperature: float) -> Tensor:
-    """How far a student's logits are from the teacher's, in the classes that have arrived: those of others are minus
-    infinity, of which no divergence is defined."""
+    """Divergence of a student's logits from the teacher's, over the classes seen so far.
+
+    Logits of classes not yet seen are minus infinity, for which the divergence is undefined.
+    """
     with torch.no_grad():
-        taught = logits_of(teacher(batch))
-    there = (~logits.isneginf()).any(0)
-    return logit_distillation(logits[:, there], taught[:, there], temperature)
+        teacher_logits = logits_of(teacher(batch))
+    seen = (~logits.isneginf()).any(0)
+    return logit_distillation(logits[:, seen], teacher_logits[:, seen], temperature)

@@ -1,4 +1,4 @@
-"""Every notebook runs, in its small version on real data, and comes to what it says; what is in git is stripped."""
+"""Every notebook runs in its small version on real data with the stated results, and is stored without outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmcl.errors import MissingDataError
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-#: What is asserted in a notebook after its last cell, in its own names.
+#: Assertions run after the last cell of each notebook, on its variables.
 HOLDS = {
     "01_class_incremental_slu": [
         "table.loc['joint', 'last accuracy'] > 0.85",
@@ -35,8 +35,8 @@ HOLDS = {
     ],
     "03_zero_shot_speech_to_intent": [
         "all(values[-1] < 0.8 * values[0] for values in losses.values())",
-        "sum(recall['CLIP']) / 10 > 0.18",  # a guess: 0.1
-        "table.loc['say a number', ('say a digit', 'CLIP')] > 0.3",  # a guess: 0.11
+        "sum(recall['CLIP']) / 10 > 0.18",  # chance: 0.1
+        "table.loc['say a number', ('say a digit', 'CLIP')] > 0.3",  # chance: 0.11
         "abs(table.sum() - 1).max() < 1e-5",
     ],
     "04_multimodal_mixup": [
@@ -70,13 +70,13 @@ def code(notebook):
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """One cache for all notebooks, of which two hear the same recordings."""
+    """One cache for all notebooks; two of them use the same recordings."""
     return tmp_path_factory.mktemp("cache")
 
 
 # One notebook runs in the default tests, the others with those marked slow.
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n[:2] != "01" else []) for n in HOLDS])
-def test_a_notebook_runs_and_comes_to_what_it_says(name, data_dir, cache, tmp_path, request):
+def test_notebook_runs_with_the_stated_results(name, data_dir, cache, tmp_path, request):
     if name not in WITHOUT_WEIGHTS:
         request.getfixturevalue("weights_dir")
     if "sentences_tts" in NOTEBOOKS[name].read_text():
@@ -96,25 +96,25 @@ def test_a_notebook_runs_and_comes_to_what_it_says(name, data_dir, cache, tmp_pa
     assert pictures
     for picture in pictures:
         pixels = imread(BytesIO(b64decode(picture)))
-        assert pixels[..., :3].std() > 0.02, "nothing is drawn"
+        assert pixels[..., :3].std() > 0.02, "the picture is blank"
     drawings = [output.data["image/svg+xml"] for output in outputs if "image/svg+xml" in output.get("data", {})]
     assert all(drawing.count("<path") > 10 for drawing in drawings)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_missing_data_is_named_by_the_first_cells_with_where_to_get_it(name, tmp_path, monkeypatch):
+def test_first_cells_name_missing_data_and_its_source(name, tmp_path, monkeypatch):
     for variable in ("MMCL_DATA", "MMCL_CACHE"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     sizes, data, *_ = code(read(name))
     with (
         rc_context(),
-        pytest.raises(MissingDataError, match=r"data set \w+ is missing: .*get it from .* set MMCL_DATA"),
+        pytest.raises(MissingDataError, match=r"data set \w+ .*MMCL_DATA"),
     ):
         exec(f"{sizes.source}\n{data.source}", {})
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_what_is_in_git_is_stripped(name):
+def test_notebook_is_stored_without_outputs(name):
     notebook = read(name)
     nbformat.validate(notebook)
     assert NOTEBOOKS[name].read_text(encoding="utf-8") == f"{nbformat.writes(notebook)}\n"
@@ -123,7 +123,9 @@ def test_what_is_in_git_is_stripped(name):
         "language_info": {"name": "python"},
     }
     assert [cell for cell in code(notebook) if cell.outputs or cell.execution_count is not None] == []
-    assert [cell.id for cell in notebook.cells if not re.fullmatch(r"[a-z]+(-[a-z]+)?", cell.id)] == []  # not random
+    assert [
+        cell.id for cell in notebook.cells if not re.fullmatch(r"[a-z]+(-[a-z]+)?", cell.id)
+    ] == []  # readable, not random
     first, *others = code(notebook)
     assert first.metadata == {"tags": ["parameters"]} and "MMCL_SMALL" in first.source
     assert [cell for cell in others if cell.metadata] == []
@@ -131,11 +133,11 @@ def test_what_is_in_git_is_stripped(name):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_it_says_what_it_shows_and_needs_and_where_to_go(name):
+def test_notebook_has_the_usual_sections_and_valid_links(name):
     first, *_, last = read(name).cells
     assert first.cell_type == last.cell_type == "markdown"
     assert re.match(r"# \w.*?\n## What you will see\n.*?\n## What it needs\n.*MMCL_DATA", first.source, re.DOTALL)
-    assert re.search(r"minutes?|seconds", first.source), "how long does it take?"
+    assert re.search(r"minutes?|seconds", first.source), "the duration is missing"
     assert re.search(r"^## Where to go\n\n- .*`mmcl ", last.source, re.MULTILINE | re.DOTALL)
     text = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
     for path in re.findall(r"`((?:mmcl|tasks|configs)/[\w/.]+)`", text):
@@ -146,7 +148,7 @@ def test_it_says_what_it_shows_and_needs_and_where_to_go(name):
         assert other in NOTEBOOKS, f"{name} links to {other}"
 
 
-def test_every_notebook_is_run_here_and_in_the_readme():
+def test_every_notebook_is_tested_and_in_the_readme():
     readme = (ROOT / "README.md").read_text()
     assert list(HOLDS) == list(NOTEBOOKS)
     assert [name for name in NOTEBOOKS if f"notebooks/{name}.ipynb" not in readme] == []

@@ -1,3 +1,3 @@
-"""Exercises, which tests of rationales and of their sections share."""
+"""Fixtures shared by the tests of rationales and of their config sections."""
 
 from exercise_sets import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""A small student that has read a few exercises, and lessons made of them."""
+"""Fixtures: a few exercises, their lessons, and a small untrained student."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = {"vocabulary": 300, "dim": 32, "layers": 1, "heads": 2, "dropout": 0.0}
 
 @pytest.fixture(scope="session")
 def svamp(data_dir) -> Exercises:
-    """Forty problems of SVAMP, with what Llama-3 and PaLM wrote of them."""
+    """Forty problems of SVAMP with rationales of Llama-3 and PaLM."""
     return Svamp(data_dir / "rationales" / "svamp", "train", size=40)
 
 
@@ -26,7 +26,7 @@ def lessons(svamp):
 
 @pytest.fixture
 def student(svamp):
-    """Untrained, with weights drawn by a seed."""
+    """Untrained student with seeded weights."""
     texts = [text for each in svamp for text in (each.question, each.label, *(r.text for r in each.rationales))]
     torch.manual_seed(0)
     return TextToText.from_scratch(texts, **SIZES)

@@ -21,7 +21,7 @@ def trainer(student, lessons, method, recipe=QUICK):
 
 
 @pytest.mark.parametrize("method", ["finetune", "single_task", "dss", "mi", "qcrd"])
-def test_every_method_learns(method, student, lessons):
+def test_every_method_reduces_the_loss(method, student, lessons):
     losses = list(trainer(student, lessons, method))
     assert len(losses) == 4 and losses[-1]["loss"] < losses[0]["loss"]
 
@@ -42,7 +42,7 @@ def test_resumed_equals_uninterrupted(student, lessons, tmp_path):
     assert all(torch.equal(each, end[name]) for name, each in student.state_dict().items())
 
 
-def test_bad_rationales_come_from_the_student_as_it_was(student, lessons, monkeypatch):
+def test_bad_rationales_are_sampled_from_an_earlier_student(student, lessons, monkeypatch):
     seen = []
     states = []
 
@@ -56,12 +56,12 @@ def test_bad_rationales_come_from_the_student_as_it_was(student, lessons, monkey
     for _ in training:
         states.append(student.state_dict()["model.shared.weight"].clone())
         assert set(training._sampled) == ({""} if training.epoch == 1 else {f"sample {training.epoch - 1}"})
-    # Two epochs ago, or the earliest; and training went on from where it was.
+    # Two epochs ago, or the earliest; training continues with the current weights.
     assert [next(n for n, each in enumerate(states) if torch.equal(each, was)) for was in seen] == [0, 0, 1]
     assert training.seconds["sampling"] > 0
 
 
-def test_settings_of_a_recipe_do_what_they_say(student, lessons, monkeypatch):
+def test_settings_of_a_recipe_take_effect(student, lessons, monkeypatch):
     steps, sampled = [], []
     step = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *rest: steps.append(1) or step(self, *rest))
@@ -77,15 +77,15 @@ def test_settings_of_a_recipe_do_what_they_say(student, lessons, monkeypatch):
     judged = []
     for _ in training:
         judged.append([each.detach().clone() for each in training.discriminator.parameters()])
-    assert len(steps) == 4  # of three batches, the first two and the last, with each epoch
-    assert sampled == [6]  # a quarter of the 24 lessons of the second epoch
+    assert len(steps) == 4  # per epoch: one for the first two batches, one for the third
+    assert sampled == [6]  # a quarter of the 24 lessons of the second epoch; none in the first
     before = [each.detach() for each in trainer(student, lessons, "qcrd", recipe).discriminator.layers.parameters()]
-    assert not torch.equal(judged[0][-1], before[-1])  # it learnt in the first epoch, and not in the second
+    assert not torch.equal(judged[0][-1], before[-1])  # trained in the first epoch only
     assert all(torch.equal(one, two) for one, two in zip(*judged, strict=True))
 
 
 @pytest.mark.parametrize("answering", ["write", "choose"])
-def test_the_best_epoch_is_kept(answering, student, svamp, monkeypatch):
+def test_weights_of_the_best_epoch_are_returned(answering, student, svamp, monkeypatch):
     marks = iter([0.2, 0.6, 0.4, 0.6])
     states = []
 
@@ -99,24 +99,24 @@ def test_the_best_epoch_is_kept(answering, student, svamp, monkeypatch):
     assert torch.equal(trained.state_dict()["model.shared.weight"], states[1]) and not trained.training
 
 
-def test_faults_are_told(student, lessons):
-    with pytest.raises(ConfigError, match="method is 'dsss' .did you mean 'dss'"):
+def test_invalid_arguments_are_refused(student, lessons):
+    with pytest.raises(ConfigError, match="'dsss'.*'dss'"):
         Distillation(student, lessons, "dsss")
-    with pytest.raises(ConfigError, match="qcrd needs one"):
+    with pytest.raises(ConfigError, match="'qcrd'.*no discriminator"):
         Distillation(student, lessons, "qcrd")
-    with pytest.raises(DataError, match="there are 0 lessons"):
+    with pytest.raises(DataError, match="0 lessons"):
         Distillation(student, [], "dss")
-    with pytest.raises(DataError, match="there are 0 rationales, expected some that 'dss' can learn from"):
+    with pytest.raises(DataError, match="0 rationales.*'dss'"):
         Distillation(student, [Lesson("?", "!", "", (), ())], "dss")
-    with pytest.raises(ConfigError, match="epochs=0"):
+    with pytest.raises(ConfigError, match=r"epochs.*\b0\b"):
         Recipe(epochs=0)
     broken = trainer(student, lessons, "finetune", Recipe(epochs=2, batch_size=8, learning_rate=1e30, clip_norm=None))
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step . of 5"):
+    with pytest.raises(TrainingError, match="nan .*epoch 1, step . of 5"):
         list(broken)
 
 
-def learnt(student, lessons, method="dss", epochs=1):
-    """The state of a training after some epochs."""
+def trained_state(student, lessons, method="dss", epochs=1):
+    """State of a training after some epochs."""
     training = trainer(student, lessons, method)
     for _ in training:
         if training.epoch == epochs:
@@ -126,53 +126,53 @@ def learnt(student, lessons, method="dss", epochs=1):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 4}, "made with batch_size 8, expected 4"),
-        ({"learning_rate": 1e-3}, "made with learning_rate 0.002, expected 0.001"),
-        ({"delay": 1}, "made with delay 2, expected 1"),
-        ({"epochs": 1}, "is of epoch 2, expected 1 at most"),
-        ({"weights": Weights(alpha=0.3)}, "made with weights .*'alpha': 0.5.*, expected .*'alpha': 0.3"),
+        ({"batch_size": 4}, "batch_size 8.* 4"),
+        ({"learning_rate": 1e-3}, r"learning_rate 0\.002.* 0\.001"),
+        ({"delay": 1}, "delay 2.* 1"),
+        ({"epochs": 1}, "epoch 2.* 1"),
+        ({"weights": Weights(alpha=0.3)}, r"weights .*'alpha': 0\.5.*'alpha': 0\.3"),
     ],
 )
 def test_the_state_of_another_recipe_is_refused(changes, message, student, lessons):
-    saved = learnt(student, lessons, epochs=2)
+    saved = trained_state(student, lessons, epochs=2)
     with pytest.raises(CheckpointError, match=message):
         trainer(student, lessons, "dss", replace(QUICK, **changes)).load_state_dict(saved)
 
 
 def test_the_state_of_another_method_or_of_other_lessons_is_refused(student, lessons):
-    saved = learnt(student, lessons, "qcrd")
-    with pytest.raises(CheckpointError, match="made with method qcrd, expected dss"):
+    saved = trained_state(student, lessons, "qcrd")
+    with pytest.raises(CheckpointError, match="method qcrd.* dss"):
         trainer(student, lessons, "dss").load_state_dict(saved)
-    with pytest.raises(CheckpointError, match="the 10 lessons are not those that the state was made with"):
+    with pytest.raises(CheckpointError, match="10 lessons"):
         trainer(student, lessons[:10], "qcrd").load_state_dict(saved)
-    del saved["settings"]  # as an older state
-    with pytest.raises(CheckpointError, match="has a discriminator, expected none"):
+    del saved["settings"]  # an older state has none
+    with pytest.raises(CheckpointError, match="a discriminator"):
         trainer(student, lessons, "dss").load_state_dict(saved)
     del saved["samples"]
-    with pytest.raises(CheckpointError, match=f"is of {len(lessons)} lessons, expected 10"):
+    with pytest.raises(CheckpointError, match=f"{len(lessons)} lessons.* 10"):
         trainer(student, lessons[:10], "qcrd").load_state_dict(saved)
     other = trainer(student, lessons, "qcrd")
     other.load_state_dict(saved)
     other.load_state_dict(saved)
-    assert other.epoch == 1 and len(other._snapshots) == 1  # taken up twice, it is there once
+    assert other.epoch == 1 and len(other._snapshots) == 1  # loading twice keeps one snapshot
 
 
 @pytest.mark.parametrize("part", ["student", "discriminator", "optimizer", "snapshots", "order", "random", "scheduler"])
-def test_a_state_that_lacks_something_is_refused(part, student, lessons):
-    saved = learnt(student, lessons, "qcrd")
+def test_incomplete_state_is_refused(part, student, lessons):
+    saved = trained_state(student, lessons, "qcrd")
     del saved[part]
-    with pytest.raises(CheckpointError, match=f"has no '{part}'"):
+    with pytest.raises(CheckpointError, match=f"'{part}'"):
         trainer(student, lessons, "qcrd").load_state_dict(saved)
 
 
 @pytest.mark.parametrize("part", ["student", "discriminator"])
-def test_weights_of_another_model_are_refused_and_those_of_a_wrapped_one_taken_up(part, student, lessons):
-    saved = learnt(student, lessons, "qcrd")
+def test_weights_of_another_model_are_refused_and_those_of_a_compiled_one_loaded(part, student, lessons):
+    saved = trained_state(student, lessons, "qcrd")
     expected = {name: value.clone() for name, value in saved[part].items()}
     saved[part] = {f"_orig_mod.{name}": value for name, value in saved[part].items()}
     other = trainer(student, lessons, "qcrd")
     other.load_state_dict(saved)
     assert all(torch.equal(value, expected[name]) for name, value in getattr(other, part).state_dict().items())
     saved[part].popitem()
-    with pytest.raises(CheckpointError, match=f"the {part} lacks 1 of"):
+    with pytest.raises(CheckpointError, match=f"{part}.* 1 "):
         other.load_state_dict(saved)

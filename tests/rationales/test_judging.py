@@ -5,7 +5,7 @@ from mmcl.rationales.judging import separation
 
 
 class Judge:
-    """Knows what was masked, and words that wrong answers have."""
+    """Discriminator that scores texts by a function."""
 
     def __init__(self, by):
         self.by = by
@@ -14,7 +14,7 @@ class Judge:
         return torch.tensor([float(self.by(text)) for text in rationales])
 
 
-def test_areas_are_those_of_scores(svamp):
+def test_separation_equals_the_auc_of_known_scores(svamp):
     wrong = {each.rationales[1].text for each in svamp if each.rationales[1].answer is not None
              and svamp.same(each.rationales[1].answer) != svamp.same(each.label)}  # fmt: skip
     assert wrong

@@ -3,7 +3,7 @@ import random
 from mmcl.rationales.lessons import Lesson, batches_by_length, lessons_of
 
 
-def test_a_lesson_has_the_first_teacher_s_rationale_and_what_was_voted(svamp, lessons):
+def test_lesson_has_the_first_rationale_and_the_voted_ones(svamp, lessons):
     for lesson, exercise in zip(lessons, svamp, strict=True):
         assert lesson[:3] == (exercise.question, exercise.label, exercise.rationales[0].text)
         assert lesson.rationale in lesson.positives and len(lesson.positives) + len(lesson.negatives) <= 2
@@ -12,7 +12,7 @@ def test_a_lesson_has_the_first_teacher_s_rationale_and_what_was_voted(svamp, le
     assert [each.negatives for each in by_label] == [each.negatives for each in lessons]  # Llama-3 was told the labels
 
 
-def test_batches_hold_every_lesson_once_in_an_order_that_follows_the_seed():
+def test_batches_hold_every_lesson_once_in_a_seeded_order():
     lessons = [Lesson("?" * random.Random(row).randint(1, 400), "", "", (), ()) for row in range(333)]
     batches = batches_by_length(lessons, 8, random.Random(1))
     assert sorted(row for rows in batches for row in rows) == list(range(333))

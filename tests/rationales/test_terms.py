@@ -16,11 +16,11 @@ LESSONS = [
 
 
 def one(student, prefix, question, text):
-    """The loss of one text, by itself."""
+    """Loss of a single text."""
     return student(student.batch([prefix + question], [text])).losses[0]
 
 
-def test_terms_equal_texts_read_one_by_one(student):
+def test_terms_equal_losses_of_single_texts(student):
     student.eval()
     predict = torch.stack([one(student, "predict: ", each.question, each.label) for each in LESSONS]).mean()
     explain = torch.stack([one(student, "explain: ", each.question, each.rationale) for each in LESSONS[:2]]).mean()
@@ -42,7 +42,7 @@ def test_terms_equal_texts_read_one_by_one(student):
     torch.testing.assert_close(terms("single_task")["single_task"][0], single.mean(), **close)
 
 
-def test_contrast_equals_rationales_read_one_by_one(student):
+def test_contrast_equals_losses_and_scores_of_single_rationales(student):
     torch.manual_seed(1)
     discriminator = Discriminator(student).eval()
     student.eval()

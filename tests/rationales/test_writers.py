@@ -11,7 +11,7 @@ from mmcl.rationales.writers import EndpointWriter, LocalWriter
 PROMPTS = ["one?", "and two?", "or three, or four?"]
 
 
-def test_an_endpoint_is_asked_as_its_kind_expects(endpoint, monkeypatch):
+def test_endpoint_gets_chat_completion_requests(endpoint, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-mine")
     writer = EndpointWriter(endpoint.url, "llama", temperature=0.5, longest=20, workers=1)
     written = dict(writer.write(PROMPTS))
@@ -24,8 +24,8 @@ def test_an_endpoint_is_asked_as_its_kind_expects(endpoint, monkeypatch):
     assert endpoint.headers[-1]["authorization"] == "Bearer another"
 
 
-def test_a_request_that_fails_is_sent_again(endpoint):
-    endpoint.answers = iter([500, None, 429, 1.5])  # the last is too late
+def test_failed_requests_are_repeated(endpoint):
+    endpoint.answers = iter([500, None, 429, 1.5])  # the last answer exceeds the timeout
     written = dict(EndpointWriter(endpoint.url, "llama", workers=1, timeout=0.5).write(PROMPTS))
     assert sorted(written) == [0, 1, 2] and len(endpoint.asked) == 6
 
@@ -33,32 +33,32 @@ def test_a_request_that_fails_is_sent_again(endpoint):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (401, r"failed for model 'llama' \(AuthenticationError"),
-        (1.5, r"failed for model 'llama' \(APITimeoutError"),
-        ({"choices": []}, "answered without a text for model 'llama'"),
-        ({"choices": [{"index": 0, "message": {"content": None}}]}, "answered without a text"),
+        (401, "'llama'.*AuthenticationError"),
+        (1.5, "'llama'.*APITimeoutError"),
+        ({"choices": []}, "'llama'.*choices"),
+        ({"choices": [{"index": 0, "message": {"content": None}}]}, "'llama'.*message.content"),
     ],
 )
-def test_what_came_before_a_failure_is_kept(endpoint, answer, message):
+def test_completions_before_a_failure_are_yielded(endpoint, answer, message):
     endpoint.answers = iter([None, answer])
     written = []
     with pytest.raises(EndpointError, match=message):
         for each in EndpointWriter(endpoint.url, "llama", workers=1, timeout=0.5, retries=0).write(PROMPTS):
             written.append(each)
     assert [number for number, _ in written] == [0]
-    assert len(endpoint.asked) == 2  # the third was not begun
+    assert len(endpoint.asked) == 2  # the third was not sent
 
 
-def test_requests_run_beside_each_other(endpoint):
+def test_requests_run_concurrently(endpoint):
     endpoint.answers = iter([0.4] * 6)
     assert len(list(EndpointWriter(endpoint.url, "llama", workers=3).write(PROMPTS * 2))) == 6
     assert 2 <= endpoint.most <= 3
 
 
-def test_settings_of_an_endpoint_that_cannot_be_are_told(monkeypatch):
-    with pytest.raises(ConfigError, match="url is 'localhost' and model 'llama', expected http"):
+def test_invalid_endpoint_settings_are_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="'localhost'.*'llama'"):
         EndpointWriter("localhost", "llama")
-    with pytest.raises(ConfigError, match="workers=0"):
+    with pytest.raises(ConfigError, match="workers.*0"):
         EndpointWriter("http://localhost/v1", "llama", workers=0)
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ConfigError, match=r"pip install 'mmcl\[endpoint\]'"):
@@ -67,7 +67,7 @@ def test_settings_of_an_endpoint_that_cannot_be_are_told(monkeypatch):
 
 @pytest.fixture
 def decoder(student, tmp_path):
-    """The folder of an untrained model of GPT-2's kind, which goes on with a text."""
+    """Folder of an untrained GPT-2, a decoder that continues a text."""
     sizes = {"n_positions": 200, "n_embd": 16, "n_layer": 1, "n_head": 2}
     ends = {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
     torch.manual_seed(0)
@@ -78,7 +78,7 @@ def decoder(student, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["decoder", "t5"])
-def test_a_model_of_this_machine_writes(kind, student, request, tmp_path):
+def test_local_model_writes_reproducibly(kind, student, request, tmp_path):
     if kind == "decoder":
         folder = request.getfixturevalue("decoder")
     else:
@@ -87,17 +87,17 @@ def test_a_model_of_this_machine_writes(kind, student, request, tmp_path):
     written = dict(writer.write(PROMPTS))
     assert sorted(written) == [0, 1, 2] and any(written.values())
     state = torch.get_rng_state()
-    assert dict(writer.write(PROMPTS)) == written  # by the seed
+    assert dict(writer.write(PROMPTS)) == written  # follows the seed
     assert torch.equal(torch.get_rng_state(), state)
-    assert dict(writer.write(PROMPTS, 3)) != written  # what is drawn later is drawn anew
+    assert dict(writer.write(PROMPTS, 3)) != written  # later samples differ
     assert dict(LocalWriter(folder, longest=6, batch_size=2, temperature=1.0, seed=1).write(PROMPTS)) != written
     likeliest = dict(LocalWriter(folder, longest=6, batch_size=3, temperature=0).write(PROMPTS))
     alone = LocalWriter(folder, longest=6, batch_size=1, temperature=0)
-    assert likeliest == dict(alone.write(PROMPTS))  # the rest of a batch has no say in it
+    assert likeliest == dict(alone.write(PROMPTS))  # padding does not change results
     assert not any(prompt in text for prompt, text in zip(PROMPTS, likeliest.values(), strict=True))
 
 
-def test_a_template_of_chats_is_used(decoder):
+def test_chat_template_is_used(decoder):
     writer = LocalWriter(decoder, longest=4, batch_size=3, temperature=0)
     asked = []
     generate = writer.model.generate
@@ -108,10 +108,10 @@ def test_a_template_of_chats_is_used(decoder):
     assert [text.strip() for text in texts] == [f"user says {each} and" for each in PROMPTS]
 
 
-def test_faults_of_a_model_of_this_machine_are_told(weights_dir, decoder):
-    with pytest.raises(MissingDataError, match="there is no folder 'nowhere'"):
+def test_invalid_local_models_are_refused(weights_dir, decoder):
+    with pytest.raises(MissingDataError, match="'nowhere'"):
         LocalWriter("nowhere")
     with pytest.raises(ConfigError, match="'whisper'"):
         LocalWriter(weights_dir / "whisper-base-encoder")
-    with pytest.raises(ConfigError, match="batch_size=0"):
+    with pytest.raises(ConfigError, match="batch_size.*0"):
         LocalWriter(decoder, batch_size=0)

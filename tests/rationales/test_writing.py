@@ -23,7 +23,7 @@ def writer(endpoint):
     return EndpointWriter(endpoint.url, "llama", longest=50, timeout=0.5, retries=0, workers=2)
 
 
-def test_what_is_written_is_read_as_rationales(exercises, writer, root, tmp_path):
+def test_exported_completions_are_read_as_rationales(exercises, writer, root, tmp_path):
     writing = Writing(exercises, writer, tmp_path, "mine", samples=2)
     read = sum(len(exercises.prompt(each.question)) for each in exercises) * 2 // 4
     assert writing.estimate() == Estimate(12, read, 600)
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_as_rationales(exercises, writer, root, tmp_path
     assert list(again.unparsed) == ["llama3", "palm", "mine", "mine-2"] and again.unparsed["mine"] == 0
     told = f"( {len(exercises.prompt(again[5].question))}.0 + 1.0 )"
     assert again[5].rationales[2] == ("Because.", told, "mine") and again[6].rationales[3] == ("", None, "mine-2")
-    # A further split goes into the same file: the owner's training part holds both.
+    # The drawn validation split is part of the training data, so it shares the file.
     valid = Svamp(root, "valid", teachers=(), size=2)
     more = Writing(valid, writer, tmp_path, "mine", samples=1)
     assert more.estimate().requests == 2
@@ -48,10 +48,10 @@ def test_what_is_written_is_read_as_rationales(exercises, writer, root, tmp_path
     assert Svamp(root, "train", teachers="mine", size=2, completions=tmp_path)[1].rationales[0].text == "Because."
 
 
-def test_a_timeout_midway_loses_nothing(exercises, writer, endpoint, tmp_path):
+def test_completions_before_a_timeout_are_kept(exercises, writer, endpoint, tmp_path):
     endpoint.answers = iter([None, None, None, 1.5])
     writing = Writing(exercises, writer, tmp_path, "mine")
-    with pytest.raises(EndpointError, match="APITimeoutError.*then run the same again"):
+    with pytest.raises(EndpointError, match="APITimeoutError"):
         writing.write()
     kept = dict(writing.completions)
     assert 3 <= len(kept) < 6
@@ -64,7 +64,7 @@ def test_a_timeout_midway_loses_nothing(exercises, writer, endpoint, tmp_path):
     assert Writing(exercises, writer, tmp_path, "mine").completions == again.completions
 
 
-def test_a_line_that_is_cut_off_is_written_anew(exercises, writer, tmp_path):
+def test_incomplete_last_line_is_replaced(exercises, writer, tmp_path):
     writing = Writing(exercises, writer, tmp_path, "mine")
     writing.write()
     whole = writing.path.read_text()
@@ -73,7 +73,7 @@ def test_a_line_that_is_cut_off_is_written_anew(exercises, writer, tmp_path):
     assert len(again.completions) == 5
     again.write()
     assert sorted(writing.path.read_text().splitlines()) == sorted(whole.splitlines())
-    for cut in ("", whole[:9]):  # not even its first line
+    for cut in ("", whole[:9]):  # the header line is missing or incomplete
         writing.path.write_text(cut)
         again = Writing(exercises, writer, tmp_path, "mine")
         assert again.completions == {}
@@ -81,42 +81,42 @@ def test_a_line_that_is_cut_off_is_written_anew(exercises, writer, tmp_path):
         assert sorted(writing.path.read_text().splitlines()) == sorted(whole.splitlines())
 
 
-def test_a_full_disk_is_told(exercises, writer, tmp_path, monkeypatch):
+def test_full_disk_is_reported(exercises, writer, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mmcl.rationales.writing.os.fsync", full)
     writing = Writing(exercises, writer, tmp_path, "mine")
-    with pytest.raises(DataError, match="cannot write .*No space left on device.: make room"):
+    with pytest.raises(DataError, match=r"mine\.train\.jsonl.*No space left on device"):
         writing.write()
     monkeypatch.undo()
     writing.write()
     monkeypatch.setattr("mmcl.rationales.writing.written_whole", full)
-    with pytest.raises(DataError, match="cannot write .*train_CoT_0.json .No space left on device.: make room"):
+    with pytest.raises(DataError, match=r"train_CoT_0\.json.*No space left on device"):
         writing.export()
 
 
-def test_faults_are_told(exercises, writer, endpoint, root, tmp_path):
+def test_invalid_arguments_and_files_are_refused(exercises, writer, endpoint, root, tmp_path):
     writing = Writing(exercises, writer, tmp_path, "mine")
     writing.write()
     other = EndpointWriter(endpoint.url, "another")
-    with pytest.raises(ConfigError, match="expected the same model, settings"):
+    with pytest.raises(ConfigError, match=r"mine\.train\.jsonl.*llama.*another"):
         Writing(exercises, other, tmp_path, "mine")
     for name in ("", "../mine", ".mine"):
-        with pytest.raises(ConfigError, match="a name without slashes"):
+        with pytest.raises(ConfigError, match=f"'{name}'"):
             Writing(exercises, writer, tmp_path, name)
-    with pytest.raises(ConfigError, match="samples=0"):
+    with pytest.raises(ConfigError, match="samples.*0"):
         Writing(exercises, writer, tmp_path, "mine", samples=0)
     lines = writing.path.read_text().splitlines()
     writing.path.write_text("\n".join([*lines[:3], "{", *lines[3:]]) + "\n")
-    with pytest.raises(DataError, match="line 4 is not JSON .*; or remove that line"):
+    with pytest.raises(DataError, match="line 4"):
         Writing(exercises, writer, tmp_path, "mine")
     writing.path.write_text("\n".join([lines[0], json.dumps({"row": 1})]) + "\n")
-    with pytest.raises(DataError, match="line 2 has no '\\w+', expected .*; or remove that line"):
+    with pytest.raises(DataError, match=r"line 2 .*'\w+'"):
         Writing(exercises, writer, tmp_path, "mine")
     (tmp_path / "palm").mkdir()
     (tmp_path / "palm" / "train_CoT_0.json").write_text("[]")
-    with pytest.raises(DataError, match="'palm' has completions in .*: rename a folder"):
+    with pytest.raises(DataError, match="'palm'"):
         Svamp(root, "train", completions=tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_faults_are_told(exercises, writer, endpoint, root, tmp_path):
         (Esnli, "A dog runs.</s>It sleeps.", "It cannot do both. Answer: contradiction.", "contradiction"),
     ],
 )
-def test_who_does_as_the_prompt_says_is_understood(kind, question, completion, answer):
+def test_completions_that_follow_the_prompt_are_parsed(kind, question, completion, answer):
     prompt = object.__new__(kind).prompt(question)
     assert all(part in prompt for part in question.split("</s>"))
     assert kind.parse(completion)[1] == answer

@@ -1,4 +1,4 @@
-"""The command line as a user calls it, with a cache of its own."""
+"""Fixtures to run the command line with a temporary cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl"]
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    """One cache for all runs here, and one thread, which tiny models are fastest with."""
+    """Environment with a cache shared by all runs, and one thread, which is fastest for tiny models."""
     return {**os.environ, "MMCL_CACHE": str(tmp_path_factory.mktemp("cache")), "OMP_NUM_THREADS": "1"}
 
 

@@ -1,4 +1,4 @@
-"""The task through the command line: results of every method, resuming, faults."""
+"""The task run from the command line: results of every method, resuming, errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ METHODS = ["mrna alone", "methylation alone", "mirna alone", "concat", "clip", "
 
 @pytest.fixture(scope="module")
 def whole(mmcl, data_dir, tmp_path_factory):
-    """A run that was not interrupted, and what it printed."""
+    """Folder and output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     done = mmcl("run", "multimodal_classification", "--config", "tiny", "--folder", folder)
     assert done.returncode == 0, done.stderr
@@ -23,7 +23,7 @@ def rows(folder, kind):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in lines if row["kind"] == kind]
 
 
-def test_every_method_is_measured_at_an_epoch_that_was_chosen_without_the_test(whole):
+def test_results_are_of_the_epoch_selected_by_cross_validation(whole):
     folder, printed = whole
     assert all(name in printed for name in METHODS) and "best test epoch" in printed
     chosen = {row["strategy"]: row["epoch"] for row in rows(folder, "chosen")}
@@ -41,7 +41,7 @@ def test_every_method_is_measured_at_an_epoch_that_was_chosen_without_the_test(w
             assert measures[f"{name}, best test epoch"] == max(each[score] for each in curve.values())
 
 
-def test_the_report_draws_views_and_maps(whole):
+def test_report_has_views_and_maps(whole):
     folder, _ = whole
     views = rows(folder, "views")
     assert len(views) == 2 * 5 and views[0]["alone"].keys() == {"mrna", "methylation", "mirna"}
@@ -52,7 +52,7 @@ def test_the_report_draws_views_and_maps(whole):
 
 
 @pytest.mark.slow
-def test_what_is_done_is_not_done_again(whole, mmcl, tmp_path):
+def test_resuming_skips_finished_methods(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"
     settings = ["--config", "tiny", "--folder", half, "method=[single,m3col]", "seeds=[0]"]
@@ -62,7 +62,7 @@ def test_what_is_done_is_not_done_again(whole, mmcl, tmp_path):
     again = mmcl("run", "--resume", half)
     assert again.returncode == 0, again.stderr
     assert (half / "metrics.jsonl").read_text() == before
-    # Interrupted before the last method was done, it ends the same.
+    # If the last method was not finished, it is repeated with the same result.
     (half / "checkpoints" / "m3col-seed0.safetensors").unlink()
     again = mmcl("run", "--resume", half)
     assert again.returncode == 0, again.stderr
@@ -72,8 +72,6 @@ def test_what_is_done_is_not_done_again(whole, mmcl, tmp_path):
     }
 
 
-def test_an_epoch_is_not_chosen_on_what_is_trained_on(mmcl):
+def test_validation_split_must_not_be_trained_on(mmcl):
     done = mmcl("validate", "multimodal_classification", "--config", "tiny", "folds=0")
-    assert (
-        done.returncode == 2 and "'valid' is trained on: expected another valid, or folds" in done.stderr + done.stdout
-    )
+    assert done.returncode == 2 and "'valid'" in done.stderr + done.stdout

@@ -1,4 +1,4 @@
-"""The task through the command line: figures, predictions, models of earlier runs."""
+"""The task run from the command line: results, predictions, models of earlier runs, errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows(folder, kind):
     return [line for line in lines if line["kind"] == kind]
 
 
-def test_every_figure_is_there(whole):
+def test_results_have_every_measure(whole):
     results = rows(whole, "result")
     assert len(results) == 4
     for row in results:
@@ -57,35 +57,35 @@ def test_every_figure_is_there(whole):
 
 
 class Requests:
-    """Five samples of three classes in two superclasses; two of them say the same."""
+    """Five samples of three classes in two superclasses; two have the same text."""
 
     classes, superclasses, labels = ("lights on", "lights off", "play"), ("home", "home", "music"), [0, 1, 2, 2, 0]
     texts = ["lamp on", "dark please", "a song", "a tune", "lamp on"]
 
 
-def sought(**settings):
+def candidates(**settings):
     task = load_task("speech_to_intent")
-    rows, labels, classes, prompts = task.sought(task.EvaluationSection(name="requests", **settings), Requests())
+    rows, labels, classes, prompts = task.candidates(task.EvaluationSection(name="requests", **settings), Requests())
     return rows.tolist(), labels.tolist(), classes, prompts
 
 
-def test_what_is_sought_are_classes_superclasses_or_texts(tmp_path):
-    rows, labels, classes, prompts = sought(templates=["{}", "please {}"])
+def test_candidates_are_classes_superclasses_or_texts(tmp_path):
+    rows, labels, classes, prompts = candidates(templates=["{}", "please {}"])
     assert (rows, labels, classes) == ([0, 1, 2, 3, 4], [0, 1, 2, 2, 0], list(Requests.classes))
     assert prompts[2] == ["play", "please play"]
-    rows, labels, classes, prompts = sought(by="superclass")
+    rows, labels, classes, prompts = candidates(by="superclass")
     assert (labels, classes, prompts) == ([0, 0, 1, 1, 0], ["home", "music"], [["home"], ["music"]])
-    rows, labels, _, prompts = sought(by="text", candidates=3)
+    rows, labels, _, prompts = candidates(by="text", candidates=3)
     assert (rows, labels) == ([0, 1, 2, 4], [0, 1, 2, 0])
     assert prompts == [["lamp on"], ["dark please"], ["a song"]]
-    rows, labels, classes, _ = sought(classes=["play", "lights on"])
+    rows, labels, classes, _ = candidates(classes=["play", "lights on"])
     assert (rows, labels, classes) == ([0, 2, 3, 4], [0, 1, 1, 0], ["lights on", "play"])
     named = {"play": "music", "lights off": ["dark"], "lights on": ["bright", "light"]}
     (tmp_path / "prompts.json").write_text(json.dumps(named))
-    assert sought(prompts=str(tmp_path / "prompts.json"))[3] == [["bright", "light"], ["dark"], ["music"]]
+    assert candidates(prompts=str(tmp_path / "prompts.json"))[3] == [["bright", "light"], ["dark"], ["music"]]
 
 
-def test_models_of_an_earlier_run_are_evaluated_alike(whole, mmcl, tmp_path):
+def test_models_of_an_earlier_run_get_the_same_results(whole, mmcl, tmp_path):
     done = mmcl("run", "speech_to_intent", "--config", "tiny", "--folder", tmp_path / "again", f"model={whole}")
     assert done.returncode == 0, done.stderr
     again = {row["strategy"]: row["measures"] for row in rows(tmp_path / "again", "result")}
@@ -93,7 +93,7 @@ def test_models_of_an_earlier_run_are_evaluated_alike(whole, mmcl, tmp_path):
     assert not rows(tmp_path / "again", "epoch")
 
 
-def test_some_of_the_classes_are_told_apart_alone(whole, mmcl, tmp_path):
+def test_some_of_the_classes_are_evaluated_alone(whole, mmcl, tmp_path):
     names = rows(whole, "zero_shot")[0]["classes"]
     chosen = f"title: two, name: synthetic_commands, classes: [{names[2]}, {names[0]}]"
     options = "options: {intents: 4, utterances_per_intent: [6, 2, 2]}"
@@ -105,10 +105,10 @@ def test_some_of_the_classes_are_told_apart_alone(whole, mmcl, tmp_path):
     assert [sum(row) for row in found["confusion"]] == [2, 2]
     settings[1] = settings[1].replace(names[0], names[0] + "x")
     done = mmcl("run", "speech_to_intent", "--config", "tiny", "--folder", tmp_path / "no", *settings)
-    assert done.returncode == 2 and f"has no class '{names[0]}x' (did you mean '{names[0]}'?)" in done.stderr
+    assert done.returncode == 2 and f"'{names[0]}x' (did you mean '{names[0]}'?)" in done.stderr
 
 
-def test_intents_are_predicted(whole, recording, mmcl):
+def test_predict_prints_intents_by_similarity(whole, recording, mmcl):
     asked = ["predict", whole, recording, "--intents", "lights on", "play music", "volume down"]
     done = mmcl(*asked)
     assert done.returncode == 0, done.stderr
@@ -122,7 +122,7 @@ def test_intents_are_predicted(whole, recording, mmcl):
     assert {each["intent"] for each in found["predictions"]} == {"lights on", "play music", "volume down"}
 
 
-def test_an_exported_model_names_what_that_of_the_run_does(whole, recording, mmcl, tmp_path):
+def test_exported_model_predicts_the_same(whole, recording, mmcl, tmp_path):
     folder = tmp_path / "named-by-words"
     done = mmcl("export", whole, folder, "--model", "cwcl-seed1")
     assert done.returncode == 0, done.stderr
@@ -140,32 +140,32 @@ def test_an_exported_model_names_what_that_of_the_run_does(whole, recording, mmc
         assert line.split(" | ")[-1] == f"{100 * value:.1f} |" and line.split(" | ")[2].startswith(f"{mean:.1f} ±")
 
 
-def test_prompts_come_from_a_file(whole, recording, mmcl, tmp_path):
+def test_prompts_are_read_from_a_file(whole, recording, mmcl, tmp_path):
     (tmp_path / "intents.json").write_text(json.dumps({"on": ["lights on", "lamp on"], "music": "play music"}))
     done = mmcl("predict", whole, recording, "--prompts", tmp_path / "intents.json", "--json")
     assert {each["intent"] for each in json.loads(done.stdout)["predictions"]} == {"on", "music"}
 
 
 @pytest.mark.slow
-def test_faults_are_told(whole, recording, mmcl, tmp_path):
+def test_invalid_inputs_are_refused(whole, recording, mmcl, tmp_path):
     empty = tmp_path / "empty.wav"
     empty.touch()
     (tmp_path / "bad.json").write_text('{"on": 3}')
     (tmp_path / "other.json").write_text('{"activate lamps": ["on"]}')
     for arguments, message in (
-        ([whole, empty, "--intents", "a"], "empty.wav is empty"),
-        ([whole, recording], "--intents"),
-        ([whole, recording, "--intents", "a", "--model", "clip-seed7"], "no model 'clip-seed7'"),
-        ([whole, recording, "--prompts", tmp_path / "bad.json"], "bad.json is not a list of intents"),
-        ([whole, recording, "--intents", " "], "has no prompt, or an empty one"),
-        ([tmp_path, recording, "--intents", "a"], "has no model"),
+        ([whole, empty, "--intents", "a"], "empty.wav"),
+        ([whole, recording], "intents"),
+        ([whole, recording, "--intents", "a", "--model", "clip-seed7"], "'clip-seed7'"),
+        ([whole, recording, "--prompts", tmp_path / "bad.json"], "bad.json"),
+        ([whole, recording, "--intents", " "], "prompt"),
+        ([tmp_path, recording, "--intents", "a"], str(tmp_path)),
     ):
         done = mmcl("predict", *arguments)
         assert done.returncode in (1, 2) and message in done.stderr and "Traceback" not in done.stderr
     evaluations = f"evaluations=[{{name: fsdd, prompts: {tmp_path / 'other.json'}}}]"
     for settings, message in (
-        ([evaluations], "prompts name an unknown class 'activate lamps'"),
-        (["evaluations=[{name: fsdd, by: superclass}]"], "has no superclasses"),
+        ([evaluations], "'activate lamps'"),
+        (["evaluations=[{name: fsdd, by: superclass}]"], "superclasses"),
         (["evaluations=[{name: fsdd, templates: [no place]}]"], "no place"),
     ):
         done = mmcl(

@@ -1,4 +1,4 @@
-"""The task through the command line: with and without rationales, resuming, what is written."""
+"""The task run from the command line: with and without rationales, resuming, logged losses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TWO = ["strategy=[replay]", "rationales=[none,qcrd]"]
 
 @pytest.fixture(scope="module")
 def whole(mmcl, data_dir, tmp_path_factory):
-    """A run that was not interrupted, and what it printed."""
+    """Folder and output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     done = mmcl("run", "text_incremental", "--config", "tiny", "--folder", folder)
     assert done.returncode == 0, done.stderr
@@ -23,7 +23,7 @@ def rows(folder, kind):
     return [row for row in lines if row["kind"] == kind]
 
 
-def test_every_strategy_is_run_with_and_without_rationales(whole):
+def test_every_strategy_runs_with_and_without_rationales(whole):
     folder, printed = whole
     names = [f"{base}{added}" for base in ("naive", "replay", "joint") for added in ("", "+dss", "+qcrd")]
     assert [row["strategy"] for row in rows(folder, "result")] == names and all(name in printed for name in names)
@@ -34,13 +34,13 @@ def test_every_strategy_is_run_with_and_without_rationales(whole):
 
 
 @pytest.mark.slow
-def test_a_run_that_lost_its_last_strategy_finds_the_same(whole, mmcl, tmp_path):
+def test_resuming_repeats_an_unfinished_strategy(whole, mmcl, tmp_path):
     folder = tmp_path / "run"
     done = mmcl("run", "text_incremental", "--config", "tiny", "--folder", folder, *TWO)
     assert done.returncode == 0, done.stderr
     found = rows(folder, "evaluation")
     before = [row for row in rows(whole[0], "evaluation") if row["strategy"] in ("replay", "replay+qcrd")]
-    assert found == before and len(found) == 4  # by the seed, whichever strategies went before
+    assert found == before and len(found) == 4  # independent of other strategies
     (folder / "checkpoints" / "replay+qcrd-seed0.safetensors").unlink()
     again = mmcl("run", "--resume", folder)
     assert again.returncode == 0, again.stderr

@@ -1,4 +1,4 @@
-"""The task through the command line: every method beside Retrain, resuming, a stream, faults."""
+"""The task run from the command line: every method and Retrain, resuming, a stream, errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METHODS += ["sisa", "laf", "laf+r"]
 
 @pytest.fixture(scope="module")
 def whole(mmcl, data_dir, tmp_path_factory):
-    """A run that was not interrupted, and what it printed."""
+    """Folder and output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     done = mmcl("run", "unlearning", "--config", "tiny", "--folder", folder)
     assert done.returncode == 0, done.stderr
@@ -30,7 +30,7 @@ def without_time(measures):
     return {name: value for name, value in measures.items() if not name.startswith("time")}
 
 
-def test_every_method_is_measured_beside_retrain(whole):
+def test_every_method_is_compared_with_retrain(whole):
     folder, printed = whole
     found = results(folder)
     assert list(found) == [(name, seed) for seed in (0, 1) for name in METHODS]
@@ -46,7 +46,7 @@ def test_every_method_is_measured_beside_retrain(whole):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_the_same(whole, mmcl, tmp_path):
+def test_resumed_run_equals_the_uninterrupted_one(whole, mmcl, tmp_path):
     folder, _ = whole
     half = tmp_path / "half"
     done = mmcl("run", "unlearning", "--config", "tiny", "--folder", half, "method=[neg_grad,laf]", "seeds=[0]")
@@ -55,7 +55,7 @@ def test_an_interrupted_run_ends_the_same(whole, mmcl, tmp_path):
     for name in before:
         assert without_time(before[name]) == without_time(results(folder)[name])
     lines = (half / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (half / "metrics.jsonl").write_text("".join(lines[:-1]))  # the last method was not done yet
+    (half / "metrics.jsonl").write_text("".join(lines[:-1]))  # the last method was not finished
     (half / "checkpoints" / "laf-done-seed0.safetensors").unlink()
     again = mmcl("run", "--resume", half)
     assert again.returncode == 0, again.stderr
@@ -64,27 +64,27 @@ def test_an_interrupted_run_ends_the_same(whole, mmcl, tmp_path):
     assert without_time(after["laf", 0]) == without_time(before["laf", 0])
 
 
-def test_faults_are_found_before_anything_is_trained(mmcl):
+def test_invalid_settings_are_refused_before_training(mmcl):
     for setting, message in (
         ("method=[laff]", "laff"),
-        ("settings={retrain: {epochs: 3}}", "retrain is trained as the model is"),
+        ("settings={retrain: {epochs: 3}}", "retrain"),
         ("settings={lafr: {epochs: 3}}", "lafr"),
         ("removal.share=0", "removal.share"),
-        ("stream={experiences: 2}", "expected model: encoder"),
+        ("stream={experiences: 2}", "encoder"),
     ):
         done = mmcl("validate", "unlearning", "--config", "tiny", setting)
         assert done.returncode == 2 and message in done.stderr + done.stdout, (setting, done.stderr, done.stdout)
 
 
-def test_a_setting_that_a_method_does_not_have_is_found_before_anything_is_trained(mmcl, data_dir, tmp_path):
+def test_unknown_method_settings_are_refused_before_training(mmcl, data_dir, tmp_path):
     folder = tmp_path / "wrong"
     done = mmcl("run", "unlearning", "--config", "tiny", "--folder", folder, "settings={laf: {epoch: 3}}")
-    assert done.returncode == 2 and "method laf has no setting 'epoch'" in done.stderr.replace("\n", " ")
+    assert done.returncode == 2 and "laf" in done.stderr and "'epoch'" in done.stderr
     assert not results(folder) and not list((folder / "checkpoints").glob("*"))
 
 
 @pytest.mark.slow
-def test_a_stream_forgets_and_writes_what_it_removed(mmcl, data_dir, weights_dir, tmp_path):
+def test_stream_unlearns_and_writes_a_record(mmcl, data_dir, weights_dir, tmp_path):
     folder = tmp_path / "stream"
     settings = ["method=[neg_grad,laf]", "seeds=[0]", "stream.epochs=2", "settings={laf: {epochs: 1, vae_epochs: 1}}"]
     done = mmcl("run", "unlearning", "--config", "fsdd_stream", "--folder", folder, *settings)
@@ -109,10 +109,10 @@ def test_a_stream_forgets_and_writes_what_it_removed(mmcl, data_dir, weights_dir
 
 def test_sisa_is_refused_in_a_stream(mmcl, data_dir, tmp_path):
     done = mmcl("validate", "unlearning", "model=encoder", "stream={}", "method=[sisa]")
-    assert done.returncode != 0 and "sisa trains at once in shards, expected others for a stream" in done.stderr
+    assert done.returncode != 0 and "sisa" in done.stderr
 
 
-def test_the_repaired_laf_has_the_settings_of_laf():
+def test_laf_r_inherits_the_settings_of_laf():
     from tasks.unlearning import Config
 
     config = Config(settings={"laf": {"epochs": 3, "latent": 4}, "laf+r": {"epochs": 5, "repair_epochs": 2}})

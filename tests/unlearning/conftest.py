@@ -1,4 +1,4 @@
-"""A small network that has learnt some hundred real digits, with which methods of unlearning are tried."""
+"""A small network trained on 600 real digits, shared by the tests of unlearning methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def digits(data_dir):
 
 @pytest.fixture(scope="session")
 def remain(digits):
-    """Those of the digits above 0."""
+    """Digits other than zero."""
     return Selection(digits.source, [row for row in digits.rows if row not in _zeros(digits)])
 
 
@@ -32,23 +32,23 @@ def forget(digits):
 
 
 @pytest.fixture(scope="session")
-def _learnt(digits):
+def _trained(digits):
     seed_everything(0)
     return train_classifier(ImageClassifier(), digits, epochs=5, learning_rate=1e-3)
 
 
 @pytest.fixture
-def learnt(_learnt):
-    """The network; generators are where they were after its training."""
+def trained(_trained):
+    """The trained network, with the random seed reset; the test fails if the network was changed."""
     seed_everything(1)
-    before = {name: tensor.clone() for name, tensor in _learnt.state_dict().items()}
-    yield _learnt
-    assert all(torch.equal(tensor, before[name]) for name, tensor in _learnt.state_dict().items())  # it stays as it is
+    before = {name: tensor.clone() for name, tensor in _trained.state_dict().items()}
+    yield _trained
+    assert all(torch.equal(tensor, before[name]) for name, tensor in _trained.state_dict().items())
 
 
 @pytest.fixture
 def accuracy():
-    """Share of samples that a model names rightly."""
+    """Accuracy of a model on a data set."""
 
     def measure(model, data):
         from mmcl.unlearning import Parts

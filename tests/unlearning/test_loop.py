@@ -5,10 +5,10 @@ from torch import nn
 from mmcl.data import Mnist
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError, TrainingError
-from mmcl.unlearning.loop import adam, again_and_again, check_apart, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import adam, check_disjoint, endless_batches, shuffled_batches, train_epochs
 
 
-def test_steps_are_taken_in_turn_and_their_sum_is_reported():
+def test_losses_are_minimized_in_turn_and_their_sum_is_reported():
     weight, noted = nn.Parameter(torch.tensor(0.0)), []
     optimizer = torch.optim.SGD([weight], lr=1.0)
     steps = [(lambda batch: weight * batch, optimizer), (lambda batch: weight**2 / 4, optimizer)]
@@ -19,18 +19,18 @@ def test_steps_are_taken_in_turn_and_their_sum_is_reported():
     assert noted[0] == ("trying", 1, pytest.approx(first)) and noted[1][:2] == ("trying", 2)
 
 
-def test_a_loss_that_is_not_finite_says_where():
+def test_non_finite_loss_names_the_step():
     weight = nn.Parameter(torch.tensor(1.0))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     steps = [(lambda batch: weight * batch, optimizer)]
-    with pytest.raises(TrainingError, match="the loss of trying is nan in epoch 1, step 2"):
+    with pytest.raises(TrainingError, match="trying.* nan .*epoch 1, step 2"):
         train_epochs("trying", 1, lambda: [1.0, float("nan")], steps)
-    assert weight.item() == 0.0  # the step before it was the last
-    with pytest.raises(ConfigError, match="epochs of trying is -1"):
+    assert weight.item() == 0.0  # only the first step was taken
+    with pytest.raises(ConfigError, match="epochs.*trying.*-1"):
         train_epochs("trying", -1, list, steps)
 
 
-def test_batches_have_all_samples_once(forget):
+def test_batches_hold_every_sample_once(forget):
     batches = list(shuffled_batches(forget, 16))
     assert sum(len(batch["label"]) for batch in batches) == len(forget)
     pixels = torch.cat([batch["image"] for batch in batches]).sum((1, 2, 3)).sort().values
@@ -38,16 +38,16 @@ def test_batches_have_all_samples_once(forget):
     assert torch.allclose(pixels, expected)
 
 
-def test_sets_that_overlap_are_refused_and_samples_are_named(remain, forget):
-    check_apart(remain, forget)
+def test_overlapping_sets_are_refused_and_shared_samples_named(remain, forget):
+    check_disjoint(remain, forget)
     source = remain.source
-    with pytest.raises(DataError, match="2 samples are to be kept and forgotten, .* first train-4, train-7: leave"):
-        check_apart(Selection(source, [1, 4, 7]), Selection(source, [7, 4]))
-    with pytest.raises(DataError, match="samples are to be kept"):
-        check_apart(source, Selection(source, [7]))
+    with pytest.raises(DataError, match="^2 .*train-4, train-7\\b"):
+        check_disjoint(Selection(source, [1, 4, 7]), Selection(source, [7, 4]))
+    with pytest.raises(DataError, match="^1 .*train-7\\b"):
+        check_disjoint(source, Selection(source, [7]))
 
     class Other:
-        """Some of the same samples, as another data set."""
+        """Other data set with some samples of the same ids."""
 
         classes, labels, texts = source.classes, [0, 1], ["zero", "one"]
 
@@ -57,24 +57,24 @@ def test_sets_that_overlap_are_refused_and_samples_are_named(remain, forget):
         def __getitem__(self, row):
             return source[row + 3]
 
-    with pytest.raises(DataError, match="1 samples are to be kept and forgotten, expected none, first train-4: leave"):
-        check_apart(Other(), Selection(source, [4, 9]))
+    with pytest.raises(DataError, match="^1 .*train-4\\b"):
+        check_disjoint(Other(), Selection(source, [4, 9]))
     for kept, gone, name in (([], forget, "remain"), (remain, [], "forget"), (remain, None, "forget")):
-        with pytest.raises(DataError, match=f"the set to {name} has 0 samples"):
-            check_apart(kept, gone)
+        with pytest.raises(DataError, match=f"{name}.* 0 samples"):
+            check_disjoint(kept, gone)
 
 
-def test_splits_of_one_data_set_are_apart_and_selections_of_selections_are_not(data_dir):
+def test_splits_are_disjoint_and_nested_selections_are_resolved(data_dir):
     train, valid = (Mnist(data_dir / "MNIST", split) for split in ("train", "valid"))
-    check_apart(Selection(train, [0, 1]), Selection(valid, [0, 1]))
-    check_apart(valid, Selection(train, [0, 1]))
+    check_disjoint(Selection(train, [0, 1]), Selection(valid, [0, 1]))
+    check_disjoint(valid, Selection(train, [0, 1]))
     inner = Selection(train, [5, 6, 7])
-    check_apart(Selection(inner, [0, 1]), Selection(train, [7, 0]))
-    with pytest.raises(DataError, match="first train-6"):
-        check_apart(Selection(inner, [0, 1]), Selection(train, [6]))
+    check_disjoint(Selection(inner, [0, 1]), Selection(train, [7, 0]))
+    with pytest.raises(DataError, match=r"train-6\b"):
+        check_disjoint(Selection(inner, [0, 1]), Selection(train, [6]))
 
 
-def test_data_that_makes_no_batches(forget):
+def test_data_set_without_batch_method(forget):
     class ByItem:
         classes, labels, texts = forget.classes, forget.labels, forget.texts
 
@@ -91,25 +91,25 @@ def test_data_that_makes_no_batches(forget):
     assert torch.equal(one["image"], other["image"]) and torch.equal(one["label"], other["label"])
 
 
-def test_again_and_again(forget):
-    turns = again_and_again(forget, len(forget))
+def test_endless_batches_are_reshuffled(forget):
+    turns = endless_batches(forget, len(forget))
     first, second = next(turns)["image"], next(turns)["image"]
     assert not torch.equal(first, second)
     assert torch.allclose(first.sum(0), second.sum(0), atol=1e-3)
 
 
-def test_epochs_before_these_count():
+def test_done_epochs_are_added_to_the_reported_epoch():
     noted = []
     train_epochs("trying", 2, list, [], lambda *row: noted.append(row), done=3)
     assert noted == [("trying", 4, 0.0), ("trying", 5, 0.0)]
 
 
-def test_nothing_to_train():
+def test_adam_needs_parameters():
     with pytest.raises(ConfigError, match="0 parameters to train"):
         adam([], 1e-3)
 
 
-def test_a_sample_that_is_not_finite_is_named(remain, forget):
+def test_non_finite_sample_is_named(remain, forget):
     class Broken:
         classes, labels, texts = forget.classes, forget.labels, forget.texts
 
@@ -127,7 +127,7 @@ def test_a_sample_that_is_not_finite_is_named(remain, forget):
     assert "learning rate" not in str(raised.value)
 
 
-def test_each_epoch_begins_in_the_mode_that_it_is_to_have():
+def test_each_epoch_begins_in_the_given_mode():
     model, seen = nn.Dropout(), []
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
 

@@ -17,7 +17,7 @@ def removal(data_dir):
     return choose_removal("class", Selection(train, range(400)), Selection(test, range(400)), classes=["zero"])
 
 
-def test_a_model_that_knows_all_and_one_that_never_saw_the_class(removal):
+def test_measures_tell_the_original_from_a_retrained_model(removal):
     seed_everything(0)
     knows = train_classifier(ImageClassifier(), removal.train, epochs=8, learning_rate=1e-3)
     never = train_classifier(ImageClassifier(), removal.remain, epochs=8, learning_rate=1e-3)
@@ -30,7 +30,7 @@ def test_a_model_that_knows_all_and_one_that_never_saw_the_class(removal):
     assert "Test_r" not in unlearning_measures(never, removal)
 
 
-def test_they_are_what_their_names_say(removal):
+def test_measures_equal_their_definitions(removal):
     model = ImageClassifier().eval()
     found = unlearning_measures(model, removal, most=150, seed=2)
     sets = [removal.remain, removal.others, removal.forget, removal.unseen]

@@ -10,7 +10,7 @@ from mmcl.unlearning.parts import Inputs, Parts, logits_of, reinitialized
 
 
 class Bare(nn.Module):
-    """A model of other names, which gives a tensor."""
+    """Model without a usual classifier name, which returns a tensor."""
 
     def __init__(self):
         super().__init__()
@@ -25,7 +25,7 @@ def batch():
     return Batch(image=torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
 
 
-def test_the_representation_is_what_the_classifier_is_given(batch):
+def test_representation_is_the_input_of_the_classifier(batch):
     for model in (ImageClassifier(), SLUClassifier(build_encoder("image", "cnn", dim=8), hidden=4).eval()):
         if isinstance(model, SLUClassifier):
             model.grow(range(3))
@@ -34,36 +34,36 @@ def test_the_representation_is_what_the_classifier_is_given(batch):
         assert torch.equal(found.representation, model.embed(batch))
         assert torch.equal(parts.classifier(found.representation), found.logits)
         assert torch.equal(found.logits, model(batch).logits)
-        assert not parts.classifier._forward_pre_hooks  # nothing is left behind
+        assert not parts.classifier._forward_pre_hooks  # the hook is removed
         ids = {id(each) for each in model.parameters()}
         split = [id(each) for each in [*parts.extractor_parameters(), *parts.classifier_parameters()]]
         assert len(split) == len(ids) and set(split) == ids
 
 
-def test_a_classifier_of_another_name_has_to_be_named():
+def test_classifier_with_an_unusual_name_must_be_given():
     model, batch = Bare(), Batch(features=torch.ones(4, 3))
-    with pytest.raises(ConfigError, match="does not tell which part classifies.*one of first, second"):
+    with pytest.raises(ConfigError, match="head, classifier, fc.*first, second"):
         Parts(model)
-    with pytest.raises(ConfigError, match="has no module 'secnd'.*'second'"):
+    with pytest.raises(ConfigError, match="'secnd'.*'second'"):
         Parts(model, "secnd")
     found = Parts(model, "second")(batch)
     assert torch.equal(found.representation, model.first(batch["features"]).relu())
     assert torch.equal(found.logits, model(batch))
 
 
-def test_a_part_that_does_not_read_a_representation(batch):
+def test_module_without_a_representation_as_input_is_refused(batch):
     views = {name: build_encoder("tabular", "mlp", features=3, dim=4) for name in ("one", "other")}
     model = MultimodalClassifier(views, hidden=6)
     model.grow([0, 1])
     both = Batch(one=torch.ones(2, 3), other=torch.ones(2, 3))
-    with pytest.raises(ConfigError, match="'head' of MultimodalClassifier was called 0 times"):
+    with pytest.raises(ConfigError, match="'head'.*MultimodalClassifier.* 0 "):
         Parts(model)(both)
     assert Parts(model, "head.output")(both).representation.shape == (2, 6)
-    with pytest.raises(ConfigError, match=r"was given \(3, 1, 28, 28\)"):
+    with pytest.raises(ConfigError, match=r"\(3, 1, 28, 28\)"):
         Parts(ImageClassifier(), "extractor")(batch)
 
 
-def test_all_samples_are_represented_in_evaluation_mode(forget):
+def test_represent_runs_in_evaluation_mode(forget):
     model = ImageClassifier().train()
     model.extractor.append(nn.Dropout(0.5))
     once, again = (Parts(model).represent(forget, batch_size=size) for size in (7, 256))
@@ -77,13 +77,13 @@ def test_inputs_have_no_labels(forget):
     assert len(Inputs(forget)) == len(forget)
 
 
-def test_what_a_model_gives():
+def test_logits_of_a_tensor_and_of_an_output():
     logits = torch.ones(1, 2)
     assert logits_of(logits) is logits
     assert logits_of(ImageClassifier()(Batch(image=torch.zeros(1, 1, 28, 28)))).shape == (1, 10)
 
 
-def test_drawn_anew_is_what_is_trained_and_no_more():
+def test_only_trainable_parameters_are_reinitialized():
     model = SLUClassifier(build_encoder("image", "cnn", dim=8), hidden=4)
     model.grow(range(3))
     model.encoder.requires_grad_(False)
@@ -97,5 +97,5 @@ def test_drawn_anew_is_what_is_trained_and_no_more():
             super().__init__()
             self.weight = nn.Parameter(torch.ones(2))
 
-    with pytest.raises(ConfigError, match=r"module 'own' \(Own\) has parameters and no reset_parameters.*pass fresh"):
+    with pytest.raises(ConfigError, match=r"'own' \(Own\).*reset_parameters.*fresh"):
         reinitialized(nn.ModuleDict({"own": Own()}))
