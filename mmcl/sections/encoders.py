@@ -41,7 +41,7 @@ class AudioSection(StrictModel):
 
     name: str = Field(
         "cnn",
-        description="audio encoder: cnn, conformer, hub id, folder, or library:model, as build_encoder takes them",
+        description="audio encoder: cnn, conformer, hub id, folder, or library:model; see build_encoder",
     )
     pooling: Literal["mean", "max", "mean_max", "own"] | None = Field(
         None, description="pooling over time; none: the default of the encoder"

@@ -8,7 +8,10 @@ from pydantic import AfterValidator, Field
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.encoders import AudioSection as AudioSection  # tasks read their sections from this module
+
+# Tasks read all their sections from this module.
+from mmcl.sections.encoders import AudioSection as AudioSection
+from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective, objectives
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
@@ -248,8 +251,8 @@ def scoring_plugins(model: str) -> list[FrameScores]:
     return [FrameScores()] if model == "seq2seq" else []
 
 
-def build_addition(name: str, config: Any) -> Any:
-    """Make the plugin of a name after a ``+``, by the sections of a task's config."""
+def build_addition(name: str, config: Any) -> SupervisedPlugin:
+    """Build the plugin of a name after a ``+``, from the sections of a task's config."""
     if name in DISTILLATIONS:
         return config.knowledge_distillation.build(name)
     return config.relational.build() if name == RELATIONAL else config.contrast.build(name, config.objectives)

@@ -27,7 +27,7 @@ class Made:
         weight: weight of the first term,
             0 to leave it out.
         temperature: softness of both terms.
-        kind: denominator.
+        kind: ``"literal"``, or as in :class:`~mmcl.objectives.NSPTLoss`.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ def test_a_section_has_the_types_defaults_and_descriptions_of_the_signature(made
     listed = {each.key: each for each in list_settings(Section)}
     assert listed["weight"].description == "weight of the first term, 0 to leave it out"
     assert listed["kind"].type == "literal | proper"
+    assert listed["kind"].description == "literal, or as in NSPTLoss"  # without markup
     assert Section.__doc__ == "A section."
 
 
