@@ -108,14 +108,12 @@ def build_encoder(
     Args:
         modality: ``"audio"``, ``"image"``, ``"tabular"`` or ``"text"``.
         name: a name from the table, a folder, or ``"owner/model"``.
-        frozen: do not train the encoder; None freezes pretrained encoders only. With ``tune_from``, None means False.
-            False trains image towers and networks of a library as a whole, and the layers of other pretrained
-            encoders.
+        frozen: do not train the encoder; None freezes pretrained encoders without ``tune_from`` only. False trains
+            image towers and networks of a library as a whole, and the layers of other pretrained encoders.
         tune_from: number of the first layer to train in a pretrained encoder. Convolutions and embeddings before the
             layers stay frozen.
-        pooling: ``"mean"``, ``"max"``, ``"mean_max"``, ``"cls"`` or ``"own"``; None for the encoder's default.
-            ``"own"`` is the network's own pooled vector, such as CLIP's embedding, and the default if there is one;
-            else the default is ``"mean"``. ``"cls"`` is the first token of a pretrained text encoder.
+        pooling: ``"mean"``, ``"max"``, ``"mean_max"``, ``"cls"`` or ``"own"``; None for ``"own"`` if the encoder has
+            it, else ``"mean"``. ``"own"`` is the network's own pooled vector, ``"cls"`` the first token of a text.
         **options: options of the encoder, such as ``dim``.
 
     Raises:
