@@ -247,9 +247,11 @@ def _load(task: str, config: str, settings: list[str] | None) -> tuple[ModuleTyp
 
 def _show(runs: list[Run], report: Path) -> None:
     from mmcl.reports.page import write_report
-    from mmcl.reports.tables import results_table
+    from mmcl.reports.tables import results_tables
 
-    console().print(results_table(runs))
+    shown = console()
+    for table in results_tables(runs, shown.width):
+        shown.print(table)
     say(f"report: {write_report(runs, report)}")
 
 

@@ -43,13 +43,12 @@ class MeanStd:
         return cls(fmean(finite), stdev(finite) if len(finite) > 1 else None) if finite else None
 
     def text(self, scale: float = 100.0) -> str:
-        """Format as mean ± deviation with one decimal, by default in percent.
+        """Format as mean ± deviation with one decimal, by default in percent; a single seed has no deviation.
 
         >>> MeanStd(0.8123, 0.0204).text(), MeanStd(0.8123, None).text()
-        ('81.2 ± 2.0', '81.2 ± -')
+        ('81.2 ± 2.0', '81.2')
         """
-        std = "-" if self.std is None else f"{self.std * scale:.1f}"
-        return f"{self.mean * scale:.1f} ± {std}"
+        return f"{self.mean * scale:.1f}" + ("" if self.std is None else f" ± {self.std * scale:.1f}")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def test_results_are_those_of_the_run(towers, tmp_path):
     assert table(sections["Results"]) == [
         ["clip", "cwcl", "**this model**"],
         ["seeds", "1", "2", "seed 1"],
-        ["fsdd \\| digits", "50.0 ± -", "50.0 ± 35.4", "75.0"],
+        ["fsdd \\| digits", "50.0", "50.0 ± 35.4", "75.0"],
     ]
     _, sections = card_of(export_run(towers.folder, tmp_path / "other", model="clip-seed0").folder)
     assert table(sections["Results"])[0] == ["clip", "cwcl"]  # the only seed, which is this model

@@ -25,7 +25,7 @@ from mmcl.reports.figures import draw_sections
 from mmcl.reports.page import report_html
 from mmcl.reports.results import by_strategy, collect
 from mmcl.reports.row_types import parse_row
-from mmcl.reports.tables import markdown_table, results_markdown, results_table
+from mmcl.reports.tables import markdown_table, results_markdown, results_tables
 from mmcl.runs.run import Run
 from mmcl.runs.tensorboard import TensorBoardLog
 from mmcl.serving.page import show_course
@@ -145,7 +145,7 @@ def test_report_and_page(tmp_path, name):
 @hostile
 def test_tables_in_the_terminal(tmp_path, name):
     run = incremental(tmp_path / "run", name)
-    for table in (results_table([run]), predictions_table([Prediction(name, 0.5, 1.0)])):
+    for table in (*results_tables([run], 100), predictions_table([Prediction(name, 0.5, 1.0)])):
         out = io.StringIO()
         Console(file=out, width=100).print(table)
         assert not COMMANDS.search(out.getvalue())
