@@ -107,7 +107,7 @@ def learn(
     model = config.seq2seq.build(encoder, tokenizer) if tokenizer else config.classifier.build(encoder)
     if encoder.frozen:
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
-    accuracy, scores = AccuracyMatrix(), sections.frame_scores(config.model)
+    accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config.model)
     tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
     added = [sections.build_addition(each, config) for each in additions]
     strategy = getattr(strategies, "naive" if base == "offline" else base)(

@@ -106,7 +106,7 @@ def ls(
     from rich.table import Table
 
     from mmcl.config import tasks as experiments
-    from mmcl.config.model import settings
+    from mmcl.config.model import list_settings
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     tasks = experiments.tasks()
@@ -120,7 +120,7 @@ def ls(
         say("\nmmcl ls TASK lists the settings of a task, mmcl run TASK --config CONFIG runs a config", lines=True)
         return
     listing = Table("setting", "type", "default", "description", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for setting in settings(experiments.load_task(task).Config):
+    for setting in list_settings(experiments.load_task(task).Config):
         listing.add_row(*map(rich_text, (setting.key, setting.type, setting.default, setting.description)))
     say("")
     console().print(listing)

@@ -1,4 +1,4 @@
-"""Configs: YAML and overrides become typed, frozen models; sections are made of signatures."""
+"""Configs: YAML files and overrides are validated into typed, frozen models."""
 
 from __future__ import annotations
 

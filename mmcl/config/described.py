@@ -1,4 +1,8 @@
-"""Settings in a file of unknown origin: each is of the type that the function has, which takes it."""
+"""Validation of settings from untrusted files, such as a downloaded model's JSON, against a function's signature.
+
+:mod:`mmcl.config.signature` makes config fields from a signature, before anything is imported. This module checks
+given values against the signature of an imported function, strictly by type.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,22 @@ from typing import Any, get_type_hints
 from mmcl.errors import CheckpointError
 from mmcl.text.suggest import did_you_mean
 
-_LARGEST = 2**31  #: of any whole number
+_LIMIT = 2**31  #: bound of all numbers, so that a file cannot request huge models
 
 
 def checked_settings(
     function: Callable[..., Any], values: Any, where: str, *, without: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return ``values`` once each is known to be a parameter of ``function``, and of its type.
+    """Return ``values`` if they are valid arguments of ``function``, by name and type.
 
     Args:
-        function: a function or class whose parameters have types.
-        values: as read from JSON.
-        where: names the file and the key in errors.
-        without: parameters that the file does not set.
+        function: function or class with annotated parameters.
+        values: value read from JSON, expected to be an object.
+        where: name of the file and key, for errors.
+        without: parameters that the file must not set.
 
     Raises:
-        CheckpointError: ``values`` is no object, a name is unknown or missing, or a value is of another type.
+        CheckpointError: ``values`` is not an object, a name is unknown or missing, or a value has another type.
 
     >>> def build(dim: int, share: float = 0.5) -> None: ...
     >>> checked_settings(build, {"dim": 3}, "settings of config.json")
@@ -44,8 +48,8 @@ def checked_settings(
         for name, each in inspect.signature(function).parameters.items()
         if name not in without and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     }
-    made: Any = function
-    hints = get_type_hints(made.__init__ if inspect.isclass(function) else made)
+    annotated: Any = function
+    hints = get_type_hints(annotated.__init__ if inspect.isclass(function) else annotated)
     for name, value in values.items():
         if name not in parameters:
             raise CheckpointError(f"{where} has the unknown key '{name[:60]}', {did_you_mean(name, parameters)}")
@@ -54,8 +58,8 @@ def checked_settings(
         except ValidationError:
             kind = inspect.formatannotation(hints[name])
             raise CheckpointError(f"{where}: {name} is {_short(value)}, expected {kind}") from None
-        if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < _LARGEST):
-            raise CheckpointError(f"{where}: {name} is {_short(value)}, expected a number below {_LARGEST:,}")
+        if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < _LIMIT):
+            raise CheckpointError(f"{where}: {name} is {_short(value)}, expected a number below {_LIMIT:,}")
     for name, each in parameters.items():
         if each.default is each.empty and name not in values:
             raise CheckpointError(f"{where} has no {name}, which the model needs: copy the file again")

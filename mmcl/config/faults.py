@@ -1,4 +1,4 @@
-"""What is wrong with a config, in the user's own words: the dotted key, the value, and the nearest valid name."""
+"""Messages for invalid configs: pydantic's errors as the user's dotted key, the value, and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from pydantic_core import ErrorDetails
 from mmcl.text.suggest import closest, did_you_mean
 
 
-def explain(model: type[BaseModel], data: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, str]:
-    """Turn pydantic's errors about ``data`` into one message for each faulty key.
+def fault_messages(model: type[BaseModel], data: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, str]:
+    """Return one message for each faulty key, from pydantic's errors.
 
     Args:
-        model: what ``data`` was validated as.
-        errors: ``ValidationError.errors()``, which has one for each branch of a union.
+        model: model that ``data`` was validated with.
+        data: the config's data.
+        errors: ``ValidationError.errors()``, which has an error for each branch of a union.
     """
     messages: dict[str, list[str]] = {}
     for error in errors:
         key, sections = _locate(model, data, error)
         if error["type"] in ("extra_forbidden", "missing"):
             key = _join(key, error["loc"][-1])
-        elif error["type"].startswith("union_tag_"):  # at the section, about the field that tells its kind
+        elif error["type"].startswith("union_tag_"):  # located at the section, but about its discriminator field
             key = _join(key, error["ctx"]["discriminator"].strip("'"))
         messages.setdefault(key, []).append(_message(model, sections, error))
     return {key: _merge(several) for key, several in messages.items()}
@@ -42,9 +43,9 @@ def _join(key: str, name: object) -> str:
 
 
 def _locate(model: type[BaseModel], data: Any, error: ErrorDetails) -> tuple[str, list[type[BaseModel]]]:
-    """The dotted key as the user wrote it, and the models that the last part of the location may belong to.
+    """Dotted key as the user wrote it, and the models that the location's last part may belong to.
 
-    The location also has parts that no user wrote: branches of unions, positions in what was given as one value.
+    The location also has parts that the user did not write: branches of unions, and positions in a single value.
     """
     location = error["loc"][:-1] if error["type"] in ("extra_forbidden", "missing") else error["loc"]
     key, sections = "", [model]
@@ -54,7 +55,7 @@ def _locate(model: type[BaseModel], data: Any, error: ErrorDetails) -> tuple[str
             key, data = _join(key, part), data[str(part)]
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             key, data = f"{key}[{part}]", data[part]
-        elif field is not None:  # not written: the default is at fault
+        elif field is not None:  # not written by the user: the default is invalid
             key, data = _join(key, part), None
         elif branch := [section for section in sections if _is_branch(section, part)]:
             sections = branch
@@ -63,7 +64,7 @@ def _locate(model: type[BaseModel], data: Any, error: ErrorDetails) -> tuple[str
 
 
 def _is_branch(section: type[BaseModel], part: object) -> bool:
-    """Whether a part of a location means this model: by its name, or by the kind that a literal field of it tells."""
+    """Whether a part of a location stands for this model, by its name or by a value of one of its literal fields."""
     return section.__name__ == part or any(
         part in get_args(field.annotation) for field in section.model_fields.values()
     )
@@ -105,7 +106,7 @@ def _unknown(name: str, model: type[BaseModel], sections: list[type[BaseModel]])
 
 
 def _merge(messages: list[str]) -> str:
-    """One message out of those of a union's branches; a list of choices tells most."""
-    unlike = list(dict.fromkeys(messages))
-    choices = [message for message in unlike if " is not one of " in message]
-    return choices[0] if choices else ", or ".join(unlike)
+    """Merge the messages of a union's branches; a message that lists choices is preferred."""
+    distinct = list(dict.fromkeys(messages))
+    choices = [message for message in distinct if " is not one of " in message]
+    return choices[0] if choices else ", or ".join(distinct)

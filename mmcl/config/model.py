@@ -1,4 +1,4 @@
-"""Configs: YAML and ``key=value`` overrides become one typed, frozen model; all faults are told at once."""
+"""Config models: loading YAML files with ``key=value`` overrides, dumping, and listing settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from mmcl.config.faults import explain, sections_of
+from mmcl.config.faults import fault_messages, sections_of
 from mmcl.errors import ConfigError
 from mmcl.files import plain_yaml
 from mmcl.text.escape import printable
@@ -29,9 +29,9 @@ OneOrMore = Annotated[
 
 
 class StrictModel(BaseModel):
-    """Base of every config: unknown keys are errors, defaults are validated, nothing changes after reading.
+    """Base of every config: unknown keys are errors, defaults are validated, and instances are immutable.
 
-    Describe a field by ``Field(description=...)``: ``mmcl ls TASK`` prints it.
+    ``mmcl ls TASK`` prints the ``description`` of each ``Field``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
@@ -39,7 +39,7 @@ class StrictModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _complete_sections(cls, data: Any) -> Any:
-        """Complete a section that is given in part by the default that this model has for it, not by its class's."""
+        """Complete a partial section with this model's default for it, instead of the defaults of its class."""
         for name, field in cls.model_fields.items():
             given, default = data.get(name) if isinstance(data, dict) else None, field.default
             if isinstance(given, dict) and isinstance(default, StrictModel):
@@ -52,18 +52,23 @@ class StrictModel(BaseModel):
     def _refuse_bool_as_number(cls, data: Any) -> Any:
         for name, field in cls.model_fields.items():
             if field.annotation in (int, float) and isinstance(data, dict) and isinstance(data.get(name), bool):
-                data = {**data, name: str(data[name]).lower()}  # a word, which is then refused in the usual way
+                data = {**data, name: str(data[name]).lower()}  # a string, which validation then refuses
         return data
 
 
 def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] = ()) -> ModelT:
-    """Read a YAML file, apply ``key=value`` overrides (``encoder.name=cnn``; values are YAML) and validate both.
+    """Read a YAML file, apply ``key=value`` overrides, and validate the result.
 
-    Whether something is fetched from the network, only an override can say: ``download: true`` in a file, which may be
-    another's, counts as false.
+    Only an override can allow downloads. ``download: true`` in a file counts as false, because the file may come from
+    somebody else.
+
+    Args:
+        model: class of the config.
+        path: YAML file.
+        overrides: settings such as ``encoder.name=cnn``; values are YAML.
 
     Raises:
-        ConfigError: the file cannot be read, or it or an override has faults: one line for each.
+        ConfigError: the file cannot be read, or settings are invalid; one line for each fault.
 
     >>> import tempfile
     >>> class Config(StrictModel):
@@ -81,18 +86,18 @@ def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] 
     try:
         config = model.model_validate(data)
     except ValidationError as error:
-        told = {key for _, key, _ in faults}
-        for key, message in explain(model, data, error.errors(include_url=False)).items():
-            here = any(key == start or key.startswith((f"{start}.", f"{start}[")) for start in overridden)
-            if key not in told:
-                faults.append(("command line" if here else str(path), key, message))
+        reported = {key for _, key, _ in faults}
+        for key, message in fault_messages(model, data, error.errors(include_url=False)).items():
+            is_override = any(key == start or key.startswith((f"{start}.", f"{start}[")) for start in overridden)
+            if key not in reported:
+                faults.append(("command line" if is_override else str(path), key, message))
     if faults or config is None:
         raise ConfigError("\n".join(printable(": ".join(part for part in fault if part)) for fault in faults))
     return config
 
 
 def dump_config(config: BaseModel) -> str:
-    """Write a config as YAML that :func:`load_config` reads back to an equal one.
+    """Return a config as YAML that :func:`load_config` reads back.
 
     >>> class Config(StrictModel):
     ...     learning_rate: float = 1e-3
@@ -106,7 +111,7 @@ def dump_config(config: BaseModel) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a config, as text: its dotted key, type, default and description."""
+    """A setting of a config as text: dotted key, type, default and description."""
 
     key: str
     type: str
@@ -114,30 +119,30 @@ class Setting:
     description: str
 
 
-def settings(model: type[BaseModel], prefix: str = "", default: BaseModel | None = None) -> Iterator[Setting]:
-    """List the settings of a config model, those of its sections included.
+def list_settings(model: type[BaseModel], prefix: str = "", default: BaseModel | None = None) -> Iterator[Setting]:
+    """Yield the settings of a config model and of its sections.
 
     >>> class Config(StrictModel):
     ...     encoder: Literal["cnn", "conformer"] = "cnn"
     ...     seeds: tuple[int, ...] = (0, 1)
-    >>> [(setting.key, setting.type, setting.default) for setting in settings(Config)]
+    >>> [(setting.key, setting.type, setting.default) for setting in list_settings(Config)]
     [('encoder', 'cnn | conformer', 'cnn'), ('seeds', '[int, ...]', '[0, 1]')]
     """
     for name, field in model.model_fields.items():
         sections = sections_of(field.annotation)
         value = field.get_default(call_default_factory=True) if default is None else getattr(default, name)
         if len(sections) == 1 and (field.annotation is sections[0] or isinstance(value, BaseModel)):
-            yield from settings(sections[0], f"{prefix}{name}.", value if isinstance(value, BaseModel) else None)
+            yield from list_settings(sections[0], f"{prefix}{name}.", value if isinstance(value, BaseModel) else None)
         else:
             text = "required" if default is None and field.is_required() else _text(value)
             yield Setting(f"{prefix}{name}", _type_name(field.annotation), text, field.description or "")
 
 
-_Fault = tuple[str, str, str]  # where it was written, the dotted key, the message
+_Fault = tuple[str, str, str]  # source (file or command line), dotted key, message
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[_Fault]]:
-    """The data of a file and the faults in how it is written."""
+    """Read a file; return its data and the faults of its YAML."""
     try:
         data, faults = plain_yaml.parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -151,11 +156,11 @@ def _read(path: Path) -> tuple[dict[str, Any], list[_Fault]]:
     except plain_yaml.NotPlainYAML as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if data is None and not faults:
-        raise ConfigError(f"{path}: empty, expected one 'key: value' a line")
+        raise ConfigError(f"{path}: empty, expected one 'key: value' per line")
     if data is not None and not isinstance(data, dict):
-        raise ConfigError(f"{path}: its top level is a {type(data).__name__}, expected one 'key: value' a line")
+        raise ConfigError(f"{path}: its top level is a {type(data).__name__}, expected one 'key: value' per line")
     for key in _offline(data or {}):
-        logger.warning("%s: %s is left out, only the command line can ask for it: %s=true", path, key, key)
+        logger.warning("%s: %s is ignored in files, set it on the command line: %s=true", path, key, key)
     return data or {}, [(str(path), fault.key, f"{fault.message} (line {fault.line})") for fault in faults]
 
 
@@ -174,7 +179,7 @@ def _offline(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | None:
-    """Put ``key=value`` into ``data``; return the key of what is new there, or None where that cannot be done."""
+    """Set ``key=value`` in ``data``; return the key of the section or value that is new, or None if it is invalid."""
     key, equals, written = (part.strip() for part in text.partition("="))
     *outer, name = key.split(".")
     source = "command line"

@@ -1,6 +1,6 @@
-"""Bounded numbers for annotations: a signature states the range, and configs check it.
+"""Types of bounded numbers, for annotations whose range configs validate.
 
-``def replay(..., memory_size: Count = 50)`` reads as an int of 1 or more. Type checkers see the plain number.
+``def replay(..., memory_size: Count = 50)`` takes an int of 1 or more. Type checkers see a plain number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Positive: TypeAlias = Annotated[float, Gt(0)]  #: greater than 0
 NonNegative: TypeAlias = Annotated[float, Ge(0)]  #: 0 or greater
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]  #: 0 to 1
 Factor: TypeAlias = Annotated[float, Gt(0), Le(1)]  #: greater than 0, up to 1
-Probability: TypeAlias = Annotated[float, Ge(0), Lt(1)]  #: 0 to 1, without 1: a rate of dropout
+Probability: TypeAlias = Annotated[float, Ge(0), Lt(1)]  #: 0 or greater, below 1, such as a dropout rate
 Count: TypeAlias = Annotated[int, Ge(1)]  #: 1 or more
 AtLeastTwo: TypeAlias = Annotated[int, Ge(2)]  #: 2 or more
 Size: TypeAlias = Annotated[int, Ge(0)]  #: 0 or more

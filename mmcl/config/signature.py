@@ -1,6 +1,7 @@
-"""Config sections made of signatures: a setting is stated once, where the class or function that uses it is defined.
+"""Config sections made from signatures: types, defaults and descriptions come from the code that uses a setting.
 
-The source file is parsed, not imported: a section of a strategy loads neither Avalanche nor torch.
+Source files are parsed, not imported, so that sections load neither Avalanche nor torch. To check given values against
+the signature of an imported function, see :mod:`mmcl.config.described`.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from mmcl.config import numbers
 from mmcl.config.model import StrictModel
 
 SectionT = TypeVar("SectionT", bound=StrictModel)
-_NO_SETTINGS = ("Tensor", "nn.Module")  # members of a union that only Python code can give
+_NO_SETTINGS = ("Tensor", "nn.Module")  # types in unions that no config can express
 _DEFINITIONS = (ast.ClassDef, ast.FunctionDef)
 _NAMESPACES: tuple[ModuleType, ...] = (typing, numbers, builtins)
 
 
 class SignatureModel(StrictModel):
-    """Base of sections whose made fields are read as attributes; type checkers cannot know these."""
+    """Base of sections with attribute access to fields from signatures, which type checkers cannot see."""
 
     if TYPE_CHECKING:
 
@@ -39,7 +40,7 @@ class SignatureModel(StrictModel):
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of a constructor or function: its type, default (``...`` if there is none) and description."""
+    """An argument of a function: its type, default (``...`` if it is required) and description."""
 
     type: Any
     default: Any
@@ -49,14 +50,14 @@ class Argument:
 def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[SectionT]], type[SectionT]]:
     """Class decorator that adds a field for each argument of a constructor or function.
 
-    A field has the type, default and description of its argument. Fields that the class states itself take precedence.
+    A field has the type, default and description of its argument. Fields declared in the class take precedence.
 
     Args:
         source: ``"package.module:name"`` of a class, dataclass, function or method within mmcl.
-        without: arguments that are no settings, such as a model or an optimizer.
+        without: arguments that are not settings, such as a model or an optimizer.
 
     Raises:
-        TypeError: an argument has a type that no config can hold; list it in ``without``, or state the field.
+        TypeError: a config cannot hold the type of an argument; list it in ``without``, or declare the field.
 
     >>> @section_of("mmcl.models.heads.projection:HeadOptions")
     ... class HeadSection(StrictModel):
@@ -67,12 +68,12 @@ def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[Se
     """
 
     def decorate(section: type[SectionT]) -> type[SectionT]:
-        stated = {*without, *section.model_fields}
+        declared = {*without, *section.model_fields}
         fields: dict[str, Any] = {
             name: (argument.type, Field(argument.default, description=argument.description))
-            for name, argument in arguments_of(source, without=frozenset(stated)).items()
+            for name, argument in arguments_of(source, without=frozenset(declared)).items()
         }
-        # A subclass of the same name: pydantic collects fields once, when a class is made.
+        # A subclass of the same name, because pydantic collects fields only when a class is created.
         return create_model(
             section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **fields
         )
@@ -92,7 +93,7 @@ def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[
     for part in name.split("."):
         found = [each for each in definition.body if isinstance(each, _DEFINITIONS) and each.name == part]
         if not found:
-            raise TypeError(f"there is no class or function {source}")
+            raise TypeError(f"{source} is not a class or function: check the name")
         (definition,) = found
     descriptions = _descriptions(ast.get_docstring(definition) or "")
     arguments = {}
@@ -103,14 +104,14 @@ def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[
     return arguments
 
 
-def argument_texts(made: type) -> dict[str, str]:
-    """Return the description of each argument in the docstring of a class.
+def argument_texts(documented: type) -> dict[str, str]:
+    """Return the description of each argument in a class's docstring.
 
     >>> from mmcl.rationales.recipe import Recipe
     >>> argument_texts(Recipe)["accumulate"]
     'batches per optimizer step'
     """
-    return _descriptions(inspect.getdoc(made) or "")
+    return _descriptions(inspect.getdoc(documented) or "")
 
 
 def _parse(module: str) -> ast.Module:
@@ -120,7 +121,7 @@ def _parse(module: str) -> ast.Module:
 
 
 def _signature(definition: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, Any, Any]]:
-    """Name, annotation and default of each argument; of a dataclass, of each field."""
+    """Name, annotation and default of each argument, or of each field of a dataclass."""
     if isinstance(definition, ast.ClassDef):
         constructors = [
             node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"
@@ -131,10 +132,10 @@ def _signature(definition: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, An
                 (node.target.id, node.annotation, node.value) for node in fields if isinstance(node.target, ast.Name)
             ]
         definition = constructors[0]
-    given = definition.args
-    positional = [*given.posonlyargs, *given.args]
-    defaults = [*[None] * (len(positional) - len(given.defaults)), *given.defaults]
-    pairs = [*zip(positional, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    arguments = definition.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
+    pairs = [*zip(positional, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     return [
         (argument.arg, argument.annotation, default)
         for argument, default in pairs
@@ -143,7 +144,7 @@ def _signature(definition: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, An
 
 
 def _value(module: str, node: Any) -> Any:
-    """What an annotation or a default means: names, literals, ``|`` and subscripts."""
+    """Evaluate an annotation or a default made of names, literals, ``|`` and subscripts."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
@@ -159,11 +160,12 @@ def _value(module: str, node: Any) -> Any:
         if ast.unparse(node.value) == "Sequence":
             return tuple[_value(module, node.slice), ...]  # type: ignore[misc]
         return _value(module, node.value)[_value(module, node.slice)]
-    raise TypeError(f"{module}: '{ast.unparse(node) if node else 'no annotation'}' is no type or default of a config")
+    found = ast.unparse(node) if node else "no annotation"
+    raise TypeError(f"{module}: '{found}' is not a type or default that a config can hold: list it in without")
 
 
 def _named(module: str, name: str) -> Any:
-    """What a name means in a module: what it assigns, what it imports from another of mmcl, or a name of Python."""
+    """Resolve a name in a module: an assignment, an import from another mmcl module, or a name of Python."""
     for node in _parse(module).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -176,15 +178,15 @@ def _named(module: str, name: str) -> Any:
     for namespace in _NAMESPACES:
         if hasattr(namespace, name):
             return getattr(namespace, name)
-    raise TypeError(f"{module}: '{name}' is no type of a config")
+    raise TypeError(f"{module}: '{name}' is not a type that a config can hold: list it in without")
 
 
 def _descriptions(docstring: str) -> dict[str, str]:
-    """The description of each argument in a docstring of Google's style, as one line without its full stop."""
+    """Description of each argument in a Google style docstring, as one line without its full stop."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, re.MULTILINE)
     described: dict[str, str] = {}
     for entry in re.split(r"\n(?=    \S)", section[1]) if section else ():
         names, _, text = entry.strip().partition(":")
-        for name in names.split(","):  # "a, b: of ..." describes both
+        for name in names.split(","):  # "a, b: ..." describes both
             described[name.strip()] = " ".join(text.split()).removesuffix(".")
     return described

@@ -1,7 +1,7 @@
-"""Tasks and their configs, found on disk: in a checkout, in an installed wheel, and in the folders of ``MMCL_PATH``.
+"""Discovery of tasks and configs on disk: in a checkout, an installed wheel, and the folders in ``MMCL_PATH``.
 
-A task is a file ``tasks/<task>.py`` with a class ``Config`` and a function ``main(config, run)``; the first line of its
-docstring says what it is. An experiment is a file ``configs/<task>/<config>.yaml``; so does its first comment line.
+A task is a file ``tasks/<task>.py`` with a class ``Config`` and a function ``main(config, run)``. An experiment is a
+file ``configs/<task>/<config>.yaml``. The first line of a docstring or the first comment line is the description.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import mmcl
 from mmcl.errors import ConfigError
 from mmcl.text.suggest import did_you_mean
 
-DEFAULT_CONFIG = "demo"  #: every task has it
+DEFAULT_CONFIG = "demo"  #: config that every task has
 
 
 def tasks() -> dict[str, Path]:
-    """Find the tasks: their names and files. A folder of ``MMCL_PATH`` comes before what mmcl brings.
+    """Return the tasks' files by name. Folders in ``MMCL_PATH`` take precedence over mmcl's own tasks.
 
     >>> "slu_incremental" in tasks()
     True
@@ -34,7 +34,7 @@ def tasks() -> dict[str, Path]:
 
 
 def configs(task: str) -> dict[str, Path]:
-    """Find the configs of a task: their names and files.
+    """Return the files of a task's configs by name.
 
     Raises:
         ConfigError: there is no such task.
@@ -54,7 +54,7 @@ def find_config(task: str, name: str = DEFAULT_CONFIG) -> Path:
         ConfigError: there is no such task, config or file.
     """
     if name.endswith((".yaml", ".yml")) or os.sep in name:
-        return Path(name)  # reading it says whether it is there
+        return Path(name)  # reading it reports a missing file
     known = configs(task)
     if name not in known:
         hint = did_you_mean(name, known)
@@ -72,7 +72,7 @@ def load_task(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"mmcl_task_{name}", path)
     assert spec is not None and spec.loader is not None  # a .py file always has both
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where pydantic looks up the names in annotations
+    sys.modules[spec.name] = module  # pydantic resolves annotations there
     spec.loader.exec_module(module)
     for part in ("Config", "main"):
         if not hasattr(module, part):
@@ -81,7 +81,7 @@ def load_task(name: str) -> ModuleType:
 
 
 def description(path: Path) -> str:
-    """Say in one line what a task or config file is, without running it."""
+    """Return the one-line description of a task or config file, without running it."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -91,7 +91,7 @@ def description(path: Path) -> str:
             return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
         except SyntaxError as error:
             return f"(not valid Python: {error.msg}, line {error.lineno})"
-        except (ValueError, RecursionError, MemoryError):  # zero bytes, or nested too deeply
+        except (ValueError, RecursionError, MemoryError):  # null bytes, or nested too deeply
             return "(not valid Python)"
     first = text.partition("\n")[0]
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""

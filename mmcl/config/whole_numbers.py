@@ -1,4 +1,4 @@
-"""Arguments that are sequences of whole numbers: lists, tuples, ranges, numpy arrays and tensors alike."""
+"""Conversion of sequences of integers: lists, tuples, ranges, NumPy arrays and tensors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from mmcl.errors import InputError, MMCLError
 
 
 def whole_numbers(values: Any, name: str, *, names: bool = False, error: type[MMCLError] = InputError) -> list[Any]:
-    """Return a sequence of whole numbers as a list of ``int``.
+    """Return a sequence of integers as a list of ``int``.
 
     Args:
-        values: a list, tuple, set, range, numpy array or tensor of one dimension.
-        name: of the argument, for errors.
-        names: strings may be among them, and stay what they are.
+        values: list, tuple, set, range, NumPy array or tensor of one dimension.
+        name: name of the argument, for errors.
+        names: also allow strings, which are kept.
         error: type of the error to raise.
 
     Raises:
-        InputError: it is no sequence, has more than one dimension, or holds something that is no whole number.
+        InputError: the value is not a sequence, has more than one dimension, or holds a value that is not an integer.
 
     >>> import numpy, torch
     >>> whole_numbers(torch.tensor([3, 1]), "rows"), whole_numbers([numpy.int64(2), torch.tensor(0)], "rows")

@@ -12,6 +12,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
+from mmcl.config.numbers import Count
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
 from mmcl.data.base import Dataset, logger, superclass_labels
@@ -23,10 +24,10 @@ from mmcl.text.suggest import nearest
 def class_incremental(
     train: Dataset,
     test: Dataset,
-    experiences: int = 5,
+    experiences: Count = 5,
     class_order: Sequence[int | str] | None = None,
     seed: int = 0,
-    initial: int | None = None,
+    initial: Count | None = None,
     *,
     by_superclass: bool = False,
     without: Sequence[int] = (),
@@ -40,7 +41,7 @@ def class_incremental(
     Args:
         train: data of the train stream.
         test: data of the test stream, split into the same groups of classes.
-        experiences: number of groups.
+        experiences: number of experiences, the groups in which classes arrive.
         class_order: labels or class names in order of arrival; a list, array or tensor. None draws a random order.
         seed: seed of the random order.
         initial: number of classes in the first group, the rest in equal groups (31 = 6 + 5 x 5). None gives equal

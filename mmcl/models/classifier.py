@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
+from mmcl.config.numbers import Count, Probability
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError
@@ -60,10 +61,10 @@ class SLUClassifier(nn.Module):
         self,
         encoder: Encoder,
         *,
-        hidden: int = 256,
-        dropout: float = 0.0,
+        hidden: Count = 256,
+        dropout: Probability = 0.0,
         text_encoder: Encoder | None = None,
-        projection: int = 512,
+        projection: Count = 512,
     ) -> None:
         super().__init__()
         self.encoder = encoder

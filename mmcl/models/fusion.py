@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
+from mmcl.config.numbers import Count, Probability
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
@@ -17,7 +18,8 @@ from mmcl.errors import ConfigError, LabelError, ShapeError
 from mmcl.models.heads.growing import GrowingHead
 from mmcl.text.suggest import nearest
 
-FUSIONS = ("concat", "gated", "attention")
+Fusion = Literal["concat", "gated", "attention"]
+FUSIONS = get_args(Fusion)
 
 
 class Fused(NamedTuple):
@@ -54,7 +56,7 @@ class MultimodalClassifier(nn.Module):
 
     Args:
         encoders: encoder of each view, by the name of the view's entry in a batch.
-        fusion: ``"concat"``, ``"gated"`` or ``"attention"``.
+        fusion: how the encodings of the views become one.
         dim: dimension of each view's encoding after a linear projection. None for no projection; ``gated``,
             ``attention`` and contrast between views then need encoders of equal size.
         hidden: width of the heads' hidden layers.
@@ -79,11 +81,11 @@ class MultimodalClassifier(nn.Module):
         self,
         encoders: Mapping[str, Encoder],
         *,
-        fusion: str = "concat",
-        dim: int | None = None,
-        hidden: int = 256,
-        dropout: float = 0.0,
-        view_dropout: float = 0.0,
+        fusion: Fusion = "concat",
+        dim: Count | None = None,
+        hidden: Count = 256,
+        dropout: Probability = 0.0,
+        view_dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
         if not encoders:

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput
 
 from mmcl.batch import Batch, length_mask
+from mmcl.config.numbers import AtLeastTwo, Count, Probability, Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.encoders.base import Encoded, Encoder, pool
 from mmcl.encoders.standardize import standardization
@@ -76,7 +77,10 @@ class SLUSeq2Seq(nn.Module):
     Args:
         encoder: encodes a batch's ``audio`` or its cached ``features``.
         tokenizer: tokenizer of the training data's intents and words.
-        dim, layers, heads, feedforward: sizes of the decoder.
+        dim: width of the decoder.
+        layers: layers of the decoder.
+        heads: attention heads of the decoder.
+        feedforward: width of the feed-forward layers.
         encoder_layers: number of transformer layers on top of the encoder.
         summary: prepend one step with the mean and maximum of the encoder's steps. With little training data, the
             decoder finds the intent there long before its attention is trained.
@@ -110,19 +114,19 @@ class SLUSeq2Seq(nn.Module):
         encoder: Encoder,
         tokenizer: FrameTokenizer,
         *,
-        dim: int = 768,
-        layers: int = 6,
-        heads: int = 8,
-        feedforward: int = 3072,
-        encoder_layers: int = 0,
+        dim: AtLeastTwo = 768,
+        layers: Count = 6,
+        heads: Count = 8,
+        feedforward: Count = 3072,
+        encoder_layers: Size = 0,
         summary: bool = False,
-        dropout: float = 0.1,
+        dropout: Probability = 0.1,
         tied: bool = False,
-        projection: int = 512,
+        projection: Count = 512,
         entities: bool = True,
-        beams: int = 1,
+        beams: Count = 1,
         length_penalty: float = 0.6,
-        max_tokens: int = 130,
+        max_tokens: Count = 130,
     ) -> None:
         super().__init__()
         if not (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
+from mmcl.config.numbers import Count, Probability
 from mmcl.errors import ConfigError, DataError, ShapeError
 
 _IGNORED = -100  # label of padding, the convention of transformers
@@ -74,12 +75,12 @@ class TextToText(nn.Module):
         cls,
         texts: Iterable[str],
         *,
-        vocabulary: int = 8000,
-        dim: int = 256,
-        layers: int = 4,
-        heads: int = 4,
-        dropout: float = 0.1,
-        longest: int = 512,
+        vocabulary: Count = 8000,
+        dim: Count = 256,
+        layers: Count = 4,
+        heads: Count = 4,
+        dropout: Probability = 0.1,
+        longest: Count = 512,
     ) -> TextToText:
         """Create an untrained T5, and train byte-pair encoding on ``texts``.
 
@@ -87,8 +88,9 @@ class TextToText(nn.Module):
             texts: sources and targets of the training data.
             vocabulary: largest number of tokens, including the ASCII characters.
             dim: width; the feed-forward layers are four times as wide.
-            layers, heads: sizes of the encoder and of the decoder.
-            dropout: dropout rate of both.
+            layers: layers of the encoder and of the decoder.
+            heads: attention heads of the encoder and of the decoder.
+            dropout: dropout rate of the encoder and of the decoder.
             longest: largest number of tokens of a source or target.
 
         Raises:

@@ -1,1 +1,1 @@
-"""Sections of configs, one module for each family of tasks: typed fields, and `build` makes the part."""
+"""Config sections: typed settings of data, models and training, with methods that build them."""

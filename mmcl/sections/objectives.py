@@ -1,4 +1,4 @@
-"""Objectives as sections of configs: which can be named, and the settings of each, made of its constructor."""
+"""Config sections of objectives, found in the folder of objectives and made from their constructors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mmcl.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
-#: What the trainer of two towers computes for an objective, by the names in ``Objective.takes``.
+#: Inputs that the trainer of two towers provides, by their names in ``Objective.takes``.
 AVAILABLE = ("a", "b", "views", "features", "labels", "rows")
 
 
 @cache
 def objectives() -> dict[str, str]:
-    """Return the objectives that can train two towers: the name of the file, and ``"module:class"``.
+    """Return the objectives that can train two towers, as ``"module:class"`` by file name.
 
-    The folder of objectives is the registry: a new file is found by itself. Files are parsed, not imported.
+    A new file in the folder of objectives is found automatically. Files are parsed, not imported.
 
     >>> objectives()["clip"]
     'mmcl.objectives.clip:CLIPLoss'
@@ -34,10 +34,10 @@ def objectives() -> dict[str, str]:
     for path in sorted((Path(mmcl.__file__).parent / "objectives").glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Objective" for base in node.bases):
-                stated = {
+                attributes = {
                     ast.unparse(each.targets[0]): each.value for each in node.body if isinstance(each, ast.Assign)
                 }
-                takes = ast.literal_eval(stated["takes"]) if "takes" in stated else ("a", "b")
+                takes = ast.literal_eval(attributes["takes"]) if "takes" in attributes else ("a", "b")
                 if set(takes) <= set(AVAILABLE):
                     found[path.stem] = f"mmcl.objectives.{path.stem}:{node.name}"
     return found
@@ -61,30 +61,30 @@ def _section(source: str) -> type[StrictModel]:
 def make_objective(
     name: str, settings: StrictModel, temperature: float, *, learn_temperature: bool = False, gather: bool = False
 ) -> Objective:
-    """Make the objective of a name.
+    """Build an objective by name.
 
     Args:
         name: one of :func:`objectives`.
         settings: an :data:`ObjectivesSection`.
-        temperature: initial temperature if it is learned.
-        learn_temperature: make the temperature a parameter, as CLIP does.
-        gather: see :func:`~mmcl.objectives.weighted_info_nce`.
+        temperature: temperature; its initial value if it is learned.
+        learn_temperature: make the temperature a trained parameter, as in CLIP.
+        gather: compare with samples of all processes, see :func:`~mmcl.objectives.weighted_info_nce`.
     """
     from importlib import import_module
 
     from mmcl.objectives import LearnableTemperature
 
-    module, _, kind = objectives()[name].partition(":")
+    module, _, class_name = objectives()[name].partition(":")
     own = getattr(settings, name).model_dump() if hasattr(settings, name) else {}
-    of: Any = LearnableTemperature(temperature) if learn_temperature else temperature
-    made: Objective = getattr(import_module(module), kind)(of, gather=gather, **own)
-    return made
+    scale = LearnableTemperature(temperature) if learn_temperature else temperature
+    objective: Objective = getattr(import_module(module), class_name)(scale, gather=gather, **own)
+    return objective
 
 
 _SECTIONS = {name: section for name, source in objectives().items() if (section := _section(source)).model_fields}
 _FIELDS: dict[str, Any] = {name: (section, section()) for name, section in _SECTIONS.items()}
 
-#: A section for each objective that has settings beside its temperature, by the objective's name.
+#: A section for each objective that has settings other than its temperature, by the objective's name.
 if TYPE_CHECKING:
     ObjectivesSection = StrictModel
 else:

@@ -1,4 +1,4 @@
-"""Rationale distillation as sections of configs: the exercises, the student, and how it is taught."""
+"""Config sections of rationale distillation: exercises, student, loss weights and training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 
 
 class ExercisesSection(StrictModel):
-    """Exercises, and whose rationales are taught."""
+    """Exercises with rationales of one or more teachers."""
 
-    name: Literal["svamp", "cqa", "anli", "esnli", "slurp_text"] = Field("svamp", description="data set")
-    root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
-    teachers: tuple[str, ...] | None = Field(None, description="whose completions, the first alone for dss; none: all")
-    completions: str | None = Field(None, description="folder of further teachers, such as mmcl rationales writes")
-    size: int | None = Field(None, ge=1, description="train on so many exercises, the first; none: all")
+    name: Literal["svamp", "cqa", "anli", "esnli", "slurp_text"] = Field("svamp", description="name of the data set")
+    root: str | None = Field(None, description="folder of the data set; none: search MMCL_DATA and the cache")
+    teachers: tuple[str, ...] | None = Field(
+        None, description="teachers to take rationales from, of which dss uses the first; none: all"
+    )
+    completions: str | None = Field(
+        None, description="folder of completions by further teachers, as written by mmcl rationales"
+    )
+    size: int | None = Field(None, ge=1, description="number of training exercises, from the first; none: all")
     test: str = Field("test", description="split to test on; the epoch is chosen on valid")
-    test_size: int | None = Field(None, ge=1, description="choose and test on so many; none: all")
+    test_size: int | None = Field(
+        None, ge=1, description="number of exercises to choose the epoch and to test with; none: all"
+    )
 
     def open(self, split: str) -> Exercises:
-        """Open a split, that for training with rationales."""
+        """Open a split; ``size`` applies to ``train``, and ``test_size`` to all others."""
         from mmcl.data import open_dataset
 
         train = split == "train"
@@ -44,19 +50,19 @@ class ExercisesSection(StrictModel):
 
 
 class StudentSection(StrictModel):
-    """The model that learns."""
+    """The student model."""
 
-    name: str | None = Field(None, description="hub id or folder of a T5; none: a small one from scratch")
-    download: bool = Field(False, description="fetch what is not on this machine from the hub")
-    vocabulary: int = Field(4000, ge=1, description="subwords, from scratch")
-    dim: int = Field(192, ge=1, description="width, from scratch")
-    layers: int = Field(3, ge=1, description="of encoder and decoder, from scratch")
-    heads: int = Field(4, ge=1, description="of attention, from scratch")
-    dropout: float = Field(0.1, ge=0, lt=1, description="from scratch")
-    longest: int = Field(512, ge=1, description="tokens that are read or learnt to be written at most")
+    name: str | None = Field(None, description="hub id or folder of a T5; none: a small T5 from scratch")
+    download: bool = Field(False, description="download missing files from the hub")
+    vocabulary: int = Field(4000, ge=1, description="number of subwords of a T5 from scratch")
+    dim: int = Field(192, ge=1, description="width of a T5 from scratch")
+    layers: int = Field(3, ge=1, description="number of encoder layers, and of decoder layers, of a T5 from scratch")
+    heads: int = Field(4, ge=1, description="number of attention heads of a T5 from scratch")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate of a T5 from scratch")
+    longest: int = Field(512, ge=1, description="largest number of input tokens, and of target tokens")
 
     def build(self, exercises: Exercises) -> TextToText:
-        """Build the student; one from scratch learns its subwords from exercises and rationales."""
+        """Build the student; the subwords of one from scratch are trained on exercises and rationales."""
         from mmcl.models.text_to_text import TextToText
 
         if self.name is not None:
@@ -75,7 +81,7 @@ class WeightsSection(StrictModel):
     """Weights of the loss terms; see :class:`mmcl.rationales.terms.Weights`."""
 
     def build(self) -> Weights:
-        """Return them as losses take them."""
+        """Build the weights."""
         from mmcl.rationales.terms import Weights
 
         return Weights(**self.model_dump())
@@ -90,7 +96,7 @@ class DiscriminatorSection(StrictModel):
     def build(
         self, student: TextToText, questions: Sequence[str], voted: Sequence[Voted], seed: int, device: str
     ) -> Discriminator:
-        """Make it of a student's encoder, and pre-train it."""
+        """Build the discriminator on a student's encoder, and pre-train it."""
         from mmcl.rationales.discriminator import Discriminator, pretrain_discriminator
 
         discriminator = Discriminator(student).to(device)
@@ -101,34 +107,38 @@ class DiscriminatorSection(StrictModel):
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
 @section_of("mmcl.rationales.recipe:Recipe", without=("weights",))
 class RationaleSection(StrictModel):
-    """Exercises, a student, and how it is taught; see :class:`mmcl.rationales.distill.Recipe`."""
+    """Exercises, student and training; see :class:`mmcl.rationales.recipe.Recipe`."""
 
     data: ExercisesSection = ExercisesSection()
     student: StudentSection = StudentSection()
-    use_label: bool = Field(False, description="good are rationales that come to the label, not those most agree on")
-    epochs: int = Field(20, ge=1, description="each of them epoch_batches batches")
-    batch_size: int = Field(32, ge=1, description="exercises a batch")
+    use_label: bool = Field(
+        False, description="a rationale is good if its answer is the label, instead of the majority answer"
+    )
+    epochs: int = Field(20, ge=1, description="number of epochs, of epoch_batches batches each")
+    batch_size: int = Field(32, ge=1, description="exercises per batch")
     weights: WeightsSection = WeightsSection()
-    answering: Literal["write", "choose"] = Field("write", description="write an answer, or choose the likeliest one")
-    answer_length: int = Field(32, ge=1, description="tokens of an answer at most")
+    answering: Literal["write", "choose"] = Field(
+        "write", description="generate the answer (write), or choose the likeliest answer"
+    )
+    answer_length: int = Field(32, ge=1, description="largest number of tokens of an answer")
     discriminator: DiscriminatorSection = DiscriminatorSection()
 
     @model_validator(mode="after")
-    def _someone_teaches(self) -> RationaleSection:
+    def _check_teachers(self) -> RationaleSection:
         if self.data.teachers is not None and not self.data.teachers:
-            raise ValueError("data.teachers is empty, expected some, or none for all")
+            raise ValueError("data.teachers is empty, expected one or more, or none for all")
         return self
 
     @staticmethod
     def student_card(method: str) -> tuple[str, str]:
-        """Return what the model card says of a method: a sentence on its training, and the prefix of questions."""
+        """Return a method's entries in the model card: a sentence on its training, and the prefix of questions."""
         from mmcl.rationales.lessons import PREDICT
 
         training = "It was also trained on explanations of the answers that larger models wrote."
         return "" if method == "finetune" else training, "" if method == "single_task" else PREDICT
 
     def recipe(self) -> Recipe:
-        """How the student is trained."""
+        """Return the training settings."""
         from dataclasses import fields
 
         from mmcl.rationales.recipe import Recipe

@@ -1,37 +1,42 @@
-"""Sections of configs that tasks share: each names a part by typed fields, and ``build`` makes that part."""
+"""Config sections of data, SLU models, optimizers and continual learning strategies, shared by several tasks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
+from mmcl.sections.encoders import AudioSection as AudioSection  # tasks read their sections from this module
+from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective, objectives
+from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
 from mmcl.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from torch import nn
-    from torch.optim import Optimizer
+    from avalanche.core import SupervisedPlugin
 
     from mmcl.data.base import SpeechDataset
     from mmcl.encoders.base import Encoder
     from mmcl.models.classifier import SLUClassifier
     from mmcl.models.seq2seq import SLUSeq2Seq
     from mmcl.models.tokenizer import FrameTokenizer
+    from mmcl.strategies.contrast import Contrast
+    from mmcl.strategies.frame_scores import FrameScores
+    from mmcl.strategies.relational_distillation import RelationalDistillation
 
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut; replay and coconut "
     "with +audio_kd, +token_kd, +sequence_kd; all with +relational_kd or an objective, as in replay+sup_con"
 )
 STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut")
-DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # of what a decoder writes of samples in memory
+DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
-#: Why models of a strategy cannot be exported.
+#: Reasons why models of a strategy cannot be exported.
 NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
 
 
@@ -42,7 +47,7 @@ def _strategy_name(name: str) -> str:
         if part not in known:
             raise ValueError(f"'{name}' is not a strategy, {did_you_mean(part, known)}")
     if distillations_in(name) and base not in ("replay", "coconut"):
-        raise ValueError(f"'{name}' has no memory to distil with, expected replay or coconut before the +")
+        raise ValueError(f"'{name}' needs a memory for distillation, expected replay or coconut before the +")
     return name
 
 
@@ -51,106 +56,66 @@ def distillations_in(name: str) -> list[str]:
     return [each for each in name.split("+")[1:] if each in DISTILLATIONS]
 
 
-#: One of :data:`STRATEGIES`; after a ``+``, any of :data:`DISTILLATIONS` (replay and coconut),
-#: :data:`RELATIONAL`, and any objective.
+#: One of :data:`STRATEGIES`, followed by any of :data:`DISTILLATIONS` (replay and coconut only),
+#: :data:`RELATIONAL`, and objectives, each after a ``+``.
 StrategyName = Annotated[str, AfterValidator(_strategy_name)]
 
 
 def check_strategies(names: Sequence[str], model: str) -> None:
-    """Refuse strategies that a model cannot be trained with."""
+    """Check that a model can be trained with the strategies.
+
+    Raises:
+        ValueError: a strategy needs the other kind of model.
+    """
     for name in names:
         if model == "seq2seq" and name in ("lwf", "icarl"):
-            raise ValueError(f"strategy '{name}' is for a classifier, expected model: classifier, or replay+token_kd")
+            raise ValueError(f"strategy '{name}' needs a classifier, expected model: classifier, or replay+token_kd")
         if model != "seq2seq" and distillations_in(name):
-            raise ValueError(f"strategy '{name}' distils what a decoder writes, expected model: seq2seq")
+            raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")
 
 
-#: Arguments of the loop that no config sets by their name.
+#: Arguments of the training loop that are not settings.
 OF_THE_LOOP = ("model", "optimizer", "scheduler", "clip_norm", "plugins", "evaluator", "device", "workers")
 
 
 class DataSection(StrictModel):
-    """A data set, and which of its splits are trained and tested on."""
+    """A data set, and its splits for training and testing."""
 
-    name: str = Field("synthetic_commands", description="data set, as `mmcl data ls` lists them")
-    root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
-    train: OneOrMore[str] = Field(("train",), min_length=1, description="splits to train on, joined")
-    test: str = Field("test", description="split to test on; choose settings on valid")
-    options: dict[str, Any] = Field({}, description="of the data set, such as {slot: size}")
+    name: str = Field("synthetic_commands", description="name of the data set; `mmcl data ls` lists all")
+    root: str | None = Field(None, description="folder of the data set; none: search MMCL_DATA and the cache")
+    train: OneOrMore[str] = Field(("train",), min_length=1, description="splits to train on")
+    test: str = Field("test", description="split to test on; use valid to choose settings")
+    options: dict[str, Any] = Field({}, description="options of the data set, such as {slot: size}")
 
     def build(self) -> tuple[SpeechDataset, SpeechDataset]:
-        """Open the data for training and the data for testing."""
+        """Open the training data and the test data."""
         from mmcl.data import open_dataset
 
         train = self.join([open_dataset(self.name, split, self.root, **self.options) for split in self.train])
         return train, open_dataset(self.name, self.test, self.root, **self.options)
 
-    def join(self, parts: Sequence[Any]) -> Any:
-        """Return several splits as one; raises ConfigError where the data set does not join them."""
+    def join(self, splits: Sequence[Any]) -> Any:
+        """Concatenate splits.
+
+        Raises:
+            ConfigError: there are several splits, and the data set does not support it.
+        """
         from mmcl.errors import ConfigError
 
-        first, *rest = parts
+        first, *rest = splits
         if rest and not hasattr(first, "__add__"):
-            splits = ", ".join(part.split for part in parts)
-            raise ConfigError(f"splits {splits} of {self.name} cannot be joined: expected one to train on")
-        for part in rest:
-            first = first + part
+            names = ", ".join(each.split for each in splits)
+            raise ConfigError(f"splits {names} of {self.name} cannot be concatenated: expected a single split")
+        for each in rest:
+            first = first + each
         return first
 
 
-class EncoderSection(StrictModel):
-    """An encoder of any modality."""
-
-    modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="what it takes")
-    name: str = Field("cnn", description="short name, hub id, folder, or library:model; see build_encoder")
-    frozen: bool | None = Field(None, description="train nothing in it; none: pretrained ones are frozen")
-    tune_from: int | None = Field(None, description="train the layers of a pretrained one from this one on")
-    pooling: str | None = Field(None, description="mean, max, mean_max, cls, own; none: the encoder's usual")
-    options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
-
-    def encoder(self, **options: Any) -> Encoder:
-        """Build the encoder; ``options`` are what the data says, which the config may say otherwise."""
-        from mmcl.encoders import build_encoder
-
-        chosen: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **options, **self.options}
-        if self.pooling is not None:
-            chosen["pooling"] = self.pooling
-        return build_encoder(self.modality, self.name, **chosen)
-
-
-class AudioSection(StrictModel):
-    """An audio encoder."""
-
-    name: str = Field("cnn", description="cnn, conformer, hub id, folder, or library:model; see build_encoder")
-    frozen: bool | None = Field(None, description="train nothing in it; none: pretrained ones are frozen")
-    tune_from: int | None = Field(None, description="train the layers of a pretrained one from this one on")
-    pooling: Literal["mean", "max", "mean_max", "own"] | None = Field(None, description="over time; none: the usual")
-    options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 192} or {download: true}")
-
-    def build(self) -> Encoder:
-        """Build the encoder."""
-        return EncoderSection(modality="audio", **self.model_dump()).encoder()
-
-
-class TextSection(StrictModel):
-    """A text encoder, and the space in which texts meet audio."""
-
-    name: str = Field("words", description="words (trained from scratch), or a pretrained one: hub id or folder")
-    projection: int = Field(512, ge=1, description="dimension of the audio-text space")
-    options: dict[str, Any] = Field({}, description="of the encoder, such as {dim: 256} or {download: true}")
-
-    def build(self) -> Encoder:
-        """Build the encoder."""
-        from mmcl.encoders import build_encoder
-
-        return build_encoder("text", self.name, **self.options)
-
-
 class ClassifierSection(StrictModel):
-    """A hidden layer and a head that grows; see :class:`mmcl.models.SLUClassifier`."""
+    """A classifier with a hidden layer and a growing head; see :class:`mmcl.models.SLUClassifier`."""
 
     hidden: int = Field(256, ge=1, description="width of the hidden layer")
-    dropout: float = Field(0.0, ge=0, lt=1, description="after the hidden layer")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate after the hidden layer")
     text: TextSection = TextSection()
 
     def build(self, encoder: Encoder) -> SLUClassifier:
@@ -161,34 +126,6 @@ class ClassifierSection(StrictModel):
         return SLUClassifier(encoder, hidden=self.hidden, dropout=self.dropout, **text)
 
 
-class OptimizerSection(StrictModel):
-    """AdamW and its schedule."""
-
-    learning_rate: float = Field(1e-3, gt=0, description="of AdamW")
-    encoder_learning_rate: float | None = Field(None, gt=0, description="of the audio encoder; none: the same")
-    weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="of the rates, within each experience")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; none: any")
-
-    def build(self, model: nn.Module, encoder: nn.Module) -> Optimizer:
-        """Make the optimizer of what is trained in ``model``, of which ``encoder`` is a part."""
-        import torch
-
-        inside = {id(parameter) for parameter in encoder.parameters()}
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        groups: list[dict[str, Any]] = [{"params": [p for p in trained if id(p) not in inside]}]
-        if tuned := [p for p in trained if id(p) in inside]:
-            # First, because parameters that the model grows join the last group.
-            groups.insert(0, {"params": tuned, "lr": self.encoder_learning_rate or self.learning_rate})
-        return torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-
-    def scheduler(self) -> Any:
-        """Return what makes the schedule of an optimizer and a number of steps, None for constant rates."""
-        import torch
-
-        return torch.optim.lr_scheduler.CosineAnnealingLR if self.schedule == "cosine" else None
-
-
 @section_of("mmcl.strategies.coconut:Coconut")
 class CoconutSection(StrictModel):
     """The contrastive terms of COCONUT; see :class:`mmcl.strategies.coconut.Coconut`."""
@@ -196,27 +133,32 @@ class CoconutSection(StrictModel):
 
 @section_of("mmcl.strategies.contrast:Contrast", without=("objective", "name"))
 class ContrastSection(StrictModel):
-    """An objective that a strategy's name adds after a ``+``; see :class:`mmcl.strategies.contrast.Contrast`."""
+    """An objective after a ``+`` in a strategy's name; see :class:`mmcl.strategies.contrast.Contrast`."""
 
-    temperature: float = Field(0.1, gt=0, description="temperature of the objective; the initial one if it is learned")
-    learn_temperature: bool = Field(False, description="train the temperature, as CLIP does")
+    temperature: float = Field(0.1, gt=0, description="temperature of the objective; initial value if it is learned")
+    learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
 
-    def build(self, name: str, settings: StrictModel) -> Any:
-        """Make the plugin of an objective, of which ``settings`` are its own."""
+    def build(self, name: str, settings: StrictModel) -> Contrast:
+        """Build the plugin of an objective.
+
+        Args:
+            name: name of the objective.
+            settings: an :data:`~mmcl.sections.objectives.ObjectivesSection`.
+        """
         from mmcl import distributed
         from mmcl.strategies.contrast import Contrast
 
-        chosen, several = self.model_dump(include={"temperature", "learn_temperature"}), distributed.world_size() > 1
-        objective = make_objective(name, settings, **chosen, gather=several)
-        return Contrast(objective, name=name, **self.model_dump(exclude=set(chosen)))
+        own = self.model_dump(include={"temperature", "learn_temperature"})
+        objective = make_objective(name, settings, **own, gather=distributed.world_size() > 1)
+        return Contrast(objective, name=name, **self.model_dump(exclude=set(own)))
 
 
 @section_of("mmcl.strategies.relational_distillation:RelationalDistillation")
 class RelationalSection(StrictModel):
-    """Distillation of distances and angles between embeddings, which a strategy's name adds as ``+relational_kd``."""
+    """Relational distillation, ``+relational_kd`` in a strategy's name."""
 
-    def build(self) -> Any:
-        """Make the plugin."""
+    def build(self) -> RelationalDistillation:
+        """Build the plugin."""
         from mmcl.strategies.relational_distillation import RelationalDistillation
 
         return RelationalDistillation(**self.model_dump())
@@ -224,30 +166,36 @@ class RelationalSection(StrictModel):
 
 @section_of("mmcl.strategies.distillation:LogitDistillation")
 class DistillationSection(StrictModel):
-    """Distillation of logits, in lwf and icarl."""
+    """Logit distillation of lwf and icarl."""
 
 
 class Seq2SeqSection(StrictModel):
-    """A decoder that writes intent, entities and transcript; see :class:`mmcl.models.SLUSeq2Seq`."""
+    """A decoder of intent, entities and transcript; see :class:`mmcl.models.SLUSeq2Seq`."""
 
     dim: int = Field(768, ge=2, description="width of the decoder")
-    layers: int = Field(6, ge=1, description="of the decoder")
-    heads: int = Field(8, ge=1, description="of attention")
-    feedforward: int = Field(3072, ge=1, description="width within a layer")
-    encoder_layers: int = Field(0, ge=0, description="transformer layers on top of the audio encoder")
-    summary: bool = Field(False, description="the mean and maximum of all steps stand before them")
-    dropout: float = Field(0.1, ge=0, lt=1, description="in all transformer layers")
-    tied: bool = Field(False, description="one matrix for tokens in and out")
+    layers: int = Field(6, ge=1, description="number of decoder layers")
+    heads: int = Field(8, ge=1, description="number of attention heads")
+    feedforward: int = Field(3072, ge=1, description="width of the feed-forward layers")
+    encoder_layers: int = Field(0, ge=0, description="number of transformer layers on top of the audio encoder")
+    summary: bool = Field(False, description="prepend the mean and maximum of all time steps to the encoded audio")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate of all transformer layers")
+    tied: bool = Field(False, description="share one matrix between input and output token embeddings")
     projection: int = Field(512, ge=1, description="dimension of the audio-text space")
-    entities: bool = Field(True, description="write entities; without, intent and transcript alone")
-    vocabulary: int = Field(1000, ge=1, description="tokens, those of intents and characters included")
-    bpe_dropout: float = Field(0.1, ge=0, lt=1, description="merges left out in training, of the tokenizer")
-    beams: int = Field(5, ge=1, description="width of the search in tests; 1 is greedy")
-    length_penalty: float = Field(0.6, description="scores are divided by tokens to this power")
-    max_tokens: int = Field(130, ge=1, description="longest sequence that is decoded")
+    entities: bool = Field(True, description="decode entities as well as intent and transcript")
+    vocabulary: int = Field(1000, ge=1, description="number of tokens, including those of intents and characters")
+    bpe_dropout: float = Field(
+        0.1, ge=0, lt=1, description="probability of skipping a merge of the tokenizer in training"
+    )
+    beams: int = Field(5, ge=1, description="width of the beam search in evaluation; 1 is greedy decoding")
+    length_penalty: float = Field(0.6, description="power of the number of tokens that scores are divided by")
+    max_tokens: int = Field(130, ge=1, description="largest number of decoded tokens")
 
     def tokenizer(self, train: Any, path: Path) -> FrameTokenizer:
-        """Train the tokenizer on a data set and write it to ``path``, or read what is there."""
+        """Load the tokenizer from ``path``; if there is none, train it on a data set and save it.
+
+        Raises:
+            CheckpointError: the intents of the saved tokenizer are not the classes of the data set.
+        """
         from mmcl.errors import CheckpointError
         from mmcl.models import Frame, FrameTokenizer
 
@@ -255,15 +203,14 @@ class Seq2SeqSection(StrictModel):
             tokenizer = FrameTokenizer.load(path)
             if tokenizer.intents != tuple(train.classes):
                 raise CheckpointError(
-                    f"{path} has {len(tokenizer.intents)} intents that are not the {len(train.classes)} classes of the "
-                    "data: put the tokenizer.json of this run back"
+                    f"{path} has {len(tokenizer.intents)} intents, which differ from the {len(train.classes)} classes "
+                    "of the data: restore the tokenizer.json of this run"
                 )
             return tokenizer
         entities = train.entities if self.entities else [()] * len(train)
-        said: Iterable[Any] = zip(train.labels, entities, train.texts, strict=True)
-        frames = [Frame(train.classes[label], entities, text) for label, entities, text in said]
-        size: dict[str, Any] = {"vocabulary": self.vocabulary, "dropout": self.bpe_dropout}
-        tokenizer = FrameTokenizer.train(frames, train.classes, **size)
+        rows: Iterable[Any] = zip(train.labels, entities, train.texts, strict=True)
+        frames = [Frame(train.classes[label], entities, text) for label, entities, text in rows]
+        tokenizer = FrameTokenizer.train(frames, train.classes, vocabulary=self.vocabulary, dropout=self.bpe_dropout)
         tokenizer.save(path)
         return tokenizer
 
@@ -275,15 +222,17 @@ class Seq2SeqSection(StrictModel):
 
 
 class KnowledgeDistillationSection(StrictModel):
-    """The distillations that a strategy's name adds after a ``+``."""
+    """The distillations of decoders after a ``+`` in a strategy's name."""
 
-    audio_weight: float = Field(1.0, ge=0, description="of audio_kd: what the decoder hears")
-    token_weight: float = Field(1.0, ge=0, description="of token_kd: probabilities of the next token")
-    sequence_weight: float = Field(1.0, ge=0, description="of sequence_kd: the sequences that the model wrote before")
-    beams: int | None = Field(None, ge=1, description="of sequence_kd; none: those of the model")
+    audio_weight: float = Field(1.0, ge=0, description="weight of audio_kd, the distillation of encoded audio")
+    token_weight: float = Field(1.0, ge=0, description="weight of token_kd, the distillation of token probabilities")
+    sequence_weight: float = Field(
+        1.0, ge=0, description="weight of sequence_kd, the training on sequences decoded before the experience"
+    )
+    beams: int | None = Field(None, ge=1, description="width of the beam search of sequence_kd; none: seq2seq.beams")
 
-    def build(self, name: str) -> Any:
-        """Make the plugin of one of :data:`DISTILLATIONS`."""
+    def build(self, name: str) -> SupervisedPlugin:
+        """Build the plugin of one of :data:`DISTILLATIONS`."""
         from mmcl.strategies.distillation import AudioDistillation, TokenDistillation
         from mmcl.strategies.sequence_distillation import SequenceDistillation
 
@@ -295,7 +244,7 @@ class KnowledgeDistillationSection(StrictModel):
 
 
 def rebuild_model(config: Any, folder: Path) -> SLUClassifier | SLUSeq2Seq:
-    """Build the untrained model of a run of ``slu_incremental``, so that a checkpoint can be exported."""
+    """Build the untrained model of a run of ``slu_incremental``, to load a checkpoint for export."""
     from mmcl.models import FrameTokenizer
 
     encoder = config.encoder.build()
@@ -304,8 +253,8 @@ def rebuild_model(config: Any, folder: Path) -> SLUClassifier | SLUSeq2Seq:
     return config.classifier.build(encoder)
 
 
-def frame_scores(model: str) -> list[Any]:
-    """Make the plugin that scores what a model writes, if it writes."""
+def scoring_plugins(model: str) -> list[FrameScores]:
+    """Return the plugins that score decoded frames; none for a classifier."""
     from mmcl.strategies.frame_scores import FrameScores
 
     return [FrameScores()] if model == "seq2seq" else []

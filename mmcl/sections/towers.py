@@ -1,4 +1,4 @@
-"""Contrastive pretraining of two towers, as a section of configs, and what trains it within a run."""
+"""Config sections of contrastive pretraining, and the function that trains towers within a run."""
 
 from __future__ import annotations
 
@@ -10,35 +10,49 @@ from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
+from mmcl.sections.encoders import EncoderSection
 from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, make_objective
-from mmcl.sections.slu import EncoderSection, OptimizerSection
+from mmcl.sections.optimizer import OptimizerSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from mmcl.data.paired import PairedDataset
+    from mmcl.encoders.base import Encoder
+    from mmcl.models.heads import HeadOptions
     from mmcl.models.two_tower import TwoTower
+    from mmcl.objectives.objective import Objective
     from mmcl.runs.run import Run
+    from mmcl.training.contrastive import ContrastiveTrainer
 
 
 _OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "precision"}
-_OF_THE_TRAINER = ("model", "pairs", "objective", "optimizer", "scheduler", "clip_norm", "device")
+_NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "scheduler", "clip_norm", "device")
 
 
 class PairsSection(StrictModel):
-    """Pairs to train on, and others to choose settings with."""
+    """Pairs for training and validation."""
 
     name: str = Field(
-        "sentences_tts", description="data set, as `mmcl data ls` lists them, or captions: your own files"
+        "sentences_tts",
+        description="name of the data set, as listed by `mmcl data ls`, or captions for files of your own",
     )
-    root: str | None = Field(None, description="its folder; none looks in MMCL_DATA and in the cache")
-    train: OneOrMore[str] = Field(("train",), min_length=1, description="splits to train on, joined")
-    valid: str = Field("valid", description="split to choose settings with")
-    options: dict[str, Any] = Field({}, description="of the data set, such as {takes: 2}; of captions {train: a.csv}")
-    valid_options: dict[str, Any] = Field({}, description="of the data set in that split, beside or in place of these")
+    root: str | None = Field(None, description="folder of the data set; none: search MMCL_DATA and the cache")
+    train: OneOrMore[str] = Field(("train",), min_length=1, description="splits to train on")
+    valid: str = Field("valid", description="split to validate on")
+    options: dict[str, Any] = Field(
+        {}, description="options of the data set, such as {takes: 2}; for captions {train: a.csv, valid: b.csv}"
+    )
+    valid_options: dict[str, Any] = Field(
+        {}, description="options of the validation split; they override pairs.options"
+    )
 
     def build(self, split: Literal["train", "valid"]) -> Any:
-        """Open the data of a split."""
+        """Open a split.
+
+        Raises:
+            ConfigError: ``captions`` has no path for the split.
+        """
         from mmcl.data import Captions, open_dataset
         from mmcl.data.fingerprint import opened
         from mmcl.errors import ConfigError
@@ -48,10 +62,11 @@ class PairsSection(StrictModel):
             paths = {name: path for name, path in options.items() if name in ("train", "valid")}
             if split not in paths:
                 raise ConfigError(
-                    f"captions need options: {{train: ..., valid: ...}}, CSV files or folders; no {split}"
+                    f"captions need options: {{train: PATH, valid: PATH}} with CSV files or folders, but there is no "
+                    f"{split}: add it"
                 )
-            chosen = {name: value for name, value in options.items() if name not in paths}
-            return opened(Captions(paths[split], **chosen), self.name, paths[split], **chosen)
+            others = {name: value for name, value in options.items() if name not in paths}
+            return opened(Captions(paths[split], **others), self.name, paths[split], **others)
         names = self.train if split == "train" else (self.valid,)
         first, *rest = (open_dataset(self.name, name, self.root, **options) for name in names)
         for part in rest:
@@ -62,14 +77,16 @@ class PairsSection(StrictModel):
 class TowerSection(EncoderSection):
     """An encoder of one modality and its projection head; see :class:`mmcl.models.TwoTower`."""
 
-    head: Literal["none", "linear", "mlp", "attention"] = Field("linear", description="projection to the shared space")
-    hidden: int = Field(512, ge=1, description="width of the heads mlp and attention")
-    kernel: int = Field(3, ge=1, description="steps that the head attention reads together, an odd number")
-    layers: int = Field(0, ge=0, description="transformer layers of the head attention")
-    heads: int = Field(4, ge=1, description="learned queries of the head attention")
-    dropout: float = Field(0.0, ge=0, lt=1, description="of the heads mlp and attention")
+    head: Literal["none", "linear", "mlp", "attention"] = Field(
+        "linear", description="projection head to the shared space"
+    )
+    hidden: int = Field(512, ge=1, description="width of an mlp or attention head")
+    kernel: int = Field(3, ge=1, description="kernel size of an attention head's convolution, an odd number")
+    layers: int = Field(0, ge=0, description="number of transformer layers of an attention head")
+    heads: int = Field(4, ge=1, description="number of learned queries of an attention head")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate of an mlp or attention head")
 
-    def build(self) -> tuple[Any, Any]:
+    def build(self) -> tuple[Encoder, HeadOptions]:
         """Build the encoder, and the options of its head."""
         from mmcl.models.heads import HeadOptions
 
@@ -78,34 +95,40 @@ class TowerSection(EncoderSection):
 
 
 @section_of("mmcl.distributed:launch", without=("timeout",))
-@section_of("mmcl.training.contrastive:ContrastiveTrainer", without=_OF_THE_TRAINER)
+@section_of("mmcl.training.contrastive:ContrastiveTrainer", without=_NO_SETTINGS)
 class PretrainingSection(SignatureModel):
-    """Two towers, what they are trained on, and how."""
+    """Pairs, one or two towers, and their contrastive training."""
 
     pairs: PairsSection = PairsSection()
     first: TowerSection = TowerSection()
     second: TowerSection | None = Field(
-        TowerSection(modality="text", name="words"), description="the other tower; none: views of the first modality"
+        TowerSection(modality="text", name="words"), description="second tower; none: views of the first modality"
     )
-    dim: int | None = Field(None, ge=1, description="of the shared space; none: of a tower whose head is none, or 512")
-    temperature: float = Field(0.07, gt=0, le=1, description="of the objective, where it begins if it is learned")
-    learn_temperature: bool = Field(False, description="train the temperature, as CLIP does")
+    dim: int | None = Field(
+        None, ge=1, description="dimension of the shared space; none: that of a tower without a head, or else 512"
+    )
+    temperature: float = Field(
+        0.07, gt=0, le=1, description="temperature of the objective; initial value if it is learned"
+    )
+    learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
     distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
     optimizer: OptimizerSection = OptimizerSection(schedule="cosine")
     objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description=OBJECTIVE_HELP)
     objectives: ObjectivesSection = ObjectivesSection()
-    seeds: OneOrMore[int] = Field((0,), min_length=1, description="one or more: weights, order of pairs")
-    threads: int = Field(2, ge=1, description="CPU threads, which change results in their last digits")
-    tensorboard: bool = Field(False, description="write TensorBoard logs as well")
+    seeds: OneOrMore[int] = Field(
+        (0,), min_length=1, description="random seeds of weights and order of pairs; one training per seed"
+    )
+    threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
+    tensorboard: bool = Field(False, description="also write TensorBoard logs")
 
     @model_validator(mode="after")
-    def _one_tower_needs_views(self) -> PretrainingSection:
+    def _check_views(self) -> PretrainingSection:
         if self.second is None and self.views < 2:
             raise ValueError(f"views is {self.views}, expected 2 or more with one tower (second: null)")
         return self
 
     def build(self, seed: int | None = None) -> TwoTower:
-        """Build the towers; with ``seed``, weights that are neither pretrained nor trained are the same each time."""
+        """Build the towers; ``seed`` fixes weights that are not pretrained."""
         from mmcl.models import TwoTower
         from mmcl.seeding import seed_everything
 
@@ -117,16 +140,21 @@ class PretrainingSection(SignatureModel):
         second, second_head = self.second.build()
         return TwoTower(first, second, first_head=first_head, second_head=second_head, dim=self.dim)
 
-    def make_objective(self, name: ObjectiveName) -> Any:
-        """Make the objective of that name; its trained side is the first tower."""
+    def make_objective(self, name: ObjectiveName) -> Objective:
+        """Build an objective by name; its trained side is the first tower."""
         from mmcl import distributed
 
-        learned, several = self.learn_temperature, distributed.world_size() > 1
-        return make_objective(name, self.objectives, self.temperature, learn_temperature=learned, gather=several)
+        return make_objective(
+            name,
+            self.objectives,
+            self.temperature,
+            learn_temperature=self.learn_temperature,
+            gather=distributed.world_size() > 1,
+        )
 
 
 def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
-    """Return a data set with what its tower never changes computed once and cached; images are left as they are."""
+    """Return a data set with the features of frozen encoder layers cached; images of a trained encoder stay images."""
     from mmcl.encoders import cached_features
 
     tower = model.tower(modality)
@@ -138,7 +166,7 @@ def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingS
 
 
 def paired(dataset: Any, model: TwoTower, settings: PretrainingSection) -> PairedDataset:
-    """Return both sides of a data set, cached."""
+    """Return the sides of a data set, with the features of frozen encoder layers cached."""
     from mmcl.data import PairedDataset
 
     sides = [encoded(dataset, model, tower.modality, settings) for tower in model.towers]
@@ -153,40 +181,24 @@ def pretrain(
     run: Run,
     progress: Progress,
 ) -> TwoTower:
-    """Train two towers by an objective, log and checkpoint each epoch; what a resumed run has done is not done again.
+    """Train towers with an objective, and log and checkpoint each epoch; a resumed run continues or skips the training.
 
     The model is saved in the run's ``models/<objective>-seed<seed>``.
     """
     from mmcl import distributed
     from mmcl.models import TwoTower
+    from mmcl.objectives import LearnableTemperature
     from mmcl.runs.checkpoints import unit_name
     from mmcl.seeding import seed_everything
-    from mmcl.training.contrastive import ContrastiveTrainer
 
     unit, folder = unit_name(name, seed), run.folder / "models" / unit_name(name, seed)
     saved = run.restore(unit)
     if saved is not None and saved["training"] is None:
-        built = settings.build()  # by the config, which may name folders that the model's own file may not
+        built = settings.build()  # the config may name local encoder folders, which a model's file may not
         return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
-    sides: tuple[Any, ...] = pairs.sides
-    for tower, side in zip(model.towers, sides, strict=True):
-        if tower.encoder.frozen:  # the features are what the head is given
-            tower.head.standardize(side.vectors(range(len(side))))
-    optimizer = settings.optimizer.build(model, model.first.encoder)
-    if parameters := list(objective.parameters()):
-        optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})
-    trainer = ContrastiveTrainer(
-        model,
-        pairs,
-        objective,
-        optimizer,
-        **settings.model_dump(include=_OF_TRAINING),
-        scheduler=settings.optimizer.scheduler(),
-        clip_norm=settings.optimizer.clip_norm,
-        device=settings.device,
-    )
+    trainer = _make_trainer(settings, model, pairs, objective)
     seconds = 0.0
     if saved is not None:
         trainer.load_state_dict(saved["training"])
@@ -195,9 +207,10 @@ def pretrain(
     started = time.monotonic()
     for loss in trainer:
         now = seconds + time.monotonic() - started
-        temperature = objective.temperature().item() if settings.learn_temperature else settings.temperature
-        where = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
-        run.log("epoch", **where, loss=loss, temperature=temperature, seconds=round(now, 2))
+        learned = objective.temperature
+        temperature = learned().item() if isinstance(learned, LearnableTemperature) else settings.temperature
+        place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
+        run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
         if trainer.epoch < settings.epochs:
             run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
         progress.update(bar, completed=trainer.epoch)
@@ -208,25 +221,49 @@ def pretrain(
     return model
 
 
+def _make_trainer(
+    settings: PretrainingSection, model: TwoTower, pairs: PairedDataset, objective: Objective
+) -> ContrastiveTrainer:
+    from mmcl.training.contrastive import ContrastiveTrainer
+
+    sides: tuple[Any, ...] = pairs.sides
+    for tower, side in zip(model.towers, sides, strict=True):
+        if tower.encoder.frozen:  # the input of its head is known before training
+            tower.head.standardize(side.vectors(range(len(side))))
+    optimizer = settings.optimizer.build(model, model.first.encoder)
+    if parameters := list(objective.parameters()):
+        optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})
+    return ContrastiveTrainer(
+        model,
+        pairs,
+        objective,
+        optimizer,
+        **settings.model_dump(include=_OF_TRAINING),
+        scheduler=settings.optimizer.scheduler(),
+        clip_norm=settings.optimizer.clip_norm,
+        device=settings.device,
+    )
+
+
 def model_folders(folder: str | Path) -> dict[str, Path]:
-    """Return the folders of the models of a run by name, or ``folder`` itself where it is one.
+    """Return the model folders of a run by name, or ``folder`` itself if it is a model.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no model.
         RunError: a run holds links, pipes or devices.
     """
     from mmcl.errors import CheckpointError
     from mmcl.files.plain_files import check_plain
 
     folder = Path(folder).expanduser()
-    if (folder / "config.yaml").exists():  # a run; a folder from a hub may be links to a cache
+    if (folder / "config.yaml").exists():  # a run; folders from a hub are not checked, they may link to a cache
         check_plain(folder)
     if any(path.is_file() for path in (folder / "model.json", folder / "config.json")):
         return {folder.name: folder}
     found = sorted(path.parent for path in folder.glob("models/*/model.json"))
     if not found:
         raise CheckpointError(
-            f"{folder} has no model: expected a run of contrastive_pretraining or speech_to_intent that has finished "
-            "one, or a folder that TwoTower.save or mmcl export wrote"
+            f"{folder} has no model: expected a run of contrastive_pretraining or speech_to_intent with a finished "
+            "model, or a folder written by TwoTower.save or mmcl export"
         )
     return {path.name: path for path in found}

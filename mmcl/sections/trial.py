@@ -1,11 +1,11 @@
-"""Trial: one model that is to forget, made once and handed to every method, at once or in a stream."""
+"""Trial: a model, trained once, that every unlearning method is applied to."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -20,23 +20,29 @@ from mmcl.unlearning.removal import speakers_of
 from mmcl.unlearning.retraining import check_classes, train_classifier
 from mmcl.unlearning.sisa import sisa, train_sharded
 
+if TYPE_CHECKING:
+    from mmcl.strategies.rehearsal import Rehearsal
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class Trial:
-    """Train a model by a config, and make it forget by each method.
+    """Train a model on all samples, and apply unlearning methods to it.
 
     Args:
-        settings: of the config.
-        train, test: its data.
-        seed: of what is forgotten, weights and batches.
-        on_epoch: called with phase, epoch and loss.
-        saved: what :attr:`saved` was, to train nothing again; of a stream nothing is saved.
+        settings: config section.
+        train, test: training and test data.
+        seed: seed of the samples to forget, weights and batches.
+        on_epoch: function called with phase, epoch and loss.
+        saved: value of :attr:`saved` of an earlier trial, to skip the training; None for a stream.
 
     Raises:
-        CheckpointError: ``saved`` is of another model.
+        CheckpointError: ``saved`` belongs to another model.
 
     Attributes:
-        removal: what is to be forgotten.
-        saved: state of the model that knows it, and the seconds that it took.
+        removal: samples to forget and to keep.
+        model: the model trained on all samples.
+        seconds: time of its training.
+        saved: state of the model and ``seconds``; None for a stream.
     """
 
     def __init__(
@@ -51,11 +57,11 @@ class Trial:
     ) -> None:
         self.settings, self.train, self.test, self.seed, self.on_epoch = settings, train, test, seed, on_epoch
         self.removal = settings.removal.choose(train, test, seed)
-        self._strategy: Any = None
+        self._strategy: MMCLTemplate | None = None
         started = time.monotonic()
         if saved:
             model = settings.build(train, self.removal.train.rows)
-            what = "the state of the model that is to forget"
+            what = "the state of the model before forgetting"
             load_state(model, entry(saved, "model", what), what)
             self.model, self.seconds = model.eval(), float(entry(saved, "seconds", what))
             return
@@ -66,15 +72,18 @@ class Trial:
 
     @property
     def saved(self) -> dict[str, Any] | None:
-        """See above."""
+        """State of the model and the seconds of its training; None for a stream."""
         if self._strategy is not None:
             return None
         return {"model": snapshot(trainable_state(self.model)), "seconds": self.seconds}
 
     def forget(self, method: str, **settings: Any) -> tuple[nn.Module, float, dict[str, Any] | None]:
-        """Return a model that has forgotten, the seconds that it took, and of a stream the record of what was removed.
+        """Apply an unlearning method.
 
-        ``retrain`` is trained as the first model was, without what is forgotten, through the stream where there is one.
+        ``retrain`` trains a new model without the samples to forget, in the stream if there is one.
+
+        Returns:
+            The model after forgetting, the seconds that it took, and in a stream the record of the removal, else None.
         """
         seed_everything(self.seed)
         started = time.monotonic()
@@ -100,7 +109,7 @@ class Trial:
         return deepcopy(strategy.model).eval(), time.monotonic() - started, record
 
     def _forget_shards(self) -> tuple[nn.Module, float]:
-        """Train a model in shards, and make it forget; the seconds are those of the latter."""
+        """Train a model in shards and apply sisa; return it and the seconds of sisa."""
         data, settings, removal = self.removal.train, self.settings, self.removal
         sharded = train_sharded(
             lambda: settings.build(self.train, data.rows),
@@ -115,12 +124,12 @@ class Trial:
         return model, time.monotonic() - started
 
     def measure(self, model: nn.Module) -> dict[str, float]:
-        """Return what a model is judged by, see :func:`~mmcl.unlearning.measures.unlearning_measures`."""
+        """Return a model's measures, see :func:`~mmcl.unlearning.measures.unlearning_measures`."""
         apart = self.settings.removal.kind in ("class", "speaker")
         return unlearning_measures(model, self.removal, apart=apart, seed=self.seed, device=self.settings.device)
 
-    def _learn(self, data: Any) -> tuple[nn.Module, Any, Any]:
-        """Train on some of the data; return the model, and of a stream the strategy and the last experience."""
+    def _learn(self, data: Any) -> tuple[nn.Module, MMCLTemplate | None, Any]:
+        """Train on ``data``; return the model and, for a stream, the strategy and the last experience."""
         seed_everything(self.seed)
         model = self.settings.build(self.train, data.rows)
         stream = self.settings.stream
@@ -132,7 +141,7 @@ class Trial:
         return deepcopy(strategy.model).eval(), strategy, last
 
 
-def _memory_of(strategy: Any) -> dict[Any, dict[int, list[int]]]:
+def _memory_of(strategy: MMCLTemplate) -> dict[Rehearsal, dict[int, list[int]]]:
     from mmcl.strategies.rehearsal import Rehearsal
 
     return {plugin: dict(plugin.memory) for plugin in strategy.plugins if isinstance(plugin, Rehearsal)}

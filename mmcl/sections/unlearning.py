@@ -1,4 +1,4 @@
-"""Unlearning as sections of configs: the model and how it is trained, what is to be forgotten, and the stream."""
+"""Config sections of unlearning: the samples to forget, the class-incremental stream, the model and its training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pydantic import Field, model_validator
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.numbers import Count
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.slu import OF_THE_LOOP, AudioSection, CoconutSection, DataSection, OptimizerSection
+from mmcl.sections.encoders import AudioSection
+from mmcl.sections.optimizer import OptimizerSection
+from mmcl.sections.slu import OF_THE_LOOP, CoconutSection, DataSection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import nn
 
+    from mmcl.strategies.template import MMCLTemplate
     from mmcl.unlearning.removal import Removal
 
 MethodName = Literal[
@@ -34,9 +37,9 @@ MethodName = Literal[
 
 @section_of("mmcl.unlearning.removal:choose_removal", without=("kind", "train", "test", "seed"))
 class RemovalSection(StrictModel):
-    """What is to be forgotten; see :func:`~mmcl.unlearning.removal.choose_removal`."""
+    """The samples to forget; see :func:`~mmcl.unlearning.removal.choose_removal`."""
 
-    kind: Literal["data", "class", "noisy_labels", "speaker"] = Field("data", description="of what is to be forgotten")
+    kind: Literal["data", "class", "noisy_labels", "speaker"] = Field("data", description="kind of samples to forget")
     speakers: OneOrMore[str] = Field((), description="names of the speakers to forget (speaker)")
 
     def choose(self, train: Any, test: Any, seed: int) -> Removal:
@@ -48,18 +51,22 @@ class RemovalSection(StrictModel):
 
 @section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "precision"))
 class StreamSection(StrictModel):
-    """A class-incremental stream that the model is trained through, before it is to forget."""
+    """A class-incremental stream that the model is trained on before it forgets."""
 
-    strategy: Literal["replay", "coconut"] = Field("coconut", description="that remembers")
-    experiences: int = Field(5, ge=1, description="groups in which the classes arrive")
-    epochs: int = Field(10, ge=1, description="passes over each experience")
-    memory_size: Count = Field(50, description="samples in memory, all classes together")
+    strategy: Literal["replay", "coconut"] = Field("coconut", description="continual learning strategy")
+    experiences: int = Field(5, ge=1, description="number of experiences that the classes are split into")
+    epochs: int = Field(10, ge=1, description="passes over the data of each experience")
+    memory_size: Count = Field(50, description="number of samples in memory, over all classes")
     coconut: CoconutSection = CoconutSection()
-    keep: Literal["memory", "all"] = Field("memory", description="what methods are given: what the learner has, or all")
+    keep: Literal["memory", "all"] = Field(
+        "memory", description="samples that methods keep: the memory with the last experience, or all"
+    )
     optimizer: OptimizerSection = OptimizerSection()
 
-    def learn(self, model: Any, train: Any, test: Any, seed: int, without: Sequence[int], device: str) -> Any:
-        """Train through the stream; return the strategy and its last experience."""
+    def learn(
+        self, model: Any, train: Any, test: Any, seed: int, without: Sequence[int], device: str
+    ) -> tuple[MMCLTemplate, Any]:
+        """Train on the stream; return the strategy and the last experience."""
         from mmcl import strategies
         from mmcl.data import class_incremental
 
@@ -80,26 +87,32 @@ class StreamSection(StrictModel):
 @section_of("mmcl.unlearning.sisa:train_sharded", without=("fresh", "data", "groups", "on_epoch"))
 @section_of("mmcl.unlearning.retraining:train_classifier", without=("model", "data", "phase", "device", "on_epoch"))
 class UnlearningSection(SignatureModel):
-    """A classifier, its data, and how it is trained before it is to forget."""
+    """A classifier, its data, and its training before it forgets."""
 
     data: DataSection = DataSection(name="mnist")
     removal: RemovalSection = RemovalSection()
     model: Literal["cnn", "resnet18", "encoder"] = Field(
-        "cnn", description="LAF's networks for images; encoder: speech"
+        "cnn", description="classifier: LAF's networks for images (cnn, resnet18), or the audio encoder for speech"
     )
     encoder: AudioSection = AudioSection(name="openai/whisper-base", pooling="mean_max")
-    hidden: int = Field(256, ge=1, description="width of the layer on the encoder, whose output is the representation")
-    shards_by: Literal["sample", "speaker"] = Field("sample", description="what sisa keeps in one shard")
-    stream: StreamSection | None = Field(None, description="train class by class instead, and forget in the stream")
+    hidden: int = Field(
+        256, ge=1, description="width of the hidden layer on the audio encoder, which gives the representation"
+    )
+    shards_by: Literal["sample", "speaker"] = Field(
+        "sample", description="unit that sisa assigns to shards: single samples, or all samples of a speaker"
+    )
+    stream: StreamSection | None = Field(
+        None, description="train and forget in a class-incremental stream; none: train on all classes at once"
+    )
 
     @model_validator(mode="after")
-    def _speech_alone_is_streamed(self) -> UnlearningSection:
+    def _check_stream(self) -> UnlearningSection:
         if self.stream is not None and self.model != "encoder":
-            raise ValueError(f"stream: a model '{self.model}' is trained at once, expected model: encoder")
+            raise ValueError(f"stream: a model '{self.model}' cannot learn from a stream, expected model: encoder")
         return self
 
     def open(self) -> tuple[Any, Any]:
-        """Open the data to train and to test with; of speech, what a frozen encoder makes of it."""
+        """Open training and test data; the features of a frozen audio encoder are cached."""
         from mmcl.encoders import cached_features
 
         parts: tuple[Any, Any] = self.data.build()
@@ -110,7 +123,12 @@ class UnlearningSection(SignatureModel):
         return train, test
 
     def build(self, data: Any, rows: Sequence[int]) -> nn.Module:
-        """Build an untrained model of the data's classes, which is to be trained on some rows of it."""
+        """Build an untrained model of the data's classes.
+
+        Args:
+            data: data set.
+            rows: training rows; they standardize the input of a frozen encoder's classifier.
+        """
         from mmcl.encoders import build_encoder
         from mmcl.models import ImageClassifier, SLUClassifier
 
@@ -127,5 +145,5 @@ class UnlearningSection(SignatureModel):
         return model
 
     def recipe(self) -> dict[str, Any]:
-        """How it is trained."""
+        """Return the training settings."""
         return self.model_dump(include={"epochs", "learning_rate", "weight_decay", "batch_size", "device"})

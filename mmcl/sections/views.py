@@ -1,4 +1,4 @@
-"""A classifier of several views, as a section of configs, and what trains it."""
+"""Config sections of a multimodal classifier, and the function that trains it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.slu import OF_THE_LOOP, DataSection, EncoderSection, OptimizerSection
+from mmcl.sections.encoders import EncoderSection
+from mmcl.sections.optimizer import OptimizerSection
+from mmcl.sections.slu import OF_THE_LOOP, DataSection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,18 +21,29 @@ if TYPE_CHECKING:
     from mmcl.strategies.held_out import HeldOut
 
 
-_UNLISTED = {"table": "LabelledTable", "spoken_written_digits": "SpokenWrittenDigits"}  # no owner offers them
+# Data sets that `mmcl data ls` does not list, because they are not downloaded from an owner.
+_UNLISTED = {"table": "LabelledTable", "spoken_written_digits": "SpokenWrittenDigits"}
 
 
 class ViewsSection(DataSection):
-    """A data set of several views, and which of its splits are trained and tested on."""
+    """A data set of several views, and its splits for training and testing."""
 
     name: str = Field(
-        "rosmap", description="data set, as `mmcl data ls` lists them, spoken_written_digits, or table: your own files"
+        "rosmap",
+        description="name of the data set, as listed by `mmcl data ls`; or spoken_written_digits; or table for files "
+        "of your own",
     )
 
     def open(self, splits: Sequence[str], **options: Any) -> Any:
-        """Open splits, joined; ``options`` are of the data set, beside those of the config."""
+        """Open and concatenate splits.
+
+        Args:
+            splits: names of splits.
+            **options: options of the data set; they override those of the config.
+
+        Raises:
+            ConfigError: an option is unknown, ``table`` has no root, or the splits cannot be concatenated.
+        """
         from mmcl import data
         from mmcl.data.catalog import check_options
         from mmcl.data.fingerprint import opened
@@ -45,7 +58,7 @@ class ViewsSection(DataSection):
             dataset = getattr(data, _UNLISTED[self.name])
             check_options(self.name, dataset, chosen)
             if self.name == "table" and self.root is None:
-                raise ConfigError("data.root is none, expected the folder of the table: data.root=FOLDER")
+                raise ConfigError("data.root is none, expected the folder of the table: set data.root=FOLDER")
             parts.append(opened(dataset(self.root, split, **chosen), self.name, split, root=self.root, **chosen))
         return self.join(parts)
 
@@ -55,36 +68,43 @@ class ViewsSection(DataSection):
 @section_of("mmcl.strategies.held_out:HeldOut", without=("data", "on"))
 @section_of("mmcl.strategies.m3col:M3CoL", without=("contrast", "share"))
 class MultimodalSection(SignatureModel):
-    """Views of samples, the model that classifies them, and how it is trained."""
+    """Data of several views, a multimodal classifier, and its training."""
 
     data: ViewsSection = ViewsSection()
-    views: dict[str, EncoderSection] = Field(..., min_length=1, description="encoder of each view, by the data's names")
-    scale: Literal["range", "deviation", "none"] = Field("range", description="of numbers, as they are in training")
-    fusion: Literal["concat", "gated", "attention"] = Field("concat", description="of the views")
-    dim: int | None = Field(None, ge=1, description="views are projected to; none: what encoders give")
-    hidden: int = Field(256, ge=1, description="width of the heads' hidden layers")
-    dropout: float = Field(0.0, ge=0, lt=1, description="of these")
-    view_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a view of a sample is left out in training")
+    views: dict[str, EncoderSection] = Field(..., min_length=1, description="encoder of each view, by name of the view")
+    scale: Literal["range", "deviation", "none"] = Field(
+        "range", description="scaling of numeric features, from the training data"
+    )
+    fusion: Literal["concat", "gated", "attention"] = Field("concat", description="fusion of the views")
+    dim: int | None = Field(None, ge=1, description="dimension that every view is projected to; none: no projection")
+    hidden: int = Field(256, ge=1, description="width of the hidden layer of each head")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate of the hidden layer of each head")
+    view_dropout: float = Field(0.0, ge=0, lt=1, description="probability of dropping a view of a sample in training")
     optimizer: OptimizerSection = OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over the training data")
-    batch_size: int = Field(64, ge=1, description="samples a step")
+    batch_size: int = Field(64, ge=1, description="samples per step")
 
     def open(self, splits: Sequence[str], **options: Any) -> CachedViews:
-        """Open splits of the data, joined, and compute once what is never trained; ``options`` are of the data set."""
+        """Open and concatenate splits, with the features of frozen encoder layers cached.
+
+        Args:
+            splits: names of splits.
+            **options: options of the data set; they override those of the config.
+        """
         from mmcl.encoders.views import CachedViews
 
         data = self.data.open(splits, **options)
         return CachedViews(data, self.encoders(data, list(self.views)), device=self.device)
 
     def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
-        """Build the encoders of some views, those of numbers for as many as the data has."""
+        """Build the encoders of views; those of numeric features get their number from the data."""
         from mmcl.data.attributes import attributes_of
 
         sizes = attributes_of(data).features
         return {view: self.views[view].encoder(**{"features": sizes[view]} if view in sizes else {}) for view in views}
 
     def build(self, train: CachedViews, views: Sequence[str]) -> MultimodalClassifier:
-        """Build the model of some views, numbers scaled as they are in ``train``."""
+        """Build a model of views, with numeric features scaled by the statistics of ``train``."""
         from mmcl.encoders.tabular import TabularEncoder
         from mmcl.models import MultimodalClassifier
 
@@ -107,17 +127,20 @@ def fit(
     tracking: Tracking,
     saved: dict[str, Any] | None = None,
 ) -> tuple[MultimodalClassifier, HeldOut]:
-    """Train a model on ``data["train"]``; return it as it was in the end, and how it did on the other parts meanwhile.
+    """Train a model on ``data["train"]``, and score it on the held-out data sets.
 
     Args:
-        settings: of the config.
-        data: ``"train"``, and what is held out.
-        views: that the model has.
+        settings: config section.
+        data: ``"train"``, and held-out data sets by name.
+        views: views of the model.
         contrast: one of :data:`~mmcl.strategies.m3col.CONTRASTS`.
-        seed: of weights, mixtures and order.
-        on: what the epoch is chosen on, see :class:`~mmcl.strategies.held_out.HeldOut`.
+        seed: seed of weights, mixtures and order.
+        on: data set or epoch that chooses the model, see :class:`~mmcl.strategies.held_out.HeldOut`.
         tracking: plugin that logs and shows progress.
-        saved: a checkpoint that it wrote, to go on from.
+        saved: checkpoint written by ``tracking``, to resume from.
+
+    Returns:
+        The model after the last epoch, and the plugin with the scores.
     """
     from mmcl import strategies
     from mmcl.data import class_incremental

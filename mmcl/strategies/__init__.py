@@ -1,4 +1,4 @@
-"""The class-incremental loop and its strategies, as Avalanche plugins. Importing this loads Avalanche (seconds)."""
+"""Class-incremental training: the loop, and strategies as Avalanche plugins. Importing it takes seconds (Avalanche)."""
 
 from mmcl.rationales import distill_rationales as distill_rationales
 from mmcl.strategies.presets import coconut as coconut

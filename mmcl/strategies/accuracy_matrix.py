@@ -1,43 +1,48 @@
-"""AccuracyMatrix: the Avalanche plugin that fills the matrix which :mod:`mmcl.metrics.matrix` reads."""
+"""AccuracyMatrix: a plugin that records accuracy by trained and evaluated experience."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mmcl import distributed
 from mmcl.strategies.after_training import AfterTraining
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class AccuracyMatrix(AfterTraining):
-    """Note the accuracy on each experience, and on each class, at every ``strategy.eval``.
+    """Record the accuracy on each experience, and on each class, at every ``strategy.eval``.
 
-    The cell ``matrix[t][j]`` is the accuracy on experience ``j`` after training on experience ``t``, whatever was
-    evaluated beside it and in which order. What is evaluated again takes the place of what was there.
+    The cell ``matrix[t][j]`` is the accuracy on experience ``j`` after training on experience ``t``, in any order of
+    evaluation. Evaluating again overwrites a cell. :mod:`mmcl.metrics.matrix` computes metrics from the matrix.
 
     Args:
-        stream: name of the stream whose experiences are the columns; evaluation on others is not noted.
+        stream: name of the stream whose experiences are the columns; others are ignored.
 
     Attributes:
-        baseline: accuracy on each experience before any training, as :func:`~mmcl.metrics.forward_transfer` takes it;
-            empty where nothing was evaluated then.
-        sizes: test samples of each experience, 0 for one that has not been evaluated.
+        baseline: accuracy on each experience before any training, for :func:`~mmcl.metrics.forward_transfer`; empty
+            if nothing was evaluated then.
+        sizes: number of test samples of each experience; 0 for one that has not been evaluated.
     """
 
     def __init__(self, stream: str = "test") -> None:
         super().__init__(stream)
         self.sizes: list[int] = []
-        self._rows: dict[int, list[float]] = {}  # by the experience that was trained last, -1 before any
-        self._classes: dict[int, dict[int, float]] = {}  # likewise: label -> accuracy
+        self._rows: dict[int, list[float]] = {}  # last trained experience (-1 before any) -> accuracies
+        self._classes: dict[int, dict[int, float]] = {}  # last trained experience -> label -> accuracy
         self._correct: Counter[int] = Counter()
         self._total: Counter[int] = Counter()
 
     @property
     def matrix(self) -> list[list[float]]:
-        """One row for each experience up to the last after which there was an evaluation; the baseline alone before
-        any training. A cell is nan where that experience was not evaluated then."""
+        """Accuracies after each experience, up to the last one that an evaluation followed.
+
+        A cell without an evaluation is nan. Before any training, the only row is the baseline.
+        """
         last = max(self._rows, default=-1)
         if last < 0:
             return [self.baseline] if self._rows else []
@@ -45,37 +50,38 @@ class AccuracyMatrix(AfterTraining):
 
     @property
     def baseline(self) -> list[float]:
-        """See above."""
+        """Accuracy on each experience before any training."""
         return self._padded(self._rows[-1]) if -1 in self._rows else []
 
     @property
     def per_class(self) -> list[dict[int, float]]:
-        """Accuracy by label, of each row of ``matrix``."""
+        """Accuracy by label, for each row of ``matrix``."""
         last = max(self._classes, default=-1)
         if last < 0:
             return [dict(row) for row in self._classes.values()]
         return [dict(self._classes.get(row, {})) for row in range(last + 1)]
 
-    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Start a cell."""
+    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Clear the counts."""
         self._correct, self._total = Counter(), Counter()
 
-    def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Count what was right; no answer is, where no class has arrived."""
+    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Count the samples of each label, and the correct predictions."""
         if not self.is_scored(strategy.experience):
             return
         labels, logits = strategy.mb_y, strategy.mb_output
         if logits.shape[1]:
-            best, answers = logits.max(1)
-            right = labels[(answers == labels) & (best > -torch.inf)]
+            best, predictions = logits.max(1)
+            # A logit of minus infinity belongs to a class that has not arrived.
+            correct = labels[(predictions == labels) & (best > -torch.inf)]
         else:
-            right = labels[:0]
-        for counter, values in ((self._correct, right), (self._total, labels)):
-            found, times = torch.unique(values, return_counts=True)
-            counter.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+            correct = labels[:0]
+        for counter, values in ((self._correct, correct), (self._total, labels)):
+            found, counts = torch.unique(values, return_counts=True)
+            counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
-    def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Fill the cell."""
+    def after_eval_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Fill the cell of this experience from the counts of all processes."""
         if not self.is_scored(strategy.experience):
             return
         correct, total = (
@@ -91,10 +97,10 @@ class AccuracyMatrix(AfterTraining):
         row = self._rows[self.trained] = self._padded(self._rows.get(self.trained, []))
         row[number] = sum(correct.values()) / sum(total.values())
         classes = self._classes.setdefault(self.trained, {})
-        classes |= {label: correct[label] / times for label, times in sorted(total.items())}
+        classes |= {label: correct[label] / count for label, count in sorted(total.items())}
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """All rows so far."""
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return all rows."""
         labels = [list(row) for row in self._classes.values()]
         if all(row == labels[0] for row in labels):
             labels = labels[:1]
@@ -107,13 +113,13 @@ class AccuracyMatrix(AfterTraining):
         places = {"trained": self.trained, "rows": list(self._rows)}
         return {**{name: _pack(rows) for name, rows in packed.items()}, "sizes": list(self.sizes), **places}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up rows that :meth:`state_dict` gave."""
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore all rows."""
         matrix, self.sizes = _unpack(state["matrix"]), list(state["sizes"])
         labels, accuracies = _unpack(state["labels"]), _unpack(state["per_class"])
         if len(labels) == 1:
             labels = labels * len(accuracies)
-        rows = state.get("rows", range(len(matrix)))  # a row after each experience, where a state does not say
+        rows = state.get("rows", range(len(matrix)))  # older states have one row after each experience
         self.trained = state.get("trained", len(matrix) - 1)
         self._rows = dict(zip(rows, matrix, strict=True))
         per_class = (dict(zip(*row, strict=True)) for row in zip(labels, accuracies, strict=True))
@@ -124,7 +130,7 @@ class AccuracyMatrix(AfterTraining):
 
 
 def _pack(rows: list[list[Any]]) -> dict[str, Any]:
-    """Rows as one tensor, which is written much faster than lists where there are a thousand experiences."""
+    """Pack rows into one tensor; with a thousand experiences, it is written much faster than lists."""
     numbers = [number for row in rows for number in row]
     dtype = torch.long if numbers and isinstance(numbers[0], int) else torch.float64
     return {"numbers": torch.tensor(numbers, dtype=dtype), "lengths": [len(row) for row in rows]}

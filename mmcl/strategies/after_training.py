@@ -1,20 +1,23 @@
-"""AfterTraining: base of plugins whose scores are named by experience, in whatever order these are evaluated."""
+"""AfterTraining: base of plugins that score the experiences of a stream after each training."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avalanche.core import SupervisedPlugin
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class AfterTraining(SupervisedPlugin):
-    """Base of plugins that score experiences of one stream after training on another experience.
+    """Base of plugins that score the experiences of one stream after training, in any order of evaluation.
 
     Args:
-        stream: name of the stream that is scored; evaluation on others leaves no trace.
+        stream: name of the stream that is scored; others are ignored.
 
     Attributes:
-        trained: number of the experience that was trained last; -1 before any.
+        trained: number of the last trained experience; -1 before the first.
     """
 
     def __init__(self, stream: str = "test") -> None:
@@ -22,11 +25,11 @@ class AfterTraining(SupervisedPlugin):
         self.stream = stream
         self.trained = -1
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Note what is trained on."""
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Record the number of the experience."""
         self.trained = int(strategy.experience.current_experience)
 
     def is_scored(self, experience: Any) -> bool:
-        """Whether an experience is of the stream that is scored, or of none."""
+        """Whether an experience belongs to the scored stream, or to no stream."""
         name = getattr(getattr(experience, "origin_stream", None), "name", None)
         return name is None or name == self.stream

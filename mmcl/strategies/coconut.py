@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -14,17 +14,20 @@ from mmcl.objectives.mm import MMLoss
 from mmcl.objectives.nspt import NSPTLoss
 from mmcl.strategies.teacher import teacher_of
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class Coconut(SupervisedPlugin):
     """Add COCONUT's two contrastive terms to training with rehearsal.
 
     ``loss = cross-entropy + mm_weight * MM + nspt_weight * (NSPT(audio) + NSPT(text))`` with
 
-    * MM (:class:`~mmcl.objectives.MMLoss`): audio against text; anchors are the new samples; in every experience;
-    * NSPT (:class:`~mmcl.objectives.NSPTLoss`): student against teacher; anchors are the rehearsal samples; from the
-      second experience on.
+    * MM (:class:`~mmcl.objectives.MMLoss`): audio against text, with the new samples as anchors, in every experience;
+    * NSPT (:class:`~mmcl.objectives.NSPTLoss`): student against teacher, with the rehearsal samples as anchors, from
+      the second experience on.
 
-    COCONUT, Cappellazzo et al., arXiv 2310.02699, equation 7. It needs a model with an audio-text space. In
+    COCONUT, Cappellazzo et al., arXiv 2310.02699, equation 7. The model must have an audio-text space. In
     :class:`~mmcl.models.SLUSeq2Seq`, as in the paper, a text is the decoder's embedding of the intent's token. Differs
     from the paper: in :class:`~mmcl.models.SLUClassifier`, a text is the transcript or the words of the label.
 
@@ -53,13 +56,13 @@ class Coconut(SupervisedPlugin):
         self.mm_weight = mm_weight
         self.nspt_weight = nspt_weight
         self.mm_anchors = mm_anchors
-        several = distributed.world_size() > 1
-        self.mm = MMLoss(temperature, gather=several)
-        self.nspt = NSPTLoss(temperature, denominator, gather=several)
+        gather = distributed.world_size() > 1
+        self.mm = MMLoss(temperature, gather=gather)
+        self.nspt = NSPTLoss(temperature, denominator, gather=gather)
         self.needs_teacher = nspt_weight != 0
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the two terms."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add MM and NSPT to the loss."""
         batch, model, teacher = strategy.mbatch, strategy.model, teacher_of(strategy)
         weight = self._nspt_weight(strategy) if teacher is not None else 0.0
         is_rehearsal, labels = batch["is_rehearsal"], batch["label"]
@@ -68,20 +71,20 @@ class Coconut(SupervisedPlugin):
         audio, text = model.project_audio(strategy.output.embedding), model.project_text(batch)
         if self.mm_weight:
             anchors = None if self.mm_anchors == "all" else ~is_rehearsal
-            strategy.add_loss("mm", self.mm(audio, text, labels, anchors), self.mm_weight, joined=self.mm.gather)
+            strategy.add_loss("mm", self.mm(audio, text, labels, anchors), self.mm_weight, gathered=self.mm.gather)
         if teacher is None or weight == 0 or not strategy.rehearses:
             return
-        taught_audio, taught_text = torch.zeros_like(audio), torch.zeros_like(text)
+        teacher_audio, teacher_text = torch.zeros_like(audio), torch.zeros_like(text)
         if is_rehearsal.any():
             past = batch.select(is_rehearsal)
             with torch.no_grad():
-                taught_audio[is_rehearsal] = teacher.project_audio(teacher.embed(past))
-                taught_text[is_rehearsal] = teacher.project_text(past)
-        for name, student, taught in (("nspt_audio", audio, taught_audio), ("nspt_text", text, taught_text)):
-            term = self.nspt(student, taught, labels, is_rehearsal)
-            strategy.add_loss(name, term, weight, joined=self.nspt.gather)
+                teacher_audio[is_rehearsal] = teacher.project_audio(teacher.embed(past))
+                teacher_text[is_rehearsal] = teacher.project_text(past)
+        for name, student, target in (("nspt_audio", audio, teacher_audio), ("nspt_text", text, teacher_text)):
+            term = self.nspt(student, target, labels, is_rehearsal)
+            strategy.add_loss(name, term, weight, gathered=self.nspt.gather)
 
-    def _nspt_weight(self, strategy: Any) -> float:
+    def _nspt_weight(self, strategy: MMCLTemplate) -> float:
         if self.nspt_weight is not None:
             return self.nspt_weight
         experience = strategy.experience

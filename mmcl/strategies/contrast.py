@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from mmcl.errors import ConfigError
 from mmcl.files.loading import load_state
 from mmcl.objectives.objective import Objective
 from mmcl.training.views import objective_inputs
+
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
 
 Sides = Literal["text", "views"]
 
@@ -26,13 +29,13 @@ class Contrast(SupervisedPlugin):
 
     Args:
         objective: any :class:`~mmcl.objectives.Objective` that takes two sides, views or features.
-        weight: of the objective.
+        weight: weight of the objective in the loss.
         sides: ``"text"`` compares embeddings with texts in the model's audio-text space; ``"views"`` compares the
             embeddings of two forward passes.
-        name: of the term in the losses; None for the objective's class.
+        name: name of the term in the losses; None for the name of the objective's class.
 
     Raises:
-        ConfigError: a negative weight; or, in training, an input that the objective takes is not available.
+        ConfigError: the weight is negative; or, in training, an input of the objective is not available.
 
     >>> from mmcl.objectives import SupConLoss
     >>> Contrast(SupConLoss(), weight=0.5).objective.takes
@@ -54,12 +57,12 @@ class Contrast(SupervisedPlugin):
         """Yield the objective's parameters; the loop adds them to the optimizer."""
         yield from self.objective.parameters()
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
         """Move the objective to the strategy's device."""
         self.objective.to(strategy.device)
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the term."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the objective to the loss."""
         batch, takes = strategy.mbatch, self.objective.takes
         inputs = objective_inputs(
             self._sides(strategy),
@@ -68,23 +71,23 @@ class Contrast(SupervisedPlugin):
             rows=batch["rows"].to(batch["label"].device),
             is_rehearsal=batch["is_rehearsal"],
         )
-        strategy.add_loss(self.name, self.objective.of(inputs), self.weight, joined=self.objective.gather)
+        strategy.add_loss(self.name, self.objective.of(inputs), self.weight, gathered=self.objective.gather)
 
-    def _sides(self, strategy: Any) -> tuple[Tensor, Tensor]:
+    def _sides(self, strategy: MMCLTemplate) -> tuple[Tensor, Tensor]:
         model, batch, embedding = strategy.model, strategy.mbatch, strategy.output.embedding
         if self.sides == "text":
             return model.project_audio(embedding), model.project_text(batch)
         encode = getattr(model, "embed", None) or (lambda batch: model(batch).embedding)
         return embedding, strategy.training_step.forward(encode, batch)
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return the objective's state."""
         return {"objective": self.objective.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
         """Restore the objective's state.
 
         Raises:
-            CheckpointError: it is of another objective.
+            CheckpointError: the state belongs to another objective.
         """
         load_state(self.objective, state["objective"], f"the state of {self.name}")

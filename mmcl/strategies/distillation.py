@@ -1,11 +1,12 @@
-"""Distillation: the model as it was before the experience teaches the one that is trained."""
+"""Distillation plugins: the model from before the experience teaches the current one."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from avalanche.core import SupervisedPlugin
+from torch import nn
 
 from mmcl.batch import length_mask
 from mmcl.config.numbers import NonNegative, Positive
@@ -13,11 +14,14 @@ from mmcl.errors import ConfigError
 from mmcl.objectives.distill import feature_distillation, logit_distillation
 from mmcl.strategies.teacher import teacher_of
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class LogitDistillation(SupervisedPlugin):
     """Distil the teacher's probabilities of earlier classes (LwF, Li and Hoiem 2016).
 
-    ``loss = cross-entropy + weight * logit_distillation(student, teacher)``, on every sample of the batch, over the
+    ``loss = cross-entropy + weight * logit_distillation(student, teacher)`` over all samples of the batch and the
     classes that the teacher knows.
 
     Args:
@@ -33,77 +37,84 @@ class LogitDistillation(SupervisedPlugin):
         self.temperature = temperature
         self.needs_teacher = weight > 0
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the term."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the distillation to the loss."""
         teacher = teacher_of(strategy)
         if teacher is None or self.weight == 0:
             return
         with torch.no_grad():
             target = teacher(strategy.mbatch).logits
-        # A class that had not arrived has logit minus infinity; NaN is for the loss to name.
+        # Classes that had not arrived have a logit of minus infinity. NaN stays, so that the loss reports it.
         known = (~target.isneginf()).any(0).nonzero().flatten()
         term = logit_distillation(strategy.mb_output[:, known], target[:, known], self.temperature)
         strategy.add_loss("distillation", term, self.weight)
 
 
 class AudioDistillation(SupervisedPlugin):
-    """Keep what the decoder hears of rehearsal samples (audio-KD, Cappellazzo et al., arXiv 2305.13899).
+    """Distil the teacher's audio encodings of rehearsal samples (audio-KD, Cappellazzo et al., arXiv 2305.13899).
 
-    ``loss = cross-entropy + weight * mean over the steps of rehearsal samples and over dimensions of (s - t)^2``, s and
-    t being what student and teacher encode. Differs from the paper: its norm is not known; this is that of the authors'
-    earlier work on classifiers (arXiv 2211.08161), whose weight follows the share of rehearsal samples in the batch.
+    ``loss = cross-entropy + weight * mean (s - t)^2`` over the steps of rehearsal samples and over dimensions, where s
+    and t are the encodings of student and teacher. Differs from the paper: the paper does not state its norm. This
+    norm is from the authors' earlier work on classifiers (arXiv 2211.08161), where the weight follows the share of
+    rehearsal samples in the batch.
 
     Args:
-        weight: of the term; 0 leaves training as it is without the plugin.
+        weight: weight of the audio distillation; 0 turns it off.
+
+    Raises:
+        ConfigError: the weight is negative; or, when training begins, the model has no decoder.
     """
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
-        self.weight = _checked(weight, "audio")
+        self.weight = _check_weight(weight, "audio")
         self.needs_teacher = weight > 0
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a model without a decoder."""
+    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Check that the model has a decoder."""
         require_decoder(strategy.model, "audio distillation")
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the term."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the distillation to the loss."""
         teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
         if teacher is None or self.weight == 0 or not strategy.rehearses:
             return
         if not is_rehearsal.any():
             return strategy.add_loss("audio_kd", strategy.loss.new_zeros(()), self.weight, count=0)
         with torch.no_grad():
-            taught = teacher.encode(strategy.mbatch.select(is_rehearsal)).sequence
+            target = teacher.encode(strategy.mbatch.select(is_rehearsal)).sequence
         encoded = strategy.output.encoded
-        heard = length_mask(encoded.lengths[is_rehearsal], taught.shape[1])
-        student = encoded.sequence[is_rehearsal, : taught.shape[1]]  # new samples may be longer
-        term = feature_distillation(student[heard], taught[heard])
-        strategy.add_loss("audio_kd", term, self.weight, count=int(heard.sum()))
+        mask = length_mask(encoded.lengths[is_rehearsal], target.shape[1])
+        student = encoded.sequence[is_rehearsal, : target.shape[1]]  # padded to the new samples, which may be longer
+        term = feature_distillation(student[mask], target[mask])
+        strategy.add_loss("audio_kd", term, self.weight, count=int(mask.sum()))
 
 
 class TokenDistillation(SupervisedPlugin):
-    """Keep the probabilities of the next token of rehearsal samples (token-KD, Cappellazzo et al., arXiv 2305.13899).
+    """Distil the teacher's token probabilities of rehearsal samples (token-KD, Cappellazzo et al., arXiv 2305.13899).
 
-    ``loss = cross-entropy + weight * mean over the tokens of rehearsal samples of KL(teacher || student)``, over the
-    whole vocabulary, both after the true tokens before; its gradient is that of the published cross-entropy with the
-    teacher's probabilities. Differs from the paper: a mean in place of sums.
+    ``loss = cross-entropy + weight * mean KL(teacher || student)`` over the tokens of rehearsal samples. Each KL
+    divergence is over the whole vocabulary, given the true preceding tokens. Its gradient equals that of the published
+    cross-entropy with the teacher's probabilities. Differs from the paper: a mean in place of sums.
 
     Args:
-        weight: of the term; 0 leaves training as it is without the plugin.
+        weight: weight of the token distillation; 0 turns it off.
+
+    Raises:
+        ConfigError: the weight is negative; or, when training begins, the model has no decoder.
     """
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
-        self.weight = _checked(weight, "token")
+        self.weight = _check_weight(weight, "token")
         self.needs_teacher = weight > 0
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a model without a decoder."""
+    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Check that the model has a decoder."""
         require_decoder(strategy.model, "token distillation")
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the term."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the distillation to the loss."""
         teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
         if teacher is None or self.weight == 0 or not strategy.rehearses:
             return
@@ -111,19 +122,23 @@ class TokenDistillation(SupervisedPlugin):
             return strategy.add_loss("token_kd", strategy.loss.new_zeros(()), self.weight, count=0)
         targets = strategy.output.targets[is_rehearsal]
         with torch.no_grad():
-            taught = teacher.teacher_forced(teacher.encode(strategy.mbatch.select(is_rehearsal)), targets)
-        student, counted = strategy.output.logits[is_rehearsal], targets != -100
-        term = logit_distillation(student[counted], taught[counted], 1.0)
-        strategy.add_loss("token_kd", term, self.weight, count=int(counted.sum()))
+            teacher_logits = teacher.teacher_forced(teacher.encode(strategy.mbatch.select(is_rehearsal)), targets)
+        student, mask = strategy.output.logits[is_rehearsal], targets != -100
+        term = logit_distillation(student[mask], teacher_logits[mask], 1.0)
+        strategy.add_loss("token_kd", term, self.weight, count=int(mask.sum()))
 
 
-def require_decoder(model: Any, what: str) -> None:
-    """Refuse a model that writes no tokens."""
+def require_decoder(model: nn.Module, method: str) -> None:
+    """Check that a model has a decoder.
+
+    Raises:
+        ConfigError: it has none.
+    """
     if not hasattr(model, "teacher_forced"):
-        raise ConfigError(f"{what} got a {type(model).__name__}, expected a model that writes tokens: SLUSeq2Seq")
+        raise ConfigError(f"{method} got a {type(model).__name__}, expected a model with a decoder: SLUSeq2Seq")
 
 
-def _checked(weight: float, what: str) -> float:
+def _check_weight(weight: float, kind: str) -> float:
     if weight < 0:
-        raise ConfigError(f"the weight of {what} distillation is {weight}, expected 0 or more")
+        raise ConfigError(f"weight of the {kind} distillation is {weight}, expected 0 or more")
     return weight

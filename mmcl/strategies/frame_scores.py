@@ -1,9 +1,9 @@
-"""FrameScores: the Avalanche plugin that compares decoded frames with what was said."""
+"""FrameScores: a plugin that scores decoded frames (intent, entities and transcript) against their references."""
 
 from __future__ import annotations
 
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmcl import distributed
 from mmcl.errors import InputError
@@ -11,87 +11,90 @@ from mmcl.metrics.slu import slu_f1, word_error_rate
 from mmcl.models.frame import Frame
 from mmcl.strategies.after_training import AfterTraining
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 _MEASURES = ("word_error_rate", "sequence_error_rate", "slu_f1", "without_intent")
 
 
 class FrameScores(AfterTraining):
-    """Note error rates and SLU-F1 on all experiences seen so far, at every ``strategy.eval``.
+    """Record error rates and SLU-F1 on all experiences seen so far, at every ``strategy.eval``.
 
-    After training on experience ``t`` those up to ``t`` count, in whatever order or parts they are evaluated; what is
-    evaluated again takes the place of what was there. Before any training nothing is noted.
+    After training on experience ``t``, experiences up to ``t`` are scored together, in any order of evaluation.
+    Evaluating an experience again overwrites it. Evaluation before any training is ignored.
 
     Args:
-        stream: name of the stream whose experiences count; evaluation on others is not noted.
+        stream: name of the stream that is scored; others are ignored.
 
     Attributes:
-        rows: one dictionary per experience that was trained: ``word_error_rate`` of the transcripts (None where none
-            has a word), ``sequence_error_rate`` of the words of whole sequences, intent and entities included (which
-            the published tables call WER), ``slu_f1`` (None where no frame has entities), and ``without_intent``, the
-            share of sequences that name none. All are None where not all experiences seen so far were evaluated.
+        rows: one dictionary per trained experience: ``word_error_rate`` of the transcripts (None if they have no
+            words), ``sequence_error_rate`` of the words of whole sequences, intent and entities included (called WER
+            in the published tables), ``slu_f1`` (None if no frame has entities), and ``without_intent``, the share of
+            sequences without an intent. All are None unless all experiences seen so far were evaluated.
     """
 
     def __init__(self, stream: str = "test") -> None:
         super().__init__(stream)
         self.rows: list[dict[str, float | None]] = []
-        self._pairs: dict[int, list[tuple[Frame, Frame]]] = {}  # by experience, of the row that is being filled
+        self._pairs: dict[int, list[tuple[Frame, Frame]]] = {}  # of the current row, by experience
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Begin a row."""
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Start a row."""
         super().before_training_exp(strategy)
         self._pairs = {}
 
-    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Begin with an experience."""
-        if self._counts(strategy.experience):
+    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Clear the pairs of this experience."""
+        if self._is_seen(strategy.experience):
             self._pairs[int(strategy.experience.current_experience)] = []
 
-    def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Take what was said and what was decoded."""
-        if self._counts(strategy.experience):
-            said = strategy.model.frames(strategy.mbatch)
-            pairs = zip(said, strategy.output.frames, strict=True)
+    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Collect references and decoded frames."""
+        if self._is_seen(strategy.experience):
+            references = strategy.model.frames(strategy.mbatch)
+            pairs = zip(references, strategy.output.frames, strict=True)
             self._pairs[int(strategy.experience.current_experience)] += pairs
 
-    def after_eval(self, strategy: Any, **kwargs: Any) -> None:
-        """Compare."""
+    def after_eval(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Score the row if all experiences seen so far were evaluated."""
         if self.trained < 0 or not self._pairs:
             return
         self.rows += [dict.fromkeys(_MEASURES) for _ in range(self.trained + 1 - len(self.rows))]
-        own = [self._pairs[number] for number in sorted(self._pairs)]
-        if len(own) == self.trained + 1:
-            everyones = distributed.all_gather_object([pair for part in own for pair in part])
-            self.rows[self.trained] = frame_scores([pair for part in everyones for pair in part])
+        local = [self._pairs[number] for number in sorted(self._pairs)]
+        if len(local) == self.trained + 1:
+            gathered = distributed.all_gather_object([pair for part in local for pair in part])
+            self.rows[self.trained] = frame_scores([pair for part in gathered for pair in part])
 
     def average(self) -> dict[str, float | None]:
-        """Mean of each measure over experiences.
+        """Return the mean of each measure over the rows.
 
         Raises:
-            InputError: there is no row, or one lacks experiences that had been seen.
+            InputError: there is no row, or a row lacks experiences seen so far.
         """
-        lacking = [number for number, row in enumerate(self.rows) if row["without_intent"] is None]
-        if lacking or not self.rows:
-            number = lacking[0] if lacking else 0
+        incomplete = [number for number, row in enumerate(self.rows) if row["without_intent"] is None]
+        if incomplete or not self.rows:
+            number = incomplete[0] if incomplete else 0
             raise InputError(
-                f"after training on experience {number} not all experiences up to it were evaluated: expected "
-                "strategy.eval(benchmark.test_stream) after each"
+                f"after training on experience {number}, not all experiences up to it were evaluated: expected "
+                "strategy.eval(benchmark.test_stream) after each training"
             )
         average: dict[str, float | None] = {}
         for name in _MEASURES:
-            there = [value for row in self.rows if (value := row[name]) is not None]
-            average[name] = fmean(there) if there else None
+            values = [value for row in self.rows if (value := row[name]) is not None]
+            average[name] = fmean(values) if values else None
         return average
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """All rows so far."""
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return all rows."""
         return {"rows": [dict(row) for row in self.rows], "trained": self.trained}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up rows that :meth:`state_dict` gave."""
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore all rows."""
         self.rows = [dict(row) for row in state["rows"]]
         self.trained = state.get("trained", len(self.rows) - 1)
         self._pairs = {}
 
-    def _counts(self, experience: Any) -> bool:
+    def _is_seen(self, experience: Any) -> bool:
         return self.is_scored(experience) and experience.current_experience <= self.trained
 
 
@@ -102,13 +105,13 @@ def frame_scores(pairs: list[tuple[Frame, Frame]]) -> dict[str, float | None]:
     >>> frame_scores([(said, decoded)])
     {'word_error_rate': 0.25, 'sequence_error_rate': 0.16..., 'slu_f1': None, 'without_intent': 0.0}
     """
-    said, decoded = [reference for reference, _ in pairs], [hypothesis for _, hypothesis in pairs]
-    entities = [[frame.entities for frame in frames] for frames in (said, decoded)]
-    spoken = [frame.transcript for frame in said]
-    heard = [frame.transcript for frame in decoded]
+    references, hypotheses = [reference for reference, _ in pairs], [hypothesis for _, hypothesis in pairs]
+    entities = [[frame.entities for frame in frames] for frames in (references, hypotheses)]
+    spoken = [frame.transcript for frame in references]
+    decoded = [frame.transcript for frame in hypotheses]
     return {
-        "word_error_rate": word_error_rate(spoken, heard) if "".join(spoken).strip() else None,
-        "sequence_error_rate": word_error_rate([f.text() for f in said], [f.text() for f in decoded]),
+        "word_error_rate": word_error_rate(spoken, decoded) if "".join(spoken).strip() else None,
+        "sequence_error_rate": word_error_rate([f.text() for f in references], [f.text() for f in hypotheses]),
         "slu_f1": slu_f1(*entities) if any(map(any, entities)) else None,
-        "without_intent": fmean(not frame.intent for frame in decoded),
+        "without_intent": fmean(not frame.intent for frame in hypotheses),
     }

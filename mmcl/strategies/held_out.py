@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -15,6 +15,9 @@ from mmcl.freeze import trainable_state
 from mmcl.metrics.classification import classification_scores
 from mmcl.models.fusion import fuse_rows
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 Score = Literal["accuracy", "auc", "f1"]
 
 
@@ -25,7 +28,7 @@ class HeldOut(SupervisedPlugin):
         data: data sets by name.
         every: epochs between evaluations; the last epoch is always evaluated.
         select: score that chooses the epoch, see :func:`~mmcl.metrics.classification.classification_scores`.
-        on: name of the data set whose first best epoch is chosen; or the number of an epoch that is already chosen.
+        on: name of the data set that chooses the first epoch with the best score; or the number of a fixed epoch.
 
     Raises:
         ConfigError: in training, the score is not defined for a data set.
@@ -46,15 +49,15 @@ class HeldOut(SupervisedPlugin):
         self.experience: int | None = None
         self._state: dict[str, torch.Tensor] = {}
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Begin again in another experience, whose epochs count from 1 as well."""
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Clear scores and the chosen epoch if another experience starts."""
         number = strategy.experience.current_experience
         if self.experience not in (None, number):
             self.curves, self.chosen, self._state = {name: [] for name in self.data}, 0, {}
         self.experience = number
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Score."""
+    def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Score the data sets, and keep the model if this epoch is chosen."""
         epoch = strategy.epoch
         if epoch % self.every and epoch != strategy.train_epochs and epoch != self.on:
             return
@@ -63,7 +66,8 @@ class HeldOut(SupervisedPlugin):
             scores = classification_scores(logits, torch.tensor(data.labels))
             if self.select not in scores:
                 raise ConfigError(
-                    f"{self.select} of '{name}' is not defined, which lacks a class: select accuracy or f1"
+                    f"{self.select} of '{name}' is not defined, because that data set lacks a class: select accuracy "
+                    "or f1"
                 )
             self.curves[name].append({"epoch": epoch, **scores})
         if isinstance(self.on, int):
@@ -76,18 +80,18 @@ class HeldOut(SupervisedPlugin):
             self._state = {name: tensor.clone() for name, tensor in trainable_state(strategy.model).items()}
 
     def restore(self, model: torch.nn.Module) -> None:
-        """Give ``model`` the weights of the epoch that was chosen.
+        """Load the weights of the chosen epoch into ``model``.
 
         Raises:
             TrainingError: no epoch has been chosen.
-            CheckpointError: the weights are of another model.
+            CheckpointError: the weights belong to another model.
         """
         if not self.chosen:
-            raise TrainingError("no epoch has been chosen, so that there are no weights to restore: train first")
+            raise TrainingError("no epoch has been chosen, there are no weights to restore: train first")
         load_state(model, self._state, f"the state of epoch {self.chosen}")
 
     def scores(self, name: str, epoch: int | None = None) -> dict[str, float]:
-        """The scores of a data set in the epoch that was chosen, or in another.
+        """Return a data set's scores in an epoch; None for the chosen one.
 
         Raises:
             TrainingError: that epoch has not been scored.
@@ -99,16 +103,21 @@ class HeldOut(SupervisedPlugin):
             raise TrainingError(f"epoch {wanted} has not been scored on '{name}', expected one of: {scored}")
         return found
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """What was scored, and the weights of the epoch that is chosen."""
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return the scores, and the weights of the chosen epoch."""
         curves = {name: list(rows) for name, rows in self.curves.items()}
         return {"curves": curves, "chosen": self.chosen, "state": self._state, "experience": self.experience}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Go on from there."""
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore scores and weights.
+
+        Raises:
+            CheckpointError: the state has scores of other data sets.
+        """
         if state["curves"].keys() != self.data.keys():
             raise CheckpointError(
-                f"the scores are of {', '.join(state['curves'])}, expected {', '.join(self.data)}: use the same data"
+                f"the state has scores of {', '.join(state['curves'])}, expected {', '.join(self.data)}: use the same "
+                "data sets"
             )
         self.curves = {name: list(rows) for name, rows in state["curves"].items()}
         self.chosen, self._state, self.experience = state["chosen"], state["state"], state.get("experience")

@@ -1,4 +1,4 @@
-"""Batches of a data set's rows: by one index operation where the data set is in memory, by a DataLoader where not."""
+"""BatchLoader: shuffled, bucketed and sharded batches of a data set."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ from mmcl.errors import StreamError
 class BatchLoader:
     """Iterate over batches of ``rows``, in a new random order each time if ``shuffle``.
 
-    With ``bucket`` above 1 the samples of that many batches are sorted by length before they are cut into batches,
-    which then come in random order: samples of one batch are nearly as long, and little is padded.
+    A data set in memory is indexed once per batch. Others are read by a torch ``DataLoader``.
 
-    Each batch has ``rows`` (where its samples stand in ``source``) and ``is_rehearsal`` (which of them come from the
-    memory). The order comes from torch's global generator, so a seed fixes it. Where several processes train
-    (:mod:`mmcl.distributed`), each has its part of every batch.
+    With ``bucket`` above 1, the samples of that many batches are sorted by length before they are split into batches.
+    The batches are then shuffled. Samples of a batch have similar lengths, which reduces padding.
+
+    Each batch has ``rows`` (row numbers in ``source``) and ``is_rehearsal`` (True for samples from the memory). The
+    order comes from torch's global generator, so a seed fixes it.
 
     Args:
         source: the data set.
-        rows: which of its samples, ``(samples,)``.
-        is_rehearsal: boolean ``(samples,)``; None for none.
-        batch_size: samples a batch; the last may be smaller.
-        shuffle: a new order each time, or the given one.
-        workers: processes that load samples, where the data set is not in memory.
-        bucket: batches whose samples are sorted by length together, where the data set knows its ``lengths``.
-        parted: give each process its part of every batch; False gives all of it to each.
+        rows: row numbers in the data set, ``(samples,)``.
+        is_rehearsal: boolean ``(samples,)``; None if no sample is rehearsed.
+        batch_size: samples per batch; the last batch may be smaller.
+        shuffle: draw a new order each time, instead of the order of ``rows``.
+        workers: processes that load samples, if the data set is not in memory.
+        bucket: batches whose samples are sorted by length together, if the data set has ``lengths``.
+        sharded: give each process (:mod:`mmcl.distributed`) a shard of every batch instead of all of it.
 
     Attributes:
-        whole: of the current batch with the parts of all processes, which are rehearsal samples, ``(batch,)``.
+        global_is_rehearsal: ``is_rehearsal`` of the current batch over all processes, ``(batch,)``.
+
+    Raises:
+        StreamError: in iteration, a sharded loader has fewer samples than processes.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class BatchLoader:
         shuffle: bool = True,
         workers: int = 0,
         bucket: int = 1,
-        parted: bool = False,
+        sharded: bool = False,
     ) -> None:
         self.source = source
         self.rows = rows
@@ -60,48 +64,49 @@ class BatchLoader:
         self.workers = workers
         self.lengths: Tensor | None = attributes_of(source).lengths if bucket > 1 else None
         self.bucket = bucket
-        self.parted = parted and distributed.world_size() > 1
-        self.whole = torch.empty(0, dtype=torch.bool)
+        self.sharded = sharded and distributed.world_size() > 1
+        self.global_is_rehearsal = torch.empty(0, dtype=torch.bool)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
-        return max(full + (rest >= self._least), 1)
+        return max(full + (rest >= self._min_size), 1)
 
     def __iter__(self) -> Iterator[Batch]:
-        whole = self._places()
-        if self.parted:
-            whole = self._joined(distributed.broadcast_object(whole))
-        parts = [(distributed.shard(everyone) if self.parted else everyone, everyone) for everyone in whole]
-        parts = [part for part in parts if len(part[0])]  # in tests a process may be left without
-        groups = tuple(self.rows[place] for place, _ in parts)
-        for batch, chosen, (place, everyone) in zip(self._batches(groups), groups, parts, strict=True):
-            batch["rows"], batch["is_rehearsal"] = chosen, self.is_rehearsal[place]
-            self.whole = self.is_rehearsal[everyone]
+        global_batches = self._positions()
+        if self.sharded:
+            global_batches = self._merge_small(distributed.broadcast_object(global_batches))
+        shards = [(distributed.shard(batch) if self.sharded else batch, batch) for batch in global_batches]
+        shards = [pair for pair in shards if len(pair[0])]  # in evaluation, a shard may be empty
+        groups = tuple(self.rows[shard] for shard, _ in shards)
+        for batch, rows, (shard, global_batch) in zip(self._batches(groups), groups, shards, strict=True):
+            batch["rows"], batch["is_rehearsal"] = rows, self.is_rehearsal[shard]
+            self.global_is_rehearsal = self.is_rehearsal[global_batch]
             yield batch
 
     @property
-    def _least(self) -> int:
-        """Samples of a batch, below which it joins another: in training each process has one at least."""
-        return distributed.world_size() if self.parted and self.shuffle else 1
+    def _min_size(self) -> int:
+        """Smallest batch that is not merged with another: in training, every process needs a sample."""
+        return distributed.world_size() if self.sharded and self.shuffle else 1
 
-    def _joined(self, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        small = [batch for batch in batches if len(batch) < self._least]
-        large = [batch for batch in batches if len(batch) >= self._least]
+    def _merge_small(self, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        small = [batch for batch in batches if len(batch) < self._min_size]
+        large = [batch for batch in batches if len(batch) >= self._min_size]
         if small and not large:
             raise StreamError(
-                f"there are {len(self.rows)} samples for {distributed.world_size()} processes, expected one for each"
+                f"there are {len(self.rows)} samples for {distributed.world_size()} processes: expected at least one "
+                "sample for each process"
             )
         return (*large[:-1], torch.cat([large[-1], *small])) if small else tuple(batches)
 
-    def _places(self) -> tuple[Tensor, ...]:
-        """Where in ``rows`` the samples of each batch stand."""
+    def _positions(self) -> tuple[Tensor, ...]:
+        """Positions in ``rows`` of the samples of each batch."""
         order = torch.randperm(len(self.rows)) if self.shuffle else torch.arange(len(self.rows))
         if self.lengths is None:
             return order.split(self.batch_size)
         lengths = self.lengths[self.rows].tolist()
         batches = length_batches(order.tolist(), lengths, batch_size=self.batch_size, bucket=self.bucket)
-        turns = torch.randperm(len(batches)) if self.shuffle else torch.arange(len(batches))
-        return tuple(torch.tensor(batches[turn]) for turn in turns.tolist())
+        batch_order = torch.randperm(len(batches)) if self.shuffle else torch.arange(len(batches))
+        return tuple(torch.tensor(batches[index]) for index in batch_order.tolist())
 
     def _batches(self, groups: tuple[Tensor, ...]) -> Iterator[Batch]:
         if isinstance(self.source, BatchedDataset):
@@ -112,7 +117,7 @@ class BatchLoader:
 
 
 class _Items(torch.utils.data.Dataset[Sample]):
-    """The data set as torch's DataLoader wants it."""
+    """Adapter of a data set to torch's ``Dataset``."""
 
     def __init__(self, source: Dataset) -> None:
         self.source = source

@@ -1,10 +1,10 @@
-"""M3CoL: a plugin that contrasts the views of a sample with mixtures of each other."""
+"""M3CoL: a plugin that contrasts mixed views of samples with their other views."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -20,23 +20,26 @@ from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.m3co import M3CoLoss
 from mmcl.objectives.soft_clip import SoftClipLoss
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 CONTRASTS = ("m3col", "m3co", "soft_clip", "clip", "none")
 
 
 class M3CoL(SupervisedPlugin):
-    """Add M3CoL's terms to the training of a :class:`~mmcl.models.MultimodalClassifier`.
+    """Add M3CoL's terms to the loss of a :class:`~mmcl.models.MultimodalClassifier`.
 
-    ``loss = CE(fusion) + view_weight * sum_m CE(view m) + weight * contrast`` where the contrast is the sum, over
-    ordered pairs of views, of
+    ``loss = CE(fusion) + view_weight * sum_m CE(view m) + weight * contrast``. The contrast is a sum over ordered pairs
+    of views. Its terms are
 
     * M3Co (:class:`~mmcl.objectives.M3CoLoss`) in the first ``int(share * epochs)`` epochs of an experience: mixtures
-      of one view against the other, unmixed;
-    * MultiSClip (:class:`~mmcl.objectives.SoftClipLoss`) after them.
+      of the first view against the unmixed second one;
+    * MultiSClip (:class:`~mmcl.objectives.SoftClipLoss`) in the epochs that follow.
 
-    Pairs are (1, 2), (2, 3), ..., (M, 1), which of two views are both, or all.
+    Pairs are (1, 2), (2, 3), ..., (M, 1), or all ordered pairs. With two views, both are the same.
 
-    M3CoL, Kumar et al., arXiv 2409.17777; schedule and weights as released. Differs from the released code in what the
-    objectives say, unless ``released``.
+    M3CoL, Kumar et al., arXiv 2409.17777; schedule and weights as in the released code. Unless ``released`` is set, it
+    differs from that code in the ways that the objectives document.
 
     Args:
         contrast: ``"m3col"``, the schedule; ``"m3co"``, ``"soft_clip"`` or ``"clip"`` in all epochs; or ``"none"``.
@@ -44,13 +47,13 @@ class M3CoL(SupervisedPlugin):
         view_weight: weight of the cross-entropy of each view alone.
         share: share of the epochs, from the first, that use M3Co.
         pairs: pairs of views that are contrasted: ``"cyclic"`` or ``"all"``.
-        mix: what M3Co mixes: ``"encodings"`` of all views, as released, or ``"inputs"`` of all views but texts, as in
-            the paper.
+        mix: values that M3Co mixes: ``"encodings"`` of all views, as in the released code, or ``"inputs"`` of all
+            views but texts, as in the paper.
         released: mix both sides of a pair, as in M3CoL's released code; the target of a row that is mixed with itself
             is then 1 - lam.
 
     Raises:
-        ConfigError: an unknown contrast, or weights that cannot be.
+        ConfigError: the contrast is unknown, or a weight or the share is out of range.
     """
 
     def __init__(
@@ -76,12 +79,12 @@ class M3CoL(SupervisedPlugin):
         self.share, self.pairs, self.mix, self.released = share, pairs, mix, released
         self.m3co, self.soft_clip, self.clip = M3CoLoss(), SoftClipLoss(), CLIPLoss()
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the terms."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the cross-entropy of the views and the contrast to the loss."""
         output, labels = strategy.output, strategy.mb_y
         if self.view_weight:
-            alone = sum(cross_entropy(logits, labels) for logits in output.view_logits.values())
-            strategy.add_loss("views", alone, self.view_weight)
+            losses = (cross_entropy(logits, labels) for logits in output.view_logits.values())
+            strategy.add_loss("views", sum(losses, start=strategy.loss.new_zeros(())), self.view_weight)
         if self.contrast == "none" or self.weight == 0 or len(output.views) < 2 or len(labels) < 2:
             return
         strategy.model.check_alike("the contrast")
@@ -101,7 +104,7 @@ class M3CoL(SupervisedPlugin):
         return torch.stack([_as_released(*mixed[a], mixed[b][0], self.m3co) for a, b in pairs]).sum()
 
     def _mixed(self, view: str, model: Any, batch: Batch, encoding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mixtures of a view as they are encoded, each row's partner, and its own share."""
+        """Encodings of a mixed view, each row's partner, and each row's own share ``lam``."""
         if self.mix == "encodings" or model.encoders[view].modality == "text":
             return self.m3co.mix(encoding)
         features, lengths = model.frozen_features(view, batch)
@@ -111,7 +114,7 @@ class M3CoL(SupervisedPlugin):
 
 
 def ordered_pairs(views: Sequence[str], which: Literal["cyclic", "all"] = "cyclic") -> list[tuple[str, str]]:
-    """Pair each view with the next, and the last with the first; or each with all others.
+    """Return pairs of each view with the next and of the last with the first, or all ordered pairs.
 
     >>> ordered_pairs(["audio", "image"]), len(ordered_pairs(["mrna", "methylation", "mirna"], "all"))
     ([('audio', 'image'), ('image', 'audio')], 6)
@@ -120,7 +123,7 @@ def ordered_pairs(views: Sequence[str], which: Literal["cyclic", "all"] = "cycli
 
 
 def _as_released(mixed: Tensor, permutation: Tensor, lam: Tensor, other: Tensor, objective: M3CoLoss) -> Tensor:
-    """M3Co between two views that are both mixed, a row that is its own partner counting 1 - lam."""
+    """M3Co between two mixed views, where the target of a row mixed with itself is 1 - lam."""
     targets = torch.diag(lam)
     targets[torch.arange(len(lam), device=lam.device), permutation] = 1 - lam
     pairs, as_m3co = Dense(targets), {"normalize_rows": False, "skip_empty": False}

@@ -1,7 +1,7 @@
-"""One function per strategy: the class-incremental loop with the plugins of a method.
+"""Presets: one function per strategy, which returns the training loop with the plugins of a method.
 
-Each takes a model, an optimizer, and the settings of its plugins and of the loop by name. ``help(coconut)`` lists all
-of them with their defaults. To add a method to another, pass it in ``plugins``:
+Each takes a model, an optimizer, and the settings of its plugins and of the loop as keyword arguments.
+``help(coconut)`` lists them with their defaults. To combine methods, pass further plugins:
 ``coconut(..., plugins=[SequenceDistillation()])``.
 """
 
@@ -27,43 +27,44 @@ _GIVEN = ("self", "model", "optimizer", "plugins")
 
 
 def preset(*parts: type, **fixed: Any) -> Callable[[Callable[..., list[Any]]], Preset]:
-    """Decorator that makes a strategy of a function from plugins to all plugins of a method.
+    """Decorator that turns a function, which returns a method's plugins, into a strategy.
 
-    The strategy's signature and docstring list the settings of ``parts`` and of the loop, which are stated in their
-    constructors alone.
+    The strategy's signature and docstring are made from the constructors of ``parts`` and of the loop.
 
     Args:
-        *parts: classes of plugins, whose settings the strategy has; an instance of each is given to the function.
-        **fixed: settings that the strategy does not leave open.
+        *parts: plugin classes; the function receives an instance of each, and the strategy takes their settings.
+        **fixed: settings with a fixed value, which the strategy does not take.
     """
 
     def decorate(method_of: Callable[..., list[Any]]) -> Preset:
-        settings = [_settings(part, without=fixed) for part in parts]
-        loop = _settings(MMCLTemplate)
+        part_settings = [_settings(part, without=fixed) for part in parts]
+        loop_settings = _settings(MMCLTemplate)
 
         @wraps(method_of)
-        def strategy(model: nn.Module, optimizer: Optimizer, *, plugins: Sequence[Any] = (), **chosen: Any) -> Any:
-            signature.bind(model, optimizer, plugins=plugins, **chosen)  # raises TypeError for an unknown setting
-            made = [
-                part(**{name: value for name, value in {**chosen, **fixed}.items() if name in _settings(part)})
+        def strategy(
+            model: nn.Module, optimizer: Optimizer, *, plugins: Sequence[Any] = (), **settings: Any
+        ) -> MMCLTemplate:
+            signature.bind(model, optimizer, plugins=plugins, **settings)  # raises TypeError for an unknown setting
+            instances = [
+                part(**{name: value for name, value in {**settings, **fixed}.items() if name in _settings(part)})
                 for part in parts
             ]
-            of_loop = {name: value for name, value in chosen.items() if name in loop}
-            return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method_of(*made), *plugins], **of_loop)
+            loop = {name: value for name, value in settings.items() if name in loop_settings}
+            return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method_of(*instances), *plugins], **loop)
 
-        first = inspect.signature(strategy, follow_wrapped=False).parameters
-        own = [parameter for each in settings for parameter in each.values()]
-        given = [first["model"], first["optimizer"], *own, first["plugins"], *loop.values()]
-        signature = inspect.Signature(given, return_annotation=MMCLTemplate)
-        told: Any = strategy
-        told.__signature__, told.__doc__ = signature, _docstring(method_of.__doc__ or "", parts, signature)
+        stated = inspect.signature(strategy, follow_wrapped=False).parameters
+        own = [parameter for each in part_settings for parameter in each.values()]
+        parameters = [stated["model"], stated["optimizer"], *own, stated["plugins"], *loop_settings.values()]
+        signature = inspect.Signature(parameters, return_annotation=MMCLTemplate)
+        documented: Any = strategy
+        documented.__signature__, documented.__doc__ = signature, _docstring(method_of.__doc__ or "", parts, signature)
         return strategy
 
     return decorate
 
 
 def _settings(part: type, without: Collection[str] = ()) -> dict[str, inspect.Parameter]:
-    """Settings of a constructor by name, as arguments that are given by name."""
+    """Settings of a constructor by name, as keyword-only parameters."""
     return {
         name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(part).parameters.items()
@@ -73,43 +74,43 @@ def _settings(part: type, without: Collection[str] = ()) -> dict[str, inspect.Pa
 
 def _docstring(summary: str, parts: Sequence[type], signature: inspect.Signature) -> str:
     described = {
-        "model": "takes a batch, as of :class:`~mmcl.strategies.template.MMCLTemplate`",
-        "optimizer": "of the model's parameters",
+        "model": "model to train, see :class:`~mmcl.strategies.template.MMCLTemplate`",
+        "optimizer": "optimizer of the model's parameters",
     }
     for part in (*parts, MMCLTemplate):
         described |= {name: text for name, text in argument_texts(part).items() if name not in described}
-    described["plugins"] = "further Avalanche plugins"
+    described["plugins"] = "further Avalanche plugins, called after those of the method"
     lines = [f"    {name}: {described[name]}." for name in signature.parameters]
     return "\n".join([inspect.cleandoc(summary), "", "Args:", *lines, ""])
 
 
 @preset()
 def naive() -> list[Any]:
-    """Train on each experience as it comes: the lower bound, which forgets."""
+    """Train on each experience alone: the lower bound, which forgets."""
     return []
 
 
 @preset(Rehearsal, memory_size=None, selection="random", by_superclass=False)
 def joint(rehearsal: Rehearsal) -> list[Any]:
-    """Train on everything seen so far: the upper bound, a rehearsal without limit."""
+    """Train on all samples seen so far: the upper bound, with an unlimited memory."""
     return [rehearsal]
 
 
 @preset(Rehearsal)
 def replay(rehearsal: Rehearsal) -> list[Any]:
-    """Rehearse a class-balanced memory of fixed size with each experience."""
+    """Train on each experience and a class-balanced memory of fixed size."""
     return [rehearsal]
 
 
 @preset(LogitDistillation)
 def lwf(distillation: LogitDistillation) -> list[Any]:
-    """Learn without forgetting: distil the earlier model's logits, without a memory (Li and Hoiem 2016)."""
+    """Distil the logits of the model from before the experience, without a memory (LwF, Li and Hoiem 2016)."""
     return [distillation]
 
 
 @preset(Rehearsal, LogitDistillation, selection="herding", by_superclass=False)
 def icarl(rehearsal: Rehearsal, distillation: LogitDistillation) -> list[Any]:
-    """Herd exemplars, distil the earlier model, and classify by the nearest mean (Rebuffi et al. 2017).
+    """Select exemplars by herding, distil logits, and classify by the nearest mean (iCaRL, Rebuffi et al. 2017).
 
     Differs from the paper: cross-entropy and softened logits in place of binary cross-entropies.
     """
@@ -118,5 +119,5 @@ def icarl(rehearsal: Rehearsal, distillation: LogitDistillation) -> list[Any]:
 
 @preset(Rehearsal, Coconut)
 def coconut(rehearsal: Rehearsal, contrasts: Coconut) -> list[Any]:
-    """Rehearse, and contrast teacher with student and audio with text (COCONUT, arXiv 2310.02699)."""
+    """Rehearse, and contrast audio with text and student with teacher (COCONUT, arXiv 2310.02699)."""
     return [rehearsal, contrasts]

@@ -1,9 +1,9 @@
-"""Rationale distillation while classes arrive: a text classifier also learns to say why a text means what it means."""
+"""RationaleDistillation: a plugin that trains a class-incremental text classifier on rationales as well."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from avalanche.core import SupervisedPlugin
 
@@ -16,21 +16,26 @@ from mmcl.rationales.terms import Weights, contrast_losses, forward_rationales
 from mmcl.rationales.voting import Voted
 from mmcl.strategies.teacher import teacher_of
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class RationaleDistillation(SupervisedPlugin):
-    """Teach the student of a :class:`~mmcl.models.text_classifier.TextClassifier` rationales beside the classes.
+    """Train the student of a :class:`~mmcl.models.text_classifier.TextClassifier` on rationales and class labels.
 
     * ``dss``: ``loss = cross-entropy + (1 - alpha) / alpha CE(rationale)`` (Hsieh et al., arXiv 2305.02301);
     * ``qcrd``: ``loss = cross-entropy + (alpha2 L_cl + alpha3 decay^epoch L_D) / alpha1`` (Wang et al., arXiv
       2405.13014, equation 8).
 
-    These are the papers' losses, divided by the weight of the label, whose cross-entropy is that of the classifier's
-    head. Rehearsed samples are explained as well. Differs from the paper: bad rationales are sampled from the model as
-    it was before the experience, once for each sample, so that there are none of its own in the first; the
-    discriminator is pre-trained on the first experience and trained further in all.
+    These are the papers' losses, divided by the weight of the label's cross-entropy, which here is computed by the
+    classifier's head. The rationales of rehearsed samples are trained too.
+
+    Differs from the paper: bad rationales are sampled once per sample from the model from before the experience, so
+    the first experience has no sampled ones. The discriminator is pre-trained on the first experience and trained
+    further in every experience.
 
     Args:
-        lessons: lesson of each row of the training data, see :func:`~mmcl.rationales.lessons.lessons_of`.
+        lessons: question and rationales of each row of the data, see :func:`~mmcl.rationales.lessons.lessons_of`.
         method: ``"dss"`` or ``"qcrd"``.
         weights: weights of the loss terms.
         temperature: temperature of sampled bad rationales.
@@ -40,7 +45,9 @@ class RationaleDistillation(SupervisedPlugin):
         seed: seed of the pre-training.
 
     Raises:
-        ConfigError: an unknown method; or alpha or alpha1 is 0, which the loss is divided by.
+        ConfigError: the method is unknown; alpha or alpha1 is 0, which the loss is divided by; or, when training
+            begins, the model is not a TextClassifier for the method.
+        StreamError: in training, the number of lessons is not the number of samples.
     """
 
     def __init__(
@@ -60,25 +67,27 @@ class RationaleDistillation(SupervisedPlugin):
             raise ConfigError(f"method is '{method}', expected dss or qcrd")
         self.lessons, self.method, self.weights = lessons, method, weights or Weights()
         if min(self.weights.alpha, self.weights.predict) <= 0:
-            raise ConfigError("alpha or alpha1 of the label is 0, by which the loss is divided: expected more")
+            raise ConfigError("alpha or alpha1 is 0, but the loss is divided by it: expected more than 0")
         self.temperature, self.sample_length = temperature, sample_length
         self.pretraining, self.discriminator_rate, self.seed = pretraining, discriminator_rate, seed
         self.needs_teacher = method == "qcrd"
         self.sampled: dict[int, str] = {}
-        self._sampled_in = -1  # the experience whose rows have been sampled
+        self._sampled_in = -1  # number of the last experience that was prepared
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a model that cannot be taught."""
+    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Check that the model is a TextClassifier, with a discriminator for qcrd."""
         model = strategy.model
         if not isinstance(model, TextClassifier) or (self.method == "qcrd") != (model.discriminator is not None):
-            judged = "with a discriminator" if self.method == "qcrd" else "without a discriminator"
-            raise ConfigError(f"{self.method} got a {type(model).__name__}, expected a TextClassifier {judged}")
+            expected = "with a discriminator" if self.method == "qcrd" else "without a discriminator"
+            raise ConfigError(f"{self.method} got a {type(model).__name__}, expected a TextClassifier {expected}")
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Pre-train the discriminator, or sample bad rationales of what is trained on now."""
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Sample bad rationales for the training rows, or pre-train the discriminator if there is no teacher."""
         source, number = strategy.experience.source, strategy.experience.current_experience
         if len(source) != len(self.lessons):
-            raise StreamError(f"there are {len(self.lessons)} lessons for {len(source)} samples, expected one for each")
+            raise StreamError(
+                f"there are {len(self.lessons)} lessons for {len(source)} samples, expected one for each sample"
+            )
         if self.method == "dss" or self._sampled_in == number:
             return
         rows = strategy.dataloader.rows.tolist()
@@ -98,8 +107,8 @@ class RationaleDistillation(SupervisedPlugin):
             }
         self._sampled_in = number
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the terms."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the rationale terms to the loss."""
         rows = strategy.mbatch["rows"].tolist()
         lessons, student, weights = [self.lessons[row] for row in rows], strategy.model.student, self.weights
         if self.method == "dss":
@@ -114,16 +123,16 @@ class RationaleDistillation(SupervisedPlugin):
         decayed = weights.discriminate * weights.decay**epoch
         strategy.add_loss("discriminate", discriminated, decayed / weights.predict)
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """What was sampled, and when."""
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return the sampled rationales, and the number of their experience."""
         return {"rows": list(self.sampled), "texts": list(self.sampled.values()), "experience": self._sampled_in}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up what was sampled before."""
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore the sampled rationales."""
         self.sampled = dict(zip(state["rows"], state["texts"], strict=True))
         self._sampled_in = state["experience"]
 
-    def _pretrain(self, strategy: Any, rows: list[int]) -> None:
+    def _pretrain(self, strategy: MMCLTemplate, rows: list[int]) -> None:
         lessons = [self.lessons[row] for row in rows]
         voted = [Voted(each.positives, each.negatives, None) for each in lessons]
         pretrain_discriminator(

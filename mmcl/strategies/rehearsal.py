@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -20,21 +20,24 @@ from mmcl.objectives.kernel.inputs import check_features, precise
 from mmcl.objectives.kernel.unit import directions, rescaling
 from mmcl.strategies.loader import BatchLoader
 
-Selection = Literal["random", "herding"]
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
+ExemplarSelection = Literal["random", "herding"]
 
 
 class Rehearsal(SupervisedPlugin):
     """Keep a class-balanced memory of samples, and shuffle it into the data of each experience.
 
     The memory holds ``memory_size`` samples in all, equally many of each class seen. When new classes arrive, each
-    class gives up its last chosen samples. With ``by_superclass``, it holds equally many of each superclass, such as
-    SLURP's scenarios, as in the code that COCONUT builds on.
+    class drops the samples that were selected last. With ``by_superclass``, it holds equally many of each superclass,
+    such as SLURP's scenarios, as in the code that COCONUT builds on.
 
-    The memory is a list of row numbers. Its state has a digest of their samples, and is refused with other data.
+    The memory is a list of row numbers. Its state has a digest of their samples, and cannot be loaded with other data.
 
     Args:
         memory_size: samples in memory, all classes together; 0 keeps none, None keeps all (joint training).
-        selection: how samples are chosen: ``"random"``, or ``"herding"`` towards the mean embedding of the class
+        selection: how samples are selected: ``"random"``, or ``"herding"`` towards the mean embedding of the class
             (iCaRL, Rebuffi et al. 2017, algorithm 4).
         by_superclass: balance the memory by superclass.
 
@@ -44,79 +47,82 @@ class Rehearsal(SupervisedPlugin):
     """
 
     def __init__(
-        self, memory_size: Size | None = 50, selection: Selection = "random", *, by_superclass: bool = False
+        self, memory_size: Size | None = 50, selection: ExemplarSelection = "random", *, by_superclass: bool = False
     ) -> None:
         super().__init__()
         if memory_size is not None and memory_size < 0:
-            raise ConfigError(f"memory_size is {memory_size}, expected 0 or more, or None to keep everything")
+            raise ConfigError(f"memory_size is {memory_size}, expected 0 or more, or None to keep all samples")
         if selection not in ("random", "herding"):
             raise ConfigError(f"selection is {selection!r}, expected 'random' or 'herding'")
         self.memory_size = memory_size
         self.selection = selection
         self.by_superclass = by_superclass
-        self.memory: dict[
-            int, list[int]
-        ] = {}  # label (of class or superclass) -> rows, best first; in order of arrival
-        self._known: list[tuple[int, list[int], str]] = []  # label, rows and their digest, of a state that was loaded
-        self._source: Any = None
-        self._digests: list[bytes] = []  # of the samples of the source
+        # Label of a class or superclass -> rows, best first; labels in order of arrival.
+        self.memory: dict[int, list[int]] = {}
+        self._loaded: list[
+            tuple[int, list[int], str]
+        ] = []  # label, rows and their digest, to be compared with the data
+        self._source: Dataset | None = None
+        self._digests: list[bytes] = []  # one for each sample of the source
 
     @property
     def rows(self) -> list[int]:
-        """Rows in memory, class by class."""
+        """Row numbers in memory, class by class."""
         return [row for rows in self.memory.values() for row in rows]
 
-    def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a memory that could not hold one sample of each class, or whose rows are other samples now."""
+    def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Check that the memory fits every class, and that loaded rows are still the same samples."""
         if self._source is not strategy.experience.source:
             self._source, self._digests = strategy.experience.source, sample_digests(strategy.experience.source)
         self._check_samples()
-        kind, units = "classes", len(strategy.experience.source.classes)
+        unit, count = "classes", len(strategy.experience.source.classes)
         if self.by_superclass:
             names = attributes_of(strategy.experience.source).superclasses
-            kind, units = "superclasses", len(set(names))
-            if not units:
-                raise ConfigError("the data set has no superclasses to share the memory: expected by_superclass=False")
+            unit, count = "superclasses", len(set(names))
+            if not count:
+                raise ConfigError("the data set has no superclasses: expected by_superclass=False")
             arrivals = [{names[label] for label in part.group} for part in strategy.experience.origin_stream]
-            twice = sorted(name for name in set(names) if sum(name in arrived for arrived in arrivals) > 1)
-            if twice:  # the classes that arrive later would take the place of the earlier ones
+            repeated = sorted(name for name in set(names) if sum(name in arrived for arrived in arrivals) > 1)
+            if repeated:  # classes that arrive later would replace the earlier ones
                 raise ConfigError(
-                    f"superclass '{twice[0]}' arrives in more than one experience and cannot share the memory: make "
-                    "the stream with by_superclass=True as well"
+                    f"superclass '{repeated[0]}' arrives in more than one experience: expected one, make the stream "
+                    "with by_superclass=True"
                 )
-        if self.memory_size and self.memory_size < units:
+        if self.memory_size and self.memory_size < count:
             raise ConfigError(
-                f"memory_size is {self.memory_size}, smaller than the number of {kind}, {units}: "
-                f"expected at least one sample for each of the {kind}, or 0 for no memory"
+                f"memory_size is {self.memory_size} for {count} {unit}: expected at least {count}, or 0 for no memory"
             )
 
-    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the memory to the experience."""
+    def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the memory to the training data of the experience."""
         strategy.rehearse(self.rows)
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Choose samples of the new classes, and make room for them."""
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Select samples of the new classes, and reduce the other classes to their share."""
         if self.memory_size == 0:
             return
         source, dataset = strategy.experience.source, strategy.experience.dataset
         rows, labels = torch.tensor(dataset.rows[:]), torch.tensor(dataset.targets[:])
         if self.by_superclass:
             labels = torch.tensor(superclass_labels(source.superclasses))[labels]
-        # A class may have no sample to train on, where it arrives with others of its superclass.
+        # A class that arrives with its superclass may have no training samples.
         present = dict.fromkeys(labels.tolist()) if self.by_superclass else strategy.experience.group
         for label in present:
             if len(own := rows[labels == label]):
                 self.memory[label] = distributed.broadcast_object(self._ranked(strategy, source, own))
-        for (label, chosen), share in zip(self.memory.items(), self._shares(), strict=True):
-            self.memory[label] = chosen[:share]
+        for (label, selected), share in zip(self.memory.items(), self._shares(), strict=True):
+            self.memory[label] = selected[:share]
 
     def purge(self, rows: Sequence[int]) -> list[int]:
-        """Take samples out of the memory, and return which of ``rows`` were in it; a class without any left is gone."""
+        """Remove samples from the memory, and return those of ``rows`` that it held.
+
+        A class without remaining samples is removed.
+        """
         unwanted = set(whole_numbers(rows, "rows", error=DataError))
-        taken = [row for row in self.rows if row in unwanted]
+        removed = [row for row in self.rows if row in unwanted]
         left = {label: [row for row in own if row not in unwanted] for label, own in self.memory.items()}
         self.memory = {label: own for label, own in left.items() if own}
-        return taken
+        return removed
 
     def _shares(self) -> list[int | None]:
         if self.memory_size is None:
@@ -124,7 +130,7 @@ class Rehearsal(SupervisedPlugin):
         share, larger = divmod(self.memory_size, len(self.memory))
         return [share + (number < larger) for number in range(len(self.memory))]
 
-    def _ranked(self, strategy: Any, source: Dataset, rows: Tensor) -> list[int]:
+    def _ranked(self, strategy: MMCLTemplate, source: Dataset, rows: Tensor) -> list[int]:
         if self.memory_size is None:
             return rows.tolist()
         if self.selection == "random":
@@ -132,28 +138,28 @@ class Rehearsal(SupervisedPlugin):
         embeddings = unit_embeddings(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
         return rows[herding(embeddings, limit=self.memory_size)].tolist()
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """The memory, as row numbers, with a digest of the samples of each label."""
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return the row numbers in memory, with a digest of the samples of each label."""
         return {
             "labels": list(self.memory),
             "rows": list(self.memory.values()),
             "samples": [digest_of(self._digests, rows) for rows in self.memory.values()],
         }
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up a memory that :meth:`state_dict` gave; its samples are compared when training goes on."""
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore the memory; its samples are compared with the data when training resumes."""
         self.memory = dict(zip(state["labels"], state["rows"], strict=True))
-        if "samples" in state:  # older states do not say
-            self._known = list(zip(state["labels"], state["rows"], state["samples"], strict=True))
+        if "samples" in state:  # older states have no digests
+            self._loaded = list(zip(state["labels"], state["rows"], state["samples"], strict=True))
 
     def _check_samples(self) -> None:
-        for label, rows, digest in self._known:
+        for label, rows, digest in self._loaded:
             if digest_of(self._digests, rows) != digest:
                 raise CheckpointError(
-                    f"the memory holds {len(rows)} samples of label {label}, whose row numbers mean other samples in "
-                    "this data: put the data back as they were when the state was made, or start training again"
+                    f"the memory has {len(rows)} samples of label {label}, but their rows hold other samples in this "
+                    "data: restore the data that the state was saved with, or start training again"
                 )
-        self._known = []
+        self._loaded = []
 
 
 def herding(embeddings: Tensor, limit: int) -> Tensor:
@@ -161,13 +167,14 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
 
     Args:
         embeddings: ``(samples, dim)``.
-        limit: how many to order.
+        limit: largest number of samples to order.
 
     Returns:
         Indices ``(min(samples, limit),)``.
 
     Raises:
-        ShapeError, InputError: embeddings that are not ``(samples, dim)``, or not finite.
+        ShapeError: embeddings are not ``(samples, dim)``.
+        InputError: embeddings are not finite.
 
     >>> herding(torch.tensor([[0.0], [1.0], [5.0]]), limit=2).tolist()  # mean 2: 1 is nearest, then (1 + 5) / 2
     [1, 2]
@@ -178,22 +185,22 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
         embeddings = embeddings * rescaling(embeddings.abs().amax())
     mean = embeddings.mean(0)
     total = torch.zeros_like(mean)
-    open_ = torch.ones(len(embeddings), dtype=torch.bool, device=embeddings.device)
-    chosen: list[int] = []
+    available = torch.ones(len(embeddings), dtype=torch.bool, device=embeddings.device)
+    selected: list[int] = []
     for count in range(1, min(limit, len(embeddings)) + 1):
-        distances = (mean - (total + embeddings) / count).norm(dim=1).masked_fill(~open_, float("inf"))
+        distances = (mean - (total + embeddings) / count).norm(dim=1).masked_fill(~available, float("inf"))
         best = int(distances.argmin())
-        chosen.append(best)
-        open_[best] = False
+        selected.append(best)
+        available[best] = False
         total = total + embeddings[best]
-    return torch.tensor(chosen, dtype=torch.long)
+    return torch.tensor(selected, dtype=torch.long)
 
 
 @torch.no_grad()
 def unit_embeddings(
     model: Any, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device
 ) -> Tensor:
-    """Return the model's unit-length embeddings of samples, in evaluation mode, ``(rows, dim)``."""
+    """Return a model's unit-length embeddings of samples in evaluation mode, ``(rows, dim)``."""
     was_training = model.training
     model.eval()
     loader = BatchLoader(source, torch.as_tensor(rows), batch_size=batch_size, shuffle=False)

@@ -1,4 +1,4 @@
-"""Relational distillation: keep the distances and angles between embeddings while classes arrive."""
+"""RelationalDistillation: a plugin that distils distances and angles between embeddings."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class RelationalDistillation(SupervisedPlugin):
-    """Distil how the teacher's embeddings of a batch lie to each other (RKD, Park et al. 2019, arXiv 1904.05068).
+    """Distil distances and angles between the teacher's embeddings (RKD, Park et al. 2019, arXiv 1904.05068).
 
-    ``loss = cross-entropy + weight * relational_distillation(student, teacher)``, over the embeddings of all samples of
-    the batch. It needs no memory, and dimensions may move as long as the relations stay. Differs from the paper: the
-    teacher is the model before the experience.
+    ``loss = cross-entropy + weight * relational_distillation(student, teacher)`` over the embeddings of all samples of
+    the batch. No memory is needed. Only relations between embeddings are kept, so the embedding space may rotate.
+    Differs from the paper: the teacher is the model from before the experience.
 
     Args:
         weight: weight of the relational distillation; 0 turns it off.
         distance_weight: weight of the distances between two samples.
-        angle_weight: weight of the angles between three samples, which need batch^3 numbers of memory.
+        angle_weight: weight of the angles between three samples, which need memory for batch^3 numbers.
 
     Raises:
-        ConfigError: a negative weight; or, in training, a model without embeddings.
+        ConfigError: a weight is negative; or, when training begins, the model has no embeddings.
     """
 
     def __init__(
@@ -45,18 +45,19 @@ class RelationalDistillation(SupervisedPlugin):
         self.needs_teacher = weight > 0
 
     def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
-        """Validate the model."""
+        """Check that the model has embeddings."""
         if not hasattr(strategy.model, "embed"):
             raise ConfigError(
-                f"{type(strategy.model).__name__} has no method embed(batch), which relational distillation needs"
+                f"{type(strategy.model).__name__} has no embed(batch), which relational distillation needs: expected a "
+                "model with embeddings, such as SLUClassifier"
             )
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
-        """Add the term."""
+        """Add the distillation to the loss."""
         teacher = teacher_of(strategy)
         if teacher is None or self.weight == 0:
             return
         with torch.no_grad():
-            taught = strategy.training_step.forward(teacher.embed, strategy.mbatch)
-        term = relational_distillation(strategy.output.embedding, taught, **self.settings)
+            target = strategy.training_step.forward(teacher.embed, strategy.mbatch)
+        term = relational_distillation(strategy.output.embedding, target, **self.settings)
         strategy.add_loss("relational_kd", term, self.weight)

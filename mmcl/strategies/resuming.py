@@ -1,4 +1,4 @@
-"""State of a strategy between experiences or at the end of an epoch, and how it is taken up."""
+"""Saving and resuming a strategy, between experiences or at the end of an epoch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _WHAT = "the state of the strategy"
 
 
 class Resumable(SupervisedTemplate):
-    """Avalanche's supervised template, with a state that knows where in the stream it was taken.
+    """Avalanche's supervised template, with a state that records its place in the stream.
+
+    Evaluation leaves the random generators as they were, so it does not change the training that follows.
 
     Attributes:
-        number: of the experience that was trained last, or is being trained; None before any.
-        classes: labels that arrived in it.
-        finished: whether nothing of it is left to do, memory and teacher included.
-        resumable: whether a state may be taken now.
-        pending: a state that was loaded and is not yet taken up as a whole.
+        number: number of the current or last trained experience; None before the first.
+        classes: labels that arrived in that experience.
+        finished: whether that experience is complete, memory and teacher included.
+        resumable: whether :meth:`state_dict` may be called now.
+        pending: loaded state that is restored only in part; None otherwise.
     """
 
     number: int | None = None
@@ -34,41 +36,42 @@ class Resumable(SupervisedTemplate):
     finished = resumable = True
     pending: State | None = None
 
-    # What the loop has beside these; see MMCLTemplate.
+    # Set by MMCLTemplate.
+    model: Any  # plugins call methods that only some models have, such as project_text
     epoch: int
     training_step: TrainingStep
     schedule_steps: int
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
-        """Train on an experience, or on several one after the other; see Avalanche.
+        """Train on one experience, or on several in order; see Avalanche.
 
         Raises:
-            CheckpointError: a state was loaded that another experience follows.
+            CheckpointError: a loaded state must be resumed with another experience.
         """
         if self.pending is not None:
-            asked = list(experiences) if isinstance(experiences, Iterable) else [experiences]
-            experiences = experiences_to_train(self, self.pending, asked)
+            requested = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+            experiences = experiences_to_train(self, self.pending, requested)
             if is_finished(self.pending):
                 self.pending = None
         return super().train(experiences, eval_streams, **kwargs)
 
     def state_dict(self) -> State:
-        """Return everything that training needs to go on from here, as tensors, numbers and strings.
+        """Return the state that resumes training from here, as tensors, numbers and strings.
 
         Raises:
-            TrainingError: an epoch is under way; take the state in ``after_training_epoch`` or between experiences.
+            TrainingError: an epoch is running; call this in ``after_training_epoch`` or between experiences.
         """
         return state_of(self)
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``, the next ``train`` being on the experience that follows.
+        """Restore a state. The next call of ``train`` resumes it.
 
-        That is its own, which goes on after the state's epoch; or, of a state of its end, the next one.
+        Pass ``train`` the state's experience if that was not finished, otherwise the next one.
 
         Raises:
-            CheckpointError: the state is of another model, or of other plugins.
+            CheckpointError: the state belongs to another model, or to other plugins.
         """
-        take_up_model(self, state)
+        restore_model(self, state)
         self.pending = state
         if is_finished(state):
             self.number, self.classes = state["experience"], list(state.get("classes", ()))
@@ -80,14 +83,22 @@ class Resumable(SupervisedTemplate):
         self.epoch, self.finished, self.resumable = 0, False, False
         super()._before_training_exp(**kwargs)
 
-    def _take_up_training(self) -> None:
+    def _restore_training(self) -> None:
         if self.pending is not None:
-            take_up_training(self, self.pending)
+            restore_training(self, self.pending)
             self.pending = None
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
         self.finished = self.resumable = True
+
+    def _before_eval(self, **kwargs: Any) -> None:
+        self._before_evaluation = random_state()  # making a DataLoader draws a random number
+        super()._before_eval(**kwargs)
+
+    def _after_eval(self, **kwargs: Any) -> None:
+        super()._after_eval(**kwargs)
+        set_random_state(self._before_evaluation)
 
 
 def classes_of(experience: Any) -> list[int]:
@@ -96,22 +107,22 @@ def classes_of(experience: Any) -> list[int]:
 
 
 def state_of(strategy: Resumable) -> State:
-    """Return everything that training needs to go on from here, as tensors, numbers and strings.
+    """Return the state that resumes training from here, as tensors, numbers and strings.
 
-    ``experience`` is the number of the experience that was trained last, None before any; ``epoch`` counts its epochs;
-    ``finished`` says whether nothing of it is left, memory and teacher included.
+    ``experience`` is the number of the last trained experience, None before the first. ``epoch`` is the number of its
+    epochs trained so far. ``finished`` is True if it is complete, memory and teacher included.
 
     Raises:
-        TrainingError: an epoch, or what comes before or after all of them, is under way.
+        TrainingError: training is within an epoch, or in the steps before or after all epochs.
     """
     if not strategy.resumable:
         raise TrainingError(
-            f"training on experience {strategy.number} is under way, and nothing can go on from within a step: take "
-            "the state in after_training_epoch, or between two calls of train"
+            f"training on experience {strategy.number} cannot be saved within an epoch: call state_dict in "
+            "after_training_epoch, or between two calls of train"
         )
     plugins = [plugin.state_dict(strategy) if hasattr(plugin, "state_dict") else None for plugin in strategy.plugins]
     now = snapshot({"model": trainable_state(strategy.model), "plugins": plugins})
-    if strategy.pending is not None and not is_finished(strategy.pending):  # loaded, and not yet taken up as a whole
+    if strategy.pending is not None and not is_finished(strategy.pending):  # the optimizer is not restored yet
         return {**strategy.pending, **now}
     step = strategy.training_step
     return {
@@ -129,15 +140,15 @@ def state_of(strategy: Resumable) -> State:
 
 
 def is_finished(state: State) -> bool:
-    """Whether a state is one between experiences, or before the first."""
+    """Whether a state was saved between experiences, or before the first."""
     return state["experience"] is None or bool(state.get("finished", False))
 
 
-def take_up_model(strategy: Resumable, state: State) -> None:
-    """Take up model and plugins (memory, teacher), which are needed before an experience begins.
+def restore_model(strategy: Resumable, state: State) -> None:
+    """Restore the model and plugin states (memory, teacher) needed before an experience starts.
 
     Raises:
-        CheckpointError: the state is of another model, or of other plugins.
+        CheckpointError: the state belongs to another model, or to other plugins.
     """
     model, plugins = entry(state, "model", _WHAT), entry(state, "plugins", _WHAT)
     own = _kinds(strategy)
@@ -155,16 +166,16 @@ def take_up_model(strategy: Resumable, state: State) -> None:
             plugin.load_state_dict(saved, strategy)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{_WHAT}: plugin {name} cannot take up its part ({type(error).__name__}: {error}): expected what its "
-                "state_dict returned"
+                f"{_WHAT}: plugin {name} cannot load its state ({type(error).__name__}: {error}): expected the value "
+                "that its state_dict returned"
             ) from error
 
 
-def take_up_training(strategy: Resumable, state: State) -> None:
-    """Take up optimizer, schedule, generators and epoch, once the experience is set up.
+def restore_training(strategy: Resumable, state: State) -> None:
+    """Restore optimizer, schedule, random generators and epoch, after the experience is set up.
 
     Raises:
-        CheckpointError: the state is of another optimizer or schedule, or of other samples.
+        CheckpointError: the state belongs to another optimizer or schedule, or to other samples.
     """
     check_samples(strategy.experience, state)
     check_same(state.get("kinds"), {"schedule": class_name(strategy.training_step.scheduler)}, _WHAT)
@@ -176,32 +187,32 @@ def take_up_training(strategy: Resumable, state: State) -> None:
 
 
 def experiences_to_train(strategy: Resumable, state: State, experiences: Sequence[Any]) -> list[Any]:
-    """Return what is to be trained on after ``state`` was loaded, where ``experiences`` were asked for.
+    """Return the experiences to train on after loading ``state``, given the requested ``experiences``.
 
-    A state of the end of the last epoch of an experience is before memory and teacher are made: where the next
-    experience follows, the one that it is of is finished first.
+    A state saved after an experience's last epoch lacks the memory and teacher that this experience makes. If the next
+    experience is requested, the saved one is therefore finished first.
 
     Raises:
-        CheckpointError: the first is not the experience that the state goes on with, or has other classes.
+        CheckpointError: the first experience is not the one that the state resumes with, or has other classes.
     """
     number, epoch, epochs = state["experience"], state["epoch"], strategy.train_epochs
     if number is None or not experiences:
         return list(experiences)
-    asked = experiences[0].current_experience
+    requested = experiences[0].current_experience
     ended = is_finished(state) or epoch == epochs
     after = "its end" if is_finished(state) else f"epoch {epoch} of {epochs}"
     if epoch > epochs and not is_finished(state):
         raise CheckpointError(
-            f"{_WHAT} is of epoch {epoch} of experience {number}, but the strategy has {epochs} epochs: expected at "
-            f"least {epoch}"
+            f"{_WHAT} was saved in epoch {epoch} of experience {number}, but the strategy has {epochs} epochs: "
+            f"expected at least {epoch}"
         )
-    if asked == number and not is_finished(state):
+    if requested == number and not is_finished(state):
         check_same(state, {"classes": classes_of(experiences[0])}, _WHAT)
         return list(experiences)
-    if asked != number + 1 or not ended:
+    if requested != number + 1 or not ended:
         raise CheckpointError(
-            f"{_WHAT} is of experience {number} after {after}: expected experience {number + ended} to be trained "
-            f"next, got {asked}"
+            f"{_WHAT} was saved in experience {number} after {after}: expected experience {number + ended} next, "
+            f"got {requested}"
         )
     if is_finished(state):
         return list(experiences)
@@ -209,8 +220,8 @@ def experiences_to_train(strategy: Resumable, state: State, experiences: Sequenc
     before = next((each for each in stream if each.current_experience == number), None)
     if before is None:
         raise CheckpointError(
-            f"{_WHAT} is of experience {number} after {after}, and the stream of experience {asked} does not have it: "
-            f"train on experience {number} first"
+            f"{_WHAT} was saved in experience {number} after {after}, which the stream of experience {requested} "
+            f"lacks: train on experience {number} first"
         )
     return experiences_to_train(strategy, state, [before]) + list(experiences)
 
@@ -223,7 +234,7 @@ def _kinds(strategy: Resumable) -> dict[str, Any]:
 
 
 def check_samples(experience: Any, state: State) -> None:
-    """Refuse a state that was made with other samples in the experience; older states do not say.
+    """Check that an experience has the samples that its state was saved with; older states do not record them.
 
     Raises:
         CheckpointError: samples were added, removed or changed.
@@ -232,6 +243,6 @@ def check_samples(experience: Any, state: State) -> None:
     same = experience is not None and state.get("experience") == experience.current_experience
     if same and known is not None and now is not None and known != now:
         raise CheckpointError(
-            f"experience {experience.current_experience} has other samples than when the state was made: put the data "
-            "back as they were, or start training again"
+            f"experience {experience.current_experience} has other samples than when the state was saved: restore the "
+            "data, or start training again"
         )

@@ -1,8 +1,8 @@
-"""Sequence distillation: rehearse what the model itself wrote of a sample before it learnt anything new."""
+"""SequenceDistillation: a plugin that trains rehearsal samples on sequences decoded before the experience."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -14,23 +14,27 @@ from mmcl.strategies.distillation import require_decoder
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.rehearsal import Rehearsal
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 class SequenceDistillation(SupervisedPlugin):
     """Train rehearsal samples on the sequences that beam search finds for them (seq-KD, arXiv 2305.13899).
 
-    At the end of each experience the model writes a sequence y of every sample in memory, and in the next::
+    At the end of each experience, the model decodes a sequence y for every sample in memory. In the next experience::
 
-        loss = cross-entropy + weight * mean over the tokens of y of  -log p(token | audio, tokens before)
+        loss = cross-entropy + weight * mean over the tokens of y of  -log p(token | audio, preceding tokens)
 
-    Cappellazzo et al., after Kim and Rush 2016: the beam's best sequence stands for the sum over all. Differs from the
-    paper: a mean over the tokens in place of a sum.
+    Cappellazzo et al., after Kim and Rush 2016: the best sequence of the beam approximates the sum over all sequences.
+    Differs from the paper: a mean over the tokens in place of a sum.
 
     Args:
-        weight: of the term; 0 leaves training as it is without the plugin.
-        beams: width of the search; None for the model's own.
+        weight: weight of the sequence distillation; 0 turns it off.
+        beams: width of the beam search; None for the model's setting.
 
     Raises:
-        ConfigError: (when training begins) no rehearsal stands before this plugin, or the model writes no tokens.
+        ConfigError: the weight is negative or the beam is empty; or, when training begins, no
+            :class:`~mmcl.strategies.rehearsal.Rehearsal` precedes this plugin, or the model has no decoder.
     """
 
     def __init__(self, weight: float = 1.0, beams: int | None = None) -> None:
@@ -41,15 +45,17 @@ class SequenceDistillation(SupervisedPlugin):
         self.beams = beams
         self.sequences: dict[int, list[int]] = {}  # row -> tokens
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a strategy that this cannot be added to."""
+    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Check that the model has a decoder and that a memory precedes this plugin."""
         require_decoder(strategy.model, "sequence distillation")
         before = strategy.plugins[: strategy.plugins.index(self)]
         if not any(isinstance(plugin, Rehearsal) for plugin in before):
-            raise ConfigError("sequence distillation has no memory to write about: add it to replay or coconut")
+            raise ConfigError(
+                "sequence distillation has no memory, expected a Rehearsal before it: use replay or coconut"
+            )
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the term."""
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Add the distillation to the loss."""
         is_rehearsal = strategy.mbatch["is_rehearsal"]
         if self.weight == 0 or not self.sequences or not strategy.rehearses:
             return
@@ -63,8 +69,8 @@ class SequenceDistillation(SupervisedPlugin):
         strategy.add_loss("sequence_kd", term, self.weight, count=int((targets != -100).sum()))
 
     @torch.no_grad()
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Write about what is in memory now."""
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+        """Decode a sequence for each sample in memory."""
         rows = next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)).rows
         if self.weight == 0 or not rows:
             return
@@ -73,17 +79,17 @@ class SequenceDistillation(SupervisedPlugin):
         )
         model = strategy.model.eval()
         encoded = (model.encode(batch.to(strategy.device)) for batch in loader)
-        written = [tokens for part in encoded for tokens in model.decode(part, beams=self.beams)]
-        self.sequences = dict(zip(rows, written, strict=True))
+        decoded = [tokens for part in encoded for tokens in model.decode(part, beams=self.beams)]
+        self.sequences = dict(zip(rows, decoded, strict=True))
         model.train()
 
-    def state_dict(self, strategy: Any) -> dict[str, Any]:
-        """The sequences, one after the other."""
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return the sequences, concatenated."""
         lengths = [len(tokens) for tokens in self.sequences.values()]
         tokens = [token for tokens in self.sequences.values() for token in tokens]
         return {"rows": torch.tensor(list(self.sequences)), "lengths": lengths, "tokens": torch.tensor(tokens)}
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any) -> None:
-        """Take up the sequences that :meth:`state_dict` gave."""
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore the sequences."""
         parts = state["tokens"].long().split(state["lengths"])
         self.sequences = {row: part.tolist() for row, part in zip(state["rows"].tolist(), parts, strict=True)}

@@ -1,4 +1,4 @@
-"""Unlearning inside the class-incremental stream: the model, its memory and its teacher, and a record of it."""
+"""Unlearning in a class-incremental stream: from the model, its memory and its teacher, with a record."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from mmcl.config.whole_numbers import whole_numbers
+from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection, sample_ids
 from mmcl.encoders.base import weights_hash
 from mmcl.errors import DataError, StreamError
@@ -17,9 +20,12 @@ from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
 from mmcl.unlearning.methods import unlearn
 
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
 
 def unlearn_in_stream(
-    strategy: Any,
+    strategy: MMCLTemplate,
     experience: Any,
     forget: Sequence[int],
     *,
@@ -27,53 +33,49 @@ def unlearn_in_stream(
     remain: Sequence[int] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Make a strategy forget samples between two experiences: its model, its rehearsal memory and its teacher.
+    """Unlearn samples between two experiences, in the model, the rehearsal memory and the teacher.
 
-    What is kept is what the learner then still has: the memory without them, and the other samples of the experience
-    that it has just learnt. Where a method fails, the strategy stays as it was.
+    By default, the method keeps the samples that the learner still has: the memory and the experience's samples,
+    without the forgotten ones. If the method fails, the strategy is unchanged.
 
     Args:
-        strategy: of :mod:`mmcl.strategies`, after ``train`` on an experience.
-        experience: the last that it was trained on.
-        forget: rows of the data set, all of experiences that it has been trained on.
-        method: see :func:`~mmcl.unlearning.unlearn`; ``retrain`` is not the gold standard here, which is to train
-            through the stream again.
-        remain: rows to keep, in place of these.
-        **settings: of the method.
+        strategy: strategy of :mod:`mmcl.strategies`, after ``train`` on an experience.
+        experience: the experience it was trained on last.
+        forget: rows of the data set to forget, from experiences it was trained on.
+        method: name of the method, see :func:`~mmcl.unlearning.unlearn`. Here ``retrain`` is not the gold standard,
+            which is to train through the whole stream again.
+        remain: rows to keep; None for the default above.
+        **settings: settings of the method.
 
     Returns:
-        What was removed, to be completed and written by :func:`write_record`: ``ids``, ``samples``, ``from_memory``,
-        ``memory_before`` and ``memory_after``, ``method``, ``settings``, and ``weights_before`` and ``weights_after``,
+        Record for :func:`write_record`, with ``ids``, ``samples``, ``from_memory``, ``memory_before``,
+        ``memory_after``, ``method``, ``settings``, ``weights_before`` and ``weights_after``. The last two are
         :func:`~mmcl.encoders.base.weights_hash` of the model.
 
     Raises:
-        StreamError: the experience is of another kind of benchmark.
-        DataError: there is nothing to forget or to keep, rows are in both, or the memory still holds one after all.
+        StreamError: the experience was not made by :func:`~mmcl.data.class_incremental`.
+        DataError: there are no samples to forget or to keep, a row is in both, or the memory still holds a row.
     """
     if not hasattr(experience, "source"):
         raise StreamError("the experience has no 'source': make the benchmark with mmcl.data.class_incremental")
     source, rows = experience.source, list(dict.fromkeys(whole_numbers(forget, "forget", error=DataError)))
     memories = [plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)]
-    before, held = weights_hash(strategy.model), [row for memory in memories for row in memory.rows]
+    before, in_memory = weights_hash(strategy.model), [row for memory in memories for row in memory.rows]
     if remain is None:
         unwanted = set(rows)
-        remain = list(dict.fromkeys(row for row in [*held, *experience.dataset.rows[:]] if row not in unwanted))
+        remain = list(dict.fromkeys(row for row in [*in_memory, *experience.dataset.rows[:]] if row not in unwanted))
     if not rows or not remain:
         lacking = "forget" if not rows else "keep"
         raise DataError(f"there are 0 samples to {lacking}, expected at least 1")
-    kept, gone = Selection(source, remain), Selection(source, rows)
-    unlearnt = unlearn(strategy.model, kept, gone, method=method, **settings)
-    taken = [row for memory in memories for row in memory.purge(rows)]
+    model = unlearn(strategy.model, Selection(source, remain), Selection(source, rows), method=method, **settings)
+    removed = [row for memory in memories for row in memory.purge(rows)]
     check_purged(strategy, rows, source)
-    strategy.model.load_state_dict(unlearnt.state_dict())
-    for plugin in strategy.plugins:
-        if isinstance(plugin, Teacher) and plugin.model is not None:  # else the next experience would teach it again
-            plugin.model.load_state_dict(unlearnt.state_dict())
+    _replace_weights(strategy, model)
     return {
         "ids": sample_ids(source, rows),
         "samples": len(rows),
-        "from_memory": len(taken),
-        "memory_before": len(held),
+        "from_memory": len(removed),
+        "memory_before": len(in_memory),
         "memory_after": sum(len(memory.rows) for memory in memories),
         "method": method,
         "settings": {name: value for name, value in settings.items() if isinstance(value, (int, float, str, bool))},
@@ -82,25 +84,31 @@ def unlearn_in_stream(
     }
 
 
-def check_purged(strategy: Any, rows: Sequence[int], source: Any) -> None:
-    """Refuse a strategy whose memory still holds some of ``rows`` of the data set ``source``.
+def _replace_weights(strategy: MMCLTemplate, model: nn.Module) -> None:
+    """Load the weights into the strategy's model and its teacher, which would otherwise teach the samples again."""
+    strategy.model.load_state_dict(model.state_dict())
+    for plugin in strategy.plugins:
+        if isinstance(plugin, Teacher) and plugin.model is not None:
+            plugin.model.load_state_dict(model.state_dict())
+
+
+def check_purged(strategy: MMCLTemplate, rows: Sequence[int], source: Dataset) -> None:
+    """Check that a strategy's memory holds none of ``rows`` of the data set ``source``.
 
     Raises:
-        DataError: it does; names the samples.
+        DataError: the memory holds some; names the samples.
     """
     unwanted = set(whole_numbers(rows, "rows", error=DataError))
     for plugin in strategy.plugins:
         if isinstance(plugin, Rehearsal) and (held := [row for row in plugin.rows if row in unwanted]):
             ids = ", ".join(sample_ids(source, held[:5]))
-            raise DataError(
-                f"the memory still holds {len(held)} samples that were to be forgotten, first {ids}: purge it"
-            )
+            raise DataError(f"the memory still holds {len(held)} samples to forget, first {ids}: purge them")
 
 
 def write_record(path: str | Path, record: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Write what was removed as JSON, with ``more`` of it, such as metrics before and after; return all of it.
+    """Write a record as JSON, with entries in ``more`` such as metrics before and after, and return all of it.
 
-    Its ``digest`` is the SHA-256 of everything else, so that a record that was changed later is known.
+    The entry ``digest`` is the SHA-256 of all other entries, which shows later changes.
     """
     whole: dict[str, Any] = {**record, **more}
     whole["digest"] = record_digest(whole)
@@ -110,7 +118,7 @@ def write_record(path: str | Path, record: Mapping[str, Any], **more: Any) -> di
 
 
 def record_digest(record: Mapping[str, Any]) -> str:
-    """Return the digest that a record should have.
+    """Return the digest of a record's other entries.
 
     >>> record_digest({"samples": 1, "digest": "whatever"}) == record_digest({"samples": 1})
     True

@@ -1,1 +1,1 @@
-"""Training: the step and the loops that need no Avalanche."""
+"""Training without Avalanche: the training step, and the contrastive training loop."""

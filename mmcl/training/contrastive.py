@@ -28,11 +28,11 @@ from mmcl.training.step import SchedulerMaker, TrainingStep
 from mmcl.training.views import objective_inputs
 
 _WHAT = "the state of the trainer"
-_TOGETHER = 128  # sequences that are embedded at once, and padded to the longest of them
+_CHUNK = 128  # sequences that are padded and embedded together
 
 
 class ContrastiveTrainer:
-    """Train two towers on pairs; each iteration trains an epoch and yields its mean loss.
+    """Train towers on pairs or views; each iteration trains an epoch and yields its mean loss.
 
     ::
 
@@ -41,29 +41,30 @@ class ContrastiveTrainer:
 
     Gradient caching (``micro_batch_size``) lowers the memory of a step without changing its gradient, see
     :func:`~mmcl.models.gradient_cache.gradient_cached_backward`. An epoch's last batch is dropped if it is smaller
-    than the others, because fewer negatives make another loss. With several processes (:mod:`mmcl.distributed`), each
-    has a shard of every batch, and the objective needs ``gather=True``.
+    than the others, because the loss depends on the number of negatives. With several processes
+    (:mod:`mmcl.distributed`), each has a shard of every batch, and the objective needs ``gather=True``.
 
     Args:
-        model: two towers, trained in place.
-        pairs: pairs to train on.
+        model: one or two towers, trained in place.
+        pairs: samples with one side for each tower.
         objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
             saved; its parameters must be in the optimizer.
-        optimizer: of all trained parameters.
+        optimizer: optimizer of all trained parameters.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
-        micro_batch_size: pairs whose graph is in memory at a time; None for the whole batch.
+        micro_batch_size: pairs in memory at a time, with gradient caching; None for the whole batch.
         distinct_texts: train each epoch on one random sample of each text.
-        views: embeddings of each sample by each tower; they differ by what is random in training, such as dropout.
+        views: forward passes of each sample through each tower; they differ by randomness such as dropout.
         scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
             rates.
         clip_norm: largest norm of the gradient; None for no clipping.
         precision: precision of the towers; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16. Objective and
             parameters stay in float32.
-        device: where the towers are trained.
+        device: device that the towers are trained on.
 
     Raises:
-        ConfigError: a size is too small, or there are fewer than two pairs to compare.
+        ConfigError: a size is too small, there are fewer than two pairs to compare, or the number of towers and views
+            does not give two embeddings per sample.
         TrainingError: a loss is not finite; names the step, and a sample that is not finite.
     """
 
@@ -87,16 +88,16 @@ class ContrastiveTrainer:
         if len(model.towers) != len(pairs.sides) or len(model.towers) * views < 2:
             raise ConfigError(
                 f"{len(model.towers)} towers, {len(pairs.sides)} sides, views={views}: expected a tower for each side "
-                "and 2 embeddings of a sample or more; with one side, set views to 2"
+                "and at least 2 embeddings per sample; with one side, set views to 2"
             )
         if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
             raise ConfigError(
-                f"epochs={epochs}, batch_size={batch_size}, micro_batch_size={micro_batch_size}: expected at least 1 "
-                "epoch, 2 pairs to compare, and parts of 1 or more"
+                f"epochs={epochs}, batch_size={batch_size}, micro_batch_size={micro_batch_size}: expected epochs >= 1, "
+                "batch_size >= 2 and micro_batch_size >= 1"
             )
-        there = len(pairs.first_of_each_text()) if distinct_texts else len(pairs)
-        if there < 2:
-            raise ConfigError(f"there is {there} pair{' of a text of its own' * distinct_texts}, expected at least 2")
+        count = len(pairs.first_of_each_text()) if distinct_texts else len(pairs)
+        if count < 2:
+            raise ConfigError(f"there is {count} pair{' with a distinct text' * distinct_texts}, expected at least 2")
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
@@ -104,7 +105,7 @@ class ContrastiveTrainer:
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
         self._digest = " ".join(sides)
-        # Drawn with any schedule, so that all schedules of one seed see the same batches.
+        # Drawn even without a schedule, so that runs of one seed see the same batches with any schedule.
         self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts)))
         if scheduler is not None:
             self._step.scheduler = scheduler(optimizer, epochs * self.steps)
@@ -140,13 +141,13 @@ class ContrastiveTrainer:
 
     def _backward(self, rows: Tensor) -> Tensor:
         towers = self.model.towers * self.views
-        together = len(rows)
-        if self.pairs.lengths is not None:  # of parts that are nearly as long, little is padded
-            rows, together = rows[self.pairs.lengths[rows].argsort(stable=True)], _TOGETHER
+        chunk = len(rows)
+        if self.pairs.lengths is not None:  # chunks of similar length need little padding
+            rows, chunk = rows[self.pairs.lengths[rows].argsort(stable=True)], _CHUNK
         if self.micro_batch_size is None or self.micro_batch_size >= len(rows):
             embedded = [
                 [tower(batch) for tower, batch in zip(towers, self._inputs(part), strict=True)]
-                for part in rows.split(together)
+                for part in rows.split(chunk)
             ]
             loss = self._loss(rows, *(torch.cat(side) for side in zip(*embedded, strict=True)))
             loss.backward()
@@ -155,7 +156,7 @@ class ContrastiveTrainer:
         return gradient_cached_backward(partial(self._loss, rows), towers, parts)
 
     def _samples(self, rows: Tensor) -> Iterator[Any]:
-        """Both sides of a batch, with the ids of their samples."""
+        """Yield all sides of a batch, with the ids of their samples."""
         for side in self.pairs.sides:
             yield from samples(side, rows.tolist())
 
@@ -177,7 +178,7 @@ class ContrastiveTrainer:
         return tuple(sides) * self.views
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training needs to go on from the end of this epoch, as tensors, numbers and strings."""
+        """Return the state that resumes training after this epoch, as tensors, numbers and strings."""
         return {
             "epoch": self.epoch,
             "samples": self._digest,
@@ -189,27 +190,29 @@ class ContrastiveTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``.
+        """Restore a state, to resume after its epoch.
 
         Raises:
-            CheckpointError: the state is of another model, optimizer or schedule, of other settings or other pairs, or
-                of a later epoch than the last.
+            CheckpointError: the state belongs to another model, optimizer or schedule, to other settings or pairs, or
+                to an epoch beyond ``epochs``.
         """
         epoch, random = entry(state, "epoch", _WHAT), entry(state, "random", _WHAT)
         if epoch > self.epochs:
-            raise CheckpointError(f"{_WHAT} is of epoch {epoch}, expected {self.epochs} at most: train more epochs")
+            raise CheckpointError(
+                f"{_WHAT} was saved in epoch {epoch}, expected at most {self.epochs}: increase epochs"
+            )
         if state.get("samples") not in (None, self._digest):
             raise CheckpointError(
-                f"the {len(self.pairs)} pairs are not those that the state was made with: put the data back as they "
-                "were, or start training again"
+                f"the {len(self.pairs)} pairs differ from those that the state was saved with: restore the data, or "
+                "start training again"
             )
         check_same(state.get("settings"), self._settings(), _WHAT)
-        objective = state["objective"] if "objective" in state else _former(entry(state, "temperature", _WHAT))
+        objective = state["objective"] if "objective" in state else _from_0_1(entry(state, "temperature", _WHAT))
         own = None if self._module is None else self._module.state_dict()
         if bool(objective) != bool(own):
-            given, wanted = ("no", "some") if not objective else ("a", "none")
+            found, expected = ("no", "one") if not objective else ("a", "none")
             raise CheckpointError(
-                f"{_WHAT} has {given} state of the objective, expected {wanted}: use the same objective"
+                f"{_WHAT} has {found} state of the objective, expected {expected}: use the same objective"
             )
         load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
         if self._module is not None and own:
@@ -219,7 +222,7 @@ class ContrastiveTrainer:
         self.epoch = epoch
 
     def _settings(self) -> dict[str, Any]:
-        """What a state goes on with only where it is the same."""
+        """Settings that must be equal to resume a state."""
         settings = {
             "pairs": len(self.pairs),
             "batch_size": self.batch_size,
@@ -231,6 +234,6 @@ class ContrastiveTrainer:
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
 
 
-def _former(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The state of an objective as version 0.1 wrote it: that of its temperature alone."""
+def _from_0_1(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
+    """State of an objective, made from the temperature's state that version 0.1 saved."""
     return {f"temperature.{name}": value for name, value in (temperature or {}).items()}

@@ -1,4 +1,4 @@
-"""Losses that are not finite: which input is to blame, or else the learning rate."""
+"""Errors of training steps whose loss or input is not finite; they name the sample at fault, if there is one."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def step_error(
     error: type[ErrorT] = TrainingError,  # type: ignore[assignment]
     advice: str = LOWER,
 ) -> MMCLError:
-    """Make the error of a step that cannot be taken.
+    """Return the error of a failed training step.
+
+    If an entry of a batch is not finite, the error is a TrainingError that names the entry and its sample.
 
     Args:
-        what: happened.
-        where: in which step.
-        batches: what the step was taken on. Where an entry of one is not finite, the error is a TrainingError that
-            names the entry and its sample.
-        error: type where the inputs are finite.
-        advice: what to do about a TrainingError where they are.
+        what: fault, such as ``"the loss is nan"``.
+        where: place in training, such as ``"epoch 1, step 2"``.
+        batches: batches of the step, with the ids of their samples.
+        error: type of the error if all inputs are finite.
+        advice: next step to name in a TrainingError if all inputs are finite.
 
     >>> batch = {"features": torch.tensor([[1.0, 2.0], [3.0, torch.nan]])}
     >>> step_error("the loss is nan", "epoch 1, step 2", [(batch, lambda row: f"s{row}")])
@@ -48,19 +49,24 @@ def step_error(
 
 
 def not_finite(batch: Mapping[str, Any], name: Callable[[int], str]) -> str | None:
-    """Say which entry of a batch is not finite, and of which sample; None where all are."""
+    """Describe the first entry of a batch that is not finite, and its sample; None if all are finite.
+
+    Args:
+        batch: tensors and other values by name; values that are not floating point are skipped.
+        name: returns the id of a row.
+    """
     for key, value in batch.items():
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim() and not bool(value.isfinite().all()):
             rows = value.detach().reshape(len(value), -1)
-            row, place = (~rows.isfinite()).nonzero()[0].tolist()
+            row, column = (~rows.isfinite()).nonzero()[0].tolist()
             return (
-                f"'{key}' of sample '{name(row)}' holds {rows[row, place].item()}, expected finite numbers: correct "
-                "that sample or leave it out"
+                f"'{key}' of sample '{name(row)}' holds {rows[row, column].item()}, expected finite numbers: correct "
+                "or remove that sample"
             )
     return None
 
 
 def samples(data: Any, rows: Sequence[int] | None = None, batch_size: int = 256) -> Iterable[Named]:
-    """Yield samples of a data set as batches, with their ids; all of them where ``rows`` is None."""
+    """Yield batches of a data set's samples, with their ids; ``rows`` None stands for all samples."""
     for part in torch.as_tensor(range(len(data)) if rows is None else rows, dtype=torch.long).split(batch_size):
         yield batch_of(data, part), lambda row, part=part: sample_ids(data, [int(part[row])])[0]  # type: ignore[misc]

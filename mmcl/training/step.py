@@ -1,4 +1,4 @@
-"""The training step that every loop shares."""
+"""TrainingStep: finite check, gradient accumulation and clipping, and updates, shared by all training loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmcl.files.loading import entry, load_optimizer, load_schedule, plain_state
 from mmcl.precision import Precision, in_precision
 from mmcl.training.finite import LOWER, Named, step_error
 
-SchedulerMaker = Callable[[Optimizer, int], LRScheduler]  # of an optimizer and a number of steps
+SchedulerMaker = Callable[[Optimizer, int], LRScheduler]  # from an optimizer and a number of steps
 
 
 class TrainingStep:
@@ -36,17 +36,17 @@ class TrainingStep:
         losses = step.means()
 
     Args:
-        optimizer: of all trained parameters.
+        optimizer: optimizer of all trained parameters.
         scheduler: learning rate schedule, advanced with each update; None for constant rates.
         clip_norm: largest norm of the gradient; None to leave it unclipped.
         accumulate: backward passes for each update.
-        precision: ``"bf16-mixed"`` runs the forward pass in bfloat16 where that is safe.
-        device: where the forward pass runs.
-        advice: next step named in the error of a loss that is not finite.
+        precision: precision of the forward pass; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16.
+        device: device that the forward pass runs on.
+        advice: next step to name in the error of a loss that is not finite.
 
     Attributes:
         losses: sum of each loss term since the last call of :meth:`means`.
-        clip_norm, scheduler: as above; may be replaced.
+        clip_norm, scheduler: as above; may be assigned.
 
     Raises:
         ConfigError: ``accumulate`` is below 1.
@@ -83,7 +83,7 @@ class TrainingStep:
     def located(
         self, where: Callable[[], str], samples: Callable[[], Iterable[Named]] = tuple, *, what: str = ""
     ) -> Iterator[None]:
-        """Begin a step; name it, and a sample with a value that is not finite, in errors raised within.
+        """Context of a step: errors raised within name the step, and a sample that is not finite.
 
         Gradients are cleared, unless earlier ones are accumulated.
 
@@ -106,7 +106,7 @@ class TrainingStep:
 
     def autocast(self) -> torch.autocast:
         """Return the context in which a loop runs a forward pass of several calls."""
-        # Gradient caching runs first without a graph; weights cast there must not be used again.
+        # Gradient caching first runs without a graph; the weights cast there must not be reused with one.
         return torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False)
 
     def note(self, name: str, value: float) -> None:
@@ -117,7 +117,7 @@ class TrainingStep:
         """Return a loss if it is finite, and note it.
 
         Raises:
-            TrainingError: the loss is not finite; names the step, and the sample to blame if there is one.
+            TrainingError: the loss is not finite; names the step, and the sample at fault if there is one.
         """
         if not math.isfinite(value):
             named = ", ".join(sorted(set(terms) - {"loss"}))
@@ -138,11 +138,14 @@ class TrainingStep:
         return value
 
     def update(self, clipped: Iterable[nn.Parameter] | None = None, *, last: bool = False) -> bool:
-        """Update parameters and learning rates, and return True; accumulate gradients and return False otherwise.
+        """Update parameters and learning rates after ``accumulate`` backward passes.
 
         Args:
-            clipped: parameters whose gradient is clipped; None for all of the optimizer.
-            last: update even if fewer than ``accumulate`` backward passes were made, as at the end of an epoch.
+            clipped: parameters with clipped gradients; None for all parameters of the optimizer.
+            last: update even after fewer backward passes, as at the end of an epoch.
+
+        Returns:
+            Whether the parameters were updated.
         """
         self._accumulated += 1
         if self._accumulated < self.accumulate and not last:
@@ -162,13 +165,13 @@ class TrainingStep:
             yield from group["params"]
 
     def means(self) -> dict[str, float]:
-        """Return each loss term's mean over the steps since the last call; its shares are summed over processes."""
+        """Return each loss term's mean over the steps since the last call, summed over processes."""
         steps, sums = max(self._steps, 1), distributed.all_reduce_sums(self.losses)
         self.reset()
         return {name: value / steps for name, value in sums.items()}
 
     def reset(self) -> None:
-        """Forget accumulated gradients, and the loss terms since the last call of :meth:`means`."""
+        """Discard accumulated gradients, and the loss terms since the last call of :meth:`means`."""
         self.losses, self._steps, self._accumulated = {}, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,7 +187,7 @@ class TrainingStep:
             what: name of the state, for errors.
 
         Raises:
-            CheckpointError: the state is of another optimizer or schedule.
+            CheckpointError: the state belongs to another optimizer or schedule.
         """
         load_optimizer(self.optimizer, entry(state, "optimizer", what), f"{what}: the optimizer")
         load_schedule(self.scheduler, entry(state, "scheduler", what), what)

@@ -14,9 +14,9 @@ def objective_inputs(
     """Return the inputs of an objective, for :meth:`mmcl.objectives.Objective.of`.
 
     Args:
-        views: embeddings of the same samples, ``(batch, dim)`` each: modalities, or views of one.
+        views: embeddings of the same samples, ``(batch, dim)`` each, from several modalities or forward passes.
         labels: class of each sample, ``(batch,)``.
-        takes: what the objective takes.
+        takes: names of the inputs, from ``Objective.takes``.
         **available: further inputs by name, such as ``rows`` and ``is_rehearsal``.
 
     >>> inputs = objective_inputs(
@@ -30,7 +30,7 @@ def objective_inputs(
         inputs["a"], inputs["b"] = views
     if "views" in takes:
         inputs["views"] = torch.stack(list(views))
-    if "features" in takes:  # view after view, so that each sample's label stands once for each view
+    if "features" in takes:  # the views are concatenated, so labels are repeated
         inputs["features"] = torch.cat(list(views))
         inputs["labels"] = None if labels is None else labels.repeat(len(views))
     return inputs

@@ -26,7 +26,8 @@ from torch.nn.functional import cross_entropy, log_softmax, normalize
 from mmcl.data import open_dataset
 from mmcl.encoders.tabular import xavier
 from mmcl.progress import progress_display
-from mmcl.sections.slu import EncoderSection, OptimizerSection
+from mmcl.sections.encoders import EncoderSection
+from mmcl.sections.optimizer import OptimizerSection
 
 warnings.simplefilter("ignore")
 

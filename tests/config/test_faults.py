@@ -1,4 +1,4 @@
-"""Each kind of mistake gets one message: the key as it was written, the value, the nearest valid name."""
+"""Each kind of mistake gives one message with the key as written, the value, and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from mmcl.config.faults import explain
+from mmcl.config.faults import fault_messages
 from mmcl.config.model import OneOrMore, StrictModel
 
 
@@ -81,19 +81,19 @@ class Config(StrictModel):
     ],
 )
 def test_one_mistake_gives_one_message(data: dict[str, Any], key: str, message: str) -> None:
-    assert told(data | {"root": "x"}) == {key: message}
+    assert messages_for(data | {"root": "x"}) == {key: message}
 
 
-def told(data: dict[str, Any]) -> dict[str, str]:
+def messages_for(data: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(ValidationError) as error:
         Config.model_validate(data)
-    return explain(Config, data, error.value.errors())
+    return fault_messages(Config, data, error.value.errors())
 
 
-def test_what_is_missing_is_named() -> None:
-    assert told({}) == {"root": "missing, expected a value"}
+def test_a_missing_key_is_named() -> None:
+    assert messages_for({}) == {"root": "missing, expected a value"}
 
 
-def test_branches_of_a_union_are_told_together() -> None:
-    messages = told({"either": {"name": "cnn", "channels": 0}, "root": "x"})
+def test_messages_of_union_branches_are_merged() -> None:
+    messages = messages_for({"either": {"name": "cnn", "channels": 0}, "root": "x"})
     assert messages["either.channels"].startswith("0 should be greater than 0, or unknown key")

@@ -1,4 +1,4 @@
-"""Configs: what is read, every fault with its message, round trips. What mistakes look like is in test_explain.py."""
+"""Loading of configs, the source of each fault, and round trips. Messages of faults are tested in test_faults.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from mmcl.config.model import OneOrMore, StrictModel, dump_config, load_config, settings
+from mmcl.config.model import OneOrMore, StrictModel, dump_config, list_settings, load_config
 from mmcl.errors import ConfigError
 
 
@@ -53,7 +53,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def faults(path: Path, text: str, *overrides: str) -> list[str]:
-    """The lines of the error, with the file's name alone."""
+    """Lines of the error, with the file's name instead of its path."""
     path.write_text(text)
     with pytest.raises(ConfigError) as error:
         load_config(Config, path, list(overrides))
@@ -76,8 +76,8 @@ def test_overrides_are_yaml_and_reach_into_sections(file: Path) -> None:
     assert config.class_order == ("yes", "no", "1")
     assert config.encoder == Pretrained(folder=Path("a=b"))
     assert config.dropout is True
-    assert config.epochs == 5  # of the file
-    assert load_config(Config, file, ["epochs=1", "epochs=2"]).epochs == 2  # the last one counts
+    assert config.epochs == 5  # from the file
+    assert load_config(Config, file, ["epochs=1", "epochs=2"]).epochs == 2  # the last override applies
 
 
 def test_a_config_round_trips(file: Path) -> None:
@@ -100,10 +100,10 @@ def test_a_default_is_validated() -> None:
         Wrong()
 
 
-def test_all_faults_are_told_at_once_with_where_they_are(file: Path) -> None:
+def test_all_faults_are_reported_at_once_with_their_source(file: Path) -> None:
     text = "encoder: {nmae: cnn, channels: 0}\nepochs: many\nepochs: 2\nsedes: [1]\nstrategy: [naive, coconutt]"
-    told = faults(file, text, "optimizer.learnign_rate=1", "share=x", "seeds", "_target_=os.system")
-    assert told == [
+    reported = faults(file, text, "optimizer.learnign_rate=1", "share=x", "seeds", "_target_=os.system")
+    assert reported == [
         "demo.yaml: epochs: given twice, remove one of them (line 3)",
         "command line: 'seeds' is not a setting, expected key=value such as learning_rate=0.001",
         "command line: _target_: not allowed: configs are data and cannot name code, remove it",
@@ -130,50 +130,50 @@ def test_all_faults_are_told_at_once_with_where_they_are(file: Path) -> None:
         ("share=false", "share: 'false' should be a valid number"),
     ],
 )
-def test_a_faulty_override(file: Path, override: str, message: str) -> None:
-    told = faults(file, "epochs: 5", override)
-    assert told[0].startswith(f"command line: {message}")
-    assert all(line.startswith("command line: ") for line in told)
+def test_a_faulty_override_gives_one_message(file: Path, override: str, message: str) -> None:
+    reported = faults(file, "epochs: 5", override)
+    assert reported[0].startswith(f"command line: {message}")
+    assert all(line.startswith("command line: ") for line in reported)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "demo.yaml: empty, expected one 'key: value' a line"),
-        ("# nothing\n", "demo.yaml: empty, expected one 'key: value' a line"),
-        ("- epochs", "demo.yaml: its top level is a list, expected one 'key: value' a line"),
-        ("epochs", "demo.yaml: its top level is a str, expected one 'key: value' a line"),
+        ("", "demo.yaml: empty"),
+        ("# nothing\n", "demo.yaml: empty"),
+        ("- epochs", "demo.yaml: its top level is a list"),
+        ("epochs", "demo.yaml: its top level is a str"),
         ("epochs: [1", "demo.yaml: not valid YAML: line 1, column 11: "),
         ("seeds: !!python/tuple [1, 2]", "demo.yaml: seeds: tag '!!python/tuple' is not allowed: configs are data "),
         ("!!python/object:os.x {}", "demo.yaml: tag '!!python/object:os.x' is not allowed: configs are data "),
         ("share: 2", "demo.yaml: share 2.0 is above 1: it is a fraction of the samples"),
     ],
 )
-def test_a_faulty_file(file: Path, text: str, message: str) -> None:
-    told = faults(file, text)
-    assert len(told) == 1
-    assert told[0].startswith(message)
+def test_a_faulty_file_gives_one_message(file: Path, text: str, message: str) -> None:
+    reported = faults(file, text)
+    assert len(reported) == 1
+    assert reported[0].startswith(message)
 
 
 def test_a_missing_file_names_the_nearest_one(file: Path) -> None:
-    with pytest.raises(ConfigError, match=r"dmeo.yaml: no such file, did you mean 'demo.yaml'\?$"):
+    with pytest.raises(ConfigError, match="dmeo.yaml.*'demo.yaml'"):
         load_config(Config, file.with_name("dmeo.yaml"))
-    with pytest.raises(ConfigError, match=r"best_run_ever.yml: no such file, this folder has demo.yaml$"):
+    with pytest.raises(ConfigError, match="best_run_ever.yml.*demo.yaml"):
         load_config(Config, file.with_name("best_run_ever.yml"))
-    with pytest.raises(ConfigError, match=r"x.yaml: no such file, check the path$"):
+    with pytest.raises(ConfigError, match="x.yaml"):
         load_config(Config, file.parent / "elsewhere" / "x.yaml")
 
 
-def test_a_file_that_is_no_text(file: Path) -> None:
+def test_a_file_that_is_not_text_raises(file: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"demo.yaml: not UTF-8 text, expected a YAML file$"):
+    with pytest.raises(ConfigError, match="demo.yaml.*UTF-8"):
         load_config(Config, file)
-    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\), expected a YAML file$"):
+    with pytest.raises(ConfigError, match=f"{file.parent.name}.*Is a directory"):
         load_config(Config, file.parent)
 
 
-def test_settings_are_listed_with_their_sections() -> None:
-    listed = {setting.key: setting for setting in settings(Config)}
+def test_settings_of_sections_are_listed_with_dotted_keys() -> None:
+    listed = {setting.key: setting for setting in list_settings(Config)}
     assert list(listed)[:3] == ["encoder", "optimizer.name", "optimizer.learning_rate"]
     assert listed["optimizer.learning_rate"].description == "step size"
     assert listed["optimizer.name"].type == "adam | sgd"
@@ -184,7 +184,7 @@ def test_settings_are_listed_with_their_sections() -> None:
     class Needs(StrictModel):
         root: Path
 
-    assert [setting.default for setting in settings(Needs)] == ["required"]
+    assert [setting.default for setting in list_settings(Needs)] == ["required"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_settings_are_listed_with_their_sections() -> None:
         ("towers: [{name: a}, {options: {download: true}}]", "towers[1].options.download"),
     ],
 )
-def test_a_file_cannot_have_anything_fetched(written, key, tmp_path, caplog):
+def test_a_file_cannot_allow_downloads(written, key, tmp_path, caplog):
     class Anything(StrictModel):
         encoder: dict[str, Any] = {}
         towers: list[dict[str, Any]] = []
@@ -204,9 +204,9 @@ def test_a_file_cannot_have_anything_fetched(written, key, tmp_path, caplog):
     (tmp_path / "their.yaml").write_text(written)
     config = load_config(Anything, tmp_path / "their.yaml")
     assert "True" not in str(config) and "False" in str(config)
-    assert f"{key} is left out, only the command line can ask for it: {key}=true" in caplog.text
-    asked = load_config(Anything, tmp_path / "their.yaml", ["encoder.options={download: true}"])
-    assert asked.encoder == {"options": {"download": True}}
+    assert "their.yaml" in caplog.text and f"{key}=true" in caplog.text
+    allowed = load_config(Anything, tmp_path / "their.yaml", ["encoder.options={download: true}"])
+    assert allowed.encoder == {"options": {"download": True}}
 
 
 class Part(StrictModel):
@@ -218,7 +218,7 @@ class Whole(StrictModel):
     part: Part = Part(name="two")
 
 
-def test_a_section_given_in_part_keeps_the_defaults_of_the_config(tmp_path):
+def test_a_partial_section_keeps_the_defaults_of_the_config(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("part: {size: 5}")
     assert load_config(Whole, path).part == Part(name="two", size=5)
@@ -226,5 +226,5 @@ def test_a_section_given_in_part_keeps_the_defaults_of_the_config(tmp_path):
     assert Whole(part=Part(size=5)).part == Part(size=5)
 
 
-def test_the_listed_default_is_that_of_the_config():
-    assert {each.key: each.default for each in settings(Whole)} == {"part.name": "two", "part.size": "1"}
+def test_listed_defaults_are_those_of_the_config():
+    assert {each.key: each.default for each in list_settings(Whole)} == {"part.name": "two", "part.size": "1"}

@@ -1,4 +1,4 @@
-"""Bounded numbers in signatures."""
+"""Types of bounded numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOUNDS = {
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_a_config_takes_what_is_within_the_bounds(name):
+def test_values_outside_the_bounds_raise(name):
     adapter, (inside, outside) = TypeAdapter(getattr(numbers, name)), BOUNDS[name]
     assert [adapter.validate_python(value) for value in inside] == inside
     for value in outside:

@@ -1,4 +1,4 @@
-"""Tasks and configs are found on disk."""
+"""Discovery of tasks and configs on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import mmcl
 from mmcl.config import tasks as experiments
-from mmcl.config.model import settings
+from mmcl.config.model import list_settings
 from mmcl.errors import ConfigError
 
 TASK = '''"""Count to a number.
@@ -24,7 +24,7 @@ from mmcl.config.model import StrictModel
 
 
 class Counter(StrictModel):
-    """Named in an annotation that is text."""
+    """Section named in a string annotation."""
 
     last: int = Field(3, description="where counting ends")
 
@@ -40,7 +40,7 @@ def main(config: Config, run: object) -> None:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a task of its own."""
+    """A folder in ``MMCL_PATH`` with a task."""
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "count.py").write_text(TASK)
     (tmp_path / "tasks" / "_shared.py").write_text("raise RuntimeError")
@@ -53,19 +53,19 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_tasks_and_configs_are_those_on_disk(own: Path) -> None:
+def test_tasks_and_configs_are_found_on_disk(own: Path) -> None:
     assert experiments.tasks()["count"] == own / "tasks" / "count.py"
     assert "_shared" not in experiments.tasks()
     assert list(experiments.configs("count")) == ["demo", "tiny"]
 
 
-def test_the_project_s_own_tasks_are_found_without_mmcl_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mmcl_tasks_are_found_without_mmcl_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MMCL_PATH", raising=False)
     root = Path(mmcl.__file__).parent.parent
     assert experiments.tasks() == {path.stem: path for path in sorted((root / "tasks").glob("[!_]*.py"))}
 
 
-def test_an_installed_wheel_has_them_inside_the_package(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_of_an_installed_wheel_are_inside_the_package(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = own / "site-packages" / "mmcl"
     for name in ("tasks", "configs"):
         (package / f"_{name}").parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def test_an_installed_wheel_has_them_inside_the_package(own: Path, monkeypatch: 
 def test_a_task_is_loaded_with_its_config_model(own: Path) -> None:
     module = experiments.load_task("count")
     assert module.Config().counter.last == 3
-    assert [(s.key, s.default, s.description) for s in settings(module.Config)] == [
+    assert [(s.key, s.default, s.description) for s in list_settings(module.Config)] == [
         ("counter.last", "3", "where counting ends")
     ]
     with pytest.raises(SystemExit):
@@ -101,20 +101,20 @@ def test_a_config_is_found_by_name_or_by_path(own: Path) -> None:
     assert experiments.find_config("count", "folder/my") == Path("folder/my")
 
 
-def test_an_unknown_task_or_config_is_told_with_the_nearest(own: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^'cuont' is not a task: did you mean 'count'\? \(`mmcl ls` lists them\)$"):
+def test_an_unknown_task_or_config_raises_with_the_nearest_name(own: Path) -> None:
+    with pytest.raises(ConfigError, match="'cuont'.*'count'.*`mmcl ls`"):
         experiments.load_task("cuont")
-    with pytest.raises(ConfigError, match=r"^'cuont' is not a task: "):
+    with pytest.raises(ConfigError, match="'cuont'"):
         experiments.configs("cuont")
-    with pytest.raises(ConfigError, match=r"^'dmeo' is not a config of task count: did you mean 'demo'\? "):
+    with pytest.raises(ConfigError, match="'dmeo'.*count.*'demo'"):
         experiments.find_config("count", "dmeo")
-    with pytest.raises(ConfigError, match=r"^'x' is not a config of task count: expected one of demo, tiny "):
+    with pytest.raises(ConfigError, match="'x'.*count.*demo, tiny"):
         experiments.find_config("count", "x")
 
 
 @pytest.mark.parametrize(("text", "part"), [("def main(config, run): ...", "Config"), ("class Config: ...", "main")])
-def test_a_file_that_is_no_task_says_what_it_lacks(own: Path, text: str, part: str) -> None:
+def test_a_task_without_config_or_main_raises(own: Path, text: str, part: str) -> None:
     (own / "tasks" / "count.py").write_text(text)
-    with pytest.raises(ConfigError, match=f"count.py has no {part}, expected `class Config"):
+    with pytest.raises(ConfigError, match=f"count.py.*{part}"):
         experiments.load_task("count")
     sys.modules.pop("mmcl_task_count")

@@ -132,10 +132,10 @@ WORDS = [f"text {number}" for number in range(12)]
     ("words", "told"),
     [
         (WORDS, ""),
-        (["new", "other", *WORDS], "the memory holds . samples of label ., whose row numbers mean other samples"),
-        ([*WORDS[2:], "new", "other"], "the memory holds . samples of label ., whose row numbers mean other samples"),
-        (WORDS[:2], "the memory holds . samples of label ., whose row numbers mean other samples"),
-        ([*WORDS, "new", "other"], "experience 1 has other samples than when the state was made: put the data back"),
+        (["new", "other", *WORDS], "memory.* samples of label "),
+        ([*WORDS[2:], "new", "other"], "memory.* samples of label "),
+        (WORDS[:2], "memory.* samples of label "),
+        ([*WORDS, "new", "other"], "experience 1"),
     ],
     ids=["the same", "more before", "shifted", "fewer", "more behind"],
 )

@@ -1,4 +1,4 @@
-"""Objectives in configs."""
+"""Config sections of objectives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 import mmcl.objectives
-from mmcl.config.model import settings
+from mmcl.config.model import list_settings
 from mmcl.sections.objectives import ObjectivesSection, objectives
 from mmcl.sections.towers import PretrainingSection
 
@@ -23,8 +23,8 @@ def test_every_objective_that_two_towers_can_train_is_found():
 
 @pytest.mark.parametrize("name", objectives())
 def test_every_argument_of_a_constructor_can_be_set(name):
-    kind = getattr(mmcl.objectives, objectives()[name].partition(":")[2])
-    arguments = set(inspect.signature(kind).parameters) - {"temperature", "block_size", "gather"}
+    objective = getattr(mmcl.objectives, objectives()[name].partition(":")[2])
+    arguments = set(inspect.signature(objective).parameters) - {"temperature", "block_size", "gather"}
     section = getattr(ObjectivesSection(), name, None)
     assert set(section.model_dump() if section else ()) == arguments
 
@@ -35,23 +35,23 @@ def test_settings_reach_the_objective():
     )
     assert config.make_objective("m3co").alpha == 0.4 and config.make_objective("siglip").bias == -3
     assert config.make_objective("m3co").mix_share == 0.5
-    told = {each.key: each for each in settings(PretrainingSection)}
-    assert told["objectives.m3co.alpha"].default == "0.15" and told["objectives.m3co.alpha"].description
+    listed = {each.key: each for each in list_settings(PretrainingSection)}
+    assert listed["objectives.m3co.alpha"].default == "0.15" and listed["objectives.m3co.alpha"].description
 
 
 @pytest.mark.parametrize(
     "wrong", [{"objective": ["clop"]}, {"objectives": {"m3co": {"beta": 1}}}, {"objectives": {"x": {}}}]
 )
-def test_what_there_is_not_is_refused(wrong):
+def test_unknown_objectives_and_settings_raise(wrong):
     with pytest.raises(ValidationError):
         PretrainingSection(**wrong)
 
 
 @pytest.mark.parametrize("name", objectives())
-def test_every_objective_is_made(name):
+def test_every_objective_is_built(name):
     objective = PretrainingSection(temperature=0.2).make_objective(name)
     a, b, labels = torch.randn(6, 3), torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
-    given = {"a": a, "b": b, "views": torch.stack([a, b]), "features": torch.cat([a, b]), "labels": labels}
+    inputs = {"a": a, "b": b, "views": torch.stack([a, b]), "features": torch.cat([a, b]), "labels": labels}
     if "features" in objective.takes:
-        given["labels"] = labels.repeat(2)
-    assert objective.of(given).isfinite()
+        inputs["labels"] = labels.repeat(2)
+    assert objective.of(inputs).isfinite()

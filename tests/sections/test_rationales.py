@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from mmcl.sections.rationales import RationaleSection
 
 
-def test_the_config_is_what_the_code_takes(data_dir, monkeypatch, svamp):
+def test_a_section_builds_data_student_recipe_and_discriminator(data_dir, monkeypatch, svamp):
     monkeypatch.setenv("MMCL_DATA", str(data_dir))
     section = RationaleSection(
         data={"size": 12, "test_size": 5, "teachers": ["palm"]},
@@ -24,11 +24,11 @@ def test_the_config_is_what_the_code_takes(data_dir, monkeypatch, svamp):
     questions = [each.question for each in svamp]
     from mmcl.rationales.voting import vote_all
 
-    judge = section.discriminator.build(student, questions, vote_all(svamp)[0], 0, "cpu")
-    assert not judge.training
+    discriminator = section.discriminator.build(student, questions, vote_all(svamp)[0], 0, "cpu")
+    assert not discriminator.training
 
 
-def test_names_in_configs_are_those_in_code():
+def test_methods_in_configs_equal_those_in_code():
     from mmcl.rationales import terms
     from mmcl.sections import rationales as sections
 
@@ -36,8 +36,8 @@ def test_names_in_configs_are_those_in_code():
     assert methods.validate_python(get_args(terms.Method)) == get_args(terms.Method)
 
 
-def test_faults_are_told():
-    with pytest.raises(ValidationError, match="data.teachers is empty"):
+def test_no_teachers_and_unknown_schemes_raise():
+    with pytest.raises(ValidationError, match="data.teachers"):
         RationaleSection(data={"teachers": []})
     with pytest.raises(ValidationError, match="scheme"):
         RationaleSection(weights={"scheme": "most"})

@@ -1,4 +1,4 @@
-"""Sections are made of signatures: a default is stated once."""
+"""Sections are made from signatures, so a default is defined in one place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import mmcl
 
 
-def test_a_default_that_changes_in_a_constructor_changes_in_the_listing_and_the_call(tmp_path):
+def test_a_changed_default_of_a_constructor_changes_the_listing_and_the_preset(tmp_path):
     root = Path(mmcl.__file__).parent.parent
     for folder in ("mmcl", "tasks", "configs"):
         shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -17,7 +17,7 @@ class Said:
 
 
 @pytest.mark.parametrize("head", ["mlp", "attention"])
-def test_a_section_builds_towers_and_caches_what_they_never_change(head, tmp_path, monkeypatch):
+def test_a_section_builds_towers_and_caches_frozen_features(head, tmp_path, monkeypatch):
     monkeypatch.setenv("MMCL_CACHE", str(tmp_path))
     settings = PretrainingSection(
         first=TowerSection(name="cnn", options={"dim": 16}, frozen=True, head=head, hidden=32),
@@ -34,18 +34,18 @@ def test_a_section_builds_towers_and_caches_what_they_never_change(head, tmp_pat
 
 @pytest.mark.parametrize("name", ["clip", "cwcl", "siglip", "soft_clip", "m3co"])
 @pytest.mark.parametrize("learned", [False, True])
-def test_every_objective_is_made_with_the_temperature(name, learned):
+def test_every_objective_has_the_temperature(name, learned):
     objective = PretrainingSection(temperature=0.2, learn_temperature=learned).make_objective(name)
     temperature = objective.temperature
     assert (temperature().item() if learned else temperature) == pytest.approx(0.2)
     assert objective(torch.randn(4, 3), torch.randn(4, 3)).isfinite()
 
 
-def test_captions_of_one_s_own_are_pairs(tmp_path):
+def test_captions_in_own_files_are_pairs(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
     from mmcl.data.captions import Captions
 
-    with pytest.raises(ConfigError, match="no valid"):
+    with pytest.raises(ConfigError, match="captions.*no valid"):
         PairsSection(name="captions", options={"train": str(tmp_path)}).build("valid")
     import soundfile
 
@@ -54,7 +54,7 @@ def test_captions_of_one_s_own_are_pairs(tmp_path):
     assert isinstance(data, Captions) and data.texts == ["hello"]
 
 
-def test_the_other_split_has_options_of_its_own(tmp_path):
+def test_the_validation_split_has_its_own_options(tmp_path):
     from torchvision.io import write_png
 
     write_png(torch.zeros(3, 40, 40, dtype=torch.uint8), str(tmp_path / "a.png"))
@@ -64,8 +64,8 @@ def test_the_other_split_has_options_of_its_own(tmp_path):
     assert [section.build(split)[0]["image"].shape[1] for split in ("train", "valid")] == [16, 8]
 
 
-def test_models_are_found_in_a_run_or_are_the_folder(tmp_path):
-    with pytest.raises(CheckpointError, match="has no model"):
+def test_model_folders_of_a_run_or_the_folder_itself_are_found(tmp_path):
+    with pytest.raises(CheckpointError, match=tmp_path.name):
         model_folders(tmp_path)
     for name in ("cwcl-seed0", "clip-seed0"):
         (tmp_path / "models" / name).mkdir(parents=True)
@@ -73,17 +73,17 @@ def test_models_are_found_in_a_run_or_are_the_folder(tmp_path):
     assert list(model_folders(tmp_path)) == ["clip-seed0", "cwcl-seed0"]
     assert list(model_folders(tmp_path / "models" / "cwcl-seed0")) == ["cwcl-seed0"]
     (tmp_path / "hub").mkdir()
-    (tmp_path / "hub" / "config.json").touch()  # as it is exported
+    (tmp_path / "hub" / "config.json").touch()  # an exported model
     assert model_folders(tmp_path / "hub") == {"hub": tmp_path / "hub"}
 
 
-def test_unknown_settings_are_told(tmp_path):
+def test_an_unknown_setting_raises_with_the_nearest_name(tmp_path):
     (tmp_path / "c.yaml").write_text("first: {haed: mlp}\n")
     with pytest.raises(ConfigError, match="first.haed.*head"):
         load_config(PretrainingSection, tmp_path / "c.yaml")
 
 
-def test_frozen_random_weights_follow_from_the_seed():
+def test_the_seed_fixes_frozen_random_weights():
     settings = PretrainingSection(second={"modality": "text", "name": "words", "frozen": True, "head": "none"})
     weights = [settings.build(seed).second.encoder.embedding.weight for seed in (0, 0, 1)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

@@ -25,7 +25,7 @@ def at_once():
 
 @pytest.fixture(scope="module")
 def speech(data_dir, tmp_path_factory):
-    """Spoken digits of two speakers, as an untrained network hears them."""
+    """Features of spoken digits by two speakers, from an untrained network."""
     encoder = build_encoder("audio", "cnn", dim=64, frozen=True, pooling="mean_max")
     parts = (SpokenDigits(data_dir / "fsdd", split, speakers=("george", "jackson")) for split in ("valid", "test"))
     return [cached_features(part, encoder, tmp_path_factory.mktemp("cache")) for part in parts]
@@ -37,34 +37,34 @@ def streamed(**removal):
     return UnlearningSection(model="encoder", encoder=encoder, hidden=32, stream=stream, removal=removal)
 
 
-def test_methods_get_the_model_and_leave_it_as_it_is(images, at_once):
+def test_methods_do_not_change_the_model_of_the_trial(images, at_once):
     noted = []
     trial = Trial(at_once, *images, seed=0, on_epoch=lambda *row: noted.append(row[0]))
     before = weights_hash(trial.model)
     retrained, seconds, record = trial.forget("retrain")
-    unlearnt, *_ = trial.forget("laf", **QUICK)
+    unlearned, *_ = trial.forget("laf", **QUICK)
     assert record is None and seconds > 0
     assert noted[:3] == noted[3:6] == ["training"] * 3 and "unlearning" in noted
-    assert len({before, weights_hash(retrained), weights_hash(unlearnt)}) == 3
+    assert len({before, weights_hash(retrained), weights_hash(unlearned)}) == 3
     assert weights_hash(trial.model) == before
     measures = trial.measure(retrained)
     assert measures["Train_f"] == 0 and "Test_f" in measures
-    assert weights_hash(trial.forget("laf", **QUICK)[0]) == weights_hash(unlearnt)  # by the seed
+    assert weights_hash(trial.forget("laf", **QUICK)[0]) == weights_hash(unlearned)  # the seed is the same
 
 
-def test_shards_by_speaker_leave_all_but_one_as_they_were(speech):
+def test_forgetting_a_speaker_drops_the_shard_of_that_speaker(speech):
     phases = []
     encoder = {"name": "cnn", "frozen": True, "pooling": "mean_max", "options": {"dim": 64}}
     removal, shards = {"kind": "speaker", "speakers": ["jackson"]}, {"shards": 2, "shards_by": "speaker"}
     settings = UnlearningSection(model="encoder", encoder=encoder, hidden=32, epochs=2, removal=removal, **shards)
     trial = Trial(settings, *speech, seed=0, on_epoch=lambda phase, *_: phases.append(phase))
     model, seconds, record = trial.forget("sisa")
-    assert len(model.models) == 1 and record is None  # jackson had a shard of his own, of which nothing is left
+    assert len(model.models) == 1 and record is None  # the shard of jackson is empty and dropped
     assert phases == ["training"] * 2 + ["training on shard 1"] * 2 + ["training on shard 2"] * 2
     assert seconds < trial.seconds and 0 <= trial.measure(model)["Test_f"] <= 1
 
 
-def test_what_was_saved_is_not_trained_again(images, at_once):
+def test_a_saved_model_is_not_trained_again(images, at_once):
     trial = Trial(at_once, *images, seed=1)
     noted = []
     again = Trial(at_once, *images, seed=1, saved=trial.saved, on_epoch=lambda *row: noted.append(row))
@@ -73,7 +73,7 @@ def test_what_was_saved_is_not_trained_again(images, at_once):
     assert again.removal.forget.rows == trial.removal.forget.rows
 
 
-def test_a_stream_forgets_a_class_that_retrain_never_meets(speech):
+def test_a_stream_forgets_a_class_and_retrain_never_sees_it(speech):
     trial = Trial(streamed(kind="class", classes=["three"]), *speech, seed=0)
     assert trial.saved is None  # a stream is trained again
     memory = next(plugin for plugin in trial._strategy.plugins if isinstance(plugin, Rehearsal))
@@ -82,7 +82,7 @@ def test_a_stream_forgets_a_class_that_retrain_never_meets(speech):
     retrained, _, record = trial.forget("retrain")
     assert record is None and not retrained.head.seen[3] and trial.measure(retrained)["Train_f"] == 0
     records = [trial.forget(method, **settings)[2] for method, settings in (("laf", QUICK), ("neg_grad", {}))]
-    for record in records:  # each begins with the model and the memory as they were
+    for record in records:  # each method starts with the trial's model and memory
         assert record["weights_before"] == before and record["memory_before"] == 20
         assert record["from_memory"] == len(held[3]) == 2 and set(record["ids"]) == set(trial.removal.forget.ids)
     assert records[0]["weights_after"] != records[1]["weights_after"]
@@ -95,20 +95,20 @@ def test_a_stream_forgets_a_speaker(speech):
     assert weights_hash(model) == record["weights_after"]
 
 
-def test_a_single_class_cannot_be_retrained(images):
+def test_retraining_on_a_single_class_raises(images):
     only = {"kind": "class", "classes": list(range(1, 10))}
     trial = Trial(UnlearningSection(removal=only, epochs=1), *images, seed=0)
-    with pytest.raises(DataError, match="are of class 'zero', expected two classes"):
+    with pytest.raises(DataError, match="'zero'"):
         trial.forget("retrain")
 
 
-def test_what_was_saved_is_taken_up_or_refused(images, at_once):
+def test_a_saved_model_is_restored_or_raises(images, at_once):
     trial = Trial(at_once, *images, seed=0)
     saved = trial.saved
     wrapped = {"model": {f"_orig_mod.{name}": value for name, value in saved["model"].items()}, "seconds": 1.0}
     assert weights_hash(Trial(at_once, *images, seed=0, saved=wrapped).model) == weights_hash(trial.model)
     first, *rest = saved["model"]
-    with pytest.raises(CheckpointError, match=f"the model that is to forget lacks 1 of .* first '{first}'"):
+    with pytest.raises(CheckpointError, match=f"the model before forgetting.*'{first}'"):
         Trial(at_once, *images, seed=0, saved={**saved, "model": {name: saved["model"][name] for name in rest}})
-    with pytest.raises(CheckpointError, match="has no 'seconds'"):
+    with pytest.raises(CheckpointError, match="'seconds'"):
         Trial(at_once, *images, seed=0, saved={"model": saved["model"]})

@@ -1,3 +1,3 @@
-"""Learners on spoken digits, which tests of strategies and of runs share."""
+"""Fixtures on spoken digits, shared by the tests of strategies and of runs."""
 
 from learners import *  # noqa: F403

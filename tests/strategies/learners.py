@@ -1,5 +1,7 @@
-"""A small stream of real speech: spoken digits of two speakers, as log-mel spectra in four steps of time, or in one
-for each 100 ms."""
+"""Fixtures: small streams of spoken digits, models and strategies.
+
+The speech is of two speakers, as log-mel spectra pooled to four time steps or to one per 100 ms.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from mmcl.seeding import seed_everything
 
 
 class Features:
-    """A data set in memory: one vector a sample."""
+    """A data set in memory with one vector per sample."""
 
     def __init__(self, classes, features, labels):
         self.classes, self.features, self._labels = classes, features, torch.tensor(labels)
@@ -37,7 +39,7 @@ class Features:
 
 
 class Sequences(Features):
-    """A data set in memory: a few steps a sample, and for some who speaks as an entity."""
+    """A data set in memory with a few steps per sample; samples of one speaker have an entity."""
 
     def __init__(self, classes, features, labels, speakers):
         super().__init__(classes, features, labels)
@@ -59,7 +61,7 @@ class Sequences(Features):
 
 
 class Steps(Encoder):
-    """Gives features as they are, to the longest of the batch, as pretrained encoders do."""
+    """Returns its input, without padding beyond the longest sample of the batch."""
 
     modality, dim, frozen = "audio", 64, True
 
@@ -76,7 +78,7 @@ class Steps(Encoder):
 
 @pytest.fixture(scope="session")
 def spectra(data_dir):
-    """Of train and test data, 240 and 60 samples: classes, log-mel frames ``(1, 64, time)``, labels, speakers."""
+    """Classes, log-mel frames ``(1, 64, time)``, labels and speakers of 240 train and 60 test samples."""
     encoder = build_encoder("audio", "cnn", pooling="mean_max")
     parts = []
     for split, count in (("train", 12), ("test", 3)):
@@ -107,7 +109,7 @@ def digits(spectra):
 
 @pytest.fixture(scope="session")
 def digit_sequences(spectra):
-    """The same as sequences of 2 to 10 steps."""
+    """The same data as sequences of 2 to 10 steps."""
     return [
         Sequences(classes, [avg_pool1d(spectrum, 10)[0].T for spectrum in frames], labels, speakers)
         for classes, frames, labels, speakers in spectra
@@ -115,7 +117,7 @@ def digit_sequences(spectra):
 
 
 def _of_class(dataset, label):
-    """Rows of one class, the speakers in turn."""
+    """Rows of one class, alternating between the speakers."""
     rows = [row for row, other in enumerate(dataset.labels) if other == label]
     half = len(rows) // 2
     return [row for pair in zip(rows[:half], rows[half:], strict=False) for row in pair]
@@ -133,7 +135,7 @@ def make():
     def _make(preset, seed=0, lr=1e-3, **settings):
         seed_everything(seed)
         encoder = build_encoder("audio", "cnn", pooling="mean_max", frozen=True)
-        encoder.dim = 128  # the vectors of this stream have 256 numbers: twice this, with this pooling
+        encoder.dim = 128  # the pooling mean_max doubles it to the 256 dimensions of the vectors
         model = SLUClassifier(encoder, hidden=64, text_encoder=build_encoder("text", "words", dim=32), projection=32)
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, fused=True)
         return preset(model, optimizer, **{"epochs": 4, "batch_size": 16, **settings})
@@ -150,7 +152,7 @@ def sequence_benchmark(digit_sequences):
 def make_seq2seq(digit_sequences):
     """Make a strategy of a preset with a fresh sequence-to-sequence model; ``make_seq2seq(replay, memory_size=20)``.
 
-    Nothing is left out at random, neither in the model nor in its tokenizer, but with ``dropout``.
+    ``dropout`` applies to the model and to its tokenizer.
     """
     data = digit_sequences[0]
     frames = [Frame(data.classes[label], entities, text) for label, entities, text in _annotations(data)]
@@ -195,7 +197,7 @@ def train():
 
 @pytest.fixture
 def each_step():
-    """Train on an experience, and ``check(strategy, terms)`` the losses of each step as they are logged."""
+    """Function that trains on an experience and calls ``check(strategy, terms)`` with the losses of each step."""
 
     def _each_step(strategy, experience, check):
         class Watcher(SupervisedPlugin):
@@ -217,7 +219,7 @@ def each_step():
 
 @pytest.fixture
 def alone():
-    """One sample of a batch as a batch, without its padding."""
+    """Function that returns one sample of a batch as a batch, without padding."""
 
     def _alone(batch, row):
         one = batch.select(torch.arange(batch.size) == row)
@@ -227,7 +229,7 @@ def alone():
 
 
 class Views:
-    """Two classes that lie apart in each of three views."""
+    """Two classes that are separable in each of three views."""
 
     classes = ("low", "high")
     features = {"mrna": 4, "methylation": 4, "mirna": 4}
@@ -249,5 +251,5 @@ class Views:
 
 @pytest.fixture
 def make_views():
-    """Makes a data set of three views, by a seed."""
+    """Function that makes a data set of three views from a seed."""
     return Views

@@ -8,7 +8,7 @@ from mmcl.strategies.frame_scores import FrameScores
 
 
 @pytest.mark.parametrize("plugin", [AfterTraining, AccuracyMatrix, FrameScores])
-def test_it_knows_what_was_trained_last_and_which_stream_is_scored(plugin):
+def test_the_last_trained_experience_and_the_scored_stream(plugin):
     own = plugin("valid")
     assert own.trained == -1 and plugin().stream == "test"
     for number in (0, 2):

@@ -34,7 +34,7 @@ def test_every_objective_is_trained_by_the_loop(name, sides, make, train, benchm
         assert min(losses[name] for losses in terms.epochs[1:4]) < terms.epochs[0][name]
 
 
-def test_supervised_contrast_brings_the_classes_of_an_experience_together(make, train, benchmark, digits):
+def test_sup_con_makes_embeddings_of_a_class_similar(make, train, benchmark, digits):
     def spread(plugins):
         strategy = make(naive, epochs=20, plugins=plugins)
         train(strategy, benchmark, 1)
@@ -55,20 +55,20 @@ def test_a_learnable_temperature_is_trained_and_restored(make, train, benchmark)
     added = contrast()
     strategy = make(coconut, memory_size=20, plugins=[added])
     train(strategy, benchmark, 2)
-    learnt, state = added.objective.temperature().item(), strategy.state_dict()
-    assert learnt != pytest.approx(0.2, abs=1e-4)
+    learned, state = added.objective.temperature().item(), strategy.state_dict()
+    assert learned != pytest.approx(0.2, abs=1e-4)
     strategy.train(benchmark.train_stream[2], eval_streams=[])
     restored = contrast()
     fresh = make(coconut, memory_size=20, plugins=[restored])
     fresh.load_state_dict(state)
-    assert restored.objective.temperature().item() == learnt
+    assert restored.objective.temperature().item() == learned
     fresh.train(benchmark.train_stream[2], eval_streams=[])
     assert torch.equal(restored.objective.temperature(), added.objective.temperature())
     states = [one.model.state_dict() for one in (strategy, fresh)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_parameters_of_an_objective_have_their_group_and_what_grows_joins_the_model(make, train, benchmark):
+def test_objective_parameters_have_their_own_group_and_new_head_weights_join_the_model(make, train, benchmark):
     added = Contrast(CLIPLoss(LearnableTemperature(0.2)), sides="text")
     strategy = make(naive, plugins=[added])
     train(strategy, benchmark, 2)
@@ -78,7 +78,7 @@ def test_parameters_of_an_objective_have_their_group_and_what_grows_joins_the_mo
     assert grown <= {id(parameter) for group in others for parameter in group["params"]}
 
 
-def test_a_state_of_another_objective_is_refused(make, train, benchmark):
+def test_loading_the_state_of_another_objective_raises(make, train, benchmark):
     strategy = make(naive, plugins=[Contrast(CLIPLoss(LearnableTemperature(0.2)), sides="text")])
     train(strategy, benchmark, 1)
     with pytest.raises(CheckpointError, match="log_scale"):
@@ -86,11 +86,11 @@ def test_a_state_of_another_objective_is_refused(make, train, benchmark):
 
 
 @pytest.mark.parametrize("wrong", [{"weight": -1.0}, {"sides": "words"}])
-def test_settings_are_checked(wrong):
+def test_settings_out_of_range_raise(wrong):
     with pytest.raises(ConfigError, match=str(next(iter(wrong.values())))):
         Contrast(NTXentLoss(), **wrong)
 
 
-def test_an_objective_that_needs_a_teacher_is_refused(make, benchmark):
+def test_an_objective_that_needs_a_teacher_raises(make, benchmark):
     with pytest.raises(ConfigError, match="student"):
         make(naive, plugins=[Contrast(NSPTLoss())]).train(benchmark.train_stream[0], eval_streams=[])

@@ -11,12 +11,12 @@ from mmcl.strategies.distillation import AudioDistillation, TokenDistillation
 from mmcl.strategies.teacher import teacher_of
 
 
-def test_without_weight_it_is_naive_bit_for_bit(make, train, benchmark):
+def test_lwf_with_zero_weight_equals_naive_bit_for_bit(make, train, benchmark):
     one, other = train(make(naive), benchmark), train(make(lwf, weight=0.0), benchmark)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_teacher_is_the_model_before_the_experience_and_stays_so(make, benchmark):
+def test_the_teacher_is_the_model_before_the_experience_and_does_not_change(make, benchmark):
     strategy = make(lwf)
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     teacher = teacher_of(strategy)
@@ -35,7 +35,7 @@ def test_the_teacher_is_the_model_before_the_experience_and_stays_so(make, bench
     assert set(watched) == {(False, False)}
 
 
-def test_the_term_is_over_the_classes_the_teacher_knows(make, benchmark):
+def test_logits_are_distilled_over_the_classes_the_teacher_knows(make, benchmark):
     strategy, terms = make(lwf, temperature=3.0), []
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     old = sorted(benchmark.train_stream[0].group)
@@ -57,15 +57,15 @@ def test_the_term_is_over_the_classes_the_teacher_knows(make, benchmark):
     assert len(terms) > 1
 
 
-def test_settings_out_of_range_are_refused(make):
-    with pytest.raises(ConfigError, match="weight is -1.0"):
+def test_settings_out_of_range_raise(make):
+    with pytest.raises(ConfigError, match="weight.*-1.0"):
         make(lwf, weight=-1.0)
-    with pytest.raises(ConfigError, match="temperature 0.0"):
+    with pytest.raises(ConfigError, match="temperature.*0.0"):
         make(lwf, temperature=0.0)
 
 
 def after_the_first(make_seq2seq, train, benchmark, *plugins, **settings):
-    """A strategy that rehearses and has learnt the first experience, two samples a step."""
+    """A replay strategy after training on the first experience, with two samples per step."""
     settings = {"memory_size": 30, "batch_size": 2, "epochs": 1, **settings}
     strategy = make_seq2seq(replay, plugins=plugins, **settings)
     train(strategy, benchmark, 1)
@@ -77,13 +77,11 @@ def rehearsed(batch):
 
 
 def next_token(model, batch, tokens):
-    """Log-probabilities of the token that follows, ``(vocabulary,)``."""
+    """Log-probabilities of the next token, ``(vocabulary,)``."""
     return torch.log_softmax(model.teacher_forced(model.encode(batch), torch.tensor([[*tokens, 0]]))[0, -1], dim=0)
 
 
-def test_audio_and_token_distillation_are_what_a_slow_loop_says(
-    make_seq2seq, train, sequence_benchmark, each_step, alone
-):
+def test_audio_and_token_distillation_equal_a_slow_loop(make_seq2seq, train, sequence_benchmark, each_step, alone):
     plugins = AudioDistillation(0.5), TokenDistillation(0.25)
     strategy = after_the_first(make_seq2seq, train, sequence_benchmark, *plugins)
     steps = []
@@ -117,7 +115,7 @@ def test_audio_and_token_distillation_are_what_a_slow_loop_says(
     assert set(steps) == {0, 1, 2}
 
 
-def test_the_cross_entropy_is_that_of_each_token_alone(make_seq2seq, train, sequence_benchmark, each_step, alone):
+def test_the_cross_entropy_is_the_mean_over_tokens(make_seq2seq, train, sequence_benchmark, each_step, alone):
     def check(strategy, terms):
         model, batch, values = strategy.model, strategy.mbatch, []
         for row in range(2):
@@ -132,7 +130,7 @@ def test_the_cross_entropy_is_that_of_each_token_alone(make_seq2seq, train, sequ
 
 
 @pytest.mark.parametrize("kind", [AudioDistillation, TokenDistillation])
-def test_distilling_changes_training_and_without_weight_does_not(kind, make_seq2seq, train, sequence_benchmark):
+def test_distillation_changes_training_unless_its_weight_is_zero(kind, make_seq2seq, train, sequence_benchmark):
     def weights(*plugins):
         return train(make_seq2seq(replay, memory_size=20, dropout=0.1, plugins=plugins), sequence_benchmark, 3)
 
@@ -142,22 +140,20 @@ def test_distilling_changes_training_and_without_weight_does_not(kind, make_seq2
 
 
 @pytest.mark.parametrize("kind", [AudioDistillation, TokenDistillation])
-def test_without_rehearsal_there_is_nothing_to_distil(kind, make_seq2seq, train, sequence_benchmark):
+def test_distillation_without_rehearsal_equals_naive(kind, make_seq2seq, train, sequence_benchmark):
     one = train(make_seq2seq(naive), sequence_benchmark, 2)
     other = train(make_seq2seq(naive, plugins=[kind()]), sequence_benchmark, 2)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(AudioDistillation, "audio distillation"), (TokenDistillation, "token distillation")]
-)
-def test_a_model_that_writes_nothing_is_refused(kind, name, make, benchmark):
-    with pytest.raises(ConfigError, match=f"{name} got a SLUClassifier, expected a model that writes tokens"):
+@pytest.mark.parametrize(("kind", "name"), [(AudioDistillation, "audio"), (TokenDistillation, "token")])
+def test_a_model_without_a_decoder_raises(kind, name, make, benchmark):
+    with pytest.raises(ConfigError, match=f"{name}.*SLUClassifier.*SLUSeq2Seq"):
         make(coconut, plugins=[kind()]).train(benchmark.train_stream[0])
 
 
-def test_negative_weights_are_refused():
-    with pytest.raises(ConfigError, match="the weight of audio distillation is -1.0, expected 0 or more"):
+def test_negative_weights_raise():
+    with pytest.raises(ConfigError, match="audio.*-1.0"):
         AudioDistillation(-1.0)
-    with pytest.raises(ConfigError, match="the weight of token distillation is -0.5, expected 0 or more"):
+    with pytest.raises(ConfigError, match="token.*-0.5"):
         TokenDistillation(-0.5)

@@ -17,7 +17,7 @@ from mmcl.strategies.m3col import M3CoL
 
 @pytest.fixture
 def learn(make_views):
-    """Trains with held-out data; what it returns is the model, the scores, the state after each epoch, and the data."""
+    """Function that trains with held-out data, and returns the model, the scores, a state per epoch, and the data."""
 
     def run(epochs=7, every=3, stop=None, saved=None, **options):
         seed_everything(0)
@@ -50,7 +50,7 @@ def learn(make_views):
     return run
 
 
-def test_the_best_epoch_of_those_scored_is_kept(learn):
+def test_the_best_scored_epoch_is_kept(learn):
     model, scores, states, data = learn()
     for name in ("valid", "test"):
         assert [row["epoch"] for row in scores.curves[name]] == [3, 6, 7]
@@ -64,14 +64,14 @@ def test_the_best_epoch_of_those_scored_is_kept(learn):
         torch.testing.assert_close(model.state_dict()[name], value)
 
 
-def test_the_epoch_may_be_chosen_before(learn):
+def test_the_epoch_may_be_fixed(learn):
     model, scores, states, _ = learn(on=4)
     assert scores.chosen == 4 and [row["epoch"] for row in scores.curves["test"]] == [3, 4, 6, 7]
     scores.restore(model)
     torch.testing.assert_close(model.state_dict()["head.output.weight"], states[4]["model"]["head.output.weight"])
 
 
-def test_resumed_it_ends_as_uninterrupted(learn):
+def test_a_resumed_run_equals_an_uninterrupted_one(learn):
     _, scores, _, _ = learn(select="auc")
     saved = learn(select="auc", stop=4)[2][4]
     _, resumed, _, _ = learn(select="auc", saved=saved)
@@ -79,38 +79,38 @@ def test_resumed_it_ends_as_uninterrupted(learn):
     assert all(torch.equal(resumed._state[name], value) for name, value in scores._state.items())
 
 
-def test_a_score_that_is_not_defined_is_told(learn, make_views, monkeypatch):
+def test_a_score_that_is_not_defined_raises(learn, make_views, monkeypatch):
     real = make_views.__init__
 
     def one_class(self, seed=0, count=40):
         real(self, seed, count)
-        if seed == 1:  # that of valid
+        if seed == 1:  # the seed of the split valid
             self.labels = [0] * count
 
     monkeypatch.setattr(make_views, "__init__", one_class)
-    with pytest.raises(ConfigError, match="auc of 'valid' is not defined, .*: select accuracy or f1"):
+    with pytest.raises(ConfigError, match="auc.*'valid'"):
         learn(select="auc")
 
 
-def test_weights_of_another_model_are_not_restored(learn):
+def test_restoring_the_weights_of_another_model_raises(learn):
     model, scores, _, _ = learn(epochs=3, every=1)
     del scores._state["head.output.weight"]
-    with pytest.raises(CheckpointError, match=r"the state of epoch \d lacks 1 of .* first 'head.output.weight'"):
+    with pytest.raises(CheckpointError, match=r"epoch \d.*'head.output.weight'"):
         scores.restore(model)
 
 
-def test_what_was_not_scored_is_told(learn):
+def test_epochs_and_data_sets_without_scores_raise(learn):
     model, scores, _, _ = learn(epochs=3, every=2, on=9)
-    with pytest.raises(TrainingError, match="no epoch has been chosen"):
+    with pytest.raises(TrainingError, match="no epoch"):
         scores.restore(model)
-    with pytest.raises(TrainingError, match="epoch 1 has not been scored on 'test', expected one of: 2, 3"):
+    with pytest.raises(TrainingError, match="epoch 1 .*'test'.*2, 3"):
         scores.scores("test", 1)
     state = scores.state_dict(None)
-    with pytest.raises(CheckpointError, match="the scores are of valid, test, expected valid"):
+    with pytest.raises(CheckpointError, match="valid, test"):
         HeldOut({"valid": scores.data["valid"]}).load_state_dict(state, None)
 
 
-def test_each_experience_has_scores_and_a_choice_of_its_own(make_views):
+def test_scores_and_choice_start_again_in_each_experience(make_views):
     seed_everything(0)
     parts = {name: make_views(seed) for seed, name in enumerate(("train", "valid"))}
     encoders = {view: build_encoder("tabular", "mlp", features=4, dim=6) for view in parts["train"].features}
@@ -124,7 +124,7 @@ def test_each_experience_has_scores_and_a_choice_of_its_own(make_views):
         assert scores.chosen in (1, 2)
 
 
-def test_before_any_training_a_model_of_several_views_knows_nothing(make_views):
+def test_the_baseline_of_a_multimodal_classifier_is_zero(make_views):
     parts = {name: make_views(seed) for seed, name in enumerate(("train", "valid"))}
     encoders = {view: build_encoder("tabular", "mlp", features=4, dim=6) for view in parts["train"].features}
     data = {name: CachedViews(part, encoders) for name, part in parts.items()}

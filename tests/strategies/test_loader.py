@@ -8,7 +8,7 @@ from mmcl.strategies.loader import BatchLoader
 
 
 class OneByOne:
-    """The same data set without its fast path."""
+    """A data set without its method ``batch``."""
 
     def __init__(self, dataset):
         self.classes, self.labels, self.texts = dataset.classes, dataset.labels, dataset.texts
@@ -21,7 +21,7 @@ class OneByOne:
         return self._dataset[index]
 
 
-def test_fast_path_and_data_loader_give_the_same_batches(digits):
+def test_indexing_and_a_data_loader_give_the_same_batches(digits):
     rows, flags = torch.arange(5, 90), torch.arange(85) % 3 == 0
     batches = []
     for source in (digits[0], OneByOne(digits[0])):
@@ -34,7 +34,7 @@ def test_fast_path_and_data_loader_give_the_same_batches(digits):
             assert torch.equal(fast[name], slow[name]) if torch.is_tensor(fast[name]) else fast[name] == slow[name]
 
 
-def test_every_row_once_with_its_flag_in_a_new_order_each_time(digits):
+def test_each_epoch_has_every_row_once_with_its_flag_in_a_new_order(digits):
     rows, flags = torch.arange(10, 60), torch.arange(50) < 20
     loader = BatchLoader(digits[0], rows, is_rehearsal=flags, batch_size=8)
     orders = []
@@ -47,7 +47,7 @@ def test_every_row_once_with_its_flag_in_a_new_order_each_time(digits):
     assert orders[0] != orders[1]
 
 
-def test_in_order_without_shuffling(digits):
+def test_without_shuffling_rows_keep_their_order(digits):
     rows = torch.tensor([7, 3, 5])
     (batch,) = BatchLoader(digits[0], rows, shuffle=False, batch_size=3)
     assert batch["rows"].tolist() == [7, 3, 5]
@@ -55,7 +55,7 @@ def test_in_order_without_shuffling(digits):
 
 
 class OfLengths:
-    """Samples that are their lengths."""
+    """Samples of the given lengths."""
 
     classes, lengths = ("any",), torch.tensor([7, 1, 5, 3, 9, 2, 8, 4, 6, 0, 11, 10])
     labels, texts = [0] * 12, ["any"] * 12
@@ -71,7 +71,7 @@ def spread(batches):
     return sum(int(batch["size"].max() - batch["size"].min()) for batch in batches)
 
 
-def test_a_bucket_puts_samples_of_like_length_together_and_loses_none():
+def test_a_bucket_groups_samples_by_length_and_keeps_all():
     seed_everything(0)
     flags = torch.arange(12) % 2 == 0
     first, second = (
@@ -86,7 +86,7 @@ def test_a_bucket_puts_samples_of_like_length_together_and_loses_none():
     assert 4 * 2 <= spread(halves) < spread(BatchLoader(OfLengths(), torch.arange(12), batch_size=3))
 
 
-def test_without_shuffling_a_bucket_sorts_and_a_short_batch_stays_one():
+def test_without_shuffling_a_bucket_sorts_and_keeps_the_short_batch():
     loader = BatchLoader(OfLengths(), torch.arange(11), batch_size=4, shuffle=False, bucket=9)
     sizes = [batch["size"].tolist() for batch in loader]
     assert sizes == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 11]] and len(loader) == 3
@@ -94,17 +94,17 @@ def test_without_shuffling_a_bucket_sorts_and_a_short_batch_stays_one():
 
 @pytest.fixture
 def three(digits, monkeypatch):
-    """Batches of each of three processes, and the sizes of the whole batches."""
+    """Function that returns, for each of three processes, its batches and the sizes of the global batches."""
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     monkeypatch.setattr(distributed, "broadcast_object", lambda value: value)
 
     def _three(rows, **settings):
         parts = []
-        for number in range(3):
-            monkeypatch.setattr(distributed, "rank", lambda number=number: number)
+        for rank in range(3):
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
             seed_everything(5)
-            loader = BatchLoader(digits[0], torch.arange(rows), parted=True, **settings)
-            parts.append([(batch["rows"].tolist(), len(loader.whole)) for batch in loader])
+            loader = BatchLoader(digits[0], torch.arange(rows), sharded=True, **settings)
+            parts.append([(batch["rows"].tolist(), len(loader.global_is_rehearsal)) for batch in loader])
             assert len(loader) == max(map(len, parts))
         return parts
 
@@ -112,10 +112,10 @@ def three(digits, monkeypatch):
 
 
 @pytest.mark.parametrize("bucket", [1, 3])
-def test_processes_share_every_batch(three, digits, bucket):
+def test_every_batch_is_sharded_over_processes(three, digits, bucket):
     digits[0].lengths = torch.arange(len(digits[0])) if bucket > 1 else None
     try:
-        parts = three(50, batch_size=8, bucket=bucket)  # the last has two samples, and joins another
+        parts = three(50, batch_size=8, bucket=bucket)  # the last batch has two samples and is merged
     finally:
         del digits[0].lengths
     assert [len(part) for part in parts] == [6, 6, 6]
@@ -126,7 +126,7 @@ def test_processes_share_every_batch(three, digits, bucket):
     assert sorted(whole for _, whole in parts[0]) == [8, 8, 8, 8, 8, 10]
 
 
-def test_in_tests_a_process_may_be_left_without(three):
+def test_in_evaluation_a_shard_may_be_empty(three):
     parts = three(17, batch_size=16, shuffle=False)
     assert [sum(len(rows) for rows, _ in part) for part in parts] == [7, 5, 5] and [len(part) for part in parts] == [
         2,
@@ -135,6 +135,6 @@ def test_in_tests_a_process_may_be_left_without(three):
     ]
 
 
-def test_fewer_samples_than_processes_are_told(three):
-    with pytest.raises(StreamError, match="there are 2 samples for 3 processes, expected one for each"):
+def test_fewer_samples_than_processes_raise(three):
+    with pytest.raises(StreamError, match="2 samples for 3 processes"):
         three(2, batch_size=8)

@@ -9,7 +9,7 @@ from mmcl.strategies.rehearsal import Rehearsal
 
 
 @pytest.mark.parametrize(("experiences", "trained"), [(5, 3), (2, 1)])  # tests of 12 samples a batch, and of 30
-def test_it_predicts_the_class_whose_exemplars_are_nearest(make, train, digits, experiences, trained):
+def test_the_prediction_is_the_class_with_the_nearest_mean_exemplar(make, train, digits, experiences, trained):
     predicted, benchmark = [], class_incremental(*digits, experiences=experiences, seed=0)
 
     class Watcher(SupervisedPlugin):
@@ -33,4 +33,4 @@ def test_it_predicts_the_class_whose_exemplars_are_nearest(make, train, digits, 
     for row, label in zip(rows, predicted, strict=True):
         distances = {y: (embed(test_set, row) - mean).norm().item() for y, mean in means.items()}
         assert label == min(distances, key=distances.get)
-    assert set(predicted) <= set(memory)  # classes that have not arrived are never named
+    assert set(predicted) <= set(memory)  # classes that have not arrived are never predicted

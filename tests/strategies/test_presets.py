@@ -7,6 +7,8 @@ from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
 @pytest.fixture
 def remembered(make, benchmark):
+    """Function that trains a preset on all experiences, and returns its last accuracy and forgetting."""
+
     def _remembered(preset, **settings):
         accuracy = AccuracyMatrix()
         strategy = make(preset, plugins=[accuracy], epochs=15, **settings)
@@ -18,7 +20,7 @@ def remembered(make, benchmark):
     return _remembered
 
 
-def test_strategies_remember_in_the_order_they_should(remembered):
+def test_strategies_rank_by_forgetting_as_expected(remembered):
     naive_last, naive_forgetting = remembered(naive)
     replay_last, replay_forgetting = remembered(replay, memory_size=40)
     coconut_last, _ = remembered(coconut, memory_size=40)

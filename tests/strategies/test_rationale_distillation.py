@@ -56,7 +56,7 @@ def test_dss_adds_the_cross_entropy_of_rationales(make, data, lessons, monkeypat
     assert set(seen) == {("explain", 3.0)} and set(strategy.losses) >= {"explain", "cross_entropy"}
 
 
-def test_a_student_learns_to_explain_while_classes_arrive(make, data, lessons):
+def test_the_rationale_loss_falls_in_training(make, data, lessons):
     experience = data[0].train_stream[0]
     rows = [row for row in experience.dataset.rows[:] if lessons[row].rationale]
 
@@ -74,7 +74,7 @@ def test_a_student_learns_to_explain_while_classes_arrive(make, data, lessons):
     assert loss(strategy.model) < before - 0.5
 
 
-def test_qcrd_samples_bad_rationales_from_the_model_as_it_was(make, data, lessons, monkeypatch):
+def test_qcrd_samples_bad_rationales_from_the_teacher(make, data, lessons, monkeypatch):
     plugin = RationaleDistillation(lessons, "qcrd", sample_length=6, pretraining=2, weights=Weights(decay=0.5))
     strategy = make(plugin, replay, memory_size=40, by_superclass=True)
     added, written = [], []
@@ -104,7 +104,7 @@ def test_qcrd_samples_bad_rationales_from_the_model_as_it_was(make, data, lesson
     assert added[-1][2] == 0.5**3 and added[-2][2] == 1.0
 
 
-def test_the_discriminator_is_pretrained_at_its_rate_by_its_seed(make, data, lessons):
+def test_pretraining_of_the_discriminator_uses_its_learning_rate_and_seed(make, data, lessons):
     def judge(**settings):
         plugin = RationaleDistillation(lessons, "qcrd", sample_length=6, pretraining=2, **settings)
         strategy = make(plugin)
@@ -142,20 +142,20 @@ def test_resumed_equals_uninterrupted(method, at, make, data, lessons, tmp_path)
     assert all(torch.equal(each, again[name]) for name, each in whole.items())
 
 
-def test_faults_are_told(make, data, lessons):
-    with pytest.raises(ConfigError, match="method is 'mi', expected dss or qcrd"):
+def test_wrong_settings_lessons_and_models_raise(make, data, lessons):
+    with pytest.raises(ConfigError, match="method.*'mi'.*dss or qcrd"):
         RationaleDistillation(lessons, "mi")
-    with pytest.raises(ConfigError, match="by which the loss is divided"):
+    with pytest.raises(ConfigError, match="alpha.*0"):
         RationaleDistillation(lessons, weights=Weights(alpha=0.0))
     strategy = make(RationaleDistillation([Lesson("?", "!", "", (), ())]))
-    with pytest.raises(StreamError, match="there are 1 lessons for 90 samples"):
+    with pytest.raises(StreamError, match="1 lessons for 90 samples"):
         strategy.train(data[0].train_stream[0], eval_streams=[])
     plugin = RationaleDistillation(lessons, "dss")
     strategy = make(plugin)
     plugin.method = "qcrd"
-    with pytest.raises(ConfigError, match="qcrd got a TextClassifier, expected a TextClassifier with a discriminator"):
+    with pytest.raises(ConfigError, match="qcrd.*TextClassifier with a discriminator"):
         strategy.train(data[0].train_stream[0], eval_streams=[])
     strategy.model = torch.nn.Linear(1, 1)
     plugin.method = "dss"
-    with pytest.raises(ConfigError, match="dss got a Linear"):
+    with pytest.raises(ConfigError, match="dss.*Linear"):
         strategy.train(data[0].train_stream[0], eval_streams=[])

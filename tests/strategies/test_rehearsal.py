@@ -15,13 +15,13 @@ def memory(strategy):
     return next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)).memory
 
 
-def test_without_memory_it_is_naive_bit_for_bit(make, train, benchmark):
+def test_replay_without_memory_equals_naive_bit_for_bit(make, train, benchmark):
     one, other = train(make(naive), benchmark), train(make(replay, memory_size=0), benchmark)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("selection", ["random", "herding"])
-def test_the_memory_is_balanced_full_and_never_over_its_size(selection, make, benchmark):
+def test_the_memory_is_full_and_balanced_after_each_experience(selection, make, benchmark):
     strategy = make(replay, memory_size=23, selection=selection)
     seen = []
     for experience in benchmark.train_stream:
@@ -44,7 +44,7 @@ def test_earlier_classes_keep_their_best_samples(make, benchmark):
         assert memory(strategy)[label] == rows[:5]
 
 
-def test_joint_trains_on_everything_seen_and_marks_what_is_old(make, benchmark):
+def test_joint_trains_on_all_samples_seen_and_marks_rehearsed_ones(make, benchmark):
     batches = []
 
     class Watcher(SupervisedPlugin):
@@ -65,7 +65,7 @@ def test_joint_trains_on_everything_seen_and_marks_what_is_old(make, benchmark):
             assert torch.equal(is_rehearsal, ~new)
 
 
-def test_herding_equals_a_search_of_all_choices():
+def test_herding_equals_an_exhaustive_search():
     embeddings = torch.randn(9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     chosen = []
     for _ in range(5):  # at each step, try every sample that is left
@@ -95,18 +95,21 @@ def test_random_memories_differ_by_seed(make, benchmark):
     assert kept[0] != kept[1] and Counter(map(len, kept[0].values())) == {10: 2}
 
 
-def test_a_memory_smaller_than_the_classes_is_refused_before_training(make, benchmark):
-    with pytest.raises(ConfigError, match="memory_size is 9, smaller than the number of classes, 10"):
+def test_a_memory_smaller_than_the_number_of_classes_raises_before_training(make, benchmark):
+    with pytest.raises(ConfigError, match="memory_size.*9.*10"):
         make(replay, memory_size=9).train(benchmark.train_stream[0])
-    with pytest.raises(ConfigError, match="memory_size is -1, expected 0 or more"):
+
+
+def test_settings_out_of_range_raise(make):
+    with pytest.raises(ConfigError, match="memory_size.*-1"):
         make(replay, memory_size=-1)
-    with pytest.raises(ConfigError, match="selection is 'best', expected 'random' or 'herding'"):
+    with pytest.raises(ConfigError, match="selection.*'best'.*'herding'"):
         make(replay, selection="best")
 
 
 @pytest.fixture
 def grouped(digits):
-    """The digits in three superclasses: of two, five and three classes."""
+    """The digits in three superclasses of two, five and three classes."""
     parts = [copy(part) for part in digits]
     for part in parts:
         part.superclasses = ["few"] * 2 + ["many"] * 5 + ["some"] * 3
@@ -114,7 +117,7 @@ def grouped(digits):
 
 
 @pytest.mark.parametrize("selection", ["random", "herding"])
-def test_by_superclass_the_memory_is_shared_by_superclasses(selection, make, grouped):
+def test_a_memory_by_superclass_is_balanced_over_superclasses(selection, make, grouped):
     benchmark = class_incremental(*grouped, 3, ["many", "few", "some"], by_superclass=True)
     strategy = make(replay, memory_size=23, selection=selection, by_superclass=True, epochs=1)
     expected = [{"many": 23}, {"many": 12, "few": 11}, {"many": 8, "few": 8, "some": 7}]
@@ -131,7 +134,7 @@ def test_by_superclass_the_memory_is_shared_by_superclasses(selection, make, gro
     assert len({source.labels[row] for row in kept[1]}) > 1  # of "many", rows of several classes
 
 
-def test_by_superclass_a_class_without_samples_is_no_trouble(make, grouped):
+def test_a_memory_by_superclass_allows_a_class_without_samples(make, grouped):
     train = grouped[0]
     rows = [row for row, label in enumerate(train.labels) if label != 8]
     train.labels, train.texts = ([values[row] for row in rows] for values in (train.labels, train.texts))
@@ -143,25 +146,25 @@ def test_by_superclass_a_class_without_samples_is_no_trouble(make, grouped):
     assert [len(rows) for rows in memory(strategy).values()] == [7, 7, 6]
 
 
-def test_by_superclass_a_memory_that_is_too_small_is_refused(make, grouped):
+def test_a_memory_smaller_than_the_number_of_superclasses_raises(make, grouped):
     benchmark = class_incremental(*grouped, 3, by_superclass=True)
-    with pytest.raises(ConfigError, match="memory_size is 2, smaller than the number of superclasses, 3"):
+    with pytest.raises(ConfigError, match="memory_size.*2.*3 superclasses"):
         make(replay, memory_size=2, by_superclass=True).train(benchmark.train_stream[0])
     make(replay, memory_size=3, by_superclass=True, epochs=1).train(benchmark.train_stream[0])
 
 
-def test_by_superclass_is_refused_without_superclasses_or_where_they_come_in_parts(make, benchmark, grouped):
-    with pytest.raises(ConfigError, match="no superclasses to share the memory: expected by_superclass=False"):
+def test_a_memory_by_superclass_needs_superclasses_that_arrive_whole(make, benchmark, grouped):
+    with pytest.raises(ConfigError, match="by_superclass=False"):
         make(replay, by_superclass=True).train(benchmark.train_stream[0])
-    in_parts = class_incremental(*grouped, 5, class_order=range(10))
-    with pytest.raises(ConfigError, match="superclass 'many' arrives in more than one experience.*by_superclass=True"):
-        make(replay, by_superclass=True).train(in_parts.train_stream[0])
+    by_class = class_incremental(*grouped, 5, class_order=range(10))
+    with pytest.raises(ConfigError, match="'many'.*by_superclass=True"):
+        make(replay, by_superclass=True).train(by_class.train_stream[0])
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e38, 1e-30, 1e-38])
-def test_herding_does_not_depend_on_size(scale):
+def test_herding_does_not_depend_on_the_scale_of_embeddings(scale):
     rows = torch.rand(12, 3, generator=torch.Generator().manual_seed(0))
     assert herding(scale * rows, limit=12).tolist() == herding(rows, limit=12).tolist()
     assert sorted(herding(torch.zeros(5, 3), limit=5).tolist()) == [0, 1, 2, 3, 4]
-    with pytest.raises(InputError, match="embeddings: row 3 is not finite"):
+    with pytest.raises(InputError, match="embeddings.*row 3"):
         herding(rows.index_fill(0, torch.tensor([3]), torch.nan), limit=2)

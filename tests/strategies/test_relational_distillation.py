@@ -8,7 +8,7 @@ from mmcl.strategies.relational_distillation import RelationalDistillation
 from mmcl.strategies.teacher import teacher_of
 
 
-def test_the_term_is_that_of_student_and_teacher(make, train, benchmark, each_step):
+def test_the_term_compares_student_and_teacher(make, train, benchmark, each_step):
     strategy = make(naive, plugins=[RelationalDistillation(0.7, 0.5, 1.5)])
     train(strategy, benchmark, 1)
     seen = []
@@ -26,8 +26,8 @@ def test_the_term_is_that_of_student_and_teacher(make, train, benchmark, each_st
     assert seen == pytest.approx([0.0] * len(seen), abs=1e-5)
 
 
-def test_relations_of_the_first_classes_are_kept(make, train, benchmark, digits):
-    def moved(plugins):
+def test_distillation_keeps_relations_of_the_first_classes(make, train, benchmark, digits):
+    def change(plugins):
         strategy = make(naive, epochs=10, plugins=plugins)
         train(strategy, benchmark, 1)
         batch = digits[0].batch(torch.tensor(benchmark.train_stream[0].dataset.rows[:]))
@@ -35,21 +35,21 @@ def test_relations_of_the_first_classes_are_kept(make, train, benchmark, digits)
         strategy.train(benchmark.train_stream[1], eval_streams=[])
         return relational_distillation(strategy.model.eval().embed(batch).detach(), before).item()
 
-    assert moved([RelationalDistillation(20.0)]) < 0.8 * moved([])
+    assert change([RelationalDistillation(20.0)]) < 0.8 * change([])
 
 
-def test_without_weight_it_changes_nothing(make, train, benchmark):
+def test_zero_weight_equals_training_without_the_plugin(make, train, benchmark):
     one = train(make(replay, memory_size=20), benchmark, 2)
     other = train(make(replay, memory_size=20, plugins=[RelationalDistillation(0.0)]), benchmark, 2)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_settings_are_checked():
+def test_settings_out_of_range_raise():
     with pytest.raises(ConfigError, match="angle_weight=-1"):
         RelationalDistillation(angle_weight=-1)
 
 
-def test_a_model_without_embeddings_is_refused(make):
+def test_a_model_without_embeddings_raises(make):
     plugin = RelationalDistillation()
     strategy = make(naive, plugins=[plugin])
     strategy.model = torch.nn.Linear(2, 2)

@@ -10,7 +10,7 @@ from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.rehearsal import Rehearsal
-from mmcl.strategies.resuming import state_of, take_up_model, take_up_training
+from mmcl.strategies.resuming import restore_model, restore_training, state_of
 
 
 class Stopped(Exception):
@@ -23,7 +23,7 @@ def scheduler(optimizer, steps):
 
 @pytest.fixture
 def stopped(make, benchmark, tmp_path):
-    """A strategy that was stopped after the second epoch of its second experience, and its state, written and read."""
+    """A strategy stopped after the second epoch of its second experience, and its state after saving and loading."""
     strategy = make(replay, memory_size=20, scheduler=scheduler)
     strategy.train(benchmark.train_stream[0], eval_streams=[])
 
@@ -38,19 +38,19 @@ def stopped(make, benchmark, tmp_path):
     return strategy, load_checkpoint(tmp_path / "state.safetensors")
 
 
-def test_a_state_says_where_training_is(stopped):
+def test_a_state_has_experience_epoch_schedule_and_weights(stopped):
     strategy, state = stopped
     assert (state["experience"], state["epoch"]) == (1, 2) and state["scheduler"]["last_epoch"] > 0
-    weights = strategy.model.state_dict()  # of which those that are frozen are not kept
+    weights = strategy.model.state_dict()  # the state leaves out frozen weights
     assert state["model"] and all(torch.equal(value, weights[name]) for name, value in state["model"].items())
     assert torch.equal(state["random"]["torch"], torch.get_rng_state())
 
 
-def test_model_and_memory_are_taken_up_first_and_the_rest_when_the_experience_is_set_up(stopped, make):
+def test_model_and_memory_are_restored_before_optimizer_and_random_generators(stopped, make):
     strategy, state = stopped
     fresh = make(replay, seed=9, memory_size=20, scheduler=scheduler)
     before = torch.get_rng_state()
-    take_up_model(fresh, state)
+    restore_model(fresh, state)
     weights = fresh.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in state["model"].items())
     memories = [next(p for p in each.plugins if isinstance(p, Rehearsal)).rows for each in (strategy, fresh)]
@@ -60,14 +60,14 @@ def test_model_and_memory_are_taken_up_first_and_the_rest_when_the_experience_is
     fresh.optimizer = torch.optim.AdamW(parameters, lr=9.0)
     fresh.training_step.optimizer = fresh.optimizer
     fresh.training_step.scheduler = scheduler(fresh.optimizer, 100)
-    take_up_training(fresh, state)
+    restore_training(fresh, state)
     assert fresh.epoch == 2 and fresh.training_step.scheduler.last_epoch == strategy.training_step.scheduler.last_epoch
     assert fresh.optimizer.param_groups[0]["lr"] == strategy.optimizer.param_groups[0]["lr"]
     assert torch.equal(torch.get_rng_state(), state["random"]["torch"])
 
 
 class Keeper(SupervisedPlugin):
-    """Keeps the state of one epoch of one experience, and counts the epochs of each."""
+    """Keeps the state of one epoch of one experience, and counts the epochs of each experience."""
 
     def __init__(self, experience=-1, epoch=0):
         super().__init__()
@@ -85,7 +85,7 @@ PRESETS = [naive, joint, replay, lwf, icarl, coconut]
 
 @pytest.fixture
 def one_by_one(digits):
-    """The stream of a data set that gives one sample at a time, for which a DataLoader draws a number."""
+    """A stream whose samples are read one at a time, by a DataLoader that draws a random number."""
     train, test = ([dict(data[row]) for row in range(len(data))] for data in digits)
 
     class Items:
@@ -116,7 +116,7 @@ def whole(make, preset, stream, keeper, **settings):
 
 
 def weights(strategy):
-    """What is trained; encoders that are frozen were drawn with another seed."""
+    """The trained weights; frozen encoders have another seed."""
     return {plain_name(name): value.clone() for name, value in trainable_state(strategy.model).items()}
 
 
@@ -125,7 +125,7 @@ def equal(one, other):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_state_of_the_end_of_an_experience_goes_on_with_the_next(preset, make, one_by_one):
+def test_a_state_saved_at_the_end_of_an_experience_resumes_with_the_next(preset, make, one_by_one):
     keeper = Keeper(0, 2)
     expected, states = whole(make, preset, one_by_one, keeper)
     for state, first, epochs in ((keeper.kept, 0, {1: 2}), (keeper.kept, 1, {1: 2}), (states[1], 1, {1: 2})):
@@ -137,7 +137,7 @@ def test_a_state_of_the_end_of_an_experience_goes_on_with_the_next(preset, make,
         assert keeper.epochs == epochs and equal(expected, weights(strategy))
 
 
-def test_a_state_from_before_training_goes_on_anywhere(make, benchmark):
+def test_a_state_saved_before_training_resumes_from_the_start(make, benchmark):
     expected, states = whole(make, replay, benchmark, Keeper())
     strategy = make(replay, seed=7, plugins=[Keeper()], epochs=2)
     strategy.load_state_dict(states[0])
@@ -146,7 +146,7 @@ def test_a_state_from_before_training_goes_on_anywhere(make, benchmark):
     assert states[0]["experience"] is None and equal(expected, weights(strategy))
 
 
-def test_a_state_that_was_kept_does_not_follow_training(make, benchmark, tmp_path):
+def test_a_state_does_not_change_in_later_training(make, benchmark, tmp_path):
     keeper = Keeper(0, 1)
     strategy = make(lwf, plugins=[keeper])
     strategy.train(benchmark.train_stream[0], eval_streams=[])
@@ -159,21 +159,21 @@ def test_a_state_that_was_kept_does_not_follow_training(make, benchmark, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("at", "asked", "expected"),
+    ("at", "requested", "expected"),
     [((0, 1), 1, 0), ((0, 2), 2, 1), ((1, 1), 0, 1), ((1, 1), 2, 1), ((1, 2), 0, 2), ("end", 0, 2), ("end", 3, 2)],
 )
-def test_another_experience_than_the_next_is_refused_with_both_numbers(at, asked, expected, make, benchmark):
+def test_training_on_another_experience_than_the_next_raises(at, requested, expected, make, benchmark):
     keeper = Keeper(*at) if at != "end" else Keeper()
     _, states = whole(make, naive, benchmark, keeper)
     strategy = make(naive, plugins=[Keeper()], epochs=2)
     strategy.load_state_dict(keeper.kept or states[2])
     number = 1 if at == "end" else at[0]
-    message = rf"of experience {number} after .*: expected experience {expected} to be trained next, got {asked}"
+    message = rf"experience {number} .*expected experience {expected} .*got {requested}"
     with pytest.raises(CheckpointError, match=message):
-        strategy.train(benchmark.train_stream[asked], eval_streams=[])
+        strategy.train(benchmark.train_stream[requested], eval_streams=[])
 
 
-def test_a_state_that_was_loaded_can_be_taken_again_before_training(make, benchmark):
+def test_a_loaded_state_can_be_saved_again_before_training(make, benchmark):
     keeper = Keeper(0, 1)
     expected, _ = whole(make, lwf, benchmark, keeper)
     once = make(lwf, seed=3, plugins=[Keeper()], epochs=2)
@@ -186,29 +186,29 @@ def test_a_state_that_was_loaded_can_be_taken_again_before_training(make, benchm
 
 
 @pytest.mark.parametrize("hook", ["before_training_exp", "after_backward", "after_training_exp"])
-def test_no_state_is_taken_while_something_is_under_way(hook, make, benchmark):
+def test_saving_a_state_within_training_raises(hook, make, benchmark):
     class Taker(SupervisedPlugin):
         pass
 
     setattr(Taker, hook, lambda self, strategy, **kwargs: strategy.state_dict())
     strategy = make(replay, plugins=[Taker()], epochs=1)
-    with pytest.raises(TrainingError, match="training on experience 0 is under way"):
+    with pytest.raises(TrainingError, match="experience 0"):
         strategy.train(benchmark.train_stream[0], eval_streams=[])
 
 
 SCHEDULE = {"scheduler": scheduler}
 LONGER = {"scheduler": scheduler, "batch_size": 8}
 OTHERS = {
-    "more plugins": (replay, {"plugins": [Keeper(), Keeper()]}, "was made with plugins .*, expected"),
-    "another plugin": (replay, {"plugins": [AccuracyMatrix()]}, "with plugins .*'Keeper'.*, expected .*'AccuracyMatr"),
-    "another strategy": (naive, {"plugins": [Keeper()]}, "was made with plugins"),
-    "a schedule": (replay, {"plugins": [Keeper()], **SCHEDULE}, "with schedule None, expected CosineAnnealingLR"),
-    "fewer epochs": (replay, {"plugins": [Keeper()], "epochs": 1}, "of epoch 2 of experience 0, but .* has 1 epochs"),
+    "more plugins": (replay, {"plugins": [Keeper(), Keeper()]}, "plugins.*Keeper"),
+    "another plugin": (replay, {"plugins": [AccuracyMatrix()]}, "plugins.*'Keeper'.*'AccuracyMatrix'"),
+    "another strategy": (naive, {"plugins": [Keeper()]}, "plugins.*Rehearsal"),
+    "a schedule": (replay, {"plugins": [Keeper()], **SCHEDULE}, "schedule None.*CosineAnnealingLR"),
+    "fewer epochs": (replay, {"plugins": [Keeper()], "epochs": 1}, "epoch 2 of experience 0.*1 epochs"),
 }
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_the_state_of_another_strategy_is_refused(other, make, benchmark):
+def test_loading_the_state_of_another_strategy_raises(other, make, benchmark):
     preset, settings, message = OTHERS[other]
     keeper = Keeper(0, 2)
     make(replay, plugins=[keeper], epochs=3).train(benchmark.train_stream[0], eval_streams=[])
@@ -219,9 +219,9 @@ def test_the_state_of_another_strategy_is_refused(other, make, benchmark):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({}, "with schedule CosineA.*, expected None"), (LONGER, "with steps")]
+    ("settings", "message"), [({}, "schedule CosineAnnealingLR.*None"), (LONGER, "schedule.*steps")]
 )
-def test_another_schedule_is_refused(settings, message, make, benchmark):
+def test_resuming_with_another_schedule_raises(settings, message, make, benchmark):
     keeper = Keeper(0, 2)
     make(replay, plugins=[keeper], **SCHEDULE).train(benchmark.train_stream[0], eval_streams=[])
     strategy = make(replay, plugins=[Keeper()], **settings)
@@ -230,34 +230,34 @@ def test_another_schedule_is_refused(settings, message, make, benchmark):
         strategy.train(benchmark.train_stream[0], eval_streams=[])
 
 
-def test_another_stream_is_refused(make, digits):
+def test_resuming_with_another_stream_raises(make, digits):
     one, other = (class_incremental(*digits, experiences=5, seed=seed) for seed in (0, 1))
     keeper = Keeper(0, 2)
     make(naive, plugins=[keeper]).train(one.train_stream[0], eval_streams=[])
     strategy = make(naive, plugins=[Keeper()])
     strategy.load_state_dict(keeper.kept)
-    with pytest.raises(CheckpointError, match=r"was made with classes \["):
+    with pytest.raises(CheckpointError, match=r"classes \["):
         strategy.train(other.train_stream[0], eval_streams=[])
 
 
 @pytest.mark.parametrize("lacking", ["model", "plugins", "experience", "epoch", "random", "optimizer", "scheduler"])
-def test_a_state_that_lacks_something_is_refused(lacking, stopped, make, benchmark):
+def test_loading_an_incomplete_state_raises(lacking, stopped, make, benchmark):
     _, state = stopped
     del state[lacking]
     strategy = make(replay, memory_size=20, scheduler=scheduler)
-    with pytest.raises(CheckpointError, match=f"has no '{lacking}'"):
+    with pytest.raises(CheckpointError, match=f"'{lacking}'"):
         strategy.load_state_dict(state)
         strategy.train(benchmark.train_stream[1], eval_streams=[])
 
 
-def test_a_plugin_that_cannot_take_up_its_part_is_named(stopped, make):
+def test_a_plugin_that_cannot_load_its_state_is_named(stopped, make):
     _, state = stopped
     state["plugins"] = [{} for _ in state["plugins"]]
-    with pytest.raises(CheckpointError, match="plugin Rehearsal cannot take up its part .KeyError: 'labels'"):
+    with pytest.raises(CheckpointError, match="Rehearsal.*KeyError: 'labels'"):
         make(replay, memory_size=20, scheduler=scheduler).load_state_dict(state)
 
 
-def test_a_state_from_before_these_were_noted_is_taken_up(stopped, make, benchmark):
+def test_a_state_of_an_older_version_is_restored(stopped, make, benchmark):
     strategy, state = stopped
     for name in ("finished", "classes", "steps", "kinds"):
         del state[name]
@@ -278,7 +278,7 @@ def part(model):
 
 @pytest.mark.parametrize("preset", [replay, lwf])
 @pytest.mark.parametrize(("saved", "loaded"), [(wrapped, None), (None, wrapped), (part, None), (wrapped, part)])
-def test_model_and_teacher_of_a_compiled_model_are_taken_up(preset, saved, loaded, make, benchmark):
+def test_model_and_teacher_of_a_compiled_model_are_restored(preset, saved, loaded, make, benchmark):
     def of(wrap):
         return lambda model, optimizer, **settings: preset(wrap(model) if wrap else model, optimizer, **settings)
 

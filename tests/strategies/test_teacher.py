@@ -40,17 +40,17 @@ def equal(one, other):
 
 
 @pytest.mark.parametrize(("preset", "settings"), NEEDED)
-def test_there_is_one_where_a_plugin_needs_it(preset, settings, make):
+def test_a_teacher_is_added_if_a_plugin_needs_it(preset, settings, make):
     assert len(teachers(make(preset, **settings))) == 1
 
 
 @pytest.mark.parametrize(("preset", "settings"), NOT_NEEDED)
-def test_there_is_none_where_no_plugin_needs_it(preset, settings, make):
+def test_no_teacher_is_added_if_no_plugin_needs_it(preset, settings, make):
     strategy = make(preset, **settings)
     assert teachers(strategy) == [] and teacher_of(strategy) is None
 
 
-def test_in_the_first_experience_there_is_no_teacher_and_then_always_the_latest(make, benchmark):
+def test_the_teacher_is_none_in_the_first_experience_and_then_the_latest_model(make, benchmark):
     seen = []
 
     class Watcher(SupervisedPlugin):
@@ -64,7 +64,7 @@ def test_in_the_first_experience_there_is_no_teacher_and_then_always_the_latest(
     assert equal(state(strategy.model), state(teacher_of(strategy)))
 
 
-def test_nothing_of_it_moves_while_the_student_trains(make, benchmark, digits):
+def test_the_teacher_does_not_change_while_the_student_trains(make, benchmark, digits):
     strategy = make(lwf)
     strategy.model.trunk = nn.Sequential(strategy.model.trunk, nn.BatchNorm1d(64), nn.Dropout(0.5))
     strategy.train(benchmark.train_stream[0], eval_streams=[])
@@ -100,8 +100,8 @@ def test_state_round_trip(make, benchmark, tmp_path):
     assert original.state_dict(strategy)["teacher"].keys() == trainable_state(strategy.model).keys()
 
     other = make(lwf, seed=1)
-    other.model.grow(range(10))  # as it has when it has learnt more
-    other.model.encoder.load_state_dict(strategy.model.encoder.state_dict())  # what is frozen is not in the checkpoint
+    other.model.grow(range(10))  # the head of a later experience
+    other.model.encoder.load_state_dict(strategy.model.encoder.state_dict())  # frozen weights are not in the state
     (plugin,) = teachers(other)
     plugin.load_state_dict(load_checkpoint(tmp_path / "teacher.safetensors"), other)
     assert equal(saved, state(plugin.model))
@@ -111,7 +111,7 @@ def test_state_round_trip(make, benchmark, tmp_path):
     assert plugin.model is None
 
 
-def test_state_round_trip_of_a_model_that_writes(make_seq2seq, sequence_benchmark, train, tmp_path):
+def test_state_round_trip_of_a_sequence_to_sequence_model(make_seq2seq, sequence_benchmark, train, tmp_path):
     strategy = make_seq2seq(coconut, epochs=1)
     train(strategy, sequence_benchmark, 1)
     (original,) = teachers(strategy)
@@ -125,15 +125,12 @@ def test_state_round_trip_of_a_model_that_writes(make_seq2seq, sequence_benchmar
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("head.weight"), "the teacher's state lacks 1 of .* tensors, first 'head.weight'"),
-        (
-            lambda state: state.update(tail=torch.zeros(1)),
-            "has 1 tensors that SLUClassifier does not have, first 'tail",
-        ),
-        (lambda state: state.update({"trunk.0.bias": torch.zeros(3)}), r"do not fit, first 'trunk.0.bias' \(3,\)"),
+        (lambda state: state.pop("head.weight"), "teacher.*'head.weight'"),
+        (lambda state: state.update(tail=torch.zeros(1)), "teacher.*SLUClassifier.*'tail'"),
+        (lambda state: state.update({"trunk.0.bias": torch.zeros(3)}), r"teacher.*'trunk.0.bias' \(3,\)"),
     ],
 )
-def test_the_state_of_another_teacher_is_refused(change, message, make, benchmark):
+def test_loading_the_state_of_another_teacher_raises(change, message, make, benchmark):
     strategy = make(lwf)
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     (plugin,) = teachers(strategy)

@@ -25,7 +25,7 @@ def equal(one, other):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_same_seed_same_run(preset, make, train, benchmark):
+def test_the_same_seed_gives_the_same_run(preset, make, train, benchmark):
     first = train(make(PRESETS[preset]), benchmark, 2)
     assert equal(first, train(make(PRESETS[preset]), benchmark, 2))
     assert not equal(first, train(make(PRESETS[preset], seed=1), benchmark, 2))
@@ -51,7 +51,7 @@ def test_resumed_equals_uninterrupted(preset, experience, epoch, make, train, be
     whole = make(PRESETS[preset], plugins=[Saver(path, experience, epoch)], **settings)
     expected = train(whole, benchmark, 4)
 
-    resumed = make(PRESETS[preset], seed=5, plugins=[Saver(path, 99, 0)], **settings)  # another start, soon overwritten
+    resumed = make(PRESETS[preset], seed=5, plugins=[Saver(path, 99, 0)], **settings)  # weights are overwritten
     state = load_checkpoint(path)
     resumed.load_state_dict(state)
     for part in benchmark.train_stream[state["experience"] : 4]:
@@ -60,7 +60,7 @@ def test_resumed_equals_uninterrupted(preset, experience, epoch, make, train, be
     assert equal({name: expected[name] for name in trained}, trained)
 
 
-def test_avalanche_evaluators_and_plugins_see_what_they_expect(make, benchmark):
+def test_avalanche_evaluators_and_plugins_work(make, benchmark):
     seen = []
 
     class Watcher(SupervisedPlugin):
@@ -78,7 +78,7 @@ def test_avalanche_evaluators_and_plugins_see_what_they_expect(make, benchmark):
     assert labels == (16,) and logits[0] == 16 and task == 0
 
 
-def test_the_optimizer_takes_up_what_the_model_grows(make, benchmark):
+def test_the_optimizer_trains_grown_head_weights(make, benchmark):
     strategy = make(naive)
     for experience in benchmark.train_stream[:3]:
         before = strategy.model.head.weight.shape[0]
@@ -89,16 +89,14 @@ def test_the_optimizer_takes_up_what_the_model_grows(make, benchmark):
         assert strategy.optimizer.state[after]["exp_avg"].shape == after.shape
 
 
-def test_the_loss_of_a_step_has_to_be_finite(make, benchmark):
+def test_a_loss_that_is_not_finite_raises_with_step_and_terms(make, benchmark):
     class Bomb(SupervisedPlugin):
         def before_backward(self, strategy, **kwargs):
             if strategy.epoch == 1 and strategy.clock.train_epoch_iterations == 2:
                 strategy.add_loss("bomb", torch.tensor(float("nan")))
 
     strategy = make(naive, plugins=[Bomb()])
-    with pytest.raises(
-        TrainingError, match=r"the loss is nan in experience 0, epoch 2, step 3 \(terms: bomb, cross_entropy\)"
-    ):
+    with pytest.raises(TrainingError, match=r"nan.*experience 0, epoch 2, step 3 .*bomb, cross_entropy"):
         strategy.train(benchmark.train_stream[0])
 
 
@@ -118,14 +116,14 @@ def test_losses_are_means_over_the_epoch(make, benchmark):
         assert losses["two"] == 2.0 and losses["loss"] == pytest.approx(losses["cross_entropy"] + 1.0)
 
 
-def test_a_label_outside_the_head_is_named(digits):
+def test_a_label_outside_the_head_raises(digits):
     class Fixed(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.layer = torch.nn.Linear(256, 3)
 
         def grow(self, labels):
-            """This head has three classes and stays so."""
+            """The head always has three classes."""
 
         def forward(self, batch):
             from mmcl.models.classifier import Classified
@@ -135,17 +133,17 @@ def test_a_label_outside_the_head_is_named(digits):
     model = Fixed()
     benchmark = class_incremental(*digits, experiences=2, class_order=list(range(10)))
     strategy = MMCLTemplate(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
-    with pytest.raises(LabelError, match=r"experience 0 has label \d, but the model's head has 3 classes"):
+    with pytest.raises(LabelError, match=r"experience 0.*label \d.*3 classes"):
         strategy.train(benchmark.train_stream[0])
 
 
-def test_an_empty_experience_and_a_foreign_one_are_refused(make, benchmark):
+def test_an_empty_experience_and_a_foreign_one_raise(make, benchmark):
     experience = benchmark.train_stream[0]
     experience._dataset = experience.dataset.subset([])
     with pytest.raises(StreamError, match="experience 0 has 0 samples"):
         make(naive).train(experience)
     del experience.source
-    with pytest.raises(StreamError, match=r"no 'source': make the benchmark with mmcl.data.class_incremental"):
+    with pytest.raises(StreamError, match="mmcl.data.class_incremental"):
         make(naive).train(experience)
 
 
@@ -173,7 +171,7 @@ def test_evaluation_does_not_change_training(make, benchmark):
     assert equal(*weights)
 
 
-def test_bfloat16_learns_the_same_with_losses_in_32_bits(make, benchmark):
+def test_bfloat16_trains_alike_with_losses_in_float32(make, benchmark):
     seen = []
 
     class Watcher(SupervisedPlugin):
@@ -189,12 +187,12 @@ def test_bfloat16_learns_the_same_with_losses_in_32_bits(make, benchmark):
 
     exact, mixed = first_loss("32"), first_loss("bf16-mixed")
     assert {row[:2] for row in seen} == {(torch.float32, torch.float32)}
-    assert exact[0] != mixed[0] == pytest.approx(exact[0], rel=2e-2)  # it did compute in bfloat16
+    assert exact[0] != mixed[0] == pytest.approx(exact[0], rel=2e-2)  # unequal, so bfloat16 was used
     assert mixed[1] < mixed[0] / 2
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, "nearest mean of all"])
-def test_before_any_training_nothing_is_known(preset, make, benchmark, train):
+def test_the_baseline_is_zero_and_evaluating_it_does_not_change_training(preset, make, benchmark, train):
     weights = []
     for evaluates in (True, False):
         accuracy = AccuracyMatrix()
@@ -212,7 +210,7 @@ def test_before_any_training_nothing_is_known(preset, make, benchmark, train):
 
 
 @pytest.mark.parametrize("preset", [naive, replay, coconut])
-def test_before_any_training_a_model_that_writes_can_be_evaluated(preset, make_seq2seq, sequence_benchmark):
+def test_a_sequence_to_sequence_model_can_be_evaluated_before_training(preset, make_seq2seq, sequence_benchmark):
     accuracy, scores = AccuracyMatrix(), FrameScores()
     strategy = make_seq2seq(preset, plugins=[accuracy, scores], epochs=1)
     strategy.eval(sequence_benchmark.test_stream)
@@ -222,7 +220,7 @@ def test_before_any_training_a_model_that_writes_can_be_evaluated(preset, make_s
     assert len(accuracy.matrix) == len(scores.rows) == 1
 
 
-def test_evaluation_of_samples_one_by_one_does_not_change_training(make, digits):
+def test_evaluation_with_a_data_loader_does_not_change_training(make, digits):
     class Items(torch.utils.data.Dataset):
         classes = digits[0].classes
 
@@ -247,33 +245,31 @@ def test_evaluation_of_samples_one_by_one_does_not_change_training(make, digits)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_sample_that_is_not_finite_is_named_in_place_of_the_learning_rate(value, make, digits):
+def test_a_sample_that_is_not_finite_is_named_instead_of_the_learning_rate(value, make, digits):
     train, test = digits
     broken = type(train)(train.classes, train.features.clone(), train.labels)
     broken.features[17, 3] = value
     stream = class_incremental(broken, test, experiences=1)
-    with pytest.raises(
-        TrainingError, match="experience 0, epoch 1, step .*: 'features' of sample '17' holds"
-    ) as raised:
+    with pytest.raises(TrainingError, match="experience 0, epoch 1, step .*'features'.*'17'") as raised:
         make(naive).train(stream.train_stream[0], eval_streams=[])
     assert "learning rate" not in str(raised.value)
 
 
-def test_an_objective_that_refuses_features_names_the_step(make, benchmark):
+def test_invalid_input_of_an_objective_names_the_step(make, benchmark):
     class Refuses(SupervisedPlugin):
         def before_backward(self, strategy, **kwargs):
             if strategy.epoch == 1:
                 check_features(queries=strategy.output.embedding * torch.nan)
 
-    with pytest.raises(InputError, match=r"queries: row 0 is not finite, .*, in experience 0, epoch 2, step 1$"):
+    with pytest.raises(InputError, match="queries: row 0.*experience 0, epoch 2, step 1"):
         make(naive, plugins=[Refuses()]).train(benchmark.train_stream[0], eval_streams=[])
 
 
-def test_each_epoch_begins_with_all_that_is_trained_in_training_mode(make, benchmark):
+def test_each_epoch_starts_with_trained_modules_in_training_mode(make, benchmark):
     seen = []
 
     class Leaves(SupervisedPlugin):
-        """Leaves the model in evaluation mode wherever it can."""
+        """Leaves the model in evaluation mode at every hook."""
 
         def before_training_exp(self, strategy, **kwargs):
             strategy.model.eval()

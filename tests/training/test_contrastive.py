@@ -21,7 +21,7 @@ TEXTS = [f"{verb} {thing}" for verb in VERBS for thing in WORDS] + ["start light
 
 
 class Tones:
-    """Waveforms that follow from their text: a tone for each of its words."""
+    """Waveforms made from their text, with one tone for each word."""
 
     classes, texts = VERBS, TEXTS
     labels = [VERBS.index(text.split()[0]) for text in TEXTS]
@@ -57,14 +57,14 @@ def state(trainer):
     )
 
 
-def test_the_loss_falls_and_the_temperature_learns():
+def test_the_loss_falls_and_the_temperature_is_trained():
     trainer = build(epochs=20, dropout=0.0)
     losses = list(trainer)
     assert len(losses) == 20 and losses[-1] < 0.7 * losses[0]
     assert abs(trainer.objective.temperature().item() - 0.2) > 1e-3
 
 
-def test_a_parted_batch_trains_alike():
+def test_micro_batches_do_not_change_training():
     states = []
     for size in (None, 3):
         trainer = build(dropout=0.0, micro_batch_size=size)
@@ -75,7 +75,7 @@ def test_a_parted_batch_trains_alike():
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 3])
-def test_in_bfloat16_it_trains_nearly_alike(micro_batch_size):
+def test_bfloat16_trains_nearly_alike(micro_batch_size):
     plain, mixed = (
         build(dropout=0.0, precision=precision, micro_batch_size=micro_batch_size) for precision in ("32", "bf16-mixed")
     )
@@ -86,7 +86,7 @@ def test_in_bfloat16_it_trains_nearly_alike(micro_batch_size):
 
 
 @pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 3, "distinct_texts": True}])
-def test_resumed_it_ends_as_uninterrupted(settings, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(settings, tmp_path):
     settings = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR, "clip_norm": 1.0, **settings}
     straight = build(**settings)
     losses = list(straight)
@@ -100,7 +100,7 @@ def test_resumed_it_ends_as_uninterrupted(settings, tmp_path):
     assert list(again) == losses[1:] and torch.equal(state(again), state(straight))
 
 
-def test_a_smaller_last_batch_is_left_out(monkeypatch):
+def test_a_smaller_last_batch_is_dropped(monkeypatch):
     sizes = []
     trainer = build(epochs=1)  # 21 pairs, 8 a batch
     monkeypatch.setattr(trainer, "objective", lambda a, b: (sizes.append(len(a)), CLIPLoss()(a, b))[1])
@@ -113,16 +113,16 @@ def test_a_smaller_last_batch_is_left_out(monkeypatch):
     assert sizes == [21]
 
 
-def test_with_distinct_texts_no_two_of_a_batch_are_alike(monkeypatch):
+def test_distinct_texts_draws_one_sample_of_each_text(monkeypatch):
     trainer, seen = build(epochs=6, batch_size=20, distinct_texts=True), []
     batch = trainer.pairs.batch
     monkeypatch.setattr(trainer.pairs, "batch", lambda rows: (seen.append(rows.tolist()), batch(rows))[1])
     list(trainer)
     assert [len({TEXTS[row] for row in rows}) for rows in seen] == [20] * 6
-    assert {row for rows in seen for row in rows} >= {0, 20}  # either of the two that say the same
+    assert {row for rows in seen for row in rows} >= {0, 20}  # both samples of the repeated text
 
 
-def test_the_locked_side_stays():
+def test_a_frozen_tower_does_not_change():
     trainer = build()
     trainer.objective = CWCLLoss(0.1)
     before = [parameter.clone() for parameter in trainer.model.second.parameters()]
@@ -130,16 +130,16 @@ def test_the_locked_side_stays():
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.second.parameters(), strict=True))
 
 
-def test_a_loss_that_is_not_finite_is_told(monkeypatch):
+def test_a_loss_that_is_not_finite_raises(monkeypatch):
     trainer, steps = build(), []
     monkeypatch.setattr(
         trainer, "objective", lambda a, b: (steps.append(1), (a * b).sum() * (float("nan") if len(steps) > 3 else 1))[1]
     )
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 2, step 2 of 2"):
+    with pytest.raises(TrainingError, match="nan.*epoch 2, step 2"):
         list(trainer)
 
 
-def test_faults_are_told():
+def test_sizes_that_are_too_small_raise():
     with pytest.raises(ConfigError, match="batch_size=1"):
         build(batch_size=1)
     with pytest.raises(ConfigError, match="micro_batch_size=0"):
@@ -150,16 +150,16 @@ def test_faults_are_told():
     said.texts = ["one"] * len(TEXTS)
     trainer = build()
     pairs = PairedDataset(said, said)
-    with pytest.raises(ConfigError, match="there is 1 pair of a text of its own, expected at least 2"):
+    with pytest.raises(ConfigError, match="1 pair .*at least 2"):
         ContrastiveTrainer(trainer.model, pairs, CLIPLoss(), trainer.optimizer, distinct_texts=True)
 
 
-def test_parts_of_a_batch_are_of_like_length_and_change_nothing(monkeypatch):
+def test_chunks_of_similar_length_do_not_change_training(monkeypatch):
     import mmcl.training.contrastive as module
 
     states, sizes = [], []
-    for together in (128, 3):
-        monkeypatch.setattr(module, "_TOGETHER", together)
+    for chunk in (128, 3):
+        monkeypatch.setattr(module, "_CHUNK", chunk)
         trainer = build(dropout=0.0)
         trainer.model.first.encoder.augments = False
         trainer.pairs.lengths = torch.tensor([len(text) for text in TEXTS])
@@ -169,8 +169,8 @@ def test_parts_of_a_batch_are_of_like_length_and_change_nothing(monkeypatch):
         list(trainer)
         states.append(state(trainer))
     assert torch.allclose(*states, atol=1e-4)
-    parts = sizes[6:9]  # of the first batch of the second training
-    assert list(map(len, parts)) == [3, 3, 2] and sum(parts, []) == sorted(sum(parts, []))
+    chunks = sizes[6:9]  # of the first batch in the second training
+    assert list(map(len, chunks)) == [3, 3, 2] and sum(chunks, []) == sorted(sum(chunks, []))
 
 
 SCHEDULE = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR}
@@ -179,15 +179,15 @@ SCHEDULE = {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR}
 @pytest.mark.parametrize(
     ("saved", "loaded", "message"),
     [
-        ({}, {"batch_size": 4}, "made with batch_size 8, expected 4"),
-        ({}, {"distinct_texts": True}, "made with distinct_texts False, expected True"),
-        ({}, SCHEDULE, "made with schedule None, expected CosineAnnealingLR"),
-        (SCHEDULE, {}, "made with schedule CosineAnnealingLR, expected None"),
-        (SCHEDULE, {**SCHEDULE, "epochs": 5}, "made with epochs 3, expected 5"),
-        ({}, {"epochs": 1}, "is of epoch 2, expected 1 at most"),
+        ({}, {"batch_size": 4}, "batch_size 8.*4"),
+        ({}, {"distinct_texts": True}, "distinct_texts False.*True"),
+        ({}, SCHEDULE, "schedule None.*CosineAnnealingLR"),
+        (SCHEDULE, {}, "schedule CosineAnnealingLR.*None"),
+        (SCHEDULE, {**SCHEDULE, "epochs": 5}, "epochs 3.*5"),
+        ({}, {"epochs": 1}, "epoch 2.*1"),
     ],
 )
-def test_the_state_of_another_training_is_refused(saved, loaded, message):
+def test_loading_the_state_of_another_training_raises(saved, loaded, message):
     trainer = build(**saved)
     for _ in trainer:
         if trainer.epoch == 2:
@@ -199,21 +199,18 @@ def test_the_state_of_another_training_is_refused(saved, loaded, message):
 
 
 CHANGES = {
-    "model": (lambda state: state["model"].popitem(), "the model lacks 1 of"),
+    "model": (lambda state: state["model"].popitem(), "the model.* 1 of"),
     "shape": (lambda state: state["model"].update({"first.head.network.0.bias": torch.zeros(3)}), r"bias' \(3,\)"),
-    "objective": (lambda state: state.update(objective=None), "has no state of the objective, expected some"),
-    "its parameter": (
-        lambda state: state.update(objective={"x": torch.zeros(1)}),
-        "the objective lacks 1 of 1 tensors",
-    ),
-    "optimizer": (lambda state: state["optimizer"]["param_groups"].pop(), "the optimizer has groups of"),
-    "scheduler": (lambda state: state.pop("scheduler"), "has no 'scheduler'"),
-    "random": (lambda state: state.pop("random"), "has no 'random'"),
-    "epoch": (lambda state: state.pop("epoch"), "has no 'epoch'"),
+    "objective": (lambda state: state.update(objective=None), "no state of the objective"),
+    "its parameter": (lambda state: state.update(objective={"x": torch.zeros(1)}), "the objective.* 1 of 1"),
+    "optimizer": (lambda state: state["optimizer"]["param_groups"].pop(), "the optimizer.*groups"),
+    "scheduler": (lambda state: state.pop("scheduler"), "'scheduler'"),
+    "random": (lambda state: state.pop("random"), "'random'"),
+    "epoch": (lambda state: state.pop("epoch"), "'epoch'"),
 }
 
 
-def test_a_state_of_version_0_1_has_the_temperature_alone():
+def test_the_temperature_in_a_state_of_version_0_1_is_restored():
     state = build().state_dict()
     name, value = state.pop("objective").popitem()
     state["temperature"] = {name.removeprefix("temperature."): value + 0.25}
@@ -223,14 +220,14 @@ def test_a_state_of_version_0_1_has_the_temperature_alone():
 
 
 @pytest.mark.parametrize("name", ["sup_con", "mm", "mv_dhel", "nt_xent", "dcl", "hard_contrastive"])
-def test_an_objective_is_given_what_it_takes_by_name(name):
+def test_an_objective_receives_its_inputs_by_name(name):
     objective = PretrainingSection(temperature=0.2).make_objective(name)
     losses = list(build(objective=objective, epochs=8, dropout=0.0))
     assert all(math.isfinite(loss) for loss in losses) and losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_state_that_lacks_something_is_refused(change):
+def test_loading_an_incomplete_or_changed_state_raises(change):
     alter, message = CHANGES[change]
     state = build().state_dict()
     alter(state)
@@ -239,7 +236,7 @@ def test_a_state_that_lacks_something_is_refused(change):
 
 
 @pytest.mark.parametrize(("saved", "loaded"), [(True, False), (False, True), (True, True)])
-def test_the_state_of_a_compiled_model_is_taken_up(saved, loaded):
+def test_the_state_of_a_compiled_model_is_restored(saved, loaded):
     trainers = [build(), build()]
     for trainer, compiled in zip(trainers, (saved, loaded), strict=True):
         if compiled:
@@ -249,13 +246,13 @@ def test_the_state_of_a_compiled_model_is_taken_up(saved, loaded):
             parameter.add_(1.0)
     assert not torch.equal(state(trainers[0]), state(trainers[1]))
     saved = {**trainers[0].state_dict(), "epoch": 1}
-    frozen = trainers[0].model.second.state_dict()  # of which the parameters are not saved
+    frozen = trainers[0].model.second.state_dict()  # frozen parameters are not saved
     trainers[1].model.second.load_state_dict(frozen)
     trainers[1].load_state_dict(saved)
     assert torch.equal(state(trainers[0]), state(trainers[1])) and trainers[1].epoch == 1
 
 
-def test_a_state_from_before_settings_were_noted_is_taken_up():
+def test_a_state_without_settings_is_restored():
     trainer = build()
     next(iter(trainer))
     saved = trainer.state_dict()
@@ -273,16 +270,16 @@ def test_a_sample_that_is_not_finite_is_named():
 
     trainer = build(batch_size=21)
     trainer.pairs = PairedDataset(Broken(), Broken())
-    with pytest.raises(TrainingError, match="in epoch 1, step 1 of 1: 'audio' of sample 'tone-5' holds inf") as raised:
+    with pytest.raises(TrainingError, match="epoch 1, step 1.*'audio'.*'tone-5'.*inf") as raised:
         list(trainer)
     assert "learning rate" not in str(raised.value)
 
 
-def test_features_that_an_objective_refuses_name_the_step():
+def test_invalid_input_of_an_objective_names_the_step():
     trainer = build()
     with torch.no_grad():
         trainer.model.first.head.network[0].weight.fill_(torch.nan)
-    with pytest.raises(InputError, match="row 0 is not finite, it holds nan.*, in epoch 1, step 1 of 2"):
+    with pytest.raises(InputError, match="row 0 .*nan.*epoch 1, step 1"):
         list(trainer)
 
 
@@ -318,7 +315,7 @@ def test_more_than_two_views_and_chunks_have_the_same_gradient(name):
     assert next(iter(chunked)) > 0 and all(p.grad is not None for p in chunked.model.first.head.parameters())
 
 
-def test_bags_are_given_to_an_objective_that_takes_them():
+def test_an_objective_receives_bags_if_it_takes_them():
     class Bagged(Objective):
         takes = ("a", "b", "bags")
 
@@ -336,7 +333,7 @@ def test_bags_are_given_to_an_objective_that_takes_them():
     assert sorted(seen[0].tolist()) == InBags.bags
 
 
-def test_a_tower_for_each_side_and_two_embeddings_are_needed():
+def test_a_missing_tower_or_fewer_than_two_embeddings_raise():
     for views, pairs in ((1, PairedDataset(Tones())), (2, PairedDataset(Tones(), Tones()))):
         trainer = one_tower("clip")
         with pytest.raises(ConfigError, match=f"views={views}"):

@@ -24,17 +24,18 @@ class Data:
 def test_the_sample_that_is_not_finite_is_named(value):
     error = step_error("the loss is nan", "epoch 2, step 3", samples(Data(2, value), [3, 2], batch_size=1))
     assert isinstance(error, TrainingError) and "learning rate" not in str(error)
-    assert f"in epoch 2, step 3: 'features' of sample 's2' holds {value}, expected finite numbers" in str(error)
+    assert all(part in str(error) for part in ("epoch 2, step 3", "'features'", "'s2'", str(value)))
 
 
-def test_advice_is_given_where_the_inputs_are_finite():
+def test_the_error_of_finite_inputs_gives_advice_or_has_the_given_type():
     error = step_error("the loss is nan", "epoch 2, step 3", samples(Data()))
-    assert str(error) == "the loss is nan in epoch 2, step 3: lower the learning rate or set clip_norm"
+    assert isinstance(error, TrainingError) and "epoch 2, step 3" in str(error) and "learning rate" in str(error)
     error = step_error("keys: row 0 is not finite", "epoch 2, step 3", samples(Data()), InputError)
-    assert isinstance(error, InputError) and str(error) == "keys: row 0 is not finite, in epoch 2, step 3"
+    assert isinstance(error, InputError) and "row 0" in str(error) and "epoch 2, step 3" in str(error)
 
 
-def test_what_are_no_numbers_is_passed_over():
+def test_values_that_are_not_floating_point_tensors_are_skipped():
     batch = {"text": ["nan"], "label": torch.tensor([1]), "scale": torch.tensor(torch.nan), "empty": torch.empty(0, 2)}
     assert not_finite(batch, str) is None
-    assert not_finite({"image": torch.full((2, 1, 2, 2), torch.nan)}, str).startswith("'image' of sample '0' holds nan")
+    found = not_finite({"image": torch.full((2, 1, 2, 2), torch.nan)}, str)
+    assert all(part in found for part in ("'image'", "'0'", "nan"))

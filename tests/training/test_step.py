@@ -30,7 +30,7 @@ def train(model, step, batches):
         step.update(last=number == len(batches))
 
 
-def test_steps_equal_those_of_plain_torch():
+def test_steps_equal_plain_torch():
     model, step = make(clip_norm=0.5, schedule=True)
     train(model, step, torch.arange(12).split(4))
     plain, _ = make()
@@ -50,20 +50,20 @@ def test_steps_equal_those_of_plain_torch():
 
 
 def test_accumulated_batches_equal_one_batch():
-    (model, step), (parted, accumulating) = make(), make(accumulate=2)
+    (model, step), (other, accumulating) = make(), make(accumulate=2)
     train(model, step, torch.arange(12).split(6))
-    train(parted, accumulating, torch.arange(12).split(3))
-    assert torch.allclose(model.weight, parted.weight, atol=1e-6)
+    train(other, accumulating, torch.arange(12).split(3))
+    assert torch.allclose(model.weight, other.weight, atol=1e-6)
 
 
-def test_batches_left_at_the_end_of_an_epoch_are_a_step():
+def test_the_last_batches_of_an_epoch_update_parameters():
     model, step = make(accumulate=4)
     before = model.weight.detach().clone()
     train(model, step, torch.arange(6).split(3))
     assert not torch.equal(model.weight, before)
 
 
-def test_only_some_parameters_are_clipped():
+def test_clipping_is_limited_to_the_given_parameters():
     model, step = make(clip_norm=1e-6)
     step.optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
@@ -73,7 +73,7 @@ def test_only_some_parameters_are_clipped():
     assert (model.weight - weight).norm() < 2e-6 < (model.bias - bias).norm()
 
 
-def test_terms_are_averaged_and_forgotten():
+def test_means_average_the_terms_and_reset_them():
     model, step = make()
     for value in (1.0, 3.0):
         step.note("term", value)
@@ -104,7 +104,7 @@ def test_invalid_input_names_the_step():
         raise InputError("labels differ")
 
 
-def test_a_state_continues_where_it_was_taken():
+def test_a_restored_state_continues_training():
     batches = torch.arange(12).split(4)
     (model, step), (other, resumed) = make(schedule=True), make(schedule=True)
     train(model, step, batches)
@@ -116,7 +116,7 @@ def test_a_state_continues_where_it_was_taken():
 
 
 @pytest.mark.parametrize("name", ["optimizer", "scheduler"])
-def test_a_state_without_a_part_is_refused(name):
+def test_loading_an_incomplete_state_raises(name):
     _, step = make()
     state = step.state_dict()
     del state[name]
@@ -124,7 +124,7 @@ def test_a_state_without_a_part_is_refused(name):
         step.load_state_dict(state)
 
 
-def test_a_state_of_another_schedule_is_refused():
+def test_loading_a_state_with_another_schedule_raises():
     with pytest.raises(CheckpointError, match="schedule"):
         make()[1].load_state_dict(make(schedule=True)[1].state_dict())
 
@@ -136,6 +136,6 @@ def test_bfloat16_output_is_float32():
         assert model(INPUTS).dtype == torch.bfloat16
 
 
-def test_accumulate_has_to_be_a_number_of_batches():
+def test_accumulate_below_one_raises():
     with pytest.raises(ConfigError, match="0"):
         make(accumulate=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmcl.config.numbers import Count, Probability, Size
 from mmcl.encoders.base import Encoded, Encoder
 from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError
@@ -34,11 +35,11 @@ class HeadOptions:
     """
 
     name: str = "linear"
-    hidden: int = 512
-    kernel: int = 3
-    layers: int = 0
-    heads: int = 4
-    dropout: float = 0.0
+    hidden: Count = 512
+    kernel: Count = 3
+    layers: Size = 0
+    heads: Count = 4
+    dropout: Probability = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in HEADS:

@@ -1,0 +1,73 @@
+"""Config sections of encoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from mmcl.config.model import StrictModel
+
+if TYPE_CHECKING:
+    from mmcl.encoders.base import Encoder
+
+
+class EncoderSection(StrictModel):
+    """An encoder of any modality; see :func:`mmcl.encoders.build_encoder`."""
+
+    modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="modality of the input")
+    name: str = Field("cnn", description="encoder: short name, hub id, folder, or library:model; see build_encoder")
+    frozen: bool | None = Field(None, description="do not train the encoder; none: freeze pretrained encoders only")
+    tune_from: int | None = Field(None, description="number of the first layer to train in a pretrained encoder")
+    pooling: str | None = Field(
+        None, description="pooling: mean, max, mean_max, cls or own; none: the default of the encoder"
+    )
+    options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 192} or {download: true}")
+
+    def encoder(self, **options: Any) -> Encoder:
+        """Build the encoder.
+
+        Args:
+            **options: options from the data; those of the config take precedence.
+        """
+        from mmcl.encoders import build_encoder
+
+        settings: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **options, **self.options}
+        if self.pooling is not None:
+            settings["pooling"] = self.pooling
+        return build_encoder(self.modality, self.name, **settings)
+
+
+class AudioSection(StrictModel):
+    """An audio encoder; see :func:`mmcl.encoders.build_encoder`."""
+
+    name: str = Field(
+        "cnn",
+        description="audio encoder: cnn, conformer, hub id, folder, or library:model, as build_encoder takes them",
+    )
+    frozen: bool | None = Field(None, description="do not train the encoder; none: freeze pretrained encoders only")
+    tune_from: int | None = Field(None, description="number of the first layer to train in a pretrained encoder")
+    pooling: Literal["mean", "max", "mean_max", "own"] | None = Field(
+        None, description="pooling over time; none: the default of the encoder"
+    )
+    options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 192} or {download: true}")
+
+    def build(self) -> Encoder:
+        """Build the encoder."""
+        return EncoderSection(modality="audio", **self.model_dump()).encoder()
+
+
+class TextSection(StrictModel):
+    """A text encoder, and the audio-text space."""
+
+    name: str = Field(
+        "words", description="text encoder: words (trained from scratch), or hub id or folder of a pretrained one"
+    )
+    projection: int = Field(512, ge=1, description="dimension of the audio-text space")
+    options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 256} or {download: true}")
+
+    def build(self) -> Encoder:
+        """Build the encoder."""
+        from mmcl.encoders import build_encoder
+
+        return build_encoder("text", self.name, **self.options)
