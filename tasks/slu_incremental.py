@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
-from mmcl.config.numbers import Size
 from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
 from mmcl.sections.objectives import ObjectivesSection
@@ -23,16 +22,13 @@ if TYPE_CHECKING:
 
 @section_of("mmcl.distributed:launch", without=("timeout",))
 @section_of("mmcl.strategies.template:MMCLTemplate", without=sections.OF_THE_LOOP)
-@section_of("mmcl.strategies.rehearsal:Rehearsal", without=("memory_size", "by_superclass"))
+@section_of("mmcl.strategies.rehearsal:Rehearsal", without=("by_superclass",))
+@section_of("mmcl.data.streams:class_incremental", without=("train", "test", "seed", "without"))
 class Config(StrictModel):
     not_exported: ClassVar[dict[str, str]] = sections.NOT_EXPORTED
     rebuild_model = sections.rebuild_model
 
     data: sections.DataSection = sections.DataSection()
-    experiences: int = Field(5, ge=1, description="number of experiences that the classes are split into")
-    initial: int | None = Field(None, ge=1, description="classes of the first experience; none: equal sizes")
-    class_order: tuple[int | str, ...] | None = Field(None, description="order of class labels or names; none: random")
-    by_superclass: bool = Field(False, description="split and rehearse by superclass, such as SLURP's scenario")
     strategy: OneOrMore[sections.StrategyName] = Field(
         ("naive", "replay", "coconut", "joint"), min_length=1, description=sections.STRATEGY_HELP
     )
@@ -43,7 +39,6 @@ class Config(StrictModel):
     seq2seq: sections.Seq2SeqSection = sections.Seq2SeqSection()
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over the data of each experience")
-    memory_size: Size = Field(50, description="number of samples in memory, over all classes")
     memory_share: float | None = Field(None, ge=0, le=1, description="memory size as a share of the training data")
     contrast: sections.ContrastSection = sections.ContrastSection()
     objectives: ObjectivesSection = ObjectivesSection()

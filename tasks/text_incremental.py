@@ -37,10 +37,12 @@ class TextsSection(ExercisesSection):
     "mmcl.strategies.template:MMCLTemplate", without=(*sections.OF_THE_LOOP, "eval_batch_size", "bucket", "precision")
 )
 @section_of("mmcl.strategies.rationale_distillation:RationaleDistillation", without=_SET_BY_TASK)
+@section_of(
+    "mmcl.data.streams:class_incremental", without=("train", "test", "class_order", "seed", "initial", "without")
+)
 class Config(StrictModel):
     data: TextsSection = TextsSection()
     experiences: int = Field(3, ge=1, description="number of experiences that the classes are split into")
-    by_superclass: bool = Field(False, description="split and rehearse by superclass, such as SLURP's scenario")
     strategy: OneOrMore[Literal["naive", "replay", "joint"]] = Field(
         ("replay",), min_length=1, description="continual learning strategies to compare"
     )

@@ -70,7 +70,7 @@ def section_of(source: str, *, without: Sequence[str] = ()) -> Callable[[type[Se
     def decorate(section: type[SectionT]) -> type[SectionT]:
         declared = {*without, *section.model_fields}
         fields: dict[str, Any] = {
-            name: (argument.type, Field(argument.default, description=argument.description))
+            name: (argument.type, Field(argument.default, description=_plain(argument.description)))
             for name, argument in arguments_of(source, without=frozenset(declared)).items()
         }
         # A subclass of the same name, because pydantic collects fields only when a class is created.
@@ -179,6 +179,17 @@ def _named(module: str, name: str) -> Any:
         if hasattr(namespace, name):
             return getattr(namespace, name)
     raise TypeError(f"{module}: '{name}' is not a type that a config can hold: list it in without")
+
+
+def _plain(description: str) -> str:
+    """Return the first sentence of a description, without markup.
+
+    >>> _plain('how samples are chosen: ``"random"``, as in :class:`~mmcl.strategies.Rehearsal`. Further details')
+    'how samples are chosen: random, as in Rehearsal'
+    """
+    sentence = re.split(r"(?<!\bal)\. (?=[A-Z`])", description, maxsplit=1)[0]
+    sentence = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", sentence)
+    return re.sub(r'``"?(.*?)"?``', r"\1", sentence)
 
 
 def _descriptions(docstring: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ def class_incremental(
         train: data of the train stream.
         test: data of the test stream, split into the same groups of classes.
         experiences: number of experiences, the groups in which classes arrive.
-        class_order: labels or class names in order of arrival; a list, array or tensor. None draws a random order.
+        class_order: labels or class names in order of arrival, as a list, array or tensor; None for a random order.
         seed: seed of the random order.
         initial: number of classes in the first group, the rest in equal groups (31 = 6 + 5 x 5). None gives equal
             groups; if there is a remainder, the first groups have one class more.

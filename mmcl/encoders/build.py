@@ -108,12 +108,12 @@ def build_encoder(
     Args:
         modality: ``"audio"``, ``"image"``, ``"tabular"`` or ``"text"``.
         name: a name from the table, a folder, or ``"owner/model"``.
-        frozen: train nothing. None means True with pretrained weights, unless ``tune_from`` is given. False trains
+        frozen: do not train the encoder; None freezes pretrained encoders without ``tune_from`` only. False trains
             image towers and networks of a library as a whole, and the layers of other pretrained encoders.
-        tune_from: train the layers from this one on. Convolutions and embeddings before the layers stay frozen.
-        pooling: ``"mean"``, ``"max"`` or ``"mean_max"`` over the sequence. ``"own"`` is the network's own pooled
-            vector, such as CLIP's embedding. ``"cls"`` is the first token of a pretrained text encoder. None is
-            ``"own"`` if the encoder has it, else ``"mean"``.
+        tune_from: number of the first layer to train in a pretrained encoder. Convolutions and embeddings before the
+            layers stay frozen.
+        pooling: ``"mean"``, ``"max"``, ``"mean_max"``, ``"cls"`` or ``"own"``; None for ``"own"`` if the encoder has
+            it, else ``"mean"``. ``"own"`` is the network's own pooled vector, ``"cls"`` the first token of a text.
         **options: options of the encoder, such as ``dim``.
 
     Raises:

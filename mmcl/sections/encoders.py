@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmcl.config.model import StrictModel
+from mmcl.config.signature import SignatureModel, section_of
 
 if TYPE_CHECKING:
     from mmcl.encoders.base import Encoder
 
 
-class EncoderSection(StrictModel):
+@section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
+class EncoderSection(SignatureModel):
     """An encoder of any modality; see :func:`mmcl.encoders.build_encoder`."""
 
     modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="modality of the input")
     name: str = Field("cnn", description="encoder: short name, hub id, folder, or library:model; see build_encoder")
-    frozen: bool | None = Field(None, description="do not train the encoder; none: freeze pretrained encoders only")
-    tune_from: int | None = Field(None, description="number of the first layer to train in a pretrained encoder")
-    pooling: str | None = Field(
-        None, description="pooling: mean, max, mean_max, cls or own; none: the default of the encoder"
-    )
     options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 192} or {download: true}")
 
     def encoder(self, **options: Any) -> Encoder:
@@ -38,15 +35,14 @@ class EncoderSection(StrictModel):
         return build_encoder(self.modality, self.name, **settings)
 
 
+@section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
 class AudioSection(StrictModel):
     """An audio encoder; see :func:`mmcl.encoders.build_encoder`."""
 
     name: str = Field(
         "cnn",
-        description="audio encoder: cnn, conformer, hub id, folder, or library:model, as build_encoder takes them",
+        description="audio encoder: cnn, conformer, hub id, folder, or library:model; see build_encoder",
     )
-    frozen: bool | None = Field(None, description="do not train the encoder; none: freeze pretrained encoders only")
-    tune_from: int | None = Field(None, description="number of the first layer to train in a pretrained encoder")
     pooling: Literal["mean", "max", "mean_max", "own"] | None = Field(
         None, description="pooling over time; none: the default of the encoder"
     )

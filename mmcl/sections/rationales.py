@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
-from mmcl.config.signature import section_of
+from mmcl.config.signature import SignatureModel, section_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,8 @@ class ExercisesSection(StrictModel):
         return exercises
 
 
-class StudentSection(StrictModel):
+@section_of("mmcl.models.text_to_text:TextToText.from_scratch", without=("texts",))
+class StudentSection(SignatureModel):
     """The student model."""
 
     name: str | None = Field(None, description="hub id or folder of a T5; none: a small T5 from scratch")
@@ -57,9 +58,6 @@ class StudentSection(StrictModel):
     vocabulary: int = Field(4000, ge=1, description="number of subwords of a T5 from scratch")
     dim: int = Field(192, ge=1, description="width of a T5 from scratch")
     layers: int = Field(3, ge=1, description="number of encoder layers, and of decoder layers, of a T5 from scratch")
-    heads: int = Field(4, ge=1, description="number of attention heads of a T5 from scratch")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate of a T5 from scratch")
-    longest: int = Field(512, ge=1, description="largest number of input tokens, and of target tokens")
 
     def build(self, exercises: Exercises) -> TextToText:
         """Build the student; the subwords of one from scratch are trained on exercises and rationales."""

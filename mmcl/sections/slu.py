@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from mmcl.config.model import OneOrMore, StrictModel
-from mmcl.config.signature import section_of
-from mmcl.sections.encoders import AudioSection as AudioSection  # tasks read their sections from this module
+from mmcl.config.signature import SignatureModel, section_of
+
+# Tasks read all their sections from this module.
+from mmcl.sections.encoders import AudioSection as AudioSection
+from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective, objectives
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
@@ -111,11 +114,10 @@ class DataSection(StrictModel):
         return first
 
 
+@section_of("mmcl.models.classifier:SLUClassifier", without=("encoder", "text_encoder", "projection"))
 class ClassifierSection(StrictModel):
     """A classifier with a hidden layer and a growing head; see :class:`mmcl.models.SLUClassifier`."""
 
-    hidden: int = Field(256, ge=1, description="width of the hidden layer")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate after the hidden layer")
     text: TextSection = TextSection()
 
     def build(self, encoder: Encoder) -> SLUClassifier:
@@ -123,7 +125,7 @@ class ClassifierSection(StrictModel):
         from mmcl.models import SLUClassifier
 
         text: dict[str, Any] = {"text_encoder": self.text.build(), "projection": self.text.projection}
-        return SLUClassifier(encoder, hidden=self.hidden, dropout=self.dropout, **text)
+        return SLUClassifier(encoder, **self.model_dump(exclude={"text"}), **text)
 
 
 @section_of("mmcl.strategies.coconut:Coconut")
@@ -169,26 +171,15 @@ class DistillationSection(StrictModel):
     """Logit distillation of lwf and icarl."""
 
 
-class Seq2SeqSection(StrictModel):
+@section_of("mmcl.models.seq2seq:SLUSeq2Seq", without=("encoder", "tokenizer"))
+class Seq2SeqSection(SignatureModel):
     """A decoder of intent, entities and transcript; see :class:`mmcl.models.SLUSeq2Seq`."""
 
-    dim: int = Field(768, ge=2, description="width of the decoder")
-    layers: int = Field(6, ge=1, description="number of decoder layers")
-    heads: int = Field(8, ge=1, description="number of attention heads")
-    feedforward: int = Field(3072, ge=1, description="width of the feed-forward layers")
-    encoder_layers: int = Field(0, ge=0, description="number of transformer layers on top of the audio encoder")
-    summary: bool = Field(False, description="prepend the mean and maximum of all time steps to the encoded audio")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate of all transformer layers")
-    tied: bool = Field(False, description="share one matrix between input and output token embeddings")
-    projection: int = Field(512, ge=1, description="dimension of the audio-text space")
-    entities: bool = Field(True, description="decode entities as well as intent and transcript")
     vocabulary: int = Field(1000, ge=1, description="number of tokens, including those of intents and characters")
     bpe_dropout: float = Field(
         0.1, ge=0, lt=1, description="probability of skipping a merge of the tokenizer in training"
     )
     beams: int = Field(5, ge=1, description="width of the beam search in evaluation; 1 is greedy decoding")
-    length_penalty: float = Field(0.6, description="power of the number of tokens that scores are divided by")
-    max_tokens: int = Field(130, ge=1, description="largest number of decoded tokens")
 
     def tokenizer(self, train: Any, path: Path) -> FrameTokenizer:
         """Load the tokenizer from ``path``; if there is none, train it on a data set and save it.
@@ -260,8 +251,8 @@ def scoring_plugins(model: str) -> list[FrameScores]:
     return [FrameScores()] if model == "seq2seq" else []
 
 
-def build_addition(name: str, config: Any) -> Any:
-    """Make the plugin of a name after a ``+``, by the sections of a task's config."""
+def build_addition(name: str, config: Any) -> SupervisedPlugin:
+    """Build the plugin of a name after a ``+``, from the sections of a task's config."""
     if name in DISTILLATIONS:
         return config.knowledge_distillation.build(name)
     return config.relational.build() if name == RELATIONAL else config.contrast.build(name, config.objectives)

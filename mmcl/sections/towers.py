@@ -74,23 +74,20 @@ class PairsSection(StrictModel):
         return first
 
 
+@section_of("mmcl.models.heads.projection:HeadOptions", without=("name",))
 class TowerSection(EncoderSection):
     """An encoder of one modality and its projection head; see :class:`mmcl.models.TwoTower`."""
 
     head: Literal["none", "linear", "mlp", "attention"] = Field(
         "linear", description="projection head to the shared space"
     )
-    hidden: int = Field(512, ge=1, description="width of an mlp or attention head")
-    kernel: int = Field(3, ge=1, description="kernel size of an attention head's convolution, an odd number")
-    layers: int = Field(0, ge=0, description="number of transformer layers of an attention head")
-    heads: int = Field(4, ge=1, description="number of learned queries of an attention head")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate of an mlp or attention head")
 
     def build(self) -> tuple[Encoder, HeadOptions]:
         """Build the encoder, and the options of its head."""
         from mmcl.models.heads import HeadOptions
 
-        head = HeadOptions(self.head, self.hidden, self.kernel, self.layers, self.heads, self.dropout)
+        sizes = self.model_dump(include={"hidden", "kernel", "layers", "heads", "dropout"})
+        head = HeadOptions(self.head, **sizes)
         return self.encoder(), head
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
-from mmcl.config.numbers import Count
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.encoders import AudioSection
 from mmcl.sections.optimizer import OptimizerSection
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
     from mmcl.strategies.template import MMCLTemplate
     from mmcl.unlearning.removal import Removal
+
+_ONLY_EXPERIENCES = ("train", "test", "class_order", "seed", "initial", "by_superclass", "without")
 
 MethodName = Literal[
     "retrain",
@@ -50,13 +51,13 @@ class RemovalSection(StrictModel):
 
 
 @section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "precision"))
-class StreamSection(StrictModel):
+@section_of("mmcl.strategies.rehearsal:Rehearsal", without=("selection", "by_superclass"))
+@section_of("mmcl.data.streams:class_incremental", without=_ONLY_EXPERIENCES)
+class StreamSection(SignatureModel):
     """A class-incremental stream that the model is trained on before it forgets."""
 
     strategy: Literal["replay", "coconut"] = Field("coconut", description="continual learning strategy")
-    experiences: int = Field(5, ge=1, description="number of experiences that the classes are split into")
     epochs: int = Field(10, ge=1, description="passes over the data of each experience")
-    memory_size: Count = Field(50, description="number of samples in memory, over all classes")
     coconut: CoconutSection = CoconutSection()
     keep: Literal["memory", "all"] = Field(
         "memory", description="samples that methods keep: the memory with the last experience, or all"

@@ -67,6 +67,7 @@ class ViewsSection(DataSection):
 @section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket"))
 @section_of("mmcl.strategies.held_out:HeldOut", without=("data", "on"))
 @section_of("mmcl.strategies.m3col:M3CoL", without=("contrast", "share"))
+@section_of("mmcl.models.fusion:MultimodalClassifier", without=("encoders",))
 class MultimodalSection(SignatureModel):
     """Data of several views, a multimodal classifier, and its training."""
 
@@ -75,11 +76,6 @@ class MultimodalSection(SignatureModel):
     scale: Literal["range", "deviation", "none"] = Field(
         "range", description="scaling of numeric features, from the training data"
     )
-    fusion: Literal["concat", "gated", "attention"] = Field("concat", description="fusion of the views")
-    dim: int | None = Field(None, ge=1, description="dimension that every view is projected to; none: no projection")
-    hidden: int = Field(256, ge=1, description="width of the hidden layer of each head")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate of the hidden layer of each head")
-    view_dropout: float = Field(0.0, ge=0, lt=1, description="probability of dropping a view of a sample in training")
     optimizer: OptimizerSection = OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over the training data")
     batch_size: int = Field(64, ge=1, description="samples per step")

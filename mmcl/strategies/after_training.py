@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from avalanche.core import SupervisedPlugin
 
 if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
+
     from mmcl.strategies.template import MMCLTemplate
 
 
@@ -29,7 +31,7 @@ class AfterTraining(SupervisedPlugin):
         """Record the number of the experience."""
         self.trained = int(strategy.experience.current_experience)
 
-    def is_scored(self, experience: Any) -> bool:
+    def is_scored(self, experience: CLExperience) -> bool:
         """Whether an experience belongs to the scored stream, or to no stream."""
         name = getattr(getattr(experience, "origin_stream", None), "name", None)
         return name is None or name == self.stream

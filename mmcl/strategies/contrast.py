@@ -24,8 +24,8 @@ class Contrast(SupervisedPlugin):
     """Add ``weight * objective`` to the loss of each step.
 
     The objective compares each sample's embedding with its text, or with a second view of the same sample. Views
-    differ by what is random in the model, such as dropout and SpecAugment. The objective's parameters, such as a
-    learnable temperature, are trained with the model.
+    differ by the model's randomness, such as dropout and SpecAugment. The objective's parameters, such as a learnable
+    temperature, are trained with the model.
 
     Args:
         objective: any :class:`~mmcl.objectives.Objective` that takes two sides, views or features.

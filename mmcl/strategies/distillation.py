@@ -25,8 +25,8 @@ class LogitDistillation(SupervisedPlugin):
     classes that the teacher knows.
 
     Args:
-        weight: weight of the distillation; 0 turns it off.
-        temperature: temperature of both softmaxes.
+        weight: weight of the logit distillation; 0 turns it off.
+        temperature: temperature of the softmaxes of student and teacher.
     """
 
     def __init__(self, weight: NonNegative = 1.0, temperature: Positive = 2.0) -> None:

@@ -12,6 +12,8 @@ from mmcl.models.frame import Frame
 from mmcl.strategies.after_training import AfterTraining
 
 if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
+
     from mmcl.strategies.template import MMCLTemplate
 
 _MEASURES = ("word_error_rate", "sequence_error_rate", "slu_f1", "without_intent")
@@ -94,7 +96,7 @@ class FrameScores(AfterTraining):
         self.trained = state.get("trained", len(self.rows) - 1)
         self._pairs = {}
 
-    def _is_seen(self, experience: Any) -> bool:
+    def _is_seen(self, experience: CLExperience) -> bool:
         return self.is_scored(experience) and experience.current_experience <= self.trained
 
 

@@ -16,6 +16,7 @@ from mmcl.metrics.classification import classification_scores
 from mmcl.models.fusion import fuse_rows
 
 if TYPE_CHECKING:
+    from mmcl.data.base import Dataset
     from mmcl.strategies.template import MMCLTemplate
 
 Score = Literal["accuracy", "auc", "f1"]
@@ -40,7 +41,7 @@ class HeldOut(SupervisedPlugin):
     """
 
     def __init__(
-        self, data: Mapping[str, Any], every: Count = 1, select: Score = "accuracy", on: str | int = "valid"
+        self, data: Mapping[str, Dataset], every: Count = 1, select: Score = "accuracy", on: str | int = "valid"
     ) -> None:
         super().__init__()
         self.data, self.every, self.select, self.on = dict(data), every, select, on

@@ -21,6 +21,7 @@ from mmcl.objectives.m3co import M3CoLoss
 from mmcl.objectives.soft_clip import SoftClipLoss
 
 if TYPE_CHECKING:
+    from mmcl.models import MultimodalClassifier
     from mmcl.strategies.template import MMCLTemplate
 
 CONTRASTS = ("m3col", "m3co", "soft_clip", "clip", "none")
@@ -43,7 +44,7 @@ class M3CoL(SupervisedPlugin):
 
     Args:
         contrast: ``"m3col"``, the schedule; ``"m3co"``, ``"soft_clip"`` or ``"clip"`` in all epochs; or ``"none"``.
-        weight: weight of the contrast.
+        weight: weight of the contrast between views.
         view_weight: weight of the cross-entropy of each view alone.
         share: share of the epochs, from the first, that use M3Co.
         pairs: pairs of views that are contrasted: ``"cyclic"`` or ``"all"``.
@@ -93,7 +94,7 @@ class M3CoL(SupervisedPlugin):
             name = "m3co" if strategy.epoch < int(self.share * strategy.train_epochs) else "soft_clip"
         strategy.add_loss(name, self._sum(name, strategy.model, strategy.mbatch, output.views), self.weight)
 
-    def _sum(self, name: str, model: Any, batch: Batch, views: dict[str, Tensor]) -> Tensor:
+    def _sum(self, name: str, model: MultimodalClassifier, batch: Batch, views: dict[str, Tensor]) -> Tensor:
         pairs = ordered_pairs(list(views), self.pairs)
         if name != "m3co":
             objective = self.soft_clip if name == "soft_clip" else self.clip
@@ -103,7 +104,9 @@ class M3CoL(SupervisedPlugin):
             return torch.stack([self.m3co.from_mixed(mixed[a][0], views[b], *mixed[a][1:]) for a, b in pairs]).sum()
         return torch.stack([_as_released(*mixed[a], mixed[b][0], self.m3co) for a, b in pairs]).sum()
 
-    def _mixed(self, view: str, model: Any, batch: Batch, encoding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _mixed(
+        self, view: str, model: MultimodalClassifier, batch: Batch, encoding: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Encodings of a mixed view, each row's partner, and each row's own share ``lam``."""
         if self.mix == "encodings" or model.encoders[view].modality == "text":
             return self.m3co.mix(encoding)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any
 
+from avalanche.core import SupervisedPlugin
 from torch import nn
 from torch.optim import Optimizer
 
@@ -26,7 +27,7 @@ Preset = Callable[..., MMCLTemplate]
 _GIVEN = ("self", "model", "optimizer", "plugins")
 
 
-def preset(*parts: type, **fixed: Any) -> Callable[[Callable[..., list[Any]]], Preset]:
+def preset(*parts: type, **fixed: Any) -> Callable[[Callable[..., list[SupervisedPlugin]]], Preset]:
     """Decorator that turns a function, which returns a method's plugins, into a strategy.
 
     The strategy's signature and docstring are made from the constructors of ``parts`` and of the loop.
@@ -36,13 +37,13 @@ def preset(*parts: type, **fixed: Any) -> Callable[[Callable[..., list[Any]]], P
         **fixed: settings with a fixed value, which the strategy does not take.
     """
 
-    def decorate(method_of: Callable[..., list[Any]]) -> Preset:
+    def decorate(method_of: Callable[..., list[SupervisedPlugin]]) -> Preset:
         part_settings = [_settings(part, without=fixed) for part in parts]
         loop_settings = _settings(MMCLTemplate)
 
         @wraps(method_of)
         def strategy(
-            model: nn.Module, optimizer: Optimizer, *, plugins: Sequence[Any] = (), **settings: Any
+            model: nn.Module, optimizer: Optimizer, *, plugins: Sequence[SupervisedPlugin] = (), **settings: Any
         ) -> MMCLTemplate:
             signature.bind(model, optimizer, plugins=plugins, **settings)  # raises TypeError for an unknown setting
             instances = [
@@ -85,31 +86,31 @@ def _docstring(summary: str, parts: Sequence[type], signature: inspect.Signature
 
 
 @preset()
-def naive() -> list[Any]:
+def naive() -> list[SupervisedPlugin]:
     """Train on each experience alone: the lower bound, which forgets."""
     return []
 
 
 @preset(Rehearsal, memory_size=None, selection="random", by_superclass=False)
-def joint(rehearsal: Rehearsal) -> list[Any]:
+def joint(rehearsal: Rehearsal) -> list[SupervisedPlugin]:
     """Train on all samples seen so far: the upper bound, with an unlimited memory."""
     return [rehearsal]
 
 
 @preset(Rehearsal)
-def replay(rehearsal: Rehearsal) -> list[Any]:
+def replay(rehearsal: Rehearsal) -> list[SupervisedPlugin]:
     """Train on each experience and a class-balanced memory of fixed size."""
     return [rehearsal]
 
 
 @preset(LogitDistillation)
-def lwf(distillation: LogitDistillation) -> list[Any]:
+def lwf(distillation: LogitDistillation) -> list[SupervisedPlugin]:
     """Distil the logits of the model from before the experience, without a memory (LwF, Li and Hoiem 2016)."""
     return [distillation]
 
 
 @preset(Rehearsal, LogitDistillation, selection="herding", by_superclass=False)
-def icarl(rehearsal: Rehearsal, distillation: LogitDistillation) -> list[Any]:
+def icarl(rehearsal: Rehearsal, distillation: LogitDistillation) -> list[SupervisedPlugin]:
     """Select exemplars by herding, distil logits, and classify by the nearest mean (iCaRL, Rebuffi et al. 2017).
 
     Differs from the paper: cross-entropy and softened logits in place of binary cross-entropies.
@@ -118,6 +119,6 @@ def icarl(rehearsal: Rehearsal, distillation: LogitDistillation) -> list[Any]:
 
 
 @preset(Rehearsal, Coconut)
-def coconut(rehearsal: Rehearsal, contrasts: Coconut) -> list[Any]:
+def coconut(rehearsal: Rehearsal, contrasts: Coconut) -> list[SupervisedPlugin]:
     """Rehearse, and contrast audio with text and student with teacher (COCONUT, arXiv 2310.02699)."""
     return [rehearsal, contrasts]

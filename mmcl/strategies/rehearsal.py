@@ -37,7 +37,7 @@ class Rehearsal(SupervisedPlugin):
 
     Args:
         memory_size: samples in memory, all classes together; 0 keeps none, None keeps all (joint training).
-        selection: how samples are selected: ``"random"``, or ``"herding"`` towards the mean embedding of the class
+        selection: selection of samples: ``"random"``, or ``"herding"`` towards the mean embedding of the class
             (iCaRL, Rebuffi et al. 2017, algorithm 4).
         by_superclass: balance the memory by superclass.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avalanche.training.templates import SupervisedTemplate
 
@@ -12,6 +12,9 @@ from mmcl.files.loading import check_same, class_name, entry, load_state, snapsh
 from mmcl.freeze import trainable_state
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.step import TrainingStep
+
+if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
 
 State = dict[str, Any]
 
@@ -101,7 +104,7 @@ class Resumable(SupervisedTemplate):
         set_random_state(self._before_evaluation)
 
 
-def classes_of(experience: Any) -> list[int]:
+def classes_of(experience: CLExperience) -> list[int]:
     """Return the labels that arrive in an experience."""
     return [int(label) for label in getattr(experience, "group", ())]
 
@@ -186,7 +189,7 @@ def restore_training(strategy: Resumable, state: State) -> None:
     strategy.epoch = state["epoch"]
 
 
-def experiences_to_train(strategy: Resumable, state: State, experiences: Sequence[Any]) -> list[Any]:
+def experiences_to_train(strategy: Resumable, state: State, experiences: Sequence[CLExperience]) -> list[CLExperience]:
     """Return the experiences to train on after loading ``state``, given the requested ``experiences``.
 
     A state saved after an experience's last epoch lacks the memory and teacher that this experience makes. If the next
@@ -233,7 +236,7 @@ def _kinds(strategy: Resumable) -> dict[str, Any]:
     }
 
 
-def check_samples(experience: Any, state: State) -> None:
+def check_samples(experience: CLExperience, state: State) -> None:
     """Check that an experience has the samples that its state was saved with; older states do not record them.
 
     Raises:

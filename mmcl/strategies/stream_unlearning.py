@@ -21,12 +21,14 @@ from mmcl.strategies.teacher import Teacher
 from mmcl.unlearning.methods import unlearn
 
 if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
+
     from mmcl.strategies.template import MMCLTemplate
 
 
 def unlearn_in_stream(
     strategy: MMCLTemplate,
-    experience: Any,
+    experience: CLExperience,
     forget: Sequence[int],
     *,
     method: str = "laf",

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mmcl.config import signature
 from mmcl.config.model import StrictModel, list_settings
+from mmcl.config.numbers import Count
 from mmcl.config.signature import arguments_of, section_of
 
 MODULE = '''
@@ -26,7 +27,7 @@ class Made:
         weight: weight of the first term,
             0 to leave it out.
         temperature: softness of both terms.
-        kind: denominator.
+        kind: ``"literal"``, or as in :class:`~mmcl.objectives.NSPTLoss`.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ def test_a_section_has_the_types_defaults_and_descriptions_of_the_signature(made
     listed = {each.key: each for each in list_settings(Section)}
     assert listed["weight"].description == "weight of the first term, 0 to leave it out"
     assert listed["kind"].type == "literal | proper"
+    assert listed["kind"].description == "literal, or as in NSPTLoss"  # without markup
     assert Section.__doc__ == "A section."
 
 
@@ -109,7 +111,7 @@ def test_parsed_arguments_equal_those_that_inspect_finds():
     assert {name: each.default for name, each in parsed.items()} == {
         name: each.default for name, each in inspect.signature(HeadOptions).parameters.items()
     }
-    assert parsed["hidden"].type is int
+    assert parsed["hidden"].type is Count
 
 
 def test_arguments_are_read_without_importing_the_module():

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from mmcl.data import Mnist
 from mmcl.data.selection import Selection
 from mmcl.models import ImageClassifier, SLUClassifier
-from mmcl.sections.slu import AudioSection
+from mmcl.sections.encoders import AudioSection
 from mmcl.sections.unlearning import MethodName, RemovalSection, StreamSection, UnlearningSection
 from mmcl.unlearning.methods import METHODS
 

@@ -1,4 +1,4 @@
-"""Tests of objective inputs made of embeddings."""
+"""Inputs of objectives, made from embeddings."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_two_views_are_the_sides():
     assert inputs["a"] is VIEWS[0] and inputs["b"] is VIEWS[1] and inputs["labels"] is LABELS
 
 
-def test_views_are_stacked_and_features_stand_view_after_view():
+def test_views_are_stacked_and_features_concatenated():
     inputs = objective_inputs(VIEWS, labels=LABELS, takes=("views", "features"))
     assert torch.equal(inputs["views"], torch.stack(VIEWS))
     assert torch.equal(inputs["features"], torch.cat(VIEWS))
@@ -29,10 +29,10 @@ def test_further_inputs_are_passed_by_name():
 
 
 @pytest.mark.parametrize("objective", [MVDHELLoss(), SupConLoss()])
-def test_objectives_of_many_views_take_them(objective):
+def test_multi_view_objectives_accept_three_views(objective):
     assert objective.of(objective_inputs(VIEWS, labels=LABELS, takes=objective.takes)).isfinite()
 
 
-def test_an_objective_of_two_sides_refuses_three_views():
+def test_an_objective_of_two_sides_raises_for_three_views():
     with pytest.raises(ConfigError, match="'a'"):
         CLIPLoss().of(objective_inputs(VIEWS, takes=CLIPLoss.takes))
