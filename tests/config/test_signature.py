@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mmcl.config import signature
 from mmcl.config.model import StrictModel, list_settings
+from mmcl.config.numbers import Count
 from mmcl.config.signature import arguments_of, section_of
 
 MODULE = '''
@@ -110,7 +111,7 @@ def test_parsed_arguments_equal_those_that_inspect_finds():
     assert {name: each.default for name, each in parsed.items()} == {
         name: each.default for name, each in inspect.signature(HeadOptions).parameters.items()
     }
-    assert parsed["hidden"].type is int
+    assert parsed["hidden"].type == Count
 
 
 def test_arguments_are_read_without_importing_the_module():
