@@ -106,6 +106,7 @@ def test_unfinished_run_and_run_without_results(towers, tmp_path):
     assert "no results" in sections["Results"]
 
 
+@pytest.mark.slow
 def test_required_pretrained_weights_are_named(weights_dir, tmp_path):
     config = load_task("contrastive_pretraining").Config()
     text = build_encoder("text", "sentence-transformers/all-MiniLM-L6-v2")
@@ -156,6 +157,7 @@ def test_card_of_a_student(tmp_path, monkeypatch, capsys):
         assert printed.startswith("[")
 
 
+@pytest.mark.slow
 def test_onnx_example_needs_no_torch(tmp_path, monkeypatch, capsys, data_dir):
     pytest.importorskip("onnxruntime", reason="graphs need the extra 'onnx'")
     orders = real_recordings({})

@@ -60,6 +60,12 @@ NAMES = {
     "format": "{task.description} %s",
 }
 hostile = pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+# Pages with figures take a second each: every third name by default, the others with slow tests.
+hostile_to_pages = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if row % 3 else []) for row, name in enumerate(NAMES.values())],
+    ids=NAMES,
+)
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\ud800-\udfff]")
 
 
@@ -133,7 +139,7 @@ def test_figures(tmp_path, name):
         check_html(svg, "b")
 
 
-@hostile
+@hostile_to_pages
 def test_report_and_page(tmp_path, name):
     run = incremental(tmp_path / "run", name, note="" if "\udce9" in name else name)
     (run.folder / "status.json").write_text(json_text({"status": f'{name}" onclick="x: {name}'}))
