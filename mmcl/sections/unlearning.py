@@ -113,10 +113,14 @@ class UnlearningSection(SignatureModel):
         return self
 
     def open(self) -> tuple[Any, Any]:
-        """Open training and test data; the features of a frozen audio encoder are cached."""
+        """Open training and test data; the features of a frozen audio encoder are cached.
+
+        Raises:
+            ConfigError: the model is for images and the data for speech, or the reverse.
+        """
         from mmcl.encoders import cached_features
 
-        parts: tuple[Any, Any] = self.data.build()
+        parts: tuple[Any, Any] = self.data.build("audio" if self.model == "encoder" else "image")
         if self.model != "encoder":
             return parts
         encoder = self.encoder.build()
