@@ -90,7 +90,7 @@ def describe(
     if found.faults and show_faults(file, found.faults):
         say(f"next: mmcl data check {file}")
         raise typer.Exit(1)
-    show_command(found)
+    show_command(found, settings or [])
 
 
 def _check_arguments(name: str, is_own: bool, settings: list[str] | None, root: Path | None) -> None:

@@ -19,13 +19,14 @@ _LONGEST = 40  # classes in the table of counts
 # Command that trains on user data, by what each row has.
 _COMMANDS = {
     "audio": "slu_incremental data.name=table data.root={root} experiences={experiences}",
-    "image": "unlearning data.name=table data.root={root} data.options={{size: 28, grey: true}} data.train=[train] "
-    "removal={{kind: data}}",
+    "image": "unlearning data.name=table data.root={root} data.train=[train] removal={{kind: data}}",
     "text": "text_incremental data={{name: table, root: {root}}} rationales=none by_superclass=false "
     "experiences={experiences}",
     "numbers": "multimodal_classification data={{name: table, root: {root}}} method=single "
     "views={{numbers: {{modality: tabular, name: mlp}}}}",
+    "pairs": "contrastive_pretraining pairs.name=table pairs.root={root}",
 }
+_OF_IMAGES = ("size=28", "grey=true")  # options for the small network of `unlearning`
 
 
 def looks_like_path(name: str) -> bool:
@@ -73,7 +74,8 @@ def show_summary(found: OwnSummary) -> None:
     say(f"{found.root.name}: {', '.join(facts)}")
     say(f"columns: {', '.join(found.own.columns)}")
     sizes = ", ".join(f"{split} {len(each)}" for split, each in found.splits.items())
-    apart = ", no speaker in two" if speakers else ""
+    said_in = [{row.speaker for row in each if row.speaker} for each in found.splits.values()]
+    apart = ", no speaker in two" if speakers and sum(map(len, said_in)) == len(speakers) else ""
     say(f"splits: {sizes}" + (f" ({' and '.join(found.made)} made by split_seed{apart})" if found.made else ""))
     if found.seconds:
         lengths = found.seconds
@@ -101,16 +103,19 @@ def _show_counts(found: OwnSummary) -> None:
         say(f"and {len(classes) - _LONGEST} more classes")
 
 
-def show_command(found: OwnSummary) -> None:
-    """Print the command of a task that trains on the data."""
+def show_command(found: OwnSummary, settings: Sequence[str]) -> None:
+    """Print the command of a task that trains on the data with options such as ``split_seed=1``."""
     if found.own is None or not found.kinds:
         return
+    kind = found.kinds[0] if "label" in found.own.columns else "pairs"
     classes = len({row.label for each in found.splits.values() for row in each})
-    settings = _COMMANDS[found.kinds[0]].format(root=found.root, experiences=max(1, min(5, classes)))
-    if "label" not in found.own.columns:
-        settings = f"contrastive_pretraining pairs.name=table pairs.root={found.root}"
-    task, *words = _words(settings)
-    say(f"train on it: mmcl run {task} {' '.join(words)}")
+    command = _COMMANDS[kind].format(root=found.root, experiences=max(1, min(5, classes)))
+    options = [word.replace("=", ": ", 1) for word in (*(_OF_IMAGES if kind == "image" else ()), *settings)]
+    if options:
+        section = "pairs" if kind == "pairs" else "data"
+        command += f" {section}.options={{{', '.join(options)}}}"
+    task, *words = _words(command)
+    say(f"train on it:\n  mmcl run {task} {' '.join(words)}", lines=True)
 
 
 def _words(settings: str) -> list[str]:

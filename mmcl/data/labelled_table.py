@@ -46,7 +46,8 @@ class LabelledTable:
         size: images are resized so that the shorter side has ``size`` pixels, then center-cropped to a square.
         grey: convert images to one channel.
         max_seconds: skip longer recordings; None keeps all.
-        columns: name of each column in the file by its meaning, such as ``{"label": "intent"}``.
+        columns: name of each column in the file by its meaning, such as ``{"label": "intent"}``; None for a column
+            that is not read.
         split_seed: seed of the splits that are drawn.
         by_speaker: draw splits so that no speaker is in two of them, if there is a column ``speaker``.
         labelled: if False, a table needs no column ``label``; all rows then have one class.
@@ -77,7 +78,7 @@ class LabelledTable:
         size: int = 224,
         grey: bool = False,
         max_seconds: float | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, str | None] | None = None,
         split_seed: int = 0,
         by_speaker: bool = True,
         labelled: bool = True,

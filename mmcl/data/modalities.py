@@ -32,13 +32,14 @@ def modalities_of(dataset: Any) -> tuple[str, ...]:
     return tuple(name for name in (*MODALITIES, "numbers") if name in sample)
 
 
-def check_modality(dataset: Any, modality: str, setting: str) -> None:
+def check_modality(dataset: Any, modality: str, setting: str, otherwise: str = "") -> None:
     """Check that samples have a modality.
 
     Args:
         dataset: the data set.
         modality: ``"audio"``, ``"image"`` or ``"text"``.
         setting: setting that names the data set, for the error.
+        otherwise: another setting that helps, such as ``"set model=encoder"``.
 
     Raises:
         ConfigError: the samples lack the modality.
@@ -50,4 +51,5 @@ def check_modality(dataset: Any, modality: str, setting: str) -> None:
     raise ConfigError(
         f"{setting} has {has}, but this task and its model need {MODALITIES[modality]}: set data.name to a data set of "
         f"{MODALITIES[modality]}, such as {_EXAMPLES[modality]} (`mmcl data ls` lists all), or to table for your own"
+        + (f"; or {otherwise}" if otherwise else "")
     )

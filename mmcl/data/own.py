@@ -61,9 +61,7 @@ def captions_entry(root: str | Path) -> tuple[CatalogEntry, Path]:
     splits = tuple(path.name for path in tables) or (".",)
     source = Source("captions", str(folder), (".",), "you", "yours", "", "")
     loader = f"{__name__}:open_captions"
-    entry = CatalogEntry(
-        "captions", loader, str(folder), "you", "yours", "", "", splits, "files of your own", source
-    )
+    entry = CatalogEntry("captions", loader, str(folder), "you", "yours", "", "", splits, "files of your own", source)
     return entry, folder
 
 

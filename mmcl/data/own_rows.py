@@ -84,13 +84,14 @@ def same_split(split: str, known: Sequence[str]) -> str | None:
 
 
 def read_own(
-    root: Path, columns: Mapping[str, str] | None = None, *, labelled: bool = True, faults: Faults | None = None
+    root: Path, columns: Mapping[str, str | None] | None = None, *, labelled: bool = True, faults: Faults | None = None
 ) -> OwnRows:
     """Read user data, without decoding recordings or images.
 
     Args:
         root: a file, or a folder.
-        columns: names of columns in the file by their meaning, such as ``{"label": "intent"}``.
+        columns: names of columns in the file by their meaning, such as ``{"label": "intent"}``; None for a column that
+            is not read.
         labelled: if False, tables need no column ``label``.
         faults: function that is called with the fault of each row, which is then skipped.
 
@@ -118,7 +119,7 @@ def _of_tables(
     layout: str,
     tables: Mapping[str, Records],
     folder: Path,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | None],
     labelled: bool,
     faults: Faults | None,
 ) -> OwnRows:
@@ -148,18 +149,18 @@ def _of_tables(
     return OwnRows(layout, used, counted, splits)
 
 
-def _renamed(table: Records, columns: Mapping[str, str]) -> Records:
+def _renamed(table: Records, columns: Mapping[str, str | None]) -> Records:
     for meaning, name in columns.items():
         if meaning not in KNOWN:
             raise DataError(f"columns has {meaning!r}{nearest(meaning, KNOWN)}, expected some of {', '.join(KNOWN)}")
-        if name not in table.columns:
+        if name is not None and name not in table.columns:
             raise DataError(
                 f"{table.path} has no column {name}{nearest(name, table.columns)}, which columns names as {meaning}: "
                 f"expected one of {', '.join(table.columns)}"
             )
     if not columns:
         return table
-    new = {name: meaning for meaning, name in columns.items()}
+    new = {name: meaning for meaning, name in columns.items() if name is not None}
     kept = [name for name in table.columns if name in new or name not in columns]
     rows = [(place, {new.get(name, name): cells[name] for name in kept}) for place, cells in table.rows]
     return table._replace(columns=tuple(new.get(name, name) for name in kept), rows=rows)
@@ -170,7 +171,8 @@ def _check_columns(table: Records, labelled: bool) -> None:
     views = [name for name in columns if name not in ("label", "split", *OPTIONAL[1:])]
     if (labelled and "label" not in columns) or not views:
         hint = nearest("label", columns) if "label" not in columns else ""
-        advice = "" if not columns or hint else "; rename a column, or set columns={label: NAME}"
+        advice = "" if not columns or hint else ": rename a column, or set columns={label: NAME}"
+        advice += "; pairs need no label: labelled=false" if views and advice else ""
         raise DataError(
             f"{table.path} has columns {', '.join(columns) or 'none'}{hint}, expected label, and audio, image, text or "
             f"numbers{table.hint or advice}"
@@ -183,17 +185,15 @@ def _check_columns(table: Records, labelled: bool) -> None:
 
 def _columns_of_numbers(tables: Sequence[Records]) -> tuple[str, ...]:
     """Return the columns of numbers; other columns without a meaning are skipped with a warning."""
-    counted = []
-    for name in tables[0].columns:
-        if name in KNOWN:
-            continue
+    counted, skipped = [], []
+    for name in (name for name in tables[0].columns if name not in KNOWN):
         cells = [row[name] for table in tables for _, row in table.rows]
-        if any(isinstance(cell, str) and (is_number(cell) or not cell.strip()) for cell in cells) and any(
-            isinstance(cell, str) and is_number(cell) for cell in cells
-        ):
+        if any(isinstance(cell, str) and is_number(cell) for cell in cells):
             counted.append(name)
         else:
-            logger.warning("skipped column %s of %s, which has no numbers", name, tables[0].path)
+            skipped.append(name)
+    if skipped:
+        logger.warning("skipped column %s of %s, without numbers", ", ".join(skipped), tables[0].path)
     return tuple(counted)
 
 

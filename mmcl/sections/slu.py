@@ -96,8 +96,14 @@ class DataSection(StrictModel):
     test: str = Field("test", description="split to test on; use valid to choose settings")
     options: dict[str, Any] = Field({}, description="options of the data set, such as {slot: size}")
 
-    def build(self, modality: Literal["audio", "image"] = "audio") -> tuple[SpeechDataset, SpeechDataset]:
+    def build(
+        self, modality: Literal["audio", "image"] = "audio", otherwise: str = ""
+    ) -> tuple[SpeechDataset, SpeechDataset]:
         """Open the training data and the test data.
+
+        Args:
+            modality: modality that the model needs.
+            otherwise: setting that helps if the samples lack it, for the error.
 
         Raises:
             ConfigError: the samples lack ``modality``.
@@ -106,7 +112,7 @@ class DataSection(StrictModel):
         from mmcl.data.modalities import check_modality
 
         train = self.join([open_dataset(self.name, split, self.root, **self.options) for split in self.train])
-        check_modality(train, modality, f"data.name={self.name}")
+        check_modality(train, modality, f"data.name={self.name}", otherwise)
         return train, open_dataset(self.name, self.test, self.root, **self.options)
 
     def join(self, splits: Sequence[Any]) -> Any:

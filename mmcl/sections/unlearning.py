@@ -120,7 +120,10 @@ class UnlearningSection(SignatureModel):
         """
         from mmcl.encoders import cached_features
 
-        parts: tuple[Any, Any] = self.data.build("audio" if self.model == "encoder" else "image")
+        if self.model == "encoder":
+            parts: tuple[Any, Any] = self.data.build("audio", "set model=cnn for images")
+        else:
+            parts = self.data.build("image", "set model=encoder for recordings")
         if self.model != "encoder":
             return parts
         encoder = self.encoder.build()

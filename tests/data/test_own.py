@@ -8,9 +8,6 @@ import soundfile
 import torch
 from torchvision.io import write_png
 
-from mmcl.data.own import own_entry
-from mmcl.errors import DataError, MissingDataError
-
 
 def _sound(path, seed):
     soundfile.write(path, 0.3 * np.sin(np.arange(1600) * (0.1 + seed / 97)), 16_000)
@@ -25,7 +22,8 @@ def _check(mmcl_, name, root):
 def test_valid_table_has_no_faults(tmp_path, mmcl_):
     (tmp_path / "train.csv").write_text("x,label\n1,a\n5,b\n")
     (tmp_path / "test.csv").write_text("x,label\n2,b\n")
-    assert _check(mmcl_, "table", tmp_path) == (0, "table: 0 errors, 0 warnings\n")
+    code, said = _check(mmcl_, "table", tmp_path)
+    assert code == 0 and said.endswith("table: 0 errors, 0 warnings\n") and "splits: test 1, train 2\n" in said
 
 
 @pytest.mark.parametrize(
@@ -73,10 +71,78 @@ def test_captions_next_to_images_in_linked_folders(tmp_path, mmcl_):
 
 
 def test_missing_files_raise(tmp_path, mmcl_):
-    with pytest.raises(DataError, match="data set captions .* --root DIR"):
-        own_entry("captions", None)
-    with pytest.raises(MissingDataError, match="nowhere does not exist"):
-        own_entry("table", tmp_path / "nowhere")
-    with pytest.raises(MissingDataError, match="has no CSV, expected one for each split"):
-        own_entry("table", tmp_path)
-    assert _check(mmcl_, "table", tmp_path)[0] == 1
+    assert _check(mmcl_, "captions", tmp_path / "nowhere")[0] == 1
+    for root in (tmp_path / "nowhere", tmp_path):
+        code, said = _check(mmcl_, "table", root)
+        assert code == 1 and str(root) in said
+    for name in ("table", "captions"):
+        done = mmcl_("data", "check", name)
+        assert done.code == 1 and f"{name} is user data" in done.err and "--root" in done.err
+
+
+@pytest.fixture
+def orders(tmp_path):
+    """A table of ten recordings of two speakers, and an image."""
+    lines = ["audio,label,speaker,split"]
+    for number in range(10):
+        _sound(tmp_path / f"{number}.wav", number)
+        split = ("train", "test")[number // 5]
+        lines.append(f"{number}.wav,{'ab'[number % 2]},s{number // 5},{split}")
+    (tmp_path / "orders.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "orders.csv"
+
+
+def test_a_file_is_checked_and_described(orders, mmcl_):
+    done = mmcl_("data", "check", orders, "by_speaker=false")
+    assert done.code == 0 and done.err == ""
+    said = done.out.splitlines()
+    assert said[0] == "orders.csv: 10 rows, audio, 2 classes, 2 speakers"
+    assert "seconds: 0.10 to 0.10, median 0.10, total 1.0" in said and said[-1].endswith("0 errors, 0 warnings")
+    assert [line.split() for line in said if line.startswith(("class", "a ", "b "))][0][1:] == [
+        "train",
+        "valid",
+        "test",
+    ]
+    described = mmcl_("data", "describe", orders, "by_speaker=false")
+    *lines, command = described.out.splitlines()
+    assert described.code == 0 and max(map(len, lines)) <= 80
+    assert command.startswith(f"  mmcl run slu_incremental data.name=table data.root={orders} experiences=2")
+    assert command.endswith("'data.options={by_speaker: false}'") and "no speaker" not in described.out
+
+
+def test_check_reports_every_fault(orders, mmcl_):
+    lines = orders.read_text().splitlines()
+    lines[2] = lines[2].replace(",b,", ",,")
+    lines[3] = lines[3].replace("2.wav", "none.wav")
+    orders.write_text("\n".join(lines) + "\n")
+    whole = (orders.parent / "7.wav").read_bytes()
+    (orders.parent / "7.wav").write_bytes(whole[:30])
+    done = mmcl_("data", "check", orders, "by_speaker=false")
+    assert done.code == 1
+    for said in ("line 3, column label", "none.wav: does not exist, listed in orders.csv, line 4", "7.wav: "):
+        assert sum(said in line for line in done.out.splitlines()) == 1
+    assert "orders.csv: 3 errors, 0 warnings" in done.out
+
+
+def test_images_are_decoded(tmp_path, mmcl_):
+    for label in "ab":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(4):
+            path = tmp_path / "data" / label / f"{number}.png"
+            write_png(torch.full((3, 8, 8), number + 9 * ord(label) % 250, dtype=torch.uint8), str(path))
+    assert mmcl_("data", "check", tmp_path / "data").code == 0
+    path.write_bytes(path.read_bytes()[:40])
+    done = mmcl_("data", "check", tmp_path / "data")
+    assert done.code == 1 and "b/3.png" in done.out
+
+
+def test_arguments_that_do_not_fit_raise(orders, mmcl_):
+    for arguments in (
+        (orders, "--root", orders.parent),
+        ("fsdd", "split_seed=1"),
+        (orders, "split_sed=1"),
+        (orders, "split_seed"),
+    ):
+        done = mmcl_("data", "check", *arguments)
+        assert done.code == 2 and done.out == ""
+    assert mmcl_("data", "check", orders.with_name("ordres.csv")).code == 1
