@@ -7,53 +7,22 @@ generate explanations.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
-from mmcl.sections.rationales import ExercisesSection, StudentSection, WeightsSection
+from mmcl.sections.rationales import StudentSection, TextsSection, WeightsSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mmcl.data.texts.exercises import Exercises
     from mmcl.runs.run import Run
 
 
 _SET_BY_TASK = ("lessons", "method", "weights", "temperature", "discriminator_rate", "seed")
-
-
-class TextsSection(ExercisesSection):
-    """Texts with classes and rationales."""
-
-    options_of_name: ClassVar[tuple[str, ...]] = ("teachers", "completions", "options")
-
-    name: Literal["slurp_text", "esnli", "anli", "table"] = Field(
-        "slurp_text", description="name of the data set; table for a file of your own"
-    )
-    train: str = Field("train", description="split to train on")
-    options: dict[str, Any] = Field({}, description="options of table, such as {columns: {label: intent}}")
-
-    def open(self, split: str) -> Exercises:
-        """Open a split; the rationales of ``table`` are its column ``rationale``."""
-        from mmcl.data.catalog import check_options
-        from mmcl.data.fingerprint import opened
-        from mmcl.data.texts.table_text import TableText
-        from mmcl.errors import ConfigError
-
-        if self.name != "table":
-            if self.options:
-                raise ConfigError(f"data.options are options of table, but data.name is {self.name}: remove them")
-            return super().open(split)
-        if self.root is None:
-            raise ConfigError("data.root is none, expected a file or folder of your own: set data.root=FILE")
-        size = self.size if split == self.train else self.test_size
-        check_options("table", TableText, self.options)
-        exercises = TableText(self.root, split, size, **self.options)
-        return opened(exercises, self.name, split, root=self.root, size=size, **self.options)
 
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
@@ -91,17 +60,12 @@ def main(config: Config, run: Run) -> None:
     import torch
 
     from mmcl.data import LabelledExercises, class_incremental
-    from mmcl.errors import ConfigError
     from mmcl.progress import progress_display
     from mmcl.runs.checkpoints import unit_name
 
     torch.set_num_threads(config.threads)
     data = [LabelledExercises(config.data.open(split)) for split in (config.data.train, config.data.test)]
-    if set(config.rationales) != {"none"} and not any(each.rationales for each in data[0].exercises.exercises):
-        raise ConfigError(
-            f"data.name={config.data.name} has no rationales, which rationales={list(config.rationales)} need: add a "
-            "column rationale, or set rationales=none"
-        )
+    config.data.check_rationales(data[0].exercises, config.rationales)
     taught = [
         (f"{base}+{added}" if added != "none" else base, base, added)
         for base in config.strategy

@@ -62,7 +62,7 @@ def check(
     _check_arguments(name, is_own, settings, root)
     with _progress(f"checking {name}") as advance:
         if is_own or name == "table":
-            found = own.check(name if is_own else _required(name, root), advance, **table_options(settings or []))
+            found = own.check_own(name if is_own else _required(name, root), advance, **table_options(settings or []))
             faults = list(found.faults)
         else:
             entry, place = own.captions_entry(_required(name, root)) if name == "captions" else (None, root)
@@ -85,7 +85,7 @@ def describe(
     from mmcl.cli.own_data import show_command, show_faults, show_summary, table_options
     from mmcl.data import own
 
-    found = own.describe(file, **table_options(settings or []))
+    found = own.describe_own(file, **table_options(settings or []))
     show_summary(found)
     if found.faults and show_faults(file, found.faults):
         say(f"next: mmcl data check {file}")

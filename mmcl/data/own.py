@@ -100,7 +100,7 @@ class OwnSummary:
         return {split: Counter(row.label.strip() for row in rows) for split, rows in self.splits.items()}
 
 
-def describe(root: str | Path, **options: Any) -> OwnSummary:
+def describe_own(root: str | Path, **options: Any) -> OwnSummary:
     """Read user data without decoding any file; faults of rows are collected.
 
     Args:
@@ -134,7 +134,7 @@ def describe(root: str | Path, **options: Any) -> OwnSummary:
     return OwnSummary(root, own, splits, made, faults)
 
 
-def check(root: str | Path, progress: Progress | None = None, **options: Any) -> OwnSummary:
+def check_own(root: str | Path, progress: Progress | None = None, **options: Any) -> OwnSummary:
     """Read every row and decode every listed file of user data.
 
     Args:
@@ -149,7 +149,7 @@ def check(root: str | Path, progress: Progress | None = None, **options: Any) ->
 
     root = Path(root).expanduser()
     try:
-        found = describe(root, **options)
+        found = describe_own(root, **options)
     except MMCLError as error:
         return OwnSummary(root, None, faults=[FileFault(root, str(error))])
     faults = list(found.faults)
