@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from mmcl.runs import signals
@@ -9,6 +10,8 @@ from mmcl.runs import signals
 
 def main() -> None:
     """Run the command line."""
+    # Threads of OpenMP that wait actively slow down other processes on the same cores many times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with signals.handled(for_good=True):
         try:
             from mmcl.cli.main import main as run

@@ -1,6 +1,10 @@
-"""Progress bars for all long operations."""
+"""Progress of long operations: bars in a terminal, plain lines in a log file."""
 
 from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -9,6 +13,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -16,7 +21,9 @@ from rich.progress import (
 from rich.text import Text
 
 from mmcl import distributed
-from mmcl.text.escape import rich_text
+from mmcl.text.escape import printable, rich_text
+
+_PAUSE = 1.0  # seconds between two lines of an operation
 
 
 class _Description(ProgressColumn):
@@ -26,20 +33,73 @@ class _Description(ProgressColumn):
         return rich_text(task.description)
 
 
+class _Note(ProgressColumn):
+    """What the operation reports about itself, such as the loss."""
+
+    def render(self, task: Task) -> Text:
+        return rich_text(task.fields.get("note", ""))
+
+
+class LineProgress(Progress):
+    """Progress as plain lines on standard error: count, note, elapsed time and time left.
+
+    Lines of an operation are at least a second apart, except its last line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(console=Console(stderr=True, width=200, soft_wrap=True), disable=True)
+        self._printed: dict[TaskID, float] = {}
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Update an operation, and print its state."""
+        super().update(task_id, **changes)
+        self._print(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Advance an operation, and print its state."""
+        super().advance(task_id, advance)
+        self._print(task_id)
+
+    def _print(self, task_id: TaskID) -> None:
+        now, task = time.monotonic(), self._tasks[task_id]
+        last = self._printed.setdefault(task_id, now)
+        if task.finished and last == float("inf"):
+            return
+        if now - last < _PAUSE and not task.finished:
+            return
+        self._printed[task_id] = float("inf") if task.finished else now
+        total = "" if task.total is None else f"/{task.total:g}"
+        parts = [f"{task.description}: {task.completed:.4g}{total}", task.fields.get("note", "")]
+        parts += [f"{name} {_clock(value)}" for name, value in (("after", task.elapsed), ("left", task.time_remaining))]
+        self.console.print(printable(", ".join(filter(None, parts))), markup=False, highlight=False)
+
+
+def _clock(seconds: float | None) -> str:
+    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
 def progress_display(*, disable: bool = False) -> Progress:
     """Return a progress display on standard error with counts, elapsed time and remaining time.
+
+    Without a terminal, as in a log file, it prints plain lines. The field ``note`` of a task is shown beside its count:
+    ``progress.update(bar, completed=3, note="loss 0.53")``.
 
     >>> with progress_display(disable=True) as progress:
     ...     for _ in progress.track(range(3), description="counting"):
     ...         pass
     """
+    console = Console(stderr=True)
+    disable = disable or not distributed.is_main()
+    if not (disable or console.is_terminal or console.is_jupyter):
+        return LineProgress()
     return Progress(
         _Description(),
         BarColumn(),
         MofNCompleteColumn(),
+        _Note(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=disable or not distributed.is_main(),
+        console=console,
+        disable=disable,
     )

@@ -98,7 +98,7 @@ def learn(
         loss = losses.pop("loss")
         run.log("epoch", **named, epoch=trainer.epoch, loss=loss, losses=losses, valid_accuracy=found)
         run.checkpoint(unit, {"training": trainer.state_dict(), "best": best, "measures": measures})
-        progress.update(bar, completed=trainer.epoch, description=f"{method}, seed {seed}: {100 * found:.1f} % right")
+        progress.update(bar, completed=trainer.epoch, note=f"accuracy {100 * found:.1f} %")
     student.load_state_dict(best["student"])
     accuracies = {"accuracy": accuracy_on(test), "valid accuracy": best["accuracy"]}
     spent = trainer.seconds

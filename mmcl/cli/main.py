@@ -16,6 +16,7 @@ from mmcl.cli import data as data_cli
 from mmcl.cli import export as export_cli
 from mmcl.cli import predict as predict_cli
 from mmcl.cli import rationales as rationales_cli
+from mmcl.cli import runs as runs_cli
 from mmcl.cli import serve as serve_cli
 from mmcl.cli.terminal import console, prepare_terminal, say
 from mmcl.errors import ConfigError, MMCLError
@@ -97,12 +98,18 @@ def root(
 @app.command()
 def ls(
     task: Annotated[str | None, typer.Argument(metavar="TASK", help="List the settings of this task.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="FOLDER", help="List the runs in this folder instead.")
+    ] = None,
 ) -> None:
     """List tasks and configs. With TASK, list its configs and settings.
 
     - `mmcl ls`
     - `mmcl ls slu_incremental`
+    - `mmcl ls --runs runs`
     """
+    if runs is not None:
+        return runs_cli.list_runs(runs)
     from rich.table import Table
 
     from mmcl.config import tasks as experiments
@@ -184,7 +191,7 @@ def run(
     """Run a task, show its results and write a report. `mmcl ls TASK` lists its settings.
 
     - `mmcl run slu_incremental`
-    - `mmcl run slu_incremental --config barista seeds=[0,1,2] learning_rate=1e-3`
+    - `mmcl run slu_incremental --config barista seeds=[0,1,2] optimizer.learning_rate=1e-3`
     - `mmcl run slu_incremental --config my.yaml --folder results/first`
     - `mmcl run --resume results/first`
     """
@@ -210,25 +217,11 @@ def run(
 
     finished = run_task(module, resolved, make, announce)
     if finished is not None:
-        _show([finished], finished.folder / "report.html")
+        runs_cli.show_results([finished], finished.folder / "report.html")
 
 
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="File of the report; an existing one is overwritten.")
-    ] = Path("comparison.html"),
-) -> None:
-    """Compare the results of runs in one table and one report.
-
-    - `mmcl compare runs/slu_incremental/* --output comparison.html`
-    """
-    from mmcl.runs.run import Run
-
-    _show([Run.read(folder) for folder in runs], output)
-
-
+app.command()(runs_cli.compare)
+app.command()(runs_cli.clean)
 app.command()(predict_cli.predict)
 app.command()(export_cli.export)
 app.command()(serve_cli.serve)
@@ -243,14 +236,6 @@ def _load(task: str, config: str, settings: list[str] | None) -> tuple[ModuleTyp
     module = load_task(task)
     path = find_config(task, config)
     return module, load_config(module.Config, path, settings or []), path.stem
-
-
-def _show(runs: list[Run], report: Path) -> None:
-    from mmcl.reports.page import write_report
-    from mmcl.reports.tables import results_table
-
-    console().print(results_table(runs))
-    say(f"report: {write_report(runs, report)}")
 
 
 def _stop() -> NoReturn:

@@ -43,13 +43,12 @@ class MeanStd:
         return cls(fmean(finite), stdev(finite) if len(finite) > 1 else None) if finite else None
 
     def text(self, scale: float = 100.0) -> str:
-        """Format as mean ± deviation with one decimal, by default in percent.
+        """Format as mean ± deviation with one decimal, by default in percent; a single seed has no deviation.
 
         >>> MeanStd(0.8123, 0.0204).text(), MeanStd(0.8123, None).text()
-        ('81.2 ± 2.0', '81.2 ± -')
+        ('81.2 ± 2.0', '81.2')
         """
-        std = "-" if self.std is None else f"{self.std * scale:.1f}"
-        return f"{self.mean * scale:.1f} ± {std}"
+        return f"{self.mean * scale:.1f}" + ("" if self.std is None else f" ± {self.std * scale:.1f}")
 
 
 @dataclass(frozen=True)
@@ -182,21 +181,28 @@ def run_names(runs: Sequence[Run]) -> list[str]:
     return ["/".join(names[-length:]) for names in parts]
 
 
-def table_rows(strategies: Sequence[StrategyResults]) -> tuple[list[str], list[list[str]]]:
-    """Return the results table as text: headings, and one row per strategy.
+def measures_shown(strategies: Sequence[StrategyResults]) -> dict[str, str]:
+    """Return the headings of the measures that a table shows, by name.
 
-    Measures without any value have no column. Neither have forgetting and transfer if they are 0 everywhere.
+    Measures without any value are left out. So are forgetting and transfer if they are 0 everywhere.
     """
     own = dict.fromkeys(name for each in strategies for name in each.own_measures())
-    headings = {**{name: name for name in own}, **MEASURES}
-    averages = {name: [each.measure(name) for each in strategies] for name in headings}
-    means = {name: [average.mean for average in column if average] for name, column in averages.items()}
-    shown = [name for name, values in means.items() if any(values) or (values and name not in _OFTEN_ZERO)]
+    shown = {}
+    for name, heading in {**{name: name for name in own}, **MEASURES}.items():
+        means = [average.mean for each in strategies if (average := each.measure(name))]
+        if any(means) or (means and name not in _OFTEN_ZERO):
+            shown[name] = heading
+    return shown
+
+
+def table_rows(strategies: Sequence[StrategyResults]) -> tuple[list[str], list[list[str]]]:
+    """Return the results table as text: headings, and one row per strategy; see :func:`measures_shown`."""
+    shown = measures_shown(strategies)
     rows = []
-    for index, each in enumerate(strategies):
+    for each in strategies:
         finished = len(each.results)
         seeds = str(finished) if finished == len(each.seeds) else f"{finished} of {len(each.seeds)}"
-        cells = [(averages[name][index], 1.0 if name == "seconds" else 100.0) for name in shown]
+        cells = [(each.measure(name), 1.0 if name == "seconds" else 100.0) for name in shown]
         rows.append([each.label, seeds, *(average.text(scale) if average else "-" for average, scale in cells)])
     heading = "run/strategy" if any("/" in each.label for each in strategies) else "strategy"
-    return [heading, "seeds", *(headings[name] for name in shown)], rows
+    return [heading, "seeds", *shown.values()], rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmcl.reports.results import collect, table_rows
 from mmcl.runs.run import Run
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 NOTE = "accuracies in percent, mean ± standard deviation over seeds"
 
 
-def results_table(runs: Sequence[Run | str | Path]) -> Table:
-    """Build the results table for the terminal, with one row per strategy of each run.
+def results_tables(runs: Sequence[Run | str | Path], width: int = 200) -> list[Table]:
+    """Build the results for the terminal, with one row per strategy of each run.
+
+    Columns that do not fit into ``width`` go to further tables, which repeat the strategies. No number is cut.
+
+    Args:
+        runs: Runs or their folders.
+        width: Width of the terminal in characters.
 
     Raises:
         RunError: A folder is not a run.
@@ -29,21 +35,39 @@ def results_table(runs: Sequence[Run | str | Path]) -> Table:
 
     opened = open_runs(runs)
     headings, rows = table_rows(collect(opened))
-    table = Table(
-        title=rich_text(runs_title(opened), "table.title"),
-        caption=NOTE,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-    )
-    for column, heading in enumerate(headings):
-        first, space, rest = heading.partition(" ")
-        lines = rich_text(first).append("\n" if space else "").append(rich_text(rest))
-        table.add_column(lines, justify="right" if column else "left", no_wrap=True, vertical="bottom")
-    for row in rows:
-        table.add_row(*map(rich_text, row))
-    return table
+    tables = []
+    for columns in _columns_that_fit(headings, rows, width):
+        table = Table(title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=0)
+        for column in columns:
+            justify: Literal["left", "right"] = "right" if column else "left"
+            first, space, rest = headings[column].partition(" ")
+            lines = rich_text(first).append("\n" if space else "").append(rich_text(rest))
+            table.add_column(lines, justify=justify, no_wrap=True, vertical="bottom")
+        for row in rows:
+            table.add_row(*(rich_text(row[column]) for column in columns))
+        tables.append(table)
+    tables[0].title, tables[-1].caption = rich_text(runs_title(opened), "table.title"), NOTE
+    return tables
+
+
+def _columns_that_fit(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Split columns into groups that fit into a width; each begins with the first column.
+
+    A heading takes two lines, of which the first is its first word.
+
+    >>> _columns_that_fit(["strategy", "seeds", "average"], [["replay", "1", "81.2 ± 2.0"]], 20)
+    [[0, 1], [0, 2]]
+    """
+    sizes = [
+        max(len(text) for text in (*heading.split(" ", 1), *(row[column] for row in rows)))
+        for column, heading in enumerate(headings)
+    ]
+    groups = [[0]]
+    for column in range(1, len(headings)):
+        if len(groups[-1]) > 1 and 2 + sum(sizes[each] + 1 for each in (*groups[-1], column)) > width:
+            groups.append([0])
+        groups[-1].append(column)
+    return groups
 
 
 def results_markdown(run: Run, strategy: str, seed: str) -> str:
@@ -60,7 +84,7 @@ def results_markdown(run: Run, strategy: str, seed: str) -> str:
     headings, rows = table_rows(shown)
     headings, rows = [markdown_text(each) for each in headings], [[markdown_text(each) for each in row] for row in rows]
     if shown[-1].label == "this model":
-        rows[-1] = ["**this model**", f"seed {seed}", *(cell.removesuffix(" ± -") for cell in rows[-1][2:])]
+        rows[-1] = ["**this model**", f"seed {seed}", *rows[-1][2:]]
     first, *others = zip(["", *headings[1:]], *rows, strict=True)
     return markdown_table(first, others)
 

@@ -51,6 +51,7 @@ def learn_stream(
         for each in scores:
             result |= each.rows[-1]
         run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=per_class)
+        tracking.show(f"accuracy {100 * seen:.1f} %")
 
     summary: dict[str, float | None] = {**metrics.summary(accuracy.matrix, accuracy.sizes)}
     for each in scores:

@@ -76,7 +76,12 @@ class Tracking(SupervisedPlugin):
         if self.run is not None and time.monotonic() - self._written >= self.pause:
             self.run.checkpoint(self.unit, {"finished": False, "training": strategy.state_dict()})
             self._written = time.monotonic()
-        self._move(strategy, strategy.epoch)
+        self._move(strategy, strategy.epoch, note=f"loss {loss:.3f}")
+
+    def show(self, note: str) -> None:
+        """Show a note beside the progress bar, such as the accuracy."""
+        if self.progress is not None and self.bar is not None:
+            self.progress.update(self.bar, note=note)
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return the training time."""
@@ -86,7 +91,7 @@ class Tracking(SupervisedPlugin):
         """Restore the training time."""
         self.seconds = state["seconds"]
 
-    def _move(self, strategy: MMCLTemplate, epochs: float) -> None:
+    def _move(self, strategy: MMCLTemplate, epochs: float, **fields: Any) -> None:
         if self.progress is not None and self.bar is not None:
             experience = strategy.experience.current_experience
             stream = len(strategy.experience.origin_stream)
@@ -94,4 +99,5 @@ class Tracking(SupervisedPlugin):
                 self.bar,
                 completed=experience * strategy.train_epochs + epochs,
                 description=f"{self.name['strategy']}, seed {self.name['seed']}, experience {experience + 1}/{stream}",
+                **fields,
             )

@@ -210,7 +210,7 @@ def pretrain(
         run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
         if trainer.epoch < settings.epochs:
             run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
-        progress.update(bar, completed=trainer.epoch)
+        progress.update(bar, completed=trainer.epoch, note=f"loss {loss:.3f}")
     model.eval()
     if distributed.is_main():
         model.save(folder)

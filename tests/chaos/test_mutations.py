@@ -14,7 +14,7 @@ pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the ex
 from mmcl.errors import CheckpointError, RunError
 from mmcl.runs.run import Run
 
-MUTATIONS, QUICK = 60, 6  # of each state
+MUTATIONS, QUICK = 60, 3  # of each state
 SETTINGS = ["--config", "tiny", "strategy=[replay,coconut]", "seeds=[3]", "epochs=3", "experiences=2"]
 STOP_AT = 9  # rows of epochs: in the second strategy
 

@@ -255,6 +255,7 @@ def test_full_disk_leaves_no_folder(run, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["run"]
 
 
+@pytest.mark.slow
 def test_graph_is_written_and_its_check_is_in_the_card(run, tmp_path, data_dir):
     onnxruntime = pytest.importorskip("onnxruntime", reason="graphs need the extra 'onnx'")
     done = export_run(run.folder, tmp_path / "hub", model="cwcl-seed0", onnx=True)

@@ -14,7 +14,7 @@ from mmcl.reports.figures import draw_sections
 from mmcl.reports.page import report_html
 from mmcl.reports.results import collect, table_rows
 from mmcl.reports.row_types import MapRow, ResultRow, Row, parse_row, read_metrics, rows_of_type
-from mmcl.reports.tables import results_markdown, results_table
+from mmcl.reports.tables import results_markdown, results_tables
 from mmcl.runs.run import Run
 from mmcl.serving.page import show_course
 
@@ -106,10 +106,10 @@ def test_every_value_is_shown_or_refused(run, kind, value):
 def test_report_refuses_invalid_rows(run, kind):
     rows = [{"kind": kind, **row} for row in ROWS[kind]]
     write(run, rows)
-    assert all("<table" in show([run]) for show in (report_html, show_course)) and results_table([run]).row_count
+    assert all("<table" in show([run]) for show in (report_html, show_course)) and results_tables([run])[0].row_count
     for value in (5, "x"):
         write(run, changed(rows, (0, "strategy" if value == 5 else list(rows[0])[-1]), value))
-        for show in (report_html, results_table, lambda runs: results_markdown(runs[0], "a", "0")):
+        for show in (report_html, results_tables, lambda runs: results_markdown(runs[0], "a", "0")):
             with pytest.raises(RunError, match="metrics.jsonl line 1"):
                 show([run])
         assert "metrics.jsonl line 1" in show_course([run])

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mmcl.config.model import StrictModel
-from mmcl.reports.tables import results_markdown, results_table
+from mmcl.reports.tables import results_markdown, results_tables
 from mmcl.runs.run import Run
 
 
@@ -51,9 +51,21 @@ def test_markdown_table_has_a_column_for_the_model(run: Run, tmp_path: Path) -> 
 def test_terminal_table_fits_eighty_columns(run: Run) -> None:
     console = Console(width=80, file=StringIO())
     with console.capture() as capture:
-        console.print(results_table([run]))
+        console.print(*results_tables([run], 80))
     text = capture.get()
     assert "coconut      2 50.0 ± 0.0 67.0 ± 4.2 29.0 ± 4.2 61.5 ± 0.0" in text
     assert "slu_incremental / tiny" in text
     assert "mean ± standard deviation over seeds" in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_narrow_terminals_get_several_tables_and_no_number_is_cut(run: Run, width: int) -> None:
+    console = Console(width=width, file=StringIO())
+    tables = results_tables([run], width)
+    with console.capture() as capture:
+        console.print(*tables)
+    text = capture.get()
+    assert len(tables) == (1 if width >= 80 else 2) and "…" not in text
+    assert all(number in text for number in ("50.0 ± 0.0", "67.0 ± 4.2", "29.0 ± 4.2", "61.5 ± 0.0"))
+    assert text.count("coconut") == len(tables)

@@ -71,7 +71,9 @@ def assert_same(one, two):
 
 
 @pytest.mark.parametrize(
-    "settings", [CLASSIFIER, pytest.param(SEQ2SEQ, marks=pytest.mark.slow)], ids=["classifier", "seq2seq"]
+    "settings",
+    [pytest.param(each, marks=pytest.mark.slow) for each in (CLASSIFIER, SEQ2SEQ)],
+    ids=["classifier", "seq2seq"],
 )
 def test_two_processes_equal_one(settings, tmp_path):
     done = [run(tmp_path / str(devices), *settings, f"devices={devices}") for devices in (1, 2)]

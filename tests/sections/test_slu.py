@@ -1,21 +1,15 @@
 import pytest
-import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
 
 from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError, MissingDataError
-from mmcl.models import SLUClassifier
 from mmcl.sections.slu import (
     DISTILLATIONS,
-    AudioSection,
     ClassifierSection,
     DataSection,
     KnowledgeDistillationSection,
-    OptimizerSection,
     Seq2SeqSection,
     StrategyName,
-    TextSection,
     check_strategies,
     scoring_plugins,
 )
@@ -33,32 +27,6 @@ def test_training_splits_are_concatenated(data_dir):
 def test_missing_data_raise_with_the_searched_folder(tmp_path):
     with pytest.raises(MissingDataError, match="fsdd.*nothing"):
         DataSection(name="fsdd", root=str(tmp_path / "nothing")).build()
-
-
-def test_encoders_receive_their_options():
-    audio = AudioSection(name="cnn", pooling="mean_max", options={"dim": 16}).build()
-    assert (audio.modality, audio.pooled_dim, audio.frozen) == ("audio", 32, False)
-    assert TextSection(options={"dim": 12}).build().dim == 12
-
-
-def test_the_optimizer_has_a_separate_encoder_learning_rate_and_skips_frozen_parameters():
-    encoder = build_encoder("audio", "cnn", dim=8)
-    model = SLUClassifier(encoder, hidden=4, text_encoder=build_encoder("text", "words", frozen=True))
-    optimizer = OptimizerSection(learning_rate=1e-2, encoder_learning_rate=1e-4).build(model, encoder)
-    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-2]
-    grouped = [{id(p) for p in group["params"]} for group in optimizer.param_groups]
-    assert grouped[0] == {id(p) for p in encoder.parameters()}
-    assert grouped[1] == {id(p) for p in model.parameters() if p.requires_grad} - grouped[0]
-
-
-def test_the_cosine_schedule_ends_at_zero():
-    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
-    assert OptimizerSection().scheduler() is None
-    schedule = OptimizerSection(schedule="cosine").scheduler()(optimizer, 10)
-    for _ in range(10):
-        optimizer.step()
-        schedule.step()
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_strategy_names_may_have_distillations():

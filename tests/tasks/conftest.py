@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
-
-COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl"]
+from forked import run_forked
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +17,6 @@ def environment(tmp_path_factory):
 @pytest.fixture(scope="session")
 def mmcl(environment):
     def _mmcl(*arguments):
-        return subprocess.run([*COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True)
+        return run_forked(list(map(str, arguments)), environment)
 
     return _mmcl

@@ -77,7 +77,6 @@ def test_resumed_run_equals_the_uninterrupted_one(whole, mmcl, tmp_path):
     [
         (["objective=[clop]"], "objective"),
         (["first.head=none"], "32"),
-        (["first.modality=text", "first.name=words"], "text"),
         (["pairs.name=captions"], "captions"),
     ],
 )

@@ -79,7 +79,7 @@ def test_generated_sequences_are_scored(written):
     assert (folder / "tokenizer.json").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("kind", ["whole", "written"])
+@pytest.mark.parametrize("kind", ["whole", pytest.param("written", marks=pytest.mark.slow)])
 def test_exported_model_has_the_accuracy_of_the_run(kind, request, mmcl, environment, tmp_path, monkeypatch):
     folder, _ = request.getfixturevalue(kind)
     name = "coconut+audio_kd+sequence_kd" if kind == "written" else "coconut"
@@ -100,7 +100,7 @@ def test_exported_model_has_the_accuracy_of_the_run(kind, request, mmcl, environ
         assert model.classes == tuple(test.classes)
 
 
-@pytest.mark.parametrize("kind", ["whole", "written"])
+@pytest.mark.parametrize("kind", ["whole", pytest.param("written", marks=pytest.mark.slow)])
 def test_mixed_precision_changes_losses_slightly(kind, request, mmcl, tmp_path):
     config, strategy = {"whole": ("tiny", "coconut"), "written": ("tiny_seq2seq", "coconut+audio_kd+sequence_kd")}[kind]
     settings = [f"strategy={strategy}", "seeds=3", f"epochs={3 if kind == 'whole' else 6}", "precision=bf16-mixed"]

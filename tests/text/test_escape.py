@@ -25,7 +25,7 @@ from mmcl.reports.figures import draw_sections
 from mmcl.reports.page import report_html
 from mmcl.reports.results import by_strategy, collect
 from mmcl.reports.row_types import parse_row
-from mmcl.reports.tables import markdown_table, results_markdown, results_table
+from mmcl.reports.tables import markdown_table, results_markdown, results_tables
 from mmcl.runs.run import Run
 from mmcl.runs.tensorboard import TensorBoardLog
 from mmcl.serving.page import show_course
@@ -60,6 +60,12 @@ NAMES = {
     "format": "{task.description} %s",
 }
 hostile = pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+# Pages with figures take a second each: every third name by default, the others with slow tests.
+hostile_to_pages = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if row % 3 else []) for row, name in enumerate(NAMES.values())],
+    ids=NAMES,
+)
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\ud800-\udfff]")
 
 
@@ -133,7 +139,7 @@ def test_figures(tmp_path, name):
         check_html(svg, "b")
 
 
-@hostile
+@hostile_to_pages
 def test_report_and_page(tmp_path, name):
     run = incremental(tmp_path / "run", name, note="" if "\udce9" in name else name)
     (run.folder / "status.json").write_text(json_text({"status": f'{name}" onclick="x: {name}'}))
@@ -145,7 +151,7 @@ def test_report_and_page(tmp_path, name):
 @hostile
 def test_tables_in_the_terminal(tmp_path, name):
     run = incremental(tmp_path / "run", name)
-    for table in (results_table([run]), predictions_table([Prediction(name, 0.5, 1.0)])):
+    for table in (*results_tables([run], 100), predictions_table([Prediction(name, 0.5, 1.0)])):
         out = io.StringIO()
         Console(file=out, width=100).print(table)
         assert not COMMANDS.search(out.getvalue())

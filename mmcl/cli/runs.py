@@ -1,0 +1,140 @@
+"""Commands on runs: `mmcl compare`, `mmcl clean` and the listing of `mmcl ls --runs`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmcl.cli.terminal import console, say
+from mmcl.errors import RunError
+from mmcl.text.escape import rich_text
+
+if TYPE_CHECKING:
+    from mmcl.runs.run import Run
+
+Runs = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to search for runs.")]
+
+
+class Format(str, Enum):
+    """Format of the results that `mmcl compare` prints."""
+
+    table = "table"
+    csv = "csv"
+    latex = "latex"
+    markdown = "markdown"
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File of the report; an existing one is overwritten.")
+    ] = Path("comparison.html"),
+    format: Annotated[Format, typer.Option("--format", "-f", help="Format of the printed results.")] = Format.table,
+) -> None:
+    """Compare the results of runs in one table and one report.
+
+    With `--format` csv, latex or markdown, only the results are printed, and no report is written.
+
+    - `mmcl compare runs/slu_incremental/* --output comparison.html`
+    - `mmcl compare runs/slu_incremental/* --format latex > table.tex`
+    """
+    from mmcl.reports.formats import results_csv, results_latex, results_markdown_table
+    from mmcl.runs.run import Run
+
+    opened = [Run.read(folder) for folder in runs]
+    if format is Format.table:
+        return show_results(opened, output)
+    write = {Format.csv: results_csv, Format.latex: results_latex, Format.markdown: results_markdown_table}[format]
+    say(write(opened), lines=True, end="")
+
+
+def show_results(runs: list[Run], report: Path) -> None:
+    """Print the results of runs, and write a report."""
+    from mmcl.reports.page import write_report
+    from mmcl.reports.tables import results_tables
+
+    shown = console()
+    for table in results_tables(runs, shown.width):
+        shown.print(table)
+    say(f"report: {write_report(runs, report)}")
+
+
+def list_runs(folder: Path) -> None:
+    """Print the runs in a folder with status, size and date."""
+    from datetime import datetime
+
+    from rich.table import Table
+
+    table = Table("run", "task", "status", "MB", "changed", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    found = list(runs_in(folder))
+    for run in found:
+        files = [path for path in run.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        changed = datetime.fromtimestamp(max((path.stat().st_mtime for path in files), default=0.0))
+        size = sum(path.stat().st_size for path in files) / 1e6
+        cells = (str(run.folder), run.task, run.status, f"{size:,.1f}", f"{changed:%Y-%m-%d %H:%M}")
+        table.add_row(*map(rich_text, cells))
+    if not found:
+        say(f"{folder} has no runs: start one with mmcl run TASK")
+        return
+    console().print(table)
+
+
+def clean(
+    folder: Runs = Path("runs"),
+    interrupted: Annotated[bool, typer.Option("--interrupted", help="Also remove interrupted runs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove failed runs. Finished runs, and runs that another process writes, are kept.
+
+    - `mmcl clean`
+    - `mmcl clean results --interrupted --yes`
+    """
+    statuses = ("failed", "interrupted") if interrupted else ("failed",)
+    removable = [run for run in runs_in(folder) if run.status.split(":")[0] in statuses]
+    if not removable:
+        say(f"{folder} has no {' or '.join(statuses)} runs")
+        return
+    for run in removable:
+        say(f"{run.folder}  {run.status}")
+    if not yes and not typer.confirm(f"Remove {len(removable)} runs?"):
+        raise typer.Exit(1)
+    for run in removable:
+        remove_run(run)
+    say(f"removed {len(removable)} runs")
+
+
+def remove_run(run: Run) -> None:
+    """Remove a run's folder.
+
+    Raises:
+        RunError: Another process writes the run, it holds links, or it cannot be removed.
+    """
+    from filelock import FileLock, Timeout
+
+    from mmcl.files.plain_files import check_plain
+
+    check_plain(run.folder)
+    lock = FileLock(run.folder / ".lock")
+    try:
+        with lock.acquire(blocking=False):
+            shutil.rmtree(run.folder)
+    except Timeout:
+        raise RunError(f"{run.folder} is written by another process: wait until it ends") from None
+    except OSError as error:
+        raise RunError(f"cannot remove {run.folder} ({error.strerror}): check its permissions") from None
+
+
+def runs_in(folder: Path) -> Iterator[Run]:
+    """Find the runs in a folder and its subfolders, by path."""
+    from mmcl.runs.run import Run
+
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob("environment.json")):
+        if (path.parent / "config.yaml").is_file() and (path.parent / "metrics.jsonl").is_file():
+            yield Run.read(path.parent)
