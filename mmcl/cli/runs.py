@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Runs = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to search for runs.")]
 
 
-class Format(str, Enum):
+class Printed(str, Enum):
     """Format of the results that `mmcl compare` prints."""
 
     table = "table"
@@ -34,7 +34,7 @@ def compare(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="File of the report; an existing one is overwritten.")
     ] = Path("comparison.html"),
-    format: Annotated[Format, typer.Option("--format", "-f", help="Format of the printed results.")] = Format.table,
+    format: Annotated[Printed, typer.Option("--format", "-f", help="Format of the printed results.")] = Printed.table,
 ) -> None:
     """Compare the results of runs in one table and one report.
 
@@ -47,9 +47,13 @@ def compare(
     from mmcl.runs.run import Run
 
     opened = [Run.read(folder) for folder in runs]
-    if format is Format.table:
+    if format is Printed.table:
         return show_results(opened, output)
-    write = {Format.csv: results_csv, Format.latex: results_latex, Format.markdown: results_markdown_table}[format]
+    write = {
+        Printed.csv: results_csv,
+        Printed.latex: results_latex,
+        Printed.markdown: results_markdown_table,
+    }[format]
     say(write(opened), lines=True, end="")
 
 

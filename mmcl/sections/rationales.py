@@ -54,7 +54,7 @@ class TextsSection(ExercisesSection):
 
     options_of_name: ClassVar[tuple[str, ...]] = ("teachers", "completions", "options")
 
-    name: Literal["slurp_text", "esnli", "anli", "table"] = Field(
+    name: Literal["slurp_text", "esnli", "anli", "table"] = Field(  # type: ignore[assignment]  # other data sets
         "slurp_text", description="name of the data set; table for a file of your own"
     )
     train: str = Field("train", description="split to train on")
