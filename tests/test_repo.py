@@ -79,20 +79,6 @@ def test_every_task_has_a_demo_and_a_tiny_config_that_say_what_they_are():
             assert config.read_text().startswith("# "), f"{config.name} does not say what it is"
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md", "tests/chaos/README.md"])
-def test_a_page_names_what_exists(page):
-    for name in re.findall(r"`((?:mmcl|tasks|configs|notebooks|tests)/[\w/.]*)`", (ROOT / page).read_text()):
-        assert (ROOT / name).exists(), f"{page} names {name}"
-
-
-def test_the_readme_names_what_exists():
-    readme = (ROOT / "README.md").read_text()
-    assert "pip install uv && uv run --extra synth mmcl run slu_incremental" in readme
-    assert "pip install uv && uv run --extra dev pytest" in readme
-    for name in re.findall(r"--config (\w+)", readme):
-        assert name == "NAME" or list((ROOT / "configs").glob(f"*/{name}.yaml")), f"README names config {name}"
-
-
 def test_the_wheel_works_outside_the_checkout(tmp_path):
     """In a new environment; what mmcl depends on is borrowed from this one, to spare the test an installation."""
     built = subprocess.run(
