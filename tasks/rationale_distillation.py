@@ -40,6 +40,7 @@ def main(config: Config, run: Run) -> None:
 
     torch.set_num_threads(config.threads)
     train, valid, test = (config.data.open(split) for split in ("train", "valid", config.data.test))
+    config.data.check_rationales(train, [each for each in config.method if each != "finetune"], "method=finetune")
     if not run.metrics("rationales"):
         counts = vote_all(train, use_label=config.use_label)[1]._asdict()
         run.log("rationales", **counts, unparsed=train.unparsed, outside=train.outside)

@@ -65,7 +65,8 @@ def main(config: Config, run: Run) -> None:
 
     torch.set_num_threads(config.threads)
     data = [LabelledExercises(config.data.open(split)) for split in (config.data.train, config.data.test)]
-    config.data.check_rationales(data[0].exercises, config.rationales)
+    needing = [each for each in config.rationales if each != "none"]
+    config.data.check_rationales(data[0].exercises, needing, "rationales=none")
     taught = [
         (f"{base}+{added}" if added != "none" else base, base, added)
         for base in config.strategy

@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 class ExercisesSection(StrictModel):
     """Exercises with rationales of one or more teachers."""
 
-    name: Literal["svamp", "cqa", "anli", "esnli", "slurp_text"] = Field("svamp", description="name of the data set")
-    root: str | None = Field(None, description="folder of the data set; none: search MMCL_DATA and the cache")
+    options_of_name: ClassVar[tuple[str, ...]] = ("teachers", "completions", "options")
+
+    name: Literal["svamp", "cqa", "anli", "esnli", "slurp_text", "table"] = Field(
+        "svamp", description="name of the data set; table for a file of your own"
+    )
+    root: str | None = Field(
+        None, description="folder of the data set, or file for table; none: search MMCL_DATA and the cache"
+    )
+    options: dict[str, Any] = Field({}, description="options of table, such as {columns: {label: intent}}")
     teachers: tuple[str, ...] | None = Field(
         None, description="teachers to take rationales from, of which dss uses the first; none: all"
     )
@@ -38,64 +45,63 @@ class ExercisesSection(StrictModel):
     )
 
     def open(self, split: str) -> Exercises:
-        """Open a split; ``size`` applies to ``train``, and ``test_size`` to all others."""
-        from mmcl.data import open_dataset
+        """Open a split; ``size`` applies to ``train``, and ``test_size`` to all others.
 
-        train = split == "train"
-        options: dict[str, Any] = {"size": self.size if train else self.test_size}
+        Raises:
+            ConfigError: ``table`` has no root, or an option is unknown or not for the data set.
+        """
+        from mmcl.data import open_dataset
+        from mmcl.errors import ConfigError
+
+        options: dict[str, Any] = {"size": self.size if split == "train" else self.test_size}
+        if self.name == "table":
+            return self._open_table(split, {**self.options, **options})
+        if self.options:
+            raise ConfigError(f"data.options are options of table, but data.name is {self.name}: remove them")
         options |= {"teachers": self.teachers, "completions": self.completions}
         opened: Any = open_dataset(self.name, split, self.root, **options)
         exercises: Exercises = opened
         return exercises
 
-
-class TextsSection(ExercisesSection):
-    """Texts with classes and rationales."""
-
-    options_of_name: ClassVar[tuple[str, ...]] = ("teachers", "completions", "options")
-
-    name: Literal["slurp_text", "esnli", "anli", "table"] = Field(  # type: ignore[assignment]  # other data sets
-        "slurp_text", description="name of the data set; table for a file of your own"
-    )
-    train: str = Field("train", description="split to train on")
-    options: dict[str, Any] = Field({}, description="options of table, such as {columns: {label: intent}}")
-
-    def open(self, split: str) -> Exercises:
-        """Open a split; the rationales of ``table`` are its column ``rationale``."""
+    def _open_table(self, split: str, options: dict[str, Any]) -> Exercises:
+        """Open user data, whose rationales are in the column ``rationale``."""
         from mmcl.data.catalog import check_options
         from mmcl.data.fingerprint import opened
         from mmcl.data.texts.table_text import TableText
         from mmcl.errors import ConfigError
 
-        if self.name != "table":
-            if self.options:
-                raise ConfigError(f"data.options are options of table, but data.name is {self.name}: remove them")
-            return super().open(split)
         if self.root is None:
             raise ConfigError("data.root is none, expected a file or folder of your own: set data.root=FILE")
-        size = self.size if split == self.train else self.test_size
-        check_options("table", TableText, self.options)
-        exercises = TableText(self.root, split, size, **self.options)
-        return opened(exercises, self.name, split, root=self.root, size=size, **self.options)
+        check_options("table", TableText, options)
+        return opened(TableText(self.root, split, **options), self.name, split, root=self.root, **options)
 
-    def check_rationales(self, exercises: Exercises, methods: Sequence[str]) -> None:
-        """Check that exercises have the rationales that methods need.
+    def check_rationales(self, exercises: Exercises, needing: Sequence[str], otherwise: str) -> None:
+        """Check that exercises have rationales.
 
         Args:
             exercises: training exercises.
-            methods: names of methods; ``none`` needs no rationales.
+            needing: names of methods that need them.
+            otherwise: setting without such methods, for the error.
 
         Raises:
             ConfigError: no exercise has a rationale.
         """
         from mmcl.errors import ConfigError
 
-        needing = [name for name in methods if name != "none"]
         if needing and not any(each.rationales for each in exercises.exercises):
             raise ConfigError(
-                f"data.name={self.name} has no rationales, which rationales=[{', '.join(needing)}] needs: add a column "
-                "rationale, or set rationales=none"
+                f"data.name={self.name} has no rationales, which {', '.join(needing)} need: add a column rationale, or "
+                f"set {otherwise}"
             )
+
+
+class TextsSection(ExercisesSection):
+    """Texts with classes and rationales."""
+
+    name: Literal["slurp_text", "esnli", "anli", "table"] = Field(
+        "slurp_text", description="name of the data set; table for a file of your own"
+    )
+    train: str = Field("train", description="split to train on")
 
 
 @section_of("mmcl.models.text_to_text:TextToText.from_scratch", without=("texts",))

@@ -1,7 +1,8 @@
 import pytest
 
 from mmcl.data.texts.table_text import TableText
-from mmcl.errors import DataError
+from mmcl.errors import ConfigError, DataError
+from mmcl.sections.rationales import ExercisesSection
 
 
 def test_rows_are_exercises_with_optional_rationales(tmp_path):
@@ -21,3 +22,21 @@ def test_faults(tmp_path):
     (tmp_path / "b.csv").write_text("transcript,label\nhello,a\n,a\n")
     with pytest.raises(DataError, match="b.csv has no text in line 3"):
         TableText(tmp_path / "b.csv", "train") and TableText(tmp_path / "b.csv", "test")
+
+
+@pytest.mark.parametrize("rationale", ["", "it has words"])
+def test_tasks_of_texts_say_what_they_need(tmp_path, rationale):
+    rows = "".join(f"buy {n},{('shop', 'pay')[n % 2]},{rationale}\n" for n in range(20))
+    (tmp_path / "a.csv").write_text("text,label,rationale\n" + rows)
+    section = ExercisesSection(name="table", root=str(tmp_path / "a.csv"), size=9, test_size=2)
+    train = section.open("train")
+    assert len(train) == 9 and len(section.open("test")) == 2
+    section.check_rationales(train, [], "method=finetune")
+    if rationale:
+        section.check_rationales(train, ["dss"], "method=finetune")
+    else:
+        with pytest.raises(ConfigError, match="data.name=table.*dss.*method=finetune"):
+            section.check_rationales(train, ["dss"], "method=finetune")
+    for wrong in ({"root": None}, {"options": {"colums": {}}}, {"name": "svamp", "options": {"columns": {}}}):
+        with pytest.raises(ConfigError):
+            ExercisesSection(**{**section.model_dump(), **wrong}).open("train")
