@@ -60,6 +60,14 @@ class LineProgress(Progress):
         super().advance(task_id, advance)
         self._print(task_id)
 
+    def stop(self) -> None:
+        """Print how far unfinished operations came."""
+        for task_id, task in self._tasks.items():
+            if not task.finished and task.completed:
+                self._printed[task_id] = 0.0
+                self._print(task_id)
+        super().stop()
+
     def _print(self, task_id: TaskID) -> None:
         now, task = time.monotonic(), self._tasks[task_id]
         last = self._printed.setdefault(task_id, now)

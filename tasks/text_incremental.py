@@ -14,7 +14,7 @@ from pydantic import Field
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
-from mmcl.sections.rationales import ExercisesSection, StudentSection, WeightsSection
+from mmcl.sections.rationales import StudentSection, TextsSection, WeightsSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 
 
 _SET_BY_TASK = ("lessons", "method", "weights", "temperature", "discriminator_rate", "seed")
-
-
-class TextsSection(ExercisesSection):
-    """Texts with classes and rationales."""
-
-    name: Literal["slurp_text", "esnli", "anli"] = Field("slurp_text", description="name of the data set")
-    train: str = Field("train", description="split to train on")
 
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
@@ -72,6 +65,7 @@ def main(config: Config, run: Run) -> None:
 
     torch.set_num_threads(config.threads)
     data = [LabelledExercises(config.data.open(split)) for split in (config.data.train, config.data.test)]
+    config.data.check_rationales(data[0].exercises, config.rationales)
     taught = [
         (f"{base}+{added}" if added != "none" else base, base, added)
         for base in config.strategy

@@ -226,7 +226,7 @@ def faults(how, folder):
 @pytest.mark.parametrize(
     ("how", "kind", "reason"),
     [
-        ("late", "LateError", "one did not arrive in time"),
+        pytest.param("late", "LateError", "one did not arrive in time", marks=pytest.mark.slow),
         ("ends", "ProcessError", "one has ended"),
     ],
 )

@@ -55,3 +55,11 @@ def test_disabled_display_prints_nothing(capsys):
     with progress_display(disable=True) as progress:
         progress.advance(progress.add_task("training", total=1))
     assert capsys.readouterr().err == ""
+
+
+def test_an_interrupted_operation_prints_how_far_it_came(capsys):
+    with pytest.raises(RuntimeError), progress_display() as progress:
+        bar = progress.add_task("training", total=100)
+        progress.advance(bar)
+        raise RuntimeError
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["training: 1/100"]

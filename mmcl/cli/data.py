@@ -1,4 +1,4 @@
-"""The commands `mmcl data ls`, `mmcl data check` and `mmcl data make`."""
+"""The commands `mmcl data ls`, `check`, `describe` and `make`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Annotated
 import typer
 
 from mmcl.cli.terminal import say
-from mmcl.text.escape import encodable
+from mmcl.errors import ConfigError, DataError
 
-app = typer.Typer(no_args_is_help=True, help="List, check and generate data sets.")
+app = typer.Typer(no_args_is_help=True, help="List, check, describe and generate data sets.")
 
 Root = Annotated[
     Path | None, typer.Option("--root", metavar="DIR", help="Folder of the data set, if not the usual one.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Options of your own files, such as `columns={label: intent}`."),
 ]
 
 
@@ -36,30 +40,70 @@ def ls() -> None:
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set; `mmcl data ls` lists them.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="Name of a data set; or a file or folder of your own.")
+    ],
+    settings: Options = None,
     root: Root = None,
 ) -> None:
     """Read every annotation and file of a data set and report all errors. The exit code is 1 if there are any.
 
-    Check your own files as `table` or `captions`, with --root.
-    """
-    from mmcl.data import catalog
-    from mmcl.data.own import OWN, own_entry
+    For your own files, also show the number of rows of each class and split, and durations. Captions are checked as
+    `captions` with --root.
 
-    if name in OWN:
-        entry, root = own_entry(name, root)
-    else:
-        entry = catalog.find(name)
+    - `mmcl data check fsdd`
+    - `mmcl data check orders.csv`
+    - `mmcl data check orders.csv columns='{label: intent}'`
+    """
+    from mmcl.cli.own_data import looks_like_path, show_faults, show_summary, table_options
+    from mmcl.data import catalog, own
+
+    is_own = looks_like_path(name)
+    _check_arguments(name, is_own, settings, root)
     with _progress(f"checking {name}") as advance:
-        faults = catalog.check_dataset(entry, advance, root)
-    for fault in faults:
-        kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
-        where = "" if fault.reason.startswith(encodable(str(fault.path))) else f"{fault.path}: "
-        say(f"{kind}: {where}{fault.reason}", colour=colour)
-    errors = sum(not fault.warning for fault in faults)
-    say(f"{name}: {errors} errors, {len(faults) - errors} warnings")
-    if errors:
+        if is_own or name == "table":
+            found = own.check_own(name if is_own else _required(name, root), advance, **table_options(settings or []))
+            faults = list(found.faults)
+        else:
+            entry, place = own.captions_entry(_required(name, root)) if name == "captions" else (None, root)
+            faults = catalog.check_dataset(entry or catalog.find(name), advance, place)
+    if is_own or name == "table":
+        show_summary(found)
+    if show_faults(name, faults):
         raise typer.Exit(1)
+
+
+@app.command()
+def describe(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file or folder of your own.")],
+    settings: Options = None,
+) -> None:
+    """Show what a file or folder of your own holds, and the command that trains on it. No file is decoded.
+
+    - `mmcl data describe orders.csv`
+    """
+    from mmcl.cli.own_data import show_command, show_faults, show_summary, table_options
+    from mmcl.data import own
+
+    found = own.describe_own(file, **table_options(settings or []))
+    show_summary(found)
+    if found.faults and show_faults(file, found.faults):
+        say(f"next: mmcl data check {file}")
+        raise typer.Exit(1)
+    show_command(found, settings or [])
+
+
+def _check_arguments(name: str, is_own: bool, settings: list[str] | None, root: Path | None) -> None:
+    if is_own and root is not None:
+        raise ConfigError(f"{name} is a file or folder, which takes no --root: remove it")
+    if settings and not is_own and name != "table":
+        raise ConfigError(f"'{settings[0]}' is an option of your own files, but {name} is a data set: remove it")
+
+
+def _required(name: str, root: Path | None) -> Path:
+    if root is None:
+        raise DataError(f"data set {name} is user data: pass its folder with --root DIR")
+    return root
 
 
 @app.command()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
@@ -32,9 +32,14 @@ class StrictModel(BaseModel):
     """Base of every config: unknown keys are errors, defaults are validated, and instances are immutable.
 
     ``mmcl ls TASK`` prints the ``description`` of each ``Field``.
+
+    Attributes:
+        options_of_name: fields that hold options of what ``name`` names. If an override changes ``name``, those that
+            the file gives for the former name are dropped.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    options_of_name: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -60,7 +65,8 @@ def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] 
     """Read a YAML file, apply ``key=value`` overrides, and validate the result.
 
     Only an override can allow downloads. ``download: true`` in a file counts as false, because the file may come from
-    somebody else.
+    somebody else. If an override names another data set, the file's options of the former one are dropped with a
+    warning.
 
     Args:
         model: class of the config.
@@ -81,6 +87,9 @@ def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] 
     Config(learning_rate=0.001, seeds=(1, 2))
     """
     data, faults = _read(Path(path))
+    overrides = list(overrides)
+    for text in overrides:
+        _drop_options(model, data, text)
     overridden = [key for key in (_override(data, text, faults) for text in overrides) if key]
     config = None
     try:
@@ -176,6 +185,27 @@ def _offline(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
             for number, each in enumerate(value):
                 if isinstance(each, dict):
                     yield from _offline(each, f"{prefix}{name}[{number}].")
+
+
+def _drop_options(model: type[BaseModel], data: dict[str, Any], text: str) -> None:
+    """Drop the options of a section whose ``name`` an override changes, see ``StrictModel.options_of_name``."""
+    key, _, written = (part.strip() for part in text.partition("="))
+    *outer, last = key.split(".")
+    section: Any = data
+    sections: list[type[BaseModel]] = [model]
+    for part in outer:
+        section = section.get(part) if isinstance(section, dict) else None
+        fields = [each.model_fields[part] for each in sections if part in each.model_fields]
+        sections = [each for field in fields for each in sections_of(field.annotation)]
+    if last != "name" or not isinstance(section, dict) or section.get("name") in (None, written):
+        return
+    names = {name for each in sections if issubclass(each, StrictModel) for name in each.options_of_name}
+    for name in sorted(names & section.keys()):
+        if section[name]:
+            dropped = ", ".join(section[name]) if isinstance(section[name], dict) else section[name]
+            at = ".".join((*outer, name))
+            logger.warning("%s: dropped %s, which %s of the config file has: %s", text, at, section["name"], dropped)
+        del section[name]
 
 
 def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | None:

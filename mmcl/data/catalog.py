@@ -21,6 +21,7 @@ from mmcl.data.base import SILENCE, Source, SpeechDataset
 from mmcl.data.fingerprint import opened
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
+from mmcl.data.own import open_table
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
 from mmcl.files.cache_dir import cache_dir
 from mmcl.lazy import stated_imports
@@ -102,7 +103,10 @@ def find(name: str) -> CatalogEntry:
     """Return the entry of a data set; raises DataError with the nearest name if the name is unknown."""
     names = [entry.name for entry in entries()]
     if name not in names:
-        raise DataError(f"there is no data set '{name}'{nearest(name, names)}: expected one of {', '.join(names)}")
+        raise DataError(
+            f"there is no data set '{name}'{nearest(name, (*names, 'table'))}: expected one of {', '.join(names)}; or "
+            "table for your own files"
+        )
     return entries()[names.index(name)]
 
 
@@ -126,13 +130,20 @@ def status(entry: CatalogEntry, root: str | Path | None = None) -> DatasetStatus
 def open_dataset(name: str, split: str, root: str | Path | None = None, **options: Any) -> SpeechDataset:
     """Open one split of a data set by name; ``options`` are keyword arguments of its class.
 
-    Generated data sets are created first if they are missing.
+    Generated data sets are created first if they are missing. ``table`` is user data in ``root``, a file or folder as
+    for :class:`~mmcl.data.LabelledTable`.
 
     Raises:
         MissingDataError: the data set is not on this machine; the message says where it was searched and how to get it.
         DataError: the data set or split does not exist, or cannot be read.
-        ConfigError: the data set has no such option.
+        ConfigError: the data set has no such option, or ``table`` has no root.
     """
+    if name == "table":
+        from mmcl.data.labelled_table import LabelledTable
+
+        check_options(name, LabelledTable, options)
+        own: Any = open_table(root, split, **options)
+        return opened(own, name, split, root=root, **options)
     entry = find(name)
     dataset: Any = entry.load()
     check_options(name, dataset, options)
@@ -174,7 +185,7 @@ def check_dataset(
     dataset: Any = entry.load()
     faults: list[FileFault] = []
     splits: dict[str, Any] = {}
-    with _log_into(faults, state.path):
+    with logged_faults(faults, state.path):
         for split in entry.splits:
             try:
                 splits[split] = dataset(state.path, split)
@@ -223,21 +234,32 @@ def _audio_files(root: Path) -> list[Path]:
 
 
 def _check_file(path: Path) -> list[FileFault]:
+    return examined_file(path)[0]
+
+
+def examined_file(path: Path, where: str = "") -> tuple[list[FileFault], float | None]:
+    """Decode a recording; return its faults and its seconds, None if it cannot be decoded.
+
+    Args:
+        path: the recording.
+        where: words that say where it is listed, for errors.
+    """
     from mmcl.data.audio import examine
 
     try:
         found = examine(path)
     except (AudioError, MissingDataError) as error:
-        return [FileFault(path, str(error).removeprefix(f"{encodable(str(path))} "))]
+        listed = f" ({where})" if where else ""
+        return [FileFault(path, str(error).removeprefix(f"{encodable(str(path))} ") + listed)], None
     remarks = [*found.warnings, *found.notes]
     peak = float(abs(found.waveform - found.waveform.mean()).max())
     if peak < SILENCE:
         remarks.append(f"is silent: its loudest sample is {peak:.2g}")
-    return [FileFault(path, remark, warning=True) for remark in remarks]
+    return [FileFault(path, remark, warning=True) for remark in remarks], len(found.waveform) / found.rate
 
 
 @contextmanager
-def _log_into(faults: list[FileFault], path: Path) -> Iterator[None]:
+def logged_faults(faults: list[FileFault], path: Path) -> Iterator[None]:
     """Collect warnings that loaders log, instead of showing them once per split."""
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: faults.append(FileFault(path, record.getMessage(), warning=True))  # type: ignore[method-assign]

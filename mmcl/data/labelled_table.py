@@ -1,102 +1,160 @@
-"""User data as a table: each row of a CSV is a sample of recordings, images, texts or numbers, with a label."""
+"""User data: recordings, images, texts or numbers with a label, from a table or a folder."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mmcl.data.base import logger
+from mmcl.data.base import Entity, Utterance, logger, short_enough
 from mmcl.data.class_names import merged_names
+from mmcl.data.made_splits import SHARES, by_class, by_speaker
+from mmcl.data.own_rows import FILES, OPTIONAL, TEXTS, OwnRow, OwnRows, all_rows, read_own, same_split
 from mmcl.errors import ConfigError, DataError, MissingDataError
-from mmcl.files.plain_csv import numbers, other_delimiter, read_table
+from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
-from mmcl.text.words import composed
 
 if TYPE_CHECKING:
     from mmcl.batch import Sample
 
-_FILES = ("audio", "image")
+UNLABELLED = "unlabelled"  #: class of all rows without a label
 
 
 class LabelledTable:
-    """Read ``<split>.csv`` in a folder, one sample per row.
+    """Read user data from one file or folder, one sample per row.
 
-    Columns are ``audio`` and ``image`` (paths relative to the CSV), ``text``, and ``label`` (a class name). All other
-    columns are numbers; together they form the view ``numbers``. A warning names rows that another file also has, and
-    labels that look the same.
+    ``root`` is one of:
+
+    * a table: CSV, TSV, JSON lines (``.jsonl``) or Parquet;
+    * a folder with one table per split, such as ``train.csv`` and ``test.csv``, with equal columns;
+    * a folder with a folder of recordings, images or texts for each label, ``LABEL/...`` or ``SPLIT/LABEL/...``;
+    * a folder saved by Hugging Face ``datasets``.
+
+    Columns are ``audio`` and ``image`` (paths relative to the table, or absolute), ``text`` or ``transcript``, and
+    ``label`` (a class name). Optional are ``split``, ``speaker``, ``entities`` (``size: large; drink: latte``) and
+    ``rationale``. All other columns are numbers; together they form the view ``numbers``.
+
+    A folder of tables is used as it is. In the other layouts, missing splits are drawn from the rows of ``train``, or
+    from all rows if no split is given: 10 % for ``valid`` and 20 % for ``test``. ``dev`` and ``validation`` count as
+    ``valid``. A warning names rows that two files share, and labels that look the same.
 
     Args:
-        root: folder of the CSV files.
-        split: name of the CSV without its suffix.
+        root: file or folder.
+        split: name of the split.
         size: images are resized so that the shorter side has ``size`` pixels, then center-cropped to a square.
+        grey: convert images to one channel.
+        max_seconds: skip longer recordings; None keeps all.
+        columns: name of each column in the file by its meaning, such as ``{"label": "intent"}``; None for a column
+            that is not read.
+        split_seed: seed of the splits that are drawn.
+        by_speaker: draw splits so that no speaker is in two of them, if there is a column ``speaker``.
+        labelled: if False, a table needs no column ``label``; all rows then have one class.
 
     Attributes:
         modalities: modality of each view; views are ``audio``, ``image``, ``text`` and ``numbers``.
         features: size of the view ``numbers``.
-        classes: class names of all files in the folder, in alphabetical order.
+        classes: class names of all splits, in alphabetical order.
+        splits: names of the splits.
+        made: splits that were drawn.
 
     Raises:
-        MissingDataError: the folder, the CSV or a listed file does not exist.
+        MissingDataError: the folder, the table, the split or a listed file does not exist.
         DataError: there are no rows or no view, a column has no name or occurs twice, a row has another number of
-            cells, a cell is empty, or a number is not finite; the message names line and column.
+            cells, a cell is empty, a path leads out of the folder, or a number is not finite; the message names line
+            and column.
         ConfigError: ``size`` is less than 1.
     """
 
-    def __init__(self, root: str | Path, split: str = "train", *, size: int = 224) -> None:
+    utterances: Sequence[Utterance] | None = None
+    entities: Sequence[tuple[Entity, ...]] | None = None
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        size: int = 224,
+        grey: bool = False,
+        max_seconds: float | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        split_seed: int = 0,
+        by_speaker: bool = True,
+        labelled: bool = True,
+    ) -> None:
         if size < 1:
             raise ConfigError(f"size is {size}, expected at least 1 pixel")
-        self.root, self.split, self.size = Path(root).expanduser(), split, size
-        tables = {path.stem: path for path in sorted(self.root.glob("*.csv"))}
-        if split not in tables:
-            raise MissingDataError(
-                f"there is no {self.root / f'{split}.csv'}{nearest(split, tables)}: expected one file per split, with "
-                "columns audio, image, text or numbers, and label"
-            )
-        read = {name: _rows(path) for name, path in tables.items()}
-        columns, self._rows = read[split]
-        for name, (others, _) in read.items():
-            if others != columns:
-                raise DataError(
-                    f"{tables[name]} has columns {', '.join(others)} and {tables[split]} {', '.join(columns)}: "
-                    "expected the same columns in every file"
-                )
-        self._numbers = [name for name in columns if name not in (*_FILES, "text", "label")]
-        self.modalities = {name: name for name in (*_FILES, "text") if name in columns}
-        if self._numbers:
+        self.root, self.split, self.size, self.grey = Path(root).expanduser(), split, size, grey
+        self.max_seconds = max_seconds
+        own = read_own(self.root, columns, labelled=labelled)
+        splits, self.made = with_made_splits(own, self.root, split_seed, speakers_apart=by_speaker)
+        self.splits, found = tuple(splits), same_split(split, list(splits))
+        if found is None:
+            raise MissingDataError(_no_split(self.root, split, own, splits))
+        self._columns, self._numbers, self._layout = own.columns, list(own.numbers), own.layout
+        self.modalities = {name: name for name in FILES if name in own.columns}
+        if any(name in own.columns for name in TEXTS):
+            self.modalities["text"] = "text"
+        if own.numbers:
             self.modalities["numbers"] = "tabular"
-        self.features = {"numbers": len(self._numbers)} if self._numbers else {}
-        called = merged_names((row["label"] for _, rows in read.values() for _, row in rows), self.root)
-        self.classes = tuple(sorted(set(called.values())))
-        label_of = {name: label for label, name in enumerate(self.classes)}
-        self.labels = [label_of[called[row["label"]]] for _, row in self._rows]
-        self.texts = [composed(row["text"]) if "text" in row else called[row["label"]] for _, row in self._rows]
-        self._vectors = self._read_vectors(tables[split])
-        _warn_of_shared_rows(split, read)
-        self.paths = [[self.root / row[name] for name in _FILES if name in row] for _, row in self._rows]
-        listed = [path for own in self.paths for path in own]
-        if absent := [path for path in listed if not path.is_file()]:
-            raise MissingDataError(
-                f"{len(absent)} of {len(listed)} files listed in {tables[split]} do not exist, first {absent[0]}: "
-                "paths are relative to the CSV"
-            )
+        self.features = {"numbers": len(own.numbers)} if own.numbers else {}
+        self._called = merged_names((row.label or UNLABELLED for row in all_rows(own)), self.root)
+        self.classes = tuple(sorted(set(self._called.values())))
+        if own.layout == "tables":
+            _warn_of_shared_rows(found, splits)
+        _warn_of_row_numbers(splits[found], self._numbers)
+        _check_files(splits[found])
+        rows = splits[found]
+        if max_seconds is not None and "audio" in self.modalities:
+            heard = [Utterance(str(index), row.files["audio"], 0) for index, row in enumerate(rows)]
+            rows = [rows[int(utterance.id)] for utterance in short_enough(heard, max_seconds)]
+        if not rows:
+            raise DataError(f"{self.root} has no rows in split '{split}' with max_seconds={max_seconds}: raise it")
+        self._hold(rows, [f"{split}-{index}" for index in range(len(rows))])
 
-    def _read_vectors(self, path: Path) -> list[list[float]]:
-        names = self._numbers
-        vectors = [numbers([row[name] for name in names], path, line, names) for line, row in self._rows]
-        for name, column in zip(names, zip(*vectors, strict=True), strict=False):
-            if len(column) > 2 and list(column) == [column[0] + place for place in range(len(column))]:
-                logger.warning(
-                    "column %s of %s numbers its rows from %g: remove it if it is not a feature",
-                    name,
-                    path,
-                    column[0],
-                )
-        return vectors
+    def _hold(self, rows: list[OwnRow], ids: list[str]) -> None:
+        """Hold rows, and the attributes that other modules read."""
+        label_of = {name: label for label, name in enumerate(self.classes)}
+        names = [self._called[row.label or UNLABELLED] for row in rows]
+        self._rows, self.labels = rows, [label_of[name] for name in names]
+        self.texts = [row.text or name for row, name in zip(rows, names, strict=True)]
+        self.speakers = [encodable(row.speaker) for row in rows]
+        self.entities = [row.entities for row in rows] if "entities" in self._columns else None
+        self.paths = [list(row.files.values()) for row in rows]
+        self._vectors = [list(row.numbers) for row in rows]
+        self._ids = ids
+        if self._layout == "tables" and not set(OPTIONAL) & set(self._columns) and self.max_seconds is None:
+            return  # without utterances, the fingerprints of mmcl 0.1 stay the same, and its runs can be resumed
+        self._ids = [encodable(row.written[0]) if row.written else own for row, own in zip(rows, ids, strict=True)]
+        if "audio" in self.modalities:
+            said = zip(self._ids, rows, self.labels, self.texts, self.speakers, strict=True)
+            self.utterances = [
+                Utterance(own, row.files["audio"], label, encodable(text), speaker, row.entities)
+                for own, row, label, text, speaker in said
+            ]
+
+    def __add__(self, other: LabelledTable) -> LabelledTable:
+        """Concatenate two splits; raises DataError if their classes or columns differ."""
+        if (self.classes, self._columns, self._numbers) != (other.classes, other._columns, other._numbers):
+            raise DataError(
+                f"{self.root} ({self.split}) and {other.root} ({other.split}) have other classes or columns: expected "
+                "splits of one data set"
+            )
+        joined = copy(self)
+        joined.split = f"{self.split}+{other.split}"
+        joined._hold([*self._rows, *other._rows], [*self._ids, *other._ids])
+        return joined
 
     @property
     def arrays(self) -> list[list[list[float]]]:
         """The vectors of the view ``numbers``."""
         return [self._vectors]
+
+    @property
+    def rows(self) -> Sequence[OwnRow]:
+        """The row of each sample."""
+        return self._rows
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,51 +166,96 @@ class LabelledTable:
         from mmcl.data.images.image_file import load_image
 
         index = range(len(self))[index]
-        row = self._rows[index][1]
-        sample: dict[str, Any] = {"id": f"{self.split}-{index}", "label": self.labels[index], "text": self.texts[index]}
-        if "audio" in row:
-            sample["audio"] = load_audio(self.root / row["audio"])
-        if "image" in row:
-            sample["image"] = load_image(self.root / row["image"], self.size)
+        row = self._rows[index]
+        sample: dict[str, Any] = {"id": self._ids[index], "label": self.labels[index], "text": self.texts[index]}
+        if "audio" in row.files:
+            sample["audio"] = load_audio(row.files["audio"], max_seconds=self.max_seconds)
+        if "image" in row.files:
+            sample["image"] = load_image(row.files["image"], self.size, grey=self.grey)
         if self._numbers:
             sample["numbers"] = torch.tensor(self._vectors[index])
+        if "speaker" in self._columns:
+            sample["speaker"] = self.speakers[index]
+        if self.entities is not None:
+            sample["entities"] = self.entities[index]
         return cast("Sample", sample)
 
 
-def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
-    """Return the columns of a file, and the line number and cells of each row."""
-    table = read_table(path)
-    columns = table.columns
-    if "label" not in columns or len(columns) < 2:
-        hint = "" if "label" in columns else nearest("label", columns)
-        raise DataError(
-            f"{path} has columns {', '.join(columns) or 'none'}{hint}, expected label, and audio, image, text or "
-            f"numbers{other_delimiter(columns)}"
+def with_made_splits(
+    own: OwnRows, root: Path, seed: int, *, speakers_apart: bool = True
+) -> tuple[dict[str, list[OwnRow]], tuple[str, ...]]:
+    """Return the splits of user data, and the names of those that were drawn.
+
+    Raises:
+        DataError: there are too few speakers to keep them apart.
+    """
+    splits = own.splits if set(own.splits) != {""} else {"train": own.splits[""]}
+    source = same_split("train", list(splits))
+    missing = [name for name in SHARES if same_split(name, list(splits)) is None]
+    if own.layout == "tables" or source is None or not missing:
+        return splits, ()
+    rows = splits[source]
+    labels = [row.label for row in rows]
+    if speakers_apart and any(row.speaker for row in rows):
+        names = [row.speaker or f"\0{row.unit}" for row in rows]  # an unknown speaker is nobody else
+        try:
+            drawn = by_speaker(labels, names, missing, seed)
+        except DataError as error:
+            raise DataError(f"{root} cannot be split by speaker: {error}") from None
+    else:
+        drawn = by_class(labels, [row.unit for row in rows], missing, seed)
+    chosen: dict[str, list[OwnRow]] = {name: [] for name in ("train", *missing)}
+    for row, name in zip(rows, drawn, strict=True):
+        chosen[name].append(row)
+    made = {name: own for name, own in chosen.items() if own}
+    given = {name: own for name, own in splits.items() if name != source}
+    return {source: made.pop("train"), **made, **given}, (*(name for name in missing if name in made),)
+
+
+def _no_split(root: Path, split: str, own: OwnRows, splits: Mapping[str, Any]) -> str:
+    if own.layout == "tables":
+        return (
+            f"there is no {root / f'{split}.csv'}{nearest(split, splits)}: expected one file per split, with columns "
+            "audio, image, text or numbers, and label; or pass one file, of which missing splits are made"
         )
-    for line, row in table.rows:
-        for name in columns:
-            if not row[name].strip():
-                raise DataError(f"{path} has an empty cell in line {line}, column {name}: fill it in")
-    if not table.rows:
-        raise DataError(f"{path} has no rows, expected at least one below its header")
-    # Labels are not stripped here: merging them warns about the difference.
-    kept = [
-        (line, {name: row[name] if name == "label" else row[name].strip() for name in columns})
-        for line, row in table.rows
-    ]
-    return columns, kept
+    return (
+        f"{root} has no split '{split}'{nearest(split, splits)}: expected one of {', '.join(splits)}; write the splits "
+        "into a column split, or add more rows"
+    )
 
 
-def _warn_of_shared_rows(split: str, read: dict[str, tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]]) -> None:
+def _check_files(rows: Sequence[OwnRow]) -> None:
+    listed = [(row, path) for row in rows for path in row.files.values()]
+    if absent := [(row, path) for row, path in listed if not os.path.isfile(path)]:
+        row, path = absent[0]
+        raise MissingDataError(
+            f"{len(absent)} of {len(listed)} files listed in {row.source} do not exist, first {path} in {row.place}: "
+            "paths are relative to the table"
+        )
+
+
+def _warn_of_row_numbers(rows: Sequence[OwnRow], names: Sequence[str]) -> None:
+    """Warn about columns that count the rows, which are hardly features."""
+    for name, column in zip(names, zip(*(row.numbers for row in rows), strict=True), strict=False):
+        if len(column) > 2 and list(column) == [column[0] + place for place in range(len(column))]:
+            logger.warning(
+                "column %s of %s numbers its rows from %g: remove it if it is not a feature",
+                name,
+                rows[0].source,
+                column[0],
+            )
+
+
+def _warn_of_shared_rows(split: str, splits: Mapping[str, Sequence[OwnRow]]) -> None:
     """Warn about rows of a split that another file also has, because they would be trained and tested on."""
-    own = {tuple(row.values()): line for line, row in read[split][1]}
-    for name, (_, rows) in read.items():
-        shared = [line for line, row in rows if tuple(row.values()) in own] if name != split else []
+    own = {row.cells for row in splits[split]}
+    for name, rows in splits.items():
+        shared = [row for row in rows if row.cells in own] if name != split else []
         if shared:
             logger.warning(
-                "%d rows of %s.csv are also in %s.csv, first line %d: remove them from one file",
+                "%d rows of %s are also in %s, first %s: remove them from one file",
                 len(shared),
-                name,
-                split,
-                shared[0],
+                shared[0].source.name,
+                splits[split][0].source.name,
+                shared[0].place,
             )

@@ -143,6 +143,11 @@ class _Samples:
     def value(self, row: int) -> Tensor:
         """Return the waveform, image or vector of a sample."""
         sample: Any = self.dataset[row]
+        if self.modality not in sample:
+            raise ConfigError(
+                f"the encoder is for {self.modality}, but samples have {', '.join(sample)}: choose another encoder or "
+                "data set"
+            )
         return sample[self.modality]
 
     def layout(self) -> str:

@@ -36,10 +36,10 @@ class Table(NamedTuple):
     header: tuple[str, ...]
 
 
-def read_rows(path: str | Path) -> list[tuple[int, list[str]]]:
+def read_rows(path: str | Path, delimiter: str = ",") -> list[tuple[int, list[str]]]:
     """Return line number and cells of each row, without blank lines.
 
-    The file is UTF-8, with or without a byte order mark, with commas between cells.
+    The file is UTF-8, with or without a byte order mark, with ``delimiter`` between cells.
 
     Raises:
         MissingDataError: the file does not exist.
@@ -57,7 +57,7 @@ def read_rows(path: str | Path) -> list[tuple[int, list[str]]]:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{path} line {line} has a NUL byte, expected text: copy the file again from its source")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:
@@ -80,7 +80,9 @@ def _other_width(path: str | Path, line: int, cells: Sequence[str], first: tuple
     return f"{path} line {line} has {len(cells)} cells, expected {len(first[1])} as in line {first[0]}: {advice}"
 
 
-def read_table(path: str | Path, wanted: Sequence[str] = (), *, required: Sequence[str] = ()) -> Table:
+def read_table(
+    path: str | Path, wanted: Sequence[str] = (), *, required: Sequence[str] = (), delimiter: str = ","
+) -> Table:
     """Read a CSV with a header row.
 
     Args:
@@ -88,6 +90,7 @@ def read_table(path: str | Path, wanted: Sequence[str] = (), *, required: Sequen
         wanted: columns to read if they exist; others are ignored. If empty, all columns are read, except that a column
             without a name that is empty or numbers the rows, as pandas writes it, is skipped with a warning.
         required: columns that must exist.
+        delimiter: the character between cells, such as a tab.
 
     Raises:
         MissingDataError: the file does not exist.
@@ -99,7 +102,7 @@ def read_table(path: str | Path, wanted: Sequence[str] = (), *, required: Sequen
     >>> read_table(path).rows
     [(2, {'audio': 'a.wav', 'text': 'hello'})]
     """
-    rows = read_rows(path)
+    rows = read_rows(path, delimiter)
     header = [unicodedata.normalize("NFC", name.strip()) for name in rows[0][1]] if rows else []
     if missing := [name for name in required if name not in header]:
         raise DataError(
@@ -132,15 +135,23 @@ def _is_named(path: str | Path, place: int, rows: Sequence[tuple[int, list[str]]
 def other_delimiter(header: Sequence[str]) -> str:
     """Return a clause that names a delimiter other than commas, or an empty string if the header has none."""
     found = next((each for each in (";", "\t", "|") if len(header) == 1 and each in header[0]), None)
-    return f"; cells are separated by {found!r}, expected commas" if found else ""
+    advice = ": name the file .tsv" if found == "\t" else ""
+    return f"; cells are separated by {found!r}, expected commas{advice}" if found else ""
 
 
-def numbers(cells: Sequence[str], path: str | Path, line: int, columns: Sequence[str] | None = None) -> list[float]:
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a decimal number; ``nan`` and numbers with thousands separators are not."""
+    return _NUMBER.fullmatch(cell.strip()) is not None
+
+
+def numbers(
+    cells: Sequence[str], path: str | Path, line: int | str, columns: Sequence[str] | None = None
+) -> list[float]:
     """Convert the cells of a row to numbers.
 
     Args:
         cells: decimal numbers, such as ``-1.5`` or ``2e-3``.
-        path, line: file and line number, for errors.
+        path, line: file, and line number or another place such as ``"row 3"``, for errors.
         columns: names of the columns; None counts them from 1.
 
     Raises:
@@ -159,9 +170,10 @@ def numbers(cells: Sequence[str], path: str | Path, line: int, columns: Sequence
         else:
             if all(-_LARGEST <= value <= _LARGEST for value in values):
                 return values
+    place = f"line {line}" if isinstance(line, int) else line
     return [
-        number(cell, f"{path} has {cell!r} in line {line}, column {columns[place] if columns else place + 1}")
-        for place, cell in enumerate(cells)
+        number(cell, f"{path} has {cell!r} in {place}, column {columns[index] if columns else index + 1}")
+        for index, cell in enumerate(cells)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,6 +47,55 @@ class ExercisesSection(StrictModel):
         opened: Any = open_dataset(self.name, split, self.root, **options)
         exercises: Exercises = opened
         return exercises
+
+
+class TextsSection(ExercisesSection):
+    """Texts with classes and rationales."""
+
+    options_of_name: ClassVar[tuple[str, ...]] = ("teachers", "completions", "options")
+
+    name: Literal["slurp_text", "esnli", "anli", "table"] = Field(
+        "slurp_text", description="name of the data set; table for a file of your own"
+    )
+    train: str = Field("train", description="split to train on")
+    options: dict[str, Any] = Field({}, description="options of table, such as {columns: {label: intent}}")
+
+    def open(self, split: str) -> Exercises:
+        """Open a split; the rationales of ``table`` are its column ``rationale``."""
+        from mmcl.data.catalog import check_options
+        from mmcl.data.fingerprint import opened
+        from mmcl.data.texts.table_text import TableText
+        from mmcl.errors import ConfigError
+
+        if self.name != "table":
+            if self.options:
+                raise ConfigError(f"data.options are options of table, but data.name is {self.name}: remove them")
+            return super().open(split)
+        if self.root is None:
+            raise ConfigError("data.root is none, expected a file or folder of your own: set data.root=FILE")
+        size = self.size if split == self.train else self.test_size
+        check_options("table", TableText, self.options)
+        exercises = TableText(self.root, split, size, **self.options)
+        return opened(exercises, self.name, split, root=self.root, size=size, **self.options)
+
+    def check_rationales(self, exercises: Exercises, methods: Sequence[str]) -> None:
+        """Check that exercises have the rationales that methods need.
+
+        Args:
+            exercises: training exercises.
+            methods: names of methods; ``none`` needs no rationales.
+
+        Raises:
+            ConfigError: no exercise has a rationale.
+        """
+        from mmcl.errors import ConfigError
+
+        needing = [name for name in methods if name != "none"]
+        if needing and not any(each.rationales for each in exercises.exercises):
+            raise ConfigError(
+                f"data.name={self.name} has no rationales, which rationales=[{', '.join(needing)}] needs: add a column "
+                "rationale, or set rationales=none"
+            )
 
 
 @section_of("mmcl.models.text_to_text:TextToText.from_scratch", without=("texts",))

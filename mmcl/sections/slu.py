@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -84,17 +84,35 @@ OF_THE_LOOP = ("model", "optimizer", "scheduler", "clip_norm", "plugins", "evalu
 class DataSection(StrictModel):
     """A data set, and its splits for training and testing."""
 
-    name: str = Field("synthetic_commands", description="name of the data set; `mmcl data ls` lists all")
-    root: str | None = Field(None, description="folder of the data set; none: search MMCL_DATA and the cache")
+    options_of_name: ClassVar[tuple[str, ...]] = ("options",)
+
+    name: str = Field(
+        "synthetic_commands", description="name of the data set; `mmcl data ls` lists all; table for files of your own"
+    )
+    root: str | None = Field(
+        None, description="folder of the data set, or file for table; none: search MMCL_DATA and the cache"
+    )
     train: OneOrMore[str] = Field(("train",), min_length=1, description="splits to train on")
     test: str = Field("test", description="split to test on; use valid to choose settings")
     options: dict[str, Any] = Field({}, description="options of the data set, such as {slot: size}")
 
-    def build(self) -> tuple[SpeechDataset, SpeechDataset]:
-        """Open the training data and the test data."""
+    def build(
+        self, modality: Literal["audio", "image"] = "audio", otherwise: str = ""
+    ) -> tuple[SpeechDataset, SpeechDataset]:
+        """Open the training data and the test data.
+
+        Args:
+            modality: modality that the model needs.
+            otherwise: setting that helps if the samples lack it, for the error.
+
+        Raises:
+            ConfigError: the samples lack ``modality``.
+        """
         from mmcl.data import open_dataset
+        from mmcl.data.modalities import check_modality
 
         train = self.join([open_dataset(self.name, split, self.root, **self.options) for split in self.train])
+        check_modality(train, modality, f"data.name={self.name}", otherwise)
         return train, open_dataset(self.name, self.test, self.root, **self.options)
 
     def join(self, splits: Sequence[Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,11 +33,15 @@ _NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "scheduler", "clip_n
 class PairsSection(StrictModel):
     """Pairs for training and validation."""
 
+    options_of_name: ClassVar[tuple[str, ...]] = ("options", "valid_options")
+
     name: str = Field(
         "sentences_tts",
-        description="name of the data set, as listed by `mmcl data ls`, or captions for files of your own",
+        description="name of the data set, as listed by `mmcl data ls`, or table or captions for files of your own",
     )
-    root: str | None = Field(None, description="folder of the data set; none: search MMCL_DATA and the cache")
+    root: str | None = Field(
+        None, description="folder of the data set, or file for table; none: search MMCL_DATA and the cache"
+    )
     train: OneOrMore[str] = Field(("train",), min_length=1, description="splits to train on")
     valid: str = Field("valid", description="split to validate on")
     options: dict[str, Any] = Field(
@@ -51,7 +55,7 @@ class PairsSection(StrictModel):
         """Open a split.
 
         Raises:
-            ConfigError: ``captions`` has no path for the split.
+            ConfigError: ``captions`` has no path for the split, or ``table`` has no root.
         """
         from mmcl.data import Captions, open_dataset
         from mmcl.data.fingerprint import opened
@@ -67,6 +71,10 @@ class PairsSection(StrictModel):
                 )
             others = {name: value for name, value in options.items() if name not in paths}
             return opened(Captions(paths[split], **others), self.name, paths[split], **others)
+        if self.name == "table":  # pairs need no label
+            options = {"labelled": False, **options}
+            if self.root is None:
+                raise ConfigError("pairs.root is none, expected a file or folder of your own: set pairs.root=FILE")
         names = self.train if split == "train" else (self.valid,)
         first, *rest = (open_dataset(self.name, name, self.root, **options) for name in names)
         for part in rest:
@@ -152,8 +160,15 @@ class PretrainingSection(SignatureModel):
 
 def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
     """Return a data set with the features of frozen encoder layers cached; images of a trained encoder stay images."""
+    from mmcl.data.modalities import modalities_of
     from mmcl.encoders import cached_features
+    from mmcl.errors import ConfigError
 
+    if modality != "text" and modality not in (found := modalities_of(dataset)):
+        raise ConfigError(
+            f"a tower is for {modality}, but the samples have {' and '.join(found) or 'neither audio nor images'}: set "
+            "the towers' modality, or choose another data set with pairs.name"
+        )
     tower = model.tower(modality)
     if modality == "image" and not tower.encoder.frozen:
         return dataset

@@ -113,10 +113,17 @@ class UnlearningSection(SignatureModel):
         return self
 
     def open(self) -> tuple[Any, Any]:
-        """Open training and test data; the features of a frozen audio encoder are cached."""
+        """Open training and test data; the features of a frozen audio encoder are cached.
+
+        Raises:
+            ConfigError: the model is for images and the data for speech, or the reverse.
+        """
         from mmcl.encoders import cached_features
 
-        parts: tuple[Any, Any] = self.data.build()
+        if self.model == "encoder":
+            parts: tuple[Any, Any] = self.data.build("audio", "set model=cnn for images")
+        else:
+            parts = self.data.build("image", "set model=encoder for recordings")
         if self.model != "encoder":
             return parts
         encoder = self.encoder.build()

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from mmcl.strategies.held_out import HeldOut
 
 
-# Data sets that `mmcl data ls` does not list, because they are not downloaded from an owner.
-_UNLISTED = {"table": "LabelledTable", "spoken_written_digits": "SpokenWrittenDigits"}
+_TWO_SETS = "spoken_written_digits"  # made of two data sets, so `mmcl data ls` does not list it
 
 
 class ViewsSection(DataSection):
@@ -47,19 +46,16 @@ class ViewsSection(DataSection):
         from mmcl import data
         from mmcl.data.catalog import check_options
         from mmcl.data.fingerprint import opened
-        from mmcl.errors import ConfigError
 
         chosen = {**self.options, **options}
         parts: list[Any] = []
         for split in splits:
-            if self.name not in _UNLISTED:
+            if self.name != _TWO_SETS:
                 parts.append(data.open_dataset(self.name, split, self.root, **chosen))
                 continue
-            dataset = getattr(data, _UNLISTED[self.name])
-            check_options(self.name, dataset, chosen)
-            if self.name == "table" and self.root is None:
-                raise ConfigError("data.root is none, expected the folder of the table: set data.root=FOLDER")
-            parts.append(opened(dataset(self.root, split, **chosen), self.name, split, root=self.root, **chosen))
+            check_options(self.name, data.SpokenWrittenDigits, chosen)
+            made = data.SpokenWrittenDigits(self.root, split, **chosen)
+            parts.append(opened(made, self.name, split, root=self.root, **chosen))
         return self.join(parts)
 
 

@@ -213,6 +213,12 @@ def labelled_table(root):
     return lambda: [LabelledTable(root, split)[0] for split in ("train", "test")]
 
 
+def own_file(root):
+    rows = [{"text": f"a {n}", "label": "xy"[n % 2], "entities": {"size": str(n)}, "weight": n / 3} for n in range(8)]
+    _text(root / "own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return lambda: [LabelledTable(root / "own.jsonl", split)[0] for split in ("train", "test")]
+
+
 def rosmap(root):
     draw = random.Random(0)
     for end, count in (("tr", 12), ("te", 4)):
@@ -240,7 +246,7 @@ def _idx(kind):
 LOADERS = (
     barista, slurp, slurp_text, svamp, cqa, _nli(Esnli, "esnli"), _nli(Anli, "anli1"), n24news, intents,
     spoken_sentences, spoken_texts, speech_commands, fluent_speech_commands, food101, captions, captions_of_a_folder,
-    labelled_table, rosmap, _idx(Mnist), _idx(FashionMnist),
+    labelled_table, own_file, rosmap, _idx(Mnist), _idx(FashionMnist),
 )  # fmt: skip
 _ANNOTATIONS = (".json", ".jsonl", ".csv", ".txt", "-ubyte")
 
@@ -305,7 +311,7 @@ def _with(value, at, new):
 
 _OF_JSON = [each for each in LOADERS if each.__name__ in (
     "barista", "slurp", "slurp_text", "svamp", "cqa", "esnli", "anli1", "n24news", "intents", "spoken_sentences",
-    "spoken_texts")]  # fmt: skip
+    "spoken_texts", "own_file")]  # fmt: skip
 
 
 @pytest.mark.parametrize("kept", _OF_JSON, indirect=True)

@@ -228,3 +228,34 @@ def test_a_partial_section_keeps_the_defaults_of_the_config(tmp_path):
 
 def test_listed_defaults_are_those_of_the_config():
     assert {each.key: each.default for each in list_settings(Whole)} == {"part.name": "two", "part.size": "1"}
+
+
+class Named(StrictModel):
+    options_of_name = ("options",)
+
+    name: str = "digits"
+    options: dict[str, int] = {}
+
+
+class Holder(StrictModel):
+    data: Named = Named()
+    encoder: Part = Part()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "warned"),
+    [
+        (["data.name=table"], {}, True),
+        (["data.name=table", "data.options={b: 2}"], {"b": 2}, True),
+        (["data.options.b=2", "data.name=table"], {"b": 2}, True),
+        (["data.name=digits"], {"a": 1}, False),
+        (["data.options.b=2"], {"a": 1, "b": 2}, False),
+    ],
+)
+def test_options_of_a_replaced_data_set_are_dropped(tmp_path, caplog, overrides, options, warned):
+    path = tmp_path / "demo.yaml"
+    path.write_text("data: {name: digits, options: {a: 1}}\nencoder: {name: two}\n")
+    assert load_config(Holder, path, [*overrides, "encoder.name=one"]).data.options == options
+    assert [record.getMessage() for record in caplog.records if "digits" in record.getMessage()] == (
+        ["data.name=table: dropped data.options, which digits of the config file has: a"] if warned else []
+    )

@@ -8,8 +8,8 @@ import soundfile
 import torch
 from torchvision.io import write_png
 
-from mmcl.data.own import own_entry
-from mmcl.errors import DataError, MissingDataError
+from mmcl.data.own import check_own, describe_own
+from mmcl.errors import MissingDataError
 
 
 def _sound(path, seed):
@@ -25,7 +25,8 @@ def _check(mmcl_, name, root):
 def test_valid_table_has_no_faults(tmp_path, mmcl_):
     (tmp_path / "train.csv").write_text("x,label\n1,a\n5,b\n")
     (tmp_path / "test.csv").write_text("x,label\n2,b\n")
-    assert _check(mmcl_, "table", tmp_path) == (0, "table: 0 errors, 0 warnings\n")
+    code, said = _check(mmcl_, "table", tmp_path)
+    assert code == 0 and said.endswith("table: 0 errors, 0 warnings\n") and "splits: test 1, train 2\n" in said
 
 
 @pytest.mark.parametrize(
@@ -73,10 +74,24 @@ def test_captions_next_to_images_in_linked_folders(tmp_path, mmcl_):
 
 
 def test_missing_files_raise(tmp_path, mmcl_):
-    with pytest.raises(DataError, match="data set captions .* --root DIR"):
-        own_entry("captions", None)
-    with pytest.raises(MissingDataError, match="nowhere does not exist"):
-        own_entry("table", tmp_path / "nowhere")
-    with pytest.raises(MissingDataError, match="has no CSV, expected one for each split"):
-        own_entry("table", tmp_path)
-    assert _check(mmcl_, "table", tmp_path)[0] == 1
+    assert _check(mmcl_, "captions", tmp_path / "nowhere")[0] == 1
+    for root in (tmp_path / "nowhere", tmp_path):
+        code, said = _check(mmcl_, "table", root)
+        assert code == 1 and str(root) in said
+    for name in ("table", "captions"):
+        done = mmcl_("data", "check", name)
+        assert done.code == 1 and f"{name} is user data" in done.err and "--root" in done.err
+
+
+def test_a_summary_counts_rows_by_class_and_split(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label,split\none,a,train\ntwo,b,test\nthree,b,test\nfour,b,\n")
+    found = describe_own(tmp_path / "a.csv")
+    assert found.kinds == ("text",) and found.made == ()
+    assert found.counts == {"train": {"a": 1}, "test": {"b": 2}}
+    assert [fault.reason.partition("a.csv ")[2] for fault in found.faults] == [
+        "has an empty cell in line 5, column split: fill it in"
+    ]
+    with pytest.raises(MissingDataError, match="nowhere"):
+        describe_own(tmp_path / "nowhere")
+    (fault,) = check_own(tmp_path / "nowhere").faults
+    assert "nowhere" in fault.reason and not fault.warning

@@ -1,5 +1,6 @@
 """Tests that hold for every objective."""
 
+import itertools
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from objective_cases import CASES, DIM, draw
+from thinned import thinned
 
 from mmcl.errors import InputError, LabelError, MMCLError, ShapeError, TrainingError
 from mmcl.objectives import LearnableTemperature
@@ -184,10 +186,9 @@ def test_a_second_derivative_is_correct_if_dense_and_an_error_if_blockwise(name)
 TYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
-@every
-@pytest.mark.parametrize("block_size", [None, 1, 3])
-@pytest.mark.parametrize("one", TYPES)
-@pytest.mark.parametrize("other", TYPES)
+@pytest.mark.parametrize(
+    ("name", "one", "other", "block_size"), thinned(itertools.product(CASES, TYPES, TYPES, [None, 1, 3]), 5)
+)
 def test_sides_may_have_different_dtypes(name, one, other, block_size):
     batch = draw([7])
     given = batch | {"a": batch["a"].detach().to(one).requires_grad_(), "b": batch["b"].detach().to(other)}

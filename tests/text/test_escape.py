@@ -128,7 +128,7 @@ def rows_of_all_kinds(name):
     ]  # fmt: skip
 
 
-@hostile
+@hostile_to_pages
 def test_figures(tmp_path, name):
     others = by_strategy(map(parse_row, rows_of_all_kinds(name)), "run")
     drawn = [*draw_sections(others), *draw_sections(collect([incremental(tmp_path / "run", name)]))]

@@ -1,0 +1,142 @@
+"""Terminal output of `mmcl data check FILE` and `mmcl data describe FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmcl.cli.terminal import console, say
+from mmcl.errors import ConfigError
+from mmcl.text.escape import encodable, rich_text
+
+if TYPE_CHECKING:
+    from mmcl.data.catalog import FileFault
+    from mmcl.data.own import OwnSummary
+
+_LONGEST = 40  # classes in the table of counts
+
+# Command that trains on user data, by what each row has.
+_COMMANDS = {
+    "audio": "slu_incremental data.name=table data.root={root} experiences={experiences}",
+    "image": "unlearning data.name=table data.root={root} data.train=[train] removal={{kind: data}}",
+    "text": "text_incremental data={{name: table, root: {root}}} rationales=none by_superclass=false "
+    "experiences={experiences}",
+    "numbers": "multimodal_classification data={{name: table, root: {root}}} method=single "
+    "views={{numbers: {{modality: tabular, name: mlp}}}}",
+    "pairs": "contrastive_pretraining pairs.name=table pairs.root={root}",
+}
+_OF_IMAGES = ("size=28", "grey=true")  # options for the small network of `unlearning`
+
+
+def looks_like_path(name: str) -> bool:
+    """Return whether the argument of a command is a file or folder rather than the name of a data set."""
+    from mmcl.data.catalog import entries
+    from mmcl.files.records import TABLE_SUFFIXES
+
+    path = Path(name).expanduser()
+    if name in {entry.name for entry in entries()} | {"table", "captions"}:
+        return False
+    return path.exists() or path.suffix.lower() in TABLE_SUFFIXES or len(path.parts) > 1
+
+
+def table_options(settings: Sequence[str]) -> dict[str, Any]:
+    """Return options of ``LabelledTable`` from words such as ``split_seed=1``.
+
+    Raises:
+        ConfigError: a word is not ``KEY=VALUE``, or there is no such option.
+    """
+    from mmcl.data import LabelledTable
+    from mmcl.data.catalog import check_options
+    from mmcl.files import plain_yaml
+
+    options: dict[str, Any] = {}
+    for word in settings:
+        key, equals, value = word.partition("=")
+        try:
+            options[key], wrong = plain_yaml.parse_yaml(value)
+        except plain_yaml.NotPlainYAML as error:
+            raise ConfigError(f"'{value}' is not a YAML value ({error}): put it in quotes") from None
+        if not equals or wrong:
+            raise ConfigError(f"'{word}' is not an option, expected KEY=VALUE such as split_seed=1")
+    check_options("table", LabelledTable, options)
+    return options
+
+
+def show_summary(found: OwnSummary) -> None:
+    """Print rows, columns, splits, durations, and the number of rows of each class in each split."""
+    if found.own is None:
+        return
+    rows = [row for each in found.splits.values() for row in each]
+    speakers = {row.speaker for row in rows if row.speaker}
+    facts = [f"{len(rows)} rows", " and ".join(found.kinds), f"{len({row.label for row in rows})} classes"]
+    facts += [f"{len(speakers)} speakers"] if speakers else []
+    say(f"{found.root.name}: {', '.join(facts)}")
+    say(f"columns: {', '.join(found.own.columns)}")
+    sizes = ", ".join(f"{split} {len(each)}" for split, each in found.splits.items())
+    said_in = [{row.speaker for row in each if row.speaker} for each in found.splits.values()]
+    apart = ", no speaker in two" if speakers and sum(map(len, said_in)) == len(speakers) else ""
+    say(f"splits: {sizes}" + (f" ({' and '.join(found.made)} made by split_seed{apart})" if found.made else ""))
+    if found.seconds:
+        lengths = found.seconds
+        say(
+            f"seconds: {lengths[0]:.2f} to {lengths[-1]:.2f}, median {lengths[len(lengths) // 2]:.2f}, "
+            f"total {sum(lengths):.1f}"
+        )
+    _show_counts(found)
+
+
+def _show_counts(found: OwnSummary) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("class", overflow="fold")
+    for split in found.splits:
+        table.add_column(rich_text(split), justify="right", no_wrap=True)
+    counts = found.counts
+    classes = sorted({label for each in counts.values() for label in each})
+    for label in classes[:_LONGEST]:
+        cells = (str(counts[split][label]) for split in found.splits)
+        table.add_row(rich_text(label or "(no label)", longest=40), *cells)
+    console().print(table)
+    if len(classes) > _LONGEST:
+        say(f"and {len(classes) - _LONGEST} more classes")
+
+
+def show_command(found: OwnSummary, settings: Sequence[str]) -> None:
+    """Print the command of a task that trains on the data with options such as ``split_seed=1``."""
+    if found.own is None or not found.kinds:
+        return
+    kind = found.kinds[0] if "label" in found.own.columns else "pairs"
+    classes = len({row.label for each in found.splits.values() for row in each})
+    command = _COMMANDS[kind].format(root=found.root, experiences=max(1, min(5, classes)))
+    options = [word.replace("=", ": ", 1) for word in (*(_OF_IMAGES if kind == "image" else ()), *settings)]
+    if options:
+        section = "pairs" if kind == "pairs" else "data"
+        command += f" {section}.options={{{', '.join(options)}}}"
+    task, *words = _words(command)
+    say(f"train on it:\n  mmcl run {task} {' '.join(words)}", lines=True)
+
+
+def _words(settings: str) -> list[str]:
+    """Split settings at spaces outside braces, and quote those that a shell would change."""
+    from shlex import quote
+
+    words: list[str] = []
+    for part in settings.split(" "):
+        if words and words[-1].count("{") > words[-1].count("}"):
+            words[-1] += f" {part}"
+        else:
+            words.append(part)
+    return [quote(word) if set(word) & set(" {}[]'\"*$") else word for word in words]
+
+
+def show_faults(name: str, faults: Sequence[FileFault]) -> int:
+    """Print each fault, and their number; return the number of errors."""
+    for fault in faults:
+        kind, colour = ("warning", "yellow") if fault.warning else ("error", "red")
+        where = "" if fault.reason.startswith(encodable(str(fault.path))) else f"{fault.path}: "
+        say(f"{kind}: {where}{fault.reason}", colour=colour)
+    errors = sum(not fault.warning for fault in faults)
+    say(f"{name}: {errors} errors, {len(faults) - errors} warnings")
+    return errors

@@ -1,0 +1,19 @@
+"""Combinations of parameters of which a part runs by default, and the others with the slow tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+
+def thinned(cases: Iterable[Any], every: int, ids: Sequence[str] | None = None) -> list[Any]:
+    """Mark all cases slow but the first of each ``every``.
+
+    Every value of each parameter still runs by default if ``every`` has no divisor in common with their numbers.
+    """
+    return [
+        pytest.param(*case, marks=[pytest.mark.slow] if number % every else [], id=None if ids is None else ids[number])
+        for number, case in enumerate(case if isinstance(case, tuple) else (case,) for case in cases)
+    ]
