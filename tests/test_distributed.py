@@ -106,6 +106,7 @@ def test_ended_process_raises(printed):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by Linux alone")
+@pytest.mark.slow
 def test_leave_ends_all_threads_of_the_group(tmp_path):
     for found in two_processes(tmp_path, "and leave"):
         assert any("gloo" in name for name in found["before"])
@@ -240,6 +241,7 @@ def test_error_names_what_a_process_waits_for(how, kind, reason, tmp_path):
     assert "(to add up gradients of gathered rows; " in first["gradients of a gather"][1]
 
 
+@pytest.mark.slow
 def test_different_shapes_raise_in_all_processes(tmp_path):
     for found in faults("differ", tmp_path):
         assert len(found) == 9 and {kind for kind, *_ in found.values()} == {"ShapeError"}

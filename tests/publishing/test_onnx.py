@@ -62,6 +62,7 @@ def test_recordings_of_the_run_are_the_fallback(tmp_path, monkeypatch):
     assert {len(each) for each in real_recordings({"pairs": own})} == {9000, 5000}
 
 
+@pytest.mark.slow
 def test_graph_equals_the_speech_tower_for_any_batch(exported, recordings):
     model, graph = exported
     assert graph.path.name == "speech_tower.onnx" and graph.difference <= onnx_export.TOLERANCE

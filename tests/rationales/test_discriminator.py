@@ -19,6 +19,7 @@ def test_scores_do_not_depend_on_the_batch(student):
         discriminator(["?"], ["a", "b"])
 
 
+@pytest.mark.slow
 def test_pretraining_separates_good_from_bad_and_keeps_the_student(student, svamp):
     before = {name: each.clone() for name, each in student.state_dict().items()}
     discriminator = Discriminator(student)

@@ -94,7 +94,7 @@ def contrasted(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "launcher", ["mmcl", *(pytest.param(each, marks=pytest.mark.slow) for each in ("torchrun", "slurm"))]
+    "launcher", [pytest.param(each, marks=pytest.mark.slow) for each in ("mmcl", "torchrun", "slurm")]
 )
 def test_contrastive_loss_uses_the_whole_batch(launcher, contrasted, tmp_path):
     printed = run(tmp_path / "run", *CONTRAST, "devices=2", task="contrastive_pretraining", launcher=launcher)

@@ -42,6 +42,7 @@ FIRST_BYTES = {
 
 
 @pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.slow
 def test_formats_unknown_to_libsndfile(ffmpeg, speech, name):
     samples, rate = speech
     path = ffmpeg(name, *ENCODED[name])
