@@ -48,8 +48,7 @@ class StrictModel(BaseModel):
         for name, field in cls.model_fields.items():
             given, default = data.get(name) if isinstance(data, dict) else None, field.default
             if isinstance(given, dict) and isinstance(default, StrictModel):
-                own = {each: getattr(default, each) for each in default.model_fields_set}
-                data = {**data, name: {**own, **given}}
+                data = {**data, name: _completed(default, given)}
         return data
 
     @model_validator(mode="before")
@@ -59,6 +58,17 @@ class StrictModel(BaseModel):
             if field.annotation in (int, float) and isinstance(data, dict) and isinstance(data.get(name), bool):
                 data = {**data, name: str(data[name]).lower()}  # a string, which validation then refuses
         return data
+
+
+def _completed(default: StrictModel, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that ``default`` states, overridden by those given, in all sections within it."""
+    stated = {name: getattr(default, name) for name in default.model_fields_set}
+    inner = {
+        name: _completed(value, given[name])
+        for name, value in stated.items()
+        if isinstance(value, StrictModel) and isinstance(given.get(name), dict)
+    }
+    return {**stated, **given, **inner}
 
 
 def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] = ()) -> ModelT:

@@ -218,6 +218,16 @@ class Whole(StrictModel):
     part: Part = Part(name="two")
 
 
+class Outer(StrictModel):
+    whole: Whole = Whole(part=Part(name="three"))
+
+
+def test_a_section_within_a_section_keeps_the_defaults_of_the_config() -> None:
+    assert Outer(whole={"part": {"size": 5}}).whole.part == Part(name="three", size=5)
+    assert Outer(whole={}).whole.part == Part(name="three")
+    assert [each.default for each in list_settings(Outer)] == ["three", "1"]
+
+
 def test_a_partial_section_keeps_the_defaults_of_the_config(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("part: {size: 5}")
