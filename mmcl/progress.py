@@ -48,38 +48,50 @@ class LineProgress(Progress):
 
     def __init__(self) -> None:
         super().__init__(console=Console(stderr=True, width=200, soft_wrap=True), disable=True)
-        self._printed: dict[TaskID, float] = {}
+        self._printed: dict[TaskID, float] = {}  # time of each operation's last line
+        self._ended: set[TaskID] = set()  # operations whose last line is printed
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Update an operation, and print its state."""
         super().update(task_id, **changes)
-        self._print(task_id)
+        self._show(task_id)
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         """Advance an operation, and print its state."""
         super().advance(task_id, advance)
-        self._print(task_id)
+        self._show(task_id)
 
     def stop(self) -> None:
         """Print how far unfinished operations came."""
-        for task_id, task in self._tasks.items():
+        for task in self.tasks:
             if not task.finished and task.completed:
-                self._printed[task_id] = 0.0
-                self._print(task_id)
+                self._print(task)
         super().stop()
 
-    def _print(self, task_id: TaskID) -> None:
+    def _show(self, task_id: TaskID) -> None:
+        """Print an operation if its last line is old enough, or once if it has finished."""
         now, task = time.monotonic(), self._tasks[task_id]
-        last = self._printed.setdefault(task_id, now)
-        if task.finished and last == float("inf"):
-            return
-        if now - last < _PAUSE and not task.finished:
-            return
-        self._printed[task_id] = float("inf") if task.finished else now
-        total = "" if task.total is None else f"/{task.total:g}"
-        parts = [f"{task.description}: {task.completed:.4g}{total}", task.fields.get("note", "")]
+        if task.finished and task_id not in self._ended:
+            self._ended.add(task_id)
+            self._print(task)
+        elif not task.finished and now - self._printed.setdefault(task_id, now) >= _PAUSE:
+            self._printed[task_id] = now
+            self._print(task)
+
+    def _print(self, task: Task) -> None:
+        total = "" if task.total is None else f"/{_count(task.total)}"
+        parts = [f"{task.description}: {_count(task.completed)}{total}", task.fields.get("note", "")]
         parts += [f"{name} {_clock(value)}" for name, value in (("after", task.elapsed), ("left", task.time_remaining))]
         self.console.print(printable(", ".join(filter(None, parts))), markup=False, highlight=False)
+
+
+def _count(value: float) -> str:
+    """Format a count: a whole number, or one decimal within an epoch.
+
+    >>> _count(14000.0), _count(2.25)
+    ('14000', '2.2')
+    """
+    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
 
 
 def _clock(seconds: float | None) -> str:

@@ -63,3 +63,9 @@ def test_an_interrupted_operation_prints_how_far_it_came(capsys):
         progress.advance(bar)
         raise RuntimeError
     assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["training: 1/100"]
+
+
+def test_large_counts_are_whole_numbers(capsys):
+    progress = progress_display()
+    progress.update(progress.add_task("encoding", total=1_234_567), completed=1_234_567)
+    assert capsys.readouterr().err.startswith("encoding: 1234567/1234567, ")
