@@ -29,13 +29,14 @@ class Contrast(SupervisedPlugin):
 
     Args:
         objective: any :class:`~mmcl.objectives.Objective` that takes two sides, views or features.
-        weight: weight of the objective in the loss.
+        weight: weight of the objective in the loss; 0 turns it off.
         sides: ``"text"`` compares embeddings with texts in the model's audio-text space; ``"views"`` compares the
             embeddings of two forward passes.
         name: name of the term in the losses; None for the name of the objective's class.
 
     Raises:
-        ConfigError: the weight is negative; or, in training, an input of the objective is not available.
+        ConfigError: the weight is negative; or, in training, an input of the objective is not available, or the model
+            has no audio-text space.
 
     >>> from mmcl.objectives import SupConLoss
     >>> Contrast(SupConLoss(), weight=0.5).objective.takes
@@ -58,11 +59,17 @@ class Contrast(SupervisedPlugin):
         yield from self.objective.parameters()
 
     def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
-        """Move the objective to the strategy's device."""
+        """Move the objective to the strategy's device, and check the model."""
         self.objective.to(strategy.device)
+        if self.sides == "text" and not hasattr(strategy.model, "project_text"):
+            raise ConfigError(
+                f"sides is 'text', but {type(strategy.model).__name__} has no audio-text space: set sides to 'views'"
+            )
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
         """Add the objective to the loss."""
+        if self.weight == 0:
+            return
         batch, takes = strategy.mbatch, self.objective.takes
         inputs = objective_inputs(
             self._sides(strategy),

@@ -94,3 +94,17 @@ def test_settings_out_of_range_raise(wrong):
 def test_an_objective_that_needs_a_teacher_raises(make, benchmark):
     with pytest.raises(ConfigError, match="student"):
         make(naive, plugins=[Contrast(NSPTLoss())]).train(benchmark.train_stream[0], eval_streams=[])
+
+
+def test_without_weight_it_changes_nothing(make, train, benchmark):
+    one = train(make(replay, memory_size=20), benchmark, 2)
+    other = train(make(replay, memory_size=20, plugins=[Contrast(NTXentLoss(), 0.0)]), benchmark, 2)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_model_without_texts_is_refused(make):
+    plugin = Contrast(CLIPLoss(), sides="text")
+    strategy = make(naive, plugins=[plugin])
+    strategy.model = torch.nn.Linear(2, 2)
+    with pytest.raises(ConfigError, match="Linear"):
+        plugin.before_training(strategy)
