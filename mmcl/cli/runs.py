@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,8 +77,8 @@ def list_runs(folder: Path) -> None:
     table = Table("run", "task", "status", "MB", "changed", box=None, padding=(0, 2, 0, 0), header_style="bold")
     found = list(runs_in(folder))
     for run in found:
-        files = [path for path in run.folder.rglob("*") if path.is_file() and not path.is_symlink()]
-        changed = datetime.fromtimestamp(max((path.stat().st_mtime for path in files), default=0.0))
+        files = [path for path in run.folder.rglob("*") if path.is_file()]
+        changed = datetime.fromtimestamp(max(path.stat().st_mtime for path in files))
         size = sum(path.stat().st_size for path in files) / 1e6
         cells = (str(run.folder), run.task, run.status, f"{size:,.1f}", f"{changed:%Y-%m-%d %H:%M}")
         table.add_row(*map(rich_text, cells))
@@ -108,15 +108,19 @@ def clean(
     if not yes and not typer.confirm(f"Remove {len(removable)} runs?"):
         raise typer.Exit(1)
     for run in removable:
-        remove_run(run)
+        remove_run(run, statuses)
     say(f"removed {len(removable)} runs")
 
 
-def remove_run(run: Run) -> None:
+def remove_run(run: Run, statuses: Sequence[str]) -> None:
     """Remove a run's folder.
 
+    Args:
+        run: The run.
+        statuses: Statuses that it may have, such as ``failed``.
+
     Raises:
-        RunError: Another process writes the run, it holds links, or it cannot be removed.
+        RunError: Another process writes or has resumed the run, it holds links, or it cannot be removed.
     """
     from filelock import FileLock, Timeout
 
@@ -126,6 +130,8 @@ def remove_run(run: Run) -> None:
     lock = FileLock(run.folder / ".lock")
     try:
         with lock.acquire(blocking=False):
+            if run.status.split(":")[0] not in statuses:
+                raise RunError(f"{run.folder} is {run.status}, expected {' or '.join(statuses)}: it was resumed")
             shutil.rmtree(run.folder)
     except Timeout:
         raise RunError(f"{run.folder} is written by another process: wait until it ends") from None
@@ -134,11 +140,16 @@ def remove_run(run: Run) -> None:
 
 
 def runs_in(folder: Path) -> Iterator[Run]:
-    """Find the runs in a folder and its subfolders, by path."""
+    """Find the runs in a folder and its subfolders, by path; damaged ones are skipped with a warning."""
     from mmcl.runs.run import Run
 
     if not folder.is_dir():
         return
     for path in sorted(folder.rglob("environment.json")):
-        if (path.parent / "config.yaml").is_file() and (path.parent / "metrics.jsonl").is_file():
-            yield Run.read(path.parent)
+        try:
+            run = Run.read(path.parent)
+            _ = run.task, run.status
+        except RunError as error:
+            say(f"skipped {path.parent}: {error}", colour="yellow", err=True)
+        else:
+            yield run

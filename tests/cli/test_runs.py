@@ -62,5 +62,34 @@ def test_clean_refuses_a_run_with_links(tmp_path):
     (tmp_path / "precious").write_text("kept")
     os.symlink(tmp_path, tmp_path / "bad" / "link")
     with pytest.raises(RunError, match="link"):
-        remove_run(Run(tmp_path / "bad"))
+        remove_run(Run(tmp_path / "bad"), ["failed"])
     assert (tmp_path / "precious").exists() and (tmp_path / "bad").exists()
+
+
+def test_clean_refuses_a_run_that_was_resumed_meanwhile(tmp_path):
+    from mmcl.cli.runs import remove_run
+
+    run = make(tmp_path / "run")
+    with pytest.raises(RunError, match="finished"):
+        remove_run(run, ["failed", "interrupted"])
+    assert run.folder.exists()
+
+
+def test_clean_refuses_a_run_that_another_process_writes(tmp_path):
+    from filelock import FileLock
+
+    from mmcl.cli.runs import remove_run
+
+    failed(tmp_path / "bad")
+    with FileLock(tmp_path / "bad" / ".lock"), pytest.raises(RunError, match="another process"):
+        remove_run(Run(tmp_path / "bad"), ["failed"])
+    assert (tmp_path / "bad").exists()
+
+
+def test_damaged_runs_are_skipped_with_a_warning_and_kept(mmcl_, tmp_path):
+    make(tmp_path / "good")
+    failed(tmp_path / "bad")
+    (tmp_path / "bad" / "status.json").write_text("{")
+    done = mmcl_("ls", "--runs", str(tmp_path))
+    assert done.code == 0 and "good" in done.out and "bad" not in done.out and str(tmp_path / "bad") in done.err
+    assert "no failed runs" in mmcl_("clean", str(tmp_path), "--yes").out and (tmp_path / "bad").exists()
