@@ -42,11 +42,10 @@ def main(config: Config, run: Run) -> None:
             for name in config.objective:
                 model = pretrain(config, name, seed, train, run, progress)
                 if (name, seed) not in done:
-                    measures = (
-                        retrieved(model, valid, config)
-                        if config.second is not None
-                        else probed({"": model, ", untrained": config.build(seed)}, train, valid, config)
-                    )
+                    if config.second is not None:
+                        measures = retrieved(model, valid, config)
+                    else:
+                        measures = probed(model, seed, train, valid, config)
                     run.log("result", strategy=name, seed=seed, measures=measures)
 
 
@@ -68,13 +67,17 @@ def retrieved(model: TwoTower, pairs: PairedDataset, config: Config) -> dict[str
     return measures
 
 
-def probed(models: dict[str, TwoTower], train: PairedDataset, valid: PairedDataset, config: Config) -> dict[str, float]:
-    """Return the accuracy of a linear probe on each model's features."""
+def probed(model: TwoTower, seed: int, train: PairedDataset, valid: PairedDataset, config: Config) -> dict[str, float]:
+    """Return the accuracy of a linear probe on a tower's features, and on those before training."""
     from mmcl.metrics.linear_probe import linear_probe
     from mmcl.models.two_tower import embed_rows
+    from mmcl.sections.towers import standardize_heads
+
+    untrained = config.build(seed)
+    standardize_heads(untrained, train)
 
     found = {}
-    for name, model in models.items():
-        sides = [embed_rows(model.first, pairs.first, device=config.device) for pairs in (train, valid)]
+    for name, each in (("", model), (", untrained", untrained)):
+        sides = [embed_rows(each.first, pairs.first, device=config.device) for pairs in (train, valid)]
         found[f"linear probe{name}"] = linear_probe(sides[0], train.labels.tolist(), sides[1], valid.labels.tolist())
     return found

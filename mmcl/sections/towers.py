@@ -233,15 +233,20 @@ def pretrain(
     return model
 
 
+def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:
+    """Standardize the input of the heads on frozen encoders, which is known before training."""
+    sides: tuple[Any, ...] = pairs.sides
+    for tower, side in zip(model.towers, sides, strict=True):
+        if tower.encoder.frozen:
+            tower.head.standardize(side.vectors(range(len(side))))
+
+
 def _make_trainer(
     settings: PretrainingSection, model: TwoTower, pairs: PairedDataset, objective: Objective
 ) -> ContrastiveTrainer:
     from mmcl.training.contrastive import ContrastiveTrainer
 
-    sides: tuple[Any, ...] = pairs.sides
-    for tower, side in zip(model.towers, sides, strict=True):
-        if tower.encoder.frozen:  # the input of its head is known before training
-            tower.head.standardize(side.vectors(range(len(side))))
+    standardize_heads(model, pairs)
     optimizer = settings.optimizer.build(model, model.first.encoder)
     if parameters := list(objective.parameters()):
         optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})

@@ -83,3 +83,23 @@ def test_resumed_run_equals_the_uninterrupted_one(whole, mmcl, tmp_path):
 def test_invalid_settings_are_refused(settings, message, mmcl, tmp_path):
     done = mmcl("run", "contrastive_pretraining", "--config", "tiny", "--folder", tmp_path / "no", *settings)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_one_tower_is_probed_before_and_after_training(frozen, mmcl, tmp_path):
+    folder = tmp_path / "run"
+    settings = ["second=null", "views=2", "first.dropout=0.3", f"first.frozen={frozen}", "objective=sup_con", "seeds=0"]
+    done = mmcl("run", "contrastive_pretraining", "--config", "tiny", "--folder", folder, *settings)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (result,) = (row for row in rows if row["kind"] == "result")
+    assert set(result["measures"]) == {"linear probe", "linear probe, untrained"}
+    assert all(0 <= value <= 1 for value in result["measures"].values())
+    losses = [row["loss"] for row in rows if row["kind"] == "epoch"]
+    assert len(losses) == 2 and losses[0] != losses[1]
+    assert len(TwoTower.load(folder / "models" / "sup_con-seed0").towers) == 1
+
+
+def test_one_tower_needs_views(mmcl, tmp_path):
+    done = mmcl("run", "contrastive_pretraining", "--config", "tiny", "--folder", tmp_path / "run", "second=null")
+    assert done.returncode == 2 and "views is 1" in done.stderr
