@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Runs = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to search for runs.")]
 
 
-class Printed(str, Enum):
+class ResultsFormat(str, Enum):
     """Format of the results that `mmcl compare` prints."""
 
     table = "table"
@@ -34,7 +34,9 @@ def compare(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="File of the report; an existing one is overwritten.")
     ] = Path("comparison.html"),
-    format: Annotated[Printed, typer.Option("--format", "-f", help="Format of the printed results.")] = Printed.table,
+    format: Annotated[
+        ResultsFormat, typer.Option("--format", "-f", help="Format of the printed results.")
+    ] = ResultsFormat.table,
 ) -> None:
     """Compare the results of runs in one table and one report.
 
@@ -47,12 +49,12 @@ def compare(
     from mmcl.runs.run import Run
 
     opened = [Run.read(folder) for folder in runs]
-    if format is Printed.table:
+    if format is ResultsFormat.table:
         return show_results(opened, output)
     write = {
-        Printed.csv: results_csv,
-        Printed.latex: results_latex,
-        Printed.markdown: results_markdown_table,
+        ResultsFormat.csv: results_csv,
+        ResultsFormat.latex: results_latex,
+        ResultsFormat.markdown: results_markdown_table,
     }[format]
     say(write(opened), lines=True, end="")
 
