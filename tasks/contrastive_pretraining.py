@@ -15,6 +15,7 @@ from pydantic import Field
 from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
+    from mmcl.config.checks import Checks
     from mmcl.data.paired import PairedDataset
     from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 class Config(PretrainingSection):  # has further settings
     candidates: int = Field(500, ge=2, description="largest number of held-out pairs to retrieve from")
+
+
+def check(config: Config, checks: Checks) -> None:
+    """Check settings against data and weights, without training."""
+    from mmcl.sections.tower_checks import check_pretraining
+
+    check_pretraining(checks, config)
 
 
 def main(config: Config, run: Run) -> None:
@@ -33,9 +41,11 @@ def main(config: Config, run: Run) -> None:
     from mmcl.sections.towers import paired, pretrain
 
     torch.set_num_threads(config.threads)
+    opened = [config.pairs.build(split) for split in ("train", "valid")]
+    config = config.following(opened[0])
     towers = config.build(config.seeds[0])
     with distributed.main_first():
-        train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
+        train, valid = (paired(split, towers, config) for split in opened)
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
     with progress_display() as progress:
         for seed in config.seeds:

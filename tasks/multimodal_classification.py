@@ -16,6 +16,7 @@ from mmcl.sections.views import MultimodalSection
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from mmcl.config.checks import Checks
     from mmcl.runs.run import Run
 
 
@@ -41,6 +42,20 @@ class Config(MultimodalSection):  # has further settings
         if not self.folds and self.valid in self.data.train:
             raise ValueError(f"valid is '{self.valid}', which is in data.train: choose another split, or set folds")
         return self
+
+
+def check(config: Config, checks: Checks) -> None:
+    """Check settings against data and weights, without training."""
+    from mmcl.sections.checks import check_batch_size
+
+    folds = {"fold": 0, "folds": config.folds, "seed": 0} if config.folds else {}
+    selecting = config.data.train if folds else [config.valid]  # splits that select the epoch
+    config.data.check(checks, [config.data.test])
+    config.data.check(checks, selecting, **folds)
+    train = config.data.check(checks, config.data.train)
+    if train is not None:
+        config.check(checks, train)
+        check_batch_size(checks, config.batch_size, len(train))
 
 
 def main(config: Config, run: Run) -> None:

@@ -17,6 +17,7 @@ from mmcl.sections import slu as sections
 from mmcl.sections.objectives import ObjectivesSection
 
 if TYPE_CHECKING:
+    from mmcl.config.checks import Checks
     from mmcl.runs.run import Run
 
 
@@ -53,6 +54,20 @@ class Config(StrictModel):
     def _check_strategies(self) -> Config:
         sections.check_strategies(self.strategy, self.model)
         return self
+
+
+def check(config: Config, checks: Checks) -> None:
+    """Check settings against data and weights, without training."""
+    from mmcl.sections import checks as of_sections
+
+    of_sections.check_encoder(checks, "encoder", config.encoder, "audio")
+    if config.model == "classifier":
+        of_sections.check_encoder(checks, "classifier.text", config.classifier.text, "text")
+    data = of_sections.check_data(checks, config.data, "audio")
+    if data is not None:
+        of_sections.check_batch_size(checks, config.batch_size, len(data[0]))
+        stream = config.model_dump(include={"class_order", "initial", "by_superclass"})
+        of_sections.check_stream(checks, data, config.seeds, config.experiences, **stream)
 
 
 def main(config: Config, run: Run) -> None:

@@ -16,6 +16,7 @@ from mmcl.sections.towers import PretrainingSection
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mmcl.config.checks import Checks
     from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
 
@@ -40,6 +41,26 @@ class Config(PretrainingSection):  # has further settings
     evaluations: tuple[EvaluationSection, ...] = Field((EvaluationSection(name="fsdd"),), min_length=1)
 
 
+def check(config: Config, checks: Checks) -> None:
+    """Check settings against data and weights, without training."""
+    from mmcl.sections.checks import open_split
+    from mmcl.sections.tower_checks import check_pretraining, check_sides
+    from mmcl.sections.towers import model_folders
+
+    folder = config.model
+    if folder is None:
+        check_pretraining(checks, config)
+    else:
+        checks.attempt("model", lambda: model_folders(folder))
+    for number, each in enumerate(config.evaluations):
+        key = f"evaluations[{number}]"
+        data = open_split(checks, key, each.name, each.split, each.root, each.options)
+        if data is not None:
+            checks.attempt(key, lambda each=each, data=data: candidates(each, data))  # type: ignore[misc]
+            if folder is None and config.second is not None:
+                check_sides(checks, key, data, config)
+
+
 def main(config: Config, run: Run) -> None:
     """Train and evaluate every objective with every seed; a resumed run skips finished ones."""
     import torch
@@ -56,9 +77,11 @@ def main(config: Config, run: Run) -> None:
         for name, folder in model_folders(config.model).items():
             evaluate(config, run, {"strategy": name, "seed": 0}, TwoTower.load(folder))
         return
+    opened = [config.pairs.build(split) for split in ("train", "valid")]
+    config = config.following(opened[0])
     towers = config.build(config.seeds[0])
     with distributed.main_first():
-        train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
+        train, valid = (paired(split, towers, config) for split in opened)
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.objective:

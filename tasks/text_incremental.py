@@ -19,6 +19,7 @@ from mmcl.sections.rationales import StudentSection, TextsSection, WeightsSectio
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from mmcl.config.checks import Checks
     from mmcl.runs.run import Run
 
 
@@ -53,6 +54,22 @@ class Config(StrictModel):
     epochs: int = Field(10, ge=1, description="passes over the data of each experience")
     memory_size: int = Field(100, ge=0, description="number of samples in the memory of replay, over all classes")
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
+
+
+def check(config: Config, checks: Checks) -> None:
+    """Check settings against data and weights, without training."""
+    from mmcl.data import LabelledExercises
+    from mmcl.sections import checks as of_sections
+
+    needing = [each for each in config.rationales if each != "none"]
+    opened = config.data.check(checks, (config.data.train, config.data.test), needing, "rationales=none")
+    config.student.check(checks)
+    if opened is not None:
+        data = checks.attempt("data", lambda: tuple(LabelledExercises(each) for each in opened))
+        of_sections.check_batch_size(checks, config.batch_size, len(opened[0]))
+        if data is not None:
+            stream = {"by_superclass": config.by_superclass}
+            of_sections.check_stream(checks, data, config.seeds, config.experiences, **stream)
 
 
 def main(config: Config, run: Run) -> None:

@@ -8,6 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
+from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
 from mmcl.encoders.gate import local_path
 from mmcl.errors import ConfigError
@@ -126,12 +127,7 @@ def build_encoder(
     >>> encoder.modality, encoder.dim, encoder.pooled_dim, encoder.frozen
     ('audio', 128, 256, False)
     """
-    builder, model = _resolve(modality, name)
-    pooling = builder.check_pooling(pooling)
-    if frozen and tune_from is not None:
-        raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
-    build = builder.load(str(name))
-    _check_options(build, name, options)
+    build, model, pooling = _builder(modality, name, frozen, tune_from, pooling, options)
     if str(name) in _SCRATCH[modality]:
         encoder = _from_scratch(build, name, frozen, tune_from, pooling, options)
     else:
@@ -140,6 +136,27 @@ def build_encoder(
     plain = {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
     encoder.spec = {**common, **plain}
     return encoder
+
+
+def check_encoder(
+    modality: str,
+    name: str | Path,
+    *,
+    frozen: bool | None = None,
+    tune_from: int | None = None,
+    pooling: str | None = None,
+    **options: object,
+) -> None:
+    """Check the arguments of :func:`build_encoder`, and raise its errors, without reading pretrained weights."""
+    if modality in _HUB and _resolve(modality, name)[0] is _HUB[modality]:
+        from mmcl.encoders.pretrained import check_pretrained
+
+        _builder(modality, name, frozen, tune_from, pooling, options)
+        check_pretrained(modality, name, download=bool(options.get("download")))
+    elif str(name) in _SCRATCH[modality]:
+        build_encoder(modality, name, frozen=frozen, tune_from=tune_from, pooling=pooling, **options)
+    else:
+        _builder(modality, name, frozen, tune_from, pooling, options)
 
 
 def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
@@ -153,6 +170,24 @@ def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
     """
     builder, _ = _resolve(modality, name)
     return builder.load(name)
+
+
+def _builder(
+    modality: str,
+    name: str | Path,
+    frozen: bool | None,
+    tune_from: int | None,
+    pooling: str | None,
+    options: Mapping[str, object],
+) -> tuple[_Build, str | Path, str]:
+    """Return the function that builds an encoder, its name without its library, and its pooling; check all."""
+    builder, model = _resolve(modality, name)
+    pooling = builder.check_pooling(pooling)
+    if frozen and tune_from is not None:
+        raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
+    build = builder.load(str(name))
+    _check_options(build, name, options)
+    return build, model, pooling
 
 
 def _from_scratch(
@@ -188,13 +223,14 @@ def _from_library(
     return build(*names, pooling=pooling, **training, **options)
 
 
-def _check_options(build: _Build, name: str | Path, options: Iterable[str]) -> None:
+def _check_options(build: _Build, name: str | Path, options: Mapping[str, object]) -> None:
     known = set(signature(build).parameters) - _COMMON_OPTIONS
     for option in options:
         if option not in known:
             raise ConfigError(
                 f"unknown option '{option}' of '{name}'{nearest(option, known)}, expected {_one_of(known)}"
             )
+    check_option_types(build, options, f"encoder '{name}'")
 
 
 def _resolve(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:

@@ -127,7 +127,7 @@ def opened_model(name: str | Path, download: bool) -> Iterator[OpenedModel]:
         name: a folder, or ``"owner/model"`` on the hub.
         download: download missing files from the hub.
     """
-    folder = _folder(name, download)
+    folder = model_folder(name, download)
     with wrap_errors(f"the model '{name}'"):
         _check_digests(folder)
         with cleaned(folder) as clean, quiet():
@@ -136,8 +136,12 @@ def opened_model(name: str | Path, download: bool) -> Iterator[OpenedModel]:
             yield OpenedModel(str(name), clean, [folder / file for file in weight_files(folder)], config)
 
 
-def _folder(name: str | Path, download: bool) -> Path:
-    """Return the local folder of a model."""
+def model_folder(name: str | Path, download: bool) -> Path:
+    """Return the local folder of a model.
+
+    Raises:
+        MissingDataError: if the model is not on this machine.
+    """
     folder = local_path(name)
     if folder is not None and folder.is_dir():
         return folder
@@ -148,8 +152,8 @@ def _folder(name: str | Path, download: bool) -> Path:
         folder = hub_folder(str(name), PICKLED_WEIGHTS, download=download)
     if folder is None or not (folder / "config.json").exists():
         raise MissingDataError(
-            f"'{name}' is neither a folder nor a model on this machine (no config.json with a model_type): pass "
-            "download=True, pass a local folder, or put a copy into MMCL_WEIGHTS"
+            f"'{name}' is neither a folder nor a model on this machine (no config.json with a model_type): set "
+            "its option download to true, name a local folder, or put a copy into MMCL_WEIGHTS"
         )
     return folder
 

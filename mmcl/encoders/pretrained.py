@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import CONFIG_MAPPING
 
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoder, check_subsampling
-from mmcl.encoders.opened_model import OpenedModel, opened_model
+from mmcl.encoders.clean_folder import MODEL_FILES, read_config, weight_files
+from mmcl.encoders.gate import hub_folder, local_path
+from mmcl.encoders.opened_model import OpenedModel, model_folder, opened_model
 from mmcl.encoders.opened_model import quiet as quiet
 from mmcl.encoders.tuning import is_frozen
-from mmcl.errors import ConfigError, DataError
+from mmcl.errors import ConfigError, DataError, MissingDataError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
 _FRONT_END = ("feature_size", "hop_length", "chunk_length", "n_fft")
@@ -55,6 +58,7 @@ def pretrained_audio(
     options: dict[str, Any] = {"tune_from": tune_from, "pooling": pooling, "subsampling": subsampling}
     with opened_model(name, download) as opened:
         config = opened.config
+        check_type("audio", name, config)
         if config.model_type == "whisper":
             from mmcl.encoders.whisper import WhisperAudioEncoder
 
@@ -67,16 +71,52 @@ def pretrained_audio(
             raise ConfigError(
                 f"silence is an option of Whisper, but '{name}' is a model of type '{config.model_type}': leave it out"
             )
-        if config.model_type in WAVEFORM_MODELS:
-            from mmcl.encoders.wav2vec import Wav2VecEncoder
+        from mmcl.encoders.wav2vec import Wav2VecEncoder
 
-            normalize = opened.preprocessing().get("do_normalize", True)
-            if not isinstance(normalize, bool):
-                raise DataError(f"preprocessor_config.json of '{name}' has do_normalize={normalize!r}, expected a bool")
-            return _tested(Wav2VecEncoder(opened.network(), normalize=normalize, **options), _SILENCE)
-        raise ConfigError(
-            f"'{name}' is a model of type '{config.model_type}', expected one of whisper, {', '.join(WAVEFORM_MODELS)}"
-        )
+        normalize = opened.preprocessing().get("do_normalize", True)
+        if not isinstance(normalize, bool):
+            raise DataError(f"preprocessor_config.json of '{name}' has do_normalize={normalize!r}, expected a bool")
+        return _tested(Wav2VecEncoder(opened.network(), normalize=normalize, **options), _SILENCE)
+
+
+def check_pretrained(modality: str, name: str | Path, *, download: bool = False) -> None:
+    """Check that a pretrained encoder is on this machine and is of a modality, without reading its weights.
+
+    Args:
+        modality: ``"audio"``, ``"image"``, ``"text"``, or ``"text to text"`` for a model such as T5.
+        name: as in :func:`pretrained_audio`.
+        download: accept a missing model of the hub, which is downloaded later.
+
+    Raises:
+        MissingDataError, ConfigError: as in :func:`pretrained_audio`.
+    """
+    if download and local_path(name) is None and hub_folder(str(name), MODEL_FILES, download=False) is None:
+        return
+    folder = model_folder(name, download=False)
+    if not weight_files(folder):
+        raise MissingDataError(f"folder '{name}' has no model.safetensors: expected a model in transformers' layout")
+    model_type = read_config(folder)["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        raise ConfigError(f"'{name}' is a model of type '{model_type}', which transformers does not have")
+    check_type(modality, name, CONFIG_MAPPING[model_type]())
+
+
+def check_type(modality: str, name: str | Path, config: PreTrainedConfig) -> None:
+    """Check that a type of model is an encoder of a modality.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    from mmcl.encoders.vision_transformers import MODEL_TYPES
+
+    found = config.model_type
+    known = {"audio": ("whisper", *WAVEFORM_MODELS), "image": MODEL_TYPES}
+    if modality in known and found not in known[modality]:
+        raise ConfigError(f"'{name}' is a model of type '{found}', expected one of {', '.join(known[modality])}")
+    if modality == "text" and (config.is_encoder_decoder or found in known["audio"]):
+        raise ConfigError(f"'{name}' is a model of type '{found}', expected a text encoder such as bert")
+    if modality == "text to text" and (not config.is_encoder_decoder or found == "whisper"):
+        raise ConfigError(f"'{name}' is a model of type '{found}', expected a text-to-text model such as t5")
 
 
 def pretrained_text(
@@ -89,11 +129,7 @@ def pretrained_text(
     from mmcl.encoders.text import SentenceEncoder
 
     with opened_model(name, download) as opened:
-        config = opened.config
-        if config.is_encoder_decoder or config.model_type in ("whisper", *WAVEFORM_MODELS):
-            raise ConfigError(
-                f"'{name}' is a model of type '{config.model_type}', expected a text encoder such as bert"
-            )
+        check_type("text", name, opened.config)
         tokenizer = opened.tokenizer()
         return _tested(SentenceEncoder(opened.network(), tokenizer, tune_from=tune_from, pooling=pooling), _TEXTS)
 
@@ -108,11 +144,7 @@ def pretrained_text_to_text(
     from transformers import AutoModelForSeq2SeqLM
 
     with opened_model(name, download) as opened:
-        config = opened.config
-        if not config.is_encoder_decoder or config.model_type == "whisper":
-            raise ConfigError(
-                f"'{name}' is a model of type '{config.model_type}', expected a text-to-text model such as t5"
-            )
+        check_type("text to text", name, opened.config)
         return _generator(opened, AutoModelForSeq2SeqLM)
 
 
@@ -158,14 +190,11 @@ def pretrained_image(
         MissingDataError, DataError, ConfigError: as in :func:`pretrained_audio`.
     """
     from mmcl.encoders.image_tower import ImageTower
-    from mmcl.encoders.vision_transformers import MODEL_TYPES, VisionTransformerTower, image_input
+    from mmcl.encoders.vision_transformers import VisionTransformerTower, image_input
 
     with opened_model(name, download) as opened:
         config = opened.config
-        if config.model_type not in MODEL_TYPES:
-            raise ConfigError(
-                f"'{name}' is a model of type '{config.model_type}', expected one of {', '.join(MODEL_TYPES)}"
-            )
+        check_type("image", name, config)
         images = image_input(str(name), config, opened.preprocessing())
         encoder = ImageTower(
             VisionTransformerTower(opened.network()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from mmcl.config.signature import SignatureModel, section_of
 
 if TYPE_CHECKING:
     from mmcl.encoders.base import Encoder
+
+EncoderSectionT = TypeVar("EncoderSectionT", bound="EncoderSection")
 
 
 @section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
@@ -33,6 +35,22 @@ class EncoderSection(SignatureModel):
         if self.pooling is not None:
             settings["pooling"] = self.pooling
         return build_encoder(self.modality, self.name, **settings)
+
+    def image_options(self, data: Any) -> dict[str, int]:
+        """Return the options ``channels`` and ``size`` that a data set determines, if this encoder has them.
+
+        Images that are not square keep their size.
+        """
+        from mmcl.data.modalities import image_shape
+
+        if (self.modality, self.name) != ("image", "cnn") or (shape := image_shape(data)) is None:
+            return {}
+        channels, height, width = shape
+        return {"channels": channels, **({"size": height} if height == width else {})}
+
+    def following(self: EncoderSectionT, data: Any) -> EncoderSectionT:
+        """Return this section with options from a data set, which those of the config override."""
+        return self.model_copy(update={"options": {**self.image_options(data), **self.options}})
 
 
 @section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
