@@ -79,11 +79,9 @@ def check_devices(devices: int = 1, nodes: int = 1, device: str = "cpu") -> None
         return
     import torch
 
-    there = torch.cuda.device_count()
-    if not there:
-        raise ConfigError("device is cuda, and this machine has no GPU that torch can use: set device=cpu")
-    if devices > there:
-        raise ConfigError(f"devices is {devices}, and this machine has {there} of {device}: take {there} or fewer")
+    if (there := torch.cuda.device_count()) < devices:
+        expected = f"set devices to {there} or less" if there else "set device=cpu"
+        raise ConfigError(f"device is cuda with devices={devices}, but torch finds {there} GPUs here: {expected}")
 
 
 def leave() -> None:

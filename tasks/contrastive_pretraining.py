@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from mmcl.sections import task_checks
 from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
-    from mmcl.config.checks import Checks
     from mmcl.data.paired import PairedDataset
     from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
@@ -25,11 +25,7 @@ class Config(PretrainingSection):  # has further settings
     candidates: int = Field(500, ge=2, description="largest number of held-out pairs to retrieve from")
 
 
-def check(config: Config, checks: Checks) -> None:
-    """Check settings against data and weights, without training."""
-    from mmcl.sections.tower_checks import check_pretraining
-
-    check_pretraining(checks, config)
+check = task_checks.contrastive_pretraining  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

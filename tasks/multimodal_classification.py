@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore
+from mmcl.sections import task_checks
 from mmcl.sections.views import MultimodalSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mmcl.config.checks import Checks
     from mmcl.runs.run import Run
 
 
@@ -44,18 +44,7 @@ class Config(MultimodalSection):  # has further settings
         return self
 
 
-def check(config: Config, checks: Checks) -> None:
-    """Check settings against data and weights, without training."""
-    from mmcl.sections.checks import check_batch_size
-
-    folds = {"fold": 0, "folds": config.folds, "seed": 0} if config.folds else {}
-    selecting = config.data.train if folds else [config.valid]  # splits that select the epoch
-    config.data.check(checks, [config.data.test])
-    config.data.check(checks, selecting, **folds)
-    train = config.data.check(checks, config.data.train)
-    if train is not None:
-        config.check(checks, train)
-        check_batch_size(checks, config.batch_size, len(train))
+check = task_checks.multimodal_classification  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from mmcl.sections import task_checks
 from mmcl.sections.rationales import Methods, RationaleSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mmcl.config.checks import Checks
     from mmcl.data.texts.exercises import Exercises
     from mmcl.rationales.terms import Method
     from mmcl.runs.run import Run
@@ -32,15 +32,7 @@ class Config(RationaleSection):  # has further settings
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
 
 
-def check(config: Config, checks: Checks) -> None:
-    """Check settings against data and weights, without training."""
-    from mmcl.sections.checks import check_batch_size
-
-    needing = [each for each in config.method if each != "finetune"]
-    opened = config.data.check(checks, ("train", "valid", config.data.test), needing, "method=finetune")
-    config.student.check(checks)
-    if opened is not None:
-        check_batch_size(checks, config.batch_size, len(opened[0]))
+check = task_checks.rationale_distillation  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
+from mmcl.sections import task_checks
 from mmcl.sections.objectives import ObjectivesSection
 
 if TYPE_CHECKING:
-    from mmcl.config.checks import Checks
     from mmcl.runs.run import Run
 
 
@@ -56,18 +56,7 @@ class Config(StrictModel):
         return self
 
 
-def check(config: Config, checks: Checks) -> None:
-    """Check settings against data and weights, without training."""
-    from mmcl.sections import checks as of_sections
-
-    of_sections.check_encoder(checks, "encoder", config.encoder, "audio")
-    if config.model == "classifier":
-        of_sections.check_encoder(checks, "classifier.text", config.classifier.text, "text")
-    data = of_sections.check_data(checks, config.data, "audio")
-    if data is not None:
-        of_sections.check_batch_size(checks, config.batch_size, len(data[0]))
-        stream = config.model_dump(include={"class_order", "initial", "by_superclass"})
-        of_sections.check_stream(checks, data, config.seeds, config.experiences, **stream)
+check = task_checks.slu_incremental  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

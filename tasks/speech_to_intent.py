@@ -6,11 +6,12 @@ the nearest text embedding of a class. Evaluated are the first prompt template, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.sections import task_checks
+from mmcl.sections.evaluation import EvaluationSection
 from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
@@ -21,44 +22,14 @@ if TYPE_CHECKING:
     from mmcl.runs.run import Run
 
 
-class EvaluationSection(StrictModel):
-    name: str = Field(description="name of a data set; `mmcl data ls` lists them")
-    root: str | None = Field(None, description="folder of the data set; none: look in MMCL_DATA and in the cache")
-    split: str = Field("test", description="split to evaluate on; use valid to choose settings")
-    options: dict[str, Any] = Field({}, description="options of the data set")
-    title: str | None = Field(None, description="title in the result table; none: made from name and by")
-    classes: OneOrMore[str] = Field((), description="classes to evaluate, with their samples; empty: all")
-    by: Literal["class", "superclass", "text"] = Field("class", description="what to recognize")
-    templates: OneOrMore[str] = Field(("{}",), min_length=1, description="prompts; evaluated are the first, and all")
-    prompts: str | None = Field(None, description="JSON file {class: [texts]} of prompts, in place of templates")
-    ceiling: bool = Field(False, description="also evaluate with transcripts in place of speech")
-    candidates: int | None = Field(None, ge=2, description="number of candidate texts; none: all of the split")
-    probe: OneOrMore[str] = Field((), description="splits to train a linear probe on; empty: no probe")
-
-
 class Config(PretrainingSection):  # has further settings
     model: str | None = Field(None, description="folder of a run or model to evaluate without training")
     evaluations: tuple[EvaluationSection, ...] = Field((EvaluationSection(name="fsdd"),), min_length=1)
 
 
 def check(config: Config, checks: Checks) -> None:
-    """Check settings against data and weights, without training."""
-    from mmcl.sections.checks import open_split
-    from mmcl.sections.tower_checks import check_pretraining, check_sides
-    from mmcl.sections.towers import model_folders
-
-    folder = config.model
-    if folder is None:
-        check_pretraining(checks, config)
-    else:
-        checks.attempt("model", lambda: model_folders(folder))
-    for number, each in enumerate(config.evaluations):
-        key = f"evaluations[{number}]"
-        data = open_split(checks, key, each.name, each.split, each.root, each.options)
-        if data is not None:
-            checks.attempt(key, lambda each=each, data=data: candidates(each, data))  # type: ignore[misc]
-            if folder is None and config.second is not None:
-                check_sides(checks, key, data, config)
+    """Check settings against data and weights, for `mmcl validate`."""
+    task_checks.speech_to_intent(config, checks, candidates)
 
 
 def main(config: Config, run: Run) -> None:

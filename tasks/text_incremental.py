@@ -14,12 +14,12 @@ from pydantic import Field
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
+from mmcl.sections import task_checks
 from mmcl.sections.rationales import StudentSection, TextsSection, WeightsSection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mmcl.config.checks import Checks
     from mmcl.runs.run import Run
 
 
@@ -56,20 +56,7 @@ class Config(StrictModel):
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
 
 
-def check(config: Config, checks: Checks) -> None:
-    """Check settings against data and weights, without training."""
-    from mmcl.data import LabelledExercises
-    from mmcl.sections import checks as of_sections
-
-    needing = [each for each in config.rationales if each != "none"]
-    opened = config.data.check(checks, (config.data.train, config.data.test), needing, "rationales=none")
-    config.student.check(checks)
-    if opened is not None:
-        data = checks.attempt("data", lambda: tuple(LabelledExercises(each) for each in opened))
-        of_sections.check_batch_size(checks, config.batch_size, len(opened[0]))
-        if data is not None:
-            stream = {"by_superclass": config.by_superclass}
-            of_sections.check_stream(checks, data, config.seeds, config.experiences, **stream)
+check = task_checks.text_incremental  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore
+from mmcl.sections import task_checks
 from mmcl.sections.unlearning import MethodName, UnlearningSection
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from mmcl.config.checks import Checks
     from mmcl.runs.run import Run
     from mmcl.sections.trial import Trial
 
@@ -51,25 +51,7 @@ class Config(UnlearningSection):  # has further settings
         return {**shared, **self.settings.get(name, {})}
 
 
-def check(config: Config, checks: Checks) -> None:
-    """Check settings against data and weights, without training."""
-    from mmcl.sections.checks import check_batch_size, check_data, check_encoder, check_stream
-    from mmcl.unlearning.methods import check_settings
-
-    for name, given in config.settings.items():
-        for setting, value in given.items():
-            checks.attempt(f"settings.{name}", lambda name=name, each={setting: value}: check_settings(name, each))  # type: ignore[misc]
-    if config.model == "encoder":
-        check_encoder(checks, "encoder", config.encoder, "audio")
-    data = check_data(checks, config.data, *config.needed_modality())
-    if data is None:
-        return
-    check_batch_size(checks, config.batch_size, len(data[0]))
-    for seed in config.seeds:
-        if not checks.passes("removal", lambda seed=seed: config.removal.choose(*data, seed)):  # type: ignore[misc]
-            break
-    if config.stream is not None:
-        check_stream(checks, data, config.seeds, config.stream.experiences)
+check = task_checks.unlearning  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

@@ -165,7 +165,7 @@ def run(
     config: Config = DEFAULT,
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", metavar="DIR", help="Folder of the run [default: runs/TASK/CONFIG-DATE-TIME]."),
+        typer.Option("--folder", metavar="DIR", help="Folder of the run [default: runs/TASK/DATA-CONFIG-DATE-TIME]."),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Resume an interrupted run.")

@@ -27,6 +27,7 @@ class ResultsFormat(str, Enum):
     csv = "csv"
     latex = "latex"
     markdown = "markdown"
+    json = "json"
 
 
 def compare(
@@ -38,25 +39,42 @@ def compare(
         ResultsFormat, typer.Option("--format", "-f", help="Format of the printed results.")
     ] = ResultsFormat.table,
 ) -> None:
-    """Compare the results of runs in one table and one report.
+    """Compare the results of runs in a table and a report.
 
-    With `--format` csv, latex or markdown, only the results are printed, and no report is written.
+    Runs on other data, splits or streams of classes get a table of their own. Runs that have not finished are left out.
+    With another `--format`, only the results are printed, and no report is written.
 
     - `mmcl compare runs/slu_incremental/* --output comparison.html`
     - `mmcl compare runs/slu_incremental/* --format latex > table.tex`
     """
-    from mmcl.reports.formats import results_csv, results_latex, results_markdown_table
+    from mmcl.reports.formats import results_csv, results_json, results_latex, results_markdown_table
     from mmcl.runs.run import Run
 
-    opened = [Run.read(folder) for folder in runs]
+    opened = finished_runs([Run.read(folder) for folder in runs])
     if format is ResultsFormat.table:
         return show_results(opened, output)
     write = {
         ResultsFormat.csv: results_csv,
         ResultsFormat.latex: results_latex,
         ResultsFormat.markdown: results_markdown_table,
+        ResultsFormat.json: results_json,
     }[format]
     say(write(opened), lines=True, end="")
+
+
+def finished_runs(runs: Sequence[Run]) -> list[Run]:
+    """Return the finished runs, and name the others in a warning. Runs of older versions have no status and are kept.
+
+    Raises:
+        RunError: No run has finished.
+    """
+    finished = [run for run in runs if run.status in ("finished", "unknown")]
+    for run in runs:
+        if run not in finished:
+            say(f"left out {run.folder}: {run.status}", colour="yellow", err=True)
+    if not finished:
+        raise RunError(f"none of {len(runs)} runs has finished: resume one with mmcl run --resume FOLDER")
+    return finished
 
 
 def show_results(runs: list[Run], report: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from mmcl.errors import RunError
 from mmcl.files import plain_yaml
 from mmcl.files.atomic import written_whole
+from mmcl.reports.groups import comparable_groups
 from mmcl.reports.results import collect, run_names, table_rows
 from mmcl.reports.tables import NOTE, html_table, open_runs, runs_title
 from mmcl.runs.run import Run
 from mmcl.text.escape import encodable, html_text
 
+_EMPTY = '<p class="note">Nothing is logged yet.</p>'
 _STATUSES = ("running", "finished", "interrupted", "failed")
 
 
@@ -42,21 +44,20 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     from mmcl.reports.figures import draw_sections
 
     opened = open_runs(runs)
-    strategies = collect(opened)
+    sections: list[tuple[str, str, str]] = []
     try:
-        drawn = draw_sections(strategies)
+        for group in comparable_groups(opened):
+            strategies = collect(group.runs)
+            table = html_table(*table_rows(strategies)) if strategies else _EMPTY
+            shown = f": {html_text(group.heading)}" if group.heading else ""
+            sections.append((f"Results{shown}", NOTE, table))
+            sections += [(f"{heading}{shown}", note, content) for heading, note, content in draw_sections(strategies)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"metrics.jsonl of {', '.join(str(run.folder) for run in opened)} cannot be shown "
             f"({type(error).__name__}: {error}): restore the file from a copy"
         ) from error
-    empty = '<p class="note">Nothing is logged yet.</p>'
-    sections = [
-        ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else empty),
-        *drawn,
-        ("Config", "", _configs(opened)),
-        ("Environment", "", _environments(opened)),
-    ]
+    sections += [("Config", "", _configs(opened)), ("Environment", "", _environments(opened))]
     title = html_text(runs_title(opened))
     body = [f"<header><h1>{title}</h1>{''.join(map(_status, opened))}</header>"]
     for heading, note, content in sections:

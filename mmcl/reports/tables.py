@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mmcl.reports.groups import comparable_groups
 from mmcl.reports.results import collect, table_rows
 from mmcl.runs.run import Run
 from mmcl.text.escape import html_text, markdown_text, rich_text
@@ -19,7 +20,8 @@ NOTE = "accuracies in percent, mean ± standard deviation over seeds"
 
 
 def results_tables(runs: Sequence[Run | str | Path], width: int = 200) -> list[Table]:
-    """Build the results for the terminal, with one row per strategy of each run.
+    """Build the results for the terminal, with one row per strategy of each run, and a table for each group of runs
+    with comparable results.
 
     Columns that do not fit into ``width`` go to further tables, which repeat the strategies. No number is cut.
 
@@ -30,11 +32,19 @@ def results_tables(runs: Sequence[Run | str | Path], width: int = 200) -> list[T
     Raises:
         RunError: A folder is not a run.
     """
+    tables = []
+    for group in comparable_groups(open_runs(runs)):
+        title = runs_title(group.runs)
+        tables += _tables(group.runs, f"{title}: {group.heading}" if group.heading else title, width)
+    tables[-1].caption = NOTE
+    return tables
+
+
+def _tables(runs: Sequence[Run], title: str, width: int) -> list[Table]:
     from rich import box
     from rich.table import Table
 
-    opened = open_runs(runs)
-    headings, rows = table_rows(collect(opened))
+    headings, rows = table_rows(collect(runs))
     tables = []
     for columns in _columns_that_fit(headings, rows, width):
         table = Table(title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -46,7 +56,7 @@ def results_tables(runs: Sequence[Run | str | Path], width: int = 200) -> list[T
         for row in rows:
             table.add_row(*(rich_text(row[column]) for column in columns))
         tables.append(table)
-    tables[0].title, tables[-1].caption = rich_text(runs_title(opened), "table.title"), NOTE
+    tables[0].title = rich_text(title, "table.title")
     return tables
 
 

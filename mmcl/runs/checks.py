@@ -24,8 +24,7 @@ def check_run(checks: Checks, task: str, config: BaseModel, folder: Path | None 
         folder: folder of the run; None for one in ``runs/<task>``.
     """
     devices, nodes, device = (getattr(config, name, 1) for name in ("devices", "nodes", "device"))
-    key = "device" if devices == nodes == 1 else "devices"
-    checks.attempt(key, lambda: check_devices(devices, nodes, str(device)))
+    checks.attempt("device", lambda: check_devices(devices, nodes, str(device)))
     if getattr(config, "tensorboard", False):
         checks.attempt("tensorboard", check_tensorboard)
     checks.attempt("--folder", lambda: check_writable(folder or Path("runs", task), "choose another with --folder"))

@@ -69,3 +69,18 @@ def test_narrow_terminals_get_several_tables_and_no_number_is_cut(run: Run, widt
     assert len(tables) == (1 if width >= 80 else 2) and "…" not in text
     assert all(number in text for number in ("50.0 ± 0.0", "67.0 ± 4.2", "29.0 ± 4.2", "61.5 ± 0.0"))
     assert text.count("coconut") == len(tables)
+
+
+class Other(Config):
+    experiences: int = 2
+
+
+def test_groups_that_cannot_be_compared_have_their_own_tables(run: Run, tmp_path: Path) -> None:
+    console = Console(width=80, file=StringIO())
+    other = make(tmp_path / "other", Other(), naive=[0.10, 0.14])
+    with console.capture() as capture:
+        console.print(*results_tables([run, other], 80))
+    text = capture.get()
+    first, second = text.split("slu_incremental / tiny: experiences=2")
+    assert "slu_incremental / tiny: experiences=none" in first
+    assert "coconut" in first and "coconut" not in second and second.count("standard deviation") == 1

@@ -38,7 +38,7 @@ def test_missing_devices_are_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert faults(device="cuda") == []
     (fault,) = faults(device="cuda", devices=3)
-    assert fault.startswith("devices is 3")
+    assert fault.startswith("device is cuda") and "devices=3" in fault
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     (fault,) = faults(device="cuda")
     assert fault.startswith("device is cuda") and "device=cpu" in fault
