@@ -19,7 +19,7 @@ from mmcl.cli import runs as runs_cli
 from mmcl.cli import serve as serve_cli
 from mmcl.cli import validate as validate_cli
 from mmcl.cli.arguments import DEFAULT, Config, Settings, load_experiment
-from mmcl.cli.terminal import console, prepare_terminal, say
+from mmcl.cli.terminal import prepare_terminal, print_table, say
 from mmcl.errors import ConfigError, MMCLError
 from mmcl.runs import signals
 from mmcl.text.escape import rich_text
@@ -100,27 +100,24 @@ def ls(
     """
     if runs is not None:
         return runs_cli.list_runs(runs)
-    from rich.table import Table
-
     from mmcl.config import tasks as experiments
     from mmcl.config.listing import list_settings
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     tasks = experiments.tasks()
+    rows = []
     for name in tasks if task is None else [task]:
         configs = experiments.configs(name)
-        table.add_row(rich_text(name, "bold"), rich_text(experiments.description(tasks[name])))
+        rows.append((rich_text(name, "bold"), rich_text(experiments.description(tasks[name]))))
         for config, path in configs.items():
-            table.add_row(rich_text(f"  {name}/{config}"), rich_text(experiments.description(path)))
-    console().print(table)
+            rows.append((rich_text(f"  {name}/{config}"), rich_text(experiments.description(path))))
+    print_table(rows)
     if task is None:
         say("\nmmcl ls TASK lists the settings of a task, mmcl run TASK --config CONFIG runs a config", lines=True)
         return
-    listing = Table("setting", "type", "default", "description", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for setting in list_settings(experiments.load_task(task).Config):
-        listing.add_row(*map(rich_text, (setting.key, setting.type, setting.default, setting.description)))
     say("")
-    console().print(listing)
+    listed = list_settings(experiments.load_task(task).Config)
+    cells = [tuple(map(rich_text, (each.key, each.type, each.default, each.description))) for each in listed]
+    print_table(cells, ("setting", "type", "default", "description"))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmcl.cli.terminal import console, say
+from mmcl.cli.terminal import console, print_table, say
 from mmcl.errors import RunError
 from mmcl.text.escape import rich_text
 
@@ -92,20 +92,17 @@ def list_runs(folder: Path) -> None:
     """Print the runs in a folder with status, size and date."""
     from datetime import datetime
 
-    from rich.table import Table
-
-    table = Table("run", "task", "status", "MB", "changed", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    found = list(runs_in(folder))
-    for run in found:
+    rows = []
+    for run in runs_in(folder):
         files = [path for path in run.folder.rglob("*") if path.is_file()]
         changed = datetime.fromtimestamp(max(path.stat().st_mtime for path in files))
         size = sum(path.stat().st_size for path in files) / 1e6
         cells = (str(run.folder), run.task, run.status, f"{size:,.1f}", f"{changed:%Y-%m-%d %H:%M}")
-        table.add_row(*map(rich_text, cells))
-    if not found:
+        rows.append(tuple(map(rich_text, cells)))
+    if not rows:
         say(f"{folder} has no runs: start one with mmcl run TASK")
         return
-    console().print(table)
+    print_table(rows, ("run", "task", "status", "MB", "changed"), wrapped=2)
 
 
 def clean(

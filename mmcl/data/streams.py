@@ -19,9 +19,7 @@ from mmcl.lazy import quick_imports
 from mmcl.text.suggest import nearest
 
 with quick_imports():
-    from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
-    from avalanche.benchmarks.utils import AvalancheDataset
-    from avalanche.benchmarks.utils.data_attribute import DataAttribute
+    pass
 
 
 def class_incremental(
