@@ -62,7 +62,8 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     body = [f"<header><h1>{title}</h1>{''.join(map(_status, opened))}</header>"]
     for heading, note, content in sections:
         note = f'<p class="note">{note}</p>' if note else ""
-        body.append(f"<section><h2>{heading}</h2>{note}{content}</section>")
+        kind = ' class="results"' if heading.startswith("Results") else ""
+        body.append(f"<section{kind}><h2>{heading}</h2>{note}{content}</section>")
     return _PAGE.format(title=title, style=_STYLE, body="\n".join(body))
 
 
@@ -151,8 +152,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid #eee; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid #999; }
 td { overflow-wrap: anywhere; }
-td:first-child { white-space: nowrap; }
-section:first-of-type td:not(:first-child), section:first-of-type th:not(:first-child) { text-align: right; }
+td:first-child, td.number { white-space: nowrap; }
+td.number { overflow-wrap: normal; }
+.results td:not(:first-child), .results th:not(:first-child) { text-align: right; }
+@media (max-width: 40rem) { td:first-child { white-space: normal; min-width: 8rem; } }
 code, pre { font-family: ui-monospace, monospace; font-size: .85rem; }
 pre { background: #f6f7f8; padding: .8rem 1rem; overflow-x: auto; border-radius: .3rem; }
 svg { max-width: 100%; height: auto; display: block; }

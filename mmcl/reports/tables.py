@@ -56,17 +56,17 @@ def _tables(runs: Sequence[Run], title: str, width: int) -> list[Table]:
             lines = rich_lines(_heading_lines(headings, rows, column))
             table.add_column(lines, justify=justify, no_wrap=True, vertical="bottom")
         for row in rows:
-            label = rich_lines(_folded(row[0], first))
+            label = rich_lines(folded(row[0], first))
             table.add_row(label, *(rich_text(row[column]) for column in columns[1:]))
         tables.append(table)
     tables[0].title = rich_text(title, "table.title")
     return tables
 
 
-def _folded(label: str, width: int) -> list[str]:
+def folded(label: str, width: int) -> list[str]:
     """Fold a label into lines, if possible after a slash, plus or hyphen.
 
-    >>> _folded("barista-demo/replay+relational_kd", 16)
+    >>> folded("barista-demo/replay+relational_kd", 16)
     ['barista-demo/', 'replay+', 'relational_kd']
     """
     lines = [""]
@@ -153,14 +153,25 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
 
 
 def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Build an HTML table from text, which is escaped.
+    """Build an HTML table from text, which is escaped. Cells that are numbers have the class ``number``.
 
     >>> html_table(["class"], [["on & off"]])
     '<div class="wide"><table><thead><tr><th>class</th></tr></thead><tbody><tr><td>on &amp; off</td></tr></tbody>...'
     """
     head = "".join(f"<th>{html_text(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{html_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _html_cell(text: str) -> str:
+    """Build a cell.
+
+    >>> _html_cell("81.2 ± 2.0"), _html_cell("e5")
+    ('<td class="number">81.2 ± 2.0</td>', '<td>e5</td>')
+    """
+    is_number = re.fullmatch(r"[-−+]?\d[\d.,:%]*([eE][-+]?\d+)?(\s*±\s*[\d.,]+)?(\s*%)?", text.strip())
+    attribute = ' class="number"' if is_number else ""
+    return f"<td{attribute}>{html_text(text)}</td>"
 
 
 def open_runs(runs: Sequence[Run | str | Path]) -> list[Run]:

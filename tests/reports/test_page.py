@@ -214,3 +214,9 @@ def test_groups_that_cannot_be_compared_have_their_own_sections(run: Run, tmp_pa
     html = report_html([run, other])
     assert "<h2>Results: " in html and "experiences=2</h2>" in html
     assert len([table for table in Page(html).tables if table[0][0] == "strategy"]) >= 2
+
+
+def test_numbers_are_marked_so_that_they_never_break(run: Run) -> None:
+    html = report_html([run])
+    assert re.search(r'<td class="number">\d+\.\d( ± \d+\.\d)?</td>', html)
+    assert re.search(r"td\.number[^{]*\{[^}]*white-space: nowrap", html) and ".wide { overflow-x: auto; }" in html
