@@ -1,4 +1,4 @@
-"""Commands on runs: `mmcl compare`, `mmcl clean` and the listing of `mmcl ls --runs`."""
+"""Commands on runs: `mmcl compare`, `mmcl clean` and the listing of `mmcl ls --runs FOLDER`."""
 
 from __future__ import annotations
 

@@ -40,6 +40,11 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
     options_of_name: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def shares_options(cls, former: str, name: str) -> bool:
+        """Return whether options of the name ``former`` are kept for ``name``, because both have the same."""
+        return former == name
+
     @model_validator(mode="before")
     @classmethod
     def _complete_sections(cls, data: Any) -> Any:
@@ -213,7 +218,7 @@ def _offline(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _drop_options(model: type[BaseModel], data: dict[str, Any], text: str) -> None:
-    """Drop the options of a section whose ``name`` an override changes, see ``StrictModel.options_of_name``."""
+    """Drop the options of a section whose ``name`` an override changes, see :class:`StrictModel`."""
     key, _, written = (part.strip() for part in text.partition("="))
     *outer, last = key.split(".")
     section: Any = data
@@ -221,10 +226,13 @@ def _drop_options(model: type[BaseModel], data: dict[str, Any], text: str) -> No
     for part in outer:
         section = section.get(part) if isinstance(section, dict) else None
         fields = [each.model_fields[part] for each in sections if part in each.model_fields]
-        sections = [each for field in fields for each in sections_of(field.annotation)]
-    if last != "name" or not isinstance(section, dict) or section.get("name") in (None, written):
+        if fields:  # else a key of a dict of sections
+            sections = [each for field in fields for each in sections_of(field.annotation)]
+    if last != "name" or not isinstance(section, dict) or section.get("name") is None:
         return
-    names = {name for each in sections if issubclass(each, StrictModel) for name in each.options_of_name}
+    former = str(section["name"])
+    models = [each for each in sections if issubclass(each, StrictModel) and not each.shares_options(former, written)]
+    names = {name for each in models for name in each.options_of_name}
     for name in sorted(names & section.keys()):
         if section[name]:
             dropped = ", ".join(section[name]) if isinstance(section[name], dict) else section[name]

@@ -54,11 +54,9 @@ def comparable_groups(runs: Sequence[Run]) -> list[RunGroup]:
         if contents[row] is None:  # written by an older version: the content is that of the first run like it
             like = (content for other, content in zip(settings, contents, strict=True) if other == own and content)
             contents[row] = next(like, None)
-    keys = dict.fromkeys(key for own in settings for key in own)
-    different = [key for key in keys if len({own.get(key) for own in settings}) > 1]
     groups: dict[tuple[str, str | None], list[Run]] = {}
     for run, own, content in zip(runs, settings, contents, strict=True):
-        groups.setdefault((_heading(own, different), content), []).append(run)
+        groups.setdefault((_heading(own, settings), content), []).append(run)
     headings = [heading for heading, _ in groups]
     return [
         RunGroup(heading if headings.count(heading) == 1 else f"{heading or 'data'}, content {content}", group)
@@ -66,12 +64,19 @@ def comparable_groups(runs: Sequence[Run]) -> list[RunGroup]:
     ]
 
 
-def _heading(settings: Mapping[str, str], different: Sequence[str]) -> str:
-    return ", ".join(f"{key}={settings.get(key, 'none')}" for key in different)
+def _heading(own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
+    """Return the settings in which a run differs from others: its task, and those that differ within its task."""
+    same_task = [other for other in others if other["task"] == own["task"]]
+    keys = dict.fromkeys(key for other in same_task for key in other)
+    different = [key for key in keys if len({other.get(key) for other in same_task}) > 1]
+    shown = different if len(same_task) == len(others) else ["task", *different]
+    return ", ".join(f"{key}={own.get(key, 'none')}" for key in shown)
 
 
 def _settings(run: Run) -> dict[str, str]:
     compared = {key: value for key, value in run.config.items() if key in _COMPARED}
+    if not isinstance(compared.get("pairs"), dict):
+        compared.pop("pairs", None)  # of multimodal classification, where it belongs to the method
     if isinstance(stream := compared.get("stream"), dict):
         compared["stream"] = {key: value for key, value in stream.items() if key in _OF_THE_STREAM}
     return {"task": run.task, **{key: value for key, value in _flat(compared) if _identifies(key, compared)}}

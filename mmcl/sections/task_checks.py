@@ -29,7 +29,7 @@ def text_incremental(config: Any, checks: Checks) -> None:
     opened = config.data.check(checks, (config.data.train, config.data.test), needing, "rationales=none")
     config.student.check(checks)
     if opened is not None:
-        data = checks.attempt("data", lambda: tuple(LabelledExercises(each) for each in opened))
+        data = checks.attempt("data", lambda: (LabelledExercises(opened[0]), LabelledExercises(opened[1])))
         check_batch_size(checks, config.batch_size, len(opened[0]))
         if data is not None:
             stream = {"by_superclass": config.by_superclass}

@@ -29,10 +29,8 @@ def check_pretraining(checks: Checks, config: PretrainingSection) -> None:
 def check_pairs(checks: Checks, pairs: PairsSection) -> Any | None:
     """Check both splits, and return the training split; None if it is faulty or not generated yet."""
     if pairs.name == "captions":
-        opened = [
-            checks.attempt("pairs.options", lambda split=split: pairs.build(split)) for split in ("train", "valid")
-        ]  # type: ignore[misc]
-        return opened[0]
+        train = checks.attempt("pairs.options", lambda: pairs.build("train"))
+        return train if checks.passes("pairs.options", lambda: pairs.build("valid")) else None
     own = {"labelled": False} if pairs.name == "table" else {}
     splits: Sequence[tuple[str, dict[str, Any]]] = [
         *((name, {**own, **pairs.options}) for name in pairs.train),
