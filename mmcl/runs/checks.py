@@ -11,6 +11,7 @@ from mmcl.config.checks import Checks
 from mmcl.distributed import check_devices
 from mmcl.errors import RunError
 from mmcl.files.cache_dir import cache_dir
+from mmcl.runs.folder import check_empty
 from mmcl.runs.tensorboard import check_tensorboard
 
 
@@ -28,6 +29,8 @@ def check_run(checks: Checks, task: str, config: BaseModel, folder: Path | None 
     if getattr(config, "tensorboard", False):
         checks.attempt("tensorboard", check_tensorboard)
     checks.attempt("--folder", lambda: check_writable(folder or Path("runs", task), "choose another with --folder"))
+    if folder is not None:
+        checks.attempt("--folder", lambda: check_empty(folder))
     checks.attempt("MMCL_CACHE", lambda: check_writable(cache_dir(), "set MMCL_CACHE to another folder"))
 
 

@@ -41,11 +41,20 @@ def create_folder(task: str, config: BaseModel, folder: str | Path | None, confi
             (temporary / "data.json").write_text(sealed({}), encoding="utf-8")
             (temporary / "status.json").write_text(StatusFile.text("running", START), encoding="utf-8")
     except OSError as error:
-        if path.is_dir() and any(path.iterdir()):
-            hint = f", or resume the run: mmcl run --resume {path}" if (path / "config.yaml").exists() else ""
-            raise RunError(f"{path} is not an empty folder: choose another with --folder{hint}") from None
+        check_empty(path)
         raise RunError(f"cannot create the folder {path} ({error.strerror}): choose another with --folder") from None
     return path
+
+
+def check_empty(path: Path) -> None:
+    """Check that a folder is empty or does not exist.
+
+    Raises:
+        RunError: The folder is not empty.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        hint = f", or resume the run: mmcl run --resume {path}" if (path / "config.yaml").exists() else ""
+        raise RunError(f"{path} is not an empty folder: choose another with --folder{hint}") from None
 
 
 def run_name(config: BaseModel, config_name: str) -> str:

@@ -54,6 +54,8 @@ def test_folders_must_be_writable(work, monkeypatch):
     (work / "file").touch()
     (fault,) = faults(work / "file" / "run")
     assert fault.startswith("--folder") and "file is not a folder" in fault
+    (fault,) = faults(work)
+    assert "not an empty folder" in fault
     (work / "runs").touch()
     (fault,) = faults()
     assert "runs/walk" in fault
