@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
-from mmcl.encoders.gate import local_path
+from mmcl.encoders.gate import local_path, without_weights
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.text.suggest import nearest
@@ -127,7 +127,12 @@ def build_encoder(
     >>> encoder.modality, encoder.dim, encoder.pooled_dim, encoder.frozen
     ('audio', 128, 256, False)
     """
-    build, model, pooling = _builder(modality, name, frozen, tune_from, pooling, options)
+    builder, model = _resolve(modality, name)
+    pooling = builder.check_pooling(pooling)
+    if frozen and tune_from is not None:
+        raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
+    build = builder.load(str(name))
+    _check_options(build, name, options)
     if str(name) in _SCRATCH[modality]:
         encoder = _from_scratch(build, name, frozen, tune_from, pooling, options)
     else:
@@ -147,16 +152,9 @@ def check_encoder(
     pooling: str | None = None,
     **options: object,
 ) -> None:
-    """Check the arguments of :func:`build_encoder`, and raise its errors, without reading pretrained weights."""
-    if modality in _HUB and _resolve(modality, name)[0] is _HUB[modality]:
-        from mmcl.encoders.pretrained import check_pretrained
-
-        _builder(modality, name, frozen, tune_from, pooling, options)
-        check_pretrained(modality, name, download=bool(options.get("download")))
-    elif str(name) in _SCRATCH[modality]:
+    """Check the arguments of :func:`build_encoder`, and raise its errors, without reading or downloading weights."""
+    with without_weights():
         build_encoder(modality, name, frozen=frozen, tune_from=tune_from, pooling=pooling, **options)
-    else:
-        _builder(modality, name, frozen, tune_from, pooling, options)
 
 
 def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
@@ -170,24 +168,6 @@ def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
     """
     builder, _ = _resolve(modality, name)
     return builder.load(name)
-
-
-def _builder(
-    modality: str,
-    name: str | Path,
-    frozen: bool | None,
-    tune_from: int | None,
-    pooling: str | None,
-    options: Mapping[str, object],
-) -> tuple[_Build, str | Path, str]:
-    """Return the function that builds an encoder, its name without its library, and its pooling; check all."""
-    builder, model = _resolve(modality, name)
-    pooling = builder.check_pooling(pooling)
-    if frozen and tune_from is not None:
-        raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
-    build = builder.load(str(name))
-    _check_options(build, name, options)
-    return build, model, pooling
 
 
 def _from_scratch(

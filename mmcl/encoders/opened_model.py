@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.clean_folder import MODEL_FILES, PICKLED_WEIGHTS, cleaned, read_config, weight_files
-from mmcl.encoders.gate import HUB_NAME, hub_folder, local_path, wrap_errors
+from mmcl.encoders.gate import HUB_NAME, before_weights, hub_folder, local_path, weights_are_read, wrap_errors
 from mmcl.encoders.weights import check_dtypes, check_parameters, headers, opened_tensors
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.digests import KEY, check_content, check_files, check_tensors
@@ -89,6 +89,7 @@ class OpenedModel(NamedTuple):
         name = self.name
         if not self.weights:
             raise MissingDataError(_lacks(name, "model.safetensors"))
+        before_weights()
         with wrap_errors(f"the weights of '{name}'"):
             stored = {tensor: header for file in self.weights for tensor, header in headers(file).items()}
             sizes = Sizes(len(stored), sum(numbers for _, numbers in stored.values()))
@@ -127,7 +128,7 @@ def opened_model(name: str | Path, download: bool) -> Iterator[OpenedModel]:
         name: a folder, or ``"owner/model"`` on the hub.
         download: download missing files from the hub.
     """
-    folder = model_folder(name, download)
+    folder = _folder(name, download)
     with wrap_errors(f"the model '{name}'"):
         _check_digests(folder)
         with cleaned(folder) as clean, quiet():
@@ -136,12 +137,8 @@ def opened_model(name: str | Path, download: bool) -> Iterator[OpenedModel]:
             yield OpenedModel(str(name), clean, [folder / file for file in weight_files(folder)], config)
 
 
-def model_folder(name: str | Path, download: bool) -> Path:
-    """Return the local folder of a model.
-
-    Raises:
-        MissingDataError: if the model is not on this machine.
-    """
+def _folder(name: str | Path, download: bool) -> Path:
+    """Return the local folder of a model."""
     folder = local_path(name)
     if folder is not None and folder.is_dir():
         return folder
@@ -161,7 +158,7 @@ def model_folder(name: str | Path, download: bool) -> Path:
 def _check_digests(folder: Path) -> None:
     """Raise CheckpointError if a model that was saved with digests has changed since."""
     content = read_config(folder)
-    if KEY in content:
+    if KEY in content and weights_are_read():
         path = folder / "config.json"
         check_content(content, path)
         check_files(content, path)

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import CONFIG_MAPPING
 
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoder, check_subsampling
-from mmcl.encoders.clean_folder import MODEL_FILES, read_config, weight_files
-from mmcl.encoders.gate import hub_folder, local_path
-from mmcl.encoders.opened_model import OpenedModel, model_folder, opened_model
+from mmcl.encoders.opened_model import OpenedModel, opened_model
 from mmcl.encoders.opened_model import quiet as quiet
 from mmcl.encoders.tuning import is_frozen
-from mmcl.errors import ConfigError, DataError, MissingDataError
+from mmcl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -58,7 +55,7 @@ def pretrained_audio(
     options: dict[str, Any] = {"tune_from": tune_from, "pooling": pooling, "subsampling": subsampling}
     with opened_model(name, download) as opened:
         config = opened.config
-        check_type("audio", name, config)
+        _check_type("audio", name, config)
         if config.model_type == "whisper":
             from mmcl.encoders.whisper import WhisperAudioEncoder
 
@@ -79,34 +76,8 @@ def pretrained_audio(
         return _tested(Wav2VecEncoder(opened.network(), normalize=normalize, **options), _SILENCE)
 
 
-def check_pretrained(modality: str, name: str | Path, *, download: bool = False) -> None:
-    """Check that a pretrained encoder is on this machine and is of a modality, without reading its weights.
-
-    Args:
-        modality: ``"audio"``, ``"image"``, ``"text"``, or ``"text to text"`` for a model such as T5.
-        name: as in :func:`pretrained_audio`.
-        download: accept a missing model of the hub, which is downloaded later.
-
-    Raises:
-        MissingDataError, ConfigError: as in :func:`pretrained_audio`.
-    """
-    if download and local_path(name) is None and hub_folder(str(name), MODEL_FILES, download=False) is None:
-        return
-    folder = model_folder(name, download=False)
-    if not weight_files(folder):
-        raise MissingDataError(f"folder '{name}' has no model.safetensors: expected a model in transformers' layout")
-    model_type = read_config(folder)["model_type"]
-    if model_type not in CONFIG_MAPPING:
-        raise ConfigError(f"'{name}' is a model of type '{model_type}', which transformers does not have")
-    check_type(modality, name, CONFIG_MAPPING[model_type]())
-
-
-def check_type(modality: str, name: str | Path, config: PreTrainedConfig) -> None:
-    """Check that a type of model is an encoder of a modality.
-
-    Raises:
-        ConfigError: it is not.
-    """
+def _check_type(modality: str, name: str | Path, config: PreTrainedConfig) -> None:
+    """Raise ConfigError if a type of model is no encoder of a modality, or no model of text to text."""
     from mmcl.encoders.vision_transformers import MODEL_TYPES
 
     found = config.model_type
@@ -129,7 +100,7 @@ def pretrained_text(
     from mmcl.encoders.text import SentenceEncoder
 
     with opened_model(name, download) as opened:
-        check_type("text", name, opened.config)
+        _check_type("text", name, opened.config)
         tokenizer = opened.tokenizer()
         return _tested(SentenceEncoder(opened.network(), tokenizer, tune_from=tune_from, pooling=pooling), _TEXTS)
 
@@ -144,7 +115,7 @@ def pretrained_text_to_text(
     from transformers import AutoModelForSeq2SeqLM
 
     with opened_model(name, download) as opened:
-        check_type("text to text", name, opened.config)
+        _check_type("text to text", name, opened.config)
         return _generator(opened, AutoModelForSeq2SeqLM)
 
 
@@ -194,7 +165,7 @@ def pretrained_image(
 
     with opened_model(name, download) as opened:
         config = opened.config
-        check_type("image", name, config)
+        _check_type("image", name, config)
         images = image_input(str(name), config, opened.preprocessing())
         encoder = ImageTower(
             VisionTransformerTower(opened.network()),

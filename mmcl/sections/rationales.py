@@ -139,13 +139,16 @@ class StudentSection(SignatureModel):
     def check(self, checks: Checks) -> None:
         """Check that a pretrained student is on this machine, and that the width of one from scratch is possible."""
         if self.name is not None:
-            from mmcl.encoders.pretrained import check_pretrained
-
-            checks.attempt(
-                "student.name", lambda: check_pretrained("text to text", self.name or "", download=self.download)
-            )
+            checks.attempt("student.name", self._find)
         elif self.dim % self.heads:
             checks.add("student.dim", f"student.dim is {self.dim}, expected a multiple of student.heads={self.heads}")
+
+    def _find(self) -> None:
+        from mmcl.encoders.gate import without_weights
+        from mmcl.models.text_to_text import TextToText
+
+        with without_weights():
+            TextToText.pretrained(self.name or "", download=self.download, longest=self.longest)
 
     def build(self, exercises: Exercises) -> TextToText:
         """Build the student; the subwords of one from scratch are trained on exercises and rationales."""
