@@ -78,16 +78,19 @@ def pretrained_audio(
 
 def _check_type(modality: str, name: str | Path, config: PreTrainedConfig) -> None:
     """Raise ConfigError if a type of model is no encoder of a modality, or no model of text to text."""
-    from mmcl.encoders.vision_transformers import MODEL_TYPES
+    found, audio = config.model_type, ("whisper", *WAVEFORM_MODELS)
+    if modality == "audio":
+        fits, expected = found in audio, f"one of {', '.join(audio)}"
+    elif modality == "image":
+        from mmcl.encoders.vision_transformers import MODEL_TYPES
 
-    found = config.model_type
-    known = {"audio": ("whisper", *WAVEFORM_MODELS), "image": MODEL_TYPES}
-    if modality in known and found not in known[modality]:
-        raise ConfigError(f"'{name}' is a model of type '{found}', expected one of {', '.join(known[modality])}")
-    if modality == "text" and (config.is_encoder_decoder or found in known["audio"]):
-        raise ConfigError(f"'{name}' is a model of type '{found}', expected a text encoder such as bert")
-    if modality == "text to text" and (not config.is_encoder_decoder or found == "whisper"):
-        raise ConfigError(f"'{name}' is a model of type '{found}', expected a text-to-text model such as t5")
+        fits, expected = found in MODEL_TYPES, f"one of {', '.join(MODEL_TYPES)}"
+    elif modality == "text":
+        fits, expected = not config.is_encoder_decoder and found not in audio, "a text encoder such as bert"
+    else:
+        fits, expected = config.is_encoder_decoder and found != "whisper", "a text-to-text model such as t5"
+    if not fits:
+        raise ConfigError(f"'{name}' is a model of type '{found}', expected {expected}")
 
 
 def pretrained_text(
