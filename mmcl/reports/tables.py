@@ -53,7 +53,7 @@ def _tables(runs: Sequence[Run], title: str, width: int) -> list[Table]:
         table = Table(title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=0)
         for column in columns:
             justify: Literal["left", "right"] = "right" if column else "left"
-            lines = rich_lines(_heading_lines(headings, rows, column))
+            lines = rich_lines(_heading_lines(headings, rows, column, width))
             table.add_column(lines, justify=justify, no_wrap=True, vertical="bottom")
         for row in rows:
             label = rich_lines(folded(row[0], first))
@@ -88,16 +88,16 @@ def _first_width(headings: Sequence[str], rows: Sequence[Sequence[str]], width: 
     >>> _first_width(["strategy", "seeds"], [["replay+relational_kd", "1"]], 24)
     12
     """
-    sizes = [max(map(len, _heading_lines(headings, rows, column))) for column in range(len(headings))]
+    sizes = [max(map(len, _heading_lines(headings, rows, column, width))) for column in range(len(headings))]
     widest = [max([size, *(len(row[column]) for row in rows)]) for column, size in enumerate(sizes)]
     fits = 2 + sum(size + 1 for size in widest) <= width
     return widest[0] if fits else min(widest[0], max(len(headings[0]), width // 2))
 
 
-def _heading_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], column: int) -> list[str]:
-    """Return the lines of a heading: its first word, and then lines that are about as wide as the cells."""
+def _heading_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], column: int, width: int) -> list[str]:
+    """Return the lines of a heading: its first word, and then lines that are not much wider than the cells."""
     first, _, rest = headings[column].partition(" ")
-    return [first, *wrap(rest, max([14, *(len(row[column]) for row in rows if column)]))]
+    return [first, *wrap(rest, max([14, width // 8, *(len(row[column]) for row in rows if column)]))]
 
 
 def _columns_that_fit(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
@@ -107,7 +107,7 @@ def _columns_that_fit(headings: Sequence[str], rows: Sequence[Sequence[str]], wi
     [[0, 1], [0, 2]]
     """
     sizes = [
-        max(len(text) for text in (*_heading_lines(headings, rows, column), *(row[column] for row in rows)))
+        max(len(text) for text in (*_heading_lines(headings, rows, column, width), *(row[column] for row in rows)))
         for column in range(len(headings))
     ]
     sizes[0] = _first_width(headings, rows, width)
