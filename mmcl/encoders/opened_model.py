@@ -150,7 +150,8 @@ def _folder(name: str | Path, download: bool) -> Path:
     if folder is None or not (folder / "config.json").exists():
         raise MissingDataError(
             f"'{name}' is neither a folder nor a model on this machine (no config.json with a model_type): set "
-            "its option download to true, name a local folder, or put a copy into MMCL_WEIGHTS"
+            "download=True (on the command line, options.download=true), name a local folder, or put a copy into "
+            "MMCL_WEIGHTS"
         )
     return folder
 
