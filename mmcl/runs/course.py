@@ -7,6 +7,7 @@ from typing import Any
 
 from mmcl import metrics
 from mmcl.freeze import trainable_state
+from mmcl.runs.calibrate import ValidationData, calibrate_run
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
@@ -22,6 +23,7 @@ def learn_stream(
     accuracy: AccuracyMatrix,
     scores: Sequence[FrameScores] = (),
     saved: dict[str, Any] | None = None,
+    valid: ValidationData | None = None,
 ) -> None:
     """Train a strategy on each experience of a stream and evaluate it on all of them.
 
@@ -36,6 +38,7 @@ def learn_stream(
         accuracy: The plugin that measures accuracy.
         scores: Plugins for further measures, with ``rows`` and ``average()``.
         saved: The ``training`` state of a checkpoint to resume from.
+        valid: Samples to calibrate the trained model with; None for a model that is not kept.
     """
     unit, classes = tracking.name, benchmark.train_stream[0].source.classes
     if saved is None:
@@ -57,4 +60,6 @@ def learn_stream(
     for each in scores:
         summary |= each.average()
     run.log("result", **unit, **summary, seconds=tracking.seconds)
+    if valid is not None:
+        calibrate_run(run, tracking.unit, strategy.model, valid)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})
