@@ -7,6 +7,7 @@ generates intent, entities and transcript. Features of frozen encoder layers are
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -88,6 +89,7 @@ def learn(
     """Train one strategy with one seed, resuming from its last checkpoint, and log the results."""
     from mmcl import strategies
     from mmcl.data import class_incremental
+    from mmcl.runs.calibrate import calibrate_run
     from mmcl.runs.course import learn_stream
     from mmcl.runs.tracking import Tracking
     from mmcl.seeding import seed_everything
@@ -115,8 +117,8 @@ def learn(
         clip_norm=config.optimizer.clip_norm,
         plugins=[*added, accuracy, *scores, tracking],
     )
-    valid = None if base in config.not_exported else valid
-    learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved, valid)
+    keep = None if base in config.not_exported else partial(calibrate_run, run, tracking.unit, valid)
+    learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved, keep)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def validation_data(
         return ValidationData(None, f"the data set has no validation split that can be read ({error})")
 
 
-def calibrate_run(run: Run, unit: str, model: nn.Module, valid: ValidationData) -> None:
+def calibrate_run(run: Run, unit: str, valid: ValidationData, model: nn.Module) -> None:
     """Calibrate a trained model, and write ``models/<unit>/calibration.json`` in the folder of the run.
 
     Random numbers and metrics of the run are the same as without it.
@@ -80,8 +80,8 @@ def calibrate_run(run: Run, unit: str, model: nn.Module, valid: ValidationData) 
     Args:
         run: the run.
         unit: name of the model, ``<strategy>-seed<seed>``.
-        model: the trained model; it has seen all classes.
         valid: validation samples.
+        model: the trained model; it has seen all classes.
     """
     if not distributed.is_main():
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from torch import nn
 
 from mmcl import metrics
 from mmcl.freeze import trainable_state
-from mmcl.runs.calibrate import ValidationData, calibrate_run
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
@@ -23,7 +24,7 @@ def learn_stream(
     accuracy: AccuracyMatrix,
     scores: Sequence[FrameScores] = (),
     saved: dict[str, Any] | None = None,
-    valid: ValidationData | None = None,
+    keep: Callable[[nn.Module], None] | None = None,
 ) -> None:
     """Train a strategy on each experience of a stream and evaluate it on all of them.
 
@@ -38,7 +39,7 @@ def learn_stream(
         accuracy: The plugin that measures accuracy.
         scores: Plugins for further measures, with ``rows`` and ``average()``.
         saved: The ``training`` state of a checkpoint to resume from.
-        valid: Samples to calibrate the trained model with; None for a model that is not kept.
+        keep: Called with the trained model before the last checkpoint, to calibrate or save it.
     """
     unit, classes = tracking.name, benchmark.train_stream[0].source.classes
     if saved is None:
@@ -60,6 +61,6 @@ def learn_stream(
     for each in scores:
         summary |= each.average()
     run.log("result", **unit, **summary, seconds=tracking.seconds)
-    if valid is not None:
-        calibrate_run(run, tracking.unit, strategy.model, valid)
+    if keep is not None:
+        keep(strategy.model)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})
