@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mmcl.config.tasks import load_task
 from mmcl.models.pretrained import TWO_TOWER
 from mmcl.models.saved import CLASSIFIER, SEQ2SEQ
+from mmcl.models.saved_classifiers import IMAGES, TEXTS
 from mmcl.runs.run import Run
 from mmcl.text.escape import markdown_code, markdown_text, printable
 
@@ -79,6 +80,22 @@ def _classifier(source: ModelSource) -> ModelKind:
     return ModelKind(about, use, _SLU_TAGS, "audio-classification")
 
 
+def _text_classifier(source: ModelSource) -> ModelKind:
+    about = f"Classifies a text as one of {len(source.content['classes'])} classes.{source.arrival}"
+    tags = ("continual-learning", "class-incremental-learning")
+    return ModelKind(about, f'{_recognizer()}print(model.recognize_text("..."))', tags, "text-classification")
+
+
+def _image_classifier(source: ModelSource) -> ModelKind:
+    about = f"Classifies an image as one of {len(source.content['classes'])} classes."
+    use = f'{_recognizer()}print(model.recognize_file("photo.png"))'
+    return ModelKind(about, use, ("image-classification",), "image-classification")
+
+
+def _recognizer() -> str:
+    return "from mmcl.predict import open_recognizer\n\nmodel = open_recognizer(\"path of this folder\")\n"
+
+
 def _seq2seq(source: ModelSource) -> ModelKind:
     about = (
         f"Generates the intent (one of {len(source.content['classes'])}), entities and transcript of a recording of "
@@ -112,4 +129,6 @@ _KINDS: dict[str, Callable[[ModelSource], ModelKind]] = {
     TWO_TOWER: _two_tower,
     CLASSIFIER: _classifier,
     SEQ2SEQ: _seq2seq,
+    TEXTS: _text_classifier,
+    IMAGES: _image_classifier,
 }
