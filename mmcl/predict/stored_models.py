@@ -25,12 +25,14 @@ class StoredModel(NamedTuple):
         name: its name in the run, such as ``replay-seed0``; the name of the folder if it was exported.
         folder: folder with its ``calibration.json``, and with its weights if they are not in a checkpoint.
         is_towers: whether it has two towers.
+        modality: ``"audio"``, ``"image"`` or ``"text"`` for a classifier or a sequence model, else empty.
         load: loads it, and returns the model with its class names (none for two towers).
     """
 
     name: str
     folder: Path
     is_towers: bool
+    modality: str
     load: Callable[[], tuple[Any, tuple[str, ...]]]
 
     def towers(self) -> TwoTower:
@@ -135,8 +137,17 @@ def _folder_model(folder: Path) -> StoredModel | None:
             content: dict[str, Any] = read_json(folder / file, error=CheckpointError)
             is_towers = file == "model.json" or content.get("model_type") == "mmcl_two_tower"
             is_towers = is_towers or "mmcl_two_tower" in content
-            return StoredModel(folder.resolve().name, folder, is_towers, partial(_load_folder, folder))
+            modality = "" if is_towers else _modality(content)
+            return StoredModel(folder.resolve().name, folder, is_towers, modality, partial(_load_folder, folder))
     return None
+
+
+def _modality(content: dict[str, Any]) -> str:
+    """Return the modality of a classifier or a sequence model from its description; empty for other models."""
+    kind, encoder = str(content.get("model_type")), content.get("encoder")
+    if kind.startswith("mmcl_slu_"):
+        return str(encoder.get("modality", "audio")) if isinstance(encoder, dict) else "audio"
+    return {"mmcl_text_classifier": "text", "mmcl_image_classifier": "image"}.get(kind, "")
 
 
 def _load_folder(folder: Path) -> tuple[Any, tuple[str, ...]]:
@@ -163,7 +174,7 @@ def _checkpoints(folder: Path) -> dict[str, StoredModel]:
         return {}
     names = [name for name in finished if strategy_of(name) not in config.not_exported]
     return {
-        name: StoredModel(name, folder / "models" / name, False, partial(_load_checkpoint, run, config, name))
+        name: StoredModel(name, folder / "models" / name, False, "audio", partial(_load_checkpoint, run, config, name))
         for name in names
     }
 
