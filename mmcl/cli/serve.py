@@ -62,12 +62,15 @@ def serve(
     check_gradio()
     check_names(allowed or ())
     check_port(host, port)
+    import torch
+
     from mmcl.serving.recognition import OpenModels
 
+    torch.set_num_threads(threads)
     speech, incremental = split_folders(runs)
     intents = proposed_intents(speech[0]) if speech else ""
     serve_page(
-        load(speech, intents, longest=longest, sentences=sentences, threads=threads) if speech else {},
+        load(speech, intents, longest=longest, sentences=sentences) if speech else {},
         incremental,
         intents,
         host=host,
@@ -141,15 +144,12 @@ def _models(folder: Path) -> dict[str, StoredModel]:
         return {}
 
 
-def load(folders: Sequence[Path], intents: str, *, longest: float, sentences: int, threads: int) -> dict[str, Listener]:
+def load(folders: Sequence[Path], intents: str, *, longest: float, sentences: int) -> dict[str, Listener]:
     """Load and warm up the models of runs. With several runs, names are prefixed by the folder."""
-    import torch
-
     from mmcl.predict import written_intents
     from mmcl.progress import progress_display
     from mmcl.serving.listener import listeners
 
-    torch.set_num_threads(threads)
     found: dict[str, Listener] = {}
     with progress_display(disable=not sys.stderr.isatty()) as progress:
         for folder in folders:
