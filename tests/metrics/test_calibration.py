@@ -1,0 +1,138 @@
+"""Temperature and Platt scaling, calibration error and threshold, and the file beside a model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mmcl.errors import CheckpointError, InputError, ShapeError
+from mmcl.metrics.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    NotCalibrated,
+    calibrate_confidence,
+    calibrate_logits,
+    expected_calibration_error,
+    fit_platt,
+    fit_temperature,
+    read_calibration,
+    rejection_threshold,
+    write_calibration,
+)
+
+
+@pytest.fixture
+def drawn():
+    """Logits, and labels drawn from their softmax, so that they are calibrated."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(4000, 5, generator=generator)
+    return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, 6.0])
+def test_scaled_logits_get_their_scale_back(drawn, scale):
+    logits, labels = drawn
+    assert fit_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.06)
+
+
+def test_temperature_minimizes_cross_entropy(drawn):
+    logits, labels = drawn
+    found = fit_temperature(3 * logits, labels)
+    loss = {t: torch.nn.functional.cross_entropy(3 * logits.double() / t, labels) for t in (found - 0.01, found + 0.01)}
+    best = torch.nn.functional.cross_entropy(3 * logits.double() / found, labels)
+    assert all(best < other for other in loss.values())
+
+
+def test_temperature_is_limited_and_ignores_absent_classes(drawn):
+    logits, labels = drawn
+    assert fit_temperature(logits, logits.argmax(1)) == pytest.approx(0.01)
+    absent = torch.cat([logits, torch.full((4000, 1), -torch.inf)], 1)
+    assert fit_temperature(absent, labels) == fit_temperature(logits, labels)
+
+
+def test_calibration_error_by_hand():
+    confidence = torch.tensor([0.95, 0.95, 0.15, 1.0, 0.0], dtype=torch.double)
+    correct = torch.tensor([True, False, True, True, False])
+    # Bins of a tenth: |1.9 + 1 - 2| + |0.15 - 1| + |0 - 0|
+    assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx((0.9 + 0.85) / 5)
+
+
+def test_calibrated_error_is_small(drawn):
+    logits, labels = drawn
+    found = calibrate_logits(4 * logits, labels)
+    assert found.error_after < 0.03 < 0.1 < found.error_before
+    assert found.samples == 4000 and found.accuracy == pytest.approx((logits.argmax(1) == labels).double().mean())
+    again = found.probabilities(4 * logits).amax(1)
+    assert float((again >= found.threshold).double().mean()) == found.accepted
+
+
+def test_platt_scaling_calibrates_overconfident_sequences():
+    generator = torch.Generator().manual_seed(0)
+    raw = torch.rand(3000, generator=generator) * 0.3 + 0.7
+    correct = torch.rand(3000, generator=generator) < (raw - 0.6)
+    found = calibrate_confidence(raw, correct)
+    assert found.error_after < 0.05 < 0.3 < found.error_before
+    assert found.confidence(raw).diff().sign().equal(raw.diff().sign().double())  # the order is kept
+
+
+@pytest.mark.parametrize("right", [[True] * 12, [False] * 12, [False] * 6 + [True] * 6])
+def test_platt_scaling_without_information_is_constant(right):
+    raw = torch.linspace(0.9, 0.1, 12)  # where both occur, the wrong ones are the confident ones
+    slope, intercept = fit_platt(raw, torch.tensor(right))
+    assert slope == 0 and torch.tensor(intercept).sigmoid() == pytest.approx((sum(right) + 1) / 14)
+
+
+def test_threshold_keeps_its_share_of_correct_answers():
+    confidence = torch.arange(1, 101) / 100
+    correct = torch.ones(100, dtype=torch.bool)
+    assert rejection_threshold(confidence, correct) == pytest.approx(0.06)
+    assert (confidence >= rejection_threshold(confidence, correct)).sum() == 95
+    correct[:50] = False  # wrong answers do not matter
+    assert (confidence[50:] >= rejection_threshold(confidence, correct)).sum() == 48
+    assert rejection_threshold(confidence, torch.zeros(100, dtype=torch.bool)) is None
+
+
+def test_few_samples_are_not_calibrated():
+    for found in (calibrate_logits(torch.randn(9, 3), torch.zeros(9, dtype=torch.long)),
+                  calibrate_confidence(torch.rand(9), torch.ones(9, dtype=torch.bool))):  # fmt: skip
+        assert isinstance(found, NotCalibrated) and "9 samples" in found.reason
+
+
+def test_invalid_values_raise():
+    with pytest.raises(ShapeError):
+        fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
+    with pytest.raises(InputError):
+        fit_temperature(torch.tensor([[0.0, -torch.inf]]), torch.tensor([1]))
+    with pytest.raises(ShapeError):
+        expected_calibration_error(torch.rand(3), torch.ones(2, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"1\.5"):
+        fit_platt(torch.tensor([1.5, 0.2]), torch.tensor([True, False]))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        NotCalibrated("there is no validation split"),
+        Calibration("temperature", (1.7,), 0.4, 30, 0.9, 0.1, 0.05, 0.8, 0.95),
+        Calibration("platt", (0.9, -1.2), None, 30, 0.0, 0.1, 0.05),
+    ],
+)
+def test_files_are_read_as_written(found, tmp_path):
+    write_calibration(tmp_path / "models" / "a", found)
+    assert read_calibration(tmp_path / "models" / "a") == found
+
+
+def test_missing_and_damaged_files(tmp_path):
+    assert "without a calibration" in read_calibration(tmp_path).reason
+    write_calibration(tmp_path, Calibration("temperature", (1.7,), 0.4, 30, 0.9, 0.1, 0.05))
+    path = tmp_path / CALIBRATION_FILE
+    path.write_text(path.read_text().replace("0.4", "0.1"))
+    with pytest.raises(CheckpointError, match=CALIBRATION_FILE):
+        read_calibration(tmp_path)
+    whole = {"method": "temperature", "parameters": [1.7], "samples": 3, "accuracy": 1.0, "error_before": 0.1}
+    for content in ({**whole, "parameters": [1.0, 2.0]}, {**whole, "parameters": [-1.0]}, whole, {"method": "other"}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(CheckpointError, match=CALIBRATION_FILE):
+            read_calibration(tmp_path)
