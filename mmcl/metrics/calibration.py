@@ -5,6 +5,7 @@ All parameters are fitted on validation data. A :class:`Calibration` is stored w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import exp, log
 from pathlib import Path
@@ -78,6 +79,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Guo et al., arXiv 1706.04599, section 4.2. The cross-entropy is convex in 1 / T. Bisection finds the root of its
     derivative, so the result is deterministic. T is limited to [0.01, 100].
 
+    Differs from the paper: T below 1 sharpens only until the mean confidence is (correct + 1) / (samples + 2), Laplace's
+    estimate of the accuracy. Otherwise T is 0 and every confidence is 1 if all samples are classified correctly.
+
     Args:
         logits: ``(samples, classes)``; minus infinity for classes that cannot be predicted.
         labels: ``(samples,)``.
@@ -93,19 +97,27 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     _check_logits(logits, labels)
     scores = logits.double()
-    target = scores.gather(1, labels[:, None])[:, 0]
+    target = float(scores.gather(1, labels[:, None])[:, 0].mean())
     finite = scores.masked_fill(scores == -float("inf"), 0.0)
+    limit = (int((logits.argmax(1) == labels).sum()) + 1) / (len(labels) + 2)
 
-    def slope(inverse: float) -> float:
-        """Derivative of the cross-entropy with respect to 1 / T."""
-        expected = ((scores * inverse).softmax(1) * finite).sum(1)
-        return float((expected - target).mean())
+    def has_optimum_above(inverse: float) -> bool:  # the derivative of the cross-entropy is negative
+        return float(((scores * inverse).softmax(1) * finite).sum(1).mean()) < target
 
+    def is_unsure(inverse: float) -> bool:
+        return float((scores * inverse).softmax(1).amax(1).mean()) < limit
+
+    best = _bisected(has_optimum_above)
+    return 1 / best if best <= 1 else 1 / min(best, max(1.0, _bisected(is_unsure)))
+
+
+def _bisected(is_below: Callable[[float], bool]) -> float:
+    """Return the value between 0.01 and 100 where a function changes from True to False."""
     low, high = -log(_HIGHEST), log(_HIGHEST)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if slope(exp(middle)) < 0 else (low, middle)
-    return exp(-(low + high) / 2)
+        low, high = (middle, high) if is_below(exp(middle)) else (low, middle)
+    return exp((low + high) / 2)
 
 
 def fit_platt(raw: Tensor, correct: Tensor) -> tuple[float, float]:

@@ -37,19 +37,27 @@ def test_scaled_logits_get_their_scale_back(drawn, scale):
     assert fit_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.06)
 
 
-def test_temperature_minimizes_cross_entropy(drawn):
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_temperature_minimizes_cross_entropy(drawn, scale):
     logits, labels = drawn
-    found = fit_temperature(3 * logits, labels)
-    loss = {t: torch.nn.functional.cross_entropy(3 * logits.double() / t, labels) for t in (found - 0.01, found + 0.01)}
-    best = torch.nn.functional.cross_entropy(3 * logits.double() / found, labels)
-    assert all(best < other for other in loss.values())
+    found = fit_temperature(scale * logits, labels)
+    loss = [torch.nn.functional.cross_entropy(scale * logits.double() / t, labels) for t in (found, found - 0.01, found + 0.01)]
+    assert loss[0] < min(loss[1:])
 
 
-def test_temperature_is_limited_and_ignores_absent_classes(drawn):
+def test_perfect_validation_data_do_not_make_every_answer_certain(drawn):
+    logits, _ = (each[:50] for each in drawn)
+    found = fit_temperature(logits, logits.argmax(1))
+    confidence = (logits / found).softmax(1).amax(1)
+    assert 0 < found < 1 and confidence.mean() == pytest.approx(51 / 52) and confidence.min() < 0.9
+    certain = 1000 * logits  # already more confident than so few samples can show: not sharpened
+    assert fit_temperature(certain, certain.argmax(1)) == 1.0
+
+
+def test_absent_classes_are_ignored(drawn):
     logits, labels = drawn
-    assert fit_temperature(logits, logits.argmax(1)) == pytest.approx(0.01)
     absent = torch.cat([logits, torch.full((4000, 1), -torch.inf)], 1)
-    assert fit_temperature(absent, labels) == fit_temperature(logits, labels)
+    assert fit_temperature(absent, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-12)
 
 
 def test_calibration_error_by_hand():
