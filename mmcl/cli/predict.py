@@ -15,18 +15,26 @@ from mmcl.cli.terminal import console, say
 from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from click import Context
-
     from mmcl.predict.inputs import Answered, PredictionInput
     from mmcl.predict.stored_models import StoredModel
 
 AnswerT = TypeVar("AnswerT")
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Answer 'none of these' below this confidence; 0 accepts all [default: chosen on validation data].",
+    ),
+]
 
 
 class SeveralIntents(TyperCommand):
     """A command whose option ``--intents`` takes all values up to the next option."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before each of its values, which is what click reads."""
         repeated: list[str] = []
         inside = False
@@ -58,16 +66,7 @@ def predict(
         str | None, typer.Option("--model", metavar="NAME", help="Name of the model in the run [default: the first].")
     ] = None,
     top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Show the best K classes.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            metavar="SHARE",
-            min=0,
-            max=1,
-            help="Answer 'none of these' below this confidence; 0 accepts all [default: chosen on validation data].",
-        ),
-    ] = None,
+    threshold: Threshold = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per input.")] = False,
 ) -> None:

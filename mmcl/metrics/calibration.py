@@ -79,8 +79,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Guo et al., arXiv 1706.04599, section 4.2. The cross-entropy is convex in 1 / T. Bisection finds the root of its
     derivative, so the result is deterministic. T is limited to [0.01, 100].
 
-    Differs from the paper: T below 1 sharpens only until the mean confidence is (correct + 1) / (samples + 2), Laplace's
-    estimate of the accuracy. Otherwise T is 0 and every confidence is 1 if all samples are classified correctly.
+    Differs from the paper: T below 1 sharpens only until the mean confidence is (correct + 1) / (samples + 2), which is
+    Laplace's estimate of the accuracy. Otherwise, if all samples are classified correctly, T is 0 and every confidence
+    is 1.
 
     Args:
         logits: ``(samples, classes)``; minus infinity for classes that cannot be predicted.

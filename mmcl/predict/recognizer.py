@@ -122,7 +122,7 @@ class Recognizer:
             raise ConfigError(f"{path}: the model is for texts, expected recognize_text")
         if self.modality == "audio":
             return self.recognize({"audio": load_speech(path, max_seconds=max_seconds)})
-        encoder = self.model if isinstance(self.model, ImageClassifier) else self.model.encoder  # type: ignore[union-attr]
+        encoder = self.model if isinstance(self.model, ImageClassifier) else self.model.encoder
         size = getattr(encoder, "size", None)
         size = size if isinstance(size, int) else _IMAGE_SIZE
         return self.recognize({"image": load_image(Path(path), size, grey=getattr(encoder, "channels", 3) == 1)})
@@ -134,7 +134,9 @@ class Recognizer:
             ConfigError: the model is not for texts, or the text is empty.
         """
         if self.modality != "text" or not text.strip():
-            wrong = "the text is empty" if self.modality == "text" else f"the model is for {self.modality}, not for text"
+            wrong = (
+                "the text is empty" if self.modality == "text" else f"the model is for {self.modality}, not for text"
+            )
             raise ConfigError(f"cannot recognize '{text}': {wrong}")
         return self.recognize({"text": text})
 
@@ -146,7 +148,9 @@ class Recognizer:
             return self._decoded(self.model, batch)
         shares = self._probabilities(self.model(batch).logits)[0]
         order = shares.argsort(descending=True, stable=True).tolist()
-        guesses = tuple(Guess(self.classes[label], float(shares[label])) for label in order if label < len(self.classes))
+        guesses = tuple(
+            Guess(self.classes[label], float(shares[label])) for label in order if label < len(self.classes)
+        )
         best = guesses[0]
         return Recognition(self._accepted(best), best.confidence, guesses)
 

@@ -93,7 +93,7 @@ def _image_classifier(source: ModelSource) -> ModelKind:
 
 
 def _recognizer() -> str:
-    return "from mmcl.predict import open_recognizer\n\nmodel = open_recognizer(\"path of this folder\")\n"
+    return 'from mmcl.predict import open_recognizer\n\nmodel = open_recognizer("path of this folder")\n'
 
 
 def _seq2seq(source: ModelSource) -> ModelKind:

@@ -150,7 +150,8 @@ def _field(gr: ModuleType, modality: str, longest: float) -> Any:
     if modality == "text":
         return gr.Textbox(label="Text", lines=3, max_lines=10, elem_id=name)
     if modality == "image":
-        field = gr.Image(type="filepath", image_mode=None, sources=["upload"], label="Image", elem_id=name, buttons=[])
+        form = {"type": "filepath", "image_mode": None, "sources": ["upload"], "height": 300, "buttons": []}
+        field = gr.Image(**form, label="Image", elem_id=name)
         field.preprocess = lambda payload: payload and payload.path  # mmcl reads the file, and says what is wrong
     else:
         label = f"Speech (at most {longest:g} s)"

@@ -41,7 +41,10 @@ def test_scaled_logits_get_their_scale_back(drawn, scale):
 def test_temperature_minimizes_cross_entropy(drawn, scale):
     logits, labels = drawn
     found = fit_temperature(scale * logits, labels)
-    loss = [torch.nn.functional.cross_entropy(scale * logits.double() / t, labels) for t in (found, found - 0.01, found + 0.01)]
+    loss = [
+        torch.nn.functional.cross_entropy(scale * logits.double() / t, labels)
+        for t in (found, found - 0.01, found + 0.01)
+    ]
     assert loss[0] < min(loss[1:])
 
 

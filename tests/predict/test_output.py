@@ -21,7 +21,9 @@ FOUND = [
     Answered("b.wav", Recognition(None, 0.4, (Guess("play", 0.4),))),
     Answered("c.wav", None, "c.wav is empty"),
 ]
-ORDER = Recognition("order", 0.9, (Guess("order", 0.9),), (Entity("size", "large"), Entity("drink", "latte")), "a latte")
+ORDER = Recognition(
+    "order", 0.9, (Guess("order", 0.9),), (Entity("size", "large"), Entity("drink", "latte")), "a latte"
+)
 
 
 def recognizer(sequence=False):
