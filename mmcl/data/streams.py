@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
-from avalanche.benchmarks.utils import AvalancheDataset
-from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
 from mmcl.config.numbers import Count
@@ -18,7 +15,13 @@ from mmcl.data.attributes import attributes_of
 from mmcl.data.base import Dataset, logger, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import StreamError
+from mmcl.lazy import quick_imports
 from mmcl.text.suggest import nearest
+
+with quick_imports():
+    from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
+    from avalanche.benchmarks.utils import AvalancheDataset
+    from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 
 def class_incremental(
