@@ -1,24 +1,20 @@
 """Calibrated confidence: temperature and Platt scaling, calibration error, and a threshold for rejection.
 
-All parameters are fitted on validation data. A :class:`Calibration` is stored with its model, in ``calibration.json``.
+All parameters are fitted on validation data. :mod:`mmcl.models.saved_calibration` stores them with the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp, log
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from mmcl.errors import CheckpointError, InputError, ShapeError
-from mmcl.files.plain_json import member
-from mmcl.files.sealed_json import read_sealed, write_sealed
+from mmcl.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CALIBRATION_FILE = "calibration.json"  #: name of the file in the folder of a model
 KEPT = 0.95  #: share of the correct validation answers that the rejection threshold keeps
 LEAST_SAMPLES = 10  #: smallest number of validation samples to calibrate with
 _BINS = 15  # as in Guo et al.
@@ -33,7 +29,8 @@ class Calibration:
 
     Attributes:
         method: ``"temperature"`` for classifiers, ``"platt"`` for sequence models.
-        parameters: the temperature; or slope and intercept of Platt scaling.
+        parameters: the temperature; or slope and intercept of Platt scaling. They are 1, or 1 and 0, if others do not
+            lower the calibration error.
         threshold: confidence below which an answer is rejected, see :func:`rejection_threshold`; None for none.
         samples: number of validation samples.
         accuracy: share of the validation samples that were answered correctly.
@@ -223,6 +220,8 @@ def calibrate_logits(logits: Tensor, labels: Tensor) -> Calibrated:
     temperature = fit_temperature(logits, labels)
     correct = logits.argmax(1) == labels
     before, after = ((logits.double() / scale).softmax(1).amax(1) for scale in (1.0, temperature))
+    if expected_calibration_error(after, correct) > expected_calibration_error(before, correct):
+        temperature, after = 1.0, before
     return _calibration("temperature", (temperature,), before, after, correct)
 
 
@@ -237,49 +236,9 @@ def calibrate_confidence(raw: Tensor, correct: Tensor) -> Calibrated:
         return few
     slope, intercept = fit_platt(raw, correct)
     after = (slope * _log_odds(raw) + intercept).sigmoid()
+    if expected_calibration_error(after, correct) > expected_calibration_error(raw, correct):
+        (slope, intercept), after = (1.0, 0.0), raw.double()
     return _calibration("platt", (slope, intercept), raw, after, correct)
-
-
-def write_calibration(folder: Path, found: Calibrated) -> None:
-    """Write ``calibration.json`` into the folder of a model, which is created if missing.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    content = found._asdict() if isinstance(found, NotCalibrated) else asdict(found)
-    write_sealed(folder / CALIBRATION_FILE, content)
-
-
-def read_calibration(folder: Path) -> Calibrated:
-    """Read the calibration of a model; models of mmcl 0.1 have none.
-
-    Raises:
-        CheckpointError: the file is damaged or was changed.
-    """
-    path = folder / CALIBRATION_FILE
-    if not path.exists():
-        return NotCalibrated("the model was saved without a calibration")
-    content: dict[str, Any] = read_sealed(path, error=CheckpointError)
-    where: dict[str, Any] = {"where": str(path), "error": CheckpointError}
-    if "reason" in content:
-        return NotCalibrated(member(content, "reason", str, **where))
-    method = member(content, "method", str, **where)
-    sizes = {"temperature": 1, "platt": 2}
-    parameters = tuple(map(float, member(content, "parameters", list, of=float, **where)))
-    if sizes.get(method) != len(parameters) or (method == "temperature" and parameters[0] <= 0):
-        raise CheckpointError(
-            f"{path} has method '{method}' with {len(parameters)} parameters, expected temperature with 1 above 0 or "
-            "platt with 2: copy the file again"
-        )
-    names = ("accuracy", "error_before", "error_after")
-    numbers = {name: float(member(content, name, float, **where)) for name in names}
-    optional = {
-        name: None if content.get(name) is None else float(member(content, name, float, **where))
-        for name in ("threshold", "accepted", "accepted_accuracy")
-    }
-    samples = member(content, "samples", int, **where)
-    return Calibration(method=method, parameters=parameters, samples=samples, **numbers, **optional)  # type: ignore[arg-type]
 
 
 def _too_few(samples: int) -> NotCalibrated | None:

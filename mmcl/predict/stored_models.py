@@ -49,7 +49,7 @@ class StoredModel(NamedTuple):
             ConfigError: it is another kind of model, or the threshold is out of range.
             CheckpointError: a file is missing or damaged.
         """
-        from mmcl.metrics.calibration import read_calibration
+        from mmcl.models.saved_calibration import read_calibration
         from mmcl.predict.recognizer import Recognizer, RecognizingModel
 
         model, classes = self.load()

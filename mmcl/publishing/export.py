@@ -183,8 +183,8 @@ def _write_classifier(source: Path, folder: Path) -> None:
 
 def _write_checkpoint(run: Run, config: KeepsCheckpoints, name: str, folder: Path) -> None:
     """Write the model in the last checkpoint of a strategy and seed, with its calibration."""
-    from mmcl.metrics.calibration import CALIBRATION_FILE
     from mmcl.models.saved import save_slu
+    from mmcl.models.saved_calibration import CALIBRATION_FILE
 
     model = load_checkpoint_model(run, config, name)
     save_slu(model, folder, class_names(run, name))

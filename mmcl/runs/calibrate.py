@@ -21,8 +21,8 @@ from mmcl.metrics.calibration import (
     NotCalibrated,
     calibrate_confidence,
     calibrate_logits,
-    write_calibration,
 )
+from mmcl.models.saved_calibration import write_calibration
 from mmcl.models.seq2seq import SLUSeq2Seq
 from mmcl.models.sequence_confidence import sequence_confidence
 from mmcl.runs.run import Run

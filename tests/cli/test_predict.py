@@ -9,9 +9,10 @@ import soundfile
 import torch
 
 from mmcl.encoders import build_encoder
-from mmcl.metrics.calibration import Calibration, write_calibration
+from mmcl.metrics.calibration import Calibration
 from mmcl.models import SLUClassifier, TwoTower
 from mmcl.models.saved import save_slu
+from mmcl.models.saved_calibration import write_calibration
 from mmcl.models.saved_classifiers import save_classifier
 from mmcl.models.text_classifier import TextClassifier
 from mmcl.models.text_to_text import TextToText

@@ -1,25 +1,19 @@
-"""Temperature and Platt scaling, calibration error and threshold, and the file beside a model."""
+"""Temperature and Platt scaling, calibration error and threshold."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 import torch
 
-from mmcl.errors import CheckpointError, InputError, ShapeError
+from mmcl.errors import InputError, ShapeError
 from mmcl.metrics.calibration import (
-    CALIBRATION_FILE,
-    Calibration,
     NotCalibrated,
     calibrate_confidence,
     calibrate_logits,
     expected_calibration_error,
     fit_platt,
     fit_temperature,
-    read_calibration,
     rejection_threshold,
-    write_calibration,
 )
 
 
@@ -95,6 +89,17 @@ def test_platt_scaling_without_information_is_constant(right):
     assert slope == 0 and torch.tensor(intercept).sigmoid() == pytest.approx((sum(right) + 1) / 14)
 
 
+def test_calibration_never_raises_the_calibration_error():
+    for seed in range(30):
+        generator = torch.Generator().manual_seed(seed)
+        logits, labels = torch.randn(40, 4, generator=generator), torch.randint(4, (40,), generator=generator)
+        found = calibrate_logits(logits, labels)
+        assert found.error_after <= found.error_before
+        correct = torch.rand(40, generator=generator) < 0.5
+        found = calibrate_confidence(torch.rand(40, generator=generator), correct)
+        assert found.error_after <= found.error_before
+
+
 def test_threshold_keeps_its_share_of_correct_answers():
     confidence = torch.arange(1, 101) / 100
     correct = torch.ones(100, dtype=torch.bool)
@@ -120,30 +125,3 @@ def test_invalid_values_raise():
         expected_calibration_error(torch.rand(3), torch.ones(2, dtype=torch.bool))
     with pytest.raises(InputError, match=r"1\.5"):
         fit_platt(torch.tensor([1.5, 0.2]), torch.tensor([True, False]))
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        NotCalibrated("there is no validation split"),
-        Calibration("temperature", (1.7,), 0.4, 30, 0.9, 0.1, 0.05, 0.8, 0.95),
-        Calibration("platt", (0.9, -1.2), None, 30, 0.0, 0.1, 0.05),
-    ],
-)
-def test_files_are_read_as_written(found, tmp_path):
-    write_calibration(tmp_path / "models" / "a", found)
-    assert read_calibration(tmp_path / "models" / "a") == found
-
-
-def test_missing_and_damaged_files(tmp_path):
-    assert "without a calibration" in read_calibration(tmp_path).reason
-    write_calibration(tmp_path, Calibration("temperature", (1.7,), 0.4, 30, 0.9, 0.1, 0.05))
-    path = tmp_path / CALIBRATION_FILE
-    path.write_text(path.read_text().replace("0.4", "0.1"))
-    with pytest.raises(CheckpointError, match=CALIBRATION_FILE):
-        read_calibration(tmp_path)
-    whole = {"method": "temperature", "parameters": [1.7], "samples": 3, "accuracy": 1.0, "error_before": 0.1}
-    for content in ({**whole, "parameters": [1.0, 2.0]}, {**whole, "parameters": [-1.0]}, whole, {"method": "other"}):
-        path.write_text(json.dumps(content))
-        with pytest.raises(CheckpointError, match=CALIBRATION_FILE):
-            read_calibration(tmp_path)

@@ -12,9 +12,10 @@ from mmcl.config.tasks import load_task
 from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError, ConfigError, RunError
 from mmcl.freeze import trainable_state
-from mmcl.metrics.calibration import Calibration, write_calibration
+from mmcl.metrics.calibration import Calibration
 from mmcl.models import ImageClassifier, SLUClassifier, TwoTower
 from mmcl.models.saved import save_slu
+from mmcl.models.saved_calibration import write_calibration
 from mmcl.models.saved_classifiers import save_classifier
 from mmcl.models.text_to_text import TextToText
 from mmcl.predict.stored_models import choose_model, open_recognizer, stored_models

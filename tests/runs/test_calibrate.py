@@ -11,9 +11,10 @@ from mmcl.config.model import StrictModel
 from mmcl.data.base import Entity
 from mmcl.encoders import build_encoder
 from mmcl.errors import DataError
-from mmcl.metrics.calibration import NotCalibrated, read_calibration
+from mmcl.metrics.calibration import NotCalibrated
 from mmcl.models import Frame, FrameTokenizer, SLUSeq2Seq
 from mmcl.models.classifier import Classified
+from mmcl.models.saved_calibration import read_calibration
 from mmcl.runs.calibrate import MOST_SAMPLES, ValidationData, calibrate, calibrate_run, validation_data
 from mmcl.runs.run import Run
 

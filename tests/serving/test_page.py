@@ -21,9 +21,10 @@ from mmcl.config.tasks import find_config, load_task
 from mmcl.data import SpokenDigits, open_dataset
 from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError
-from mmcl.metrics.calibration import Calibration, write_calibration
+from mmcl.metrics.calibration import Calibration
 from mmcl.models import ImageClassifier, SLUClassifier, TwoTower
 from mmcl.models.saved import save_slu
+from mmcl.models.saved_calibration import write_calibration
 from mmcl.models.saved_classifiers import save_classifier
 from mmcl.models.text_classifier import TextClassifier
 from mmcl.models.text_to_text import TextToText

@@ -10,9 +10,10 @@ import torch
 
 from mmcl.data.base import Entity
 from mmcl.encoders import build_encoder
-from mmcl.metrics.calibration import Calibration, write_calibration
+from mmcl.metrics.calibration import Calibration
 from mmcl.models import Frame, FrameTokenizer, SLUClassifier, SLUSeq2Seq
 from mmcl.models.saved import save_slu
+from mmcl.models.saved_calibration import write_calibration
 from mmcl.predict.stored_models import stored_models
 from mmcl.serving.recognition import OpenModels, show_recognition
 
