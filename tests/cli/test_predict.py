@@ -3,11 +3,15 @@
 import csv
 import io
 import json
+import re
+import shlex
+import shutil
 
 import pytest
 import soundfile
 import torch
 
+from mmcl.cli.predict import predict
 from mmcl.encoders import build_encoder
 from mmcl.metrics.calibration import Calibration
 from mmcl.models import SLUClassifier, TwoTower
@@ -134,3 +138,26 @@ def test_unfitting_options_are_refused(mmcl_, classifier, recording, tmp_path):
     code, _, err = mmcl_("predict", classifier, tmp_path / "none.wav")
     assert code == 1 and "none.wav" in err and err.count("\n") == 1
     assert mmcl_("predict", classifier).code == 2
+
+
+def test_examples_of_the_help_run(mmcl_, classifier, model, recording, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    texts = TextClassifier(TextToText.from_scratch(["wake me"] * 3, vocabulary=110, dim=16, layers=1, heads=2))
+    texts.grow([0, 1])
+    save_classifier(texts, tmp_path / "runs/text_incremental/demo", ["alarm", "music"])
+    for target, source in (
+        ("runs/slu_incremental/demo/models/replay-seed0", classifier),
+        ("hub/coffee-orders", classifier),
+        ("runs/speech_to_intent/demo/models/cwcl-seed0", model),
+    ):
+        shutil.copytree(source, tmp_path / target)
+    (tmp_path / "recordings").mkdir()
+    for name in ("a.wav", "b.wav", "recordings/c.wav"):
+        shutil.copyfile(recording, tmp_path / name)
+    (tmp_path / "intents.json").write_text('["on", "off"]')
+    examples = re.findall(r"`mmcl (predict .*)`", predict.__doc__)
+    assert len(examples) == 6
+    for example in examples:
+        done = mmcl_(*shlex.split(example))
+        assert done.code == 0, (example, done.err)
