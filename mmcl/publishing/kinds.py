@@ -82,18 +82,20 @@ def _classifier(source: ModelSource) -> ModelKind:
 
 def _text_classifier(source: ModelSource) -> ModelKind:
     about = f"Classifies a text as one of {len(source.content['classes'])} classes.{source.arrival}"
+    use = "from mmcl.batch import Batch\nfrom mmcl.models import from_pretrained\n\n"
+    use += f'{source.load}\nlogits = model(Batch(text=["a text"])).logits\nprint(model.names[int(logits.argmax())])'
     tags = ("continual-learning", "class-incremental-learning")
-    return ModelKind(about, f'{_recognizer()}print(model.recognize_text("..."))', tags, "text-classification")
+    return ModelKind(about, use, tags, "text-classification")
 
 
 def _image_classifier(source: ModelSource) -> ModelKind:
     about = f"Classifies an image as one of {len(source.content['classes'])} classes."
-    use = f'{_recognizer()}print(model.recognize_file("photo.png"))'
-    return ModelKind(about, use, ("image-classification",), "image-classification")
-
-
-def _recognizer() -> str:
-    return 'from mmcl.predict import open_recognizer\n\nmodel = open_recognizer("path of this folder")\n'
+    settings = source.content["settings"]
+    use = "from pathlib import Path\nfrom mmcl.batch import Batch\nfrom mmcl.data.images.image_file import load_image\n"
+    use += f"from mmcl.models import from_pretrained\n\n{source.load}\n"
+    use += f'image = load_image(Path("photo.png"), {settings["size"]}, grey={settings["channels"] == 1})\n'
+    use += "print(model.names[int(model(Batch(image=image[None])).logits.argmax())])"
+    return ModelKind(about, use, ("image-classifier",), "image-classification")
 
 
 def _seq2seq(source: ModelSource) -> ModelKind:
