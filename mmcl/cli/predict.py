@@ -51,7 +51,7 @@ def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of a model that was exported.")],
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="Recordings, images, text files (a text per line), or folders."),
+        typer.Argument(metavar="FILE", help="Recordings, images, text files (a text per line), or folders."),
     ] = None,
     texts: Annotated[
         list[str] | None, typer.Option("--text", metavar="TEXT", help="A text, for models of texts; can be repeated.")
@@ -65,7 +65,9 @@ def predict(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Name of the model in the run [default: the first].")
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Show the best K classes.")] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="K", min=1, help="Show the best K classes [default: 5].")
+    ] = None,
     threshold: Threshold = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per input.")] = False,
