@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ def test_checkpoints_are_found_with_their_calibration(run):
     recognizer = open_recognizer(run.folder)
     assert recognizer.classes == ("on", "play") and recognizer.calibration == FOUND and recognizer.threshold == 0.4
     assert open_recognizer(run.folder, threshold=0.7).threshold == 0.7
+    shutil.rmtree(run.folder / "models")  # as in runs of older versions
+    old = open_recognizer(run.folder)
+    assert old.threshold is None and "the model was saved without a calibration" in old.note
 
 
 def test_the_calibration_is_exported(run, tmp_path):
