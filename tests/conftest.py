@@ -38,6 +38,10 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # some extensions print what is left at exit
+
+
 _MODULES = 0  #: number of modules at the last test
 
 
