@@ -49,15 +49,11 @@ def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, time
     Raises:
         ConfigError: ``devices`` or ``nodes`` is less than 1, or the machine has fewer devices.
     """
-    if devices < 1 or nodes < 1:
-        raise ConfigError(f"devices={devices}, nodes={nodes}: expected 1 or more of each")
+    check_devices(devices, nodes, device)
     if devices * nodes == 1:
         return
     import torch
 
-    there = torch.cuda.device_count() if device == "cuda" else devices
-    if devices > there:
-        raise ConfigError(f"devices is {devices}, and this machine has {there} of {device}: take {there} or fewer")
     # Import these before launch: imported later, they would keep the group alive as a default argument after leave().
     import torch.distributed.nn.functional
     import torch.distributed.optim
@@ -69,6 +65,23 @@ def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, time
     fabric.launch()
     global _patient
     _patient = torch.distributed.new_group(timeout=MAIN_FIRST_TIMEOUT, backend="gloo")
+
+
+def check_devices(devices: int = 1, nodes: int = 1, device: str = "cpu") -> None:
+    """Check that this machine has the devices of a run.
+
+    Raises:
+        ConfigError: ``devices`` or ``nodes`` is less than 1, or the machine has fewer devices.
+    """
+    if devices < 1 or nodes < 1:
+        raise ConfigError(f"devices={devices}, nodes={nodes}: expected 1 or more of each")
+    if device != "cuda":
+        return
+    import torch
+
+    if (there := torch.cuda.device_count()) < devices:
+        expected = f"set devices to {there} or less" if there else "set device=cpu"
+        raise ConfigError(f"device is cuda with devices={devices}, but torch finds {there} GPUs here: {expected}")
 
 
 def leave() -> None:

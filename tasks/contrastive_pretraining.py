@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from mmcl.sections import task_checks
 from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class Config(PretrainingSection):  # has further settings
     candidates: int = Field(500, ge=2, description="largest number of held-out pairs to retrieve from")
 
 
+check = task_checks.contrastive_pretraining  # of `mmcl validate`
+
+
 def main(config: Config, run: Run) -> None:
     """Train and evaluate every objective with every seed; a resumed run skips finished ones."""
     import torch
@@ -33,9 +37,11 @@ def main(config: Config, run: Run) -> None:
     from mmcl.sections.towers import paired, pretrain
 
     torch.set_num_threads(config.threads)
+    opened = [config.pairs.build(split) for split in ("train", "valid")]
+    config = config.following(opened[0])
     towers = config.build(config.seeds[0])
     with distributed.main_first():
-        train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
+        train, valid = (paired(split, towers, config) for split in opened)
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
     with progress_display() as progress:
         for seed in config.seeds:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore
+from mmcl.sections import task_checks
 from mmcl.sections.views import MultimodalSection
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Config(MultimodalSection):  # has further settings
         if not self.folds and self.valid in self.data.train:
             raise ValueError(f"valid is '{self.valid}', which is in data.train: choose another split, or set folds")
         return self
+
+
+check = task_checks.multimodal_classification  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

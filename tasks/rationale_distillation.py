@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from mmcl.sections import task_checks
 from mmcl.sections.rationales import Methods, RationaleSection
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Config(RationaleSection):  # has further settings
         description="random seeds of weights, sample order and sampled rationales; one training per seed",
     )
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
+
+
+check = task_checks.rationale_distillation  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

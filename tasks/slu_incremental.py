@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
+from mmcl.sections import task_checks
 from mmcl.sections.objectives import ObjectivesSection
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class Config(StrictModel):
     def _check_strategies(self) -> Config:
         sections.check_strategies(self.strategy, self.model)
         return self
+
+
+check = task_checks.slu_incremental  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

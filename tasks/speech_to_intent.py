@@ -6,38 +6,30 @@ the nearest text embedding of a class. Evaluated are the first prompt template, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.sections import task_checks
+from mmcl.sections.evaluation import EvaluationSection
 from mmcl.sections.towers import PretrainingSection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mmcl.config.checks import Checks
     from mmcl.models.two_tower import TwoTower
     from mmcl.runs.run import Run
-
-
-class EvaluationSection(StrictModel):
-    name: str = Field(description="name of a data set; `mmcl data ls` lists them")
-    root: str | None = Field(None, description="folder of the data set; none: look in MMCL_DATA and in the cache")
-    split: str = Field("test", description="split to evaluate on; use valid to choose settings")
-    options: dict[str, Any] = Field({}, description="options of the data set")
-    title: str | None = Field(None, description="title in the result table; none: made from name and by")
-    classes: OneOrMore[str] = Field((), description="classes to evaluate, with their samples; empty: all")
-    by: Literal["class", "superclass", "text"] = Field("class", description="what to recognize")
-    templates: OneOrMore[str] = Field(("{}",), min_length=1, description="prompts; evaluated are the first, and all")
-    prompts: str | None = Field(None, description="JSON file {class: [texts]} of prompts, in place of templates")
-    ceiling: bool = Field(False, description="also evaluate with transcripts in place of speech")
-    candidates: int | None = Field(None, ge=2, description="number of candidate texts; none: all of the split")
-    probe: OneOrMore[str] = Field((), description="splits to train a linear probe on; empty: no probe")
 
 
 class Config(PretrainingSection):  # has further settings
     model: str | None = Field(None, description="folder of a run or model to evaluate without training")
     evaluations: tuple[EvaluationSection, ...] = Field((EvaluationSection(name="fsdd"),), min_length=1)
+
+
+def check(config: Config, checks: Checks) -> None:
+    """Check settings against data and weights, for `mmcl validate`."""
+    task_checks.speech_to_intent(config, checks, candidates)
 
 
 def main(config: Config, run: Run) -> None:
@@ -56,9 +48,11 @@ def main(config: Config, run: Run) -> None:
         for name, folder in model_folders(config.model).items():
             evaluate(config, run, {"strategy": name, "seed": 0}, TwoTower.load(folder))
         return
+    opened = [config.pairs.build(split) for split in ("train", "valid")]
+    config = config.following(opened[0])
     towers = config.build(config.seeds[0])
     with distributed.main_first():
-        train, valid = (paired(config.pairs.build(split), towers, config) for split in ("train", "valid"))
+        train, valid = (paired(split, towers, config) for split in opened)
     with progress_display() as progress:
         for seed in config.seeds:
             for name in config.objective:

@@ -14,6 +14,7 @@ from pydantic import Field
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import section_of
 from mmcl.sections import slu as sections
+from mmcl.sections import task_checks
 from mmcl.sections.rationales import StudentSection, TextsSection, WeightsSection
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Config(StrictModel):
     epochs: int = Field(10, ge=1, description="passes over the data of each experience")
     memory_size: int = Field(100, ge=0, description="number of samples in the memory of replay, over all classes")
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
+
+
+check = task_checks.text_incremental  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore
+from mmcl.sections import task_checks
 from mmcl.sections.unlearning import MethodName, UnlearningSection
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Config(UnlearningSection):  # has further settings
         """Return the settings of a method."""
         shared = self.settings.get("laf", {}) if name == "laf+r" else {}
         return {**shared, **self.settings.get(name, {})}
+
+
+check = task_checks.unlearning  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

@@ -130,7 +130,7 @@ def test_single_process():
 def test_invalid_devices_raise():
     with pytest.raises(ConfigError, match="devices=0, nodes=1: expected 1 or more"):
         distributed.launch(0)
-    with pytest.raises(ConfigError, match="devices is 64, and this machine has"):
+    with pytest.raises(ConfigError, match="cuda"):
         distributed.launch(64, device="cuda")
 
 

@@ -6,6 +6,7 @@ without the folder, ``synth`` without the extra and ``GPU`` without one, and ``m
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -35,6 +36,7 @@ PAGES = {
 OWN_PAGE = "configs/OWN_DATA.md"  #: its examples have a test of their own
 PROSE = {**PAGES, OWN_PAGE: (ROOT / OWN_PAGE).read_text(encoding="utf-8")}
 BLOCK = re.compile(r"(?P<before>(?:[^\n]+\n)*)\n*```(?P<language>\w*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 PLACEHOLDER = re.compile(r"\b(?:[A-Z]{2,}|DIR|FILE)\b|\[--|\[[A-Z]|\.\.\.|key=value")
 
 
@@ -45,9 +47,37 @@ def _snippets():
             yield pytest.param(block["before"], block["code"], id=f"{page}-{number}", marks=marks)
 
 
+def _help_texts(command=None, name="mmcl"):
+    """Help of every command by its name, with the arguments' help."""
+    command = command or typer.main.get_command(app)
+    yield (
+        f"{name} --help",
+        "\n\n".join([command.help or "", *(getattr(each, "help", None) or "" for each in command.params)]),
+    )
+    for child, each in getattr(command, "commands", {}).items():
+        yield from _help_texts(each, f"{name} {child}")
+
+
+def _docstrings():
+    """Docstrings of modules, classes and functions by file."""
+    for path in sorted((ROOT / "mmcl").rglob("*.py")):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, DOCUMENTED)]
+        yield str(path.relative_to(ROOT)), "\n\n".join(filter(None, map(ast.get_docstring, nodes)))
+
+
+def _comments():
+    """Commands in the comments of configs, as lines between backticks."""
+    for path in sorted(ROOT.glob("configs/*/*.yaml")):
+        lines = re.findall(r"^#\s+((?:\w+=\S+ )*mmcl .+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        yield str(path.relative_to(ROOT)), "\n".join(f"`{line}`" for line in lines)
+
+
 def _commands():
-    """Commands of mmcl in shell blocks, and those between backticks that have no placeholder."""
-    for page, text in PAGES.items():
+    """Commands of mmcl in shell blocks, and those between backticks that have no placeholder.
+
+    They are in the pages, in the help of the commands, in docstrings, and in comments of configs.
+    """
+    for page, text in [*PAGES.items(), *_help_texts(), *_docstrings(), *_comments()]:
         blocks = [block["code"] for block in BLOCK.finditer(text) if block["language"] != "python"]
         lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
         spans = re.findall(r"`([^`\n]*)`", BLOCK.sub("", text))
@@ -138,10 +168,11 @@ def test_commands_are_valid(words, tmp_path, monkeypatch, mmcl_):
     context = command.make_context(name, list(arguments))
     values = context.params
     if name in ("run", "validate") and values["task"]:
-        file = ROOT / "configs" / values["task"] / "demo.yaml"
+        task, _, config = values["task"].partition("/")
+        file = ROOT / "configs" / task / "demo.yaml"
         if not values["config"].endswith(".yaml"):  # else a file that an earlier command made
-            file = find_config(values["task"], values["config"])
-        load_config(load_task(values["task"]).Config, file, values["settings"] or [])
+            file = find_config(task, config or values["config"])
+        load_config(load_task(task).Config, file, values["settings"] or [])
     if name in ("ls", "cp"):
         assert mmcl_(*words).code == 0
     if name in ("check", "make") and re.fullmatch(r"\w+", values["name"]) and values["name"] not in OWN:

@@ -6,7 +6,6 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -18,14 +17,14 @@ from mmcl.cli import predict as predict_cli
 from mmcl.cli import rationales as rationales_cli
 from mmcl.cli import runs as runs_cli
 from mmcl.cli import serve as serve_cli
-from mmcl.cli.terminal import console, prepare_terminal, say
+from mmcl.cli import validate as validate_cli
+from mmcl.cli.arguments import DEFAULT, Config, Settings, load_experiment
+from mmcl.cli.terminal import prepare_terminal, print_table, say
 from mmcl.errors import ConfigError, MMCLError
 from mmcl.runs import signals
 from mmcl.text.escape import rich_text
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from mmcl.runs.run import Run
 
 # Commands import what they need, so that `mmcl --help` loads neither torch nor pydantic nor matplotlib.
@@ -39,15 +38,6 @@ app = typer.Typer(
 )
 _debug = False
 app.add_typer(data_cli.app, name="data")
-
-Task = Annotated[str, typer.Argument(metavar="TASK", help="Name of a task; `mmcl ls` lists them.")]
-Config = Annotated[
-    str, typer.Option("--config", "-c", metavar="NAME|FILE", help="Name of a config of the task, or a YAML file.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Settings to override, with values as in YAML: `seeds=[0,1]`."),
-]
 
 
 def main() -> None:
@@ -110,27 +100,24 @@ def ls(
     """
     if runs is not None:
         return runs_cli.list_runs(runs)
-    from rich.table import Table
-
     from mmcl.config import tasks as experiments
-    from mmcl.config.model import list_settings
+    from mmcl.config.listing import list_settings
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     tasks = experiments.tasks()
+    rows = []
     for name in tasks if task is None else [task]:
         configs = experiments.configs(name)
-        table.add_row(rich_text(name, "bold"), rich_text(experiments.description(tasks[name])))
+        rows.append((rich_text(name, "bold"), rich_text(experiments.description(tasks[name]))))
         for config, path in configs.items():
-            table.add_row(rich_text(f"  {name}/{config}"), rich_text(experiments.description(path)))
-    console().print(table)
+            rows.append((rich_text(f"  {name}/{config}"), rich_text(experiments.description(path))))
+    print_table(rows)
     if task is None:
         say("\nmmcl ls TASK lists the settings of a task, mmcl run TASK --config CONFIG runs a config", lines=True)
         return
-    listing = Table("setting", "type", "default", "description", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for setting in list_settings(experiments.load_task(task).Config):
-        listing.add_row(*map(rich_text, (setting.key, setting.type, setting.default, setting.description)))
     say("")
-    console().print(listing)
+    listed = list_settings(experiments.load_task(task).Config)
+    cells = [tuple(map(rich_text, (each.key, each.type, each.default, each.description))) for each in listed]
+    print_table(cells, ("setting", "type", "default", "description"))
 
 
 @app.command()
@@ -163,26 +150,19 @@ def cp(
     say(f"{target}: edit it, then run: mmcl run {task} --config {target}")
 
 
-@app.command()
-def validate(task: Task, settings: Settings = None, config: Config = "demo") -> None:
-    """Print the resolved config, or all errors in it with exit code 2. Nothing is run.
-
-    - `mmcl validate slu_incremental --config my.yaml epochs=5`
-    """
-    from mmcl.config.model import dump_config
-
-    _, resolved, _ = _load(task, config, settings)
-    say(dump_config(resolved), lines=True, end="")
+app.command()(validate_cli.validate)
 
 
 @app.command()
 def run(
-    task: Annotated[str | None, typer.Argument(metavar="TASK", help="Name of a task; `mmcl ls` lists them.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK[/CONFIG]", help="Name of a task or config; `mmcl ls` lists them.")
+    ] = None,
     settings: Settings = None,
-    config: Config = "demo",
+    config: Config = DEFAULT,
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", metavar="DIR", help="Folder of the run [default: runs/TASK/CONFIG-DATE-TIME]."),
+        typer.Option("--folder", metavar="DIR", help="Folder of the run [default: runs/TASK/DATA-CONFIG-DATE-TIME]."),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Resume an interrupted run.")
@@ -199,16 +179,16 @@ def run(
     from mmcl.runs.run import Run
 
     if resume is not None:
-        if task is not None or settings or folder is not None or config != "demo":
+        if task is not None or settings or folder is not None or config != DEFAULT:
             raise ConfigError(f"--resume {resume} takes the task and settings from the run: remove the other arguments")
         interrupted = Run.read(resume)
         _ = interrupted.config  # raises if config.yaml was changed
-        module, resolved, _ = _load(interrupted.task, str(resume / "config.yaml"), None)
+        module, resolved, *_ = load_experiment(interrupted.task, str(resume / "config.yaml"), None)
         make = partial(Run.open, resume)
     else:
         if task is None or "=" in task:
             raise ConfigError("no task: expected `mmcl run TASK KEY=VALUE ...` (`mmcl ls` lists tasks)")
-        module, resolved, name = _load(task, config, settings)
+        module, resolved, task, name = load_experiment(task, config, settings)
         make = partial(Run.create, task, resolved, folder, config_name=name)
 
     def announce(opened: Run) -> None:
@@ -226,16 +206,6 @@ app.command(cls=predict_cli.SeveralIntents)(predict_cli.predict)
 app.command()(export_cli.export)
 app.command()(serve_cli.serve)
 app.command()(rationales_cli.rationales)
-
-
-def _load(task: str, config: str, settings: list[str] | None) -> tuple[ModuleType, BaseModel, str]:
-    """Return the module of a task, the resolved config and its name."""
-    from mmcl.config.model import load_config
-    from mmcl.config.tasks import find_config, load_task
-
-    module = load_task(task)
-    path = find_config(task, config)
-    return module, load_config(module.Config, path, settings or []), path.stem
 
 
 def _stop() -> NoReturn:

@@ -1,4 +1,4 @@
-"""Commands on runs: `mmcl compare`, `mmcl clean` and the listing of `mmcl ls --runs`."""
+"""Commands on runs: `mmcl compare`, `mmcl clean` and the listing of `mmcl ls --runs FOLDER`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmcl.cli.terminal import console, say
+from mmcl.cli.terminal import console, print_table, say
 from mmcl.errors import RunError
 from mmcl.text.escape import rich_text
 
@@ -27,6 +27,7 @@ class ResultsFormat(str, Enum):
     csv = "csv"
     latex = "latex"
     markdown = "markdown"
+    json = "json"
 
 
 def compare(
@@ -38,25 +39,42 @@ def compare(
         ResultsFormat, typer.Option("--format", "-f", help="Format of the printed results.")
     ] = ResultsFormat.table,
 ) -> None:
-    """Compare the results of runs in one table and one report.
+    """Compare the results of runs in a table and a report.
 
-    With `--format` csv, latex or markdown, only the results are printed, and no report is written.
+    Runs on other data, splits or streams of classes get a table of their own. Runs that have not finished are left out.
+    With another `--format`, only the results are printed, and no report is written.
 
     - `mmcl compare runs/slu_incremental/* --output comparison.html`
     - `mmcl compare runs/slu_incremental/* --format latex > table.tex`
     """
-    from mmcl.reports.formats import results_csv, results_latex, results_markdown_table
+    from mmcl.reports.formats import results_csv, results_json, results_latex, results_markdown_table
     from mmcl.runs.run import Run
 
-    opened = [Run.read(folder) for folder in runs]
+    opened = finished_runs([Run.read(folder) for folder in runs])
     if format is ResultsFormat.table:
         return show_results(opened, output)
     write = {
         ResultsFormat.csv: results_csv,
         ResultsFormat.latex: results_latex,
         ResultsFormat.markdown: results_markdown_table,
+        ResultsFormat.json: results_json,
     }[format]
     say(write(opened), lines=True, end="")
+
+
+def finished_runs(runs: Sequence[Run]) -> list[Run]:
+    """Return the finished runs, and name the others in a warning. Runs of older versions have no status and are kept.
+
+    Raises:
+        RunError: No run has finished.
+    """
+    finished = [run for run in runs if run.status in ("finished", "unknown")]
+    for run in runs:
+        if run not in finished:
+            say(f"left out {run.folder}: {run.status}", colour="yellow", err=True)
+    if not finished:
+        raise RunError(f"none of {len(runs)} runs has finished: resume one with mmcl run --resume FOLDER")
+    return finished
 
 
 def show_results(runs: list[Run], report: Path) -> None:
@@ -74,20 +92,17 @@ def list_runs(folder: Path) -> None:
     """Print the runs in a folder with status, size and date."""
     from datetime import datetime
 
-    from rich.table import Table
-
-    table = Table("run", "task", "status", "MB", "changed", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    found = list(runs_in(folder))
-    for run in found:
+    rows = []
+    for run in runs_in(folder):
         files = [path for path in run.folder.rglob("*") if path.is_file()]
         changed = datetime.fromtimestamp(max(path.stat().st_mtime for path in files))
         size = sum(path.stat().st_size for path in files) / 1e6
         cells = (str(run.folder), run.task, run.status, f"{size:,.1f}", f"{changed:%Y-%m-%d %H:%M}")
-        table.add_row(*map(rich_text, cells))
-    if not found:
+        rows.append(tuple(map(rich_text, cells)))
+    if not rows:
         say(f"{folder} has no runs: start one with mmcl run TASK")
         return
-    console().print(table)
+    print_table(rows, ("run", "task", "status", "MB", "changed"), wrapped=2)
 
 
 def clean(

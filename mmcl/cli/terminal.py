@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from mmcl.text.escape import printable
+from mmcl.text.escape import printable, rich_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
+
+_NARROWEST = 24  # characters of a column of long text
 
 
 def say(text: object, *, colour: str | None = None, err: bool = False, lines: bool = False, end: str = "\n") -> None:
@@ -33,6 +37,42 @@ def console() -> Console:
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def print_table(rows: Sequence[Sequence[Text]], headings: Sequence[str] = (), *, wrapped: int = -1) -> None:
+    """Print a table in which no cell is cut.
+
+    If the table does not fit into the terminal, each row becomes its first cell, and below it the others, indented.
+
+    Args:
+        rows: The cells of each row.
+        headings: The heading of each column; none for a table without headings.
+        wrapped: Column of long text, which may take several lines.
+    """
+    from rich.padding import Padding
+    from rich.table import Table
+
+    if not rows:
+        return
+    shown, columns = console(), list(zip(*rows, strict=True))
+    sizes = [max(cell.cell_len for cell in column) for column in columns]
+    sizes = [max(size, len(heading)) for size, heading in zip(sizes, headings or [""] * len(sizes), strict=True)]
+    sizes[wrapped] = min(sizes[wrapped], _NARROWEST)
+    if sum(sizes) + 2 * len(sizes) <= shown.width:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=bool(headings))
+        for number in range(len(columns)):
+            is_wrapped = number == wrapped % len(columns)
+            table.add_column(headings[number] if headings else "", no_wrap=not is_wrapped, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        shown.print(table)
+        return
+    for row in rows:
+        long = row[wrapped]
+        brief = rich_text("  ").join(cell for cell in row[1:] if cell is not long and cell)
+        shown.print(row[0], overflow="fold")
+        for part in filter(None, (brief, long)):
+            shown.print(Padding(part, (0, 0, 0, 4)), overflow="fold")
 
 
 class LogFormatter(logging.Formatter):

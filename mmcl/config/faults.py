@@ -22,6 +22,8 @@ def fault_messages(model: type[BaseModel], data: dict[str, Any], errors: Sequenc
     """
     messages: dict[str, list[str]] = {}
     for error in errors:
+        if error["type"] == "too_short" and _has_faulty_items(error, errors):
+            continue  # pydantic counts valid items only
         key, sections = _locate(model, data, error)
         if error["type"] in ("extra_forbidden", "missing"):
             key = _join(key, error["loc"][-1])
@@ -36,6 +38,11 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
     if get_args(annotation):
         return [section for argument in get_args(annotation) for section in sections_of(argument)]
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _has_faulty_items(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    place = error["loc"]
+    return any(other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in errors)
 
 
 def _join(key: str, name: object) -> str:

@@ -1,4 +1,4 @@
-"""Config models: loading YAML files with ``key=value`` overrides, dumping, and listing settings."""
+"""Config models: loading YAML files with ``key=value`` overrides, and dumping."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
@@ -40,6 +39,11 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
     options_of_name: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def shares_options(cls, former: str, name: str) -> bool:
+        """Return whether options of the name ``former`` are kept for ``name``, because both have the same."""
+        return former == name
 
     @model_validator(mode="before")
     @classmethod
@@ -96,23 +100,68 @@ def load_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] 
     ...     load_config(Config, file, ["seeds=[1, 2]"])
     Config(learning_rate=0.001, seeds=(1, 2))
     """
+    checked = check_config(model, path, overrides)
+    if checked.faults or checked.config is None:
+        raise ConfigError("\n".join(checked.faults))
+    return checked.config
+
+
+@dataclass(frozen=True)
+class CheckedConfig(Generic[ModelT]):
+    """A config with its faults.
+
+    Attributes:
+        config: the config, in which faulty settings have their defaults; None if there is none without them.
+        faults: one line for each fault.
+        keys: keys of the faulty settings.
+    """
+
+    config: ModelT | None
+    faults: list[str]
+    keys: list[str]
+
+
+def check_config(model: type[ModelT], path: str | Path, overrides: Iterable[str] = ()) -> CheckedConfig[ModelT]:
+    """Read and validate a config as :func:`load_config` does, but return its faults.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     data, faults = _read(Path(path))
     overrides = list(overrides)
     for text in overrides:
         _drop_options(model, data, text)
     overridden = [key for key in (_override(data, text, faults) for text in overrides) if key]
-    config = None
+    config, invalid = _validated(model, data)
+    reported = {key for _, key, _ in faults}
+    for key, message in invalid.items():
+        is_override = any(key == start or key.startswith((f"{start}.", f"{start}[")) for start in overridden)
+        if key not in reported:
+            faults.append(("command line" if is_override else str(path), key, message))
+    if config is None:
+        for key in invalid:
+            _remove(data, key)
+        config, _ = _validated(model, data)
+    lines = [printable(": ".join(part for part in fault if part)) for fault in faults]
+    return CheckedConfig(config, lines, [key for _, key, _ in faults])
+
+
+def _validated(model: type[ModelT], data: dict[str, Any]) -> tuple[ModelT | None, dict[str, str]]:
+    """Return the config, or None and a message for each faulty key."""
     try:
-        config = model.model_validate(data)
+        return model.model_validate(data), {}
     except ValidationError as error:
-        reported = {key for _, key, _ in faults}
-        for key, message in fault_messages(model, data, error.errors(include_url=False)).items():
-            is_override = any(key == start or key.startswith((f"{start}.", f"{start}[")) for start in overridden)
-            if key not in reported:
-                faults.append(("command line" if is_override else str(path), key, message))
-    if faults or config is None:
-        raise ConfigError("\n".join(printable(": ".join(part for part in fault if part)) for fault in faults))
-    return config
+        return None, fault_messages(model, data, error.errors(include_url=False))
+
+
+def _remove(data: dict[str, Any], key: str) -> None:
+    """Remove a setting; of a list, the whole list."""
+    *outer, name = key.partition("[")[0].split(".")
+    section: Any = data
+    for part in outer:
+        section = section.get(part) if isinstance(section, dict) else None
+    if isinstance(section, dict):
+        section.pop(name, None)
 
 
 def dump_config(config: BaseModel) -> str:
@@ -126,35 +175,6 @@ def dump_config(config: BaseModel) -> str:
     classes: ['yes', 'no']
     """
     return plain_yaml.dump(config.model_dump(mode="json"))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting of a config as text: dotted key, type, default and description."""
-
-    key: str
-    type: str
-    default: str
-    description: str
-
-
-def list_settings(model: type[BaseModel], prefix: str = "", default: BaseModel | None = None) -> Iterator[Setting]:
-    """Yield the settings of a config model and of its sections.
-
-    >>> class Config(StrictModel):
-    ...     encoder: Literal["cnn", "conformer"] = "cnn"
-    ...     seeds: tuple[int, ...] = (0, 1)
-    >>> [(setting.key, setting.type, setting.default) for setting in list_settings(Config)]
-    [('encoder', 'cnn | conformer', 'cnn'), ('seeds', '[int, ...]', '[0, 1]')]
-    """
-    for name, field in model.model_fields.items():
-        sections = sections_of(field.annotation)
-        value = field.get_default(call_default_factory=True) if default is None else getattr(default, name)
-        if len(sections) == 1 and (field.annotation is sections[0] or isinstance(value, BaseModel)):
-            yield from list_settings(sections[0], f"{prefix}{name}.", value if isinstance(value, BaseModel) else None)
-        else:
-            text = "required" if default is None and field.is_required() else _text(value)
-            yield Setting(f"{prefix}{name}", _type_name(field.annotation), text, field.description or "")
 
 
 _Fault = tuple[str, str, str]  # source (file or command line), dotted key, message
@@ -198,7 +218,7 @@ def _offline(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _drop_options(model: type[BaseModel], data: dict[str, Any], text: str) -> None:
-    """Drop the options of a section whose ``name`` an override changes, see ``StrictModel.options_of_name``."""
+    """Drop the options of a section whose ``name`` an override changes, see :class:`StrictModel`."""
     key, _, written = (part.strip() for part in text.partition("="))
     *outer, last = key.split(".")
     section: Any = data
@@ -206,10 +226,13 @@ def _drop_options(model: type[BaseModel], data: dict[str, Any], text: str) -> No
     for part in outer:
         section = section.get(part) if isinstance(section, dict) else None
         fields = [each.model_fields[part] for each in sections if part in each.model_fields]
-        sections = [each for field in fields for each in sections_of(field.annotation)]
-    if last != "name" or not isinstance(section, dict) or section.get("name") in (None, written):
+        if fields:  # else a key of a dict of sections
+            sections = [each for field in fields for each in sections_of(field.annotation)]
+    if last != "name" or not isinstance(section, dict) or section.get("name") is None:
         return
-    names = {name for each in sections if issubclass(each, StrictModel) for name in each.options_of_name}
+    former = str(section["name"])
+    models = [each for each in sections if issubclass(each, StrictModel) and not each.shares_options(former, written)]
+    names = {name for each in models for name in each.options_of_name}
     for name in sorted(names & section.keys()):
         if section[name]:
             dropped = ", ".join(section[name]) if isinstance(section[name], dict) else section[name]
@@ -246,23 +269,3 @@ def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | No
     if not wrong:
         section[name] = value
     return new
-
-
-def _type_name(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type_name(arguments[0])
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
-    if isinstance(annotation, type) and origin is None:
-        return "none" if annotation is NoneType else annotation.__name__
-    names = [_type_name(argument) for argument in arguments if argument is not Ellipsis]
-    if origin in (list, tuple):
-        return f"[{', '.join(names)}{', ...' if origin is list or Ellipsis in arguments else ''}]"
-    return f"{{{': '.join(names)}}}" if origin is dict else " | ".join(names)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_text, value))}]"
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

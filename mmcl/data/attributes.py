@@ -27,6 +27,7 @@ class DatasetAttributes:
         bags: number of the bag of each sample, for objectives over bags.
         modalities: modality of each view.
         features: size of each view that is a vector of numbers.
+        image_shape: channels, height and width of the images; None to look at the first one.
         utterances: the recordings, if samples are recordings.
         described: images with their text and class name, if samples are described images.
         files: file of each sample.
@@ -43,6 +44,7 @@ class DatasetAttributes:
     bags: Sequence[int] | Tensor | None = None
     modalities: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, int] = field(default_factory=dict)
+    image_shape: tuple[int, int, int] | None = None
     utterances: Sequence[Utterance] | None = None
     described: Sequence[Any] | None = None
     files: Sequence[Path] | None = None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import mmcl.data
+from mmcl.config.option_types import check_option_types
 from mmcl.data.attributes import attributes_of
 from mmcl.data.audio_formats import AUDIO_SUFFIXES
 from mmcl.data.base import SILENCE, Source, SpeechDataset
@@ -138,15 +139,12 @@ def open_dataset(name: str, split: str, root: str | Path | None = None, **option
         DataError: the data set or split does not exist, or cannot be read.
         ConfigError: the data set has no such option, or ``table`` has no root.
     """
+    dataset = _class_of(name)
+    check_options(name, dataset, options)
     if name == "table":
-        from mmcl.data.labelled_table import LabelledTable
-
-        check_options(name, LabelledTable, options)
         own: Any = open_table(root, split, **options)
         return opened(own, name, split, root=root, **options)
     entry = find(name)
-    dataset: Any = entry.load()
-    check_options(name, dataset, options)
     state = status(entry, root)
     if not entry.url:  # generated: the options select which corpus is meant
         made = dataset(state.path if state.found and not options else root, split, **options)
@@ -157,13 +155,36 @@ def open_dataset(name: str, split: str, root: str | Path | None = None, **option
 
 
 def check_options(name: str, dataset: Any, options: Mapping[str, Any]) -> None:
-    """Check that the class of a data set has all options; raises ConfigError with the nearest name."""
+    """Check that the class of a data set has all options.
+
+    Raises:
+        ConfigError: an option is unknown, with the nearest name, or a value has another type.
+    """
     known = [option for option in inspect.signature(dataset).parameters if option not in ("root", "split")]
     for option in options:
         if option not in known:
             raise ConfigError(
                 f"data set {name} has no option '{option}'{nearest(option, known)}: expected some of {', '.join(known)}"
             )
+    check_option_types(dataset, options, f"data set {name}")
+
+
+def check_dataset_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check the options of a data set by its name; see :func:`check_options`."""
+    check_options(name, _class_of(name), options)
+
+
+def is_generated(name: str) -> bool:
+    """Return whether mmcl generates a data set when it is missing."""
+    return name != "table" and not find(name).url
+
+
+def _class_of(name: str) -> Any:
+    if name == "table":
+        from mmcl.data.labelled_table import LabelledTable
+
+        return LabelledTable
+    return find(name).load()
 
 
 def check_dataset(

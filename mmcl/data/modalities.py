@@ -32,6 +32,16 @@ def modalities_of(dataset: Any) -> tuple[str, ...]:
     return tuple(name for name in (*MODALITIES, "numbers") if name in sample)
 
 
+def image_shape(dataset: Any) -> tuple[int, int, int] | None:
+    """Return channels, height and width of the first image; None if samples have no images."""
+    if (stated := attributes_of(dataset).image_shape) is not None:
+        return stated
+    if "image" not in modalities_of(dataset) or not len(dataset):
+        return None
+    channels, height, width = dataset[0]["image"].shape
+    return channels, height, width
+
+
 def check_modality(dataset: Any, modality: str, setting: str, otherwise: str = "") -> None:
     """Check that samples have a modality.
 

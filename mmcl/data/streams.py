@@ -19,9 +19,7 @@ from mmcl.lazy import quick_imports
 from mmcl.text.suggest import nearest
 
 with quick_imports():
-    from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
-    from avalanche.benchmarks.utils import AvalancheDataset
-    from avalanche.benchmarks.utils.data_attribute import DataAttribute
+    pass
 
 
 def class_incremental(
@@ -65,6 +63,35 @@ def class_incremental(
     >>> [len(group) for group in arrival_groups(range(31), experiences=6, initial=6)]
     [6, 5, 5, 5, 5, 5]
     """
+    groups = check_stream(
+        train, test, experiences, class_order, seed, initial, by_superclass=by_superclass, without=without
+    )
+    benchmark = _benchmark({"train": train, "test": test}, groups)
+    benchmark.description = {
+        "class_order": [label for group in groups for label in group],
+        "experiences": [[train.classes[label] for label in group] for group in groups],
+        "train_sizes": [len(experience.dataset) for experience in benchmark.train_stream],
+        "test_sizes": [len(experience.dataset) for experience in benchmark.test_stream],
+        "stream_seed": None if class_order is not None else seed,
+    }
+    return benchmark
+
+
+def check_stream(
+    train: Dataset,
+    test: Dataset,
+    experiences: int = 5,
+    class_order: Sequence[int | str] | None = None,
+    seed: int = 0,
+    initial: int | None = None,
+    *,
+    by_superclass: bool = False,
+    without: Sequence[int] = (),
+) -> list[list[int]]:
+    """Return the labels of each experience of :func:`class_incremental`, with its arguments and errors.
+
+    Only classes and labels are read.
+    """
     if list(train.classes) != list(test.classes):
         raise StreamError(
             f"train has classes {list(train.classes)[:5]}..., test has {list(test.classes)[:5]}...: "
@@ -75,15 +102,7 @@ def class_incremental(
     units = arrival_groups(_order(names, class_order, seed), experiences, initial)
     groups = _label_groups(units, unit_of, whole_numbers(without, "without", error=StreamError))
     _check_present(train, test, groups, by_superclass)
-    benchmark = _benchmark({"train": train, "test": test}, groups)
-    benchmark.description = {
-        "class_order": [label for group in groups for label in group],
-        "experiences": [[train.classes[label] for label in group] for group in groups],
-        "train_sizes": [len(experience.dataset) for experience in benchmark.train_stream],
-        "test_sizes": [len(experience.dataset) for experience in benchmark.test_stream],
-        "stream_seed": None if class_order is not None else seed,
-    }
-    return benchmark
+    return groups
 
 
 def _label_groups(units: Sequence[Sequence[int]], unit_of: Sequence[int], without: Sequence[int]) -> list[list[int]]:
@@ -99,6 +118,8 @@ def _label_groups(units: Sequence[Sequence[int]], unit_of: Sequence[int], withou
 
 def _benchmark(datasets: dict[str, Dataset], groups: Sequence[Sequence[int]]) -> Any:
     """Return the Avalanche benchmark with a stream per data set and an experience per group of labels."""
+    from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline  # takes seconds
+
     streams = {name: _subsets(dataset, groups) for name, dataset in datasets.items()}
     benchmark = with_classes_timeline(benchmark_from_datasets(**streams))
     for name, dataset in datasets.items():
@@ -191,6 +212,9 @@ def _labels(dataset: Dataset) -> list[int]:
 
 def _subsets(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Any]:
     """Return the samples of each group of labels, in the order of the data set."""
+    from avalanche.benchmarks.utils import AvalancheDataset
+    from avalanche.benchmarks.utils.data_attribute import DataAttribute
+
     rows_of: dict[int, list[int]] = {}
     labels = _labels(dataset)
     for row, label in enumerate(labels):

@@ -8,8 +8,9 @@ from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
+from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
-from mmcl.encoders.gate import local_path
+from mmcl.encoders.gate import local_path, without_weights
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.text.suggest import nearest
@@ -142,6 +143,20 @@ def build_encoder(
     return encoder
 
 
+def check_encoder(
+    modality: str,
+    name: str | Path,
+    *,
+    frozen: bool | None = None,
+    tune_from: int | None = None,
+    pooling: str | None = None,
+    **options: object,
+) -> None:
+    """Check the arguments of :func:`build_encoder`, and raise its errors, without reading or downloading weights."""
+    with without_weights():
+        build_encoder(modality, name, frozen=frozen, tune_from=tune_from, pooling=pooling, **options)
+
+
 def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
     """Return the function or class that builds the encoder ``name``; its parameters are the encoder's options.
 
@@ -188,13 +203,14 @@ def _from_library(
     return build(*names, pooling=pooling, **training, **options)
 
 
-def _check_options(build: _Build, name: str | Path, options: Iterable[str]) -> None:
+def _check_options(build: _Build, name: str | Path, options: Mapping[str, object]) -> None:
     known = set(signature(build).parameters) - _COMMON_OPTIONS
     for option in options:
         if option not in known:
             raise ConfigError(
                 f"unknown option '{option}' of '{name}'{nearest(option, known)}, expected {_one_of(known)}"
             )
+    check_option_types(build, options, f"encoder '{name}'")
 
 
 def _resolve(modality: str, name: str | Path) -> tuple[_Builder, str | Path]:

@@ -25,6 +25,8 @@ from mmcl.errors import CheckpointError, DataError, MissingDataError, MMCLError
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")  #: "owner/model"
 _FOLDER: ContextVar[Path | None] = ContextVar("folder of the model that is being rebuilt", default=None)
 
+_WITHOUT_WEIGHTS: ContextVar[bool] = ContextVar("whether weights are only searched", default=False)
+
 
 @contextmanager
 def described_by(folder: str | Path) -> Iterator[None]:
@@ -34,6 +36,33 @@ def described_by(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         _FOLDER.reset(token)
+
+
+class WeightsFound(MMCLError):
+    """Weights are on this machine or may be downloaded, but are not read within :func:`without_weights`."""
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Check that encoders can be built: the body ends, without an error, where it would read or download weights."""
+    token = _WITHOUT_WEIGHTS.set(True)
+    try:
+        yield
+    except WeightsFound:
+        pass
+    finally:
+        _WITHOUT_WEIGHTS.reset(token)
+
+
+def weights_are_read() -> bool:
+    """Return False within :func:`without_weights`."""
+    return not _WITHOUT_WEIGHTS.get()
+
+
+def before_weights() -> None:
+    """End the body of :func:`without_weights`; called before weights are read or downloaded."""
+    if not weights_are_read():
+        raise WeightsFound("weights are not read here")
 
 
 def local_path(name: str | Path) -> Path | None:
@@ -124,6 +153,7 @@ def hub_folder(name: str, files: Sequence[str], *, download: bool) -> Path | Non
     if not download:
         cached = (cached_hub_file(name, file) for file in files if "*" not in file)
         return next((path.parent for path in cached if path is not None), None)
+    before_weights()
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(files)))
     except (OSError, ValueError) as error:  # includes network errors

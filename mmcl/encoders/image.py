@@ -86,7 +86,14 @@ class ConvolutionImageEncoder(Encoder):
 
     def fingerprint(self) -> str:
         """Identify the pixels and, if the encoder is frozen, its network and pooling."""
-        name = f"pixels 1: {self.channels} channels" + ("" if self.size is None else f" of {self.size} x {self.size}")
+        return self._fingerprint("" if self.size is None else f" of {self.size} x {self.size}")
+
+    def former_fingerprint(self) -> str:
+        """Return the fingerprint of former runs, in which ``size`` was not taken from the data."""
+        return self._fingerprint("")
+
+    def _fingerprint(self, size: str) -> str:
+        name = f"pixels 1: {self.channels} channels{size}"
         return f"{name}; {weights_hash(self.network)} {self.pooling}" if self.frozen else name
 
 

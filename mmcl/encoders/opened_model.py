@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.clean_folder import MODEL_FILES, PICKLED_WEIGHTS, cleaned, read_config, weight_files
-from mmcl.encoders.gate import HUB_NAME, hub_folder, local_path, wrap_errors
+from mmcl.encoders.gate import HUB_NAME, before_weights, hub_folder, local_path, weights_are_read, wrap_errors
 from mmcl.encoders.weights import check_dtypes, check_parameters, headers, opened_tensors
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.digests import KEY, check_content, check_files, check_tensors
@@ -89,6 +89,7 @@ class OpenedModel(NamedTuple):
         name = self.name
         if not self.weights:
             raise MissingDataError(_lacks(name, "model.safetensors"))
+        before_weights()
         with wrap_errors(f"the weights of '{name}'"):
             stored = {tensor: header for file in self.weights for tensor, header in headers(file).items()}
             sizes = Sizes(len(stored), sum(numbers for _, numbers in stored.values()))
@@ -148,8 +149,8 @@ def _folder(name: str | Path, download: bool) -> Path:
         folder = hub_folder(str(name), PICKLED_WEIGHTS, download=download)
     if folder is None or not (folder / "config.json").exists():
         raise MissingDataError(
-            f"'{name}' is neither a folder nor a model on this machine (no config.json with a model_type): pass "
-            "download=True, pass a local folder, or put a copy into MMCL_WEIGHTS"
+            f"'{name}' is neither a folder nor a model on this machine (no config.json with a model_type): set "
+            "its option download to true, name a local folder, or put a copy into MMCL_WEIGHTS"
         )
     return folder
 
@@ -157,7 +158,7 @@ def _folder(name: str | Path, download: bool) -> Path:
 def _check_digests(folder: Path) -> None:
     """Raise CheckpointError if a model that was saved with digests has changed since."""
     content = read_config(folder)
-    if KEY in content:
+    if KEY in content and weights_are_read():
         path = folder / "config.json"
         check_content(content, path)
         check_files(content, path)

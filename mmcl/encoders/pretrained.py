@@ -17,7 +17,7 @@ from mmcl.encoders.tuning import is_frozen
 from mmcl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
 _FRONT_END = ("feature_size", "hop_length", "chunk_length", "n_fft")
@@ -55,6 +55,7 @@ def pretrained_audio(
     options: dict[str, Any] = {"tune_from": tune_from, "pooling": pooling, "subsampling": subsampling}
     with opened_model(name, download) as opened:
         config = opened.config
+        _check_type("audio", name, config)
         if config.model_type == "whisper":
             from mmcl.encoders.whisper import WhisperAudioEncoder
 
@@ -67,16 +68,29 @@ def pretrained_audio(
             raise ConfigError(
                 f"silence is an option of Whisper, but '{name}' is a model of type '{config.model_type}': leave it out"
             )
-        if config.model_type in WAVEFORM_MODELS:
-            from mmcl.encoders.wav2vec import Wav2VecEncoder
+        from mmcl.encoders.wav2vec import Wav2VecEncoder
 
-            normalize = opened.preprocessing().get("do_normalize", True)
-            if not isinstance(normalize, bool):
-                raise DataError(f"preprocessor_config.json of '{name}' has do_normalize={normalize!r}, expected a bool")
-            return _tested(Wav2VecEncoder(opened.network(), normalize=normalize, **options), _SILENCE)
-        raise ConfigError(
-            f"'{name}' is a model of type '{config.model_type}', expected one of whisper, {', '.join(WAVEFORM_MODELS)}"
-        )
+        normalize = opened.preprocessing().get("do_normalize", True)
+        if not isinstance(normalize, bool):
+            raise DataError(f"preprocessor_config.json of '{name}' has do_normalize={normalize!r}, expected a bool")
+        return _tested(Wav2VecEncoder(opened.network(), normalize=normalize, **options), _SILENCE)
+
+
+def _check_type(modality: str, name: str | Path, config: PreTrainedConfig) -> None:
+    """Raise ConfigError if a type of model is no encoder of a modality, or no model of text to text."""
+    found, audio = config.model_type, ("whisper", *WAVEFORM_MODELS)
+    if modality == "audio":
+        fits, expected = found in audio, f"one of {', '.join(audio)}"
+    elif modality == "image":
+        from mmcl.encoders.vision_transformers import MODEL_TYPES
+
+        fits, expected = found in MODEL_TYPES, f"one of {', '.join(MODEL_TYPES)}"
+    elif modality == "text":
+        fits, expected = not config.is_encoder_decoder and found not in audio, "a text encoder such as bert"
+    else:
+        fits, expected = config.is_encoder_decoder and found != "whisper", "a text-to-text model such as t5"
+    if not fits:
+        raise ConfigError(f"'{name}' is a model of type '{found}', expected {expected}")
 
 
 def pretrained_text(
@@ -89,11 +103,7 @@ def pretrained_text(
     from mmcl.encoders.text import SentenceEncoder
 
     with opened_model(name, download) as opened:
-        config = opened.config
-        if config.is_encoder_decoder or config.model_type in ("whisper", *WAVEFORM_MODELS):
-            raise ConfigError(
-                f"'{name}' is a model of type '{config.model_type}', expected a text encoder such as bert"
-            )
+        _check_type("text", name, opened.config)
         tokenizer = opened.tokenizer()
         return _tested(SentenceEncoder(opened.network(), tokenizer, tune_from=tune_from, pooling=pooling), _TEXTS)
 
@@ -108,11 +118,7 @@ def pretrained_text_to_text(
     from transformers import AutoModelForSeq2SeqLM
 
     with opened_model(name, download) as opened:
-        config = opened.config
-        if not config.is_encoder_decoder or config.model_type == "whisper":
-            raise ConfigError(
-                f"'{name}' is a model of type '{config.model_type}', expected a text-to-text model such as t5"
-            )
+        _check_type("text to text", name, opened.config)
         return _generator(opened, AutoModelForSeq2SeqLM)
 
 
@@ -158,14 +164,11 @@ def pretrained_image(
         MissingDataError, DataError, ConfigError: as in :func:`pretrained_audio`.
     """
     from mmcl.encoders.image_tower import ImageTower
-    from mmcl.encoders.vision_transformers import MODEL_TYPES, VisionTransformerTower, image_input
+    from mmcl.encoders.vision_transformers import VisionTransformerTower, image_input
 
     with opened_model(name, download) as opened:
         config = opened.config
-        if config.model_type not in MODEL_TYPES:
-            raise ConfigError(
-                f"'{name}' is a model of type '{config.model_type}', expected one of {', '.join(MODEL_TYPES)}"
-            )
+        _check_type("image", name, config)
         images = image_input(str(name), config, opened.preprocessing())
         encoder = ImageTower(
             VisionTransformerTower(opened.network()),

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmcl.batch import Batch, Sample
 from mmcl.data.attributes import attributes_of
 from mmcl.data.base import BatchedDataset, Dataset
+from mmcl.data.modalities import image_shape
 from mmcl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class CachedViews:
         self.texts: Sequence[str] = list(dataset.texts)
         self._label = torch.tensor(self.labels)
         self.features: dict[str, int] = dict(attributes_of(dataset).features)
+        self.image_shape = image_shape(dataset)
         modalities = attributes_of(dataset).modalities
         for view, encoder in encoders.items():
             if modalities.get(view) != encoder.modality:

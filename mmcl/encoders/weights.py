@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from mmcl.encoders.gate import cached_hub_file
+from mmcl.encoders.gate import before_weights, cached_hub_file
 from mmcl.errors import DataError, MissingDataError
 from mmcl.files.digests import check_tensor
 from mmcl.files.loading import WRAPPERS, match_names
@@ -29,6 +29,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise MissingDataError(f"there is no file '{path}': expected weights in .safetensors, or a state dict in .pt")
+    before_weights()
     try:
         if path.suffix == ".safetensors":
             with opened_tensors(path) as (names, get):
@@ -142,6 +143,7 @@ def hub_file(repository: str, filenames: Sequence[str], name: str, *, download: 
             return path
         try:
             if download:
+                before_weights()
                 return Path(huggingface_hub.hf_hub_download(repository, filename))
         except (OSError, ValueError) as error:  # includes network errors
             reason = error
@@ -158,6 +160,7 @@ def linked_weights(url: str, name: str, *, download: bool) -> dict[str, Tensor]:
     if not path.is_file():
         if not download:
             raise MissingDataError(_unavailable(name, str(path), download))
+        before_weights()
         os.makedirs(path.parent, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), progress=False)

@@ -16,6 +16,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from mmcl.reports.results import StrategyResults
+from mmcl.reports.tables import folded
+from mmcl.text.escape import figure_text
 
 INK, GRID, GREY = "#333333", "#e4e4e4", "#8a8a8a"
 #: Distinct colours for any series. The first six are those of Okabe and Ito, which colour-blind readers can tell apart.
@@ -35,9 +37,9 @@ PALETTE = (
 )
 #: Sequential colours for values from 0 to 1.
 HEAT = LinearSegmentedColormap.from_list("heat", ["#e9f0f7", "#b5d1e8", "#5599cc", "#1a5f9e", "#08306b"])
-_FIXED = {  # lower and upper bounds are grey and black
+_FIXED = {  # lower and upper bounds are grey, brown and black
     "naive": GREY,
-    "offline": "#222222",
+    "offline": PALETTE[9],
     "joint": "#222222",
     "replay": PALETTE[0],
     "coconut": PALETTE[1],
@@ -66,12 +68,16 @@ def strategy_colours(strategies: Sequence[StrategyResults]) -> dict[str, str]:
 
 
 def line_styles(strategies: Sequence[StrategyResults]) -> dict[str, Style]:
-    """Assign line styles by label: the colour follows the strategy, line and marker follow the run."""
+    """Assign line styles by label: the colour follows the strategy, line and marker follow the run.
+
+    If there are more strategies than colours, line and marker also differ between strategies of the same colour.
+    """
     colours = strategy_colours(strategies)
     runs = list(dict.fromkeys(each.run for each in strategies))
+    alike = {name: [other for other in colours if colours[other] == colours[name]].index(name) for name in colours}
     styles: dict[str, Style] = {}
     for each in strategies:
-        index = runs.index(each.run)
+        index = runs.index(each.run) + alike[each.strategy]
         styles[each.label] = {
             "color": colours[each.strategy],
             "linestyle": _LINES[index % len(_LINES)],
@@ -98,6 +104,11 @@ def plain_axes(axes: Axes, frame: bool = True) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(frame and side in ("left", "bottom"))
         spine.set_color("#999999")
+
+
+def panel_title(axes: Axes, label: str) -> None:
+    """Set the title of one of several panels in a row; long labels take several lines."""
+    axes.set_title("\n".join(map(figure_text, folded(label, 24))), fontsize=10, color=INK)
 
 
 def as_svg(figure: Figure, title: str) -> str:

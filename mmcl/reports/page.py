@@ -8,11 +8,13 @@ from pathlib import Path
 from mmcl.errors import RunError
 from mmcl.files import plain_yaml
 from mmcl.files.atomic import written_whole
+from mmcl.reports.groups import comparable_groups
 from mmcl.reports.results import collect, run_names, table_rows
 from mmcl.reports.tables import NOTE, html_table, open_runs, runs_title
 from mmcl.runs.run import Run
 from mmcl.text.escape import encodable, html_text
 
+_EMPTY = '<p class="note">Nothing is logged yet.</p>'
 _STATUSES = ("running", "finished", "interrupted", "failed")
 
 
@@ -42,26 +44,26 @@ def report_html(runs: Sequence[Run | str | Path]) -> str:
     from mmcl.reports.figures import draw_sections
 
     opened = open_runs(runs)
-    strategies = collect(opened)
+    sections: list[tuple[str, str, str]] = []
     try:
-        drawn = draw_sections(strategies)
+        for group in comparable_groups(opened):
+            strategies = collect(group.runs)
+            table = html_table(*table_rows(strategies)) if strategies else _EMPTY
+            shown = f": {html_text(group.heading)}" if group.heading else ""
+            sections.append((f"Results{shown}", NOTE, table))
+            sections += [(f"{heading}{shown}", note, content) for heading, note, content in draw_sections(strategies)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"metrics.jsonl of {', '.join(str(run.folder) for run in opened)} cannot be shown "
             f"({type(error).__name__}: {error}): restore the file from a copy"
         ) from error
-    empty = '<p class="note">Nothing is logged yet.</p>'
-    sections = [
-        ("Results", NOTE, html_table(*table_rows(strategies)) if strategies else empty),
-        *drawn,
-        ("Config", "", _configs(opened)),
-        ("Environment", "", _environments(opened)),
-    ]
+    sections += [("Config", "", _configs(opened)), ("Environment", "", _environments(opened))]
     title = html_text(runs_title(opened))
     body = [f"<header><h1>{title}</h1>{''.join(map(_status, opened))}</header>"]
     for heading, note, content in sections:
         note = f'<p class="note">{note}</p>' if note else ""
-        body.append(f"<section><h2>{heading}</h2>{note}{content}</section>")
+        kind = ' class="results"' if heading.startswith("Results") else ""
+        body.append(f"<section{kind}><h2>{heading}</h2>{note}{content}</section>")
     return _PAGE.format(title=title, style=_STYLE, body="\n".join(body))
 
 
@@ -150,8 +152,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid #eee; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid #999; }
 td { overflow-wrap: anywhere; }
-td:first-child { white-space: nowrap; }
-section:first-of-type td:not(:first-child), section:first-of-type th:not(:first-child) { text-align: right; }
+td:first-child, td.number { white-space: nowrap; }
+td.number { overflow-wrap: normal; }
+.results td:not(:first-child), .results th:not(:first-child) { text-align: right; }
+@media (max-width: 40rem) { td:first-child { white-space: normal; min-width: 8rem; } }
 code, pre { font-family: ui-monospace, monospace; font-size: .85rem; }
 pre { background: #f6f7f8; padding: .8rem 1rem; overflow-x: auto; border-radius: .3rem; }
 svg { max-width: 100%; height: auto; display: block; }

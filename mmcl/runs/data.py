@@ -36,7 +36,7 @@ class RunData:
         now = Fingerprint.of(dataset)
         if self._checked.get(name) == now.samples:
             return
-        known = self._read()
+        known = self.read()
         if name in known:
             before = Fingerprint(*known[name])
             if before != now:
@@ -60,9 +60,14 @@ class RunData:
                 f"{self.path} is missing, which a resumed run needs to check its data: restore the file from a copy, "
                 "or start a new run"
             )
-        self._read()
+        self.read()
 
-    def _read(self) -> dict[str, list[str]]:
+    def read(self) -> dict[str, list[str]]:
+        """Return the digests of names and contents of each data set's samples; empty without a file.
+
+        Raises:
+            RunError: The file is damaged.
+        """
         known = read_sealed(self.path) if self.path.exists() else {}
         for name, value in known.items():
             if not (isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)):

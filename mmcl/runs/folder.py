@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -21,12 +22,12 @@ _FORMAT = 2  #: of the folder; format 1 had no digests
 
 
 def create_folder(task: str, config: BaseModel, folder: str | Path | None, config_name: str) -> Path:
-    """Create the folder of a new run atomically, by default ``runs/<task>/<config name>-<date>-<time>``.
+    """Create the folder of a new run atomically, by default ``runs/<task>/<data set>-<config name>-<date>-<time>``.
 
     Raises:
         RunError: The folder is not empty, or cannot be written.
     """
-    name = f"{config_name}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{run_name(config, config_name)}-{datetime.now():%Y%m%d-%H%M%S}"
     path = Path(folder) if folder is not None else _unused(Path("runs", task, name))
     text = dump_config(config)
     environment = {"format": _FORMAT, "task": task, "config": config_name, "seeds": getattr(config, "seeds", None)}
@@ -40,11 +41,38 @@ def create_folder(task: str, config: BaseModel, folder: str | Path | None, confi
             (temporary / "data.json").write_text(sealed({}), encoding="utf-8")
             (temporary / "status.json").write_text(StatusFile.text("running", START), encoding="utf-8")
     except OSError as error:
-        if path.is_dir() and any(path.iterdir()):
-            hint = f", or resume the run: mmcl run --resume {path}" if (path / "config.yaml").exists() else ""
-            raise RunError(f"{path} is not an empty folder: choose another with --folder{hint}") from None
+        check_empty(path)
         raise RunError(f"cannot create the folder {path} ({error.strerror}): choose another with --folder") from None
     return path
+
+
+def check_empty(path: Path) -> None:
+    """Check that a folder is empty or does not exist.
+
+    Raises:
+        RunError: The folder is not empty.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        hint = f", or resume the run: mmcl run --resume {path}" if (path / "config.yaml").exists() else ""
+        raise RunError(f"{path} is not an empty folder: choose another with --folder{hint}") from None
+
+
+def run_name(config: BaseModel, config_name: str) -> str:
+    """Return the name of a run: its data set and its config, or the config alone if it is named after the data set.
+
+    >>> class Data(BaseModel):
+    ...     name: str = "fsdd"
+    >>> class Config(BaseModel):
+    ...     data: Data = Data()
+    >>> run_name(Config(), "demo"), run_name(Config(), "fsdd_class")
+    ('fsdd-demo', 'fsdd_class')
+    """
+    section = getattr(config, "data", None) or getattr(config, "pairs", None)
+    name, root = str(getattr(section, "name", "")), getattr(section, "root", None)
+    if name == "table" and root is not None:
+        name = Path(root).stem
+    name = re.sub(r"[^\w.+-]+", "_", name).strip("._")
+    return config_name if not name or config_name.startswith(name) else f"{name}-{config_name}"
 
 
 def _unused(folder: Path) -> Path:

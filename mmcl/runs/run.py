@@ -72,7 +72,7 @@ class Run:
     def create(
         cls, task: str, config: BaseModel, folder: str | Path | None = None, *, config_name: str = "config"
     ) -> Run:
-        """Create a new run, by default in ``runs/<task>/<config name>-<date>-<time>``.
+        """Create a new run, by default in ``runs/<task>/<data set>-<config name>-<date>-<time>``.
 
         Raises:
             RunError: The folder is not empty, or cannot be written.

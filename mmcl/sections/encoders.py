@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -12,9 +12,32 @@ from mmcl.config.signature import SignatureModel, section_of
 if TYPE_CHECKING:
     from mmcl.encoders.base import Encoder
 
+EncoderSectionT = TypeVar("EncoderSectionT", bound="EncoderSection")
+
+
+class _Named(StrictModel):
+    """Base of encoders: another encoder has other options, unless both are from the hub or from the same library."""
+
+    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from")
+
+    @classmethod
+    def shares_options(cls, former: str, name: str) -> bool:
+        """Return whether both names are of the same kind."""
+        return _kind(former) == _kind(name)
+
+
+def _kind(name: str) -> str:
+    """Return the library of an encoder, "hub" for a hub id or folder, or the name of one trained from scratch.
+
+    >>> _kind("timm:resnet18"), _kind("openai/whisper-base"), _kind("cnn")
+    ('timm', 'hub', 'cnn')
+    """
+    library, colon, _ = name.partition(":")
+    return library if colon else "hub" if "/" in name else name
+
 
 @section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
-class EncoderSection(SignatureModel):
+class EncoderSection(_Named, SignatureModel):
     """An encoder of any modality; see :func:`mmcl.encoders.build_encoder`."""
 
     modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="modality of the input")
@@ -34,9 +57,25 @@ class EncoderSection(SignatureModel):
             settings["pooling"] = self.pooling
         return build_encoder(self.modality, self.name, **settings)
 
+    def image_options(self, data: Any) -> dict[str, int]:
+        """Return the options ``channels`` and ``size`` that a data set determines, if this encoder has them.
+
+        Images that are not square keep their size.
+        """
+        from mmcl.data.modalities import image_shape
+
+        if (self.modality, self.name) != ("image", "cnn") or (shape := image_shape(data)) is None:
+            return {}
+        channels, height, width = shape
+        return {"channels": channels, **({"size": height} if height == width else {})}
+
+    def following(self: EncoderSectionT, data: Any) -> EncoderSectionT:
+        """Return this section with options from a data set, which those of the config override."""
+        return self.model_copy(update={"options": {**self.image_options(data), **self.options}})
+
 
 @section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
-class AudioSection(StrictModel):
+class AudioSection(_Named):
     """An audio encoder; see :func:`mmcl.encoders.build_encoder`."""
 
     name: str = Field(
@@ -53,7 +92,7 @@ class AudioSection(StrictModel):
         return EncoderSection(modality="audio", **self.model_dump()).encoder()
 
 
-class TextSection(StrictModel):
+class TextSection(_Named):
     """A text encoder, and the audio-text space."""
 
     name: str = Field(

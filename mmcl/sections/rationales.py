@@ -12,6 +12,7 @@ from mmcl.config.signature import SignatureModel, section_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mmcl.config.checks import Checks
     from mmcl.data.texts.exercises import Exercises
     from mmcl.models.text_to_text import TextToText
     from mmcl.rationales.discriminator import Discriminator
@@ -76,6 +77,27 @@ class ExercisesSection(StrictModel):
         check_options("table", TableText, options)
         return opened(TableText(self.root, split, **options), self.name, split, root=self.root, **options)
 
+    def check(
+        self, checks: Checks, splits: Sequence[str], needing: Sequence[str], otherwise: str
+    ) -> list[Exercises] | None:
+        """Check splits and rationales.
+
+        Args:
+            checks: collects the faults.
+            splits: names of the splits.
+            needing: names of methods that need rationales.
+            otherwise: setting without such methods, as ``key=value``.
+
+        Returns:
+            The splits; None if one of them is faulty.
+        """
+        opened = [each for split in splits if (each := checks.attempt("data", lambda split=split: self.open(split)))]  # type: ignore[misc]
+        if len(opened) < len(splits):
+            return None
+        key = otherwise.partition("=")[0]
+        checks.attempt(key, lambda: self.check_rationales(opened[0], needing, otherwise))
+        return opened
+
     def check_rationales(self, exercises: Exercises, needing: Sequence[str], otherwise: str) -> None:
         """Check that exercises have rationales.
 
@@ -121,6 +143,20 @@ class StudentSection(SignatureModel):
     vocabulary: int = Field(4000, ge=1, description="number of subwords of a T5 from scratch")
     dim: int = Field(192, ge=1, description="width of a T5 from scratch")
     layers: int = Field(3, ge=1, description="number of encoder layers, and of decoder layers, of a T5 from scratch")
+
+    def check(self, checks: Checks) -> None:
+        """Check that a pretrained student is on this machine, and that the width of one from scratch is possible."""
+        if self.name is not None:
+            checks.attempt("student.name", self._find)
+        elif self.dim % self.heads:
+            checks.add("student.dim", f"student.dim is {self.dim}, expected a multiple of student.heads={self.heads}")
+
+    def _find(self) -> None:
+        from mmcl.encoders.gate import without_weights
+        from mmcl.models.text_to_text import TextToText
+
+        with without_weights():
+            TextToText.pretrained(self.name or "", download=self.download, longest=self.longest)
 
     def build(self, exercises: Exercises) -> TextToText:
         """Build the student; the subwords of one from scratch are trained on exercises and rationales."""

@@ -145,6 +145,11 @@ class PretrainingSection(SignatureModel):
         second, second_head = self.second.build()
         return TwoTower(first, second, first_head=first_head, second_head=second_head, dim=self.dim)
 
+    def following(self, data: Any) -> PretrainingSection:
+        """Return these settings with image encoders that take channels and size from a data set."""
+        second = None if self.second is None else self.second.following(data)
+        return self.model_copy(update={"first": self.first.following(data), "second": second})
+
     def make_objective(self, name: ObjectiveName) -> Objective:
         """Build an objective by name; its trained side is the first tower."""
         from mmcl import distributed
@@ -160,15 +165,10 @@ class PretrainingSection(SignatureModel):
 
 def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
     """Return a data set with the features of frozen encoder layers cached; images of a trained encoder stay images."""
-    from mmcl.data.modalities import modalities_of
     from mmcl.encoders import cached_features
-    from mmcl.errors import ConfigError
+    from mmcl.sections.tower_checks import check_tower
 
-    if modality != "text" and modality not in (found := modalities_of(dataset)):
-        raise ConfigError(
-            f"a tower is for {modality}, but the samples have {' and '.join(found) or 'neither audio nor images'}: set "
-            "the towers' modality, or choose another data set with pairs.name"
-        )
+    check_tower(dataset, modality)
     tower = model.tower(modality)
     if modality == "image" and not tower.encoder.frozen:
         return dataset

@@ -122,15 +122,18 @@ class UnlearningSection(SignatureModel):
         """
         from mmcl.encoders import cached_features
 
-        if self.model == "encoder":
-            parts: tuple[Any, Any] = self.data.build("audio", "set model=cnn for images")
-        else:
-            parts = self.data.build("image", "set model=encoder for recordings")
+        parts: tuple[Any, Any] = self.data.build(*self.needed_modality())
         if self.model != "encoder":
             return parts
         encoder = self.encoder.build()
         train, test = (cached_features(part, encoder, device=self.device) for part in parts)
         return train, test
+
+    def needed_modality(self) -> tuple[Literal["audio", "image"], str]:
+        """Return the modality that the model needs, and the setting that helps if the data lacks it."""
+        if self.model == "encoder":
+            return "audio", "set model=cnn for images"
+        return "image", "set model=encoder for recordings"
 
     def build(self, data: Any, rows: Sequence[int]) -> nn.Module:
         """Build an untrained model of the data's classes.

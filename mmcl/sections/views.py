@@ -14,6 +14,7 @@ from mmcl.sections.slu import OF_THE_LOOP, DataSection
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mmcl.config.checks import Checks
     from mmcl.encoders.base import Encoder
     from mmcl.encoders.views import CachedViews
     from mmcl.models import MultimodalClassifier
@@ -58,6 +59,25 @@ class ViewsSection(DataSection):
             parts.append(opened(made, self.name, split, root=self.root, **chosen))
         return self.join(parts)
 
+    def check(self, checks: Checks, splits: Sequence[str], **options: Any) -> Any | None:
+        """Check splits; see :meth:`open`, whose ``options`` here come from the setting ``folds``.
+
+        Returns:
+            The data set; None if a split is faulty.
+        """
+        from mmcl.data.catalog import check_dataset_options
+        from mmcl.sections.checks import open_split
+
+        if self.name == _TWO_SETS:
+            return checks.attempt("data", lambda: self.open(splits, **options))
+        if not checks.passes("folds", lambda: check_dataset_options(self.name, options)):
+            return None
+        chosen = {**self.options, **options}
+        parts = [open_split(checks, "data", self.name, split, self.root, chosen) for split in splits]
+        if any(part is None for part in parts):
+            return None
+        return checks.attempt("data.train", lambda: self.join(parts))
+
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
 @section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket"))
@@ -89,11 +109,28 @@ class MultimodalSection(SignatureModel):
         return CachedViews(data, self.encoders(data, list(self.views)), device=self.device)
 
     def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
-        """Build the encoders of views; those of numeric features get their number from the data."""
+        """Build the encoders of views, with options from the data."""
+        return {view: self.views[view].encoder(**self.options_of(data, view)) for view in views}
+
+    def options_of(self, data: Any, view: str) -> dict[str, int]:
+        """Return the options of a view's encoder that the data determines: sizes of images, and number of features."""
         from mmcl.data.attributes import attributes_of
 
         sizes = attributes_of(data).features
-        return {view: self.views[view].encoder(**{"features": sizes[view]} if view in sizes else {}) for view in views}
+        return {"features": sizes[view]} if view in sizes else self.views[view].image_options(data)
+
+    def check(self, checks: Checks, data: Any) -> None:
+        """Check the encoders of views against a data set."""
+        from mmcl.data.attributes import attributes_of
+        from mmcl.sections.checks import check_encoder
+
+        modalities = attributes_of(data).modalities
+        for view, section in self.views.items():
+            if modalities.get(view) == section.modality:
+                check_encoder(checks, f"views.{view}", section, section.modality, **self.options_of(data, view))
+                continue
+            known = ", ".join(f"{name} ({modality})" for name, modality in modalities.items()) or "none"
+            checks.add("views", f"the encoder of view {view} is for {section.modality}, but the views are {known}")
 
     def build(self, train: CachedViews, views: Sequence[str]) -> MultimodalClassifier:
         """Build a model of views, with numeric features scaled by the statistics of ``train``."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,17 @@ def rich_text(text: object, style: str = "", *, longest: int | None = 200) -> Te
     from rich.text import Text
 
     return Text(printable(text, longest=longest), style)
+
+
+def rich_lines(lines: Iterable[object]) -> Text:
+    """Return lines of text for rich, each as by :func:`rich_text`.
+
+    >>> rich_lines(["average", "accuracy"]).plain
+    'average\\naccuracy'
+    """
+    from rich.text import Text
+
+    return Text("\n").join(map(rich_text, lines))
 
 
 def html_text(text: object) -> str:

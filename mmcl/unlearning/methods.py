@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
+from mmcl.config.option_types import check_option_types
 from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
 from mmcl.text.suggest import nearest
@@ -83,11 +84,11 @@ def unlearn(model: nn.Module, remain: Dataset, forget: Dataset, *, method: str =
     return METHODS[method](model, remain, forget, **settings)
 
 
-def check_settings(method: str, settings: Iterable[str]) -> None:
-    """Check that a method has settings of these names.
+def check_settings(method: str, settings: Mapping[str, object]) -> None:
+    """Check the names and types of a method's settings.
 
     Raises:
-        ConfigError: it does not have one; suggests the nearest name.
+        ConfigError: the method does not have a setting, with the nearest name, or a value has another type.
     """
     known = settings_of(method)
     for name in settings:
@@ -95,6 +96,7 @@ def check_settings(method: str, settings: Iterable[str]) -> None:
             raise ConfigError(
                 f"method {method} has no setting '{name}'{nearest(name, known)}, expected some of {', '.join(known)}"
             )
+    check_option_types(METHODS[method], settings, f"method {method}")
 
 
 def settings_of(method: str) -> dict[str, Any]:

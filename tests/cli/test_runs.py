@@ -27,13 +27,30 @@ def failed(folder: Path) -> None:
         raise RuntimeError("disk is full")
 
 
-@pytest.mark.parametrize(("format", "text"), [("csv", "naive,1,0.25,,30.0"), ("latex", r"naive & 1 & 25.0 & 30.0 \\")])
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [("csv", "naive,1,0.25,,30.0"), ("latex", r"naive & 1 & 25.0 & 30.0 \\"), ("json", '"mean": 0.25')],
+)
 def test_compare_prints_other_formats_and_writes_no_report(format, text, mmcl_, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "run")
     done = mmcl_("compare", str(tmp_path / "run"), "--format", format)
     assert done.code == 0 and text in done.out
     assert not (tmp_path / "comparison.html").exists()
+
+
+def test_compare_leaves_out_runs_that_have_not_finished(mmcl_, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "good")
+    failed(tmp_path / "bad")
+    Run.create("slu_incremental", Config(), tmp_path / "killed").close()
+    done = mmcl_("compare", "good", "bad", "killed")
+    assert done.code == 0 and "naive" in done.out
+    assert [line.startswith("left out ") for line in done.err.splitlines()] == [True, True]
+    assert "bad: failed: " in done.err and "killed: running" in done.err
+    assert "bad" not in (tmp_path / "comparison.html").read_text()
+    done = mmcl_("compare", "bad", "--format", "csv")
+    assert done.code == 1 and done.out == "" and "none of 1 runs" in done.err
 
 
 def test_runs_are_listed_with_their_status(mmcl_, tmp_path):

@@ -5,8 +5,10 @@ import logging
 import sys
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
-from mmcl.cli.terminal import LogFormatter, prepare_terminal, say
+from mmcl.cli.terminal import LogFormatter, prepare_terminal, print_table, say
 
 
 def test_say_prints_to_the_chosen_stream(capsys):
@@ -48,3 +50,19 @@ def test_streams_with_any_encoding(monkeypatch, encoding):
         assert stream.buffer.getvalue().startswith(b"caf\\udce9 ")
     monkeypatch.setattr(sys, "stdout", io.StringIO())  # such as in a notebook
     prepare_terminal()
+
+
+@pytest.mark.parametrize(("width", "lines"), [(80, 4), (40, 7), (20, 14)])
+def test_no_cell_of_a_table_is_cut(monkeypatch, capsys, width, lines):
+    monkeypatch.setattr("mmcl.cli.terminal.console", lambda: Console(width=width))
+    rows = [("a/very/long/name/of/a/run", "12.5", "words that take several lines"), ("b", "3.0", "few")]
+    print_table([tuple(map(Text, row)) for row in rows], ("run", "MB", "status"))
+    shown = capsys.readouterr().out
+    assert "…" not in shown and max(map(len, shown.splitlines())) <= width and len(shown.splitlines()) <= lines
+    assert all(cell in shown for row in rows for cell in row[:2]) or width < 26
+    assert "".join(rows[0][0]) in shown.replace("\n", "") and "12.5" in shown
+
+
+def test_a_table_without_rows_is_empty(capsys):
+    print_table([], ("run", "status"))
+    assert "…" not in capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from mmcl.config.model import OneOrMore, StrictModel, dump_config, list_settings, load_config
+from mmcl.config.model import OneOrMore, StrictModel, dump_config, load_config
 from mmcl.errors import ConfigError
 
 
@@ -172,21 +172,6 @@ def test_a_file_that_is_not_text_raises(file: Path) -> None:
         load_config(Config, file.parent)
 
 
-def test_settings_of_sections_are_listed_with_dotted_keys() -> None:
-    listed = {setting.key: setting for setting in list_settings(Config)}
-    assert list(listed)[:3] == ["encoder", "optimizer.name", "optimizer.learning_rate"]
-    assert listed["optimizer.learning_rate"].description == "step size"
-    assert listed["optimizer.name"].type == "adam | sgd"
-    assert (listed["seeds"].type, listed["seeds"].default) == ("[int, ...]", "[0]")
-    assert (listed["class_order"].type, listed["class_order"].default) == ("[str, ...] | none", "none")
-    assert (listed["dropout"].type, listed["dropout"].default) == ("bool", "false")
-
-    class Needs(StrictModel):
-        root: Path
-
-    assert [setting.default for setting in list_settings(Needs)] == ["required"]
-
-
 @pytest.mark.parametrize(
     ("written", "key"),
     [
@@ -225,7 +210,6 @@ class Outer(StrictModel):
 def test_a_section_within_a_section_keeps_the_defaults_of_the_config() -> None:
     assert Outer(whole={"part": {"size": 5}}).whole.part == Part(name="three", size=5)
     assert Outer(whole={}).whole.part == Part(name="three")
-    assert [each.default for each in list_settings(Outer)] == ["three", "1"]
 
 
 def test_a_partial_section_keeps_the_defaults_of_the_config(tmp_path):
@@ -234,10 +218,6 @@ def test_a_partial_section_keeps_the_defaults_of_the_config(tmp_path):
     assert load_config(Whole, path).part == Part(name="two", size=5)
     assert Whole(part={"size": 5}).part == Part(name="two", size=5)
     assert Whole(part=Part(size=5)).part == Part(size=5)
-
-
-def test_listed_defaults_are_those_of_the_config():
-    assert {each.key: each.default for each in list_settings(Whole)} == {"part.name": "two", "part.size": "1"}
 
 
 class Named(StrictModel):

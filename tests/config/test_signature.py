@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from mmcl.config import signature
-from mmcl.config.model import StrictModel, list_settings
+from mmcl.config.listing import list_settings
+from mmcl.config.model import StrictModel
 from mmcl.config.numbers import Count
 from mmcl.config.signature import arguments_of, section_of
 

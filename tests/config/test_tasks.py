@@ -9,7 +9,7 @@ import pytest
 
 import mmcl
 from mmcl.config import tasks as experiments
-from mmcl.config.model import list_settings
+from mmcl.config.listing import list_settings
 from mmcl.errors import ConfigError
 
 TASK = '''"""Count to a number.

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from mmcl.encoders import build_encoder
-from mmcl.errors import ConfigError, MissingDataError
+from mmcl.encoders.build import check_encoder
+from mmcl.errors import ConfigError, DataError, MissingDataError
 
 
 def test_all_kinds_of_names(weights_dir, monkeypatch):
@@ -125,3 +126,33 @@ def test_own_pooling_is_the_default_if_available():
     assert build_encoder("image", "timm:test_vit").pooling == "own"
     assert build_encoder("image", "timm:test_vit", pooling="mean_max").pooled_dim == 128
     assert build_encoder("image", "cnn").pooling == build_encoder("audio", "cnn").pooling == "mean"
+
+
+@pytest.mark.parametrize(
+    ("modality", "name", "options"),
+    [
+        ("audio", "openai/whisper-none", {}),
+        ("audio", "torchaudio:HUBERT_BASE", {}),
+        ("audio", "torchaudio:HUBERT_BASE", {"pretrained": "/nowhere.pt"}),
+        ("audio", "speechbrain:ecapa", {"weights": "/nowhere"}),
+        ("image", "torchvision:resnet18", {"weights": "IMAGENET1K_V1"}),
+        ("text", "/nowhere", {}),
+    ],
+)
+def test_missing_weights_are_found_without_building(modality, name, options, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingDataError):
+        check_encoder(modality, name, **options)
+    if "nowhere" not in f"{name}{options}":
+        check_encoder(modality, name, **options, download=True)  # nothing is downloaded
+
+
+def test_weights_are_not_read_to_check_an_encoder(small_whisper, tmp_path):
+    folder = small_whisper(tmp_path / "whisper")
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    check_encoder("audio", folder, subsampling=2)
+    for modality, options in (("text", {}), ("audio", {"subsampling": 0}), ("audio", {"tune_form": 1})):
+        with pytest.raises(ConfigError):
+            check_encoder(modality, folder, **options)
+    with pytest.raises(DataError):
+        build_encoder("audio", folder)

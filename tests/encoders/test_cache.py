@@ -368,3 +368,25 @@ def test_images_of_equal_bytes_and_other_shape_are_encoded_apart():
     encoder = build_encoder("image", "cnn")
     shapes = [everything(features(data, encoder))["features"].shape for data in (wide, high)]
     assert shapes == [(2, 4, 8), (2, 8, 4)]
+
+
+def test_images_of_a_table_are_encoded_for_each_size_and_number_of_channels(tmp_path):
+    from torchvision.io import write_png
+
+    from mmcl.data import LabelledTable
+
+    write_png(torch.arange(3 * 40 * 40).view(3, 40, 40).to(torch.uint8), str(tmp_path / "a.png"))
+    (tmp_path / "rows.csv").write_text("image,label,split\na.png,a,train\n")
+    encoder = build_encoder("image", "cnn", channels=3, frozen=True)
+    for options in ({"size": 32}, {"size": 28}, {"size": 28, "grey": True}):
+        table = LabelledTable(tmp_path / "rows.csv", "train", **options)
+        assert torch.allclose(
+            everything(features(table, encoder))["features"], encoder(table[0]["image"][None]).pooled, atol=1e-5
+        )
+
+
+def test_the_longest_text_is_part_of_the_key(weights_dir):
+    encoder = build_encoder("text", str(weights_dir / "all-MiniLM-L6-v2"))
+    before = encoder.fingerprint()
+    encoder.max_tokens = 8
+    assert encoder.fingerprint() != before

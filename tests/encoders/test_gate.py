@@ -24,7 +24,17 @@ from transformers import (
 )
 
 from mmcl.encoders import build_encoder
-from mmcl.encoders.gate import described_by, hub_folder, local_file, local_path, model_file, wrap_errors
+from mmcl.encoders.gate import (
+    before_weights,
+    described_by,
+    hub_folder,
+    local_file,
+    local_path,
+    model_file,
+    weights_are_read,
+    without_weights,
+    wrap_errors,
+)
 from mmcl.encoders.pretrained import pretrained_text, pretrained_text_to_text, quiet
 from mmcl.encoders.saved import rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError, DataError, MissingDataError, MMCLError
@@ -454,3 +464,16 @@ def test_a_model_without_tokenizer_raises(tmp_path):
     ).save_pretrained(tmp_path)
     with pytest.raises(MMCLError):
         pretrained_text_to_text(tmp_path)
+
+
+def test_the_body_without_weights_ends_before_they_are_read():
+    reached = []
+    before_weights()
+    with without_weights():
+        assert not weights_are_read()
+        before_weights()
+        reached.append("read")
+    assert reached == [] and weights_are_read()
+    with pytest.raises(MissingDataError), without_weights():
+        local_file("nowhere.pt")
+    assert weights_are_read()

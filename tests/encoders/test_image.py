@@ -125,3 +125,8 @@ def test_it_generalizes_to_unseen_digits(data_dir):
     with torch.no_grad():
         predicted = head(encoder(digits[800:]).pooled).argmax(1)
     assert (predicted == labels[800:]).float().mean() > 0.8
+
+
+def test_former_models_have_the_fingerprint_without_the_size_of_the_data():
+    sized, unsized = build_encoder("image", "cnn", size=28), build_encoder("image", "cnn")
+    assert sized.fingerprint() != unsized.fingerprint() == sized.former_fingerprint() == unsized.former_fingerprint()

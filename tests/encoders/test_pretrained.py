@@ -34,7 +34,7 @@ def test_a_folder_without_a_model_raises(tmp_path):
 
 
 def test_a_missing_model_of_the_hub_raises():
-    message = "'nobody/no-such-model'.*download=True"
+    message = "'nobody/no-such-model'.*download.*MMCL_WEIGHTS"
     with pytest.raises(MissingDataError, match=message):
         pretrained_audio("nobody/no-such-model")
 

@@ -31,7 +31,7 @@ def test_pretrained_weights_are_found_by_name_and_compared(weights_dir):
 
 def test_only_the_caller_enables_downloads(monkeypatch):
     described = {"encoder": {"modality": "audio", "name": "me/nowhere", "download": True}, "fingerprint": None}
-    with pytest.raises(MissingDataError, match="download=True"):
+    with pytest.raises(MissingDataError, match="me/nowhere.*MMCL_WEIGHTS"):
         rebuild_encoder(described, "here", download=False)
     cnn = {"encoder": {"modality": "audio", "name": "cnn"}, "fingerprint": None}
     assert rebuild_encoder(cnn, "here", download=True).dim == 128  # nothing to download

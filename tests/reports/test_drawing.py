@@ -6,8 +6,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from mmcl.reports.drawing import PALETTE, line_styles, series_style, strategy_colours
+from mmcl.reports.drawing import PALETTE, line_styles, panel_title, series_style, strategy_colours
 from mmcl.reports.results import StrategyResults
 
 
@@ -46,3 +47,18 @@ def test_runs_share_the_colour_of_a_strategy_but_not_its_line() -> None:
     styles = line_styles([*strategies(["replay"], "a"), *strategies(["replay"], "b")])
     assert styles["a/replay"]["color"] == styles["b/replay"]["color"]
     assert styles["a/replay"]["linestyle"] != styles["b/replay"]["linestyle"]
+
+
+def test_twelve_strategies_with_all_known_ones_look_different() -> None:
+    names = ["naive", "offline", "joint", "replay", "lwf", "icarl", "coconut", *(f"replay+{i}" for i in range(12))]
+    for count in (12, len(names)):
+        styles = line_styles(strategies(names[:count])).values()
+        assert len({(style["color"], str(style["linestyle"]), style["marker"]) for style in styles}) == count
+    assert len(set(strategy_colours(strategies(names[:12])).values())) == 12
+
+
+def test_long_titles_of_panels_take_several_lines() -> None:
+    axes = Figure().add_subplot()
+    panel_title(axes, "barista_seq2seq-20261128-060227/replay+relational_kd")
+    lines = axes.get_title().split("\n")
+    assert "".join(lines) == "barista_seq2seq-20261128-060227/replay+relational_kd" and max(map(len, lines)) <= 24

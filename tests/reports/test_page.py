@@ -203,3 +203,20 @@ def test_report_is_written_atomically_into_a_new_folder(tmp_path: Path, run: Run
         write_report([run], run.folder)
     with pytest.raises(RunError, match=re.escape(str(tmp_path))):
         write_report([tmp_path], path)
+
+
+def test_groups_that_cannot_be_compared_have_their_own_sections(run: Run, tmp_path: Path) -> None:
+    class Other(StrictModel):
+        experiences: int = 2
+
+    with Run.create(run.task, Other(), tmp_path / "elsewhere") as other:
+        other.log("result", strategy="naive", seed=0, average_accuracy=0.75)
+    html = report_html([run, other])
+    assert "<h2>Results: " in html and "experiences=2</h2>" in html
+    assert len([table for table in Page(html).tables if table[0][0] == "strategy"]) >= 2
+
+
+def test_numbers_are_marked_so_that_they_never_break(run: Run) -> None:
+    html = report_html([run])
+    assert re.search(r'<td class="number">\d+\.\d( ± \d+\.\d)?</td>', html)
+    assert re.search(r"td\.number[^{]*\{[^}]*white-space: nowrap", html) and ".wide { overflow-x: auto; }" in html

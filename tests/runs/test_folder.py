@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
+from mmcl.runs.folder import run_name
 from mmcl.runs.run import Run
 
 
@@ -31,6 +33,22 @@ def test_default_folder_has_config_and_time(tmp_path: Path, monkeypatch: pytest.
         assert re.fullmatch(r"demo-\d{8}-\d{6}(-\d)?", run.folder.name)
         run.close("finished")
     assert len({run.folder for run in runs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "root", "config", "expected"),
+    [
+        ("data", "barista", None, "demo", "barista-demo"),
+        ("data", "barista", None, "barista_seq2seq", "barista_seq2seq"),
+        ("data", "table", "/elsewhere/my orders.csv", "demo", "my_orders-demo"),
+        ("data", "table", None, "demo", "table-demo"),
+        ("pairs", "../captions", None, "demo", "captions-demo"),
+        ("other", "barista", None, "demo", "demo"),
+    ],
+)
+def test_runs_are_named_by_data_and_config(section, name, root, config, expected) -> None:
+    data = SimpleNamespace(name=name, root=root)
+    assert run_name(SimpleNamespace(**{section: data}), config) == expected
 
 
 def test_empty_folder_is_used_and_others_are_refused(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Config sections of encoders."""
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+from mmcl.config.model import StrictModel, load_config
 from mmcl.sections.encoders import AudioSection, EncoderSection, TextSection
 
 
@@ -37,3 +39,63 @@ def test_text_section_builds_a_text_encoder():
 def test_invalid_settings_raise(wrong):
     with pytest.raises(ValidationError):
         EncoderSection(**wrong)
+
+
+class Holder(StrictModel):
+    encoder: AudioSection = AudioSection()
+    views: dict[str, EncoderSection] = {}
+
+
+@pytest.mark.parametrize(
+    ("former", "name", "kept"),
+    [
+        ("conformer", "cnn", False),
+        ("cnn", "openai/whisper-base", False),
+        ("cnn", "cnn", True),
+        ("openai/whisper-base", "openai/whisper-small", True),
+        ("openai/whisper-base", "speechbrain:ecapa", False),
+        ("torchaudio:HUBERT_BASE", "torchaudio:WAV2VEC2_BASE", True),
+    ],
+)
+def test_options_of_another_kind_of_encoder_are_dropped(former, name, kept, tmp_path, caplog):
+    section = f"{{name: '{former}', tune_from: 3, pooling: mean, options: {{dim: 8}}}}"
+    (tmp_path / "c.yaml").write_text(f"encoder: {section}\nviews: {{audio: {section}}}\n")
+    config = load_config(Holder, tmp_path / "c.yaml", [f"encoder.name={name}", f"views.audio.name={name}"])
+    for each, key in ((config.encoder, "encoder"), (config.views["audio"], "views.audio")):
+        assert (each.options, each.tune_from) == (({"dim": 8}, 3) if kept else ({}, None)) and each.pooling == "mean"
+        assert (f"dropped {key}.options" in caplog.text) != kept
+
+
+class Images:
+    classes, labels, texts = ("a",), [0], ["a"]
+
+    def __init__(self, *shape):
+        self.shape = shape
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, row):
+        return {"image": torch.rand(self.shape), "text": "a", "label": 0}
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "channels", "size"),
+    [
+        ((3, 16, 16), {}, 3, 16),
+        ((1, 28, 28), {}, 1, 28),
+        ((3, 16, 24), {}, 3, None),
+        ((3, 16, 16), {"size": 8}, 3, 8),
+        ((1, 16, 16), {"channels": 3, "size": 16}, 3, 16),
+    ],
+)
+def test_an_image_encoder_follows_the_data(shape, given, channels, size):
+    section = EncoderSection(modality="image", options={"dim": 8, **given}).following(Images(*shape))
+    encoder = section.encoder()
+    assert (encoder.channels, encoder.size, encoder.dim) == (channels, size, 8)
+    assert encoder(Images(*shape)[0]["image"][None]).pooled.shape == (1, 8)
+
+
+def test_other_encoders_do_not_follow_the_data():
+    for section in (EncoderSection(), EncoderSection(modality="image", name="timm:resnet18")):
+        assert section.following(Images(3, 8, 8)) == section

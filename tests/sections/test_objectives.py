@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 import mmcl.objectives
-from mmcl.config.model import list_settings
+from mmcl.config.listing import list_settings
 from mmcl.sections.objectives import ObjectivesSection, objectives
 from mmcl.sections.towers import PretrainingSection
 

@@ -87,3 +87,22 @@ def test_the_seed_fixes_frozen_random_weights():
     settings = PretrainingSection(second={"modality": "text", "name": "words", "frozen": True, "head": "none"})
     weights = [settings.build(seed).second.encoder.embedding.weight for seed in (0, 0, 1)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+class Colours:
+    classes, labels, texts = ("a", "b"), [0, 1], ["a", "b"]
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        return {"image": torch.rand(3, 12, 12), "text": self.texts[row], "label": row}
+
+
+def test_image_towers_follow_the_data():
+    first = TowerSection(modality="image", options={"dim": 8})
+    settings = PretrainingSection(first=first)
+    encoder = settings.following(Colours()).build(0).first.encoder
+    assert (encoder.channels, encoder.size, encoder.dim) == (3, 12, 8) and settings.first == first
+    given = PretrainingSection(first=first.model_copy(update={"options": {"dim": 8, "size": 6}}), second=None, views=2)
+    assert given.following(Colours()).build(0).first.encoder.size == 6

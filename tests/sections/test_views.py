@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmcl.config.model import StrictModel
+from mmcl.encoders.views import CachedViews
 from mmcl.errors import ConfigError, DataError
 from mmcl.runs.tracking import Tracking
 from mmcl.sections.views import MultimodalSection, ViewsSection, fit
@@ -71,3 +72,21 @@ def test_a_model_learns_a_table_in_bfloat16(folder):
     data = {part: section.open([part]) for part in ("train", "test")}
     scores = fit(section, data, ["numbers"], "none", 0, on="test", tracking=Tracking(None, "alone", 0))[1]
     assert scores.scores("test")["accuracy"] == 1.0
+
+
+class Pictures:
+    classes, labels, texts, modalities = ("a", "b"), [0, 1], ["a", "b"], {"image": "image"}
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        return {"image": torch.full((3, 12, 12), row / 2), "text": self.texts[row], "label": row}
+
+
+def test_image_encoders_follow_the_data_also_when_it_is_cached(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMCL_CACHE", str(tmp_path))
+    settings = MultimodalSection(views={"image": {"modality": "image", "options": {"dim": 8}}})
+    cached = CachedViews(Pictures(), settings.encoders(Pictures(), ["image"]), progress=False)
+    encoder = settings.build(cached, ["image"]).encoders["image"]
+    assert (encoder.channels, encoder.size) == (3, 12)

@@ -88,7 +88,8 @@ def test_answer_is_shown_and_user_text_is_escaped(listener, recording):
     assert not re.search("<[ib]>", "".join((shown.message, shown.scores, shown.sentences)))
     assert "the first 2 of 7" in shown.sentences
     for each in answer.predictions:
-        assert f"<td>{each.cosine:.3f}</td><td>{100 * each.share:.1f} %</td>" in shown.scores
+        number = '<td class="number">'
+        assert f"{number}{each.cosine:.3f}</td>{number}{100 * each.share:.1f} %</td>" in shown.scores
 
 
 def test_missing_training_sentences_are_explained(listener, recording):

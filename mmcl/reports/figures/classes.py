@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from mmcl.reports.drawing import GRID, HEAT, INK, as_svg, line_styles, plain_axes, strategy_colours
+from mmcl.reports.drawing import GRID, HEAT, INK, as_svg, line_styles, panel_title, plain_axes, strategy_colours
 from mmcl.reports.figures import Section
 from mmcl.reports.results import StrategyResults
 from mmcl.reports.row_types import EvaluationRow, Seed, StreamRow
@@ -76,7 +76,7 @@ def accuracy_matrices(strategies: Sequence[StrategyResults]) -> str:
             text.set_in_layout(False)  # it lies inside the axes, and measuring it is slow
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
         axes.set_aspect("equal")
-        axes.set_title(figure_text(label), fontsize=10, color=INK)
+        panel_title(axes, label)
         ticks = range(0, size, ceil(size / 12))
         axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
         axes.set_yticks(ticks, [str(tick + 1) for tick in ticks])
@@ -111,7 +111,7 @@ def class_forgetting(strategies: Sequence[StrategyResults]) -> str:
         shared = axes = figure.add_subplot(rows, columns, index, sharey=shared)
         values = [100 * drops[each.label].get(name, 0.0) for name in classes]
         axes.barh(range(len(classes)), values, color=colours[each.strategy], height=0.7)
-        axes.set_title(figure_text(each.label), fontsize=10, color=INK)
+        panel_title(axes, each.label)
         shown = "" if total == len(classes) else f", {len(classes)} of {total} classes"
         axes.set(xlim=(lowest - (2 if lowest else 0), 102), xlabel=f"forgetting (%){shown}")
         axes.set_ylim(-0.6, len(classes) - 0.4)

@@ -8,7 +8,7 @@ from math import ceil
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmcl.reports.drawing import GRID, INK, PALETTE, as_svg, plain_axes, series_style
+from mmcl.reports.drawing import GRID, INK, PALETTE, as_svg, panel_title, plain_axes, series_style
 from mmcl.reports.figures import Section
 from mmcl.reports.results import StrategyResults
 from mmcl.reports.row_types import MapRow, ViewsRow
@@ -36,7 +36,7 @@ def views(strategies: Sequence[StrategyResults]) -> str:
             axes.bar(x, values.mean(0), 0.36, yerr=std, color=PALETTE[bar], label=label, ecolor=INK)
         axes.set_xticks(range(len(names)), [figure_text(name) for name in names])
         axes.set(ylim=(0, 102), ylabel="accuracy (%)")
-        axes.set_title(figure_text(strategy), fontsize=10, color=INK)
+        panel_title(axes, strategy)
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         plain_axes(axes)
@@ -58,7 +58,7 @@ def maps(strategies: Sequence[StrategyResults]) -> str:
             x, y = points[labels == label].T
             colour, marker = series_style(label)
             axes.scatter(x, y, s=9, color=colour, marker=marker, linewidths=0, label=figure_text(name))
-        axes.set_title(figure_text(strategy), fontsize=10, color=INK)
+        panel_title(axes, strategy)
         axes.set(xticks=[], yticks=[])
         plain_axes(axes, frame=False)
     if len(found[0][1].classes) <= 20:

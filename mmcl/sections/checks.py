@@ -1,0 +1,147 @@
+"""Checks of sections against data, weights and other sections, for the function ``check`` of a task.
+
+Only indexes of data are read (labels, texts, names of files), and no weights of pretrained models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mmcl.config.checks import Checks
+from mmcl.errors import MissingDataError
+
+if TYPE_CHECKING:
+    from mmcl.sections.encoders import AudioSection, EncoderSection, TextSection
+    from mmcl.sections.slu import DataSection
+
+
+def open_split(
+    checks: Checks, key: str, name: str, split: str, root: str | None, options: Mapping[str, Any]
+) -> Any | None:
+    """Open a split of a data set.
+
+    A data set that mmcl generates is not generated; if it is missing, its generator is checked instead.
+
+    Args:
+        checks: collects the faults.
+        key: key of the section, such as ``data``.
+        name, split, root, options: as in :func:`mmcl.data.open_dataset`.
+
+    Returns:
+        The split; None if it is faulty, or not generated yet.
+    """
+    from mmcl.data import catalog
+
+    if name != "table" and not checks.passes(f"{key}.name", lambda: catalog.find(name)):
+        return None
+    given: list[dict[str, Any]] = [{option: value} for option, value in options.items()]
+    known = [
+        checks.passes(f"{key}.options", lambda one=one: catalog.check_dataset_options(name, one))  # type: ignore[misc]
+        for one in given
+    ]
+    if not all(known):
+        return None
+    if catalog.is_generated(name):
+        return checks.attempt(key, lambda: _generated(name, split, root, options))
+    return checks.attempt(key, lambda: catalog.open_dataset(name, split, root, **options))
+
+
+def _generated(name: str, split: str, root: str | None, options: Mapping[str, Any]) -> Any | None:
+    from mmcl.data import catalog
+    from mmcl.data.synthesis.espeak import espeak_version
+
+    entry = catalog.find(name)
+    try:
+        return catalog.open_dataset(name, split, root, **{**options, "make": False})
+    except MissingDataError as error:
+        if entry.source.offer() not in str(error):  # something that its generator needs
+            raise
+    espeak_version()
+    return None
+
+
+def check_data(
+    checks: Checks, section: DataSection, modality: str | None = None, otherwise: str = "", key: str = "data"
+) -> tuple[Any, Any] | None:
+    """Check the splits of a data section, and that samples have a modality.
+
+    Returns:
+        The training data and the test data; None if a split is faulty or not generated yet.
+    """
+    from mmcl.data.modalities import check_modality
+
+    splits = [open_split(checks, key, section.name, each, section.root, section.options) for each in section.train]
+    test = open_split(checks, key, section.name, section.test, section.root, section.options)
+    if test is None or any(each is None for each in splits):
+        return None
+    train = checks.attempt(f"{key}.train", lambda: section.join(splits))
+    if train is None:
+        return None
+    setting = f"{key}.name={section.name}"
+    if modality and not checks.passes(f"{key}.name", lambda: check_modality(train, modality, setting, otherwise)):
+        return None
+    return train, test
+
+
+def check_encoder(
+    checks: Checks, key: str, section: EncoderSection | AudioSection | TextSection, modality: str, **options: Any
+) -> None:
+    """Check an encoder's name and options, and that its weights are on this machine.
+
+    Args:
+        checks: collects the faults.
+        key: key of the section.
+        section: the encoder.
+        modality: its modality.
+        **options: options from the data; those of the config take precedence.
+    """
+    from mmcl.encoders.build import check_encoder as check
+
+    common = {name: getattr(section, name, None) for name in ("frozen", "tune_from", "pooling")}
+    checks.attempt(key, lambda: check(modality, section.name, **{**common, **options, **section.options}))
+
+
+def check_stream(
+    checks: Checks, data: tuple[Any, Any], seeds: Sequence[int], experiences: int, **settings: Any
+) -> None:
+    """Check that the classes of a data set can arrive in experiences, for every seed."""
+    from mmcl.data.streams import check_stream as check
+
+    for seed in seeds:
+        if not checks.passes("experiences", lambda seed=seed: check(*data, experiences, seed=seed, **settings)):  # type: ignore[misc]
+            return
+
+
+def check_batch_size(checks: Checks, size: int, samples: int, key: str = "batch_size") -> None:
+    """Check that a batch is not larger than the training data."""
+    if size > samples:
+        checks.add(key, f"{key} is {size}, but there are {samples} training samples: set {key}={samples} or less")
+
+
+def check_objectives(checks: Checks, key: str, names: Sequence[str], data: Any) -> None:
+    """Check that a data set has the inputs of objectives: labels of two or more classes, and bags."""
+    from mmcl.data.attributes import attributes_of
+
+    for name in names:
+        takes = objective_inputs(name)
+        if "labels" in takes and len(data.classes) < 2:
+            checks.add(key, f"{name} needs labels, but the data has none: choose another objective, such as clip")
+        if "bags" in takes and attributes_of(data).bags is None:
+            checks.add(key, f"{name} needs bags, but the data has none: choose another objective, such as clip")
+
+
+@cache
+def objective_inputs(name: str) -> tuple[str, ...]:
+    """Return the inputs of an objective, see ``Objective.takes``.
+
+    >>> objective_inputs("sup_con")
+    ('features', 'labels')
+    """
+    from mmcl.sections.objectives import objectives
+
+    module, _, name = objectives()[name].partition(":")
+    takes: tuple[str, ...] = getattr(import_module(module), name).takes
+    return takes
