@@ -7,6 +7,7 @@ generates intent, entities and transcript. Features of frozen encoder layers are
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -75,7 +76,8 @@ def main(config: Config, run: Run) -> None:
     keep = "sequence" if is_seq2seq else "auto"
     with distributed.main_first():
         cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
-        data = [cached_features(split, encoder, **cached) for split in config.data.build()]
+        data: list[Any] = [cached_features(split, encoder, **cached) for split in config.data.build()]
+        data.append(config.data.validation(data[0].classes, lambda split: cached_features(split, encoder, **cached)))
         tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if is_seq2seq else None
     with progress_display() as progress:
         for seed in config.seeds:
@@ -91,12 +93,13 @@ def learn(
     """Train one strategy with one seed, resuming from its last checkpoint, and log the results."""
     from mmcl import strategies
     from mmcl.data import class_incremental
+    from mmcl.runs.calibrate import calibrate_run
     from mmcl.runs.course import learn_stream
     from mmcl.runs.tracking import Tracking
     from mmcl.seeding import seed_everything
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
-    (base, *additions), (train, test) = name.split("+"), data
+    (base, *additions), (train, test, valid) = name.split("+"), data
     experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)
     benchmark = class_incremental(
         train, test, experiences, config.class_order, seed, initial, by_superclass=config.by_superclass
@@ -118,7 +121,8 @@ def learn(
         clip_norm=config.optimizer.clip_norm,
         plugins=[*added, accuracy, *scores, tracking],
     )
-    learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved)
+    keep = None if base in config.not_exported else partial(calibrate_run, run, tracking.unit, valid)
+    learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved, keep)
 
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:

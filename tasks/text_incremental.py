@@ -69,6 +69,7 @@ def main(config: Config, run: Run) -> None:
 
     torch.set_num_threads(config.threads)
     data = [LabelledExercises(config.data.open(split)) for split in (config.data.train, config.data.test)]
+    valid = config.data.validation(data[0].classes)
     needing = [each for each in config.rationales if each != "none"]
     config.data.check_rationales(data[0].exercises, needing, "rationales=none")
     taught = [
@@ -82,7 +83,7 @@ def main(config: Config, run: Run) -> None:
             for name, base, added in taught:
                 saved = run.restore(unit_name(name, seed)) or {"finished": False, "training": None}
                 if not saved["finished"]:
-                    learn(config, run, name, base, added, seed, benchmark, saved["training"], progress)
+                    learn(config, run, name, base, added, seed, benchmark, valid, saved["training"], progress)
 
 
 def learn(
@@ -93,14 +94,17 @@ def learn(
     added: str,
     seed: int,
     benchmark: Any,
+    valid: Any,
     saved: Any,
     progress: Progress,
 ) -> None:
     """Train one strategy with one seed, resuming from its last checkpoint, and log the results."""
     from mmcl import strategies
+    from mmcl.models.saved_classifiers import save_classifier
     from mmcl.models.text_classifier import TextClassifier
     from mmcl.rationales.discriminator import Discriminator
     from mmcl.rationales.lessons import lessons_of
+    from mmcl.runs.calibrate import calibrate_run
     from mmcl.runs.course import learn_stream
     from mmcl.runs.tracking import Tracking
     from mmcl.seeding import seed_everything
@@ -126,4 +130,9 @@ def learn(
         clip_norm=config.optimizer.clip_norm,
         plugins=[*taught, accuracy, tracking],
     )
-    learn_stream(run, strategy, benchmark, tracking, accuracy, saved=saved)
+
+    def keep(trained: Any) -> None:
+        save_classifier(trained, run.folder / "models" / tracking.unit, benchmark.train_stream[0].source.classes)
+        calibrate_run(run, tracking.unit, valid, trained)
+
+    learn_stream(run, strategy, benchmark, tracking, accuracy, saved=saved, keep=keep)

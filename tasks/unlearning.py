@@ -83,6 +83,7 @@ def main(config: Config, run: Run) -> None:
             trial = Trial(config, train, test, seed, on_epoch=show, saved=saved)
             if trial.saved is not None:
                 run.checkpoint(unit_name("original", seed), trial.saved)
+            config.keep(run, unit_name("original", seed), trial.model, train)
             for name in pending:
                 done[name, seed] = evaluate(config, run, trial, name, done)
                 progress.advance(bar)

@@ -37,8 +37,8 @@ def export(
     done = export_run(run, folder, model=model, onnx=onnx, license=license)
     others = f" (of {', '.join(done.models)})" if model is None and len(done.models) > 1 else ""
     say(f"{done.folder}: {done.model}{others}")
-    for path in sorted(done.folder.iterdir()):
-        say(f"  {path.name}  {path.stat().st_size / 1e6:,.2f} MB")
+    for path in sorted(each for each in done.folder.rglob("*") if each.is_file()):
+        say(f"  {path.relative_to(done.folder)}  {path.stat().st_size / 1e6:,.2f} MB")
     if done.graph:
         say(
             f"{done.graph.path.name} differs from the model by at most {done.graph.difference:.1g} on "

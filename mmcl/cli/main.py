@@ -202,7 +202,7 @@ def run(
 
 app.command()(runs_cli.compare)
 app.command()(runs_cli.clean)
-app.command()(predict_cli.predict)
+app.command(cls=predict_cli.SeveralIntents)(predict_cli.predict)
 app.command()(export_cli.export)
 app.command()(serve_cli.serve)
 app.command()(rationales_cli.rationales)

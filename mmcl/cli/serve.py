@@ -1,4 +1,4 @@
-"""The command `mmcl serve`: a web page to speak to models and to view class-incremental runs."""
+"""The command `mmcl serve`: a web page to try models and to view class-incremental runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mmcl.errors import CheckpointError, ConfigError, RunError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from mmcl.predict.stored_models import StoredModel
     from mmcl.runs.run import Run
     from mmcl.serving.listener import Listener
 
@@ -47,10 +48,13 @@ def serve(
         int, typer.Option("--threads", min=1, help="CPU threads per request; 1 is fastest on a busy machine.")
     ] = 1,
 ) -> None:
-    """Serve a web page that classifies speech and shows class-incremental runs. Press Ctrl+C to stop it.
+    """Serve a web page to try models on speech, images or texts, and to view runs. Press Ctrl+C to stop it.
+
+    Record or upload speech, choose an image, or write a text. The page shows the class or the intent with its
+    confidence, and "none of these" below the threshold chosen on validation data.
 
     - `mmcl serve runs/speech_to_intent/demo`
-    - `mmcl serve runs/slu_incremental/demo runs/slu_incremental/barista --port 8000`
+    - `mmcl serve runs/slu_incremental/demo runs/text_incremental/demo --port 8000`
     """
     from mmcl.serving.guard import check_names
     from mmcl.serving.page import check_gradio, serve_page
@@ -58,10 +62,15 @@ def serve(
     check_gradio()
     check_names(allowed or ())
     check_port(host, port)
+    import torch
+
+    from mmcl.serving.recognition import OpenModels
+
+    torch.set_num_threads(threads)
     speech, incremental = split_folders(runs)
     intents = proposed_intents(speech[0]) if speech else ""
     serve_page(
-        load(speech, intents, longest=longest, sentences=sentences, threads=threads) if speech else {},
+        load(speech, intents, longest=longest, sentences=sentences) if speech else {},
         incremental,
         intents,
         host=host,
@@ -69,6 +78,7 @@ def serve(
         longest=longest,
         allowed=allowed or (),
         ready=lambda address: say(f"serving {address} (press Ctrl+C to stop)"),
+        models=OpenModels(recognizing_models(runs), longest=longest),
     )
 
 
@@ -86,46 +96,60 @@ def check_port(host: str, port: int) -> None:
 
 
 def split_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Run]]:
-    """Split folders into those with two-tower models and class-incremental runs. A folder may be both.
+    """Return the folders with two-tower models, and the class-incremental runs. A folder may be both or neither.
 
     Raises:
-        RunError: A folder is neither.
+        RunError: A folder has no model, and is no class-incremental run.
     """
     from mmcl.reports.row_types import EvaluationRow, read_metrics, rows_of_type
     from mmcl.runs.run import Run
-    from mmcl.sections.towers import model_folders
 
     speech: list[Path] = []
     incremental: list[Run] = []
     for folder in dict.fromkeys(folders):
-        has_models = True
-        try:
-            model_folders(folder)
+        models = _models(folder)
+        if any(each.is_towers for each in models.values()):
             speech.append(folder)
-        except CheckpointError:
-            has_models = False
-        if has_models and not (folder / "config.yaml").is_file():
+        if models and not (folder / "config.yaml").is_file():
             continue  # a model without its run
         run = Run.read(folder)
         if rows_of_type(read_metrics(run), EvaluationRow):
             incremental.append(run)
-        elif not has_models:
+        elif not models:
             raise RunError(
-                f"{folder} is a run of {run.task} ({run.status}) without a two-tower model and without accuracy over "
+                f"{folder} is a run of {run.task} ({run.status}) without a model and without accuracy over "
                 "experiences: expected a run that has finished either of them"
             )
     return speech, incremental
 
 
-def load(folders: Sequence[Path], intents: str, *, longest: float, sentences: int, threads: int) -> dict[str, Listener]:
-    """Load and warm up the models of runs. With several runs, names are prefixed by the folder."""
-    import torch
+def recognizing_models(folders: Sequence[Path]) -> dict[str, StoredModel]:
+    """Return the classifiers and sequence models of folders. With several folders, names are prefixed by the folder."""
+    unique = list(dict.fromkeys(folders))
+    return {
+        name if len(unique) == 1 else f"{folder}/{name}": stored
+        for folder in unique
+        for name, stored in _models(folder).items()
+        if stored.modality
+    }
 
+
+def _models(folder: Path) -> dict[str, StoredModel]:
+    """Return all models of a folder, which may have none."""
+    from mmcl.predict.stored_models import stored_models
+
+    try:
+        return stored_models(folder)
+    except CheckpointError:
+        return {}
+
+
+def load(folders: Sequence[Path], intents: str, *, longest: float, sentences: int) -> dict[str, Listener]:
+    """Load and warm up the models of runs. With several runs, names are prefixed by the folder."""
     from mmcl.predict import written_intents
     from mmcl.progress import progress_display
     from mmcl.serving.listener import listeners
 
-    torch.set_num_threads(threads)
     found: dict[str, Listener] = {}
     with progress_display(disable=not sys.stderr.isatty()) as progress:
         for folder in folders:

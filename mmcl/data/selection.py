@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmcl.batch import Batch, Sample
+    from mmcl.data.base import Entity, Utterance
 
 
 class Selection:
@@ -73,6 +74,18 @@ class Selection:
     def ids(self) -> list[str]:
         """Id of each sample."""
         return sample_ids(self.source, self.rows)
+
+    @property
+    def utterances(self) -> Sequence[Utterance] | None:
+        """Recordings of the samples, whose labels are those of the source; None if samples are not recordings."""
+        utterances = attributes_of(self.source).utterances
+        return None if utterances is None else [utterances[row] for row in self.rows]
+
+    @property
+    def entities(self) -> Sequence[tuple[Entity, ...]] | None:
+        """Entities of each sample; None if the source has none."""
+        entities = attributes_of(self.source).entities
+        return None if entities is None else [entities[row] for row in self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)

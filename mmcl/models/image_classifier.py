@@ -27,6 +27,10 @@ class ImageClassifier(nn.Module):
         backbone: ``"cnn"`` or ``"resnet18"``.
         channels: number of image channels.
 
+    Attributes:
+        names: class names by label if the model was loaded, else empty.
+        size: height and width of the images that it was trained on if it was loaded, in pixels.
+
     Raises:
         ConfigError: unknown backbone, or invalid sizes.
 
@@ -36,6 +40,9 @@ class ImageClassifier(nn.Module):
     (torch.Size([2, 10]), torch.Size([2, 256]))
     """
 
+    names: tuple[str, ...] = ()
+    size: int = 28
+
     def __init__(self, classes: int = 10, backbone: str = "cnn", channels: int = 1) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -44,7 +51,7 @@ class ImageClassifier(nn.Module):
             )
         if classes < 2 or channels < 1:
             raise ConfigError(f"classes={classes}, channels={channels}: expected at least 2 classes and 1 channel")
-        self.channels = channels
+        self.backbone, self.channels, self.labels = backbone, channels, classes
         if backbone == "cnn":
             self.extractor: nn.Module = nn.Sequential(
                 nn.Conv2d(channels, 16, 5, padding=2),

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from mmcl.encoders.base import Encoder
     from mmcl.models.classifier import SLUClassifier
     from mmcl.models.saved import Description
+    from mmcl.models.saved_classifiers import SavedClassifier
     from mmcl.models.seq2seq import SLUSeq2Seq
     from mmcl.models.text_to_text import TextToText
     from mmcl.models.two_tower import TwoTower
 
-    Model: TypeAlias = TwoTower | SLUClassifier | SLUSeq2Seq | TextToText
+    Model: TypeAlias = TwoTower | SLUClassifier | SLUSeq2Seq | SavedClassifier | TextToText
 
 TWO_TOWER = "mmcl_two_tower"  #: ``model_type`` of :class:`~mmcl.models.TwoTower` in ``config.json``
 _LONGEST = 100_000  # tokens of a text
@@ -29,7 +30,8 @@ def from_pretrained(name: str | Path, download: bool = False, *, encoders: Seque
     """Load a model that ``mmcl export`` wrote, in evaluation mode.
 
     ``config.json`` says which kind of model it is: a :class:`~mmcl.models.TwoTower`, an
-    :class:`~mmcl.models.SLUClassifier` (with the class names in ``classes``), an :class:`~mmcl.models.SLUSeq2Seq`, or a
+    :class:`~mmcl.models.SLUClassifier` (with the class names in ``classes``), an :class:`~mmcl.models.SLUSeq2Seq`, a
+    classifier of texts or images (with the class names in ``names``), or a
     :class:`~mmcl.models.text_to_text.TextToText` for any text-to-text model in the layout of transformers.
 
     Only JSON and safetensors files are read, and no code is run. The files may name models on the hub or files within
@@ -62,6 +64,10 @@ def from_pretrained(name: str | Path, download: bool = False, *, encoders: Seque
         from mmcl.models.saved import load_slu
 
         return load_slu(folder, download=download, encoders=encoders)
+    if kind in ("mmcl_text_classifier", "mmcl_image_classifier"):
+        from mmcl.models.saved_classifiers import load_classifier
+
+        return load_classifier(folder)
     if content.get("is_encoder_decoder") is True and kind != "whisper":
         from mmcl.models.text_to_text import TextToText
 

@@ -26,12 +26,17 @@ class TextClassifier(nn.Module):
         student: text-to-text model.
         discriminator: scores generated rationales, if it is trained as well. It is trained and saved with the model.
 
+    Attributes:
+        names: class names by label if the model was loaded, else empty.
+
     >>> student = TextToText.from_scratch(["set an alarm"] * 3, vocabulary=60, dim=16, layers=1, heads=2)
     >>> model = TextClassifier(student)
     >>> model.grow([0, 1])
     >>> model(Batch(text=["set an alarm", "an alarm"])).logits.shape
     torch.Size([2, 2])
     """
+
+    names: tuple[str, ...] = ()
 
     def __init__(self, student: TextToText, discriminator: Discriminator | None = None) -> None:
         super().__init__()

@@ -184,6 +184,10 @@ class FrameTokenizer:
         """Return the token id of a class."""
         return self._intent_ids[self.intents[label]]
 
+    def marker_id(self, marker: Marker) -> int:
+        """Return the token id of a separator."""
+        return self._marker_ids[marker]
+
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON, atomically.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcl.files import plain_yaml
+from mmcl.metrics.calibration import Calibration
+from mmcl.models.saved_calibration import read_calibration
 from mmcl.publishing.kinds import ModelKind, ModelSource, describe_kind
 from mmcl.reports.row_types import StreamRow, read_metrics, rows_of_type
 from mmcl.reports.tables import NOTE, markdown_table, results_markdown
@@ -60,11 +62,31 @@ def model_card(run: Run, model: str, folder: Path, name: str, license: str, grap
         _components(content, encoders, folder),
         _classes(groups) if "classes" in content else "",
         _results(run, strategy, seed),
+        _confidence(folder),
         _onnx(graph, encoders),
         _data(run.config, license, pretrained),
         _training(run),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _confidence(folder: Path) -> str:
+    """Describe the calibration of the model, if it has one."""
+    found = read_calibration(folder)
+    if not isinstance(found, Calibration):
+        return ""
+    error = f"{100 * found.error_before:.1f} % before and {100 * found.error_after:.1f} % after calibration"
+    text = (
+        f"Calibrated on {found.samples} validation samples: expected calibration error {error}. "
+        f"`calibration.json` holds the parameters, which `mmcl predict` and `mmcl.predict.open_recognizer` apply."
+    )
+    if found.threshold is not None and found.accepted is not None and found.accepted_accuracy is not None:
+        text += (
+            f" Answers below a confidence of {100 * found.threshold:.1f} % are rejected. "
+            f"{100 * found.accepted:.1f} % of the validation samples are accepted, with an accuracy of "
+            f"{100 * found.accepted_accuracy:.1f} %."
+        )
+    return f"## Confidence\n\n{text}"
 
 
 def _metadata(kind: ModelKind, run: Run, strategy: str, license: str, pretrained: Sequence[str]) -> dict[str, object]:
@@ -103,7 +125,7 @@ def _components(content: Mapping[str, Any], encoders: Sequence[_Encoder], folder
         rows.append([f"{each.modality} encoder", what, where if each.is_pretrained else "in this folder"])
         if each.prefix:
             rows.append(_head(each.modality, content[each.prefix.strip(".")]["head"]))
-    names = sorted(path.name for path in folder.iterdir() if path.suffix == ".safetensors")
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.safetensors"))
     megabytes = sum((folder / name).stat().st_size for name in names) / 1e6
     files = ", ".join(f"`{each}`" for each in names)
     text = f"## Components\n\n{files}: {sum(tensors.values()):,} parameters, {megabytes:.1f} MB."
@@ -147,7 +169,7 @@ def tensor_sizes(folder: Path) -> dict[str, int]:
     from safetensors import safe_open
 
     sizes: dict[str, int] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.rglob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             sizes |= {name: prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     return sizes

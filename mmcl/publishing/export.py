@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcl import __version__
 from mmcl.errors import CheckpointError, ConfigError, ExportError, RunError
@@ -15,13 +15,20 @@ from mmcl.files.atomic import folder_written_whole
 from mmcl.files.digests import check_content
 from mmcl.files.plain_files import check_plain
 from mmcl.files.plain_json import read_json
-from mmcl.reports.row_types import StreamRow, read_metrics, rows_of_type
+from mmcl.models.saved_classifiers import IMAGES, TEXTS
+from mmcl.predict.checkpoints import (
+    KeepsCheckpoints,
+    class_names,
+    finished_models,
+    load_checkpoint_model,
+    strategy_of,
+    task_config,
+)
 from mmcl.runs.run import Run
 from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:
-    from mmcl.models import SLUClassifier, SLUSeq2Seq
     from mmcl.publishing.onnx import Graph
 
 _COPIED = (".json", ".safetensors", ".model", ".txt")  # of a model in the layout of transformers; never a pickle
@@ -39,20 +46,6 @@ class Exported(NamedTuple):
     models: list[str]
     paths: list[str]
     graph: Graph | None
-
-
-@runtime_checkable
-class KeepsCheckpoints(Protocol):
-    """A config of runs that keep trained models as checkpoints, such as that of ``slu_incremental``.
-
-    ``not_exported`` maps strategies that cannot be exported to the reason.
-    """
-
-    not_exported: Mapping[str, str]
-
-    def rebuild_model(self, folder: Path) -> SLUClassifier | SLUSeq2Seq:
-        """Build the untrained model of the run in a folder."""
-        ...
 
 
 def export_run(
@@ -107,11 +100,14 @@ def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
         if (source / "model.json").is_file():
             found[source.name] = partial(_write_two_tower, source)
         elif (source / "config.json").is_file():
-            found[source.name] = partial(_write_transformers, source, _student_length(run))
-    if not found and (finished := _finished(run)):
-        config = _config(run)
+            if _read(source / "config.json").get("model_type") in (TEXTS, IMAGES):
+                found[source.name] = partial(_write_classifier, source)
+            else:
+                found[source.name] = partial(_write_transformers, source, _student_length(run))
+    if not found and (finished := finished_models(run)):
+        config = task_config(run)
         if isinstance(config, KeepsCheckpoints):
-            names = [name for name in finished if _strategy(name) not in config.not_exported]
+            names = [name for name in finished if strategy_of(name) not in config.not_exported]
             found = {name: partial(_write_checkpoint, run, config, name) for name in names}
     if not found:
         raise CheckpointError(
@@ -126,24 +122,11 @@ def _chosen(run: Run, model: str | None, models: Mapping[str, object]) -> str:
     if model is None or model in models:
         return model or next(iter(models))
     expected = f"expected {', '.join(models)}"
-    if model in _finished(run):
-        reason = getattr(_config(run), "not_exported", {}).get(_strategy(model))
+    if model in finished_models(run):
+        reason = getattr(task_config(run), "not_exported", {}).get(strategy_of(model))
         if reason is not None:
             raise ConfigError(f"'{model}' cannot be exported: {reason}; {expected}")
     raise ConfigError(f"{run.folder} has no model '{model}'{nearest(model, models)}: {expected}")
-
-
-def _strategy(model: str) -> str:
-    return model.rpartition("-seed")[0]
-
-
-def _config(run: Run) -> Any:
-    """Load the config of a run as its task defines it."""
-    from mmcl.config.model import load_config
-    from mmcl.config.tasks import load_task
-
-    _ = run.config  # raises if config.yaml was changed
-    return load_config(load_task(run.task).Config, run.folder / "config.yaml")
 
 
 def _student_length(run: Run) -> int:
@@ -193,28 +176,21 @@ def _write_transformers(source: Path, longest: int, folder: Path) -> None:
     _write_config(folder, {**content, "mmcl_longest": longest})
 
 
-def _write_checkpoint(run: Run, config: KeepsCheckpoints, name: str, folder: Path) -> None:
-    """Write the model in the last checkpoint of a strategy and seed."""
-    from mmcl.files.loading import load_state
-    from mmcl.models.saved import save_slu
-
-    model = config.rebuild_model(run.folder)
-    encoder = model.encoder
-    if encoder.frozen and config.rebuild_model(run.folder).encoder.fingerprint() != encoder.fingerprint():
-        raise CheckpointError(
-            f"the frozen encoder of {run.folder} has random weights, which the run does not keep: expected a trained "
-            "or pretrained encoder"
-        )
-    try:
-        restored = run.restore(name)
-        load_state(model, restored.get("model") if isinstance(restored, dict) else None, "it")
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"checkpoint {name} of {run.folder} does not fit the model of config.yaml ({error}): restore both from a "
-            "copy"
-        ) from None
-    save_slu(model, folder, _class_names(run, name))
+def _write_classifier(source: Path, folder: Path) -> None:
+    shutil.copytree(source, folder, dirs_exist_ok=True)
     _write_config(folder, _read(folder / "config.json"))
+
+
+def _write_checkpoint(run: Run, config: KeepsCheckpoints, name: str, folder: Path) -> None:
+    """Write the model in the last checkpoint of a strategy and seed, with its calibration."""
+    from mmcl.models.saved import save_slu
+    from mmcl.models.saved_calibration import CALIBRATION_FILE
+
+    model = load_checkpoint_model(run, config, name)
+    save_slu(model, folder, class_names(run, name))
+    _write_config(folder, _read(folder / "config.json"))
+    if (calibration := run.folder / "models" / name / CALIBRATION_FILE).is_file():
+        shutil.copyfile(calibration, folder / CALIBRATION_FILE)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -228,30 +204,6 @@ def _write_config(folder: Path, content: dict[str, Any]) -> None:
             part["encoder"].pop("download", None)  # whoever loads the model decides
     text = json.dumps({**content, "mmcl_version": __version__}, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _finished(run: Run) -> list[str]:
-    """Return the names of the checkpoints that hold a finished model."""
-    from mmcl.runs.checkpoint import peek_checkpoint
-
-    names = []
-    for path in sorted(run.folder.glob("checkpoints/*.safetensors")):
-        content = peek_checkpoint(path)
-        state = content.get("state") if isinstance(content, dict) else None
-        if not isinstance(state, dict):
-            raise CheckpointError(f"{path} has no training state: restore the file from a copy")
-        if state.get("finished"):
-            names.append(path.stem)
-    return names
-
-
-def _class_names(run: Run, name: str) -> list[str]:
-    """Return the class names by label."""
-    for row in rows_of_type(read_metrics(run), StreamRow):
-        names = [each for group in row.experiences for each in group]
-        if row.unit == name and len(names) == len(row.class_order):
-            return [each for _, each in sorted(zip(row.class_order, names, strict=True))]
-    raise CheckpointError(f"metrics.jsonl of {run.folder} does not name the classes of {name}: restore it from a copy")
 
 
 def _local_paths(config: Path) -> list[str]:

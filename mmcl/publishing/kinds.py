@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mmcl.config.tasks import load_task
 from mmcl.models.pretrained import TWO_TOWER
 from mmcl.models.saved import CLASSIFIER, SEQ2SEQ
+from mmcl.models.saved_classifiers import IMAGES, TEXTS
 from mmcl.runs.run import Run
 from mmcl.text.escape import markdown_code, markdown_text, printable
 
@@ -79,6 +80,24 @@ def _classifier(source: ModelSource) -> ModelKind:
     return ModelKind(about, use, _SLU_TAGS, "audio-classification")
 
 
+def _text_classifier(source: ModelSource) -> ModelKind:
+    about = f"Classifies a text as one of {len(source.content['classes'])} classes.{source.arrival}"
+    use = "from mmcl.batch import Batch\nfrom mmcl.models import from_pretrained\n\n"
+    use += f'{source.load}\nlogits = model(Batch(text=["a text"])).logits\nprint(model.names[int(logits.argmax())])'
+    tags = ("continual-learning", "class-incremental-learning")
+    return ModelKind(about, use, tags, "text-classification")
+
+
+def _image_classifier(source: ModelSource) -> ModelKind:
+    about = f"Classifies an image as one of {len(source.content['classes'])} classes."
+    settings = source.content["settings"]
+    use = "from pathlib import Path\nfrom mmcl.batch import Batch\nfrom mmcl.data.images.image_file import load_image\n"
+    use += f"from mmcl.models import from_pretrained\n\n{source.load}\n"
+    use += f'image = load_image(Path("photo.png"), {settings["size"]}, grey={settings["channels"] == 1})\n'
+    use += "print(model.names[int(model(Batch(image=image[None])).logits.argmax())])"
+    return ModelKind(about, use, ("image-classifier",), "image-classification")
+
+
 def _seq2seq(source: ModelSource) -> ModelKind:
     about = (
         f"Generates the intent (one of {len(source.content['classes'])}), entities and transcript of a recording of "
@@ -112,4 +131,6 @@ _KINDS: dict[str, Callable[[ModelSource], ModelKind]] = {
     TWO_TOWER: _two_tower,
     CLASSIFIER: _classifier,
     SEQ2SEQ: _seq2seq,
+    TEXTS: _text_classifier,
+    IMAGES: _image_classifier,
 }

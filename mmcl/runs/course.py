@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from torch import nn
 
 from mmcl import metrics
 from mmcl.freeze import trainable_state
@@ -22,6 +24,7 @@ def learn_stream(
     accuracy: AccuracyMatrix,
     scores: Sequence[FrameScores] = (),
     saved: dict[str, Any] | None = None,
+    keep: Callable[[nn.Module], None] | None = None,
 ) -> None:
     """Train a strategy on each experience of a stream and evaluate it on all of them.
 
@@ -36,6 +39,7 @@ def learn_stream(
         accuracy: The plugin that measures accuracy.
         scores: Plugins for further measures, with ``rows`` and ``average()``.
         saved: The ``training`` state of a checkpoint to resume from.
+        keep: Called with the trained model before the last checkpoint, to calibrate or save it.
     """
     unit, classes = tracking.name, benchmark.train_stream[0].source.classes
     if saved is None:
@@ -57,4 +61,6 @@ def learn_stream(
     for each in scores:
         summary |= each.average()
     run.log("result", **unit, **summary, seconds=tracking.seconds)
+    if keep is not None:
+        keep(strategy.model)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmcl.rationales.recipe import Recipe
     from mmcl.rationales.terms import Weights
     from mmcl.rationales.voting import Voted
+    from mmcl.runs.calibrate import ValidationData
 
 
 class ExercisesSection(StrictModel):
@@ -124,6 +125,13 @@ class TextsSection(ExercisesSection):
         "slurp_text", description="name of the data set; table for a file of your own"
     )
     train: str = Field("train", description="split to train on")
+
+    def validation(self, classes: Sequence[str]) -> ValidationData:
+        """Open the split ``valid`` to calibrate with, see :func:`~mmcl.runs.calibrate.validation_data`."""
+        from mmcl.data import LabelledExercises
+        from mmcl.runs.calibrate import validation_data
+
+        return validation_data(lambda split: LabelledExercises(self.open(split)), (self.train, self.test), classes)
 
 
 @section_of("mmcl.models.text_to_text:TextToText.from_scratch", without=("texts",))

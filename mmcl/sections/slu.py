@@ -18,7 +18,7 @@ from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
 from mmcl.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from avalanche.core import SupervisedPlugin
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mmcl.models.classifier import SLUClassifier
     from mmcl.models.seq2seq import SLUSeq2Seq
     from mmcl.models.tokenizer import FrameTokenizer
+    from mmcl.runs.calibrate import ValidationData
     from mmcl.strategies.contrast import Contrast
     from mmcl.strategies.frame_scores import FrameScores
     from mmcl.strategies.relational_distillation import RelationalDistillation
@@ -114,6 +115,16 @@ class DataSection(StrictModel):
         train = self.join([open_dataset(self.name, split, self.root, **self.options) for split in self.train])
         check_modality(train, modality, f"data.name={self.name}", otherwise)
         return train, open_dataset(self.name, self.test, self.root, **self.options)
+
+    def validation(self, classes: Sequence[str], encode: Callable[[Any], Any] = lambda data: data) -> ValidationData:
+        """Open the split ``valid`` to calibrate with, see :func:`~mmcl.runs.calibrate.validation_data`."""
+        from mmcl.data import open_dataset
+        from mmcl.runs.calibrate import validation_data
+
+        def open_split(split: str) -> Any:
+            return open_dataset(self.name, split, self.root, **self.options)
+
+        return validation_data(open_split, {*self.train, self.test}, classes, encode)
 
     def join(self, splits: Sequence[Any]) -> Any:
         """Concatenate splits.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from mmcl.models import ImageClassifier
+    from mmcl.runs.run import Run
     from mmcl.strategies.template import MMCLTemplate
     from mmcl.unlearning.removal import Removal
 
@@ -154,6 +156,33 @@ class UnlearningSection(SignatureModel):
         if self.stream is None:
             model.grow(range(classes))
         return model
+
+    def keep(self, run: Run, unit: str, model: nn.Module, train: Any) -> None:
+        """Save the model that was trained on all samples in the run's ``models/<unit>``, and calibrate it.
+
+        Args:
+            run: the run.
+            unit: name of the model.
+            model: the trained model.
+            train: its training data.
+        """
+        from mmcl.encoders import cached_features
+        from mmcl.models import SLUClassifier
+        from mmcl.models.saved import save_slu
+        from mmcl.models.saved_classifiers import save_classifier
+        from mmcl.runs.calibrate import calibrate_run
+
+        folder = run.folder / "models" / unit
+        if isinstance(model, SLUClassifier):
+            save_slu(model, folder, train.classes)
+            encoder = model.encoder
+            valid = self.data.validation(
+                train.classes, lambda split: cached_features(split, encoder, device=self.device)
+            )
+        else:
+            save_classifier(cast("ImageClassifier", model), folder, train.classes, train[0]["image"].shape[-1])
+            valid = self.data.validation(train.classes)
+        calibrate_run(run, unit, valid, model)
 
     def recipe(self) -> dict[str, Any]:
         """Return the training settings."""

@@ -1,4 +1,4 @@
-"""The web page of `mmcl serve`: a tab for speech-to-intent models and a tab for class-incremental runs."""
+"""The web page of `mmcl serve`: tabs for speech-to-intent models, for classifiers, and for class-incremental runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mmcl.reports.results import collect, table_rows
 from mmcl.reports.tables import NOTE, html_table
 from mmcl.runs.run import Run
 from mmcl.serving.listener import Listener
+from mmcl.serving.recognition import TABS, OpenModels, recognition_tab, refuse_addresses
 from mmcl.text.escape import html_text, printable
 
 if TYPE_CHECKING:
@@ -107,14 +108,16 @@ def build_page(
     opened: Sequence[Run],
     intents: str,
     answered: Callable[[str], None] = lambda path: None,
+    models: OpenModels | None = None,
 ) -> Blocks:
-    """Build the page, with one tab for models and one for class-incremental runs. Tabs without content are left out.
+    """Build the page, with tabs for models and one for class-incremental runs. Tabs without content are left out.
 
     Args:
-        listeners: Models by the name to show.
+        listeners: Models of two towers by the name to show.
         opened: Class-incremental runs.
         intents: Initial text of the intents field.
-        answered: Called with the path of a recording after it was answered or refused.
+        answered: Called with the path of a file after it was answered or refused.
+        models: Classifiers and sequence models.
 
     Raises:
         ConfigError: gradio is not installed.
@@ -128,6 +131,10 @@ def build_page(
         if listeners:
             with gr.Tab("Speech to intent"):
                 _listening(gr, listeners, intents, answered)
+        for modality, title in TABS.items():
+            if models is not None and models.of_modality(modality):
+                with gr.Tab(title):
+                    recognition_tab(gr, models, modality, answered)
         if opened:
             with gr.Tab("Class-incremental"):
                 _course(gr, blocks, opened)
@@ -168,12 +175,7 @@ def _listening(
             if file is not None:
                 answered(file)
 
-    async def refuse_addresses(path: str | Path | None) -> str | None:
-        if path is not None and "://" in str(path):  # gradio would download it
-            raise gr.Error("the recording is a URL, expected an uploaded file")
-        return await keep(path)
-
-    keep, speech.async_move_resource_to_block_cache = speech.async_move_resource_to_block_cache, refuse_addresses
+    refuse_addresses(gr, speech)
     button.click(ask, [model, speech, written], [message, shares, scores, sentences], api_name="ask")
 
 
@@ -205,11 +207,12 @@ def serve_page(
     longest: float,
     ready: Callable[[str], None],
     allowed: Sequence[str] = (),
+    models: OpenModels | None = None,
 ) -> None:
     """Serve the page of :func:`build_page` until Ctrl+C. Nothing is sent to other servers.
 
     Args:
-        listeners: Models by the name to show.
+        listeners: Models of two towers by the name to show.
         opened: Class-incremental runs.
         intents: Initial text of the intents field.
         host: Address to listen on; 127.0.0.1 is reachable from this machine only.
@@ -217,6 +220,7 @@ def serve_page(
         longest: Maximum duration of a recording in seconds. It also limits the size of uploads.
         ready: Called with the URL once the server answers.
         allowed: Additional host names accepted in requests, such as that of a proxy.
+        models: Classifiers and sequence models.
 
     Raises:
         ConfigError: gradio is not installed, the host or port cannot be used, or ``longest`` or a name is invalid.
@@ -240,7 +244,7 @@ def serve_page(
             raise ConfigError(f"cannot listen on {host}:{port} ({error}): choose another --port or --host") from None
         uploads = Uploads(folder)
         app = page_app(
-            build_page(listeners, opened, intents, uploads.release),
+            build_page(listeners, opened, intents, uploads.release, models),
             uploads,
             Hosts(host, tuple(allowed)),
             max_bytes=ceil(longest * _BYTES_PER_SECOND) + 1_000_000,
@@ -258,7 +262,7 @@ h1 { font-size: 1.5rem; margin: 0; }
 .message strong { font-size: 1.4rem; margin-right: .6rem; }
 .message span, .note { opacity: .7; font-size: .9rem; }
 .message.fault { border-color: #c0392b; background: #fdecea; color: #8a1c10; overflow-wrap: anywhere; }
-#scores h2, #sentences h2, .course h2 { font-size: 1.05rem; font-weight: 600; margin: .6rem 0 .3rem; }
+#scores h2, #sentences h2, .details h2, .course h2 { font-size: 1.05rem; font-weight: 600; margin: .6rem 0 .3rem; }
 .wide { overflow-x: auto; }
 .wide table { border: 0 !important; border-collapse: collapse; width: 100%; margin: 0; }
 .wide table { font-size: .9rem; font-variant-numeric: tabular-nums; }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _KEEP_SECONDS = 3_600  # until a recording that no open page shows is deleted
 _FORM_BYTES = 64_000  # of an upload, in addition to the file
+_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")  # formats that cannot hold scripts
 _MAX_TEXT = 200_000  # characters of a text field
 _MAX_CHOSEN = 1_000  # selected boxes of a group
 _REQUEST_SECONDS = 10.0  # to receive a complete request
@@ -122,7 +123,7 @@ async def _uploaded(_: Request) -> Response:
 
 
 def _file(uploads: Uploads, path: str) -> Response:
-    """Send a recording for playback, and other files as downloads, so that browsers do not open them."""
+    """Send a recording or an image to show, and other files as downloads, so that browsers do not open them."""
     from starlette.exceptions import HTTPException
     from starlette.responses import FileResponse
 
@@ -130,7 +131,7 @@ def _file(uploads: Uploads, path: str) -> Response:
     if found is None:
         raise HTTPException(403, "there is no such recording")
     kind = mimetypes.guess_type(found.name)[0] or ""
-    if kind.startswith(("audio/", "video/")):
+    if kind.startswith(("audio/", "video/")) or kind in _IMAGES:
         return FileResponse(found, media_type=kind, filename=found.name, content_disposition_type="inline")
     return FileResponse(found, media_type="application/octet-stream", filename=found.name)
 
@@ -141,7 +142,7 @@ def checked_call(body: Mapping[str, object], blocks: Blocks, uploads: Uploads) -
     Raises:
         ValueError: The page does not make such a call.
     """
-    from gradio.components import Audio, CheckboxGroup, Dropdown, Textbox
+    from gradio.components import Audio, CheckboxGroup, Dropdown, Image, Textbox
 
     number, session, data = body.get("fn_index"), body.get("session_hash"), body.get("data")
     function = blocks.fns.get(number) if type(number) is int else None
@@ -153,10 +154,10 @@ def checked_call(body: Mapping[str, object], blocks: Blocks, uploads: Uploads) -
         raise ValueError(f"data is not a list of {len(function.inputs)} values")
     passed: list[object] = []
     for field, value in zip(function.inputs, data, strict=True):
-        if isinstance(field, Audio):
+        if isinstance(field, (Audio, Image)):
             path = value.get("path") if isinstance(value, dict) else value
             if path is not None and not (isinstance(path, str) and uploads.claim(path, session)):
-                raise ValueError("the recording is not stored here: upload it again")
+                raise ValueError("the file is not stored here: upload it again")
             passed.append(path and {"path": path, "meta": {"_type": "gradio.FileData"}})
             continue
         if isinstance(field, Dropdown):

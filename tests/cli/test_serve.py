@@ -56,7 +56,7 @@ def test_other_folders_are_refused(tmp_path):
 
 def test_models_are_loaded_and_warmed_up(tmp_path):
     runs = [make(tmp_path / name, model=True) for name in "ab"]
-    settings = {"longest": 3.0, "sentences": 10, "threads": torch.get_num_threads()}
+    settings = {"longest": 3.0, "sentences": 10}
     assert list(load(runs[:1], "on", **settings)) == ["clip-seed0"]
     both = load(runs, "on\noff", **settings)
     assert list(both) == [f"{run}/clip-seed0" for run in runs]

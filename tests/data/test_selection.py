@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmcl.data import Mnist
+from mmcl.data import Mnist, SpokenDigits
 from mmcl.data.selection import Selection, sample_ids
 from mmcl.errors import DataError
 
@@ -66,3 +66,10 @@ def test_ids():
 def test_invalid_rows_and_labels_raise(rows, labels, message):
     with pytest.raises(DataError, match=message):
         Selection(Listed(), rows, labels)
+
+
+def test_recordings_and_entities_are_those_of_the_rows(data_dir):
+    spoken = SpokenDigits(data_dir / "fsdd", "test")
+    chosen = Selection(spoken, [5, 2])
+    assert chosen.utterances == [spoken.utterances[5], spoken.utterances[2]] and chosen.entities == [(), ()]
+    assert Selection(Listed(), [0]).utterances is None and Selection(Listed(), [0]).entities is None

@@ -56,6 +56,13 @@ def with_dropout(tokenizer, dropout):
     return FrameTokenizer(tokenizer._tokenizer, tokenizer.intents, dropout=dropout)
 
 
+def test_separators_have_one_token_each():
+    tokenizer = FrameTokenizer.train(COMMANDS, INTENTS, dropout=0.0)
+    ids = tokenizer.encode(COMMANDS[0])
+    separator, fill = (tokenizer.marker_id(marker) for marker in (Marker.SEP, Marker.FILL))
+    assert ids.count(separator) == 2 and ids.count(fill) == 1 and separator != fill
+
+
 def test_all_frames_of_slurp_round_trip(slurp, sentences, frames):
     assert len(slurp) == 1000 and len(sentences) > 5000
     for sentence, frame in zip(sentences, frames, strict=True):

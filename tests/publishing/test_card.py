@@ -10,7 +10,11 @@ import yaml
 
 from mmcl.config.tasks import load_task
 from mmcl.encoders import build_encoder
-from mmcl.models import TwoTower
+from mmcl.metrics.calibration import Calibration
+from mmcl.models import ImageClassifier, TwoTower
+from mmcl.models.saved_calibration import write_calibration
+from mmcl.models.saved_classifiers import save_classifier
+from mmcl.models.text_classifier import TextClassifier
 from mmcl.models.text_to_text import TextToText
 from mmcl.models.two_tower import class_vectors
 from mmcl.predict import predict
@@ -175,3 +179,34 @@ def test_onnx_example_needs_no_torch(tmp_path, monkeypatch, capsys, data_dir):
     found = {each.intent: each.cosine for each in predict(model, "order.wav", {text[0]: text for text in texts})}
     assert cosines == pytest.approx([found[text[0]] for text in texts], abs=1e-4)
     assert "torch" not in re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0]
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_card_of_a_classifier(kind, tmp_path, monkeypatch, capsys):
+    task = load_task("text_incremental" if kind == "text" else "unlearning")
+    torch.manual_seed(0)
+    student = TextToText.from_scratch(["wake me", "play"] * 3, vocabulary=110, dim=16, layers=1, heads=2)
+    model = TextClassifier(student) if kind == "text" else ImageClassifier(2)
+    with Run.create(task.__name__.rpartition(".")[2], task.Config(), tmp_path / "run", config_name="tiny") as run:
+        if kind == "text":
+            model.grow([0, 1])
+        folder = run.folder / "models" / "replay-seed0"
+        save_classifier(model, folder, ["alarm", "music"])
+        write_calibration(folder, Calibration("temperature", (1.5,), 0.5, 30, 0.9, 0.1, 0.05, 0.8, 0.95))
+    done = export_run(run.folder, tmp_path / "hub")
+    head, sections = card_of(done.folder)
+    assert (
+        head["pipeline_tag"] == f"{kind}-classification"
+        and f"{sum(tensor_sizes(done.folder).values()):,} param" in (sections["Components"])
+    )
+    assert (
+        "30 validation samples" in sections["Confidence"] and "10.0 % before and 5.0 % after" in sections["Confidence"]
+    )
+    if kind == "text":
+        assert "`student/model.safetensors`" in sections["Components"]
+    else:
+        from torchvision.utils import save_image
+
+        save_image(torch.rand(3, 30, 40), tmp_path / "photo.png")
+    said = run_its_python(done.folder, sections["Use"], tmp_path, monkeypatch, capsys)
+    assert said.strip() in ("alarm", "music")

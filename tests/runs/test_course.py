@@ -21,7 +21,7 @@ class Stops(Exception):
 def learn(make, benchmark):
     """Return a function that trains on the stream, or resumes a run; it stops after ``stop`` evaluations."""
 
-    def _learn(run, stop=None):
+    def _learn(run, stop=None, keep=None):
         accuracy, tracking = AccuracyMatrix(), Tracking(run, "naive", 0)
         strategy = make(naive, epochs=2, plugins=[accuracy, tracking])
         evaluate, tests = strategy.eval, []
@@ -34,7 +34,7 @@ def learn(make, benchmark):
 
         strategy.eval = stopping
         saved = run.restore("naive-seed0")
-        learn_stream(run, strategy, benchmark, tracking, accuracy, saved=saved and saved["training"])
+        learn_stream(run, strategy, benchmark, tracking, accuracy, saved=saved and saved["training"], keep=keep)
         return strategy.model.state_dict()
 
     return _learn
@@ -64,3 +64,12 @@ def test_resumed_stream_equals_uninterrupted_stream(learn, tmp_path):
         again = learn(run)
         assert all(torch.equal(value, again[name]) for name, value in whole.items())
         assert run.metrics("evaluation") == rows and len(run.metrics("stream")) == 1
+
+
+def test_the_trained_model_is_passed_on_before_the_last_checkpoint(learn, tmp_path):
+    kept = []
+    with Run.create("test", Config(), tmp_path / "run") as run:
+        state = learn(run, keep=lambda model: kept.append((model, run.restore("naive-seed0"))))
+        (model, before), after = kept[0], run.restore("naive-seed0")
+    assert len(kept) == 1 and not (before or {}).get("finished") and after["finished"]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())

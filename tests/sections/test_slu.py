@@ -80,3 +80,15 @@ def test_both_models_are_built_with_their_settings(tmp_path):
     assert (seq2seq.beams, seq2seq.audio_projection.out_features) == (3, 6)
     assert ClassifierSection(hidden=7).build(encoder).head.weight.shape == (0, 7)
     assert len(scoring_plugins("seq2seq")) == 1 and scoring_plugins("classifier") == []
+
+
+def test_validation_data_are_those_that_the_run_does_not_use(data_dir):
+    root = str(data_dir / "fsdd")
+    section = DataSection(name="fsdd", root=root, train="train", test="test")
+    train, _ = section.build()
+    valid = section.validation(train.classes)
+    assert len(valid.dataset) == 300 and not {each.path for each in valid.dataset.utterances} & {
+        each.path for each in train.utterances
+    }
+    for used in ({"train": ("train", "valid")}, {"train": "train", "test": "valid"}):
+        assert "valid" in DataSection(name="fsdd", root=root, **used).validation(train.classes).reason

@@ -60,3 +60,21 @@ def test_a_stream_with_an_image_classifier_raises():
 def test_the_recipe_has_the_training_settings():
     recipe = UnlearningSection(epochs=3, learning_rate=0.1).recipe()
     assert recipe == {"epochs": 3, "learning_rate": 0.1, "weight_decay": 1e-4, "batch_size": 32, "device": "cpu"}
+
+
+def test_the_original_model_is_kept_with_its_calibration(data_dir, tmp_path):
+    from mmcl.config.tasks import load_task
+    from mmcl.predict import open_recognizer
+    from mmcl.runs.run import Run
+
+    options = {"digits": [0, 1]}
+    config = load_task("unlearning").Config(
+        data={"name": "mnist", "train": "test", "test": "train", "options": options}
+    )
+    train = config.data.build("image")[0]
+    torch.manual_seed(0)
+    with Run.create("unlearning", config, tmp_path / "run") as run:
+        config.keep(run, "original-seed0", config.build(train, range(4)), train)
+    recognizer = open_recognizer(run.folder)
+    assert recognizer.modality == "image" and recognizer.classes == tuple(train.classes)
+    assert recognizer.calibration.samples > 500 and recognizer.model.size == 28

@@ -18,11 +18,18 @@ import torch
 
 from mmcl.config.model import StrictModel, load_config
 from mmcl.config.tasks import find_config, load_task
-from mmcl.data import SpokenDigits
+from mmcl.data import SpokenDigits, open_dataset
 from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError
-from mmcl.models import TwoTower
+from mmcl.metrics.calibration import Calibration
+from mmcl.models import ImageClassifier, SLUClassifier, TwoTower
+from mmcl.models.saved import save_slu
+from mmcl.models.saved_calibration import write_calibration
+from mmcl.models.saved_classifiers import save_classifier
+from mmcl.models.text_classifier import TextClassifier
+from mmcl.models.text_to_text import TextToText
 from mmcl.models.two_tower import embed_texts
+from mmcl.predict import open_recognizer
 from mmcl.runs.run import Run
 from mmcl.serving.listener import Listener, TrainingSentences
 from mmcl.serving.page import build_page, show_answer, show_course
@@ -145,7 +152,25 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(run, tmp_path_factory):
+def exported(tmp_path_factory):
+    """Folders of a classifier of speech, of images and of texts, by modality."""
+    folder = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(0)
+    speech = SLUClassifier(build_encoder("audio", "cnn", dim=16), hidden=8)
+    student = TextToText.from_scratch(["set an alarm", "play"] * 3, vocabulary=120, dim=16, layers=1, heads=2)
+    texts = TextClassifier(student)
+    for model in (speech, texts):
+        model.grow([0, 1])
+    save_slu(speech, folder / "audio", ["lights on", "lights off"])
+    save_classifier(texts, folder / "text", ["alarm", "music"])
+    save_classifier(ImageClassifier(2), folder / "image", ["cat", "dog"])
+    for name in ("audio", "text", "image"):
+        write_calibration(folder / name, Calibration("temperature", (1.0,), 0.1, 30, 0.9, 0.1, 0.05))
+    return {name: folder / name for name in ("audio", "text", "image")}
+
+
+@pytest.fixture(scope="module")
+def served(run, exported, tmp_path_factory):
     """The URL of the page, and a file with the network calls of the server."""
     if find_spec("gradio") is None:
         pytest.skip("the page needs the extra 'serve'")
@@ -153,7 +178,8 @@ def served(run, tmp_path_factory):
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("served")
     (folder / "tmp").mkdir()
-    command = ["serve", run, incremental(folder / "incremental").folder, "--port", port, "--longest", 5]
+    folders = [run, incremental(folder / "incremental").folder, *exported.values()]
+    command = ["serve", *folders, "--port", port, "--longest", 5]
     own = {"MMCL_CACHE": str(run.parent / "cache"), "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
     with (
         (folder / "watched.txt").open("w") as errors,
@@ -203,6 +229,38 @@ def test_page_answers_over_http(client, spoken, run):
         found = {each["label"]: each["confidence"] for each in shares["confidences"]}
         assert found == pytest.approx({each.intent: each.share for each in expected.predictions}, abs=1e-5)
         assert "<td>one</td>" in scores and sentences.count("<tr>") == 6 and "all 24" in sentences
+
+
+@pytest.fixture(scope="module")
+def digit(data_dir, tmp_path_factory):
+    """An image of a written digit."""
+    from torchvision.utils import save_image
+
+    path = tmp_path_factory.mktemp("images") / "seven.png"
+    save_image(open_dataset("mnist", "test", data_dir / "MNIST")[0]["image"], path)
+    return path
+
+
+def test_classifiers_answer_over_http(client, exported, spoken, digit):
+    from gradio_client import handle_file
+
+    for modality, given in (("audio", spoken), ("image", digit), ("text", "play")):
+        sent = given if modality == "text" else handle_file(given)
+        name = f"{exported[modality]}/{modality}"
+        message, shares, details = client.predict(name, sent, api_name=f"/classify_{modality}")
+        recognizer = open_recognizer(exported[modality])
+        expected = recognizer.recognize_text(given) if modality == "text" else recognizer.recognize_file(given)
+        found = {each["label"]: each["confidence"] for each in shares["confidences"]}
+        assert found == pytest.approx({each.label: each.confidence for each in expected.guesses}, abs=1e-5)
+        assert f"<strong>{expected.label}</strong>" in message and "validation samples" in details
+
+
+def test_uploaded_images_are_shown_and_scripts_are_not(served, digit):
+    address, _ = served
+    for name, kind in (("seven.png", "image/png"), ("seven.svg", "application/octet-stream")):
+        (path,) = httpx.post(f"{address}gradio_api/upload", files={"files": (name, digit.read_bytes())}).json()
+        answer = httpx.get(f"{address}gradio_api/file={path}")
+        assert answer.status_code == 200 and answer.headers["content-type"] == kind
 
 
 def test_only_uploaded_files_are_read(served, spoken):
@@ -328,3 +386,22 @@ def test_results_are_drawn_in_a_browser(page, tmp_path):
     page.wait_for_function("!document.querySelector('#course').innerText.includes('naive')")
     assert "coconut" in page.inner_text("#course table") and page.locator("#course svg").count() == 2
     page.screenshot(path=tmp_path / "course.png", full_page=True)
+
+
+def test_an_image_and_a_text_are_classified_in_a_browser(page, digit, tmp_path):
+    page.get_by_role("tab", name="Classify images").click()
+    page.click("#image_ask")
+    page.get_by_text("no image").wait_for()
+    with page.expect_response(lambda response: "/upload" in response.url):
+        page.set_input_files("#image_input input[type=file]", digit)
+    page.wait_for_function("document.querySelector('#image_input img')?.naturalWidth > 0")
+    page.click("#image_ask")
+    page.wait_for_selector("#image_message strong")
+    assert re.search(r"(cat|dog) confidence \d\d\.\d %", page.inner_text("#image_message").replace("\n", " "))
+    assert page.locator("#image_details tbody tr").count() == 2
+    page.screenshot(path=tmp_path / "image.png", full_page=True)
+    page.get_by_role("tab", name="Classify texts").click()
+    page.fill("#text_input textarea", "<img src=x onerror=alert(1)> play")
+    page.click("#text_ask")
+    page.wait_for_selector("#text_message strong")
+    assert "%" in page.inner_text("#text_shares") and page.errors == []

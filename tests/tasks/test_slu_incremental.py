@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from mmcl.config.model import load_config
@@ -77,6 +78,14 @@ def test_generated_sequences_are_scored(written):
     last = [row for row in rows(folder) if row["kind"] == "epoch"][-1]
     assert last["losses"].keys() >= {"cross_entropy", "audio_kd", "sequence_kd", "mm", "nspt_audio", "nspt_text"}
     assert (folder / "tokenizer.json").stat().st_size > 1000
+
+
+def test_a_decoded_sequence_has_a_confidence(written, mmcl, tmp_path):
+    soundfile.write(tmp_path / "tone.wav", torch.sin(torch.arange(16000) / 8).numpy() * 0.3, 16000)
+    done = mmcl("predict", written[0], tmp_path / "tone.wav", "--model", "offline-seed3", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert 0 < found["confidence"] <= 1 and found.keys() >= {"entities", "transcript", "threshold", "label"}
 
 
 @pytest.mark.parametrize("kind", ["whole", pytest.param("written", marks=pytest.mark.slow)])

@@ -33,6 +33,13 @@ def test_every_strategy_runs_with_and_without_rationales(whole):
     assert len(rows(folder, "evaluation")) == 2 * len(names)
 
 
+def test_a_text_is_classified_at_once(whole, mmcl, tmp_path):
+    done = mmcl("predict", whole[0], "--text", "wake me at seven", "--model", "replay+qcrd-seed0", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["label"] == found["predictions"][0]["label"] and not found["calibrated"]  # it trains on valid
+
+
 @pytest.mark.slow
 def test_resuming_repeats_an_unfinished_strategy(whole, mmcl, tmp_path):
     folder = tmp_path / "run"
