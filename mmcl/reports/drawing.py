@@ -108,7 +108,7 @@ def plain_axes(axes: Axes, frame: bool = True) -> None:
 
 def panel_title(axes: Axes, label: str) -> None:
     """Set the title of one of several panels in a row; long labels take several lines."""
-    axes.set_title("\n".join(map(figure_text, folded(label, 24))), fontsize=10, color=INK)
+    axes.set_title("\n".join(figure_text(line) for line in folded(label, 24)), fontsize=10, color=INK)
 
 
 def as_svg(figure: Figure, title: str) -> str:
