@@ -17,13 +17,14 @@ from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
 from mmcl.data.base import Dataset, logger, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
+from mmcl.data.torch_dataset import Samples, as_splits
 from mmcl.errors import StreamError
 from mmcl.text.suggest import nearest
 
 
 def class_incremental(
-    train: Dataset,
-    test: Dataset,
+    train: Samples,
+    test: Samples,
     experiences: Count = 5,
     class_order: Sequence[int | str] | None = None,
     seed: int = 0,
@@ -39,7 +40,8 @@ def class_incremental(
     samples when training is resumed. ``benchmark.description`` records the stream as plain data.
 
     Args:
-        train: data of the train stream.
+        train: data of the train stream: a data set of mmcl, or a torch data set of pairs ``(input, label)``, see
+            :class:`~mmcl.data.torch_dataset.TorchDataset`.
         test: data of the test stream, split into the same groups of classes.
         experiences: number of experiences, the groups in which classes arrive.
         class_order: labels or class names in order of arrival, as a list, array or tensor; None for a random order.
@@ -62,6 +64,7 @@ def class_incremental(
     >>> [len(group) for group in arrival_groups(range(31), experiences=6, initial=6)]
     [6, 5, 5, 5, 5, 5]
     """
+    train, test = as_splits(train, test)
     if list(train.classes) != list(test.classes):
         raise StreamError(
             f"train has classes {list(train.classes)[:5]}..., test has {list(test.classes)[:5]}...: "

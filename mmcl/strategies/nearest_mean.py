@@ -45,6 +45,7 @@ class NearestMean(SupervisedPlugin):
             return
         means = torch.stack(list(self.means.values()))
         distances = torch.cdist(directions(strategy.output.embedding), means)
-        scores = distances.new_full((len(distances), len(strategy.experience.source.classes)), -torch.inf)
+        classes = max(len(strategy.experience.source.classes), *(label + 1 for label in self.means))
+        scores = distances.new_full((len(distances), classes), -torch.inf)
         scores[:, list(self.means)] = -distances  # other classes have no mean yet and stay at minus infinity
         strategy.mb_output = scores

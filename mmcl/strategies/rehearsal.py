@@ -13,6 +13,7 @@ from mmcl import distributed
 from mmcl.config.numbers import Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
+from mmcl.data.avalanche_streams import rows_of
 from mmcl.data.base import Dataset, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
@@ -101,14 +102,16 @@ class Rehearsal(SupervisedPlugin):
         """Select samples of the new classes, and reduce the other classes to their share."""
         if self.memory_size == 0:
             return
-        source, dataset = strategy.experience.source, strategy.experience.dataset
-        rows, labels = torch.tensor(dataset.rows[:]), torch.tensor(dataset.targets[:])
+        source, experience = strategy.experience.source, strategy.experience
+        rows, labels = torch.tensor(rows_of(experience)), torch.tensor(experience.dataset.targets[:])
         if self.by_superclass:
             labels = torch.tensor(superclass_labels(source.superclasses))[labels]
         # A class that arrives with its superclass may have no training samples.
-        present = dict.fromkeys(labels.tolist()) if self.by_superclass else strategy.experience.group
+        present = dict.fromkeys(labels.tolist()) if self.by_superclass else experience.group
         for label in present:
             if len(own := rows[labels == label]):
+                if not self.by_superclass:  # a class of a plain Avalanche benchmark may arrive again
+                    own = torch.cat([torch.tensor(self.memory.get(label, []), dtype=torch.long), own])
                 self.memory[label] = distributed.broadcast_object(self._ranked(strategy, source, own))
         for (label, selected), share in zip(self.memory.items(), self._shares(), strict=True):
             self.memory[label] = selected[:share]

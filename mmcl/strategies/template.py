@@ -17,8 +17,10 @@ from mmcl import distributed
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Positive, Size
 from mmcl.config.whole_numbers import whole_numbers
+from mmcl.data.avalanche_streams import rows_of
 from mmcl.data.selection import sample_ids
 from mmcl.errors import DataError, LabelError, StreamError
+from mmcl.models.tensor_classifier import TensorClassifier, as_batch_model
 from mmcl.precision import Precision
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.optimizer import add_parameters, plugin_parameters, reset_optimizer
@@ -30,7 +32,7 @@ from mmcl.training.step import SchedulerMaker, TrainingStep
 class MMCLTemplate(Resumable):
     """Avalanche's supervised template over named batches.
 
-    Use it like any Avalanche strategy, with a benchmark made by :func:`mmcl.data.class_incremental`::
+    Use it like any Avalanche strategy, with a benchmark made by :func:`mmcl.data.class_incremental` or by Avalanche::
 
         for experience in benchmark.train_stream:
             strategy.train(experience)
@@ -43,7 +45,8 @@ class MMCLTemplate(Resumable):
     Args:
         model: maps a batch to an object with ``logits`` ``(batch, classes)``; or, in training, with ``logits``
             ``(batch, steps, tokens)`` and ``targets`` ``(batch, steps)``. Its ``grow(labels)``, if it has one, is
-            called at the start of each experience.
+            called at the start of each experience. A plain classifier, which takes a tensor and returns logits, is
+            wrapped in a :class:`~mmcl.models.TensorClassifier`.
         optimizer: reset at each experience; parameters that the model grows join its last group.
         epochs: passes over each experience.
         batch_size: samples per step.
@@ -61,7 +64,7 @@ class MMCLTemplate(Resumable):
         TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite.
         CheckpointError: a loaded state belongs to another model, other plugins, or another experience.
         LabelError: the model's head lacks a label.
-        StreamError: an experience is empty, or was not made by :func:`~mmcl.data.class_incremental`.
+        StreamError: an experience is empty, or its stream is a generator.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class MMCLTemplate(Resumable):
         precision: Precision = "32",
     ) -> None:
         super().__init__(
-            model=model,
+            model=as_batch_model(model),
             optimizer=optimizer,
             criterion=nn.CrossEntropyLoss(),
             train_mb_size=batch_size,
@@ -140,8 +143,6 @@ class MMCLTemplate(Resumable):
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
         """Set the experience's data, and clear the rows rehearsed in the previous experience."""
-        if not hasattr(self.experience, "source"):
-            raise StreamError("the experience has no 'source': make the benchmark with mmcl.data.class_incremental")
         super().train_dataset_adaptation(**kwargs)
         if len(self.adapted_dataset) == 0:
             number = self.experience.current_experience
@@ -154,14 +155,14 @@ class MMCLTemplate(Resumable):
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Make a loader that shuffles the experience's samples with the rehearsed ones."""
-        new = self.adapted_dataset.rows[:]
+        new = rows_of(self.experience)
         rows = torch.tensor([*new, *self._rehearsed], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         """Make a loader over the experience in its order, or sorted by length within buckets."""
-        rows = torch.tensor(self.adapted_dataset.rows[:], dtype=torch.long)
+        rows = torch.tensor(rows_of(self.experience), dtype=torch.long)
         self.dataloader = self._load(rows, batch_size=self.eval_mb_size, shuffle=False)
 
     def _load(self, rows: Tensor, **settings: Any) -> BatchLoader:
@@ -175,7 +176,7 @@ class MMCLTemplate(Resumable):
             grow: Any = getattr(model, "grow", None)
             if grow is not None:
                 grow(self.experience.group)
-            else:
+            if grow is None or isinstance(model, TensorClassifier):
                 super().model_adaptation(model)
         return model.to(self.device)
 

@@ -29,18 +29,19 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
+from mmcl.data.torch_dataset import Samples, as_dataset
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.models.vae import RepresentationVAE
 from mmcl.objectives.laf import extractor_unlearning, representation_alignment
-from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, checked_sets, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import Inputs, Parts
 
 
 def unlearn_laf(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     classifier: str | None = None,
     epochs: int = 20,
@@ -79,7 +80,7 @@ def unlearn_laf(
         ConfigError: no classifier is found, or a setting is out of range.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if vae_on not in ("all", "remain") or batch_size < 1:
         raise ConfigError(f"vae_on={vae_on!r}, batch_size={batch_size}: expected all or remain, and 1 or more")
     parts, data = Parts(deepcopy(model).to(device), classifier), (remain, forget)
@@ -101,7 +102,7 @@ def unlearn_laf(
 
 def repair(
     model: nn.Module,
-    remain: Dataset,
+    remain: Samples,
     *,
     classifier: str | None = None,
     samples: int | None = None,
@@ -131,6 +132,7 @@ def repair(
         ConfigError: no classifier is found.
         TrainingError: a loss is not finite.
     """
+    remain = as_dataset(remain)
     count = len(remain) if samples is None else min(samples, len(remain))
     labelled = Selection(remain, torch.randperm(len(remain))[:count].tolist())
     parts = Parts(deepcopy(model).to(device), classifier)

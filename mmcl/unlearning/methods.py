@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from mmcl.data.base import Dataset
+from mmcl.data.torch_dataset import Samples
 from mmcl.errors import ConfigError
 from mmcl.text.suggest import nearest
 from mmcl.unlearning.boundary_shrink import boundary_shrink
@@ -59,7 +60,7 @@ METHODS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def unlearn(model: nn.Module, remain: Dataset, forget: Dataset, *, method: str = "laf", **settings: Any) -> nn.Module:
+def unlearn(model: nn.Module, remain: Samples, forget: Samples, *, method: str = "laf", **settings: Any) -> nn.Module:
     """Return a copy of ``model`` that has forgotten ``forget``, in evaluation mode; ``model`` does not change.
 
     Args:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count
-from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
+from mmcl.data.torch_dataset import Samples, as_dataset, same_source
 from mmcl.errors import ConfigError, DataError
-from mmcl.unlearning.loop import OnEpoch, check_disjoint, origin
-from mmcl.unlearning.parts import logits_of, reinitialized
+from mmcl.unlearning.loop import OnEpoch, checked_sets, origin
+from mmcl.unlearning.parts import logits_for, reinitialized
 from mmcl.unlearning.retraining import train_classifier
 
 
@@ -35,13 +35,13 @@ class ShardedEnsemble(nn.Module):
         self.models, self.shards, self.recipe = nn.ModuleList(models), list(shards), recipe
 
     def forward(self, batch: Batch) -> Tensor:
-        log_probabilities = torch.stack([logits_of(model(batch)).log_softmax(1) for model in self.models])
+        log_probabilities = torch.stack([logits_for(model, batch).log_softmax(1) for model in self.models])
         return log_probabilities.logsumexp(0) - torch.tensor(float(len(self.models))).log()
 
 
 def train_sharded(
     fresh: Callable[[], nn.Module],
-    data: Dataset,
+    data: Samples,
     *,
     shards: Count = 5,
     groups: Sequence[str] | None = None,
@@ -66,6 +66,7 @@ def train_sharded(
         ConfigError: ``shards`` is below 1, or above the number of samples or groups.
         DataError: ``groups`` and ``data`` differ in length.
     """
+    data = as_dataset(data)
     names = [str(row) for row in range(len(data))] if groups is None else list(groups)
     if len(names) != len(data):
         raise DataError(f"there are {len(names)} groups for {len(data)} samples, expected one for each")
@@ -83,8 +84,8 @@ def train_sharded(
 
 def sisa(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     fresh: Callable[[], nn.Module] | None = None,
     device: str | torch.device = "cpu",
@@ -108,14 +109,14 @@ def sisa(
             training data.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if not isinstance(model, ShardedEnsemble):
         raise ConfigError(
             f"sisa got a {type(model).__name__}, expected a ShardedEnsemble: train one with "
             "mmcl.unlearning.train_sharded"
         )
     source, forget_rows = origin(forget)
-    if any(origin(shard)[0] is not source for shard in model.shards):
+    if any(not same_source(origin(shard)[0], source) for shard in model.shards):
         raise DataError(
             "the samples to forget are not of the data set of the shards: pass a Selection of that data set"
         )
