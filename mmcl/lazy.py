@@ -11,7 +11,8 @@ from pathlib import Path
 def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` for a package with lazy imports.
 
-    The public names are those imported under ``if TYPE_CHECKING:`` in the package's file, so each is listed once.
+    The public names are those imported under ``if TYPE_CHECKING:`` in the package's file, so each is listed once. A
+    name imported from the package itself is a module, such as ``from mmcl import data as data``.
 
     Args:
         package: ``__name__`` of the package.
@@ -19,8 +20,8 @@ def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Call
 
     >>> import mmcl
     >>> find, names, _ = lazy_imports("mmcl", mmcl.__file__)
-    >>> names()
-    ['Batch', 'Sample', 'collate']
+    >>> names()[:3], find("objectives").__name__
+    (['Batch', 'Sample', 'collate'], 'mmcl.objectives')
     >>> find("Batches")
     Traceback (most recent call last):
     ...
@@ -29,6 +30,8 @@ def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Call
     modules = stated_imports(file)
 
     def find(name: str) -> object:
+        if modules.get(name) == package:
+            return import_module(f"{package}.{name}")
         if name in modules:
             return getattr(import_module(modules[name]), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -114,6 +114,17 @@ def argument_texts(documented: type) -> dict[str, str]:
     return _descriptions(inspect.getdoc(documented) or "")
 
 
+def section_text(documented: object, section: str) -> str:
+    """Return the text of a section of a docstring, indented, or an empty string.
+
+    >>> from mmcl.objectives.kernel.base import Dense
+    >>> section_text(Dense, "Raises").splitlines()[0]
+    '    ShapeError: not two dimensions.'
+    """
+    found = re.search(rf"^{section}:\n((?:[ \t]+.*\n?|\n)*)", inspect.getdoc(documented) or "", re.MULTILINE)
+    return found[1].rstrip() if found else ""
+
+
 def _parse(module: str) -> ast.Module:
     stem = Path(mmcl.__file__).parent.joinpath(*module.split(".")[1:])
     path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
+from mmcl.arguments import check_batch, check_tensors
 from mmcl.batch import Batch, length_mask
 from mmcl.errors import ConfigError
 
@@ -82,8 +83,18 @@ class Encoder(nn.Module, ABC):
             inputs: waveforms ``(batch, samples)``, images ``(batch, channels, height, width)`` in [0, 1], vectors
                 ``(batch, features)``, or a list of texts.
             lengths: lengths of waveforms in samples, ``(batch,)``; None if none is padded.
+
+        Raises:
+            InputError: the inputs are an array or a list where a tensor is expected, or not a list of texts.
         """
+        self._check(inputs, "inputs")
+        if lengths is not None:
+            check_tensors(lengths=lengths)
         return self.from_features(*self.frozen_features(inputs, lengths))
+
+    def _check(self, inputs: object, name: str) -> None:
+        if self.modality != "text":  # text encoders check their texts
+            check_tensors(**{name: inputs})
 
     def encode_batch(self, batch: Batch) -> Encoded:
         """Encode the cached ``features`` of a batch if it has them, else its inputs of this encoder's modality.
@@ -91,6 +102,7 @@ class Encoder(nn.Module, ABC):
         With ``features_lengths``, the features are those of :meth:`frozen_features`. Without, they are pooled vectors
         ``(batch, pooled_dim)``.
         """
+        check_batch(batch)
         if "features" not in batch:
             return self(batch[self.modality], batch.get(f"{self.modality}_lengths"))
         features = batch["features"]
@@ -103,6 +115,7 @@ class Encoder(nn.Module, ABC):
         entry ``view``."""
         if f"{view}_features" in batch:
             return batch[f"{view}_features"], batch[f"{view}_features_lengths"]
+        self._check(batch[view], f"batch[{view!r}]")
         return self.frozen_features(batch[view], batch.get(f"{view}_lengths"))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import ConfigError, LabelError, ShapeError
@@ -107,6 +108,7 @@ class TensorClassifier(nn.Module):
         """
         return self(batch).embedding
 
+    @takes_tensors
     def forward(self, batch: Batch) -> TensorOutput:
         captured: list[Tensor] = []
         layer = None if self.classifier is None else self.model.get_submodule(self.classifier)

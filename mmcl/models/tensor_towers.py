@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.errors import ConfigError
 from mmcl.models.tensor_classifier import run_on_batch
@@ -22,6 +23,7 @@ class TensorTower(nn.Module):
         super().__init__()
         self.model = model
 
+    @takes_tensors
     def forward(self, batch: Batch) -> Tensor:
         """Return embeddings ``(batch, dim)``.
 

@@ -7,6 +7,7 @@ from typing import ClassVar, TypedDict
 
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError
 from mmcl.objectives.temperature import Temperature
 
@@ -40,6 +41,9 @@ class Objective(nn.Module):
             :class:`~mmcl.objectives.LearnableTemperature`. Parameters of the module are parameters of the objective.
         block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
+    Raises:
+        InputError: when called, an argument is an array or a list where a tensor is expected.
+
     >>> from mmcl.objectives import CLIPLoss, LearnableTemperature
     >>> objective = CLIPLoss(LearnableTemperature(0.1))
     >>> objective.takes, [name for name, _ in objective.named_parameters()]
@@ -48,6 +52,11 @@ class Objective(nn.Module):
 
     takes: ClassVar[tuple[str, ...]] = ("a", "b")
     temperature: Temperature
+
+    def __init_subclass__(cls, **settings: object) -> None:
+        super().__init_subclass__(**settings)
+        if "forward" in vars(cls):
+            cls.forward = takes_tensors(cls.forward)
 
     def __init__(self, temperature: Temperature, *, block_size: int | None = None, gather: bool = False) -> None:
         super().__init__()

@@ -85,7 +85,7 @@ class StreamSection(SignatureModel):
 
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
-@section_of("mmcl.unlearning.sisa:train_sharded", without=("fresh", "data", "groups", "on_epoch"))
+@section_of("mmcl.unlearning.sisa:train_sharded", without=("fresh", "data", "groups", "device", "on_epoch"))
 @section_of("mmcl.unlearning.retraining:train_classifier", without=("model", "data", "phase", "device", "on_epoch"))
 class UnlearningSection(SignatureModel):
     """A classifier, its data, and its training before it forgets."""

@@ -10,6 +10,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mmcl import distributed
+from mmcl.arguments import takes_tensors
 from mmcl.config.numbers import Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
@@ -165,6 +166,7 @@ class Rehearsal(SupervisedPlugin):
         self._loaded = []
 
 
+@takes_tensors
 def herding(embeddings: Tensor, limit: int) -> Tensor:
     """Order samples so that the mean of the first k is near the mean of all, for every k.
 

@@ -38,11 +38,15 @@ def boundary_shrink(
     it. ``remain`` is only checked for overlap with ``forget``.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         step: step size in units of the input: of pixel values from 0 to 1, or of features.
         epochs: passes over ``forget``.
         learning_rate: learning rate of Adam.
         batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.

@@ -34,10 +34,14 @@ def neg_grad(
     with ``forget``.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         epochs: passes over ``forget``.
         learning_rate: learning rate of Adam.
         batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
@@ -74,11 +78,15 @@ def neg_grad_plus(
     ``loss = weight CE(remain) - (1 - weight) CE(forget)``, NegGrad+ as defined by Kurmanji et al., arXiv 2302.09880.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         epochs: passes over ``remain``; ``forget`` is repeated as often as needed.
         learning_rate: learning rate of Adam.
         weight: weight of the loss on ``remain``, 0 to 1.
         batch_size: samples of each data set per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.

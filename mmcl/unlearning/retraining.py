@@ -75,9 +75,16 @@ def retrain(
     """Return a model trained from scratch on ``remain``, the reference for all other methods.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         fresh: function that returns an untrained model; None reinitializes a copy of ``model``.
-        epochs, learning_rate, weight_decay, batch_size: see :func:`train_classifier`.
+        epochs: passes over ``remain``.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, a sample is in both, or ``remain`` has a single class.
@@ -114,7 +121,20 @@ def fine_tune(
 ) -> nn.Module:
     """Return a copy of ``model`` trained further on ``remain``, which relies on catastrophic forgetting.
 
-    Arguments and errors are those of :func:`retrain`.
+    Args:
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
+        epochs: passes over ``remain``.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
+
+    Raises:
+        DataError: a data set is empty, a sample is in both, or ``remain`` has a single class.
+        TrainingError: a loss is not finite.
     """
     return retrain(
         model,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
-from mmcl.config.numbers import Count
+from mmcl.config.numbers import Count, NonNegative, Positive
 from mmcl.data.selection import Selection
 from mmcl.data.torch_dataset import Samples, as_dataset, same_source
 from mmcl.errors import ConfigError, DataError
@@ -45,8 +45,12 @@ def train_sharded(
     *,
     shards: Count = 5,
     groups: Sequence[str] | None = None,
+    epochs: Count = 20,
+    learning_rate: Positive = 1e-4,
+    weight_decay: NonNegative = 1e-4,
+    batch_size: Count = 32,
+    device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
-    **recipe: Any,
 ) -> ShardedEnsemble:
     """Split the data into shards at random, and train one model on each.
 
@@ -59,14 +63,25 @@ def train_sharded(
         shards: number of shards in sisa, each with its own model.
         groups: group of each sample, such as its speaker. Samples of a group share a shard, so forgetting a speaker
             retrains one model.
-        on_epoch: called with phase, epoch and mean loss after each epoch.
-        **recipe: settings of :func:`~mmcl.unlearning.retraining.train_classifier`.
+        epochs: passes over each shard.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         ConfigError: ``shards`` is below 1, or above the number of samples or groups.
         DataError: ``groups`` and ``data`` differ in length.
     """
     data = as_dataset(data)
+    recipe = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "device": device,
+    }
     names = [str(row) for row in range(len(data))] if groups is None else list(groups)
     if len(names) != len(data):
         raise DataError(f"there are {len(names)} groups for {len(data)} samples, expected one for each")
@@ -99,9 +114,11 @@ def sisa(
 
     Args:
         model: ensemble trained by :func:`train_sharded`.
-        remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`; ``forget`` is a selection of the
-            training data.
+        remain: samples to keep.
+        forget: samples to forget, a selection of the training data.
         fresh: function that returns an untrained model; None reinitializes a copy of the shard's model.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         ConfigError: ``model`` is not a sharded ensemble.

@@ -42,13 +42,17 @@ def bad_teacher(
     3. Differs from the released code: each batch has samples of both data sets, and an epoch is a pass over the larger.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         fresh: function that returns an untrained model; None reinitializes a copy of ``model``.
         share: share of ``remain`` to train on, drawn at random.
         temperature: temperature T of teachers and student.
         epochs: passes over the larger data set.
         learning_rate: learning rate of Adam.
         batch_size: samples of each data set per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
@@ -105,7 +109,9 @@ def scrub(
     2302.09880, equation 3.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         epochs: passes over ``remain``.
         forget_epochs: passes over ``forget``.
         distillation_weight: weight of the divergence on ``remain``.
@@ -113,6 +119,8 @@ def scrub(
         temperature: temperature T of teacher and student.
         learning_rate: learning rate of Adam.
         batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
