@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mmcl import models as models
     from mmcl import objectives as objectives
     from mmcl import predict as predict
-    from mmcl import publishing as publishing
     from mmcl import rationales as rationales
     from mmcl import runs as runs
     from mmcl import seeding as seeding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +37,16 @@ def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Call
             return getattr(import_module(modules[name]), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
+    if "pdoc" in sys.modules:  # reads the package's dictionary, without calling __getattr__
+        _load(package, modules, find)
     return find, lambda: sorted(modules), sorted(modules)
+
+
+def _load(package: str, modules: dict[str, str], find: Callable[[str], object]) -> None:
+    """Import all names of a package, except its modules, which documentation tools find by themselves."""
+    for name, module in modules.items():
+        if module != package:
+            setattr(sys.modules[package], name, find(name))
 
 
 def stated_imports(file: str) -> dict[str, str]:

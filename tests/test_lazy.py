@@ -17,6 +17,7 @@ PACKAGES = [
     "mmcl",
     "mmcl.data",
     "mmcl.encoders",
+    "mmcl.metrics",
     "mmcl.models",
     "mmcl.objectives",
     "mmcl.rationales",
@@ -37,7 +38,7 @@ def test_every_name_exists_in_its_module(package):
     """The source is read, not imported: some modules load Avalanche."""
     for name, module in stated_imports(importlib.import_module(package).__file__).items():
         if module == package:
-            folder = Path(mmcl.__file__).parent / name
+            folder = Path(importlib.import_module(package).__file__).parent / name
             assert (folder / "__init__.py").is_file() or folder.with_suffix(".py").is_file(), name
             continue
         path = Path(mmcl.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")

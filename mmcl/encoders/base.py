@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Encoded(NamedTuple):
     sequence: Tensor
     lengths: Tensor
     pooled: Tensor
+
+
+Encoded.__annotations__.update(get_type_hints(Encoded))  # documentation tools cannot resolve the names
 
 
 class Encoder(nn.Module, ABC):

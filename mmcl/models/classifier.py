@@ -108,6 +108,7 @@ class SLUClassifier(nn.Module):
 
     @takes_tensors
     def forward(self, batch: Batch) -> Classified:
+        """Return logits ``(batch, classes)`` and embeddings ``(batch, hidden)``."""
         embedding = self.embed(batch)
         return Classified(self.head(embedding), embedding)
 

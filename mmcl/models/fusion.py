@@ -152,6 +152,7 @@ class MultimodalClassifier(nn.Module):
 
     @takes_tensors
     def forward(self, batch: Batch) -> Fused:
+        """Return the logits of the fused views and of each view, ``(batch, classes)``."""
         present = [view for view in self.views if view in batch or f"{view}_features" in batch]
         if not present or (self.training and len(present) < len(self.views)):
             absent = ", ".join(view for view in self.views if view not in present)

@@ -73,5 +73,6 @@ class ImageClassifier(nn.Module):
 
     @takes_tensors
     def forward(self, batch: Batch) -> Classified:
+        """Return logits ``(batch, classes)`` and representations ``(batch, 256)``."""
         representation = self.embed(batch)
         return Classified(self.head(representation), representation)

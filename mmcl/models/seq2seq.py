@@ -231,6 +231,7 @@ class SLUSeq2Seq(nn.Module):
 
     @takes_tensors
     def forward(self, batch: Batch) -> TeacherForced | Understood:
+        """Return the logits of the target tokens in training, and decoded frames with intent logits in evaluation."""
         encoded = self.encode(batch)
         if not self.training:
             frames = [self.tokenizer.decode(sequence) for sequence in self.decode(encoded)]

@@ -110,6 +110,7 @@ class TensorClassifier(nn.Module):
 
     @takes_tensors
     def forward(self, batch: Batch) -> TensorOutput:
+        """Return logits ``(batch, classes)`` and, if the classifier layer is known, embeddings ``(batch, dim)``."""
         captured: list[Tensor] = []
         layer = None if self.classifier is None else self.model.get_submodule(self.classifier)
         handle = layer and layer.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))

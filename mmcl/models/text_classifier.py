@@ -45,6 +45,7 @@ class TextClassifier(nn.Module):
 
     @takes_tensors
     def forward(self, batch: Batch) -> Classified:
+        """Return logits ``(batch, classes)`` and embeddings ``(batch, dim)``."""
         tokens = self.student.batch(batch["text"]).to(self.head.weight.device)
         states, mask = self.student.embed(tokens), tokens["source_mask"][:, :, None]
         embedding = states.masked_fill(~mask, 0.0).sum(1) / mask.sum(1).clamp(min=1)

@@ -143,6 +143,7 @@ class TwoTower(nn.Module):
 
     @takes_tensors
     def forward(self, first: Batch, second: Batch) -> Embedded:
+        """Return the embeddings of both sides, ``(batch, dim)`` each, not normalized."""
         return Embedded(self.towers[0](first), self.towers[-1](second))
 
     def save(self, folder: str | Path) -> None:

@@ -26,15 +26,13 @@ class Objective(nn.Module):
     An objective lists the arguments of ``forward`` in ``takes``, in order. A trainer computes them and calls
     :meth:`of`, so that one trainer serves all objectives. The names are
 
-    ================  ===========================================================================================
-    ``a``, ``b``      embeddings of two sides (modalities or views), paired row by row, ``(batch, dim)``
-    ``views``         embeddings of K sides or views, ``(views, batch, dim)``
-    ``features``      the same as one tensor, view after view, ``(views * batch, dim)``
-    ``labels``        class of each row, ``(batch,)``; with ``features``, of each of its rows
-    ``rows``          index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
-    ``bags``          number of the bag of each sample, ``(batch,)``, if the data set has bags
-    ``is_rehearsal``  whether a sample comes from the memory, boolean ``(batch,)``
-    ================  ===========================================================================================
+    * ``a``, ``b``: embeddings of two sides (modalities or views), paired row by row, ``(batch, dim)``
+    * ``views``: embeddings of K sides or views, ``(views, batch, dim)``
+    * ``features``: the same as one tensor, view after view, ``(views * batch, dim)``
+    * ``labels``: class of each row, ``(batch,)``; with ``features``, of each of its rows
+    * ``rows``: index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
+    * ``bags``: number of the bag of each sample, ``(batch,)``, if the data set has bags
+    * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``
 
     Args:
         temperature: greater than 0: a number, a scalar tensor, or a module that returns one, such as

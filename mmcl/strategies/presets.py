@@ -59,10 +59,10 @@ def preset(
             loop = {name: value for name, value in settings.items() if name in loop_settings}
             return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method_of(*instances), *plugins], **loop)
 
-        stated = inspect.signature(strategy, follow_wrapped=False).parameters
+        stated = inspect.signature(strategy, follow_wrapped=False, eval_str=True).parameters
         own = [parameter for each in part_settings for parameter in each.values()]
         parameters = [stated["model"], stated["optimizer"], *own, stated["plugins"], *loop_settings.values()]
-        signature = inspect.Signature(parameters, return_annotation="MMCLTemplate")
+        signature = inspect.Signature(parameters, return_annotation=MMCLTemplate)
         texts = [inspect.getdoc(method_of) or "", _plugin_list([*parts, *adds]), _arguments(parts, signature)]
         texts += [_errors(parts), _example(method_of.__name__, example)]
         documented: Any = strategy
@@ -79,7 +79,7 @@ def _settings(part: type, without: Collection[str] = ()) -> dict[str, inspect.Pa
     """Settings of a constructor by name, as keyword-only parameters."""
     return {
         name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(part).parameters.items()
+        for name, parameter in inspect.signature(part, eval_str=True).parameters.items()
         if name not in _GIVEN and name not in without
     }
 

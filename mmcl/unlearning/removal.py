@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args, get_type_hints
 
 import torch
 
@@ -38,6 +38,9 @@ class Removal(NamedTuple):
     forget: Selection
     others: Selection
     unseen: Selection
+
+
+Removal.__annotations__.update(get_type_hints(Removal))  # documentation tools cannot resolve the names
 
 
 def choose_removal(

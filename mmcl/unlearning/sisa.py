@@ -35,6 +35,7 @@ class ShardedEnsemble(nn.Module):
         self.models, self.shards, self.recipe = nn.ModuleList(models), list(shards), recipe
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the logits of the mean probabilities, ``(batch, classes)``."""
         log_probabilities = torch.stack([logits_for(model, batch).log_softmax(1) for model in self.models])
         return log_probabilities.logsumexp(0) - torch.tensor(float(len(self.models))).log()
 
