@@ -10,7 +10,7 @@ from plain_digits import KINDS, WithTargets, as_vectors, digit_tensors, sequenti
 from torch import nn
 
 from mmcl.data import class_incremental
-from mmcl.errors import ConfigError, DataError, LabelError, MMCLError, ShapeError
+from mmcl.errors import ConfigError, LabelError, MMCLError, ShapeError
 from mmcl.models import TensorClassifier
 from mmcl.objectives import CLIPLoss, SupConLoss
 from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
@@ -178,26 +178,6 @@ def test_a_layer_can_be_named():
     assert next(iter(means.values())).shape == (64,)
     with pytest.raises(ConfigError, match="'7'.*classifier"):
         TensorClassifier(sequential(), classifier="7")
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "words"),
-    [
-        (lambda x, y: x, DataError, "TensorDataset"),
-        (lambda x, y: x.numpy(), DataError, "torch.as_tensor"),
-        (lambda x, y: [(row.numpy(), 0) for row in x], DataError, "torch.as_tensor"),
-        (lambda x, y: list(x), DataError, "TensorDataset"),
-        (lambda x, y: torch.utils.data.TensorDataset(x), DataError, "labels"),
-        (lambda x, y: as_vectors(x, y.float()), LabelError, "whole numbers"),
-        (lambda x, y: as_vectors(x, y - 1), LabelError, "-1"),
-        (lambda x, y: [], DataError, "0 samples"),
-        (lambda x, y: None, DataError, "NoneType"),
-    ],
-)
-def test_wrong_data_is_a_typed_error(data, error, words):
-    train, test = digit_tensors()
-    with pytest.raises(error, match=words):
-        trained("naive", class_incremental(data(*train), data(*test), experiences=2), sequential(), epochs=1)
 
 
 @pytest.mark.parametrize(
