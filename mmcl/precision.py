@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 Precision = Literal["32", "bf16-mixed"]
+BatchT = TypeVar("BatchT")
+OutputT = TypeVar("OutputT")
 
 
-def in_precision(model: Any, batch: Any, device: torch.device, precision: Precision) -> Any:
+def in_precision(
+    model: Callable[[BatchT], OutputT], batch: BatchT, device: torch.device, precision: Precision
+) -> OutputT:
     """Return the output of a model on a batch, computed in a precision (``torch.autocast``) and cast to float32.
 
     >>> in_precision(torch.nn.Linear(2, 3), torch.ones(1, 2), torch.device("cpu"), "bf16-mixed").dtype
@@ -20,10 +25,11 @@ def in_precision(model: Any, batch: Any, device: torch.device, precision: Precis
         return model(batch)
     with torch.autocast(device.type, torch.bfloat16):
         output = model(batch)
-    return _in_32_bits(output)
+    converted: OutputT = _in_32_bits(output)
+    return converted
 
 
-def _in_32_bits(output: Any) -> Any:
+def _in_32_bits(output: object) -> Any:
     if isinstance(output, Tensor):
         return output.float() if output.dtype == torch.bfloat16 else output
     if isinstance(output, dict):

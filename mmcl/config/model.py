@@ -262,7 +262,7 @@ def _type_name(annotation: Any) -> str:
     return f"{{{': '.join(names)}}}" if origin is dict else " | ".join(names)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_text, value))}]"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

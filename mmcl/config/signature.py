@@ -43,7 +43,7 @@ class Argument:
     """An argument of a function: its type, default (``...`` if it is required) and description."""
 
     type: Any
-    default: Any
+    default: object
     description: str
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
+from avalanche.benchmarks import CLExperience, CLScenario, benchmark_from_datasets, with_classes_timeline
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
@@ -22,6 +22,21 @@ from mmcl.errors import StreamError
 from mmcl.text.suggest import nearest
 
 
+class ClassIncrementalBenchmark(CLScenario):
+    """Avalanche benchmark of :func:`class_incremental`.
+
+    Attributes:
+        train_stream: experiences to train on, in order.
+        test_stream: the same experiences, with test data.
+        description: the stream as plain data: ``class_order``, ``experiences`` (class names), ``train_sizes``,
+            ``test_sizes`` and ``stream_seed``.
+    """
+
+    train_stream: Sequence[CLExperience]
+    test_stream: Sequence[CLExperience]
+    description: dict[str, Any]
+
+
 def class_incremental(
     train: Samples,
     test: Samples,
@@ -32,7 +47,7 @@ def class_incremental(
     *,
     by_superclass: bool = False,
     without: Sequence[int] = (),
-) -> Any:
+) -> ClassIncrementalBenchmark:
     """Create an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
 
     Labels are not renumbered. Each experience has these attributes besides Avalanche's own: ``source``, the data set;
@@ -97,10 +112,11 @@ def _label_groups(units: Sequence[Sequence[int]], unit_of: Sequence[int], withou
     return [[label for unit in group for label in labels_of.get(unit, [])] for group in units]
 
 
-def _benchmark(datasets: dict[str, Dataset], groups: Sequence[Sequence[int]]) -> Any:
+def _benchmark(datasets: dict[str, Dataset], groups: Sequence[Sequence[int]]) -> ClassIncrementalBenchmark:
     """Return the Avalanche benchmark with a stream per data set and an experience per group of labels."""
     streams = {name: _subsets(dataset, groups) for name, dataset in datasets.items()}
-    benchmark = with_classes_timeline(benchmark_from_datasets(**streams))
+    timeline = with_classes_timeline(benchmark_from_datasets(**streams))
+    benchmark = ClassIncrementalBenchmark(list(timeline.streams.values()))
     for name, dataset in datasets.items():
         digests = sample_digests(dataset)
         for group, experience in zip(groups, benchmark.streams[name], strict=True):

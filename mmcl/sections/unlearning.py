@@ -15,8 +15,11 @@ from mmcl.sections.slu import OF_THE_LOOP, CoconutSection, DataSection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from avalanche.benchmarks.scenarios import CLExperience
     from torch import nn
 
+    from mmcl.data.base import Dataset
+    from mmcl.models.classifier import SLUClassifier
     from mmcl.strategies.template import MMCLTemplate
     from mmcl.unlearning.removal import Removal
 
@@ -65,8 +68,8 @@ class StreamSection(SignatureModel):
     optimizer: OptimizerSection = OptimizerSection()
 
     def learn(
-        self, model: Any, train: Any, test: Any, seed: int, without: Sequence[int], device: str
-    ) -> tuple[MMCLTemplate, Any]:
+        self, model: SLUClassifier, train: Dataset, test: Dataset, seed: int, without: Sequence[int], device: str
+    ) -> tuple[MMCLTemplate, CLExperience]:
         """Train on the stream; return the strategy and the last experience."""
         from mmcl import strategies
         from mmcl.data import class_incremental
@@ -112,7 +115,7 @@ class UnlearningSection(SignatureModel):
             raise ValueError(f"stream: a model '{self.model}' cannot learn from a stream, expected model: encoder")
         return self
 
-    def open(self) -> tuple[Any, Any]:
+    def open(self) -> tuple[Dataset, Dataset]:
         """Open training and test data; the features of a frozen audio encoder are cached.
 
         Raises:
@@ -121,7 +124,7 @@ class UnlearningSection(SignatureModel):
         from mmcl.encoders import cached_features
 
         if self.model == "encoder":
-            parts: tuple[Any, Any] = self.data.build("audio", "set model=cnn for images")
+            parts: tuple[Dataset, Dataset] = self.data.build("audio", "set model=cnn for images")
         else:
             parts = self.data.build("image", "set model=encoder for recordings")
         if self.model != "encoder":

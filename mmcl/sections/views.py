@@ -14,6 +14,7 @@ from mmcl.sections.slu import OF_THE_LOOP, DataSection
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mmcl.data.base import Dataset
     from mmcl.encoders.base import Encoder
     from mmcl.encoders.views import CachedViews
     from mmcl.models import MultimodalClassifier
@@ -33,7 +34,7 @@ class ViewsSection(DataSection):
         "of your own",
     )
 
-    def open(self, splits: Sequence[str], **options: Any) -> Any:
+    def open(self, splits: Sequence[str], **options: Any) -> Dataset:
         """Open and concatenate splits.
 
         Args:
@@ -48,7 +49,7 @@ class ViewsSection(DataSection):
         from mmcl.data.fingerprint import opened
 
         chosen = {**self.options, **options}
-        parts: list[Any] = []
+        parts: list[Dataset] = []
         for split in splits:
             if self.name != _TWO_SETS:
                 parts.append(data.open_dataset(self.name, split, self.root, **chosen))
@@ -88,7 +89,7 @@ class MultimodalSection(SignatureModel):
         data = self.data.open(splits, **options)
         return CachedViews(data, self.encoders(data, list(self.views)), device=self.device)
 
-    def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
+    def encoders(self, data: object, views: Sequence[str]) -> dict[str, Encoder]:
         """Build the encoders of views; those of numeric features get their number from the data."""
         from mmcl.data.attributes import attributes_of
 

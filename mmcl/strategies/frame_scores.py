@@ -40,24 +40,24 @@ class FrameScores(AfterTraining):
         self.rows: list[dict[str, float | None]] = []
         self._pairs: dict[int, list[tuple[Frame, Frame]]] = {}  # of the current row, by experience
 
-    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Start a row."""
         super().before_training_exp(strategy)
         self._pairs = {}
 
-    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Clear the pairs of this experience."""
         if self._is_seen(strategy.experience):
             self._pairs[int(strategy.experience.current_experience)] = []
 
-    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Collect references and decoded frames."""
         if self._is_seen(strategy.experience):
             references = strategy.model.frames(strategy.mbatch)
             pairs = zip(references, strategy.output.frames, strict=True)
             self._pairs[int(strategy.experience.current_experience)] += pairs
 
-    def after_eval(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_eval(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Score the row if all experiences seen so far were evaluated."""
         if self.trained < 0 or not self._pairs:
             return

@@ -50,14 +50,14 @@ class HeldOut(SupervisedPlugin):
         self.experience: int | None = None
         self._state: dict[str, torch.Tensor] = {}
 
-    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Clear scores and the chosen epoch if another experience starts."""
         number = strategy.experience.current_experience
         if self.experience not in (None, number):
             self.curves, self.chosen, self._state = {name: [] for name in self.data}, 0, {}
         self.experience = number
 
-    def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Score the data sets, and keep the model if this epoch is chosen."""
         epoch = strategy.epoch
         if epoch % self.every and epoch != strategy.train_epochs and epoch != self.on:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -80,7 +80,7 @@ class M3CoL(SupervisedPlugin):
         self.share, self.pairs, self.mix, self.released = share, pairs, mix, released
         self.m3co, self.soft_clip, self.clip = M3CoLoss(), SoftClipLoss(), CLIPLoss()
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the cross-entropy of the views and the contrast to the loss."""
         output, labels = strategy.output, strategy.mb_y
         if self.view_weight:

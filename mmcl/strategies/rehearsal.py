@@ -72,7 +72,7 @@ class Rehearsal(SupervisedPlugin):
         """Row numbers in memory, class by class."""
         return [row for rows in self.memory.values() for row in rows]
 
-    def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the memory fits every class, and that loaded rows are still the same samples."""
         if self._source is not strategy.experience.source:
             self._source, self._digests = strategy.experience.source, sample_digests(strategy.experience.source)
@@ -95,11 +95,11 @@ class Rehearsal(SupervisedPlugin):
                 f"memory_size is {self.memory_size} for {count} {unit}: expected at least {count}, or 0 for no memory"
             )
 
-    def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the memory to the training data of the experience."""
         strategy.rehearse(self.rows)
 
-    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Select samples of the new classes, and reduce the other classes to their share."""
         if self.memory_size == 0:
             return

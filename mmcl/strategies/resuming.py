@@ -46,7 +46,12 @@ class Resumable(SupervisedTemplate):
     training_step: TrainingStep
     schedule_steps: int
 
-    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+    def train(
+        self,
+        experiences: CLExperience | Iterable[CLExperience],
+        eval_streams: Sequence[CLExperience | Iterable[CLExperience]] | None = None,
+        **kwargs: object,
+    ) -> dict[str, Any]:
         """Train on one experience, or on several in order; see Avalanche.
 
         Raises:
@@ -83,7 +88,7 @@ class Resumable(SupervisedTemplate):
             self.epoch, self.finished = state["epoch"], True
             set_random_state(state["random"])
 
-    def _before_training_exp(self, **kwargs: Any) -> None:
+    def _before_training_exp(self, **kwargs: object) -> None:
         with_source(self.experience)
         self.number, self.classes = self.experience.current_experience, classes_of(self.experience)
         self.epoch, self.finished, self.resumable = 0, False, False
@@ -94,19 +99,19 @@ class Resumable(SupervisedTemplate):
             restore_training(self, self.pending)
             self.pending = None
 
-    def _after_training_exp(self, **kwargs: Any) -> None:
+    def _after_training_exp(self, **kwargs: object) -> None:
         super()._after_training_exp(**kwargs)
         self.finished = self.resumable = True
 
-    def _before_eval_exp(self, **kwargs: Any) -> None:
+    def _before_eval_exp(self, **kwargs: object) -> None:
         with_source(self.experience)
         super()._before_eval_exp(**kwargs)
 
-    def _before_eval(self, **kwargs: Any) -> None:
+    def _before_eval(self, **kwargs: object) -> None:
         self._before_evaluation = random_state()  # making a DataLoader draws a random number
         super()._before_eval(**kwargs)
 
-    def _after_eval(self, **kwargs: Any) -> None:
+    def _after_eval(self, **kwargs: object) -> None:
         super()._after_eval(**kwargs)
         set_random_state(self._before_evaluation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -27,6 +27,9 @@ from mmcl.strategies.optimizer import add_parameters, plugin_parameters, reset_o
 from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
 from mmcl.training.step import SchedulerMaker, TrainingStep
+
+if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
 
 
 class MMCLTemplate(Resumable):
@@ -141,7 +144,7 @@ class MMCLTemplate(Resumable):
 
     # Data of an experience
 
-    def train_dataset_adaptation(self, **kwargs: Any) -> None:
+    def train_dataset_adaptation(self, **kwargs: object) -> None:
         """Set the experience's data, and clear the rows rehearsed in the previous experience."""
         super().train_dataset_adaptation(**kwargs)
         if len(self.adapted_dataset) == 0:
@@ -153,14 +156,14 @@ class MMCLTemplate(Resumable):
         """Add rows of the data set to the training data of this experience."""
         self._rehearsed += whole_numbers(rows, "rows", error=DataError)
 
-    def make_train_dataloader(self, **kwargs: Any) -> None:
+    def make_train_dataloader(self, **kwargs: object) -> None:
         """Make a loader that shuffles the experience's samples with the rehearsed ones."""
         new = rows_of(self.experience)
         rows = torch.tensor([*new, *self._rehearsed], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 
-    def make_eval_dataloader(self, **kwargs: Any) -> None:
+    def make_eval_dataloader(self, **kwargs: object) -> None:
         """Make a loader over the experience in its order, or sorted by length within buckets."""
         rows = torch.tensor(rows_of(self.experience), dtype=torch.long)
         self.dataloader = self._load(rows, batch_size=self.eval_mb_size, shuffle=False)
@@ -180,7 +183,7 @@ class MMCLTemplate(Resumable):
                 super().model_adaptation(model)
         return model.to(self.device)
 
-    def make_optimizer(self, **kwargs: Any) -> None:
+    def make_optimizer(self, **kwargs: object) -> None:
         """Reset the optimizer to the model's current parameters, and make its schedule."""
         reset_optimizer(
             self.optimizer, [*self.model.parameters(), *plugin_parameters(self.plugins)], self._initial_rates
@@ -190,7 +193,7 @@ class MMCLTemplate(Resumable):
             self.schedule_steps = self.train_epochs * len(self.dataloader)
             self.training_step.scheduler = self._make_scheduler(self.optimizer, self.schedule_steps)
 
-    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+    def check_model_and_optimizer(self, **kwargs: object) -> None:
         """Adapt model and optimizer to the experience."""
         self.model = self.model_adaptation()
         distributed.broadcast_parameters(self.model)  # new parameters are initialized at random in each process
@@ -198,7 +201,7 @@ class MMCLTemplate(Resumable):
 
     # The loop
 
-    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+    def _train_exp(self, experience: CLExperience, eval_streams: object = None, **kwargs: object) -> None:
         self.epoch, self._head_checked = 0, False
         self._restore_training()
         while self.epoch < self.train_epochs and not self._stop_training:
