@@ -19,7 +19,7 @@ _LISTS = ("labels", "is_anchor", "is_rehearsal", "permutation", "bags", "rows")
 _ENTRIES = ("audio", "image", "features", "label")
 
 
-def check_tensors(**arguments: object) -> None:
+def require_tensors(**arguments: object) -> None:
     """Check that arguments are tensors.
 
     Args:
@@ -28,7 +28,7 @@ def check_tensors(**arguments: object) -> None:
     Raises:
         InputError: one is not a tensor; names it and says how to convert it.
 
-    >>> check_tensors(queries=[0.5, 1.0])
+    >>> require_tensors(queries=[0.5, 1.0])
     Traceback (most recent call last):
     ...
     mmcl.errors.InputError: queries is a list, expected a tensor: use torch.as_tensor(queries)
@@ -40,7 +40,7 @@ def check_tensors(**arguments: object) -> None:
             )
 
 
-def check_batch(batch: object, name: str = "batch") -> None:
+def require_batch(batch: object, name: str = "batch") -> None:
     """Check that a value is a batch whose numbers are tensors.
 
     Args:
@@ -50,7 +50,7 @@ def check_batch(batch: object, name: str = "batch") -> None:
     Raises:
         InputError: it is not a batch; or an entry is an array, or a list where a tensor is expected.
 
-    >>> check_batch({"audio": [[0.0, 0.1]]})
+    >>> require_batch({"audio": [[0.0, 0.1]]})
     Traceback (most recent call last):
     ...
     mmcl.errors.InputError: batch['audio'] is a list, expected a tensor: use torch.as_tensor(batch['audio'])
@@ -63,7 +63,7 @@ def check_batch(batch: object, name: str = "batch") -> None:
     for key, value in batch.items():
         named = key in _ENTRIES or str(key).endswith(("_lengths", "_features"))
         if _is_array(value) or (named and not isinstance(value, Tensor)):
-            check_tensors(**{f"{name}[{key!r}]": value})
+            require_tensors(**{f"{name}[{key!r}]": value})
 
 
 def takes_tensors(function: Callable[P, R]) -> Callable[P, R]:
@@ -107,7 +107,7 @@ def _annotation(parameter: inspect.Parameter) -> str:
 
 def _tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
-        check_tensors(**{name: value})
+        require_tensors(**{name: value})
 
 
 def _optional(name: str, value: object) -> None:
@@ -119,13 +119,13 @@ def _several(name: str, value: object) -> None:
     if isinstance(value, Tensor):
         return
     if not isinstance(value, (list, tuple)):
-        check_tensors(**{name: value})
+        require_tensors(**{name: value})
     for place, each in enumerate(value):  # type: ignore[arg-type, var-annotated]
         _tensor(f"{name}[{place}]", each)
 
 
 def _batch(name: str, value: object) -> None:
-    check_batch(value, name)
+    require_batch(value, name)
 
 
 _CHECKS: dict[str, Callable[[str, object], None]] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mmcl.arguments import check_tensors
+from mmcl.arguments import require_tensors
 from mmcl.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def collate(samples: Sequence[Sample] | Sequence[Mapping[str, Any]]) -> Batch:
             continue
         values = [sample[name] for sample in samples]  # type: ignore[literal-required]
         if type(values[0]).__module__ == "numpy" and hasattr(values[0], "shape") and values[0].shape:
-            check_tensors(**{f"{name} of a sample": values[0]})
+            require_tensors(**{f"{name} of a sample": values[0]})
         if isinstance(values[0], Tensor):
             is_sequence = (name == "audio" and values[0].dim() == 1) or (name == "features" and values[0].dim() == 2)
             shapes = {tuple(value.shape[1:]) if is_sequence else tuple(value.shape) for value in values}

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 Precision = Literal["32", "bf16-mixed"]
-BatchT = TypeVar("BatchT")
+InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
 
 
 def in_precision(
-    model: Callable[[BatchT], OutputT], batch: BatchT, device: torch.device, precision: Precision
+    model: Callable[[InputT], OutputT], batch: InputT, device: torch.device, precision: Precision
 ) -> OutputT:
     """Return the output of a model on a batch, computed in a precision (``torch.autocast``) and cast to float32.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import mmcl.metrics
 import mmcl.objectives
-from mmcl.arguments import check_batch, takes_tensors
+from mmcl.arguments import require_batch, takes_tensors
 from mmcl.batch import Batch, collate
 from mmcl.encoders import build_encoder
 from mmcl.errors import InputError, ShapeError
@@ -185,7 +185,7 @@ def test_samples_of_arrays_are_not_collated():
 
 
 def test_lists_of_words_are_valid_entries():
-    check_batch({"text": ["on"], "entities": [()], "id": ["a"]})
+    require_batch({"text": ["on"], "entities": [()], "id": ["a"]})
 
 
 def test_a_decorated_function_keeps_its_signature():

@@ -104,8 +104,8 @@ def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[
     return arguments
 
 
-def argument_texts(documented: type) -> dict[str, str]:
-    """Return the description of each argument in a class's docstring.
+def argument_texts(documented: object) -> dict[str, str]:
+    """Return the description of each argument in the docstring of a class or function.
 
     >>> from mmcl.rationales.recipe import Recipe
     >>> argument_texts(Recipe)["accumulate"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
-from mmcl.arguments import check_batch, check_tensors
+from mmcl.arguments import require_batch, require_tensors
 from mmcl.batch import Batch, length_mask
 from mmcl.errors import ConfigError
 
@@ -92,12 +92,12 @@ class Encoder(nn.Module, ABC):
         """
         self._check(inputs, "inputs")
         if lengths is not None:
-            check_tensors(lengths=lengths)
+            require_tensors(lengths=lengths)
         return self.from_features(*self.frozen_features(inputs, lengths))
 
     def _check(self, inputs: object, name: str) -> None:
         if self.modality != "text":  # text encoders check their texts
-            check_tensors(**{name: inputs})
+            require_tensors(**{name: inputs})
 
     def encode_batch(self, batch: Batch) -> Encoded:
         """Encode the cached ``features`` of a batch if it has them, else its inputs of this encoder's modality.
@@ -105,7 +105,7 @@ class Encoder(nn.Module, ABC):
         With ``features_lengths``, the features are those of :meth:`frozen_features`. Without, they are pooled vectors
         ``(batch, pooled_dim)``.
         """
-        check_batch(batch)
+        require_batch(batch)
         if "features" not in batch:
             return self(batch[self.modality], batch.get(f"{self.modality}_lengths"))
         features = batch["features"]

@@ -5,23 +5,44 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from textwrap import fill
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
+from mmcl.config.signature import argument_texts
 from mmcl.data.torch_dataset import Samples
 from mmcl.errors import ConfigError
 from mmcl.text.suggest import nearest
 from mmcl.unlearning.boundary_shrink import boundary_shrink
 from mmcl.unlearning.gradient_ascent import neg_grad, neg_grad_plus
 from mmcl.unlearning.laf import repair, unlearn_laf
-from mmcl.unlearning.loop import OnEpoch, checked_sets
+from mmcl.unlearning.loop import checked_sets
 from mmcl.unlearning.retraining import fine_tune, retrain
 from mmcl.unlearning.sisa import sisa
 from mmcl.unlearning.teachers import bad_teacher, scrub
 
+Method = TypeVar("Method", bound=Callable[..., nn.Module])
 
+
+def _takes_settings_of(shown: Callable[..., nn.Module]) -> Callable[[Method], Method]:
+    """Decorator that adds another function's keyword arguments to the signature and docstring of one with settings."""
+
+    def decorate(function: Method) -> Method:
+        own = [each for each in inspect.signature(function).parameters.values() if each.kind is not each.VAR_KEYWORD]
+        known = {each.name for each in own}
+        more = [each for each in inspect.signature(shown).parameters.values() if each.name not in known]
+        texts = argument_texts(shown)
+        lines = [f"    {each.name}: {texts[each.name]}." for each in more]
+        documented: Any = function
+        documented.__signature__ = inspect.signature(function).replace(parameters=[*own, *more])
+        start, end = inspect.cleandoc(function.__doc__ or "").split("\n\nRaises:")
+        documented.__doc__ = "\n".join([start, *lines, "", f"Raises:{end}"])
+        return function
+
+    return decorate
+
+
+@_takes_settings_of(unlearn_laf)
 def unlearn_laf_repaired(
     model: nn.Module,
     remain: Samples,
@@ -29,21 +50,7 @@ def unlearn_laf_repaired(
     *,
     repair_epochs: int = 1,
     repair_learning_rate: float = 1e-4,
-    classifier: str | None = None,
-    epochs: int = 20,
-    unlearning_learning_rate: float = 5e-5,
-    alignment_learning_rate: float = 1e-4,
-    temperature: float = 20.0,
-    phi: bool = True,
-    batch_size: int = 32,
-    latent: int = 8,
-    output: Literal["sigmoid", "linear"] = "sigmoid",
-    vae_epochs: int = 10,
-    vae_learning_rate: float = 1e-3,
-    kl_weight: float = 0.025,
-    vae_on: Literal["all", "remain"] = "all",
-    device: str | torch.device = "cpu",
-    on_epoch: OnEpoch | None = None,
+    **settings: Any,
 ) -> nn.Module:
     """Unlearn by LAF, then repair the classifier: LAF+R.
 
@@ -55,56 +62,15 @@ def unlearn_laf_repaired(
         forget: samples to forget.
         repair_epochs: passes over the samples of the repair, see :func:`~mmcl.unlearning.laf.repair`.
         repair_learning_rate: learning rate of Adam for the repair.
-        classifier: name of the module that classifies; see :class:`~mmcl.unlearning.parts.Parts`.
-        epochs: passes of LAF over the smaller data set.
-        unlearning_learning_rate: learning rate of Adam for L_UE.
-        alignment_learning_rate: learning rate of Adam for L_RA.
-        temperature: temperature of L_RA.
-        phi: bound the reconstruction errors in L_UE, as the released code does.
-        batch_size: samples of each data set per step, and samples per step of autoencoders and repair.
-        latent: size of the code of :class:`~mmcl.models.vae.RepresentationVAE`.
-        output: output layer of the autoencoders, ``"sigmoid"`` or ``"linear"``.
-        vae_epochs: passes over the data of each autoencoder.
-        vae_learning_rate: learning rate of Adam for the autoencoders.
-        kl_weight: weight of the KL divergence in the loss of the autoencoders.
-        vae_on: data of the first autoencoder: ``"all"``, as the paper approximates, or ``"remain"``.
-        device: device that the model is trained on.
-        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError, ConfigError, TrainingError: as :func:`~mmcl.unlearning.laf.unlearn_laf`.
     """
     remain, forget = checked_sets(remain, forget)
-    unlearned = unlearn_laf(
-        model,
-        remain,
-        forget,
-        classifier=classifier,
-        epochs=epochs,
-        unlearning_learning_rate=unlearning_learning_rate,
-        alignment_learning_rate=alignment_learning_rate,
-        temperature=temperature,
-        phi=phi,
-        batch_size=batch_size,
-        latent=latent,
-        output=output,
-        vae_epochs=vae_epochs,
-        vae_learning_rate=vae_learning_rate,
-        kl_weight=kl_weight,
-        vae_on=vae_on,
-        device=device,
-        on_epoch=on_epoch,
-    )
+    unlearned = unlearn_laf(model, remain, forget, **settings)
+    shared = {name: settings[name] for name in ("classifier", "batch_size", "device", "on_epoch") if name in settings}
     return repair(
-        unlearned,
-        remain,
-        classifier=classifier,
-        samples=len(forget),
-        epochs=repair_epochs,
-        learning_rate=repair_learning_rate,
-        batch_size=batch_size,
-        device=device,
-        on_epoch=on_epoch,
+        unlearned, remain, samples=len(forget), epochs=repair_epochs, learning_rate=repair_learning_rate, **shared
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmcl.arguments import check_tensors
+from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_finite_tensors
@@ -128,7 +128,7 @@ class Dense(Pairs):
     name: str = "weights"
 
     def __post_init__(self) -> None:
-        check_tensors(**{self.name: self.matrix})
+        require_tensors(**{self.name: self.matrix})
         if self.matrix.is_complex():
             raise InputError(f"{self.name} is of type {self.matrix.dtype}, expected real numbers or booleans")
         if self.matrix.dim() != 2:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmcl.arguments import check_tensors
+from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.gather import Processes
@@ -40,7 +40,7 @@ class Sparse(Pairs):
 
     def __post_init__(self) -> None:
         given = {"queries": self.queries, "keys": self.keys, "values": self.values}
-        check_tensors(**{name: each for name, each in given.items() if each is not None})
+        require_tensors(**{name: each for name, each in given.items() if each is not None})
         sizes = {len(each) for each in (self.queries, self.keys, self.values) if each is not None}
         if len(sizes) != 1 or self.queries.dim() != 1:
             raise ShapeError(f"queries, keys and values have lengths {sorted(sizes)}, expected one value per pair")
