@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -17,7 +18,10 @@ def main() -> None:
             from mmcl.cli.main import main as run
         except KeyboardInterrupt:
             sys.exit(signals.end_by_signal())
-        run()
+        try:
+            run()
+        finally:
+            gc.freeze()  # a collection at exit would take a second to find nothing
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
-"""Lazy imports of a package's public names, which keep importing the package fast."""
+"""Fast imports: public names of a package on first use, and large packages without garbage collection."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from types import ModuleType
+
+#: Modules that Avalanche imports, for its GEM plugin and its confusion matrix only.
+POSTPONED = ("qpsolvers", "wandb")
 
 
 def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
@@ -63,3 +70,42 @@ def stated_imports(file: str) -> dict[str, str]:
                 if isinstance(node, ast.ImportFrom) and node.module is not None:
                     modules |= {alias.asname or alias.name: node.module for alias in node.names}
     return modules
+
+
+@contextlib.contextmanager
+def quick_imports(postponed: Sequence[str] = POSTPONED) -> Iterator[None]:
+    """Context that imports large packages, such as Avalanche, in half the time.
+
+    Garbage collection is paused: imports create many objects, and nearly all of them stay. Some modules are postponed:
+    they are executed when one of their attributes is first read.
+
+    Args:
+        postponed: names of modules to postpone. Modules that are missing or already imported are left alone.
+
+    >>> with quick_imports(["ftplib"]):
+    ...     import ftplib
+    >>> ftplib.FTP_PORT
+    21
+    """
+    for name in set(postponed) - sys.modules.keys():
+        if (spec := find_spec(name)) is not None:
+            sys.modules[name] = module = module_from_spec(spec)
+            module.__class__ = _Postponed
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class _Postponed(ModuleType):
+    """A module that is executed when an attribute is first read. ``importlib.util.LazyLoader`` would already execute it
+    for ``__file__``, which ``inspect.getmodule`` reads of every module."""
+
+    def __getattr__(self, name: str) -> object:
+        object.__setattr__(self, "__class__", ModuleType)
+        assert self.__spec__ is not None and self.__spec__.loader is not None
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)

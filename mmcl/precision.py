@@ -8,9 +8,29 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-Precision = Literal["32", "bf16-mixed"]
+Precision = Literal["auto", "32", "bf16-mixed"]
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
+
+
+def resolved(precision: Precision, device: torch.device) -> Literal["32", "bf16-mixed"]:
+    """Return the precision, where ``"auto"`` is bfloat16 on devices that compute in it, and float32 on others.
+
+    A CPU without bfloat16 instructions emulates them, which takes longer than float32.
+
+    >>> resolved("32", torch.device("cpu"))
+    '32'
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Keys such as amx_bf16 and avx512_bf16.
+        is_fast = device.type == "cpu" and any(
+            has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name
+        )
+    return "bf16-mixed" if is_fast else "32"
 
 
 def in_precision(
@@ -21,7 +41,7 @@ def in_precision(
     >>> in_precision(torch.nn.Linear(2, 3), torch.ones(1, 2), torch.device("cpu"), "bf16-mixed").dtype
     torch.float32
     """
-    if precision == "32":
+    if resolved(precision, device) == "32":
         return model(batch)
     with torch.autocast(device.type, torch.bfloat16):
         output = model(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors; threads of several tests would wait for one another
+gc.disable()  # until tests are collected: nothing that is imported becomes garbage, and to look for it takes seconds
 
 
 def _give_lazy_modules_no_file() -> None:
@@ -30,9 +32,25 @@ def pytest_collection_modifyitems() -> None:
     _give_lazy_modules_no_file()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # some extensions print what is left at exit
+
+
+_MODULES = 0  #: number of modules at the last test
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    _give_lazy_modules_no_file()
+    global _MODULES
+    if len(sys.modules) != _MODULES:
+        _MODULES = len(sys.modules)
+        _give_lazy_modules_no_file()
 
 
 def _folder(variable: str) -> Path:

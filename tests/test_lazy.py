@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import mmcl
-from mmcl.lazy import lazy_imports, stated_imports
+from mmcl.lazy import POSTPONED, lazy_imports, quick_imports, stated_imports
 
 PACKAGES = [
     "mmcl",
@@ -79,3 +80,34 @@ def test_a_name_that_is_a_module_is_not_hidden_by_another_import():
     code = "import mmcl.strategies.coconut, mmcl; print(callable(mmcl.strategies.coconut))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "True", done.stderr
+
+
+def test_a_postponed_module_is_executed_when_an_attribute_is_first_read(tmp_path, monkeypatch):
+    (tmp_path / "rarely_used.py").write_text("import sys\nsys.executed = True\nanswer = 42\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "executed", False, raising=False)
+    with quick_imports(["rarely_used", "missing_module"]):
+        assert not gc.isenabled()
+        import rarely_used
+
+        assert rarely_used.__file__ == str(tmp_path / "rarely_used.py")  # inspect.getmodule reads it of every module
+        with pytest.raises(ImportError):
+            import missing_module  # noqa: F401
+    assert gc.isenabled() and not sys.executed
+    assert rarely_used.answer == 42 and sys.executed
+    with pytest.raises(AttributeError, match="question"):
+        _ = rarely_used.question
+    with quick_imports(["rarely_used"]):
+        assert sys.modules["rarely_used"] is rarely_used
+    del sys.modules["rarely_used"]
+
+
+def test_modules_that_avalanche_seldom_uses_are_postponed_and_work():
+    code = f"""
+import sys, mmcl.strategies
+assert not any(name.startswith(("jax", *(f"{{each}}." for each in {POSTPONED}))) for name in sys.modules)
+import numpy, qpsolvers
+print(qpsolvers.solve_qp(numpy.eye(1), numpy.array([-3.0]), lb=numpy.array([0.0]), solver="quadprog"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[3.]\n", done.stderr

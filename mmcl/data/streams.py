@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from avalanche.benchmarks import CLExperience, CLScenario, benchmark_from_datasets, with_classes_timeline
-from avalanche.benchmarks.utils import AvalancheDataset
-from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 from mmcl.batch import collate
 from mmcl.config.numbers import Count
@@ -19,7 +16,13 @@ from mmcl.data.base import Dataset, logger, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.torch_dataset import Samples, as_splits
 from mmcl.errors import StreamError
+from mmcl.lazy import quick_imports
 from mmcl.text.suggest import nearest
+
+with quick_imports():
+    from avalanche.benchmarks import CLExperience, CLScenario, benchmark_from_datasets, with_classes_timeline
+    from avalanche.benchmarks.utils import AvalancheDataset
+    from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
 
 class ClassIncrementalBenchmark(CLScenario):

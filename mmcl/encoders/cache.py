@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.encoders.feature_store import FeatureStore
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
 from mmcl.files.cache_dir import cache_dir
+from mmcl.precision import Precision, resolved
 from mmcl.text.suggest import nearest
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def cached_features(
     progress: bool = True,
     device: str | torch.device = "cpu",
     half: bool = True,
-    precision: Literal["32", "bf16-mixed"] = "32",
+    precision: Precision = "32",
 ) -> FeatureDataset:
     """Encode each sample with the frozen part of ``encoder``, or read features that an earlier call stored.
 
@@ -66,15 +67,15 @@ def cached_features(
         progress: show a progress bar on stderr.
         device: device to encode on.
         half: store sequences in float16. Pooled vectors are always stored in float32.
-        precision: ``"bf16-mixed"`` encodes under ``torch.autocast`` in bfloat16, which is faster on hardware with
-            bfloat16 support. These features are cached separately.
+        precision: ``"bf16-mixed"`` encodes under ``torch.autocast`` in bfloat16, and ``"auto"`` does so on devices that
+            compute in bfloat16. These features are cached separately.
 
     Raises:
         ConfigError: if ``keep`` is unknown, or ``"pooled"`` with a trained encoder, or ``batch_size`` is below 1.
         DataError: if a file cannot be read, features are not finite, or the folder cannot be written.
     """
     _check_options(dataset, encoder, keep, batch_size)
-    form = _Form(encoder.frozen and keep != "sequence", half, precision)
+    form = _Form(encoder.frozen and keep != "sequence", half, resolved(precision, torch.device(device)))
     samples = _Samples(dataset, encoder.modality)
     description = f"{encoder.fingerprint()}; {form.describe()}" + ("" if form.pooled else samples.layout())
     name = blake2b(description.encode(), digest_size=16).hexdigest()

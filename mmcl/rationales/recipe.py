@@ -23,7 +23,8 @@ class Recipe:
         accumulate: batches per optimizer step.
         learning_rate: initial learning rate of AdamW; it falls linearly to 0.
         clip_norm: largest norm of the gradient; None for no clipping.
-        precision: ``"bf16-mixed"`` runs the student in bfloat16 where that is safe.
+        precision: ``"bf16-mixed"`` runs the student in bfloat16 where that is safe; ``"auto"`` does so on devices that
+            compute in bfloat16.
         weights: weights of the loss terms.
         delay: in ``qcrd``, bad rationales are sampled from the student of so many epochs ago, j in the paper.
         temperature: temperature of sampled rationales.

@@ -60,8 +60,8 @@ class ContrastiveTrainer:
         scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
             rates.
         clip_norm: largest norm of the gradient; None for no clipping.
-        precision: precision of the towers; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16. Objective and
-            parameters stay in float32.
+        precision: precision of the towers; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16, and ``"auto"`` uses it
+            on devices that compute in bfloat16. Objective and parameters stay in float32.
         device: device that the towers are trained on.
 
     Raises:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from mmcl import distributed
 from mmcl.errors import ConfigError, InputError
 from mmcl.files.loading import entry, load_optimizer, load_schedule, plain_state, snapshot
-from mmcl.precision import InputT, OutputT, Precision, in_precision
+from mmcl.precision import InputT, OutputT, Precision, in_precision, resolved
 from mmcl.training.finite import LOWER, Named, step_error
 
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]  # from an optimizer and a number of steps
@@ -40,7 +40,8 @@ class TrainingStep:
         scheduler: learning rate schedule, advanced with each update; None for constant rates.
         clip_norm: largest norm of the gradient; None to leave it unclipped.
         accumulate: backward passes for each update.
-        precision: precision of the forward pass; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16.
+        precision: precision of the forward pass; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16, and ``"auto"``
+            uses it on devices that compute in bfloat16.
         device: device that the forward pass runs on.
         advice: next step to name in the error of a loss that is not finite.
 
@@ -73,7 +74,8 @@ class TrainingStep:
             raise ConfigError(f"accumulate is {accumulate}, expected 1 or more")
         self.optimizer, self.scheduler = optimizer, scheduler
         self.clip_norm, self.accumulate, self.advice = clip_norm, accumulate, advice
-        self.precision, self.device = precision, torch.device(device)
+        self.device = torch.device(device)
+        self.precision = resolved(precision, self.device)
         self.losses: dict[str, float] = {}
         self._steps = self._accumulated = 0
         self._where: Callable[[], str] = lambda: "training"

@@ -15,6 +15,7 @@ from mmcl.data.speech.spoken_digits import SpokenDigits
 from mmcl.encoders import build_encoder, cached_features
 from mmcl.encoders.cache import _file_key, default_folder
 from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
+from mmcl.precision import resolved
 
 
 @pytest.fixture(autouse=True)
@@ -94,11 +95,13 @@ def test_weights_pooling_and_form_are_part_of_the_key(spoken, encoder, folder):
 
 
 def test_features_in_bfloat16_are_close_and_separate(spoken, encoder, folder):
-    kept = [
-        everything(features(spoken, encoder, precision=precision))["features"] for precision in ("32", "bf16-mixed")
-    ]
-    assert len(list(folder.iterdir())) == 2
-    assert 0 < (kept[0] - kept[1]).abs().max() < 0.02 * kept[0].abs().max()
+    exact, mixed, auto = (
+        everything(features(spoken, encoder, precision=precision))["features"]
+        for precision in ("32", "bf16-mixed", "auto")
+    )
+    assert len(list(folder.iterdir())) == 2  # those of "auto" are one of the others
+    assert 0 < (exact - mixed).abs().max() < 0.02 * exact.abs().max()
+    assert torch.equal(auto, {"32": exact, "bf16-mixed": mixed}[resolved("auto", torch.device("cpu"))])
 
 
 def test_a_changed_file_is_encoded_again(digit_paths, encoder, tmp_path, monkeypatch, make_spoken):

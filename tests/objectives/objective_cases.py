@@ -96,13 +96,20 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
     }
 
 
-def run(rank: int, sizes: list[int], meeting: str, output: str, block_size: int | None) -> None:
-    """Compute all objectives on this process's part of the batch, and save losses and gradients to a file."""
+def run(rank: int, batches: list[tuple[list[int], int | None]], meeting: str, output: str) -> None:
+    """Compute all objectives on this process's part of each batch, and save losses and gradients to a file."""
     # Imported later, both would hold the group, whose threads sometimes crash at exit.
     import torch.distributed.nn.functional
     import torch.distributed.optim
 
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=len(sizes))
+    (world_size,) = {len(sizes) for sizes, _ in batches}
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
+    Path(output).write_text(json.dumps([_results(rank, sizes, block_size) for sizes, block_size in batches]))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def _results(rank: int, sizes: list[int], block_size: int | None) -> dict[str, dict[str, object]]:
     own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
     found = {}
     for name, case in CASES.items():
@@ -117,12 +124,10 @@ def run(rank: int, sizes: list[int], meeting: str, output: str, block_size: int 
             "temperature": temperature.grad.item(),
             **{key: value.tolist() for key, value in gradients.items()},
         }
-    Path(output).write_text(json.dumps(found))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return found
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    given_rank, given_sizes, given_meeting, given_output, given_block = sys.argv[1:]
-    run(int(given_rank), json.loads(given_sizes), given_meeting, given_output, json.loads(given_block))
+    given_rank, given_batches, *given_paths = sys.argv[1:]
+    run(int(given_rank), json.loads(given_batches), *given_paths)

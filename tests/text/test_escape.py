@@ -60,10 +60,10 @@ NAMES = {
     "format": "{task.description} %s",
 }
 hostile = pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-# Pages with figures take a second each: every third name by default, the others with slow tests.
+# Pages with figures take a second each: every fifth name by default, the others with slow tests.
 hostile_to_pages = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if row % 3 else []) for row, name in enumerate(NAMES.values())],
+    [pytest.param(name, marks=[pytest.mark.slow] if row % 5 else []) for row, name in enumerate(NAMES.values())],
     ids=NAMES,
 )
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\ud800-\udfff]")

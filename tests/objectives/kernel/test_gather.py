@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import objective_cases
 import pytest
@@ -13,14 +12,18 @@ from mmcl.errors import ConfigError
 from mmcl.objectives import CLIPLoss
 from mmcl.objectives.kernel.gather import Processes
 
+#: Sizes of the processes' parts of a batch, and the block size, of batches for as many processes.
+BATCHES = {2: [([4, 3], None), ([4, 3], 2)], 3: [([3, 5, 1], None), ([4, 0, 3], 3)]}
 
-def processes(sizes, block_size, folder):
-    """Run each part of the batch in its own process, and return the results."""
-    script, meeting = objective_cases.__file__, folder / "meeting"
-    outputs = [folder / f"{rank}.json" for rank in range(len(sizes))]
+
+@pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.slow), 3])
+def processes(request, tmp_path_factory):
+    """Results of each process for each batch."""
+    folder, batches = tmp_path_factory.mktemp("processes"), BATCHES[request.param]
+    outputs = [folder / f"{rank}.json" for rank in range(request.param)]
     running = [
         subprocess.Popen(
-            [sys.executable, script, str(rank), json.dumps(sizes), str(meeting), str(output), json.dumps(block_size)],
+            [sys.executable, objective_cases.__file__, str(rank), json.dumps(batches), folder / "meeting", output],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -30,25 +33,14 @@ def processes(sizes, block_size, folder):
     ]
     said = [one.communicate(timeout=240)[0] for one in running]
     assert all(one.returncode == 0 for one in running), "\n".join(said)
-    return [json.loads(Path(output).read_text()) for output in outputs]
+    results = [json.loads(output.read_text()) for output in outputs]
+    return [(sizes, [result[number] for result in results]) for number, (sizes, _) in enumerate(batches)]
 
 
-_SIZES = [([4, 3], None), ([4, 3], 2), ([3, 5, 1], None), ([4, 0, 3], 3)]
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(each, marks=[pytest.mark.slow] if each[0] == [4, 3] else []) for each in _SIZES],
-    ids=str,
-)
-def joined(request, tmp_path_factory):
-    sizes, block_size = request.param
-    return sizes, processes(sizes, block_size, tmp_path_factory.mktemp("processes"))
-
-
+@pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("name", CASES)
-def test_losses_and_gradients_of_processes_add_up_to_those_of_the_whole_batch(name, joined):
-    sizes, found = joined
+def test_losses_and_gradients_of_processes_add_up_to_those_of_the_whole_batch(name, number, processes):
+    sizes, found = processes[number]
     batch = draw(sizes)
     temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     loss = CASES[name](batch, temperature=temperature)
