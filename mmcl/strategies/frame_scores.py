@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mmcl import distributed
-from mmcl.errors import InputError
+from mmcl.errors import ConfigError, InputError
 from mmcl.metrics.slu import slu_f1, word_error_rate
 from mmcl.models.frame import Frame
 from mmcl.strategies.after_training import AfterTraining
@@ -33,12 +33,21 @@ class FrameScores(AfterTraining):
             words), ``sequence_error_rate`` of the words of whole sequences, intent and entities included (called WER
             in the published tables), ``slu_f1`` (None if no frame has entities), and ``without_intent``, the share of
             sequences without an intent. All are None unless all experiences seen so far were evaluated.
+
+    Raises:
+        ConfigError: when training begins, the model does not decode frames.
     """
 
     def __init__(self, stream: str = "test") -> None:
         super().__init__(stream)
         self.rows: list[dict[str, float | None]] = []
         self._pairs: dict[int, list[tuple[Frame, Frame]]] = {}  # of the current row, by experience
+
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Check that the model decodes frames."""
+        if not hasattr(strategy.model, "frames"):
+            kind = type(strategy.model).__name__
+            raise ConfigError(f"FrameScores got a {kind}, expected a model that decodes frames: SLUSeq2Seq")
 
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Start a row."""

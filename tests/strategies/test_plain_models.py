@@ -17,6 +17,9 @@ from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.contrast import Contrast
 from mmcl.strategies.distillation import AudioDistillation, LogitDistillation, TokenDistillation
+from mmcl.strategies.frame_scores import FrameScores
+from mmcl.strategies.held_out import HeldOut
+from mmcl.strategies.m3col import M3CoL
 from mmcl.strategies.nearest_mean import NearestMean
 from mmcl.strategies.rationale_distillation import RationaleDistillation
 from mmcl.strategies.relational_distillation import RelationalDistillation
@@ -163,9 +166,18 @@ def test_a_model_without_a_known_classifier_layer_is_one_clear_error(method):
             trained(method, benchmark, Convolutional(), epochs=1)
 
 
-@pytest.mark.parametrize("plugin", [AudioDistillation, TokenDistillation, SequenceDistillation])
-def test_plugins_for_decoders_refuse_a_plain_model(plugin):
-    with pytest.raises(ConfigError, match="SLUSeq2Seq"):
+@pytest.mark.parametrize(
+    ("plugin", "model"),
+    [
+        (AudioDistillation, "SLUSeq2Seq"),
+        (TokenDistillation, "SLUSeq2Seq"),
+        (SequenceDistillation, "SLUSeq2Seq"),
+        (FrameScores, "SLUSeq2Seq"),
+        (M3CoL, "MultimodalClassifier"),
+    ],
+)
+def test_plugins_for_other_models_refuse_a_plain_model(plugin, model):
+    with pytest.raises(ConfigError, match=model):
         trained("naive", nc(*digit_tensors()), sequential(), epochs=1, plugins=[plugin()])
     with pytest.raises(ConfigError, match="TextClassifier"):
         trained("naive", nc(*digit_tensors()), sequential(), epochs=1, plugins=[RationaleDistillation([])])
@@ -203,3 +215,12 @@ def test_an_experience_without_data_or_stream_is_an_error():
     strategy = naive(sequential(), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1))
     with pytest.raises(MMCLError, match="class_incremental"):
         strategy.train([Experience()], eval_streams=[])
+
+
+def test_held_out_data_scores_a_plain_model():
+    train, test = digit_tensors()
+    held_out = HeldOut({"valid": as_vectors(*test)}, on="valid")
+    benchmark = class_incremental(as_vectors(*train), as_vectors(*test), experiences=1)
+    strategy, matrix = trained("naive", benchmark, sequential(), epochs=3, plugins=[held_out])
+    assert len(held_out.curves["valid"]) == 3
+    assert held_out.scores("valid", 3)["accuracy"] == pytest.approx(matrix[0][0])
