@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from mmcl.arguments import require_tensors
 from mmcl.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def collate(samples: Sequence[Sample] | Sequence[Mapping[str, Any]]) -> Batch:
 
     Raises:
         ShapeError: there are no samples, or tensors of one name differ in more than their length.
+        InputError: a value is a NumPy array.
 
     >>> batch = collate([{"audio": torch.ones(2), "label": 3}, {"audio": torch.ones(4), "label": 1}])
     >>> batch["audio"].shape, batch["audio_lengths"].tolist(), batch["label"].tolist()
@@ -105,6 +107,8 @@ def collate(samples: Sequence[Sample] | Sequence[Mapping[str, Any]]) -> Batch:
         if not all(name in sample for sample in samples):
             continue
         values = [sample[name] for sample in samples]  # type: ignore[literal-required]
+        if type(values[0]).__module__ == "numpy" and hasattr(values[0], "shape") and values[0].shape:
+            require_tensors(**{f"{name} of a sample": values[0]})
         if isinstance(values[0], Tensor):
             is_sequence = (name == "audio" and values[0].dim() == 1) or (name == "features" and values[0].dim() == 2)
             shapes = {tuple(value.shape[1:]) if is_sequence else tuple(value.shape) for value in values}

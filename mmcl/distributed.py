@@ -14,10 +14,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmcl.config.numbers import Count
 from mmcl.errors import ConfigError, ProcessError, ShapeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 Device = Literal["cpu", "cuda"]
@@ -163,7 +166,7 @@ def all_reduce_sums(values: dict[str, float]) -> dict[str, float]:
     return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
-def shard(rows: Any) -> Any:
+def shard(rows: Tensor) -> Tensor:
     """Return this process's shard of a batch's rows; shard sizes differ by at most one.
 
     >>> import torch

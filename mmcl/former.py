@@ -59,7 +59,7 @@ _RENAMED = {
 class _Finder(MetaPathFinder, Loader):
     """Finder for former names; it comes last, so it is used only if no file has the name."""
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: object = None, target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(fullname, self) if fullname in FORMER else None
 
     def create_module(self, spec: ModuleSpec) -> None:

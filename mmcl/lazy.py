@@ -19,7 +19,8 @@ POSTPONED = ("qpsolvers", "wandb")
 def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` for a package with lazy imports.
 
-    The public names are those imported under ``if TYPE_CHECKING:`` in the package's file, so each is listed once.
+    The public names are those imported under ``if TYPE_CHECKING:`` in the package's file, so each is listed once. A
+    name imported from the package itself is a module, such as ``from mmcl import data as data``.
 
     Args:
         package: ``__name__`` of the package.
@@ -27,8 +28,8 @@ def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Call
 
     >>> import mmcl
     >>> find, names, _ = lazy_imports("mmcl", mmcl.__file__)
-    >>> names()
-    ['Batch', 'Sample', 'collate']
+    >>> names()[:3], find("objectives").__name__
+    (['Batch', 'Sample', 'collate'], 'mmcl.objectives')
     >>> find("Batches")
     Traceback (most recent call last):
     ...
@@ -37,11 +38,22 @@ def lazy_imports(package: str, file: str) -> tuple[Callable[[str], object], Call
     modules = stated_imports(file)
 
     def find(name: str) -> object:
+        if modules.get(name) == package:
+            return import_module(f"{package}.{name}")
         if name in modules:
             return getattr(import_module(modules[name]), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
+    if "pdoc" in sys.modules:  # reads the package's dictionary, without calling __getattr__
+        _load(package, modules, find)
     return find, lambda: sorted(modules), sorted(modules)
+
+
+def _load(package: str, modules: dict[str, str], find: Callable[[str], object]) -> None:
+    """Import all names of a package, except its modules, which documentation tools find by themselves."""
+    for name, module in modules.items():
+        if module != package:
+            setattr(sys.modules[package], name, find(name))
 
 
 def stated_imports(file: str) -> dict[str, str]:

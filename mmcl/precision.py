@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 Precision = Literal["auto", "32", "bf16-mixed"]
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
 
 
 def resolved(precision: Precision, device: torch.device) -> Literal["32", "bf16-mixed"]:
@@ -30,7 +33,9 @@ def resolved(precision: Precision, device: torch.device) -> Literal["32", "bf16-
     return "bf16-mixed" if is_fast else "32"
 
 
-def in_precision(model: Any, batch: Any, device: torch.device, precision: Precision) -> Any:
+def in_precision(
+    model: Callable[[InputT], OutputT], batch: InputT, device: torch.device, precision: Precision
+) -> OutputT:
     """Return the output of a model on a batch, computed in a precision (``torch.autocast``) and cast to float32.
 
     >>> in_precision(torch.nn.Linear(2, 3), torch.ones(1, 2), torch.device("cpu"), "bf16-mixed").dtype
@@ -40,10 +45,11 @@ def in_precision(model: Any, batch: Any, device: torch.device, precision: Precis
         return model(batch)
     with torch.autocast(device.type, torch.bfloat16):
         output = model(batch)
-    return _in_32_bits(output)
+    converted: OutputT = _in_32_bits(output)
+    return converted
 
 
-def _in_32_bits(output: Any) -> Any:
+def _in_32_bits(output: object) -> Any:
     if isinstance(output, Tensor):
         return output.float() if output.dtype == torch.bfloat16 else output
     if isinstance(output, dict):

@@ -18,6 +18,7 @@ PACKAGES = [
     "mmcl",
     "mmcl.data",
     "mmcl.encoders",
+    "mmcl.metrics",
     "mmcl.models",
     "mmcl.objectives",
     "mmcl.rationales",
@@ -37,6 +38,10 @@ def test_importing_a_package_imports_nothing_else(package):
 def test_every_name_exists_in_its_module(package):
     """The source is read, not imported: some modules load Avalanche."""
     for name, module in stated_imports(importlib.import_module(package).__file__).items():
+        if module == package:
+            folder = Path(importlib.import_module(package).__file__).parent / name
+            assert (folder / "__init__.py").is_file() or folder.with_suffix(".py").is_file(), name
+            continue
         path = Path(mmcl.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
         assert re.search(rf"^(def|class) {name}\b|^{name}\b.* = ", path.read_text(encoding="utf-8"), re.MULTILINE), name
 
@@ -50,6 +55,31 @@ def test_names_resolve_to_objects_of_their_module(tmp_path):
     assert find("Fraction") is Fraction and names() == exported == ["Fraction"]
     with pytest.raises(AttributeError, match="module 'example' has no attribute 'Fractal'"):
         find("Fractal")
+
+
+def test_modules_are_available_after_a_plain_import():
+    code = """
+import sys, time
+start = time.perf_counter()
+import mmcl
+before = time.perf_counter() - start
+assert "torch" not in sys.modules and before < 1, before
+parts = "data encoders metrics models objectives rationales runs strategies training unlearning".split()
+assert set(parts) <= set(dir(mmcl)), dir(mmcl)
+print(*(getattr(mmcl, part).__name__ for part in parts))
+print(mmcl.objectives.CLIPLoss().temperature, mmcl.strategies.naive.__name__, mmcl.data.class_incremental.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    modules, uses = done.stdout.splitlines() or [done.stderr, ""]
+    assert modules.split()[0] == "mmcl.data" and modules.split()[-1] == "mmcl.unlearning", done.stderr
+    assert uses == "0.07 naive class_incremental", done.stderr
+
+
+def test_a_name_that_is_a_module_is_not_hidden_by_another_import():
+    """``mmcl.strategies.coconut`` is the preset, although a module has the same name."""
+    code = "import mmcl.strategies.coconut, mmcl; print(callable(mmcl.strategies.coconut))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def test_a_postponed_module_is_executed_when_an_attribute_is_first_read(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ _LIMIT = 2**31  #: bound of all numbers, so that a file cannot request huge mode
 
 
 def checked_settings(
-    function: Callable[..., Any], values: Any, where: str, *, without: Collection[str] = ()
+    function: Callable[..., Any], values: object, where: str, *, without: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return ``values`` if they are valid arguments of ``function``, by name and type.
 
@@ -66,6 +66,6 @@ def checked_settings(
     return dict(values)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -49,7 +49,7 @@ def _join(key: str, name: object) -> str:
     return f"{key}.{name}" if key else str(name)
 
 
-def _locate(model: type[BaseModel], data: Any, error: ErrorDetails) -> tuple[str, list[type[BaseModel]]]:
+def _locate(model: type[BaseModel], data: object, error: ErrorDetails) -> tuple[str, list[type[BaseModel]]]:
     """Dotted key as the user wrote it, and the models that the location's last part may belong to.
 
     The location also has parts that the user did not write: branches of unions, and positions in a single value.

@@ -43,7 +43,7 @@ class Argument:
     """An argument of a function: its type, default (``...`` if it is required) and description."""
 
     type: Any
-    default: Any
+    default: object
     description: str
 
 
@@ -104,14 +104,25 @@ def arguments_of(source: str, *, without: frozenset[str] = frozenset()) -> dict[
     return arguments
 
 
-def argument_texts(documented: type) -> dict[str, str]:
-    """Return the description of each argument in a class's docstring.
+def argument_texts(documented: object) -> dict[str, str]:
+    """Return the description of each argument in the docstring of a class or function.
 
     >>> from mmcl.rationales.recipe import Recipe
     >>> argument_texts(Recipe)["accumulate"]
     'batches per optimizer step'
     """
     return _descriptions(inspect.getdoc(documented) or "")
+
+
+def section_text(documented: object, section: str) -> str:
+    """Return the text of a section of a docstring, indented, or an empty string.
+
+    >>> from mmcl.objectives.kernel.base import Dense
+    >>> section_text(Dense, "Raises").splitlines()[0]
+    '    ShapeError: not two dimensions.'
+    """
+    found = re.search(rf"^{section}:\n((?:[ \t]+.*\n?|\n)*)", inspect.getdoc(documented) or "", re.MULTILINE)
+    return found[1].rstrip() if found else ""
 
 
 def _parse(module: str) -> ast.Module:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Literal, overload
 
 from mmcl.errors import InputError, MMCLError
 
 
-def whole_numbers(values: Any, name: str, *, names: bool = False, error: type[MMCLError] = InputError) -> list[Any]:
+@overload
+def whole_numbers(
+    values: object, name: str, *, names: Literal[False] = False, error: type[MMCLError] = InputError
+) -> list[int]: ...
+
+
+@overload
+def whole_numbers(
+    values: object, name: str, *, names: Literal[True], error: type[MMCLError] = InputError
+) -> list[int | str]: ...
+
+
+def whole_numbers(
+    values: object, name: str, *, names: bool = False, error: type[MMCLError] = InputError
+) -> list[int] | list[int | str]:
     """Return a sequence of integers as a list of ``int``.
 
     Args:
@@ -34,7 +48,7 @@ def whole_numbers(values: Any, name: str, *, names: bool = False, error: type[MM
         raise error(f"{name} has {dimensions} dimensions, expected one, of {expected}")
     if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
         raise error(f"{name} is {values!r} ({type(values).__name__}), expected a sequence of {expected}")
-    found = []
+    found: list[int | str] = []
     for value in values.tolist() if hasattr(values, "tolist") else values:
         plain = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
         if isinstance(plain, bool) or not isinstance(plain, (int, str) if names else int):

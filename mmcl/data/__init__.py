@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mmcl.data.texts.nli import Esnli as Esnli
     from mmcl.data.texts.slurp_text import SlurpText as SlurpText
     from mmcl.data.texts.svamp import Svamp as Svamp
+    from mmcl.data.torch_dataset import TorchDataset as TorchDataset
     from mmcl.encoders.views import CachedViews as CachedViews
 
 __getattr__, __dir__, __all__ = lazy_imports(__name__, __file__)

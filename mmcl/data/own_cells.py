@@ -35,7 +35,7 @@ def text_in(table: Records, place: str, cells: Mapping[str, Any], name: str, *, 
     return cell if name == "label" else cell.strip()
 
 
-def entities_in(cell: Any, where: str) -> tuple[Entity, ...]:
+def entities_in(cell: object, where: str) -> tuple[Entity, ...]:
     """Return the entities of a cell: ``"size: large; drink: latte"``, an object, or a list of objects.
 
     Args:
@@ -76,7 +76,7 @@ def entities_in(cell: Any, where: str) -> tuple[Entity, ...]:
     return tuple(entities)
 
 
-def stored_file(cell: Any) -> Path | None:
+def stored_file(cell: object) -> Path | None:
     """Return a file with the bytes of a cell, written to the cache on first use; None if the cell has no bytes.
 
     The file is named by its content, so equal bytes share one file.

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmcl.batch import Batch, collate
 from mmcl.data.attributes import attributes_of
 from mmcl.data.base import Dataset, MakesBatches
+from mmcl.data.torch_dataset import Samples, as_dataset, as_splits
 from mmcl.errors import DataError
 
 
@@ -19,7 +20,8 @@ class PairedDataset:
     Both sides may be the same data set if its samples have both modalities.
 
     Args:
-        first, second: data sets of equal length with equal texts. Without a second, samples are compared with further
+        first, second: data sets of equal length with equal texts, or torch data sets of pairs ``(input, label)`` with
+            equal labels. Without a second, samples are compared with further
             views of themselves.
 
     Attributes:
@@ -42,9 +44,9 @@ class PairedDataset:
     (torch.Size([2, 2]), ['off', 'on'])
     """
 
-    def __init__(self, first: Dataset, second: Dataset | None = None) -> None:
-        self.sides = (first,) if second is None else (first, second)
-        second = first if second is None else second
+    def __init__(self, first: Samples, second: Samples | None = None) -> None:
+        self.sides = (as_dataset(first),) if second is None else tuple(as_splits(first, second))
+        first, second = self.sides[0], self.sides[-1]  # which may be made from torch data sets
         if len(first) != len(second):
             raise DataError(
                 f"the first side has {len(first)} samples and the second {len(second)}, expected equal numbers"

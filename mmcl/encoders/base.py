@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
+from mmcl.arguments import require_batch, require_tensors
 from mmcl.batch import Batch, length_mask
 from mmcl.errors import ConfigError
 
@@ -28,6 +29,9 @@ class Encoded(NamedTuple):
     sequence: Tensor
     lengths: Tensor
     pooled: Tensor
+
+
+Encoded.__annotations__.update(get_type_hints(Encoded))  # documentation tools cannot resolve the names
 
 
 class Encoder(nn.Module, ABC):
@@ -82,8 +86,18 @@ class Encoder(nn.Module, ABC):
             inputs: waveforms ``(batch, samples)``, images ``(batch, channels, height, width)`` in [0, 1], vectors
                 ``(batch, features)``, or a list of texts.
             lengths: lengths of waveforms in samples, ``(batch,)``; None if none is padded.
+
+        Raises:
+            InputError: the inputs are an array or a list where a tensor is expected, or not a list of texts.
         """
+        self._check(inputs, "inputs")
+        if lengths is not None:
+            require_tensors(lengths=lengths)
         return self.from_features(*self.frozen_features(inputs, lengths))
+
+    def _check(self, inputs: object, name: str) -> None:
+        if self.modality != "text":  # text encoders check their texts
+            require_tensors(**{name: inputs})
 
     def encode_batch(self, batch: Batch) -> Encoded:
         """Encode the cached ``features`` of a batch if it has them, else its inputs of this encoder's modality.
@@ -91,6 +105,7 @@ class Encoder(nn.Module, ABC):
         With ``features_lengths``, the features are those of :meth:`frozen_features`. Without, they are pooled vectors
         ``(batch, pooled_dim)``.
         """
+        require_batch(batch)
         if "features" not in batch:
             return self(batch[self.modality], batch.get(f"{self.modality}_lengths"))
         features = batch["features"]
@@ -103,6 +118,7 @@ class Encoder(nn.Module, ABC):
         entry ``view``."""
         if f"{view}_features" in batch:
             return batch[f"{view}_features"], batch[f"{view}_features_lengths"]
+        self._check(batch[view], f"batch[{view!r}]")
         return self.frozen_features(batch[view], batch.get(f"{view}_lengths"))
 
 

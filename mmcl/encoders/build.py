@@ -92,14 +92,18 @@ def build_encoder(
 ) -> Encoder:
     """Build the encoder ``name`` of a modality.
 
-    ========  =======================  ==========================================================================
-    modality  from scratch             from a library
-    ========  =======================  ==========================================================================
-    audio     ``cnn``, ``conformer``   ``torchaudio:WAV2VEC2_BASE``, ``speechbrain:ecapa``, ``speechbrain:wav2vec2``
-    image     ``cnn``                  ``open_clip:ViT-B-32``, ``timm:resnet18``, ``torchvision:resnet18``
-    tabular   ``mlp``
-    text      ``words``                ``open_clip:ViT-B-32``
-    ========  =======================  ==========================================================================
+    From scratch:
+
+    * audio: ``cnn``, ``conformer``
+    * image: ``cnn``
+    * tabular: ``mlp``
+    * text: ``words``
+
+    From a library:
+
+    * audio: ``torchaudio:WAV2VEC2_BASE``, ``speechbrain:ecapa``, ``speechbrain:wav2vec2``
+    * image: ``open_clip:ViT-B-32``, ``timm:resnet18``, ``torchvision:resnet18``
+    * text: ``open_clip:ViT-B-32``
 
     A pretrained encoder is named by a folder in the layout of transformers, or by ``"owner/model"`` on the hub. It is
     a Whisper, wav2vec 2.0, HuBERT or WavLM (audio), a ViT, DINOv2 or CLIP (image), or a BERT or similar model (text).
@@ -108,7 +112,7 @@ def build_encoder(
 
     Args:
         modality: ``"audio"``, ``"image"``, ``"tabular"`` or ``"text"``.
-        name: a name from the table, a folder, or ``"owner/model"``.
+        name: a name from the lists above, a folder, or ``"owner/model"``.
         frozen: do not train the encoder; None freezes pretrained encoders without ``tune_from`` only. False trains
             image towers and networks of a library as a whole, and the layers of other pretrained encoders.
         tune_from: number of the first layer to train in a pretrained encoder. Convolutions and embeddings before the

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.standardize import masked_moments
@@ -40,6 +41,7 @@ class LogMel(nn.Module):
 
     @without_autocast
     @torch.no_grad()
+    @takes_tensors
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return frames ``(batch, time, mels)``, zero in the padding, and their lengths ``(batch,)``."""
         samples = checked_lengths(waveforms, lengths)

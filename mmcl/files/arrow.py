@@ -85,7 +85,7 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     return {name: each["names"] for name, each in labels.items() if isinstance(each.get("names"), list)}
 
 
-def _class_name(value: Any, names: list[str]) -> Any:
+def _class_name(value: object, names: list[str]) -> Any:
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 

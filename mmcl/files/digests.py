@@ -131,17 +131,17 @@ def digests_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return digests
 
 
-def _texts(value: Any, where: str) -> dict[str, str]:
+def _texts(value: object, where: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise CheckpointError(f"{where} is {str(value)[:60]}, expected an object of digests")
     return value
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return blake2b(json.dumps(_counted(value), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _counted(value: Any) -> Any:
+def _counted(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _counted(each) for key, each in value.items() if key != "download"}
     return [_counted(each) for each in value] if isinstance(value, list | tuple) else value

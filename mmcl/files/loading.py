@@ -175,7 +175,7 @@ def entry(state: Any, name: str, what: str) -> Any:
     return state[name]
 
 
-def check_same(saved: Any, own: Mapping[str, Any], what: str) -> None:
+def check_same(saved: object, own: Mapping[str, Any], what: str) -> None:
     """Check that a state was created with the same settings.
 
     Args:
@@ -196,7 +196,7 @@ def check_same(saved: Any, own: Mapping[str, Any], what: str) -> None:
             raise CheckpointError(f"{what} was made with {name} {saved[name]}, expected {value}: use the same settings")
 
 
-def class_name(value: Any) -> str | None:
+def class_name(value: object) -> str | None:
     """Return the name of an object's class, or None for None.
 
     >>> class_name(nn.Linear(1, 1)), class_name(None)
@@ -205,7 +205,7 @@ def class_name(value: Any) -> str | None:
     return None if value is None else type(value).__name__
 
 
-def _fits(module: nn.Module, name: str, own: Any, given: Any) -> bool:
+def _fits(module: nn.Module, name: str, own: object, given: Any) -> bool:
     if not isinstance(own, Tensor):
         return True
     if not isinstance(given, Tensor) or given.is_floating_point() != own.is_floating_point():
@@ -215,7 +215,7 @@ def _fits(module: nn.Module, name: str, own: Any, given: Any) -> bool:
     return takes_sizes or name.endswith("_extra_state") or given.shape == own.shape
 
 
-def _described(value: Any) -> str:
+def _described(value: object) -> str:
     return f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"
 
 
@@ -230,7 +230,10 @@ def plain_state(schedule: Any) -> dict[str, Any]:
     return {name: value for name, value in state.items() if isinstance(value, (int, float, str, list, bool))}
 
 
-def snapshot(state: Any) -> Any:
+StateT = TypeVar("StateT")
+
+
+def snapshot(state: StateT) -> StateT:
     """Return a copy of nested dicts and lists with tensors copied to the CPU.
 
     A tensor that occurs twice, such as a tied weight, is a single tensor in the copy too.
@@ -243,7 +246,7 @@ def snapshot(state: Any) -> Any:
     """
     copies: dict[tuple[object, ...], Tensor] = {}
 
-    def copy(value: Any) -> Any:
+    def copy(value: object) -> Any:
         if isinstance(value, dict):
             return {name: copy(each) for name, each in value.items()}
         if isinstance(value, list | tuple):
@@ -257,4 +260,5 @@ def snapshot(state: Any) -> Any:
             copies[place] = value.detach().to("cpu", copy=True)
         return copies[place]
 
-    return copy(state)
+    copied: StateT = copy(state)
+    return copied

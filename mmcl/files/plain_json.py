@@ -9,12 +9,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from mmcl.errors import DataError, MissingDataError, MMCLError
 from mmcl.text.escape import encodable
 
 MAX_BYTES = 1_000_000_000  #: largest file that is read
+ValueT = TypeVar("ValueT")
+
 _NAMES = {
     dict: "an object {...}",
     list: "a list [...]",
@@ -26,7 +28,15 @@ _NAMES = {
 _CORRECT = "correct it, or copy the file again"
 
 
-def read_json(path: str | Path, expected: type = dict, *, error: type[MMCLError] = DataError) -> Any:
+@overload
+def read_json(path: str | Path, *, error: type[MMCLError] = DataError) -> dict[str, Any]: ...
+
+
+@overload
+def read_json(path: str | Path, expected: type[ValueT], *, error: type[MMCLError] = DataError) -> ValueT: ...
+
+
+def read_json(path: str | Path, expected: type = dict, *, error: type[MMCLError] = DataError) -> object:
     """Read a JSON file in UTF-8.
 
     Args:
@@ -47,9 +57,21 @@ def read_json(path: str | Path, expected: type = dict, *, error: type[MMCLError]
     return parse_json(read_text(path, error=error), expected, where=str(path), error=error)
 
 
+@overload
+def read_json_lines(
+    path: str | Path, *, error: type[MMCLError] = DataError
+) -> Iterator[tuple[int, dict[str, Any]]]: ...
+
+
+@overload
+def read_json_lines(
+    path: str | Path, expected: type[ValueT], *, error: type[MMCLError] = DataError
+) -> Iterator[tuple[int, ValueT]]: ...
+
+
 def read_json_lines(
     path: str | Path, expected: type = dict, *, error: type[MMCLError] = DataError
-) -> Iterator[tuple[int, Any]]:
+) -> Iterator[tuple[int, object]]:
     """Yield line number and value of each line that is not blank; arguments and errors as :func:`read_json`."""
     # Not splitlines(), which also splits at characters that JSON allows in strings, such as U+2028.
     for number, line in enumerate(read_text(path, error=error).split("\n"), start=1):
@@ -57,7 +79,17 @@ def read_json_lines(
             yield number, parse_json(line, expected, where=f"{path} line {number}", error=error)
 
 
-def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: type[MMCLError] = DataError) -> Any:
+@overload
+def parse_json(text: str | bytes, *, where: str, error: type[MMCLError] = DataError) -> dict[str, Any]: ...
+
+
+@overload
+def parse_json(
+    text: str | bytes, expected: type[ValueT], *, where: str, error: type[MMCLError] = DataError
+) -> ValueT: ...
+
+
+def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: type[MMCLError] = DataError) -> object:
     """Parse JSON text.
 
     Args:
@@ -87,7 +119,7 @@ def parse_json(text: str | bytes, expected: type = dict, *, where: str, error: t
     return value
 
 
-def json_text(value: Any, **options: Any) -> str:
+def json_text(value: object, **options: Any) -> str:
     """Return a value as JSON that :func:`parse_json` reads; bytes of file names that are not UTF-8 are escaped.
 
     Args:
@@ -101,7 +133,7 @@ def json_text(value: Any, **options: Any) -> str:
     return json.dumps(_encodable(value), **options) if "\\ud" in text else text
 
 
-def _encodable(value: Any) -> Any:
+def _encodable(value: object) -> Any:
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, dict):
@@ -124,12 +156,12 @@ def _as_text(text: str | bytes) -> str:
 def member(
     row: dict[str, Any],
     name: str,
-    expected: type,
+    expected: type[ValueT],
     *,
     where: str,
     of: type | None = None,
     error: type[MMCLError] = DataError,
-) -> Any:
+) -> ValueT:
     """Return an entry of a JSON object after checking its type.
 
     Args:
@@ -158,13 +190,13 @@ def member(
     return value
 
 
-def _is(value: Any, expected: type) -> bool:
+def _is(value: object, expected: type) -> bool:
     if expected is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
     return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 

@@ -27,7 +27,7 @@ class Fault(NamedTuple):
     line: int
 
 
-def parse_yaml(text: str) -> tuple[Any, list[Fault]]:
+def parse_yaml(text: str) -> tuple[object, list[Fault]]:
     """Parse one YAML document; return its data without faulty parts, and the faults.
 
     Raises:
@@ -51,7 +51,7 @@ def parse_yaml(text: str) -> tuple[Any, list[Fault]]:
     return (None if value is _LEFT_OUT else value), faults
 
 
-def dump(data: Any) -> str:
+def dump(data: object) -> str:
     """Write plain data as YAML that :func:`parse_yaml` reads back exactly, floats included.
 
     >>> print(dump({"rate": 1e-5, "words": ["yes", "1e-3"]}), end="")
@@ -75,7 +75,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Also keeps the rules of YAML 1.1, so strings that either version reads as something else are quoted."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 

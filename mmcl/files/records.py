@@ -78,7 +78,7 @@ def _records(path: Path, columns: Sequence[str], rows: Iterable[tuple[str, dict[
     return Records(path, tuple(named.values()), cells)
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> Any:
     if value is None:
         return ""
     if isinstance(value, bool):

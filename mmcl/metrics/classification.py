@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import InputError, LabelError, ShapeError
 
 
+@takes_tensors
 def classification_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Return ``accuracy``, ``f1``, ``weighted_f1``, ``macro_f1`` and ``auc`` of logits, each within [0, 1].
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import LabelError, ShapeError
 from mmcl.objectives.kernel.inputs import check_features
 
 
+@takes_tensors
 def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500, seed: int = 0) -> dict[str, Any]:
     """Return two coordinates per sample, ``points``, by t-SNE (van der Maaten and Hinton 2008), and their ``labels``.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import LabelError, ShapeError
 from mmcl.objectives.kernel.inputs import check_features, precise
@@ -13,6 +14,7 @@ from mmcl.objectives.kernel.unit import directions
 from mmcl.objectives.temperature import positive
 
 
+@takes_tensors
 def linear_probe(
     train: Tensor, train_labels: Sequence[int], test: Tensor, test_labels: Sequence[int], *, strength: float = 100.0
 ) -> float:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import ShapeError
 from mmcl.objectives.kernel.inputs import check_features, check_paired, precise
 from mmcl.objectives.kernel.labels import labels_of
@@ -16,6 +17,7 @@ from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import positive
 
 
+@takes_tensors
 def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None = None) -> Tensor:
     """Return how evenly features cover the sphere; lower is more even, 0 means that all features are equal.
 
@@ -45,6 +47,7 @@ def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None =
     return sums.logsumexp(0) - math.log(len(z) * (len(z) - 1)) - 2 * scale
 
 
+@takes_tensors
 def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
     """Return the mean distance of positive pairs: ``mean_i |a_i - b_i|^power``, with a and b of unit length.
 
@@ -72,6 +75,7 @@ def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
     return distances.sum() / max(len(one), 1)
 
 
+@takes_tensors
 def tolerance(features: Tensor, labels: Tensor, *, same_label_only: bool = False) -> Tensor:
     """Return the similarity of samples with equal labels: ``mean over i != j of <z_i, z_j> [y_i = y_j]``, |z| = 1.
 

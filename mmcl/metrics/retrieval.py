@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.unit import directions
@@ -24,6 +25,7 @@ class Retrieval(NamedTuple):
     median_rank: float
 
 
+@takes_tensors
 def ranks(queries: Tensor, keys: Tensor, targets: Tensor | None = None) -> Tensor:
     """Return the rank of each query's target among all keys by cosine similarity, ``(queries,)``, starting from 1.
 
@@ -61,6 +63,7 @@ def ranks(queries: Tensor, keys: Tensor, targets: Tensor | None = None) -> Tenso
     return torch.cat(found) if found else targets
 
 
+@takes_tensors
 def retrieval(
     queries: Tensor, keys: Tensor, targets: Tensor | None = None, *, at: Sequence[int] = (1, 5, 10)
 ) -> Retrieval:

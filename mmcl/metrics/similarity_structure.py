@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.unit import directions
 
 _LOW, _HIGH, _BINS = -0.35, 1.0, 45  # histogram; cosines of sentence embeddings are rarely lower
 
 
+@takes_tensors
 def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
     """Compare ``cos(first_i, second_j)`` with ``cos(second_i, second_j)`` over all i != j.
 

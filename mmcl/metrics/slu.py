@@ -7,7 +7,7 @@ is unified (normal form C).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import jiwer
 from rapidfuzz.distance import Levenshtein  # the edit distance that jiwer uses
@@ -52,6 +52,9 @@ class EntityScores(NamedTuple):
     def combined(self) -> SpanCounts:
         """Sum of both counts; its ``f1`` is SLU-F1."""
         return SpanCounts(*(word + character for word, character in zip(self.words, self.characters, strict=True)))
+
+
+EntityScores.__annotations__.update(get_type_hints(EntityScores))  # documentation tools cannot resolve the names
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:

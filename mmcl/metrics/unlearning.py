@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import InputError, LabelError, ShapeError
 
 
+@takes_tensors
 def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
     """Return the accuracy of an attacker that separates forgotten samples from unseen ones; 0.5 means it cannot.
 
@@ -48,6 +50,7 @@ def membership_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen
     return float(attacker.fit(known, known_is).score(asked, asked_is))
 
 
+@takes_tensors
 def loss_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tensor, *, seed: int = 0) -> float:
     """Return the accuracy of an attacker that separates forgotten samples from unseen ones by their loss.
 
@@ -79,6 +82,7 @@ def loss_attack(members: Tensor, others: Tensor, forgotten: Tensor, unseen: Tens
     return float((called == torch.tensor(_labels(asked))).double().mean())
 
 
+@takes_tensors
 def per_sample_loss(logits: Tensor, labels: Sequence[int]) -> Tensor:
     """Return the cross-entropy of each sample, ``(samples,)``, clipped to 100 (classes that have not arrived).
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import ConfigError, InputError, LabelError, ShapeError
 from mmcl.objectives.kernel.unit import directions
@@ -76,6 +77,7 @@ def check_prompts(of_class: Mapping[str, Sequence[str]], classes: Sequence[str] 
         raise ConfigError(f"class '{missing[0]}' has no prompts: expected some for each of {len(classes)} classes")
 
 
+@takes_tensors
 def class_embeddings(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
     """Return a unit vector per class, ``(classes, dim)``: the normalized mean of its normalized prompt embeddings.
 
@@ -97,6 +99,7 @@ def class_embeddings(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
     return directions(torch.stack([part.mean(0) for part in parts]))
 
 
+@takes_tensors
 def zero_shot_scores(samples: Tensor, classes: Tensor, *, hubness: int | None = None) -> Tensor:
     """Return the cosine similarity of each sample and class, ``(samples, classes)``.
 
@@ -130,6 +133,7 @@ def zero_shot_scores(samples: Tensor, classes: Tensor, *, hubness: int | None = 
     return 2 * cosines - of_class.mean(0, keepdim=True) - of_sample.mean(1, keepdim=True)
 
 
+@takes_tensors
 def zero_shot(scores: Tensor, labels: Tensor) -> ZeroShot:
     """Return the accuracy and confusion matrix of the highest-scoring classes.
 

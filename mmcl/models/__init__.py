@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmcl.models.image_classifier import ImageClassifier as ImageClassifier
     from mmcl.models.pretrained import from_pretrained as from_pretrained
     from mmcl.models.seq2seq import SLUSeq2Seq as SLUSeq2Seq
+    from mmcl.models.tensor_classifier import TensorClassifier as TensorClassifier
     from mmcl.models.tokenizer import FrameTokenizer as FrameTokenizer
     from mmcl.models.two_tower import TwoTower as TwoTower
 

@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PegasusConfig, PegasusForConditionalGeneration
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 _NAME = "mmcl_beams"
 
@@ -29,7 +29,7 @@ class BeamSearchDecoder(PegasusForConditionalGeneration):
         self.config._attn_implementation = _NAME
         self._search: _Search | None = None
 
-    def generate(self, *args: Any, **settings: Any) -> Any:
+    def generate(self, *args: Any, **settings: Any) -> Tensor:
         """Generate tokens, as in transformers."""
         try:
             return super().generate(*args, **settings)
@@ -37,7 +37,7 @@ class BeamSearchDecoder(PegasusForConditionalGeneration):
             self._search = None
 
     @wraps(PegasusForConditionalGeneration.forward)  # transformers inspects the signature
-    def forward(self, *args: Any, **inputs: Any) -> Any:
+    def forward(self, *args: Any, **inputs: Any) -> Seq2SeqLMOutput:
         """Return the output of transformers; during a search, the logits of finished utterances are 0."""
         if self._search is None or len(self._search.utterances) == len(self._search.finished):
             return super().forward(*args, **inputs)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Probability
 from mmcl.encoders.base import Encoder
@@ -82,6 +83,7 @@ class SLUClassifier(nn.Module):
         """Add the columns of ``labels`` to the head."""
         self.head.grow(labels)
 
+    @takes_tensors
     def standardize(self, pooled: Tensor) -> None:
         """Set the feature scaling to mean 0 and standard deviation 1 on the given features.
 
@@ -98,12 +100,15 @@ class SLUClassifier(nn.Module):
         scaling = standardization(pooled, len(self.gain))
         self.gain, self.offset = scaling.gain.to(self.gain), scaling.offset.to(self.gain)
 
+    @takes_tensors
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings ``(batch, hidden)``."""
         pooled = self.encoder.encode_batch(batch).pooled
         return self.trunk(torch.addcmul(self.offset, pooled, self.gain))
 
+    @takes_tensors
     def forward(self, batch: Batch) -> Classified:
+        """Return logits ``(batch, classes)`` and embeddings ``(batch, hidden)``."""
         embedding = self.embed(batch)
         return Classified(self.head(embedding), embedding)
 

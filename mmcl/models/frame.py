@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, get_type_hints
 
 from mmcl.data.base import Entity
 
@@ -58,6 +58,9 @@ class Frame(NamedTuple):
         """
         words = [piece for piece in self.pieces() if not isinstance(piece, Marker)]
         return " ".join(word for piece in words for word in piece.split())
+
+
+Frame.__annotations__.update(get_type_hints(Frame))  # documentation tools cannot resolve the names
 
 
 def parse_frame(pieces: Sequence[Piece]) -> Frame:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Probability
 from mmcl.config.whole_numbers import whole_numbers
@@ -149,7 +150,9 @@ class MultimodalClassifier(nn.Module):
         """Return the encoding of a view, ``(batch, dim)``, given its :meth:`frozen_features`."""
         return self.projections[view](self._encoder(view).from_features(features, lengths).pooled)
 
+    @takes_tensors
     def forward(self, batch: Batch) -> Fused:
+        """Return the logits of the fused views and of each view, ``(batch, classes)``."""
         present = [view for view in self.views if view in batch or f"{view}_features" in batch]
         if not present or (self.training and len(present) < len(self.views)):
             absent = ", ".join(view for view in self.views if view not in present)
@@ -237,6 +240,7 @@ class _Head(nn.Module):
     def embed(self, vectors: Tensor) -> Tensor:
         return self.trunk(vectors)
 
+    @takes_tensors
     def forward(self, vectors: Tensor) -> Tensor:
         return self.output(self.embed(vectors))
 
@@ -248,6 +252,7 @@ class _Concat(nn.Module):
         super().__init__()
         self.dim = sum(dims)
 
+    @takes_tensors
     def forward(self, views: list[Tensor], missing: Tensor | None) -> Tensor:
         return torch.cat(views, 1)
 
@@ -261,6 +266,7 @@ class _Gated(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(views))
         self.gate = nn.Linear(dim * views, views)
 
+    @takes_tensors
     def forward(self, views: list[Tensor], missing: Tensor | None) -> Tensor:
         weights = self.gate(torch.cat(views, 1))
         if missing is not None:
@@ -280,6 +286,7 @@ class _Attention(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
 
+    @takes_tensors
     def forward(self, views: list[Tensor], missing: Tensor | None) -> Tensor:
         keys = self.norm(torch.stack(views, 1))
         query = self.query.expand(len(keys), -1, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.encoders.image_input import checked_images
 from mmcl.errors import ConfigError
@@ -72,10 +73,13 @@ class ImageClassifier(nn.Module):
             self.extractor.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         self.head = nn.Linear(256, classes)
 
+    @takes_tensors
     def embed(self, batch: Batch) -> Tensor:
         """Return representations ``(batch, 256)``."""
         return self.extractor(checked_images(batch["image"], self.channels))
 
+    @takes_tensors
     def forward(self, batch: Batch) -> Classified:
+        """Return logits ``(batch, classes)`` and representations ``(batch, 256)``."""
         representation = self.embed(batch)
         return Classified(self.head(representation), representation)

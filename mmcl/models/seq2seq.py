@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch, length_mask
 from mmcl.config.numbers import AtLeastTwo, Count, Probability, Size
 from mmcl.config.whole_numbers import whole_numbers
@@ -228,7 +229,9 @@ class SLUSeq2Seq(nn.Module):
             use_cache=False,
         ).logits
 
+    @takes_tensors
     def forward(self, batch: Batch) -> TeacherForced | Understood:
+        """Return the logits of the target tokens in training, and decoded frames with intent logits in evaluation."""
         encoded = self.encode(batch)
         if not self.training:
             frames = [self.tokenizer.decode(sequence) for sequence in self.decode(encoded)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.models.classifier import Classified
 from mmcl.models.heads.growing import GrowingHead
@@ -47,7 +48,9 @@ class TextClassifier(nn.Module):
         """Add the columns of ``labels`` to the head."""
         self.head.grow(labels)
 
+    @takes_tensors
     def forward(self, batch: Batch) -> Classified:
+        """Return logits ``(batch, classes)`` and embeddings ``(batch, dim)``."""
         tokens = self.student.batch(batch["text"]).to(self.head.weight.device)
         states, mask = self.student.embed(tokens), tokens["source_mask"][:, :, None]
         embedding = states.masked_fill(~mask, 0.0).sum(1) / mask.sum(1).clamp(min=1)

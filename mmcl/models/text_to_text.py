@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Probability
 from mmcl.errors import ConfigError, DataError, ShapeError
@@ -163,6 +164,7 @@ class TextToText(nn.Module):
         )
         return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
+    @takes_tensors
     def forward(self, batch: Batch) -> TextToTextOutput:
         states, mask = self.embed(batch), batch["source_mask"]
         if "rows" in batch:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.config.described import checked_settings
 from mmcl.data.base import Dataset
@@ -56,6 +57,7 @@ class Tower(nn.Module):
         """Output of the encoder that can be cached; the argument ``keep`` of :func:`~mmcl.encoders.cached_features`."""
         return "sequence" if self.head.options.reads_steps or not self.encoder.frozen else "pooled"
 
+    @takes_tensors
     def forward(self, batch: Batch) -> Tensor:
         """Return embeddings ``(batch, dim)``, not normalized."""
         return self.head(self.encoder.encode_batch(batch))
@@ -139,7 +141,9 @@ class TwoTower(nn.Module):
             raise ConfigError("the model has a text tower only, expected another tower to classify with texts")
         return others[0]
 
+    @takes_tensors
     def forward(self, first: Batch, second: Batch) -> Embedded:
+        """Return the embeddings of both sides, ``(batch, dim)`` each, not normalized."""
         return Embedded(self.towers[0](first), self.towers[-1](second))
 
     def save(self, folder: str | Path) -> None:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError
 from mmcl.objectives.laf import squared_errors, vae_loss
 
@@ -60,6 +61,7 @@ class RepresentationVAE(nn.Module):
         if output == "sigmoid":
             self.decoder.append(nn.Sigmoid())
 
+    @takes_tensors
     def forward(self, representation: Tensor) -> Coded:
         hidden = self.encoder(representation)
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)

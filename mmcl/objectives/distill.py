@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, mse_loss, smooth_l1_loss
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import ShapeError
 from mmcl.objectives.kernel.inputs import check_finite_tensors, precise, refuse_overflow
 from mmcl.objectives.kernel.unit import rescaling, unit
 from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
 
 
+@takes_tensors
 def logit_distillation(student: Tensor, teacher: Tensor, temperature: Temperature = 2.0) -> Tensor:
     """Return the KL divergence between the softened class probabilities of teacher and student.
 
@@ -40,6 +42,7 @@ def logit_distillation(student: Tensor, teacher: Tensor, temperature: Temperatur
     return refuse_overflow(divergence / max(len(student), 1) * value**2, "logits")
 
 
+@takes_tensors
 def feature_distillation(student: Tensor, teacher: Tensor, *, normalize: bool = False) -> Tensor:
     """Return the mean squared error between the features of student and teacher.
 
@@ -69,6 +72,7 @@ def feature_distillation(student: Tensor, teacher: Tensor, *, normalize: bool = 
     return refuse_overflow(mse_loss(student, teacher), "features")
 
 
+@takes_tensors
 def relational_distillation(
     student: Tensor, teacher: Tensor, *, distance_weight: float = 1.0, angle_weight: float = 2.0
 ) -> Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.inputs import check_finite_tensors, precise, refuse_overflow
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
 
 
+@takes_tensors
 def saturating(errors: Tensor) -> Tensor:
     """Return ``phi(u) = exp(u / (u + 1))`` of non-negative errors; it rises from 1 to e and saturates for large errors.
 
@@ -24,6 +26,7 @@ def saturating(errors: Tensor) -> Tensor:
     return (errors / (errors + 1)).exp()
 
 
+@takes_tensors
 def squared_errors(reconstruction: Tensor, representation: Tensor) -> Tensor:
     """Return ``|reconstruction - representation|^2`` of each sample, ``(batch,)``.
 
@@ -42,6 +45,7 @@ def squared_errors(reconstruction: Tensor, representation: Tensor) -> Tensor:
     return refuse_overflow((reconstruction - representation).square().sum(1), "representations")
 
 
+@takes_tensors
 def vae_loss(
     reconstruction: Tensor, representation: Tensor, mean: Tensor, log_variance: Tensor, *, kl_weight: float = 0.025
 ) -> Tensor:
@@ -78,6 +82,7 @@ def vae_loss(
     return refuse_overflow(loss, "codes or representations")
 
 
+@takes_tensors
 def extractor_unlearning(remain_errors: Tensor, forget_errors: Tensor, *, phi: bool = True) -> Tensor:
     """Return LAF's unlearning loss of the extractor, from the errors of two autoencoders.
 
@@ -103,6 +108,7 @@ def extractor_unlearning(remain_errors: Tensor, forget_errors: Tensor, *, phi: b
     return refuse_overflow(kept.sum() - forgotten.sum(), "errors")
 
 
+@takes_tensors
 def representation_alignment(
     remain: Tensor, remain_before: Tensor, forget: Tensor, forget_before: Tensor, temperature: Temperature = 20.0
 ) -> Tensor:

@@ -7,6 +7,7 @@ from typing import ClassVar, TypedDict
 
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError
 from mmcl.objectives.temperature import Temperature
 
@@ -25,20 +26,21 @@ class Objective(nn.Module):
     An objective lists the arguments of ``forward`` in ``takes``, in order. A trainer computes them and calls
     :meth:`of`, so that one trainer serves all objectives. The names are
 
-    ================  ===========================================================================================
-    ``a``, ``b``      embeddings of two sides (modalities or views), paired row by row, ``(batch, dim)``
-    ``views``         embeddings of K sides or views, ``(views, batch, dim)``
-    ``features``      the same as one tensor, view after view, ``(views * batch, dim)``
-    ``labels``        class of each row, ``(batch,)``; with ``features``, of each of its rows
-    ``rows``          index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
-    ``bags``          number of the bag of each sample, ``(batch,)``, if the data set has bags
-    ``is_rehearsal``  whether a sample comes from the memory, boolean ``(batch,)``
-    ================  ===========================================================================================
+    * ``a``, ``b``: embeddings of two sides (modalities or views), paired row by row, ``(batch, dim)``
+    * ``views``: embeddings of K sides or views, ``(views, batch, dim)``
+    * ``features``: the same as one tensor, view after view, ``(views * batch, dim)``
+    * ``labels``: class of each row, ``(batch,)``; with ``features``, of each of its rows
+    * ``rows``: index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
+    * ``bags``: number of the bag of each sample, ``(batch,)``, if the data set has bags
+    * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``
 
     Args:
         temperature: greater than 0: a number, a scalar tensor, or a module that returns one, such as
             :class:`~mmcl.objectives.LearnableTemperature`. Parameters of the module are parameters of the objective.
         block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
+
+    Raises:
+        InputError: when called, an argument is an array or a list where a tensor is expected.
 
     >>> from mmcl.objectives import CLIPLoss, LearnableTemperature
     >>> objective = CLIPLoss(LearnableTemperature(0.1))
@@ -48,6 +50,11 @@ class Objective(nn.Module):
 
     takes: ClassVar[tuple[str, ...]] = ("a", "b")
     temperature: Temperature
+
+    def __init_subclass__(cls, **settings: object) -> None:
+        super().__init_subclass__(**settings)
+        if "forward" in vars(cls):
+            cls.forward = takes_tensors(cls.forward)
 
     def __init__(self, temperature: Temperature, *, block_size: int | None = None, gather: bool = False) -> None:
         super().__init__()

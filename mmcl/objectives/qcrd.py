@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError, InputError, ShapeError
 from mmcl.objectives.kernel.inputs import check_finite_tensors, precise
 from mmcl.objectives.temperature import check_weight
@@ -15,6 +16,7 @@ from mmcl.objectives.temperature import check_weight
 Scheme = Literal["min_max", "max_min", "mean", "weighted_mean", "sampling"]
 
 
+@takes_tensors
 def quality_contrast(
     positive_losses: Tensor,
     negative_losses: Tensor,
@@ -77,6 +79,7 @@ def quality_contrast(
     return (positive - beta * negative).sum() / max(len(positive), 1)
 
 
+@takes_tensors
 def discriminator_loss(
     positive_scores: Tensor,
     negative_scores: Tensor,
@@ -111,6 +114,7 @@ def discriminator_loss(
     return (below - above).sum() / both.sum().clamp(min=1)
 
 
+@takes_tensors
 def mutual_information_loss(
     explain_logits: Tensor,
     predict_logits: Tensor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mmcl.files import plain_yaml
 from mmcl.metrics.calibration import Calibration
@@ -263,16 +263,20 @@ def _training(run: Run) -> str:
     )
 
 
-def without_paths(value: Any) -> Any:
+PlainT = TypeVar("PlainT")
+
+
+def without_paths(value: PlainT) -> PlainT:
     """Shorten absolute paths in nested data to their last part.
 
     >>> without_paths({"root": "/data/speech/fsdd", "seeds": [0], "name": "openai/whisper-base"})
     {'root': '.../fsdd', 'seeds': [0], 'name': 'openai/whisper-base'}
     """
+    shortened: Any = value
     if isinstance(value, dict):
-        return {key: without_paths(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [without_paths(each) for each in value]
-    if isinstance(value, str) and value.startswith(("/", "~")) and len(value) > 1:
-        return f".../{Path(value).name}"
-    return value
+        shortened = {key: without_paths(each) for key, each in value.items()}
+    elif isinstance(value, list):
+        shortened = [without_paths(each) for each in value]
+    elif isinstance(value, str) and value.startswith(("/", "~")) and len(value) > 1:
+        shortened = f".../{Path(value).name}"
+    return shortened

@@ -93,7 +93,7 @@ class RunCheckpoints:
         finally:
             kept.unlink(missing_ok=True)
 
-    def read(self, unit: str) -> Any:
+    def read(self, unit: str) -> dict[str, Any] | None:
         """Return the state of a unit's checkpoint, or None if it has none.
 
         Raises:

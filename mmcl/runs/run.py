@@ -227,7 +227,7 @@ class Run:
         mark = self._rows.to_disk()  # a power failure must not lose rows that belong to the checkpoint
         self._checkpoints.write(name, state, mark)
 
-    def restore(self, name: str) -> Any:
+    def restore(self, name: str) -> dict[str, Any] | None:
         """Return the state of a checkpoint, or None if it does not exist.
 
         Raises:

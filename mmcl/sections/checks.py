@@ -75,9 +75,10 @@ def check_data(
 
     splits = [open_split(checks, key, section.name, each, section.root, section.options) for each in section.train]
     test = open_split(checks, key, section.name, section.test, section.root, section.options)
-    if test is None or any(each is None for each in splits):
+    opened = [each for each in splits if each is not None]
+    if test is None or len(opened) < len(splits):
         return None
-    train = checks.attempt(f"{key}.train", lambda: section.join(splits))
+    train = checks.attempt(f"{key}.train", lambda: section.join(opened))
     if train is None:
         return None
     setting = f"{key}.name={section.name}"
@@ -108,10 +109,10 @@ def check_stream(
     checks: Checks, data: tuple[Any, Any], seeds: Sequence[int], experiences: int, **settings: Any
 ) -> None:
     """Check that the classes of a data set can arrive in experiences, for every seed."""
-    from mmcl.data.streams import check_stream as check
+    from mmcl.data.class_groups import class_groups
 
     for seed in seeds:
-        if not checks.passes("experiences", lambda seed=seed: check(*data, experiences, seed=seed, **settings)):  # type: ignore[misc]
+        if not checks.passes("experiences", lambda seed=seed: class_groups(*data, experiences, seed=seed, **settings)):  # type: ignore[misc]
             return
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from avalanche.core import SupervisedPlugin
 
-    from mmcl.data.base import SpeechDataset
+    from mmcl.data.base import Dataset, SpeechDataset
     from mmcl.encoders.base import Encoder
     from mmcl.models.classifier import SLUClassifier
     from mmcl.models.seq2seq import SLUSeq2Seq
@@ -42,6 +42,8 @@ DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samp
 RELATIONAL = "relational_kd"
 #: Reasons why models of a strategy cannot be exported.
 NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
+
+DatasetT = TypeVar("DatasetT", bound="Dataset")
 
 
 def _strategy_name(name: str) -> str:
@@ -126,7 +128,7 @@ class DataSection(StrictModel):
 
         return validation_data(open_split, {*self.train, self.test}, classes, encode)
 
-    def join(self, splits: Sequence[Any]) -> Any:
+    def join(self, splits: Sequence[DatasetT]) -> DatasetT:
         """Concatenate splits.
 
         Raises:
@@ -136,10 +138,10 @@ class DataSection(StrictModel):
 
         first, *rest = splits
         if rest and not hasattr(first, "__add__"):
-            names = ", ".join(each.split for each in splits)
+            names = ", ".join(getattr(each, "split", "") for each in splits)
             raise ConfigError(f"splits {names} of {self.name} cannot be concatenated: expected a single split")
         for each in rest:
-            first = first + each
+            first = first + each  # type: ignore[operator]
         return first
 
 

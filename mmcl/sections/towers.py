@@ -17,6 +17,7 @@ from mmcl.sections.optimizer import OptimizerSection
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from mmcl.data.base import Dataset
     from mmcl.data.paired import PairedDataset
     from mmcl.encoders.base import Encoder
     from mmcl.models.heads import HeadOptions
@@ -51,7 +52,7 @@ class PairsSection(StrictModel):
         {}, description="options of the validation split; they override pairs.options"
     )
 
-    def build(self, split: Literal["train", "valid"]) -> Any:
+    def build(self, split: Literal["train", "valid"]) -> Dataset:
         """Open a split.
 
         Raises:
@@ -163,7 +164,7 @@ class PretrainingSection(SignatureModel):
         )
 
 
-def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingSection) -> Any:
+def encoded(dataset: Dataset, model: TwoTower, modality: str, settings: PretrainingSection) -> Dataset:
     """Return a data set with the features of frozen encoder layers cached; images of a trained encoder stay images."""
     from mmcl.encoders import cached_features
     from mmcl.sections.tower_checks import check_tower
@@ -177,7 +178,7 @@ def encoded(dataset: Any, model: TwoTower, modality: str, settings: PretrainingS
     )
 
 
-def paired(dataset: Any, model: TwoTower, settings: PretrainingSection) -> PairedDataset:
+def paired(dataset: Dataset, model: TwoTower, settings: PretrainingSection) -> PairedDataset:
     """Return the sides of a data set, with the features of frozen encoder layers cached."""
     from mmcl.data import PairedDataset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -21,6 +21,10 @@ from mmcl.unlearning.retraining import check_classes, train_classifier
 from mmcl.unlearning.sisa import sisa, train_sharded
 
 if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
+
+    from mmcl.data.selection import Selection
+    from mmcl.models.classifier import SLUClassifier
     from mmcl.strategies.rehearsal import Rehearsal
     from mmcl.strategies.template import MMCLTemplate
 
@@ -128,7 +132,7 @@ class Trial:
         apart = self.settings.removal.kind in ("class", "speaker")
         return unlearning_measures(model, self.removal, apart=apart, seed=self.seed, device=self.settings.device)
 
-    def _learn(self, data: Any) -> tuple[nn.Module, MMCLTemplate | None, Any]:
+    def _learn(self, data: Selection) -> tuple[nn.Module, MMCLTemplate | None, CLExperience | None]:
         """Train on ``data``; return the model and, for a stream, the strategy and the last experience."""
         seed_everything(self.seed)
         model = self.settings.build(self.train, data.rows)
@@ -137,7 +141,9 @@ class Trial:
             recipe = self.settings.recipe()
             return train_classifier(model, data, **recipe, phase="training", on_epoch=self.on_epoch), None, None
         absent = sorted(set(range(len(data.classes))) - set(data.labels))
-        strategy, last = stream.learn(model, data, self.test, self.seed, absent, self.settings.device)
+        strategy, last = stream.learn(
+            cast("SLUClassifier", model), data, self.test, self.seed, absent, self.settings.device
+        )
         return deepcopy(strategy.model).eval(), strategy, last
 
 

@@ -15,9 +15,12 @@ from mmcl.sections.slu import OF_THE_LOOP, CoconutSection, DataSection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from avalanche.benchmarks.scenarios import CLExperience
     from torch import nn
 
+    from mmcl.data.base import Dataset
     from mmcl.models import ImageClassifier
+    from mmcl.models.classifier import SLUClassifier
     from mmcl.runs.run import Run
     from mmcl.strategies.template import MMCLTemplate
     from mmcl.unlearning.removal import Removal
@@ -67,8 +70,8 @@ class StreamSection(SignatureModel):
     optimizer: OptimizerSection = OptimizerSection()
 
     def learn(
-        self, model: Any, train: Any, test: Any, seed: int, without: Sequence[int], device: str
-    ) -> tuple[MMCLTemplate, Any]:
+        self, model: SLUClassifier, train: Dataset, test: Dataset, seed: int, without: Sequence[int], device: str
+    ) -> tuple[MMCLTemplate, CLExperience]:
         """Train on the stream; return the strategy and the last experience."""
         from mmcl import strategies
         from mmcl.data import class_incremental
@@ -87,7 +90,7 @@ class StreamSection(SignatureModel):
 
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
-@section_of("mmcl.unlearning.sisa:train_sharded", without=("fresh", "data", "groups", "on_epoch"))
+@section_of("mmcl.unlearning.sisa:train_sharded", without=("fresh", "data", "groups", "device", "on_epoch"))
 @section_of("mmcl.unlearning.retraining:train_classifier", without=("model", "data", "phase", "device", "on_epoch"))
 class UnlearningSection(SignatureModel):
     """A classifier, its data, and its training before it forgets."""
@@ -114,7 +117,7 @@ class UnlearningSection(SignatureModel):
             raise ValueError(f"stream: a model '{self.model}' cannot learn from a stream, expected model: encoder")
         return self
 
-    def open(self) -> tuple[Any, Any]:
+    def open(self) -> tuple[Dataset, Dataset]:
         """Open training and test data; the features of a frozen audio encoder are cached.
 
         Raises:
@@ -122,7 +125,7 @@ class UnlearningSection(SignatureModel):
         """
         from mmcl.encoders import cached_features
 
-        parts: tuple[Any, Any] = self.data.build(*self.needed_modality())
+        parts: tuple[Dataset, Dataset] = self.data.build(*self.needed_modality())
         if self.model != "encoder":
             return parts
         encoder = self.encoder.build()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mmcl.config.checks import Checks
+    from mmcl.data.base import Dataset
     from mmcl.encoders.base import Encoder
     from mmcl.encoders.views import CachedViews
     from mmcl.models import MultimodalClassifier
@@ -34,7 +35,7 @@ class ViewsSection(DataSection):
         "of your own",
     )
 
-    def open(self, splits: Sequence[str], **options: Any) -> Any:
+    def open(self, splits: Sequence[str], **options: Any) -> Dataset:
         """Open and concatenate splits.
 
         Args:
@@ -49,7 +50,7 @@ class ViewsSection(DataSection):
         from mmcl.data.fingerprint import opened
 
         chosen = {**self.options, **options}
-        parts: list[Any] = []
+        parts: list[Dataset] = []
         for split in splits:
             if self.name != _TWO_SETS:
                 parts.append(data.open_dataset(self.name, split, self.root, **chosen))
@@ -74,9 +75,10 @@ class ViewsSection(DataSection):
             return None
         chosen = {**self.options, **options}
         parts = [open_split(checks, "data", self.name, split, self.root, chosen) for split in splits]
-        if any(part is None for part in parts):
+        opened = [part for part in parts if part is not None]
+        if len(opened) < len(parts):
             return None
-        return checks.attempt("data.train", lambda: self.join(parts))
+        return checks.attempt("data.train", lambda: self.join(opened))
 
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
@@ -108,11 +110,11 @@ class MultimodalSection(SignatureModel):
         data = self.data.open(splits, **options)
         return CachedViews(data, self.encoders(data, list(self.views)), device=self.device)
 
-    def encoders(self, data: Any, views: Sequence[str]) -> dict[str, Encoder]:
+    def encoders(self, data: object, views: Sequence[str]) -> dict[str, Encoder]:
         """Build the encoders of views, with options from the data."""
         return {view: self.views[view].encoder(**self.options_of(data, view)) for view in views}
 
-    def options_of(self, data: Any, view: str) -> dict[str, int]:
+    def options_of(self, data: object, view: str) -> dict[str, int]:
         """Return the options of a view's encoder that the data determines: sizes of images, and number of features."""
         from mmcl.data.attributes import attributes_of
 

@@ -1,16 +1,62 @@
-"""Class-incremental training: the loop, and strategies as Avalanche plugins. Importing it takes seconds (Avalanche)."""
+"""Class-incremental training: the loop, strategies, and their parts as Avalanche plugins.
+
+A strategy such as :func:`coconut` is the loop :class:`MMCLTemplate` with the plugins of a method. Importing this
+package takes seconds, because it loads Avalanche.
+"""
 
 from mmcl.lazy import quick_imports
 
 with quick_imports():
     from mmcl.rationales import distill_rationales as distill_rationales
+    from mmcl.strategies.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
+    from mmcl.strategies.coconut import Coconut as Coconut
+    from mmcl.strategies.contrast import Contrast as Contrast
+    from mmcl.strategies.distillation import AudioDistillation as AudioDistillation
+    from mmcl.strategies.distillation import LogitDistillation as LogitDistillation
+    from mmcl.strategies.distillation import TokenDistillation as TokenDistillation
+    from mmcl.strategies.frame_scores import FrameScores as FrameScores
+    from mmcl.strategies.held_out import HeldOut as HeldOut
+    from mmcl.strategies.m3col import M3CoL as M3CoL
+    from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
     from mmcl.strategies.presets import icarl as icarl
     from mmcl.strategies.presets import joint as joint
     from mmcl.strategies.presets import lwf as lwf
     from mmcl.strategies.presets import naive as naive
     from mmcl.strategies.presets import replay as replay
+    from mmcl.strategies.rationale_distillation import RationaleDistillation as RationaleDistillation
+    from mmcl.strategies.rehearsal import Rehearsal as Rehearsal
+    from mmcl.strategies.relational_distillation import RelationalDistillation as RelationalDistillation
+    from mmcl.strategies.sequence_distillation import SequenceDistillation as SequenceDistillation
+    from mmcl.strategies.stream_unlearning import unlearn_in_stream as unlearn_in_stream
+    from mmcl.strategies.template import MMCLTemplate as MMCLTemplate
     from mmcl.unlearning import unlearn as unlearn
     from mmcl.unlearning import unlearn_laf as unlearn_laf
 
-__all__ = ["coconut", "distill_rationales", "icarl", "joint", "lwf", "naive", "replay", "unlearn", "unlearn_laf"]
+__all__ = [
+    "AccuracyMatrix",
+    "AudioDistillation",
+    "Coconut",
+    "Contrast",
+    "FrameScores",
+    "HeldOut",
+    "LogitDistillation",
+    "M3CoL",
+    "MMCLTemplate",
+    "NearestMean",
+    "RationaleDistillation",
+    "Rehearsal",
+    "RelationalDistillation",
+    "SequenceDistillation",
+    "TokenDistillation",
+    "coconut",
+    "distill_rationales",
+    "icarl",
+    "joint",
+    "lwf",
+    "naive",
+    "replay",
+    "unlearn",
+    "unlearn_in_stream",
+    "unlearn_laf",
+]

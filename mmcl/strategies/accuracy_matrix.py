@@ -61,11 +61,11 @@ class AccuracyMatrix(AfterTraining):
             return [dict(row) for row in self._classes.values()]
         return [dict(self._classes.get(row, {})) for row in range(last + 1)]
 
-    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Clear the counts."""
         self._correct, self._total = Counter(), Counter()
 
-    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Count the samples of each label, and the correct predictions."""
         if not self.is_scored(strategy.experience):
             return
@@ -80,7 +80,7 @@ class AccuracyMatrix(AfterTraining):
             found, counts = torch.unique(values, return_counts=True)
             counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
-    def after_eval_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_eval_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Fill the cell of this experience from the counts of all processes."""
         if not self.is_scored(strategy.experience):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avalanche.core import SupervisedPlugin
 
@@ -27,7 +27,7 @@ class AfterTraining(SupervisedPlugin):
         self.stream = stream
         self.trained = -1
 
-    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Record the number of the experience."""
         self.trained = int(strategy.experience.current_experience)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -61,7 +61,7 @@ class Coconut(SupervisedPlugin):
         self.nspt = NSPTLoss(temperature, denominator, gather=gather)
         self.needs_teacher = nspt_weight != 0
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add MM and NSPT to the loss."""
         batch, model, teacher = strategy.mbatch, strategy.model, teacher_of(strategy)
         weight = self._nspt_weight(strategy) if teacher is not None else 0.0

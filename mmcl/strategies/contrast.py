@@ -58,7 +58,7 @@ class Contrast(SupervisedPlugin):
         """Yield the objective's parameters; the loop adds them to the optimizer."""
         yield from self.objective.parameters()
 
-    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Move the objective to the strategy's device, and check the model."""
         self.objective.to(strategy.device)
         if self.sides == "text" and not hasattr(strategy.model, "project_text"):
@@ -66,7 +66,7 @@ class Contrast(SupervisedPlugin):
                 f"sides is 'text', but {type(strategy.model).__name__} has no audio-text space: set sides to 'views'"
             )
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the objective to the loss."""
         if self.weight == 0:
             return

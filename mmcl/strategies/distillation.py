@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -37,7 +37,7 @@ class LogitDistillation(SupervisedPlugin):
         self.temperature = temperature
         self.needs_teacher = weight > 0
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
         teacher = teacher_of(strategy)
         if teacher is None or self.weight == 0:
@@ -70,11 +70,11 @@ class AudioDistillation(SupervisedPlugin):
         self.weight = _check_weight(weight, "audio")
         self.needs_teacher = weight > 0
 
-    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the model has a decoder."""
         require_decoder(strategy.model, "audio distillation")
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
         teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
         if teacher is None or self.weight == 0 or not strategy.rehearses:
@@ -109,11 +109,11 @@ class TokenDistillation(SupervisedPlugin):
         self.weight = _check_weight(weight, "token")
         self.needs_teacher = weight > 0
 
-    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the model has a decoder."""
         require_decoder(strategy.model, "token distillation")
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
         teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
         if teacher is None or self.weight == 0 or not strategy.rehearses:

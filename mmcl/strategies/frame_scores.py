@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mmcl import distributed
-from mmcl.errors import InputError
+from mmcl.errors import ConfigError, InputError
 from mmcl.metrics.slu import slu_f1, word_error_rate
 from mmcl.models.frame import Frame
 from mmcl.strategies.after_training import AfterTraining
@@ -33,6 +33,9 @@ class FrameScores(AfterTraining):
             words), ``sequence_error_rate`` of the words of whole sequences, intent and entities included (called WER
             in the published tables), ``slu_f1`` (None if no frame has entities), and ``without_intent``, the share of
             sequences without an intent. All are None unless all experiences seen so far were evaluated.
+
+    Raises:
+        ConfigError: when training begins, the model does not decode frames.
     """
 
     def __init__(self, stream: str = "test") -> None:
@@ -40,24 +43,30 @@ class FrameScores(AfterTraining):
         self.rows: list[dict[str, float | None]] = []
         self._pairs: dict[int, list[tuple[Frame, Frame]]] = {}  # of the current row, by experience
 
-    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Check that the model decodes frames."""
+        if not hasattr(strategy.model, "frames"):
+            kind = type(strategy.model).__name__
+            raise ConfigError(f"FrameScores got a {kind}, expected a model that decodes frames: SLUSeq2Seq")
+
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Start a row."""
         super().before_training_exp(strategy)
         self._pairs = {}
 
-    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Clear the pairs of this experience."""
         if self._is_seen(strategy.experience):
             self._pairs[int(strategy.experience.current_experience)] = []
 
-    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_eval_iteration(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Collect references and decoded frames."""
         if self._is_seen(strategy.experience):
             references = strategy.model.frames(strategy.mbatch)
             pairs = zip(references, strategy.output.frames, strict=True)
             self._pairs[int(strategy.experience.current_experience)] += pairs
 
-    def after_eval(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_eval(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Score the row if all experiences seen so far were evaluated."""
         if self.trained < 0 or not self._pairs:
             return

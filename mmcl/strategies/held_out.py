@@ -9,11 +9,13 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from mmcl.config.numbers import Count
+from mmcl.data.torch_dataset import Samples, as_dataset
 from mmcl.errors import CheckpointError, ConfigError, TrainingError
 from mmcl.files.loading import load_state
 from mmcl.freeze import trainable_state
 from mmcl.metrics.classification import classification_scores
-from mmcl.models.fusion import fuse_rows
+from mmcl.models.fusion import MultimodalClassifier, fuse_rows
+from mmcl.unlearning.parts import all_logits
 
 if TYPE_CHECKING:
     from mmcl.data.base import Dataset
@@ -41,29 +43,35 @@ class HeldOut(SupervisedPlugin):
     """
 
     def __init__(
-        self, data: Mapping[str, Dataset], every: Count = 1, select: Score = "accuracy", on: str | int = "valid"
+        self, data: Mapping[str, Samples], every: Count = 1, select: Score = "accuracy", on: str | int = "valid"
     ) -> None:
         super().__init__()
-        self.data, self.every, self.select, self.on = dict(data), every, select, on
+        self.data = {name: as_dataset(each) for name, each in data.items()}
+        self.every, self.select, self.on = every, select, on
         self.curves: dict[str, list[dict[str, float]]] = {name: [] for name in data}
         self.chosen = 0
         self.experience: int | None = None
         self._state: dict[str, torch.Tensor] = {}
 
-    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Clear scores and the chosen epoch if another experience starts."""
         number = strategy.experience.current_experience
         if self.experience not in (None, number):
             self.curves, self.chosen, self._state = {name: [] for name in self.data}, 0, {}
         self.experience = number
 
-    def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def _logits(self, strategy: MMCLTemplate, data: Dataset) -> torch.Tensor:
+        if isinstance(strategy.model, MultimodalClassifier):  # which may lack views of a sample
+            return fuse_rows(strategy.model, data, device=strategy.device).logits
+        return all_logits(strategy.model, data, device=strategy.device)
+
+    def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Score the data sets, and keep the model if this epoch is chosen."""
         epoch = strategy.epoch
         if epoch % self.every and epoch != strategy.train_epochs and epoch != self.on:
             return
         for name, data in self.data.items():
-            logits = fuse_rows(strategy.model, data, device=strategy.device).logits
+            logits = self._logits(strategy, data)
             scores = classification_scores(logits, torch.tensor(data.labels))
             if self.select not in scores:
                 raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -54,7 +54,8 @@ class M3CoL(SupervisedPlugin):
             is then 1 - lam.
 
     Raises:
-        ConfigError: the contrast is unknown, or a weight or the share is out of range.
+        ConfigError: the contrast is unknown, or a weight or the share is out of range; or, when training begins, the
+            model has no views.
     """
 
     def __init__(
@@ -80,7 +81,14 @@ class M3CoL(SupervisedPlugin):
         self.share, self.pairs, self.mix, self.released = share, pairs, mix, released
         self.m3co, self.soft_clip, self.clip = M3CoLoss(), SoftClipLoss(), CLIPLoss()
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Check that the model has views."""
+        if not hasattr(strategy.model, "check_alike"):
+            raise ConfigError(
+                f"M3CoL got a {type(strategy.model).__name__}, expected a model with views: MultimodalClassifier"
+            )
+
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the cross-entropy of the views and the contrast to the loss."""
         output, labels = strategy.output, strategy.mb_y
         if self.view_weight:

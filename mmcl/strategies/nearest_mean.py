@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -30,7 +30,7 @@ class NearestMean(SupervisedPlugin):
         self.rehearsal = rehearsal
         self.means: dict[int, Tensor] | None = None
 
-    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Compute the class means with the current model."""
         source, memory = strategy.experience.source, self.rehearsal.memory
         embeddings = {
@@ -39,12 +39,13 @@ class NearestMean(SupervisedPlugin):
         }
         self.means = {label: directions(exemplars.mean(0, keepdim=True))[0] for label, exemplars in embeddings.items()}
 
-    def after_eval_forward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_eval_forward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Replace the logits."""
         if self.means is None:
             return
         means = torch.stack(list(self.means.values()))
         distances = torch.cdist(directions(strategy.output.embedding), means)
-        scores = distances.new_full((len(distances), len(strategy.experience.source.classes)), -torch.inf)
+        classes = max(len(strategy.experience.source.classes), *(label + 1 for label in self.means))
+        scores = distances.new_full((len(distances), classes), -torch.inf)
         scores[:, list(self.means)] = -distances  # other classes have no mean yet and stay at minus infinity
         strategy.mb_output = scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from avalanche.core import SupervisedPlugin
 
@@ -74,14 +74,14 @@ class RationaleDistillation(SupervisedPlugin):
         self.sampled: dict[int, str] = {}
         self._sampled_in = -1  # number of the last experience that was prepared
 
-    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the model is a TextClassifier, with a discriminator for qcrd."""
         model = strategy.model
         if not isinstance(model, TextClassifier) or (self.method == "qcrd") != (model.discriminator is not None):
             expected = "with a discriminator" if self.method == "qcrd" else "without a discriminator"
             raise ConfigError(f"{self.method} got a {type(model).__name__}, expected a TextClassifier {expected}")
 
-    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Sample bad rationales for the training rows, or pre-train the discriminator if there is no teacher."""
         source, number = strategy.experience.source, strategy.experience.current_experience
         if len(source) != len(self.lessons):
@@ -91,7 +91,7 @@ class RationaleDistillation(SupervisedPlugin):
         if self.method == "dss" or self._sampled_in == number:
             return
         rows = strategy.dataloader.rows.tolist()
-        teacher = teacher_of(strategy)
+        teacher = cast("TextClassifier | None", teacher_of(strategy))
         if teacher is None:
             self._pretrain(strategy, rows)
         else:
@@ -107,7 +107,7 @@ class RationaleDistillation(SupervisedPlugin):
             }
         self._sampled_in = number
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the rationale terms to the loss."""
         rows = strategy.mbatch["rows"].tolist()
         lessons, student, weights = [self.lessons[row] for row in rows], strategy.model.student, self.weights

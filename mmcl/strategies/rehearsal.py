@@ -10,9 +10,11 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mmcl import distributed
+from mmcl.arguments import takes_tensors
 from mmcl.config.numbers import Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
+from mmcl.data.avalanche_streams import rows_of
 from mmcl.data.base import Dataset, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
@@ -70,7 +72,7 @@ class Rehearsal(SupervisedPlugin):
         """Row numbers in memory, class by class."""
         return [row for rows in self.memory.values() for row in rows]
 
-    def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the memory fits every class, and that loaded rows are still the same samples."""
         if self._source is not strategy.experience.source:
             self._source, self._digests = strategy.experience.source, sample_digests(strategy.experience.source)
@@ -93,22 +95,24 @@ class Rehearsal(SupervisedPlugin):
                 f"memory_size is {self.memory_size} for {count} {unit}: expected at least {count}, or 0 for no memory"
             )
 
-    def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the memory to the training data of the experience."""
         strategy.rehearse(self.rows)
 
-    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Select samples of the new classes, and reduce the other classes to their share."""
         if self.memory_size == 0:
             return
-        source, dataset = strategy.experience.source, strategy.experience.dataset
-        rows, labels = torch.tensor(dataset.rows[:]), torch.tensor(dataset.targets[:])
+        source, experience = strategy.experience.source, strategy.experience
+        rows, labels = torch.tensor(rows_of(experience)), torch.tensor(experience.dataset.targets[:])
         if self.by_superclass:
             labels = torch.tensor(superclass_labels(source.superclasses))[labels]
         # A class that arrives with its superclass may have no training samples.
-        present = dict.fromkeys(labels.tolist()) if self.by_superclass else strategy.experience.group
+        present = dict.fromkeys(labels.tolist()) if self.by_superclass else experience.group
         for label in present:
             if len(own := rows[labels == label]):
+                if not self.by_superclass:  # a class of a plain Avalanche benchmark may arrive again
+                    own = torch.cat([torch.tensor(self.memory.get(label, []), dtype=torch.long), own])
                 self.memory[label] = distributed.broadcast_object(self._ranked(strategy, source, own))
         for (label, selected), share in zip(self.memory.items(), self._shares(), strict=True):
             self.memory[label] = selected[:share]
@@ -162,6 +166,7 @@ class Rehearsal(SupervisedPlugin):
         self._loaded = []
 
 
+@takes_tensors
 def herding(embeddings: Tensor, limit: int) -> Tensor:
     """Order samples so that the mean of the first k is near the mean of all, for every k.
 

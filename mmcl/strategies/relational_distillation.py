@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -44,7 +44,7 @@ class RelationalDistillation(SupervisedPlugin):
         self.settings = {"distance_weight": distance_weight, "angle_weight": angle_weight}
         self.needs_teacher = weight > 0
 
-    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the model has embeddings."""
         if not hasattr(strategy.model, "embed"):
             raise ConfigError(
@@ -52,7 +52,7 @@ class RelationalDistillation(SupervisedPlugin):
                 "model with embeddings, such as SLUClassifier"
             )
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
         teacher = teacher_of(strategy)
         if teacher is None or self.weight == 0:

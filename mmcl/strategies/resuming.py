@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from avalanche.training.templates import SupervisedTemplate
 
+from mmcl.data.avalanche_streams import with_source
 from mmcl.errors import CheckpointError, TrainingError
 from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
@@ -45,14 +46,20 @@ class Resumable(SupervisedTemplate):
     training_step: TrainingStep
     schedule_steps: int
 
-    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+    def train(
+        self,
+        experiences: CLExperience | Iterable[CLExperience],
+        eval_streams: Sequence[CLExperience | Iterable[CLExperience]] | None = None,
+        **kwargs: object,
+    ) -> dict[str, Any]:
         """Train on one experience, or on several in order; see Avalanche.
 
         Raises:
             CheckpointError: a loaded state must be resumed with another experience.
         """
         if self.pending is not None:
-            requested = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+            given = experiences if isinstance(experiences, Iterable) else [experiences]
+            requested = [with_source(experience) for experience in given]
             experiences = experiences_to_train(self, self.pending, requested)
             if is_finished(self.pending):
                 self.pending = None
@@ -81,7 +88,8 @@ class Resumable(SupervisedTemplate):
             self.epoch, self.finished = state["epoch"], True
             set_random_state(state["random"])
 
-    def _before_training_exp(self, **kwargs: Any) -> None:
+    def _before_training_exp(self, **kwargs: object) -> None:
+        with_source(self.experience)
         self.number, self.classes = self.experience.current_experience, classes_of(self.experience)
         self.epoch, self.finished, self.resumable = 0, False, False
         super()._before_training_exp(**kwargs)
@@ -91,15 +99,19 @@ class Resumable(SupervisedTemplate):
             restore_training(self, self.pending)
             self.pending = None
 
-    def _after_training_exp(self, **kwargs: Any) -> None:
+    def _after_training_exp(self, **kwargs: object) -> None:
         super()._after_training_exp(**kwargs)
         self.finished = self.resumable = True
 
-    def _before_eval(self, **kwargs: Any) -> None:
+    def _before_eval_exp(self, **kwargs: object) -> None:
+        with_source(self.experience)
+        super()._before_eval_exp(**kwargs)
+
+    def _before_eval(self, **kwargs: object) -> None:
         self._before_evaluation = random_state()  # making a DataLoader draws a random number
         super()._before_eval(**kwargs)
 
-    def _after_eval(self, **kwargs: Any) -> None:
+    def _after_eval(self, **kwargs: object) -> None:
         super()._after_eval(**kwargs)
         set_random_state(self._before_evaluation)
 

@@ -45,7 +45,7 @@ class SequenceDistillation(SupervisedPlugin):
         self.beams = beams
         self.sequences: dict[int, list[int]] = {}  # row -> tokens
 
-    def before_training(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the model has a decoder and that a memory precedes this plugin."""
         require_decoder(strategy.model, "sequence distillation")
         before = strategy.plugins[: strategy.plugins.index(self)]
@@ -54,7 +54,7 @@ class SequenceDistillation(SupervisedPlugin):
                 "sequence distillation has no memory, expected a Rehearsal before it: use replay or coconut"
             )
 
-    def before_backward(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
         is_rehearsal = strategy.mbatch["is_rehearsal"]
         if self.weight == 0 or not self.sequences or not strategy.rehearses:
@@ -69,7 +69,7 @@ class SequenceDistillation(SupervisedPlugin):
         strategy.add_loss("sequence_kd", term, self.weight, count=int((targets != -100).sum()))
 
     @torch.no_grad()
-    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Decode a sequence for each sample in memory."""
         rows = next(plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)).rows
         if self.weight == 0 or not rows:

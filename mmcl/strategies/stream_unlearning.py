@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from mmcl.config.whole_numbers import whole_numbers
+from mmcl.data.avalanche_streams import rows_of, with_source
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection, sample_ids
 from mmcl.encoders.base import weights_hash
-from mmcl.errors import DataError, StreamError
+from mmcl.errors import DataError
 from mmcl.files.atomic import written_whole
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
@@ -55,17 +56,16 @@ def unlearn_in_stream(
         :func:`~mmcl.encoders.base.weights_hash` of the model.
 
     Raises:
-        StreamError: the experience was not made by :func:`~mmcl.data.class_incremental`.
+        StreamError: the experience's stream is a generator.
         DataError: there are no samples to forget or to keep, a row is in both, or the memory still holds a row.
     """
-    if not hasattr(experience, "source"):
-        raise StreamError("the experience has no 'source': make the benchmark with mmcl.data.class_incremental")
+    experience = with_source(experience)
     source, rows = experience.source, list(dict.fromkeys(whole_numbers(forget, "forget", error=DataError)))
     memories = [plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)]
     before, in_memory = weights_hash(strategy.model), [row for memory in memories for row in memory.rows]
     if remain is None:
         unwanted = set(rows)
-        remain = list(dict.fromkeys(row for row in [*in_memory, *experience.dataset.rows[:]] if row not in unwanted))
+        remain = list(dict.fromkeys(row for row in [*in_memory, *rows_of(experience)] if row not in unwanted))
     if not rows or not remain:
         lacking = "forget" if not rows else "keep"
         raise DataError(f"there are 0 samples to {lacking}, expected at least 1")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from avalanche.core import SupervisedPlugin
-from torch import nn
+from torch import Tensor, nn
 
 from mmcl.files.loading import load_state
 from mmcl.freeze import freeze, frozen_copy, trainable_state
 
 if TYPE_CHECKING:
+    from mmcl.batch import Batch
+    from mmcl.encoders.base import Encoded
     from mmcl.strategies.template import MMCLTemplate
 
 
@@ -28,7 +30,7 @@ class Teacher(SupervisedPlugin):
         super().__init__()
         self.model: nn.Module | None = None
 
-    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Copy the model as the teacher of the next experience."""
         self.model = frozen_copy(strategy.model)
 
@@ -52,10 +54,36 @@ class Teacher(SupervisedPlugin):
             self.model = freeze(model)  # loading a head of another size makes new parameters
 
 
-def teacher_of(strategy: MMCLTemplate) -> Any:
+class Output(Protocol):
+    """Output of a learner: logits, and the embedding that they are computed from."""
+
+    @property
+    def logits(self) -> Tensor: ...
+
+    @property
+    def embedding(self) -> Tensor: ...
+
+
+class Learner(Protocol):
+    """Methods of a model that plugins call; a plugin that needs a method checks that the model has it."""
+
+    def __call__(self, batch: Batch) -> Output: ...
+
+    def embed(self, batch: Batch) -> Tensor: ...
+
+    def project_audio(self, embedding: Tensor) -> Tensor: ...
+
+    def project_text(self, batch: Batch) -> Tensor: ...
+
+    def encode(self, batch: Batch) -> Encoded: ...
+
+    def teacher_forced(self, encoded: Encoded, targets: Tensor) -> Tensor: ...
+
+
+def teacher_of(strategy: MMCLTemplate) -> Learner | None:
     """Return the model from before this experience; None in the first one, or if no plugin needs a teacher."""
     teachers = (plugin.model for plugin in strategy.plugins if isinstance(plugin, Teacher))
-    return next(teachers, None)
+    return cast("Learner | None", next(teachers, None))
 
 
 def with_teacher(plugins: Sequence[SupervisedPlugin]) -> list[SupervisedPlugin]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -17,8 +17,10 @@ from mmcl import distributed
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Positive, Size
 from mmcl.config.whole_numbers import whole_numbers
+from mmcl.data.avalanche_streams import rows_of
 from mmcl.data.selection import sample_ids
 from mmcl.errors import DataError, LabelError, StreamError
+from mmcl.models.tensor_classifier import TensorClassifier, as_batch_model
 from mmcl.precision import Precision
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.optimizer import add_parameters, plugin_parameters, reset_optimizer
@@ -26,11 +28,14 @@ from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
 from mmcl.training.step import SchedulerMaker, TrainingStep
 
+if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
+
 
 class MMCLTemplate(Resumable):
     """Avalanche's supervised template over named batches.
 
-    Use it like any Avalanche strategy, with a benchmark made by :func:`mmcl.data.class_incremental`::
+    Use it like any Avalanche strategy, with a benchmark made by :func:`mmcl.data.class_incremental` or by Avalanche::
 
         for experience in benchmark.train_stream:
             strategy.train(experience)
@@ -43,7 +48,8 @@ class MMCLTemplate(Resumable):
     Args:
         model: maps a batch to an object with ``logits`` ``(batch, classes)``; or, in training, with ``logits``
             ``(batch, steps, tokens)`` and ``targets`` ``(batch, steps)``. Its ``grow(labels)``, if it has one, is
-            called at the start of each experience.
+            called at the start of each experience. A plain classifier, which takes a tensor and returns logits, is
+            wrapped in a :class:`~mmcl.models.TensorClassifier`.
         optimizer: reset at each experience; parameters that the model grows join its last group.
         epochs: passes over each experience.
         batch_size: samples per step.
@@ -62,7 +68,7 @@ class MMCLTemplate(Resumable):
         TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite.
         CheckpointError: a loaded state belongs to another model, other plugins, or another experience.
         LabelError: the model's head lacks a label.
-        StreamError: an experience is empty, or was not made by :func:`~mmcl.data.class_incremental`.
+        StreamError: an experience is empty, or its stream is a generator.
     """
 
     def __init__(
@@ -83,7 +89,7 @@ class MMCLTemplate(Resumable):
         precision: Precision = "32",
     ) -> None:
         super().__init__(
-            model=model,
+            model=as_batch_model(model),
             optimizer=optimizer,
             criterion=nn.CrossEntropyLoss(),
             train_mb_size=batch_size,
@@ -139,10 +145,8 @@ class MMCLTemplate(Resumable):
 
     # Data of an experience
 
-    def train_dataset_adaptation(self, **kwargs: Any) -> None:
+    def train_dataset_adaptation(self, **kwargs: object) -> None:
         """Set the experience's data, and clear the rows rehearsed in the previous experience."""
-        if not hasattr(self.experience, "source"):
-            raise StreamError("the experience has no 'source': make the benchmark with mmcl.data.class_incremental")
         super().train_dataset_adaptation(**kwargs)
         if len(self.adapted_dataset) == 0:
             number = self.experience.current_experience
@@ -153,16 +157,16 @@ class MMCLTemplate(Resumable):
         """Add rows of the data set to the training data of this experience."""
         self._rehearsed += whole_numbers(rows, "rows", error=DataError)
 
-    def make_train_dataloader(self, **kwargs: Any) -> None:
+    def make_train_dataloader(self, **kwargs: object) -> None:
         """Make a loader that shuffles the experience's samples with the rehearsed ones."""
-        new = self.adapted_dataset.rows[:]
+        new = rows_of(self.experience)
         rows = torch.tensor([*new, *self._rehearsed], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 
-    def make_eval_dataloader(self, **kwargs: Any) -> None:
+    def make_eval_dataloader(self, **kwargs: object) -> None:
         """Make a loader over the experience in its order, or sorted by length within buckets."""
-        rows = torch.tensor(self.adapted_dataset.rows[:], dtype=torch.long)
+        rows = torch.tensor(rows_of(self.experience), dtype=torch.long)
         self.dataloader = self._load(rows, batch_size=self.eval_mb_size, shuffle=False)
 
     def _load(self, rows: Tensor, **settings: Any) -> BatchLoader:
@@ -176,11 +180,11 @@ class MMCLTemplate(Resumable):
             grow: Any = getattr(model, "grow", None)
             if grow is not None:
                 grow(self.experience.group)
-            else:
+            if grow is None or isinstance(model, TensorClassifier):
                 super().model_adaptation(model)
         return model.to(self.device)
 
-    def make_optimizer(self, **kwargs: Any) -> None:
+    def make_optimizer(self, **kwargs: object) -> None:
         """Reset the optimizer to the model's current parameters, and make its schedule."""
         reset_optimizer(
             self.optimizer, [*self.model.parameters(), *plugin_parameters(self.plugins)], self._initial_rates
@@ -190,7 +194,7 @@ class MMCLTemplate(Resumable):
             self.schedule_steps = self.train_epochs * len(self.dataloader)
             self.training_step.scheduler = self._make_scheduler(self.optimizer, self.schedule_steps)
 
-    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+    def check_model_and_optimizer(self, **kwargs: object) -> None:
         """Adapt model and optimizer to the experience."""
         self.model = self.model_adaptation()
         distributed.broadcast_parameters(self.model)  # new parameters are initialized at random in each process
@@ -198,7 +202,7 @@ class MMCLTemplate(Resumable):
 
     # The loop
 
-    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+    def _train_exp(self, experience: CLExperience, eval_streams: object = None, **kwargs: object) -> None:
         self.epoch, self._head_checked = 0, False
         self._restore_training()
         while self.epoch < self.train_epochs and not self._stop_training:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from mmcl.errors import CheckpointError, ConfigError
 from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
+from mmcl.models.tensor_towers import TensorTowers
 from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
 from mmcl.precision import Precision
@@ -45,7 +46,8 @@ class ContrastiveTrainer:
     (:mod:`mmcl.distributed`), each has a shard of every batch, and the objective needs ``gather=True``.
 
     Args:
-        model: one or two towers, trained in place.
+        model: one or two towers, trained in place: a :class:`~mmcl.models.TwoTower`, or plain modules that take a
+            tensor and return embeddings ``(batch, dim)``, one module or a list of two.
         pairs: samples with one side for each tower.
         objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
             saved; its parameters must be in the optimizer.
@@ -70,7 +72,7 @@ class ContrastiveTrainer:
 
     def __init__(
         self,
-        model: TwoTower,
+        model: TwoTower | nn.Module | Sequence[nn.Module],
         pairs: PairedDataset,
         objective: Callable[..., Tensor],
         optimizer: Optimizer,
@@ -85,6 +87,7 @@ class ContrastiveTrainer:
         precision: Precision = "32",
         device: str | torch.device = "cpu",
     ) -> None:
+        model = model if isinstance(model, TwoTower) else TensorTowers(model)
         if len(model.towers) != len(pairs.sides) or len(model.towers) * views < 2:
             raise ConfigError(
                 f"{len(model.towers)} towers, {len(pairs.sides)} sides, views={views}: expected a tower for each side "
@@ -140,7 +143,7 @@ class ContrastiveTrainer:
         return batches[:-1] if len(batches) > 1 and len(batches[-1]) < self.batch_size else batches
 
     def _backward(self, rows: Tensor) -> Tensor:
-        towers = self.model.towers * self.views
+        towers = (*self.model.towers,) * self.views
         chunk = len(rows)
         if self.pairs.lengths is not None:  # chunks of similar length need little padding
             rows, chunk = rows[self.pairs.lengths[rows].argsort(stable=True)], _CHUNK

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from mmcl import distributed
 from mmcl.errors import ConfigError, InputError
 from mmcl.files.loading import entry, load_optimizer, load_schedule, plain_state, snapshot
-from mmcl.precision import Precision, in_precision, resolved
+from mmcl.precision import InputT, OutputT, Precision, in_precision, resolved
 from mmcl.training.finite import LOWER, Named, step_error
 
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]  # from an optimizer and a number of steps
@@ -102,7 +102,7 @@ class TrainingStep:
         except InputError as error:
             raise step_error(f"{what}{error}", where(), samples(), InputError) from error
 
-    def forward(self, model: Any, batch: Any) -> Any:
+    def forward(self, model: Callable[[InputT], OutputT], batch: InputT) -> OutputT:
         """Return the model's output for a batch, computed in the step's precision and returned in float32."""
         return in_precision(model, batch, self.device, self.precision)
 

@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
+    from mmcl.unlearning import gradient_ascent as gradient_ascent
+    from mmcl.unlearning import laf as laf
+    from mmcl.unlearning import measures as measures
+    from mmcl.unlearning import removal as removal
+    from mmcl.unlearning import retraining as retraining
+    from mmcl.unlearning import teachers as teachers
     from mmcl.unlearning.laf import repair as repair
     from mmcl.unlearning.laf import unlearn_laf as unlearn_laf
     from mmcl.unlearning.methods import METHODS as METHODS

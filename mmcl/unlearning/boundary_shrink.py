@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
-from mmcl.data.base import Dataset
+from mmcl.data.torch_dataset import Samples
 from mmcl.errors import ConfigError
-from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, shuffled_batches, train_epochs
-from mmcl.unlearning.parts import logits_of
+from mmcl.unlearning.loop import OnEpoch, adam, checked_sets, shuffled_batches, train_epochs
+from mmcl.unlearning.parts import logits_for
 
 _INPUTS = ("features", "image", "audio")  # inputs that a gradient step can change
 
 
 def boundary_shrink(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     step: float = 0.1,
     epochs: int = 5,
@@ -38,24 +38,28 @@ def boundary_shrink(
     it. ``remain`` is only checked for overlap with ``forget``.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         step: step size in units of the input: of pixel values from 0 to 1, or of features.
         epochs: passes over ``forget``.
         learning_rate: learning rate of Adam.
         batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
         ConfigError: ``step`` is not positive, or the inputs have no gradient, such as text.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if step <= 0:
         raise ConfigError(f"step of boundary_shrink is {step}, expected more than 0")
     original, unlearned = deepcopy(model).to(device).eval(), deepcopy(model).to(device).eval()
 
     def loss_of(batch: Batch) -> Tensor:
-        return cross_entropy(logits_of(unlearned(batch)), nearest_wrong_class(original, batch, step))
+        return cross_entropy(logits_for(unlearned, batch), nearest_wrong_class(original, batch, step))
 
     optimizer = adam([each for each in unlearned.parameters() if each.requires_grad], learning_rate)
     batches = partial(shuffled_batches, forget, batch_size, device)
@@ -72,7 +76,7 @@ def nearest_wrong_class(model: nn.Module, batch: Batch, step: float) -> Tensor:
         raise ConfigError(f"the batch has {', '.join(batch)}, expected an input with a gradient: {', '.join(_INPUTS)}")
     moved = Batch(batch)
     moved[name] = batch[name].detach().clone().requires_grad_()
-    loss = cross_entropy(logits_of(model(moved)), batch["label"])
+    loss = cross_entropy(logits_for(model, moved), batch["label"])
     (gradient,) = torch.autograd.grad(loss, moved[name], allow_unused=True)
     if gradient is None:
         raise ConfigError(
@@ -80,8 +84,8 @@ def nearest_wrong_class(model: nn.Module, batch: Batch, step: float) -> Tensor:
             "pass features computed by cached_features, or choose another method"
         )
     moved[name] = batch[name] + step * gradient.sign()
-    if name == "image":
+    if name == "image" and batch[name].min() >= 0 and batch[name].max() <= 1:
         moved[name] = moved[name].clamp(0, 1)
     with torch.no_grad():
-        logits = logits_of(model(moved)).scatter(1, batch["label"][:, None], float("-inf"))
+        logits = logits_for(model, moved).scatter(1, batch["label"][:, None], float("-inf"))
     return logits.argmax(1)

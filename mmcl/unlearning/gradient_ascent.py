@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
-from mmcl.data.base import Dataset
+from mmcl.data.torch_dataset import Samples
 from mmcl.errors import ConfigError
-from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, endless_batches, shuffled_batches, train_epochs
-from mmcl.unlearning.parts import logits_of
+from mmcl.unlearning.loop import OnEpoch, adam, checked_sets, endless_batches, shuffled_batches, train_epochs
+from mmcl.unlearning.parts import logits_for
 
 
 def neg_grad(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     epochs: int = 1,
     learning_rate: float = 1e-5,
@@ -34,20 +34,24 @@ def neg_grad(
     with ``forget``.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         epochs: passes over ``forget``.
         learning_rate: learning rate of Adam.
         batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     unlearned = deepcopy(model).to(device).eval()
 
     def loss_of(batch: Batch) -> Tensor:
-        return -cross_entropy(logits_of(unlearned(batch)), batch["label"])
+        return -cross_entropy(logits_for(unlearned, batch), batch["label"])
 
     optimizer = adam([each for each in unlearned.parameters() if each.requires_grad], learning_rate)
     batches = partial(shuffled_batches, forget, batch_size, device)
@@ -59,8 +63,8 @@ def neg_grad(
 
 def neg_grad_plus(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     epochs: int = 1,
     learning_rate: float = 1e-4,
@@ -74,24 +78,28 @@ def neg_grad_plus(
     ``loss = weight CE(remain) - (1 - weight) CE(forget)``, NegGrad+ as defined by Kurmanji et al., arXiv 2302.09880.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         epochs: passes over ``remain``; ``forget`` is repeated as often as needed.
         learning_rate: learning rate of Adam.
         weight: weight of the loss on ``remain``, 0 to 1.
         batch_size: samples of each data set per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
         ConfigError: ``weight`` is not within 0 and 1.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if not 0 <= weight <= 1:
         raise ConfigError(f"weight of neg_grad_plus is {weight}, expected 0 to 1")
     unlearned = deepcopy(model).to(device).eval()
 
     def loss_of(pair: tuple[Batch, Batch]) -> Tensor:
-        remain_loss, forget_loss = (cross_entropy(logits_of(unlearned(batch)), batch["label"]) for batch in pair)
+        remain_loss, forget_loss = (cross_entropy(logits_for(unlearned, batch), batch["label"]) for batch in pair)
         return weight * remain_loss - (1 - weight) * forget_loss
 
     def batches() -> Iterator[tuple[Batch, Batch]]:

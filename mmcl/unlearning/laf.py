@@ -29,18 +29,19 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
+from mmcl.data.torch_dataset import Samples, as_dataset
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.models.vae import RepresentationVAE
 from mmcl.objectives.laf import extractor_unlearning, representation_alignment
-from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import OnEpoch, adam, checked_sets, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import Inputs, Parts
 
 
 def unlearn_laf(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     classifier: str | None = None,
     epochs: int = 20,
@@ -63,23 +64,31 @@ def unlearn_laf(
     LAF, Shen et al., arXiv 2404.00506; the top of this module describes the method.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         classifier: name of the module that classifies; see :class:`~mmcl.unlearning.parts.Parts`.
         epochs: passes over the smaller data set.
-        unlearning_learning_rate, alignment_learning_rate: learning rates of Adam for L_UE and L_RA.
+        unlearning_learning_rate: learning rate of Adam for L_UE.
+        alignment_learning_rate: learning rate of Adam for L_RA.
         temperature: temperature of L_RA.
         phi: bound the reconstruction errors in L_UE, as the released code does.
         batch_size: samples of each data set per step, and samples per step of the autoencoders.
-        latent, output: code size and output layer of :class:`~mmcl.models.vae.RepresentationVAE`.
-        vae_epochs, vae_learning_rate, kl_weight: epochs, learning rate of Adam and KL weight of the autoencoders.
+        latent: size of the code of :class:`~mmcl.models.vae.RepresentationVAE`.
+        output: output layer of the autoencoders, ``"sigmoid"`` or ``"linear"``.
+        vae_epochs: passes over the data of each autoencoder.
+        vae_learning_rate: learning rate of Adam for the autoencoders.
+        kl_weight: weight of the KL divergence in the loss of the autoencoders.
         vae_on: data of the first autoencoder: ``"all"``, as the paper approximates, or ``"remain"``.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
         ConfigError: no classifier is found, or a setting is out of range.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if vae_on not in ("all", "remain") or batch_size < 1:
         raise ConfigError(f"vae_on={vae_on!r}, batch_size={batch_size}: expected all or remain, and 1 or more")
     parts, data = Parts(deepcopy(model).to(device), classifier), (remain, forget)
@@ -101,7 +110,7 @@ def unlearn_laf(
 
 def repair(
     model: nn.Module,
-    remain: Dataset,
+    remain: Samples,
     *,
     classifier: str | None = None,
     samples: int | None = None,
@@ -131,6 +140,7 @@ def repair(
         ConfigError: no classifier is found.
         TrainingError: a loss is not finite.
     """
+    remain = as_dataset(remain)
     count = len(remain) if samples is None else min(samples, len(remain))
     labelled = Selection(remain, torch.randperm(len(remain))[:count].tolist())
     parts = Parts(deepcopy(model).to(device), classifier)

@@ -15,6 +15,7 @@ from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
 from mmcl.data.selection import Selection, sample_ids
+from mmcl.data.torch_dataset import Samples, TorchDataset, as_dataset, same_source
 from mmcl.errors import ConfigError, DataError
 from mmcl.training.finite import Named, samples
 from mmcl.training.step import TrainingStep
@@ -97,15 +98,16 @@ def adam(parameters: Sequence[torch.nn.Parameter], learning_rate: float, weight_
     return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
-def check_disjoint(remain: Dataset, forget: Dataset) -> None:
-    """Check that two data sets are not empty and share no sample.
+def checked_sets(remain: Samples, forget: Samples) -> tuple[Dataset, Dataset]:
+    """Return two data sets, made from torch data sets if necessary, after checking that they share no sample.
 
     Raises:
         DataError: a data set is empty, or samples are in both; names the first of them.
     """
     for name, data in (("remain", remain), ("forget", forget)):
-        if data is None or not len(data):
+        if data is None or not len(data):  # type: ignore[arg-type]
             raise DataError(f"the set to {name} has 0 samples, expected at least 1")
+    remain, forget = as_dataset(remain), as_dataset(forget)
     shared = _shared_ids(remain, forget)
     if shared:
         shown = ", ".join(shared[:5]) + (" ..." if len(shared) > 5 else "")
@@ -113,13 +115,20 @@ def check_disjoint(remain: Dataset, forget: Dataset) -> None:
             f"{len(shared)} samples are both to remain and to be forgotten, first {shown}, expected none: leave them "
             "out of one set"
         )
+    return remain, forget
 
 
 def _shared_ids(remain: Dataset, forget: Dataset) -> list[str]:
-    """Ids of shared samples; samples of one source are compared by row, others by id."""
+    """Ids of shared samples. Those of one source are compared by row, of torch data sets by input, others by id."""
     (source, rows), (other, other_rows) = origin(remain), origin(forget)
-    if source is other:
+    if same_source(source, other):
         return sample_ids(source, sorted(set(rows) & set(other_rows)))
+    if isinstance(source, TorchDataset) and isinstance(other, TorchDataset):
+        inputs, others = source.input_digests(), other.input_digests()
+        forgotten = {others[row] for row in other_rows}
+        return sample_ids(source, [row for row in rows if inputs[row] in forgotten])
+    if isinstance(source, TorchDataset) or isinstance(other, TorchDataset):
+        return []
     return sorted(set(sample_ids(source, rows)) & set(sample_ids(other, other_rows)))
 
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from mmcl.batch import Batch, collate
 from mmcl.data.base import Dataset
+from mmcl.data.torch_dataset import as_dataset
 from mmcl.errors import ConfigError
+from mmcl.models.tensor_classifier import last_linear, logits_of, run_on_batch
 from mmcl.text.suggest import nearest
 
 _CLASSIFIERS = ("head", "classifier", "fc")
@@ -32,7 +34,7 @@ class Parts:
         model: model that takes a :class:`~mmcl.batch.Batch` and returns logits ``(batch, classes)``, or an object with
             ``logits``.
         classifier: name of the module that classifies, such as ``"head"``; None looks for ``head``, ``classifier`` and
-            ``fc``.
+            ``fc``, then takes the last ``nn.Linear``.
 
     Attributes:
         model: the model.
@@ -53,7 +55,7 @@ class Parts:
 
     def __init__(self, model: nn.Module, classifier: str | None = None) -> None:
         modules = dict(model.named_modules())
-        name = classifier or next((name for name in _CLASSIFIERS if name in modules), None)
+        name = classifier or next((name for name in _CLASSIFIERS if name in modules), last_linear(model))
         if not name or name not in modules:
             known = [each for each in modules if each]
             what = f"has no module '{name}'{nearest(name, known)}" if name else f"has none of {', '.join(_CLASSIFIERS)}"
@@ -67,7 +69,7 @@ class Parts:
         seen: list[Tensor] = []
         handle = self.classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
         try:
-            output = self.model(batch)
+            output = run_on_batch(self.model, batch)
         finally:
             handle.remove()
         if len(seen) != 1 or seen[0].dim() != 2:
@@ -112,7 +114,7 @@ class Inputs:
     """
 
     def __init__(self, data: Dataset) -> None:
-        self.data = data
+        self.data = as_dataset(data)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -135,15 +137,14 @@ def all_logits(model: nn.Module, data: Dataset, *, device: str | torch.device = 
     was_training, inputs = model.training, Inputs(data)
     model.to(device).eval()
     rows = torch.arange(len(inputs)).split(batch_size)
-    logits = torch.cat([logits_of(model(inputs.batch(each).to(device))).cpu() for each in rows])
+    logits = torch.cat([logits_for(model, inputs.batch(each).to(device)).cpu() for each in rows])
     model.train(was_training)
     return logits
 
 
-def logits_of(output: Any) -> Tensor:
-    """Return the logits of a model output: the output itself if it is a tensor, else its ``logits``."""
-    logits: Tensor = output if isinstance(output, Tensor) else output.logits
-    return logits
+def logits_for(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the logits of a model for a batch, ``(batch, classes)``; a plain model gets the batch's input."""
+    return logits_of(run_on_batch(model, batch))
 
 
 def reinitialized(model: nn.Module) -> nn.Module:

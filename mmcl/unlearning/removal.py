@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args, get_type_hints
 
 import torch
 
@@ -12,6 +12,7 @@ from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
+from mmcl.data.torch_dataset import Samples, as_splits
 from mmcl.errors import ConfigError, DataError
 from mmcl.text.suggest import nearest
 from mmcl.unlearning.loop import origin
@@ -39,10 +40,13 @@ class Removal(NamedTuple):
     unseen: Selection
 
 
+Removal.__annotations__.update(get_type_hints(Removal))  # documentation tools cannot resolve the names
+
+
 def choose_removal(
     kind: Kind,
-    train: Dataset,
-    test: Dataset,
+    train: Samples,
+    test: Samples,
     *,
     classes: Sequence[int | str] = (),
     share: Factor = 0.4,
@@ -76,6 +80,7 @@ def choose_removal(
         raise ConfigError(f"kind is '{kind}'{nearest(kind, get_args(Kind))}, expected {', '.join(get_args(Kind))}")
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share}, expected more than 0 and at most 1")
+    train, test = as_splits(train, test)
     classes = whole_numbers(classes, "classes", names=True, error=DataError)
     if kind == "class" and not classes:
         raise ConfigError("classes is empty, expected the classes to forget")

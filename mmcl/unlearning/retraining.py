@@ -13,14 +13,15 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count, NonNegative, Positive
 from mmcl.data.base import Dataset
+from mmcl.data.torch_dataset import Samples, as_dataset
 from mmcl.errors import DataError
-from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, shuffled_batches, train_epochs
-from mmcl.unlearning.parts import logits_of, reinitialized
+from mmcl.unlearning.loop import OnEpoch, adam, checked_sets, shuffled_batches, train_epochs
+from mmcl.unlearning.parts import logits_for, reinitialized
 
 
 def train_classifier(
     model: nn.Module,
-    data: Dataset,
+    data: Samples,
     *,
     epochs: Count = 20,
     learning_rate: Positive = 1e-4,
@@ -47,9 +48,10 @@ def train_classifier(
         TrainingError: a loss is not finite.
     """
     model.to(device)
+    data = as_dataset(data)
 
     def loss_of(batch: Batch) -> Tensor:
-        return cross_entropy(logits_of(model(batch)), batch["label"])
+        return cross_entropy(logits_for(model, batch), batch["label"])
 
     optimizer = adam([each for each in model.parameters() if each.requires_grad], learning_rate, weight_decay)
     batches = partial(shuffled_batches, data, batch_size, device)
@@ -59,8 +61,8 @@ def train_classifier(
 
 def retrain(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     fresh: Callable[[], nn.Module] | None = None,
     epochs: int = 20,
@@ -73,16 +75,23 @@ def retrain(
     """Return a model trained from scratch on ``remain``, the reference for all other methods.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         fresh: function that returns an untrained model; None reinitializes a copy of ``model``.
-        epochs, learning_rate, weight_decay, batch_size: see :func:`train_classifier`.
+        epochs: passes over ``remain``.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, a sample is in both, or ``remain`` has a single class.
         ConfigError: a module cannot be reinitialized; see :func:`~mmcl.unlearning.parts.reinitialized`.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     check_classes(remain)
     new = reinitialized(model) if fresh is None else fresh()
     return train_classifier(
@@ -100,8 +109,8 @@ def retrain(
 
 def fine_tune(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     epochs: int = 5,
     learning_rate: float = 1e-4,
@@ -112,7 +121,20 @@ def fine_tune(
 ) -> nn.Module:
     """Return a copy of ``model`` trained further on ``remain``, which relies on catastrophic forgetting.
 
-    Arguments and errors are those of :func:`retrain`.
+    Args:
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
+        epochs: passes over ``remain``.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
+
+    Raises:
+        DataError: a data set is empty, a sample is in both, or ``remain`` has a single class.
+        TrainingError: a loss is not finite.
     """
     return retrain(
         model,

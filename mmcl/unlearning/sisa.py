@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
-from mmcl.config.numbers import Count
-from mmcl.data.base import Dataset
+from mmcl.config.numbers import Count, NonNegative, Positive
 from mmcl.data.selection import Selection
+from mmcl.data.torch_dataset import Samples, as_dataset, same_source
 from mmcl.errors import ConfigError, DataError
-from mmcl.unlearning.loop import OnEpoch, check_disjoint, origin
-from mmcl.unlearning.parts import logits_of, reinitialized
+from mmcl.unlearning.loop import OnEpoch, checked_sets, origin
+from mmcl.unlearning.parts import logits_for, reinitialized
 from mmcl.unlearning.retraining import train_classifier
 
 
@@ -35,18 +35,23 @@ class ShardedEnsemble(nn.Module):
         self.models, self.shards, self.recipe = nn.ModuleList(models), list(shards), recipe
 
     def forward(self, batch: Batch) -> Tensor:
-        log_probabilities = torch.stack([logits_of(model(batch)).log_softmax(1) for model in self.models])
+        """Return the logits of the mean probabilities, ``(batch, classes)``."""
+        log_probabilities = torch.stack([logits_for(model, batch).log_softmax(1) for model in self.models])
         return log_probabilities.logsumexp(0) - torch.tensor(float(len(self.models))).log()
 
 
 def train_sharded(
     fresh: Callable[[], nn.Module],
-    data: Dataset,
+    data: Samples,
     *,
     shards: Count = 5,
     groups: Sequence[str] | None = None,
+    epochs: Count = 20,
+    learning_rate: Positive = 1e-4,
+    weight_decay: NonNegative = 1e-4,
+    batch_size: Count = 32,
+    device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
-    **recipe: Any,
 ) -> ShardedEnsemble:
     """Split the data into shards at random, and train one model on each.
 
@@ -59,13 +64,25 @@ def train_sharded(
         shards: number of shards in sisa, each with its own model.
         groups: group of each sample, such as its speaker. Samples of a group share a shard, so forgetting a speaker
             retrains one model.
-        on_epoch: called with phase, epoch and mean loss after each epoch.
-        **recipe: settings of :func:`~mmcl.unlearning.retraining.train_classifier`.
+        epochs: passes over each shard.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         ConfigError: ``shards`` is below 1, or above the number of samples or groups.
         DataError: ``groups`` and ``data`` differ in length.
     """
+    data = as_dataset(data)
+    recipe = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "device": device,
+    }
     names = [str(row) for row in range(len(data))] if groups is None else list(groups)
     if len(names) != len(data):
         raise DataError(f"there are {len(names)} groups for {len(data)} samples, expected one for each")
@@ -83,8 +100,8 @@ def train_sharded(
 
 def sisa(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     fresh: Callable[[], nn.Module] | None = None,
     device: str | torch.device = "cpu",
@@ -98,9 +115,11 @@ def sisa(
 
     Args:
         model: ensemble trained by :func:`train_sharded`.
-        remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`; ``forget`` is a selection of the
-            training data.
+        remain: samples to keep.
+        forget: samples to forget, a selection of the training data.
         fresh: function that returns an untrained model; None reinitializes a copy of the shard's model.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         ConfigError: ``model`` is not a sharded ensemble.
@@ -108,14 +127,14 @@ def sisa(
             training data.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if not isinstance(model, ShardedEnsemble):
         raise ConfigError(
             f"sisa got a {type(model).__name__}, expected a ShardedEnsemble: train one with "
             "mmcl.unlearning.train_sharded"
         )
     source, forget_rows = origin(forget)
-    if any(origin(shard)[0] is not source for shard in model.shards):
+    if any(not same_source(origin(shard)[0], source) for shard in model.shards):
         raise DataError(
             "the samples to forget are not of the data set of the shards: pass a Selection of that data set"
         )

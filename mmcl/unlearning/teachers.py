@@ -13,17 +13,18 @@ from torch.nn.functional import cross_entropy
 from mmcl.batch import Batch
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
+from mmcl.data.torch_dataset import Samples
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze, frozen_copy
 from mmcl.objectives.distill import logit_distillation
-from mmcl.unlearning.loop import OnEpoch, adam, check_disjoint, endless_batches, shuffled_batches, train_epochs
-from mmcl.unlearning.parts import logits_of, reinitialized
+from mmcl.unlearning.loop import OnEpoch, adam, checked_sets, endless_batches, shuffled_batches, train_epochs
+from mmcl.unlearning.parts import logits_for, reinitialized
 
 
 def bad_teacher(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     fresh: Callable[[], nn.Module] | None = None,
     share: float = 0.3,
@@ -41,20 +42,24 @@ def bad_teacher(
     3. Differs from the released code: each batch has samples of both data sets, and an epoch is a pass over the larger.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         fresh: function that returns an untrained model; None reinitializes a copy of ``model``.
         share: share of ``remain`` to train on, drawn at random.
         temperature: temperature T of teachers and student.
         epochs: passes over the larger data set.
         learning_rate: learning rate of Adam.
         batch_size: samples of each data set per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
         ConfigError: ``share`` is not within (0, 1], or a module cannot be reinitialized.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if not 0 < share <= 1:
         raise ConfigError(f"share of bad_teacher is {share}, expected more than 0 and at most 1")
     some = Selection(remain, torch.randperm(len(remain))[: max(1, round(share * len(remain)))].tolist())
@@ -66,8 +71,8 @@ def bad_teacher(
 
     def loss_of(pair: tuple[Batch, Batch]) -> Tensor:
         remaining, forgotten = pair
-        return _divergence(logits_of(student(remaining)), good, remaining, temperature) + _divergence(
-            logits_of(student(forgotten)), bad, forgotten, temperature
+        return _divergence(logits_for(student, remaining), good, remaining, temperature) + _divergence(
+            logits_for(student, forgotten), bad, forgotten, temperature
         )
 
     def batches() -> Iterator[tuple[Batch, Batch]]:
@@ -83,8 +88,8 @@ def bad_teacher(
 
 def scrub(
     model: nn.Module,
-    remain: Dataset,
-    forget: Dataset,
+    remain: Samples,
+    forget: Samples,
     *,
     epochs: int = 3,
     forget_epochs: int = 2,
@@ -104,7 +109,9 @@ def scrub(
     2302.09880, equation 3.
 
     Args:
-        model, remain, forget, device, on_epoch: see :func:`~mmcl.unlearning.methods.unlearn`.
+        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
+        remain: samples to keep.
+        forget: samples to forget.
         epochs: passes over ``remain``.
         forget_epochs: passes over ``forget``.
         distillation_weight: weight of the divergence on ``remain``.
@@ -112,23 +119,25 @@ def scrub(
         temperature: temperature T of teacher and student.
         learning_rate: learning rate of Adam.
         batch_size: samples per step.
+        device: device that the model is trained on.
+        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
         ConfigError: a number of epochs is negative.
         TrainingError: a loss is not finite.
     """
-    check_disjoint(remain, forget)
+    remain, forget = checked_sets(remain, forget)
     if min(epochs, forget_epochs) < 0:
         raise ConfigError(f"scrub got epochs={epochs}, forget_epochs={forget_epochs}, expected 0 or more of each")
     teacher = frozen_copy(model).to(device)
     student = deepcopy(model).to(device).eval()
 
     def away(batch: Batch) -> Tensor:
-        return -_divergence(logits_of(student(batch)), teacher, batch, temperature)
+        return -_divergence(logits_for(student, batch), teacher, batch, temperature)
 
     def near(batch: Batch) -> Tensor:
-        logits = logits_of(student(batch))
+        logits = logits_for(student, batch)
         distance = _divergence(logits, teacher, batch, temperature)
         return distillation_weight * distance + cross_entropy_weight * cross_entropy(logits, batch["label"])
 
@@ -148,6 +157,6 @@ def _divergence(logits: Tensor, teacher: nn.Module, batch: Batch, temperature: f
     Logits of classes not yet seen are minus infinity, for which the divergence is undefined.
     """
     with torch.no_grad():
-        teacher_logits = logits_of(teacher(batch))
+        teacher_logits = logits_for(teacher, batch)
     seen = (~logits.isneginf()).any(0)
     return logit_distillation(logits[:, seen], teacher_logits[:, seen], temperature)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from itertools import product
 
 import numpy as np
@@ -226,12 +225,10 @@ def test_an_encoder_of_another_modality_is_refused(small_whisper, tmp_path):
 @pytest.mark.parametrize("task", sorted(tasks()))
 def test_configs_pass_where_their_data_and_weights_are_present(task, data_dir, monkeypatch):
     monkeypatch.setenv("MMCL_DATA", str(data_dir))
-    started = time.monotonic()
     for name in configs(task):
         _, found = faults_of(task, name, [])
         absent = ("is missing", "missing (", "there is no file", "MMCL_WEIGHTS", "device is cuda", "mmcl[synth]")
         assert [fault for fault in found if not any(words in fault for words in absent)] == [], name
-    assert time.monotonic() - started < 60
 
 
 def test_a_task_without_checks_is_validated(tmp_path, monkeypatch):

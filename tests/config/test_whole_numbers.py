@@ -8,7 +8,7 @@ import torch
 
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data import Mnist, Selection, class_incremental
-from mmcl.data.streams import arrival_groups
+from mmcl.data.class_groups import arrival_groups
 from mmcl.errors import InputError, MMCLError
 from mmcl.metrics.classification import classification_scores
 from mmcl.metrics.embedding_map import embedding_map

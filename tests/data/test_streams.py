@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from mmcl.data import Barista, SpokenDigits, class_incremental
-from mmcl.data.streams import arrival_groups
+from mmcl.data.class_groups import arrival_groups
 from mmcl.errors import StreamError
 
 

@@ -100,7 +100,7 @@ def test_a_failed_method_leaves_the_strategy_unchanged(learned):
 
 def test_foreign_experiences_and_empty_sets_raise(learned, make, benchmark):
     strategy, experience, rows = learned
-    with pytest.raises(StreamError, match="source"):
+    with pytest.raises(StreamError, match="class_incremental"):
         unlearn_in_stream(strategy, None, rows)
     with pytest.raises(DataError, match="0 samples to forget"):
         unlearn_in_stream(strategy, experience, [])

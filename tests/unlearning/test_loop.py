@@ -5,7 +5,7 @@ from torch import nn
 from mmcl.data import Mnist
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError, TrainingError
-from mmcl.unlearning.loop import adam, check_disjoint, endless_batches, shuffled_batches, train_epochs
+from mmcl.unlearning.loop import adam, checked_sets, endless_batches, shuffled_batches, train_epochs
 
 
 def test_losses_are_minimized_in_turn_and_their_sum_is_reported():
@@ -39,12 +39,12 @@ def test_batches_hold_every_sample_once(forget):
 
 
 def test_overlapping_sets_are_refused_and_shared_samples_named(remain, forget):
-    check_disjoint(remain, forget)
+    checked_sets(remain, forget)
     source = remain.source
     with pytest.raises(DataError, match="^2 .*train-4, train-7\\b"):
-        check_disjoint(Selection(source, [1, 4, 7]), Selection(source, [7, 4]))
+        checked_sets(Selection(source, [1, 4, 7]), Selection(source, [7, 4]))
     with pytest.raises(DataError, match="^1 .*train-7\\b"):
-        check_disjoint(source, Selection(source, [7]))
+        checked_sets(source, Selection(source, [7]))
 
     class Other:
         """Other data set with some samples of the same ids."""
@@ -58,20 +58,20 @@ def test_overlapping_sets_are_refused_and_shared_samples_named(remain, forget):
             return source[row + 3]
 
     with pytest.raises(DataError, match="^1 .*train-4\\b"):
-        check_disjoint(Other(), Selection(source, [4, 9]))
+        checked_sets(Other(), Selection(source, [4, 9]))
     for kept, gone, name in (([], forget, "remain"), (remain, [], "forget"), (remain, None, "forget")):
         with pytest.raises(DataError, match=f"{name}.* 0 samples"):
-            check_disjoint(kept, gone)
+            checked_sets(kept, gone)
 
 
 def test_splits_are_disjoint_and_nested_selections_are_resolved(data_dir):
     train, valid = (Mnist(data_dir / "MNIST", split) for split in ("train", "valid"))
-    check_disjoint(Selection(train, [0, 1]), Selection(valid, [0, 1]))
-    check_disjoint(valid, Selection(train, [0, 1]))
+    checked_sets(Selection(train, [0, 1]), Selection(valid, [0, 1]))
+    checked_sets(valid, Selection(train, [0, 1]))
     inner = Selection(train, [5, 6, 7])
-    check_disjoint(Selection(inner, [0, 1]), Selection(train, [7, 0]))
+    checked_sets(Selection(inner, [0, 1]), Selection(train, [7, 0]))
     with pytest.raises(DataError, match=r"train-6\b"):
-        check_disjoint(Selection(inner, [0, 1]), Selection(train, [6]))
+        checked_sets(Selection(inner, [0, 1]), Selection(train, [6]))
 
 
 def test_data_set_without_batch_method(forget):

@@ -6,7 +6,8 @@ from mmcl.batch import Batch
 from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError
 from mmcl.models import ImageClassifier, MultimodalClassifier, SLUClassifier
-from mmcl.unlearning.parts import Inputs, Parts, logits_of, reinitialized
+from mmcl.models.tensor_classifier import logits_of
+from mmcl.unlearning.parts import Inputs, Parts, reinitialized
 
 
 class Bare(nn.Module):
@@ -40,10 +41,11 @@ def test_representation_is_the_input_of_the_classifier(batch):
         assert len(split) == len(ids) and set(split) == ids
 
 
-def test_classifier_with_an_unusual_name_must_be_given():
+def test_classifier_with_an_unusual_name_is_the_last_linear_layer_or_given():
     model, batch = Bare(), Batch(features=torch.ones(4, 3))
-    with pytest.raises(ConfigError, match="head, classifier, fc.*first, second"):
-        Parts(model)
+    assert Parts(model).name == "second"
+    with pytest.raises(ConfigError, match="head, classifier, fc.*only"):
+        Parts(torch.nn.ModuleDict({"only": torch.nn.ReLU()}))
     with pytest.raises(ConfigError, match="'secnd'.*'second'"):
         Parts(model, "secnd")
     found = Parts(model, "second")(batch)

@@ -11,6 +11,8 @@ from mmcl.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from mmcl.batch import Batch, Sample
@@ -81,7 +83,7 @@ class ImageSet:
         text = [self.classes[label] for label in labels.tolist()]
         return Batch(image=self._images[rows].float() / 255, label=labels, text=text)
 
-    def held(self) -> list[Any]:
+    def held(self) -> list[NDArray[np.generic]]:
         """Return the images as an array, for finding equal samples in two splits."""
         return [self._images.numpy()]
 

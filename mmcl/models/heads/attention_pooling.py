@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from mmcl.arguments import takes_tensors
 from mmcl.batch import length_mask
 
 
@@ -52,6 +53,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Sequential(nn.Linear(hidden, hidden // heads), nn.Tanh(), nn.Linear(hidden // heads, heads))
         self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(heads * hidden, dim))
 
+    @takes_tensors
     def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """Return one vector per sequence, ``(batch, dim)``.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import LabelError
 
@@ -55,6 +56,7 @@ class GrowingHead(nn.Module):
             self.weight.copy_(fresh.weight)
             self.bias.copy_(fresh.bias)
 
+    @takes_tensors
     def forward(self, embedding: Tensor) -> Tensor:
         """Return logits ``(batch, classes)`` of embeddings ``(batch, dim)``."""
         logits = nn.functional.linear(embedding, self.weight, self.bias)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_finite_tensors
@@ -127,9 +128,9 @@ class Dense(Pairs):
     name: str = "weights"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.matrix, Tensor) or self.matrix.is_complex():
-            kind = self.matrix.dtype if isinstance(self.matrix, Tensor) else type(self.matrix).__name__
-            raise InputError(f"{self.name} is of type {kind}, expected a tensor of numbers or booleans (queries, keys)")
+        require_tensors(**{self.name: self.matrix})
+        if self.matrix.is_complex():
+            raise InputError(f"{self.name} is of type {self.matrix.dtype}, expected real numbers or booleans")
         if self.matrix.dim() != 2:
             raise ShapeError(f"{self.name} has shape {tuple(self.matrix.shape)}, expected (queries, keys)")
         if not self.matrix.is_floating_point() and self.matrix.dtype != torch.bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.objectives.kernel.base import Dense, Pairs
 from mmcl.objectives.kernel.factors import similarity_factors
@@ -24,6 +25,7 @@ from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature
 
 
+@takes_tensors
 def weighted_info_nce(
     queries: Tensor,
     keys: Tensor,
@@ -85,6 +87,7 @@ def weighted_info_nce(
         return loss if normalize else refuse_overflow(loss, "features that are not normalized")
 
 
+@takes_tensors
 def two_way_info_nce(
     queries: Tensor,
     keys: Tensor,
@@ -143,6 +146,7 @@ def two_way_info_nce(
         return totals[0] / counts[0], totals[1] / counts[1]
 
 
+@takes_tensors
 def log_denominators(
     queries: Tensor,
     keys: Tensor,

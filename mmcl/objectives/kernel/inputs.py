@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, ShapeError
 
 
@@ -25,8 +26,7 @@ def check_finite_tensors(**tensors: Tensor) -> None:
     mmcl.errors.InputError: logits: row 1 is not finite, it holds inf; check how it was computed
     """
     for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"{name} is a {type(tensor).__name__}, expected a tensor")
+        require_tensors(**{name: tensor})
         if not tensor.is_floating_point():
             raise InputError(f"{name} is of type {tensor.dtype}, expected floating point; convert it with .float()")
         # A finite sum proves that all values are finite. The rows are searched only if it is not.
@@ -75,9 +75,7 @@ def check_features(**sides: Tensor) -> None:
     ...
     mmcl.errors.InputError: keys: row 0 is not finite, it holds nan; check how it was computed
     """
-    for name, side in sides.items():
-        if not isinstance(side, Tensor):
-            raise InputError(f"{name} is a {type(side).__name__}, expected a tensor (batch, dim)")
+    require_tensors(**sides)
     shapes = {name: tuple(side.shape) for name, side in sides.items()}
     if any(len(shape) != 2 for shape in shapes.values()) or len({shape[1] for shape in shapes.values()}) != 1:
         given = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
@@ -123,6 +121,8 @@ def stacked_views(views: Tensor | Sequence[Tensor]) -> Tensor:
     ...
     mmcl.errors.ShapeError: views have shapes [(4, 2)], expected 2 or more views of the same (batch, dim)
     """
+    if not isinstance(views, Tensor):
+        require_tensors(**{f"views[{number}]": view for number, view in enumerate(views)})
     if len(views) < 2 or len({view.shape for view in views}) != 1 or views[0].dim() != 2:
         shapes = [tuple(view.shape) for view in views]
         raise ShapeError(f"views have shapes {shapes}, expected 2 or more views of the same (batch, dim)")

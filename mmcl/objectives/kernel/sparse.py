@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.gather import Processes
@@ -38,6 +39,8 @@ class Sparse(Pairs):
     values: Tensor | None = None
 
     def __post_init__(self) -> None:
+        given = {"queries": self.queries, "keys": self.keys, "values": self.values}
+        require_tensors(**{name: each for name, each in given.items() if each is not None})
         sizes = {len(each) for each in (self.queries, self.keys, self.values) if each is not None}
         if len(sizes) != 1 or self.queries.dim() != 1:
             raise ShapeError(f"queries, keys and values have lengths {sorted(sizes)}, expected one value per pair")

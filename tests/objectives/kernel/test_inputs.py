@@ -28,7 +28,7 @@ def test_large_finite_numbers_are_valid(dtype):
 
 @pytest.mark.parametrize("given", [[[1.0, 2.0]], np.ones((2, 2)), None, "rows"])
 def test_other_types_than_tensors_are_an_error(given):
-    with pytest.raises(InputError, match=f"keys is a {type(given).__name__}"):
+    with pytest.raises(InputError, match=f"keys is a .*{type(given).__name__}|keys is a {type(given).__name__}"):
         check_features(queries=torch.zeros(2, 2), keys=given)
 
 
