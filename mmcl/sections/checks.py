@@ -116,12 +116,6 @@ def check_stream(
             return
 
 
-def check_batch_size(checks: Checks, size: int, samples: int, key: str = "batch_size") -> None:
-    """Check that a batch is not larger than the training data."""
-    if size > samples:
-        checks.add(key, f"{key} is {size}, but there are {samples} training samples: set {key}={samples} or less")
-
-
 def check_objectives(checks: Checks, key: str, names: Sequence[str], data: Any) -> None:
     """Check that a data set has the inputs of objectives: labels of two or more classes, and bags."""
     from mmcl.data.attributes import attributes_of

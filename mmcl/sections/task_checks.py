@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmcl.config.checks import Checks
-from mmcl.sections.checks import check_batch_size, check_data, check_encoder, check_stream, open_split
+from mmcl.sections.checks import check_data, check_encoder, check_stream, open_split
 
 
 def slu_incremental(config: Any, checks: Checks) -> None:
@@ -16,7 +16,6 @@ def slu_incremental(config: Any, checks: Checks) -> None:
         check_encoder(checks, "classifier.text", config.classifier.text, "text")
     data = check_data(checks, config.data, "audio")
     if data is not None:
-        check_batch_size(checks, config.batch_size, len(data[0]))
         stream = config.model_dump(include={"class_order", "initial", "by_superclass"})
         check_stream(checks, data, config.seeds, config.experiences, **stream)
 
@@ -30,7 +29,6 @@ def text_incremental(config: Any, checks: Checks) -> None:
     config.student.check(checks)
     if opened is not None:
         data = checks.attempt("data", lambda: (LabelledExercises(opened[0]), LabelledExercises(opened[1])))
-        check_batch_size(checks, config.batch_size, len(opened[0]))
         if data is not None:
             stream = {"by_superclass": config.by_superclass}
             check_stream(checks, data, config.seeds, config.experiences, **stream)
@@ -39,10 +37,8 @@ def text_incremental(config: Any, checks: Checks) -> None:
 def rationale_distillation(config: Any, checks: Checks) -> None:
     """Check a config of the task ``rationale_distillation``."""
     needing = [each for each in config.method if each != "finetune"]
-    opened = config.data.check(checks, ("train", "valid", config.data.test), needing, "method=finetune")
+    config.data.check(checks, ("train", "valid", config.data.test), needing, "method=finetune")
     config.student.check(checks)
-    if opened is not None:
-        check_batch_size(checks, config.batch_size, len(opened[0]))
 
 
 def contrastive_pretraining(config: Any, checks: Checks) -> None:
@@ -80,7 +76,6 @@ def multimodal_classification(config: Any, checks: Checks) -> None:
     train = config.data.check(checks, config.data.train)
     if train is not None:
         config.check(checks, train)
-        check_batch_size(checks, config.batch_size, len(train))
 
 
 def unlearning(config: Any, checks: Checks) -> None:
@@ -95,7 +90,6 @@ def unlearning(config: Any, checks: Checks) -> None:
     data = check_data(checks, config.data, *config.needed_modality())
     if data is None:
         return
-    check_batch_size(checks, config.batch_size, len(data[0]))
     for seed in config.seeds:
         if not checks.passes("removal", lambda seed=seed: config.removal.choose(*data, seed)):  # type: ignore[misc]
             break

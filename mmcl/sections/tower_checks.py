@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.config.checks import Checks
 from mmcl.errors import ConfigError
-from mmcl.sections.checks import check_batch_size, check_encoder, check_objectives, open_split
+from mmcl.sections.checks import check_encoder, check_objectives, open_split
 
 if TYPE_CHECKING:
     from mmcl.sections.towers import PairsSection, PretrainingSection
@@ -19,7 +19,6 @@ def check_pretraining(checks: Checks, config: PretrainingSection) -> None:
     if train is not None:
         check_sides(checks, "pairs.name", train, config)
         config = config.following(train)
-        check_batch_size(checks, config.batch_size, len(train))
         check_objectives(checks, "objective", config.objective, train)
     check_encoder(checks, "first", config.first, config.first.modality)
     if config.second is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from mmcl.config.checks import Checks
 from mmcl.data.base import Source
 from mmcl.sections import checks as of_sections
@@ -54,13 +52,6 @@ def test_a_stream_is_checked_for_every_seed():
     assert checks.faults == []
     of_sections.check_stream(checks, (Data(), Data()), [0, 1], 4)
     assert len(checks.faults) == 1 and "experiences is 4" in checks.faults[0]
-
-
-@pytest.mark.parametrize(("size", "count"), [(3, 0), (4, 1)])
-def test_a_batch_is_at_most_the_data(size, count):
-    checks = Checks()
-    of_sections.check_batch_size(checks, size, 3)
-    assert len(checks.faults) == count
 
 
 def test_objectives_need_labels():
