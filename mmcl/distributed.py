@@ -14,8 +14,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from mmcl.config.devices import Device, check_devices
 from mmcl.config.numbers import Count
 from mmcl.errors import ConfigError, ProcessError, ShapeError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-Device = Literal["cpu", "cuda"]
 
 TIMEOUT = timedelta(minutes=30)  #: how long a process waits for another
 MAIN_FIRST_TIMEOUT = timedelta(days=1)  #: how long processes wait for work of rank 0 that all need, such as encoding
@@ -68,23 +68,6 @@ def launch(devices: Count = 1, nodes: Count = 1, device: Device = "cpu", *, time
     fabric.launch()
     global _patient
     _patient = torch.distributed.new_group(timeout=MAIN_FIRST_TIMEOUT, backend="gloo")
-
-
-def check_devices(devices: int = 1, nodes: int = 1, device: str = "cpu") -> None:
-    """Check that this machine has the devices of a run.
-
-    Raises:
-        ConfigError: ``devices`` or ``nodes`` is less than 1, or the machine has fewer devices.
-    """
-    if devices < 1 or nodes < 1:
-        raise ConfigError(f"devices={devices}, nodes={nodes}: expected 1 or more of each")
-    if device != "cuda":
-        return
-    import torch
-
-    if (there := torch.cuda.device_count()) < devices:
-        expected = f"set devices to {there} or less" if there else "set device=cpu"
-        raise ConfigError(f"device is cuda with devices={devices}, but torch finds {there} GPUs here: {expected}")
 
 
 def leave() -> None:

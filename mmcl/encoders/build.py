@@ -92,14 +92,7 @@ def build_encoder(
 ) -> Encoder:
     """Build the encoder ``name`` of a modality.
 
-    From scratch:
-
-    * audio: ``cnn``, ``conformer``
-    * image: ``cnn``
-    * tabular: ``mlp``
-    * text: ``words``
-
-    From a library:
+    From scratch: ``cnn``, ``conformer`` (audio), ``cnn`` (image), ``mlp`` (tabular), ``words`` (text). From a library:
 
     * audio: ``torchaudio:WAV2VEC2_BASE``, ``speechbrain:ecapa``, ``speechbrain:wav2vec2``
     * image: ``open_clip:ViT-B-32``, ``timm:resnet18``, ``torchvision:resnet18``
@@ -112,7 +105,7 @@ def build_encoder(
 
     Args:
         modality: ``"audio"``, ``"image"``, ``"tabular"`` or ``"text"``.
-        name: a name from the lists above, a folder, or ``"owner/model"``.
+        name: a name from above, a folder, or ``"owner/model"``.
         frozen: do not train the encoder; None freezes pretrained encoders without ``tune_from`` only. False trains
             image towers and networks of a library as a whole, and the layers of other pretrained encoders.
         tune_from: number of the first layer to train in a pretrained encoder. Convolutions and embeddings before the

@@ -47,8 +47,7 @@ class Understood(NamedTuple):
     """Output of a sequence model in evaluation.
 
     Attributes:
-        logits: ``(batch, intents + 1)``: 0 for the decoded intent, minus infinity elsewhere. The last column stands
-            for a missing or unknown intent.
+        logits: ``(batch, intents + 1)``: 0 for the decoded intent, minus infinity elsewhere; the last is for none.
         embedding: mean of the encoded audio, ``(batch, dim)``.
         frames: decoded frames.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from mmcl.config.checks import Checks
-from mmcl.distributed import check_devices
+from mmcl.config.devices import check_devices
 from mmcl.errors import RunError
 from mmcl.files.cache_dir import cache_dir
 from mmcl.runs.folder import check_empty

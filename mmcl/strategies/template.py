@@ -61,8 +61,7 @@ class MMCLTemplate(Resumable):
         device: device that the model is trained on.
         workers: processes that load samples, for data that is not in memory.
         bucket: number of batches whose samples are sorted by length together, to reduce padding; 1 for no sorting.
-        precision: precision of the forward pass; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16, and ``"auto"``
-            uses it on devices that compute in bfloat16. Losses and weights stay in float32.
+        precision: precision of the model; ``"auto"`` is ``"bf16-mixed"`` on devices that compute in bfloat16, else 32.
 
     Raises:
         TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite.

@@ -64,24 +64,16 @@ def unlearn_laf(
     LAF, Shen et al., arXiv 2404.00506; the top of this module describes the method.
 
     Args:
-        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
-        remain: samples to keep.
-        forget: samples to forget.
+        model, remain, forget: trained model, samples to keep and to forget; see :func:`~mmcl.unlearning.unlearn`.
         classifier: name of the module that classifies; see :class:`~mmcl.unlearning.parts.Parts`.
         epochs: passes over the smaller data set.
-        unlearning_learning_rate: learning rate of Adam for L_UE.
-        alignment_learning_rate: learning rate of Adam for L_RA.
-        temperature: temperature of L_RA.
-        phi: bound the reconstruction errors in L_UE, as the released code does.
+        unlearning_learning_rate, alignment_learning_rate: learning rates of Adam for L_UE and L_RA.
+        temperature, phi: temperature of L_RA; bound the reconstruction errors in L_UE, as the released code does.
         batch_size: samples of each data set per step, and samples per step of the autoencoders.
-        latent: size of the code of :class:`~mmcl.models.vae.RepresentationVAE`.
-        output: output layer of the autoencoders, ``"sigmoid"`` or ``"linear"``.
-        vae_epochs: passes over the data of each autoencoder.
-        vae_learning_rate: learning rate of Adam for the autoencoders.
-        kl_weight: weight of the KL divergence in the loss of the autoencoders.
+        latent, output: code size and output layer of :class:`~mmcl.models.vae.RepresentationVAE`.
+        vae_epochs, vae_learning_rate, kl_weight: epochs, learning rate of Adam and KL weight of the autoencoders.
         vae_on: data of the first autoencoder: ``"all"``, as the paper approximates, or ``"remain"``.
-        device: device that the model is trained on.
-        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
+        device, on_epoch: device to train on, and a function called with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.

@@ -57,8 +57,7 @@ def choose_removal(
 
     * ``data``: a random ``share`` of each of ``classes``;
     * ``class``: all samples of ``classes``;
-    * ``noisy_labels``: a random ``share`` of each of ``classes``, trained with wrong labels drawn from all other
-      classes;
+    * ``noisy_labels``: a random ``share`` of each of ``classes``, trained with wrong labels of all other classes;
     * ``speaker``: all recordings of ``speakers``.
 
     The first three are the tasks of LAF, Shen et al., arXiv 2404.00506. Differs from the released code: that never

@@ -42,17 +42,14 @@ def bad_teacher(
     3. Differs from the released code: each batch has samples of both data sets, and an epoch is a pass over the larger.
 
     Args:
-        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
-        remain: samples to keep.
-        forget: samples to forget.
+        model, remain, forget: trained model, samples to keep and to forget; see :func:`~mmcl.unlearning.unlearn`.
         fresh: function that returns an untrained model; None reinitializes a copy of ``model``.
         share: share of ``remain`` to train on, drawn at random.
         temperature: temperature T of teachers and student.
         epochs: passes over the larger data set.
         learning_rate: learning rate of Adam.
         batch_size: samples of each data set per step.
-        device: device that the model is trained on.
-        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
+        device, on_epoch: device to train on, and a function called with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
@@ -109,9 +106,7 @@ def scrub(
     2302.09880, equation 3.
 
     Args:
-        model: trained model, a copy of which is changed; see :func:`~mmcl.unlearning.unlearn`.
-        remain: samples to keep.
-        forget: samples to forget.
+        model, remain, forget: trained model, samples to keep and to forget; see :func:`~mmcl.unlearning.unlearn`.
         epochs: passes over ``remain``.
         forget_epochs: passes over ``forget``.
         distillation_weight: weight of the divergence on ``remain``.
@@ -119,8 +114,7 @@ def scrub(
         temperature: temperature T of teacher and student.
         learning_rate: learning rate of Adam.
         batch_size: samples per step.
-        device: device that the model is trained on.
-        on_epoch: called after each epoch with phase, epoch (from 1) and mean loss.
+        device, on_epoch: device to train on, and a function called with phase, epoch (from 1) and mean loss.
 
     Raises:
         DataError: a data set is empty, or a sample is in both.
