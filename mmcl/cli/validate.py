@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmcl.cli.arguments import DEFAULT, Config, Settings, Task, find_experiment
 from mmcl.cli.terminal import say
 from mmcl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def validate(
@@ -41,7 +44,9 @@ def validate(
     raise typer.Exit(1)
 
 
-def faults_of(task: str, config: str, settings: list[str], folder: Path | None = None) -> tuple[Any, list[str]]:
+def faults_of(
+    task: str, config: str, settings: list[str], folder: Path | None = None
+) -> tuple[BaseModel | None, list[str]]:
     """Return the resolved config of an experiment, and a line for each of its faults.
 
     Raises:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from mmcl.arguments import takes_tensors
 from mmcl.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class NotCalibrated(NamedTuple):
 Calibrated: TypeAlias = Calibration | NotCalibrated
 
 
+@takes_tensors
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the temperature T that minimizes the cross-entropy of ``softmax(logits / T)``.
 
@@ -118,6 +120,7 @@ def _bisected(is_below: Callable[[float], bool]) -> float:
     return exp((low + high) / 2)
 
 
+@takes_tensors
 def fit_platt(raw: Tensor, correct: Tensor) -> tuple[float, float]:
     """Return slope a and intercept b, so that ``sigmoid(a * log(c / (1 - c)) + b)`` is the calibrated confidence.
 
@@ -157,6 +160,7 @@ def fit_platt(raw: Tensor, correct: Tensor) -> tuple[float, float]:
     return (slope, intercept) if slope > 0 else flat
 
 
+@takes_tensors
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = _BINS) -> float:
     """Return the expected calibration error: the mean gap between confidence and accuracy.
 
@@ -185,6 +189,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     return float(gaps.abs().sum()) / len(confidence)
 
 
+@takes_tensors
 def rejection_threshold(confidence: Tensor, correct: Tensor, kept: float = KEPT) -> float | None:
     """Return the highest threshold that keeps a share of the correct answers; None if no answer is correct.
 
@@ -208,6 +213,7 @@ def rejection_threshold(confidence: Tensor, correct: Tensor, kept: float = KEPT)
     return float(right[int((1 - kept) * len(right) + 1e-9)])
 
 
+@takes_tensors
 def calibrate_logits(logits: Tensor, labels: Tensor) -> Calibrated:
     """Calibrate a classifier by temperature scaling, and choose its threshold.
 
@@ -225,6 +231,7 @@ def calibrate_logits(logits: Tensor, labels: Tensor) -> Calibrated:
     return _calibration("temperature", (temperature,), before, after, correct)
 
 
+@takes_tensors
 def calibrate_confidence(raw: Tensor, correct: Tensor) -> Calibrated:
     """Calibrate a sequence model by Platt scaling, and choose its threshold.
 

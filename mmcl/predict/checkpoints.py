@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mmcl.errors import CheckpointError
 from mmcl.reports.row_types import StreamRow, read_metrics, rows_of_type
 from mmcl.runs.run import Run
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from mmcl.models import SLUClassifier, SLUSeq2Seq
 
 
@@ -28,7 +30,7 @@ class KeepsCheckpoints(Protocol):
         ...
 
 
-def task_config(run: Run) -> Any:
+def task_config(run: Run) -> BaseModel:
     """Load the config of a run as its task defines it."""
     from mmcl.config.model import load_config
     from mmcl.config.tasks import load_task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -32,7 +33,8 @@ class Guess(NamedTuple):
     confidence: float
 
 
-class Recognition(NamedTuple):
+@dataclass(frozen=True)
+class Recognition:
     """The answer of a recognizer.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.files.plain_files import check_plain
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from mmcl.runs.run import Run
 
 
-class StoredModel(NamedTuple):
+@dataclass(frozen=True)
+class StoredModel:
     """A model on disk.
 
     Attributes:

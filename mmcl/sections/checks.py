@@ -14,13 +14,14 @@ from mmcl.config.checks import Checks
 from mmcl.errors import MissingDataError
 
 if TYPE_CHECKING:
+    from mmcl.data.base import Dataset
     from mmcl.sections.encoders import AudioSection, EncoderSection, TextSection
     from mmcl.sections.slu import DataSection
 
 
 def open_split(
     checks: Checks, key: str, name: str, split: str, root: str | None, options: Mapping[str, Any]
-) -> Any | None:
+) -> Dataset | None:
     """Open a split of a data set.
 
     A data set that mmcl generates is not generated; if it is missing, its generator is checked instead.
@@ -65,7 +66,7 @@ def _generated(name: str, split: str, root: str | None, options: Mapping[str, An
 
 def check_data(
     checks: Checks, section: DataSection, modality: str | None = None, otherwise: str = "", key: str = "data"
-) -> tuple[Any, Any] | None:
+) -> tuple[Dataset, Dataset] | None:
     """Check the splits of a data section, and that samples have a modality.
 
     Returns:

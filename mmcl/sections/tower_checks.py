@@ -10,6 +10,7 @@ from mmcl.errors import ConfigError
 from mmcl.sections.checks import check_encoder, check_objectives, open_split
 
 if TYPE_CHECKING:
+    from mmcl.data.base import Dataset
     from mmcl.sections.towers import PairsSection, PretrainingSection
 
 
@@ -25,7 +26,7 @@ def check_pretraining(checks: Checks, config: PretrainingSection) -> None:
         check_encoder(checks, "second", config.second, config.second.modality)
 
 
-def check_pairs(checks: Checks, pairs: PairsSection) -> Any | None:
+def check_pairs(checks: Checks, pairs: PairsSection) -> Dataset | None:
     """Check both splits, and return the training split; None if it is faulty or not generated yet."""
     if pairs.name == "captions":
         train = checks.attempt("pairs.options", lambda: pairs.build("train"))

@@ -60,7 +60,7 @@ class ViewsSection(DataSection):
             parts.append(opened(made, self.name, split, root=self.root, **chosen))
         return self.join(parts)
 
-    def check(self, checks: Checks, splits: Sequence[str], **options: Any) -> Any | None:
+    def check(self, checks: Checks, splits: Sequence[str], **options: Any) -> Dataset | None:
         """Check splits; see :meth:`open`, whose ``options`` here come from the setting ``folds``.
 
         Returns:

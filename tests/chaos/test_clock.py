@@ -74,4 +74,4 @@ def test_two_runs_of_one_second_have_a_folder_each(tmp_path, monkeypatch):
     for _ in range(3):
         Run.create("slu_incremental", load_task("slu_incremental").Config()).close()
     names = sorted(os.listdir("runs/slu_incremental"))
-    assert names == ["config-20300101-000000", "config-20300101-000000-2", "config-20300101-000000-3"]
+    assert names == [f"synthetic_commands-config-20300101-000000{end}" for end in ("", "-2", "-3")]

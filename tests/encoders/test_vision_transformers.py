@@ -83,7 +83,7 @@ def test_preprocessing_equals_transformers(kind, size, tmp_path):
 
 
 def test_missing_and_unsupported_models_raise(tmp_path, weights_dir):
-    with pytest.raises(MissingDataError, match="'nobody/nothing'.*download=True"):
+    with pytest.raises(MissingDataError, match="'nobody/nothing'.*download"):
         build_encoder("image", "nobody/nothing")
     with pytest.raises(ConfigError, match="'bert'.* vit, dinov2, clip"):
         build_encoder("image", weights_dir / "all-MiniLM-L6-v2")

@@ -85,8 +85,8 @@ elif moment == "export":
     import mmcl.publishing.export
     mmcl.publishing.export.export_run = wait
 elif moment == "predict":
-    import mmcl.sections.towers
-    mmcl.sections.towers.model_folders = wait
+    import mmcl.predict.stored_models
+    mmcl.predict.stored_models.choose_model = wait
 elif moment == "swallowed":
     import mmcl.reports.page
     def swallow(*_):
