@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 import mmcl
 from mmcl.lazy import POSTPONED, lazy_imports, quick_imports, stated_imports
 
+MODULES = ["data", "encoders", "metrics", "models", "objectives", "rationales", "runs"]
+MODULES += ["strategies", "training", "unlearning"]
 PACKAGES = [
     "mmcl",
     "mmcl.data",
@@ -57,29 +60,41 @@ def test_names_resolve_to_objects_of_their_module(tmp_path):
         find("Fractal")
 
 
-def test_modules_are_available_after_a_plain_import():
-    code = """
-import sys, time
-start = time.perf_counter()
+@pytest.fixture(scope="module")
+def fresh():
+    """What a new process finds after a plain import of mmcl, and then of more."""
+    code = f"""
+import json, sys
 import mmcl
-before = time.perf_counter() - start
-assert "torch" not in sys.modules and before < 1, before
-parts = "data encoders metrics models objectives rationales runs strategies training unlearning".split()
-assert set(parts) <= set(dir(mmcl)), dir(mmcl)
-print(*(getattr(mmcl, part).__name__ for part in parts))
-print(mmcl.objectives.CLIPLoss().temperature, mmcl.strategies.naive.__name__, mmcl.data.class_incremental.__name__)
+found = {{"torch": "torch" in sys.modules, "dir": dir(mmcl)}}
+found["modules"] = [getattr(mmcl, part).__name__ for part in {MODULES}]
+found["used"] = [mmcl.objectives.CLIPLoss().temperature, mmcl.data.class_incremental.__name__]
+found["loaded"] = list(sys.modules)
+import mmcl.strategies.coconut, numpy, qpsolvers
+found["is preset"] = callable(mmcl.strategies.coconut)
+found["solved"] = qpsolvers.solve_qp(numpy.eye(1), numpy.array([-3.0]), lb=numpy.array([0.0]), solver="quadprog")[0]
+print(json.dumps(found))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    modules, uses = done.stdout.splitlines() or [done.stderr, ""]
-    assert modules.split()[0] == "mmcl.data" and modules.split()[-1] == "mmcl.unlearning", done.stderr
-    assert uses == "0.07 naive class_incremental", done.stderr
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-def test_a_name_that_is_a_module_is_not_hidden_by_another_import():
+def test_modules_are_available_after_a_plain_import(fresh):
+    assert not fresh["torch"] and set(MODULES) <= set(fresh["dir"])
+    assert fresh["modules"] == [f"mmcl.{name}" for name in MODULES]
+    assert fresh["used"] == [0.07, "class_incremental"]
+
+
+def test_a_name_that_is_a_module_is_not_hidden_by_another_import(fresh):
     """``mmcl.strategies.coconut`` is the preset, although a module has the same name."""
-    code = "import mmcl.strategies.coconut, mmcl; print(callable(mmcl.strategies.coconut))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "True", done.stderr
+    assert fresh["is preset"]
+
+
+def test_modules_that_avalanche_seldom_uses_are_postponed_and_work(fresh):
+    assert "avalanche" in fresh["loaded"]
+    assert not [name for name in fresh["loaded"] if name.startswith(("jax", *(f"{each}." for each in POSTPONED)))]
+    assert fresh["solved"] == pytest.approx(3.0)
 
 
 def test_a_postponed_module_is_executed_when_an_attribute_is_first_read(tmp_path, monkeypatch):
@@ -100,14 +115,3 @@ def test_a_postponed_module_is_executed_when_an_attribute_is_first_read(tmp_path
     with quick_imports(["rarely_used"]):
         assert sys.modules["rarely_used"] is rarely_used
     del sys.modules["rarely_used"]
-
-
-def test_modules_that_avalanche_seldom_uses_are_postponed_and_work():
-    code = f"""
-import sys, mmcl.strategies
-assert not any(name.startswith(("jax", *(f"{{each}}." for each in {POSTPONED}))) for name in sys.modules)
-import numpy, qpsolvers
-print(qpsolvers.solve_qp(numpy.eye(1), numpy.array([-3.0]), lb=numpy.array([0.0]), solver="quadprog"))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[3.]\n", done.stderr

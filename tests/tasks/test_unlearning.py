@@ -16,7 +16,7 @@ METHODS += ["sisa", "laf", "laf+r"]
 def whole(mmcl, data_dir, tmp_path_factory):
     """Folder and output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    done = mmcl("run", "unlearning", "--config", "tiny", "--folder", folder)
+    done = mmcl("run", "unlearning", "--config", "tiny", "--folder", folder, "seeds=[0]")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -33,7 +33,7 @@ def without_time(measures):
 def test_every_method_is_compared_with_retrain(whole):
     folder, printed = whole
     found = results(folder)
-    assert list(found) == [(name, seed) for seed in (0, 1) for name in METHODS]
+    assert list(found) == [(name, 0) for name in METHODS]
     assert all(name in printed for name in METHODS)
     for (name, seed), measures in found.items():
         expected = {"Train_r", "Train_f", "Test", "attack", "loss attack"}
@@ -42,7 +42,7 @@ def test_every_method_is_compared_with_retrain(whole):
             names, retrained = ("Train_r", "Train_f", "Test", "attack"), found["retrain", seed]
             distance = sum(abs(measures[each] - retrained[each]) for each in names) / 4
             assert measures["distance to Retrain"] == pytest.approx(distance)
-    assert found["original", 0]["Train_f"] > 0.9 and found["original", 0] != found["original", 1]
+    assert found["original", 0]["Train_f"] > 0.9
 
 
 @pytest.mark.slow
