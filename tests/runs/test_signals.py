@@ -142,9 +142,9 @@ def interrupted(moment, arguments, numbers, pause=0.05, before=signal.SIG_DFL):
     ("moment", "numbers"),
     [
         ("checkpoint", [signal.SIGINT] * 2),
-        ("checkpoint", [signal.SIGTERM]),
+        pytest.param("checkpoint", [signal.SIGTERM], marks=pytest.mark.slow),
         ("row", [signal.SIGHUP, signal.SIGTERM]),
-        ("report", [signal.SIGINT] * 2),
+        pytest.param("report", [signal.SIGINT] * 2, marks=pytest.mark.slow),
     ],
 )
 def test_run_ends_with_one_line_and_can_be_resumed(mmcl_, moment, numbers):

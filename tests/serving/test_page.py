@@ -344,6 +344,7 @@ def test_answer_in_a_browser(page, served, spoken, tmp_path):
     assert all(url.startswith((served[0], "data:", "blob:")) for url in page.asked)
 
 
+@pytest.mark.slow
 def test_errors_in_a_browser(page, tmp_path):
     (tmp_path / "text.wav").write_text("this is text")
     soundfile.write(tmp_path / "silent.wav", torch.zeros(16000).numpy(), 16000)
@@ -365,6 +366,7 @@ def test_errors_in_a_browser(page, tmp_path):
     assert "no recording" in ask(page)
 
 
+@pytest.mark.slow
 def test_microphone_recording_in_a_browser(page):
     page.fill("#intents textarea", "on\non")
     page.click('#speech button[aria-label="Record audio"]')
@@ -378,6 +380,7 @@ def test_microphone_recording_in_a_browser(page):
     assert re.search(r"(on|off) cosine .* ms for [1-3]\.\d s of speech", ask(page).replace("\n", " "))
 
 
+@pytest.mark.slow
 def test_results_are_drawn_in_a_browser(page, tmp_path):
     page.get_by_role("tab", name="Class-incremental").click()
     page.wait_for_selector("#course svg")
@@ -388,6 +391,7 @@ def test_results_are_drawn_in_a_browser(page, tmp_path):
     page.screenshot(path=tmp_path / "course.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_an_image_and_a_text_are_classified_in_a_browser(page, digit, tmp_path):
     page.get_by_role("tab", name="Classify images").click()
     page.click("#image_ask")

@@ -176,9 +176,8 @@ def killed(environment, folder, lines, config="tiny", settings=TWO):
     assert process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(
-    "lines", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(13, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", [4, 1, 13])
 def test_killed_run_resumes_to_the_same_metrics(lines, whole, mmcl, environment, tmp_path):
     folder = tmp_path / "killed"
     killed(environment, folder, lines)
