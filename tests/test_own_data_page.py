@@ -20,7 +20,9 @@ def _blocks(title: str) -> list[tuple[str, str]]:
     return re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
 
 
-@pytest.mark.parametrize("title", ["Speech", *(pytest.param(t, marks=pytest.mark.slow) for t in ("Images", "Texts"))])
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.parametrize("title", ["Speech", "Images", "Texts"])
 def test_examples_run(title: str, data_dir: Path, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "mmcl"
     program.parent.mkdir()

@@ -1,7 +1,7 @@
 """Pages in Markdown: the size of the README, plain sentences, valid links, and snippets and commands that run.
 
 The paragraph before a snippet states what it needs, and the test obeys: ``MMCL_DATA`` and ``MMCL_WEIGHTS`` skip it
-without the folder, ``synth`` without the extra and ``GPU`` without one, and ``minute`` marks it slow.
+without the folder, ``synth`` without the extra and ``GPU`` without one. CI leaves those out that take a ``minute``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PLACEHOLDER = re.compile(r"\b(?:[A-Z]{2,}|DIR|FILE)\b|\[--|\[[A-Z]|\.\.\.|key=va
 def _snippets():
     for page, text in PAGES.items():
         for number, block in enumerate(each for each in BLOCK.finditer(text) if each["language"] == "python"):
-            marks = [pytest.mark.slow] if "minute" in block["before"] and page != "README.md" else []
+            marks = [] if "minute" in block["before"] else [pytest.mark.ci]
             yield pytest.param(block["before"], block["code"], id=f"{page}-{number}", marks=marks)
 
 
@@ -138,6 +138,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "code"), list(_snippets()))
 def test_snippets_run_alone(before, code, cache, tmp_path, request):
     for word, fixture in (("MMCL_DATA", "data_dir"), ("MMCL_WEIGHTS", "weights_dir")):

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Importing pdoc here would make lazy packages of this process load all names.
-pytestmark = [pytest.mark.skipif(find_spec("pdoc") is None, reason="no pdoc"), pytest.mark.slow]
+pytestmark = [pytest.mark.skipif(find_spec("pdoc") is None, reason="no pdoc"), pytest.mark.slow, pytest.mark.ci]
 PACKAGES = ["data", "encoders", "metrics", "models", "objectives", "rationales", "strategies", "unlearning"]
 
 

@@ -79,6 +79,8 @@ def test_every_task_has_a_demo_and_a_tiny_config_that_say_what_they_are():
             assert config.read_text().startswith("# "), f"{config.name} does not say what it is"
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_wheel_works_outside_the_checkout(tmp_path):
     """In a new environment; what mmcl depends on is borrowed from this one, to spare the test an installation."""
     built = subprocess.run(

@@ -74,8 +74,8 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-# One notebook runs in the default tests, the others with those marked slow.
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n[:2] != "01" else []) for n in HOLDS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.ci] if n[:2] == "01" else []) for n in HOLDS])
 def test_notebook_runs_with_the_stated_results(name, data_dir, cache, tmp_path, request):
     if name not in WITHOUT_WEIGHTS:
         request.getfixturevalue("weights_dir")

@@ -81,6 +81,8 @@ def test_graph_equals_the_speech_tower_for_any_batch(exported, recordings):
         assert torch.from_numpy(found).norm(dim=1) == pytest.approx([1.0] * count, abs=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_graph_of_another_model_is_refused(exported, recordings):
     model, graph = exported
     with torch.no_grad():
@@ -93,6 +95,8 @@ def test_graph_of_another_model_is_refused(exported, recordings):
     assert check_graph(SpeechTower(model), graph.path, recordings) <= onnx_export.TOLERANCE
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_export_restores_global_settings(exported):
     model, _ = exported
     assert not model.training and torch.backends.mha.get_fastpath_enabled() and not torch.compiler.is_exporting()
