@@ -12,12 +12,14 @@ from mmcl.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from mmcl.metrics import answers as answers
+    from mmcl.metrics import calibration as calibration
     from mmcl.metrics import classification as classification
     from mmcl.metrics import embedding_map as embedding_map
     from mmcl.metrics import linear_probe as linear_probe
     from mmcl.metrics import matrix as matrix
     from mmcl.metrics import representation as representation
     from mmcl.metrics import retrieval as retrieval
+    from mmcl.metrics import scaling as scaling
     from mmcl.metrics import similarity_structure as similarity_structure
     from mmcl.metrics import slu as slu
     from mmcl.metrics import unlearning as unlearning

@@ -1,4 +1,4 @@
-"""Temperature and Platt scaling, calibration error and threshold."""
+"""Calibration of classifiers and sequence models, calibration error and threshold."""
 
 from __future__ import annotations
 
@@ -11,50 +11,8 @@ from mmcl.metrics.calibration import (
     calibrate_confidence,
     calibrate_logits,
     expected_calibration_error,
-    fit_platt,
-    fit_temperature,
     rejection_threshold,
 )
-
-
-@pytest.fixture
-def drawn():
-    """Logits, and labels drawn from their softmax, so that they are calibrated."""
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(4000, 5, generator=generator)
-    return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-
-
-@pytest.mark.parametrize("scale", [0.25, 1.0, 6.0])
-def test_scaled_logits_get_their_scale_back(drawn, scale):
-    logits, labels = drawn
-    assert fit_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.06)
-
-
-@pytest.mark.parametrize("scale", [0.3, 3.0])
-def test_temperature_minimizes_cross_entropy(drawn, scale):
-    logits, labels = drawn
-    found = fit_temperature(scale * logits, labels)
-    loss = [
-        torch.nn.functional.cross_entropy(scale * logits.double() / t, labels)
-        for t in (found, found - 0.01, found + 0.01)
-    ]
-    assert loss[0] < min(loss[1:])
-
-
-def test_perfect_validation_data_do_not_make_every_answer_certain(drawn):
-    logits, _ = (each[:50] for each in drawn)
-    found = fit_temperature(logits, logits.argmax(1))
-    confidence = (logits / found).softmax(1).amax(1)
-    assert 0 < found < 1 and confidence.mean() == pytest.approx(51 / 52) and confidence.min() < 0.9
-    certain = 1000 * logits  # already more confident than so few samples can show: not sharpened
-    assert fit_temperature(certain, certain.argmax(1)) == 1.0
-
-
-def test_absent_classes_are_ignored(drawn):
-    logits, labels = drawn
-    absent = torch.cat([logits, torch.full((4000, 1), -torch.inf)], 1)
-    assert fit_temperature(absent, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-12)
 
 
 def test_calibration_error_by_hand():
@@ -80,13 +38,6 @@ def test_platt_scaling_calibrates_overconfident_sequences():
     found = calibrate_confidence(raw, correct)
     assert found.error_after < 0.05 < 0.3 < found.error_before
     assert found.confidence(raw).diff().sign().equal(raw.diff().sign().double())  # the order is kept
-
-
-@pytest.mark.parametrize("right", [[True] * 12, [False] * 12, [False] * 6 + [True] * 6])
-def test_platt_scaling_without_information_is_constant(right):
-    raw = torch.linspace(0.9, 0.1, 12)  # where both occur, the wrong ones are the confident ones
-    slope, intercept = fit_platt(raw, torch.tensor(right))
-    assert slope == 0 and torch.tensor(intercept).sigmoid() == pytest.approx((sum(right) + 1) / 14)
 
 
 def test_calibration_never_raises_the_calibration_error():
@@ -118,10 +69,6 @@ def test_few_samples_are_not_calibrated():
 
 def test_invalid_values_raise():
     with pytest.raises(ShapeError):
-        fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
-    with pytest.raises(InputError):
-        fit_temperature(torch.tensor([[0.0, -torch.inf]]), torch.tensor([1]))
-    with pytest.raises(ShapeError):
         expected_calibration_error(torch.rand(3), torch.ones(2, dtype=torch.bool))
     with pytest.raises(InputError, match=r"1\.5"):
-        fit_platt(torch.tensor([1.5, 0.2]), torch.tensor([True, False]))
+        rejection_threshold(torch.tensor([1.5, 0.2]), torch.tensor([True, False]))
