@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, overload
 
-from mmcl.errors import InputError, MMCLError
+from mmcl.errors import InputError, LabelError, MMCLError
 
 
 @overload
@@ -55,3 +55,23 @@ def whole_numbers(
             raise error(f"{name} holds {value!r} ({type(value).__name__}), expected {expected}")
         found.append(str(plain) if isinstance(plain, str) else int(plain))
     return found
+
+
+def class_labels(values: object) -> list[int]:
+    """Return class labels as a list of ``int``.
+
+    Args:
+        values: as in :func:`whole_numbers`.
+
+    Raises:
+        LabelError: a label is negative or not an integer.
+
+    >>> class_labels([2, -1])
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.LabelError: label -1 is negative, expected 0 or more: check the data set's labels
+    """
+    labels = whole_numbers(values, "labels", error=LabelError)
+    if labels and min(labels) < 0:
+        raise LabelError(f"label {min(labels)} is negative, expected 0 or more: check the data set's labels")
+    return labels

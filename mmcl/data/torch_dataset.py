@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from mmcl.batch import Batch, Sample, collate
-from mmcl.config.whole_numbers import whole_numbers
+from mmcl.config.whole_numbers import class_labels, whole_numbers
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
 from mmcl.errors import DataError, LabelError
@@ -65,10 +65,7 @@ class TorchDataset:
     @cached_property
     def labels(self) -> list[int]:
         """Label of each sample."""
-        labels = whole_numbers(list(_labels_of(self.data)), "labels", error=LabelError)
-        if min(labels) < 0:
-            raise LabelError(f"label {min(labels)} is negative, expected 0 or more")
-        return labels
+        return class_labels(list(_labels_of(self.data)))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

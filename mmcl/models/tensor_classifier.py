@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
-from mmcl.config.whole_numbers import whole_numbers
-from mmcl.errors import ConfigError, LabelError, ShapeError
+from mmcl.config.whole_numbers import class_labels
+from mmcl.errors import ConfigError, ShapeError
 from mmcl.text.suggest import nearest
 
 INPUTS = ("features", "image", "audio")  #: entries of a batch that a plain model may take, in this order
@@ -93,9 +93,7 @@ class TensorClassifier(nn.Module):
         Raises:
             LabelError: a label is negative or not an integer.
         """
-        labels = whole_numbers(labels, "labels", error=LabelError)
-        if labels and min(labels) < 0:
-            raise LabelError(f"label {min(labels)} is negative, expected 0 or more: check the data set's labels")
+        labels = class_labels(labels)
         added = max([0, *(label + 1 - len(self.seen) for label in labels)])
         self.seen = torch.cat([self.seen, self.seen.new_zeros(added)])
         self.seen[torch.tensor(labels, dtype=torch.long, device=self.seen.device)] = True

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmcl.config.whole_numbers import whole_numbers
+from mmcl.config.whole_numbers import class_labels, whole_numbers
 from mmcl.data import Mnist, Selection, class_incremental
 from mmcl.data.class_groups import arrival_groups
-from mmcl.errors import InputError, MMCLError
+from mmcl.errors import InputError, LabelError, MMCLError
 from mmcl.metrics.classification import classification_scores
 from mmcl.metrics.embedding_map import embedding_map
 from mmcl.metrics.linear_probe import linear_probe
@@ -134,3 +134,10 @@ def test_digits_of_mnist(data_dir):
         assert Mnist(data_dir / "MNIST", "test", digits=form([3, 5])).labels == expected
     with pytest.raises(MMCLError, match="digits.*3.0"):
         Mnist(data_dir / "MNIST", "test", digits=[3.0])
+
+
+@pytest.mark.parametrize(("labels", "value"), [([0, -2], "-2"), ([0.5], "0.5"), (["a"], "'a'")])
+def test_a_label_that_is_no_class_raises(labels, value):
+    with pytest.raises(LabelError, match=value):
+        class_labels(labels)
+    assert class_labels(torch.tensor([2, 0])) == [2, 0] and class_labels([]) == []

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.arguments import takes_tensors
-from mmcl.config.whole_numbers import whole_numbers
-from mmcl.errors import LabelError
+from mmcl.config.whole_numbers import class_labels
 
 
 class GrowingHead(nn.Module):
@@ -42,9 +41,7 @@ class GrowingHead(nn.Module):
         Raises:
             LabelError: a label is negative or not an integer.
         """
-        labels = whole_numbers(labels, "labels", error=LabelError)
-        if labels and min(labels) < 0:
-            raise LabelError(f"label {min(labels)} is negative, expected 0 or more: check the data set's labels")
+        labels = class_labels(labels)
         self._resize(max([len(self.seen), *(label + 1 for label in labels)]))
         self.seen[torch.tensor(labels, dtype=torch.long, device=self.seen.device)] = True
         self._all_seen = bool(self.seen.all())
