@@ -33,13 +33,6 @@ def towers(**options):
 
 
 @pytest.fixture
-def recording(tmp_path):
-    path = tmp_path / "order.wav"
-    soundfile.write(path, torch.sin(torch.arange(9000) / 8).numpy() * 0.3, 16000)
-    return path
-
-
-@pytest.fixture
 def listener():
     model, texts = towers(), ["lights off please", "a tea", "lamp on"]
     return Listener(model, TrainingSentences(texts, 3), embed_texts(model, texts), longest=2.0)

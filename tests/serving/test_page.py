@@ -72,13 +72,6 @@ def listener():
     return Listener(model, TrainingSentences(texts, 7), embed_texts(model, texts))
 
 
-@pytest.fixture
-def recording(tmp_path):
-    path = tmp_path / "order.wav"
-    soundfile.write(path, torch.sin(torch.arange(9000) / 8).numpy() * 0.3, 16000)
-    return str(path)
-
-
 def test_answer_is_shown_and_user_text_is_escaped(listener, recording):
     shown = show_answer(listener, recording, "<i>on</i>\ntea: a tea | tea please")
     answer = listener.answer(recording, {"<i>on</i>": ["<i>on</i>"], "tea": ["a tea", "tea please"]})

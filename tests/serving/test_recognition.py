@@ -27,13 +27,6 @@ def saved(folder, threshold=0.2):
     return stored_models(folder)
 
 
-@pytest.fixture
-def recording(tmp_path):
-    path = tmp_path / "order.wav"
-    soundfile.write(path, torch.sin(torch.arange(9000) / 8).numpy() * 0.3, 16000)
-    return str(path)
-
-
 def test_a_class_is_shown_and_escaped(tmp_path, recording):
     models = OpenModels(saved(tmp_path / "a"))
     shown = show_recognition(models, "a", recording)
