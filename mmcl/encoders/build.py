@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
@@ -140,18 +140,10 @@ def build_encoder(
     return encoder
 
 
-def check_encoder(
-    modality: str,
-    name: str | Path,
-    *,
-    frozen: bool | None = None,
-    tune_from: int | None = None,
-    pooling: str | None = None,
-    **options: object,
-) -> None:
+def check_encoder(modality: str, name: str | Path, **arguments: Any) -> None:
     """Check the arguments of :func:`build_encoder`, and raise its errors, without reading or downloading weights."""
     with without_weights():
-        build_encoder(modality, name, frozen=frozen, tune_from=tune_from, pooling=pooling, **options)
+        build_encoder(modality, name, **arguments)
 
 
 def builder_of(modality: str, name: str) -> Callable[..., Encoder]:

@@ -82,8 +82,7 @@ class SLUSeq2Seq(nn.Module):
         heads: attention heads of the decoder.
         feedforward: width of the feed-forward layers.
         encoder_layers: number of transformer layers on top of the encoder.
-        summary: prepend one step with the mean and maximum of the encoder's steps. With little training data, the
-            decoder finds the intent there long before its attention is trained.
+        summary: prepend the mean and maximum of the steps, which the decoder uses before its attention is trained.
         dropout: dropout rate of all transformer layers.
         tied: share one matrix between input and output tokens.
         projection: dimension of the audio-text space.
