@@ -97,12 +97,12 @@ def list_runs(folder: Path) -> None:
         files = [path for path in run.folder.rglob("*") if path.is_file()]
         changed = datetime.fromtimestamp(max(path.stat().st_mtime for path in files))
         size = sum(path.stat().st_size for path in files) / 1e6
-        cells = (str(run.folder), run.task, run.status, f"{size:,.1f}", f"{changed:%Y-%m-%d %H:%M}")
+        cells = (str(run.folder), run.task, run.status, f"{size:,.1f} MB", f"{changed:%Y-%m-%d %H:%M}")
         rows.append(tuple(map(rich_text, cells)))
     if not rows:
         say(f"{folder} has no runs: start one with mmcl run TASK")
         return
-    print_table(rows, ("run", "task", "status", "MB", "changed"), wrapped=2)
+    print_table(rows, ("run", "task", "status", "size", "changed"), wrapped=2)
 
 
 def clean(

@@ -68,11 +68,13 @@ def print_table(rows: Sequence[Sequence[Text]], headings: Sequence[str] = (), *,
         shown.print(table)
         return
     for row in rows:
-        long = row[wrapped]
-        brief = rich_text("  ").join(cell for cell in row[1:] if cell is not long and cell)
+        long, others = row[wrapped], list(filter(None, row[1:]))
+        lines = [others]
+        if sum(cell.cell_len + 2 for cell in others) + 2 > shown.width:  # the long cell gets a line of its own
+            lines = [[cell for cell in others if cell is not long], [long]]
         shown.print(row[0], overflow="fold")
-        for part in filter(None, (brief, long)):
-            shown.print(Padding(part, (0, 0, 0, 4)), overflow="fold")
+        for line in filter(any, lines):
+            shown.print(Padding(rich_text("  ").join(line), (0, 0, 0, 4)), overflow="fold")
 
 
 class LogFormatter(logging.Formatter):

@@ -63,6 +63,14 @@ def test_no_cell_of_a_table_is_cut(monkeypatch, capsys, width, lines):
     assert "".join(rows[0][0]) in shown.replace("\n", "") and "12.5" in shown
 
 
+def test_cells_below_a_long_name_keep_their_order(monkeypatch, capsys):
+    monkeypatch.setattr("mmcl.cli.terminal.console", lambda: Console(width=40))
+    row = tuple(map(Text, ("a/very/long/name/of/a/run", "slu", "finished", "12.5 MB")))
+    print_table([row], ("run", "task", "status", "size"), wrapped=2)
+    name, below = capsys.readouterr().out.splitlines()
+    assert name.split() == [row[0].plain] and below.split() == ["slu", "finished", "12.5", "MB"]
+
+
 def test_a_table_without_rows_is_empty(capsys):
     print_table([], ("run", "status"))
     assert "…" not in capsys.readouterr().out
