@@ -106,6 +106,11 @@ def test_the_readme_is_one_page():
         assert command in text
 
 
+def test_ci_runs_the_example_of_the_readme():
+    (example,) = [each for each in _snippets() if each.id.startswith("README.md")]
+    assert pytest.mark.ci in example.marks
+
+
 def test_every_task_has_a_page_in_the_readme():
     for task in tasks():
         assert f"(configs/{task}/README.md)" in PAGES["README.md"]

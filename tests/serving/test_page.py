@@ -208,6 +208,8 @@ def client(served):
     return Client(served[0], verbose=False)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_page_answers_over_http(client, spoken, run):
     from gradio_client import handle_file
 
@@ -318,6 +320,8 @@ def ask(page):
     return page.inner_text("#message")
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_answer_in_a_browser(page, served, spoken, tmp_path):
     page.wait_for_selector("#ask")
     assert "activate music" in page.input_value("#intents textarea")  # classes that the run was evaluated on
