@@ -23,8 +23,6 @@ def rows(folder, kind):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in lines if row["kind"] == kind]
 
 
-@pytest.mark.slow
-@pytest.mark.ci
 def test_results_are_of_the_epoch_selected_by_cross_validation(whole):
     folder, printed = whole
     assert all(name in printed for name in METHODS) and "best test epoch" in printed
@@ -43,8 +41,6 @@ def test_results_are_of_the_epoch_selected_by_cross_validation(whole):
             assert measures[f"{name}, best test epoch"] == max(each[score] for each in curve.values())
 
 
-@pytest.mark.slow
-@pytest.mark.ci
 def test_report_has_views_and_maps(whole):
     folder, _ = whole
     views = rows(folder, "views")
