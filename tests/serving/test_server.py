@@ -93,7 +93,10 @@ def ask(served):
 @pytest.fixture
 def sent(served):
     """Return a function that lists the stored files."""
-    return lambda: [path for path in served[1].rglob("*") if path.is_file() and path.name != "errors.txt"]
+    # os.walk passes over folders that the server deletes meanwhile
+    return lambda: sorted(
+        os.path.join(folder, name) for folder, _, names in os.walk(served[1]) for name in names if name != "errors.txt"
+    )
 
 
 def form(*parts, end=b"--B--\r\n"):
