@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -95,7 +96,7 @@ def sent(served):
     """Return a function that lists the stored files."""
     # os.walk passes over folders that the server deletes meanwhile
     return lambda: sorted(
-        os.path.join(folder, name) for folder, _, names in os.walk(served[1]) for name in names if name != "errors.txt"
+        Path(folder, name) for folder, _, names in os.walk(served[1]) for name in names if name != "errors.txt"
     )
 
 
