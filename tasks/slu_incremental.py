@@ -47,12 +47,16 @@ class Config(StrictModel):
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
     relational: sections.RelationalSection = sections.RelationalSection()
+    readout: sections.ReadOutSection = sections.ReadOutSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
     tensorboard: bool = Field(False, description="also write TensorBoard logs")
 
     @model_validator(mode="after")
     def _check_strategies(self) -> Config:
+        trains = sections.trains_encoder(self.encoder)
+        # The config is immutable, but `all` depends on other fields, and a run's folder lists the strategies.
+        self.__dict__["strategy"] = sections.expand_all(self.strategy, self.model, trains_encoder=trains)
         sections.check_strategies(self.strategy, self.model)
         return self
 
@@ -73,6 +77,7 @@ def main(config: Config, run: Run) -> None:
     torch.set_num_threads(config.threads)
     seed_everything(config.seeds[0])  # a frozen random encoder is the same for all seeds
     encoder, is_seq2seq = config.encoder.build(), config.model == "seq2seq"
+    sections.check_frozen_encoder(config.strategy, encoder)
     keep = "sequence" if is_seq2seq else "auto"
     with distributed.main_first():
         cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
@@ -99,24 +104,32 @@ def learn(
     from mmcl.seeding import seed_everything
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
-    (base, *additions), (train, test, valid) = name.split("+"), data
+    (plain, readout), (train, test, valid) = sections.split_read_out(name), data
+    base, *additions = plain.split("+")
+    is_closed_form = base in sections.CLOSED_FORM
     experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)
     benchmark = class_incremental(
         train, test, experiences, config.class_order, seed, initial, by_superclass=config.by_superclass
     )
     seed_everything(seed)
     encoder = encoder if encoder.frozen else config.encoder.build()
-    model = config.seq2seq.build(encoder, tokenizer) if tokenizer else config.classifier.build(encoder)
+    model = (
+        config.seq2seq.build(encoder, tokenizer)
+        if tokenizer
+        else config.classifier.build(encoder, trained=not is_closed_form)
+    )
     if encoder.frozen:
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config.model)
-    tracking = Tracking(run, name, seed, progress, epochs=experiences * config.epochs)
+    loop = ["batch_size", "eval_batch_size", "bucket", "precision", "device", *([] if is_closed_form else ["epochs"])]
+    tracking = Tracking(run, name, seed, progress, epochs=experiences * (1 if is_closed_form else config.epochs))
     added = [sections.build_addition(each, config) for each in additions]
+    added += [] if readout is None else [config.readout.plugin(readout)]
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
         **settings(config, base, len(train)),
-        **config.model_dump(include={"epochs", "batch_size", "eval_batch_size", "bucket", "precision", "device"}),
+        **config.model_dump(include=set(loop)),
         scheduler=config.optimizer.scheduler(),
         clip_norm=config.optimizer.clip_norm,
         plugins=[*added, accuracy, *scores, tracking],
@@ -128,6 +141,8 @@ def learn(
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
     """Return the arguments of a strategy, given the number of training samples."""
     size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
+    if base in sections.CLOSED_FORM:
+        return config.readout.settings(base)
     memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
     return {
         "replay": memory,

@@ -16,6 +16,7 @@ from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError
 from mmcl.models.encoded_texts import EncodedTexts
 from mmcl.models.heads.growing import GrowingHead
+from mmcl.models.readouts.base import ReadOut, active_read_out
 
 
 class Classified(NamedTuple):
@@ -33,15 +34,19 @@ class Classified(NamedTuple):
 class SLUClassifier(nn.Module):
     """Spoken utterance classifier: encoder -> pooled vector -> one hidden layer -> growing head.
 
+    In evaluation, a read-out classifies embeddings in place of the head, once it has been solved.
+
     A batch holds ``features`` of :func:`~mmcl.encoders.cached_features`, or inputs of the encoder's modality.
 
     Args:
         encoder: encodes a batch's ``audio`` or its cached ``features``.
-        hidden: width of the hidden layer, whose output is the embedding.
+        hidden: width of the hidden layer, whose output is the embedding; None for no hidden layer, where the
+            standardized pooled vector is the embedding.
         dropout: dropout rate of the hidden layer.
         text_encoder: adds an audio-text space, in which one linear projection of embeddings and one of texts can be
             compared (COCONUT). A frozen text encoder encodes each text once.
         projection: dimension of the audio-text space.
+        readout: closed-form classifier of embeddings, see :mod:`mmcl.models.readouts`.
 
     Attributes:
         classes: class names by label if the model was exported, else empty.
@@ -54,6 +59,7 @@ class SLUClassifier(nn.Module):
     (torch.Size([2, 3]), torch.Size([2, 32]))
     """
 
+    readout: ReadOut | None
     gain: Tensor
     offset: Tensor
     classes: tuple[str, ...] = ()
@@ -62,20 +68,24 @@ class SLUClassifier(nn.Module):
         self,
         encoder: Encoder,
         *,
-        hidden: Count = 256,
+        hidden: Count | None = 256,
         dropout: Probability = 0.0,
         text_encoder: Encoder | None = None,
         projection: Count = 512,
+        readout: ReadOut | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.register_buffer("gain", torch.ones(encoder.pooled_dim))
         self.register_buffer("offset", torch.zeros(encoder.pooled_dim))
-        self.trunk = nn.Sequential(nn.Linear(encoder.pooled_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
-        self.head = GrowingHead(hidden)
+        dim = encoder.pooled_dim if hidden is None else hidden
+        layers = () if hidden is None else (nn.Linear(encoder.pooled_dim, dim), nn.ReLU(), nn.Dropout(dropout))
+        self.trunk = nn.Sequential(*layers)
+        self.head = GrowingHead(dim)
+        self.readout = readout
         self.text_encoder = text_encoder
         if text_encoder is not None:
-            self.audio_projection = nn.Linear(hidden, projection)
+            self.audio_projection = nn.Linear(dim, projection)
             self.text_projection = nn.Linear(text_encoder.pooled_dim, projection)
         self._encoded_texts = EncodedTexts()
 
@@ -109,8 +119,8 @@ class SLUClassifier(nn.Module):
     @takes_tensors
     def forward(self, batch: Batch) -> Classified:
         """Return logits ``(batch, classes)`` and embeddings ``(batch, hidden)``."""
-        embedding = self.embed(batch)
-        return Classified(self.head(embedding), embedding)
+        embedding, classifier = self.embed(batch), active_read_out(self) or self.head
+        return Classified(classifier(embedding), embedding)
 
     def project_audio(self, embedding: Tensor) -> Tensor:
         """Project embeddings ``(batch, hidden)`` to the audio-text space, ``(batch, projection)``.

@@ -27,6 +27,8 @@ from mmcl.files.digests import check_content, check_files, check_tensor, check_t
 from mmcl.files.plain_json import read_json
 from mmcl.freeze import trainable_state
 from mmcl.models.classifier import SLUClassifier
+from mmcl.models.readouts.base import STATISTICS
+from mmcl.models.readouts.described import describe_read_out, rebuild_read_out
 
 if TYPE_CHECKING:
     from mmcl.models.seq2seq import SLUSeq2Seq
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"  #: name of the weight file
 CLASSIFIER, SEQ2SEQ = "mmcl_slu_classifier", "mmcl_slu_seq2seq"  #: values of ``model_type`` in ``config.json``
 _SLU_FORMAT = 1
-_NOT_SETTINGS = ("encoder", "tokenizer", "text_encoder")  # arguments that have their own entry or file
-_TEXT_SIDE = ("text_encoder.", "audio_projection.", "text_projection.")  # used in training only
+_NOT_SETTINGS = ("encoder", "tokenizer", "text_encoder", "readout")  # arguments that have their own entry or file
+# Used in training only.
+_TRAINING = ("text_encoder.", "audio_projection.", "text_projection.", *(f"readout.{part}" for part in STATISTICS))
 
 SavedT = TypeVar("SavedT", bound=nn.Module)
 Description: TypeAlias = dict[str, Any]  #: content of the JSON file
@@ -201,6 +204,8 @@ def save_slu(model: SLUClassifier | SLUSeq2Seq, folder: str | Path, classes: Seq
         **encoder,
         "settings": _settings_of(model),
     }
+    if (readout := getattr(model, "readout", None)) is not None:
+        content["readout"] = describe_read_out(readout)
     others = []
     if not isinstance(model, SLUClassifier):
         try:
@@ -248,8 +253,10 @@ def load_slu(
         model: SLUClassifier | SLUSeq2Seq
         with bounded(sizes, path, error=CheckpointError):
             if made is SLUClassifier:
-                model = SLUClassifier(encoder, **settings)
+                model = SLUClassifier(encoder, **settings, readout=rebuild_read_out(described.get("readout"), path))
                 model.grow(range(len(classes)))
+                if model.readout is not None:
+                    model.readout.expect(model.head.weight.shape[1], len(classes))
                 model.classes = tuple(classes)
             else:
                 model_file(folder, "tokenizer.json", error=CheckpointError)
@@ -265,13 +272,15 @@ def load_slu(
 
 
 def _slu_state(model: SLUClassifier | SLUSeq2Seq, encoder: Description) -> dict[str, Tensor]:
-    skip = _TEXT_SIDE if isinstance(model, SLUClassifier) else ()
+    skip = _TRAINING if isinstance(model, SLUClassifier) else ()
     return stored_state(model, {"encoder.": encoder}, skip)
 
 
 def _settings_of(model: SLUClassifier | SLUSeq2Seq) -> dict[str, object]:
     """Return the constructor arguments other than the encoder and the tokenizer."""
     if isinstance(model, SLUClassifier):
+        if not len(model.trunk):
+            return {"hidden": None}
         linear, _, dropout = model.trunk
         return {"hidden": linear.out_features, "dropout": dropout.p}
     config = model.transformer.config

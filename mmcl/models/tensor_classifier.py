@@ -13,6 +13,7 @@ from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.config.whole_numbers import class_labels
 from mmcl.errors import ConfigError, ShapeError
+from mmcl.models.readouts.base import ReadOut, active_read_out
 from mmcl.text.suggest import nearest
 
 INPUTS = ("features", "image", "audio")  #: entries of a batch that a plain model may take, in this order
@@ -52,6 +53,9 @@ class TensorClassifier(nn.Module):
     layer is the embedding. The audio-text space of COCONUT compares an embedding with the weights of its class in the
     classifier layer, which must then be an ``nn.Linear``.
 
+    In evaluation, a read-out (:mod:`mmcl.models.readouts`) classifies embeddings in place of the layer, once it has
+    been solved.
+
     Args:
         model: takes a tensor ``(batch, ...)`` and returns logits ``(batch, classes)``, or an object with ``logits``.
         classifier: name of the layer that classifies, as in ``model.named_modules()``; None for the last
@@ -61,6 +65,7 @@ class TensorClassifier(nn.Module):
     Attributes:
         model: as passed, trained in place.
         seen: classes that have arrived, boolean ``(classes,)``; empty before the first.
+        readout: closed-form classifier of embeddings, if a strategy has set one.
 
     Raises:
         ConfigError: the model has no layer of that name; or a strategy needs embeddings and no layer is known.
@@ -73,6 +78,7 @@ class TensorClassifier(nn.Module):
     """
 
     seen: Tensor
+    readout: ReadOut | None
 
     def __init__(self, model: nn.Module, classifier: str | None = None, input: str | None = None) -> None:
         super().__init__()
@@ -83,7 +89,7 @@ class TensorClassifier(nn.Module):
                 f"{type(model).__name__} has no layer '{classifier}'{nearest(classifier, known)}: set classifier to "
                 f"one of {', '.join(known[:12])}{' ...' if len(known) > 12 else ''}"
             )
-        self.model, self.input = model, input
+        self.model, self.input, self.readout = model, input, None
         self.classifier = last_linear(model) if classifier is None else classifier
         self.register_buffer("seen", torch.empty(0, dtype=torch.bool))
 
@@ -122,7 +128,9 @@ class TensorClassifier(nn.Module):
                 f"{type(self.model).__name__} returned logits {tuple(logits.shape)}, expected (batch, classes)"
             )
         found = captured[0] if len(captured) == 1 and captured[0].dim() == 2 else None
-        return TensorOutput(self._masked(logits), found, self._lacking(captured) if found is None else "")
+        output = TensorOutput(self._masked(logits), found, self._lacking(captured) if found is None else "")
+        readout = active_read_out(self)
+        return output if readout is None else output._replace(logits=readout(output.embedding))
 
     def project_audio(self, embedding: Tensor) -> Tensor:
         """Return the embeddings themselves, ``(batch, dim)``: one side of the audio-text space."""

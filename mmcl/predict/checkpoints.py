@@ -25,8 +25,8 @@ class KeepsCheckpoints(Protocol):
 
     not_exported: Mapping[str, str]
 
-    def rebuild_model(self, folder: Path) -> SLUClassifier | SLUSeq2Seq:
-        """Build the untrained model of the run in a folder."""
+    def rebuild_model(self, folder: Path, strategy: str) -> SLUClassifier | SLUSeq2Seq:
+        """Build the untrained model of a strategy of the run in a folder."""
         ...
 
 
@@ -84,9 +84,12 @@ def load_checkpoint_model(run: Run, config: KeepsCheckpoints, name: str) -> SLUC
     """
     from mmcl.files.loading import load_state
 
-    model = config.rebuild_model(run.folder)
+    model = config.rebuild_model(run.folder, strategy_of(name))
     encoder = model.encoder
-    if encoder.frozen and config.rebuild_model(run.folder).encoder.fingerprint() != encoder.fingerprint():
+    if (
+        encoder.frozen
+        and config.rebuild_model(run.folder, strategy_of(name)).encoder.fingerprint() != encoder.fingerprint()
+    ):
         raise CheckpointError(
             f"the frozen encoder of {run.folder} has random weights, which the run does not keep: expected a trained "
             "or pretrained encoder"

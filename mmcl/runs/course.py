@@ -46,7 +46,8 @@ def learn_stream(
         run.log("stream", **unit, **benchmark.description)
     else:
         strategy.load_state_dict(saved)
-    for experience in benchmark.train_stream[saved["experience"] if saved else 0 :]:
+    start = 0 if saved is None else saved["experience"] + saved.get("finished", False)
+    for experience in benchmark.train_stream[start:]:
         strategy.train(experience, eval_streams=[])
         strategy.eval(benchmark.test_stream)
         per_class = {classes[label]: value for label, value in accuracy.per_class[-1].items()}
@@ -56,6 +57,8 @@ def learn_stream(
             result |= each.rows[-1]
         run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=per_class)
         tracking.show(f"accuracy {100 * seen:.1f} %")
+        if strategy.train_epochs == 0:  # no epoch ends with a checkpoint
+            run.checkpoint(tracking.unit, {"finished": False, "training": strategy.state_dict()})
 
     summary: dict[str, float | None] = {**metrics.summary(accuracy.matrix, accuracy.sizes)}
     for each in scores:

@@ -54,6 +54,16 @@ class Tracking(SupervisedPlugin):
         self._started = time.monotonic()
         self._shown = 0.0
 
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Start the clock of a strategy without epochs."""
+        self._started = time.monotonic()
+
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Count the time of a strategy without epochs."""
+        if strategy.train_epochs == 0:
+            self.seconds += time.monotonic() - self._started
+            self._move(strategy, 1)
+
     def before_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Start the clock."""
         self._started = self._shown = time.monotonic()
@@ -97,7 +107,7 @@ class Tracking(SupervisedPlugin):
             stream = len(strategy.experience.origin_stream)
             self.progress.update(
                 self.bar,
-                completed=experience * strategy.train_epochs + epochs,
+                completed=experience * max(strategy.train_epochs, 1) + epochs,
                 description=f"{self.name['strategy']}, seed {self.name['seed']}, experience {experience + 1}/{stream}",
                 **fields,
             )

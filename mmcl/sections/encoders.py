@@ -23,13 +23,13 @@ class _Named(StrictModel):
     @classmethod
     def shares_options(cls, former: str, name: str) -> bool:
         """Return whether both names are of the same kind."""
-        return _kind(former) == _kind(name)
+        return library_of(former) == library_of(name)
 
 
-def _kind(name: str) -> str:
+def library_of(name: str) -> str:
     """Return the library of an encoder, "hub" for a hub id or folder, or the name of one trained from scratch.
 
-    >>> _kind("timm:resnet18"), _kind("openai/whisper-base"), _kind("cnn")
+    >>> library_of("timm:resnet18"), library_of("openai/whisper-base"), library_of("cnn")
     ('timm', 'hub', 'cnn')
     """
     library, colon, _ = name.partition(":")

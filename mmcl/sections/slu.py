@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
+from mmcl.sections.closed_form import ReadOutSection as ReadOutSection
+from mmcl.sections.closed_form import check_frozen_encoder as check_frozen_encoder
+from mmcl.sections.closed_form import trains_encoder as trains_encoder
 
 # Tasks read all their sections from this module.
 from mmcl.sections.encoders import AudioSection as AudioSection
 from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
-from mmcl.sections.objectives import make_objective, objectives
+from mmcl.sections.objectives import make_objective
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
-from mmcl.text.suggest import did_you_mean
+from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
+from mmcl.sections.strategy_names import DISTILLATIONS, RELATIONAL, read_out_of
+from mmcl.sections.strategy_names import NOT_EXPORTED as NOT_EXPORTED
+from mmcl.sections.strategy_names import STRATEGY_HELP as STRATEGY_HELP
+from mmcl.sections.strategy_names import StrategyName as StrategyName
+from mmcl.sections.strategy_names import check_strategies as check_strategies
+from mmcl.sections.strategy_names import expand_all as expand_all
+from mmcl.sections.strategy_names import split_read_out as split_read_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,51 +43,7 @@ if TYPE_CHECKING:
     from mmcl.strategies.frame_scores import FrameScores
     from mmcl.strategies.relational_distillation import RelationalDistillation
 
-STRATEGY_HELP = (
-    "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut; replay and coconut "
-    "with +audio_kd, +token_kd, +sequence_kd; all with +relational_kd or an objective, as in replay+sup_con"
-)
-STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut")
-DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
-RELATIONAL = "relational_kd"
-#: Reasons why models of a strategy cannot be exported.
-NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
-
 DatasetT = TypeVar("DatasetT", bound="Dataset")
-
-
-def _strategy_name(name: str) -> str:
-    """Validate a strategy's name, with distillations and objectives after a ``+``."""
-    base, *added = name.split("+")
-    for part, known in ((base, STRATEGIES), *((each, (*DISTILLATIONS, RELATIONAL, *objectives())) for each in added)):
-        if part not in known:
-            raise ValueError(f"'{name}' is not a strategy, {did_you_mean(part, known)}")
-    if distillations_in(name) and base not in ("replay", "coconut"):
-        raise ValueError(f"'{name}' needs a memory for distillation, expected replay or coconut before the +")
-    return name
-
-
-def distillations_in(name: str) -> list[str]:
-    """Return the distillations in a strategy's name."""
-    return [each for each in name.split("+")[1:] if each in DISTILLATIONS]
-
-
-#: One of :data:`STRATEGIES`, followed by any of :data:`DISTILLATIONS` (replay and coconut only),
-#: :data:`RELATIONAL`, and objectives, each after a ``+``.
-StrategyName = Annotated[str, AfterValidator(_strategy_name)]
-
-
-def check_strategies(names: Sequence[str], model: str) -> None:
-    """Check that a model can be trained with the strategies.
-
-    Raises:
-        ValueError: a strategy needs the other kind of model.
-    """
-    for name in names:
-        if model == "seq2seq" and name in ("lwf", "icarl"):
-            raise ValueError(f"strategy '{name}' needs a classifier, expected model: classifier, or replay+token_kd")
-        if model != "seq2seq" and distillations_in(name):
-            raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")
 
 
 #: Arguments of the training loop that are not settings.
@@ -145,16 +111,23 @@ class DataSection(StrictModel):
         return first
 
 
-@section_of("mmcl.models.classifier:SLUClassifier", without=("encoder", "text_encoder", "projection"))
+@section_of("mmcl.models.classifier:SLUClassifier", without=("encoder", "text_encoder", "projection", "readout"))
 class ClassifierSection(StrictModel):
     """A classifier with a hidden layer and a growing head; see :class:`mmcl.models.SLUClassifier`."""
 
     text: TextSection = TextSection()
 
-    def build(self, encoder: Encoder) -> SLUClassifier:
-        """Build the model."""
+    def build(self, encoder: Encoder, *, trained: bool = True) -> SLUClassifier:
+        """Build the model.
+
+        Args:
+            encoder: the audio encoder.
+            trained: whether a strategy trains the model; otherwise it has no hidden layer and no text encoder.
+        """
         from mmcl.models import SLUClassifier
 
+        if not trained:
+            return SLUClassifier(encoder, hidden=None)
         text: dict[str, Any] = {"text_encoder": self.text.build(), "projection": self.text.projection}
         return SLUClassifier(encoder, **self.model_dump(exclude={"text"}), **text)
 
@@ -265,14 +238,17 @@ class KnowledgeDistillationSection(StrictModel):
         return SequenceDistillation(self.sequence_weight, self.beams)
 
 
-def rebuild_model(config: Any, folder: Path) -> SLUClassifier | SLUSeq2Seq:
-    """Build the untrained model of a run of ``slu_incremental``, to load a checkpoint for export."""
+def rebuild_model(config: Any, folder: Path, strategy: str) -> SLUClassifier | SLUSeq2Seq:
+    """Build the untrained model of a strategy in a run of ``slu_incremental``, to load a checkpoint for export."""
     from mmcl.models import FrameTokenizer
 
     encoder = config.encoder.build()
     if config.model == "seq2seq":
         return config.seq2seq.build(encoder, FrameTokenizer.load(folder / "tokenizer.json"))
-    return config.classifier.build(encoder)
+    model: SLUClassifier = config.classifier.build(encoder, trained=strategy not in CLOSED_FORM)
+    if (readout := read_out_of(strategy)) is not None:
+        model.readout = config.readout.build(readout)
+    return model
 
 
 def scoring_plugins(model: str) -> list[FrameScores]:

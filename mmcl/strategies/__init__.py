@@ -9,6 +9,7 @@ from mmcl.lazy import quick_imports
 with quick_imports():
     from mmcl.rationales import distill_rationales as distill_rationales
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
+    from mmcl.strategies.closed_form import ClosedForm as ClosedForm
     from mmcl.strategies.coconut import Coconut as Coconut
     from mmcl.strategies.contrast import Contrast as Contrast
     from mmcl.strategies.distillation import AudioDistillation as AudioDistillation
@@ -19,11 +20,15 @@ with quick_imports():
     from mmcl.strategies.m3col import M3CoL as M3CoL
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
+    from mmcl.strategies.presets import fecam as fecam
     from mmcl.strategies.presets import icarl as icarl
     from mmcl.strategies.presets import joint as joint
     from mmcl.strategies.presets import lwf as lwf
     from mmcl.strategies.presets import naive as naive
+    from mmcl.strategies.presets import ncm as ncm
+    from mmcl.strategies.presets import ranpac as ranpac
     from mmcl.strategies.presets import replay as replay
+    from mmcl.strategies.presets import slda as slda
     from mmcl.strategies.rationale_distillation import RationaleDistillation as RationaleDistillation
     from mmcl.strategies.rehearsal import Rehearsal as Rehearsal
     from mmcl.strategies.relational_distillation import RelationalDistillation as RelationalDistillation
@@ -36,6 +41,7 @@ with quick_imports():
 __all__ = [
     "AccuracyMatrix",
     "AudioDistillation",
+    "ClosedForm",
     "Coconut",
     "Contrast",
     "FrameScores",
@@ -51,11 +57,15 @@ __all__ = [
     "TokenDistillation",
     "coconut",
     "distill_rationales",
+    "fecam",
     "icarl",
     "joint",
     "lwf",
     "naive",
+    "ncm",
+    "ranpac",
     "replay",
+    "slda",
     "unlearn",
     "unlearn_in_stream",
     "unlearn_laf",

@@ -18,6 +18,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmcl.config.signature import argument_texts, section_text
+from mmcl.models.readouts import FeCAM, NearestClassMean, RanPAC, StreamingLDA
+from mmcl.strategies.closed_form import ClosedForm
 from mmcl.strategies.coconut import Coconut
 from mmcl.strategies.distillation import LogitDistillation
 from mmcl.strategies.nearest_mean import NearestMean
@@ -40,12 +42,12 @@ def preset(
         *parts: plugin classes; the function receives an instance of each, and the strategy takes their settings.
         adds: further plugin classes of the method, for its docstring.
         example: settings in the docstring's example.
-        **fixed: settings with a fixed value, which the strategy does not take.
+        **fixed: settings of the parts or of the loop with a fixed value, which the strategy does not take.
     """
 
     def decorate(method_of: Callable[..., list[SupervisedPlugin]]) -> Preset:
         part_settings = [_settings(part, without=fixed) for part in parts]
-        loop_settings = _settings(MMCLTemplate)
+        loop_settings = _settings(MMCLTemplate, without=fixed)
 
         @wraps(method_of, assigned=("__module__", "__name__", "__qualname__"))
         def strategy(
@@ -56,7 +58,7 @@ def preset(
                 part(**{name: value for name, value in {**settings, **fixed}.items() if name in _settings(part)})
                 for part in parts
             ]
-            loop = {name: value for name, value in settings.items() if name in loop_settings}
+            loop = {name: value for name, value in {**settings, **fixed}.items() if name in _settings(MMCLTemplate)}
             return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method_of(*instances), *plugins], **loop)
 
         stated = inspect.signature(strategy, follow_wrapped=False, eval_str=True).parameters
@@ -64,7 +66,7 @@ def preset(
         parameters = [stated["model"], stated["optimizer"], *own, stated["plugins"], *loop_settings.values()]
         signature = inspect.Signature(parameters, return_annotation=MMCLTemplate)
         texts = [inspect.getdoc(method_of) or "", _plugin_list([*parts, *adds]), _arguments(parts, signature)]
-        texts += [_errors(parts), _example(method_of.__name__, example)]
+        texts += [_errors(parts), _example(method_of.__name__, example, "epochs" in loop_settings)]
         documented: Any = strategy
         documented.__signature__, documented.__doc__ = signature, "\n\n".join(texts) + "\n"
         documented.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
@@ -89,7 +91,7 @@ def _plugin_list(plugins: Sequence[type]) -> str:
         _wrapped(f"* :class:`~{each.__module__}.{each.__name__}`: {inspect.getdoc(each) or ''}".splitlines()[0], 2)
         for each in plugins
     ]
-    return "\n".join(["The plugins of this method are", "", *lines] if lines else ["This method has no plugins."])
+    return "\n".join(["The parts of this method are", "", *lines] if lines else ["This method has no plugins."])
 
 
 def _arguments(parts: Sequence[type], signature: inspect.Signature) -> str:
@@ -119,21 +121,26 @@ def _errors(parts: Sequence[type]) -> str:
     return "\n".join(["Raises:", *filter(None, (section_text(each, "Raises") for each in (*parts, MMCLTemplate)))])
 
 
-def _example(name: str, settings: str) -> str:
-    call = ", ".join(["model", "optimizer", *filter(None, [settings, "epochs=2"])])
+def _example(name: str, settings: str, trains: bool) -> str:
+    call = ", ".join(["model", "optimizer", *filter(None, [settings, "epochs=2" if trains else ""])])
+    predict = (
+        "model(torch.randn(2, 8))" if trains else "strategy.model.eval()(Batch(features=torch.randn(2, 8))).logits"
+    )
+    batch = "" if trains else "        >>> from mmcl.batch import Batch\n"
+    frozen = "" if trains else "        >>> _ = model[:2].requires_grad_(False)\n"
     return inspect.cleandoc(f"""
     Example:
         >>> import torch
-        >>> from mmcl.data import class_incremental
+{batch}        >>> from mmcl.data import class_incremental
         >>> from mmcl.strategies import {name}
         >>> samples = [(torch.randn(8), row % 4) for row in range(40)]
         >>> benchmark = class_incremental(samples, samples, experiences=2)
         >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
-        >>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+{frozen}        >>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         >>> strategy = {name}({call})
         >>> for experience in benchmark.train_stream:
         ...     _ = strategy.train(experience, eval_streams=[])
-        >>> model(torch.randn(2, 8)).shape
+        >>> {predict}.shape
         torch.Size([2, 4])
     """)
 
@@ -203,3 +210,42 @@ def coconut(rehearsal: Rehearsal, contrasts: Coconut) -> list[SupervisedPlugin]:
     in the last ``nn.Linear``, see :class:`~mmcl.models.TensorClassifier`.
     """
     return [rehearsal, contrasts]
+
+
+@preset(NearestClassMean, adds=[ClosedForm], epochs=0)
+def ncm(readout: NearestClassMean) -> list[SupervisedPlugin]:
+    """Classify frozen features by the nearest class mean (Mensink et al. 2013), without gradients or a memory.
+
+    ``score_c = -1/2 ||x - m_c||^2``. The model's embeddings must need no training.
+    """
+    return [ClosedForm(readout)]
+
+
+@preset(StreamingLDA, adds=[ClosedForm], epochs=0)
+def slda(readout: StreamingLDA) -> list[SupervisedPlugin]:
+    """Classify frozen features by linear discriminant analysis (SLDA, Hayes and Kanan 2020), without gradients.
+
+    ``score_c = m_c^T L x - 1/2 m_c^T L m_c`` with one shrunk covariance ``L^-1`` for all classes. SLDA, arXiv
+    1909.01520. The model's embeddings must need no training.
+    """
+    return [ClosedForm(readout)]
+
+
+@preset(RanPAC, adds=[ClosedForm], epochs=0, example="projections=32")
+def ranpac(readout: RanPAC) -> list[SupervisedPlugin]:
+    """Classify random projections of frozen features by ridge regression (RanPAC, McDonnell et al. 2023).
+
+    ``score = h^T (G + r I)^-1 C`` with ``h = relu(P^T x)``. RanPAC, arXiv 2307.02251. The model's embeddings must need
+    no training.
+    """
+    return [ClosedForm(readout)]
+
+
+@preset(FeCAM, adds=[ClosedForm], epochs=0)
+def fecam(readout: FeCAM) -> list[SupervisedPlugin]:
+    """Classify frozen features by the Mahalanobis distance to class means (FeCAM, Goswami et al. 2023).
+
+    ``score_c = -1/2 (z - m_c)^T R_c^-1 (z - m_c)`` with a covariance for each class. FeCAM, arXiv 2309.14062. The
+    model's embeddings must need no training.
+    """
+    return [ClosedForm(readout)]

@@ -31,14 +31,14 @@ class Teacher(SupervisedPlugin):
         self.model: nn.Module | None = None
 
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Copy the model as the teacher of the next experience."""
-        self.model = frozen_copy(strategy.model)
+        """Copy the model as the teacher of the next experience, without a read-out: students learn from its head."""
+        self.model = _copy(strategy.model)
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return the teacher's weights, without those frozen in the model, which every copy shares."""
         if self.model is None:
             return {}
-        trained = trainable_state(strategy.model)  # all weights of the teacher are frozen
+        trained = _trained_state(strategy.model)  # all weights of the teacher are frozen
         return {"teacher": {name: tensor for name, tensor in self.model.state_dict().items() if name in trained}}
 
     def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
@@ -49,9 +49,26 @@ class Teacher(SupervisedPlugin):
         """
         self.model = None
         if "teacher" in state:
-            model, trained = frozen_copy(strategy.model), trainable_state(strategy.model)
+            model, trained = _copy(strategy.model), _trained_state(strategy.model)
             load_state(model, state["teacher"], "the teacher's state", required=trained.keys())
             self.model = freeze(model)  # loading a head of another size makes new parameters
+
+
+def _copy(model: Any) -> nn.Module:
+    """Return a frozen copy without the read-out."""
+    readout = getattr(model, "readout", None)
+    if readout is not None:
+        model.readout = None
+    try:
+        copied: nn.Module = frozen_copy(model)
+    finally:
+        if readout is not None:
+            model.readout = readout
+    return copied
+
+
+def _trained_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: each for name, each in trainable_state(model).items() if not name.startswith("readout.")}
 
 
 class Output(Protocol):

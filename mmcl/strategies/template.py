@@ -22,6 +22,7 @@ from mmcl.data.selection import sample_ids
 from mmcl.errors import DataError, LabelError, StreamError
 from mmcl.models.tensor_classifier import TensorClassifier, as_batch_model
 from mmcl.precision import Precision
+from mmcl.strategies.closed_form import attach_read_out
 from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.optimizer import add_parameters, plugin_parameters, reset_optimizer
 from mmcl.strategies.resuming import Resumable
@@ -108,13 +109,12 @@ class MMCLTemplate(Resumable):
         self.workers, self.bucket = workers, bucket
         self.output: Any = None
         self.losses: dict[str, float] = {}
-        self.epoch = 0
-        self._head_checked = False
+        self.epoch, self.schedule_steps, self._head_checked = 0, 0, False
         self._make_scheduler = scheduler
         add_parameters(optimizer, plugin_parameters(self.plugins))
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
-        self.schedule_steps = 0
-        self._rehearsed: list[int] = []
+        self.rehearsed: list[int] = []
+        attach_read_out(self.model, self.plugins)
 
     # Named batches
 
@@ -150,16 +150,16 @@ class MMCLTemplate(Resumable):
         if len(self.adapted_dataset) == 0:
             number = self.experience.current_experience
             raise StreamError(f"experience {number} has 0 samples, expected at least 1: check the data set's labels")
-        self._rehearsed = []
+        self.rehearsed = []
 
     def rehearse(self, rows: Sequence[int]) -> None:
         """Add rows of the data set to the training data of this experience."""
-        self._rehearsed += whole_numbers(rows, "rows", error=DataError)
+        self.rehearsed += whole_numbers(rows, "rows", error=DataError)
 
     def make_train_dataloader(self, **kwargs: object) -> None:
         """Make a loader that shuffles the experience's samples with the rehearsed ones."""
         new = rows_of(self.experience)
-        rows = torch.tensor([*new, *self._rehearsed], dtype=torch.long)
+        rows = torch.tensor([*new, *self.rehearsed], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 

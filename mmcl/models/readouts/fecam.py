@@ -1,0 +1,179 @@
+"""FeCAM: classification by the Mahalanobis distance to class means, with a covariance for each class."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mmcl.config.numbers import NonNegative, Positive
+from mmcl.errors import ConfigError
+from mmcl.models.readouts.base import ReadOut
+from mmcl.models.readouts.statistics import ClassStatistics
+from mmcl.objectives.kernel.unit import directions
+
+Covariance = Literal["class", "shared", "diagonal"]
+_CHUNK = 2**25  # numbers of the covariances that are inverted at once
+
+
+class FeCAM(ReadOut):
+    """Mahalanobis distance to class means (FeCAM, Goswami et al. 2023, arXiv 2309.14062, section 3).
+
+        z       = sign(x) |x|^tukey
+        S_c     = 1/(n_c - 1) sum (z - m_c)(z - m_c)^T
+        S'_c    = S_c + g1 V1 I + g2 V2 (1 - I)
+        R_c,ij  = S'_c,ij / sqrt(S'_c,ii S'_c,jj)
+        score_c = -1/2 (z' - m'_c)^T R_c^-1 (z' - m'_c)
+
+    m_c is the mean of z of class c. V1 is the mean of the diagonal of S_c, and V2 that of the other entries. z' and m'
+    are z and m scaled to unit length. Shrinkage makes covariances invertible when a class has fewer samples than there
+    are dimensions. With one sample S_c is zero, and S'_c is the identity.
+
+    The statistics are the count, the sum and the second moments of each class: ``classes * dim^2`` numbers for a
+    covariance by class. ``shared`` pools the scatter of all classes and divides it by n, ``diagonal`` keeps variances.
+
+    Differs from the paper: m_c is the mean of transformed embeddings, where the published code transforms the mean.
+    Tukey's transform keeps the sign of negative values, where the paper's features are positive.
+
+    Args:
+        covariance: ``"class"``, ``"shared"`` by all classes, or ``"diagonal"`` of each class.
+        tukey: exponent of Tukey's transform; 1 for none.
+        shrinkage: g1, weight of the mean variance.
+        off_diagonal: g2, weight of the mean covariance; no effect on ``diagonal``.
+        normalize: scale covariances to correlations, or a diagonal to unit length.
+        unit_length: scale embeddings and means to unit length before distances.
+        max_gigabytes: largest size of the second moments, in units of 1e9 bytes.
+
+    Raises:
+        ConfigError: the second moments are larger than ``max_gigabytes``, or a covariance is singular.
+
+    >>> readout = FeCAM(tukey=1.0, unit_length=False)
+    >>> readout.grow([0, 1])
+    >>> readout.add(torch.tensor([[0.0, 9.0], [0.0, -9.0], [3.0, 0.1], [3.0, -0.1]]), torch.tensor([0, 0, 1, 1]))
+    >>> readout.solve()
+    >>> readout(torch.tensor([[0.5, 5.0], [2.9, 0.0]])).argmax(1).tolist()
+    [0, 1]
+    """
+
+    center: Tensor
+    means: Tensor
+    factors: Tensor
+
+    def __init__(
+        self,
+        *,
+        covariance: Covariance = "class",
+        tukey: Positive = 0.5,
+        shrinkage: NonNegative = 1.0,
+        off_diagonal: NonNegative = 1.0,
+        normalize: bool = True,
+        unit_length: bool = True,
+        max_gigabytes: Positive = 4.0,
+    ) -> None:
+        if covariance not in ("class", "shared", "diagonal"):
+            raise ConfigError(f"covariance is '{covariance}', expected class, shared or diagonal")
+        if not tukey > 0 or shrinkage < 0 or off_diagonal < 0:
+            raise ConfigError(
+                f"tukey is {tukey}, shrinkage {shrinkage} and off_diagonal {off_diagonal}: expected tukey above 0, the "
+                "others 0 or more"
+            )
+        super().__init__(ClassStatistics(covariance))
+        self.covariance, self.tukey, self.shrinkage, self.off_diagonal = covariance, tukey, shrinkage, off_diagonal
+        self.normalize, self.unit_length, self.max_gigabytes = normalize, unit_length, max_gigabytes
+        self.register_buffer("center", torch.empty(0))
+        self.register_buffer("means", torch.empty(0, 0))
+        self.register_buffer("factors", torch.empty(0, 0) if covariance == "diagonal" else torch.empty(0, 0, 0))
+
+    def transform(self, embeddings: Tensor) -> Tensor:
+        """Return Tukey's transform of embeddings."""
+        return embeddings if self.tukey == 1 else embeddings.sign() * embeddings.abs().pow(self.tukey)
+
+    def solution(self) -> dict[str, Tensor]:
+        """Compute means and inverse factors of the covariances."""
+        means = self._scaled(self.statistics.means())
+        center = means[self.statistics.counts > 0].mean(0)
+        factors = self._deviations() if self.covariance == "diagonal" else self._inverse_factors()
+        return {"center": center, "means": means - center, "factors": factors}
+
+    def expect(self, dim: int, classes: int) -> None:
+        """Allocate the solution, without statistics, to load that of an exported model."""
+        shapes = {"class": (classes, dim, dim), "shared": (1, dim, dim), "diagonal": (classes, dim)}
+        self.center, self.means = torch.empty(dim), torch.empty(classes, dim)
+        self.factors, self.seen = torch.empty(shapes[self.covariance]), torch.empty(classes, dtype=torch.bool)
+
+    def scores(self, transformed: Tensor) -> Tensor:
+        """Return half the negative squared distance to each class, ``(batch, classes)``."""
+        centered = self._scaled(transformed) - self.center
+        if self.covariance == "diagonal":
+            precisions = self.factors.square()
+            cross = centered @ (precisions * self.means).T
+            return cross - 0.5 * (centered.square() @ precisions.T + (precisions * self.means.square()).sum(1))
+        white = centered @ self.factors.mT  # (classes or 1, batch, dim)
+        white_means = (self.factors @ self.means[:, :, None])[..., 0]  # (classes, dim)
+        is_shared = len(white) == 1
+        cross = white[0] @ white_means.T if is_shared else (white @ white_means[:, :, None])[..., 0].T
+        return cross - 0.5 * (white.square().sum(2).T + white_means.square().sum(1))
+
+    def _scaled(self, transformed: Tensor) -> Tensor:
+        return directions(transformed) if self.unit_length else transformed
+
+    def _deviations(self) -> Tensor:
+        """Inverse standard deviations ``(classes, dim)``."""
+        variances = self.statistics.within() / (self.statistics.counts - 1).clamp(min=1)[:, None]
+        variances = variances + self.shrinkage * variances.mean(1, keepdim=True)
+        variances = torch.where(variances.sum(1, keepdim=True) > 0, variances, 1.0)
+        if self.normalize:
+            variances = directions(variances)
+        if bool((variances <= 0).any()):
+            raise self._singular(int((variances <= 0).any(1).nonzero()[0]))
+        return variances.rsqrt()
+
+    def _inverse_factors(self) -> Tensor:
+        """Inverse Cholesky factors of the covariances, ``(classes or 1, dim, dim)`` in float32."""
+        counts, dim = self.statistics.counts, self.statistics.dim
+        divisors = counts.sum().clamp(min=1)[None] if self.covariance == "shared" else (counts - 1).clamp(min=1)
+        identity = torch.eye(dim, dtype=torch.double, device=counts.device)
+        found = []
+        for labels in torch.arange(len(divisors), device=counts.device).split(max(1, _CHUNK // dim**2)):
+            scatter = self.statistics.within() if self.covariance == "shared" else self.statistics.within(labels)
+            covariances = self._shrunk(scatter.reshape(-1, dim, dim) / divisors[labels, None, None], identity)
+            factors, failed = torch.linalg.cholesky_ex(covariances)
+            if bool(failed.any()):
+                raise self._singular(int(labels[failed.nonzero()[0, 0]]))
+            inverse = torch.linalg.solve_triangular(factors, identity, upper=False)
+            found.append(inverse.float())
+        return torch.cat(found)
+
+    def _shrunk(self, covariances: Tensor, identity: Tensor) -> Tensor:
+        """Shrink and normalize covariances ``(classes, dim, dim)``."""
+        dim = len(identity)
+        diagonal = covariances.diagonal(dim1=1, dim2=2)
+        variance = diagonal.mean(1)[:, None, None]
+        off_diagonal = (covariances.sum((1, 2)) - diagonal.sum(1))[:, None, None] / max(dim * (dim - 1), 1)
+        shrunk = covariances + self.shrinkage * variance * identity + self.off_diagonal * off_diagonal * (1 - identity)
+        shrunk = torch.where(variance > 0, shrunk, identity)
+        if not self.normalize:
+            return shrunk
+        deviations = shrunk.diagonal(dim1=1, dim2=2).sqrt()
+        return shrunk / (deviations[:, :, None] * deviations[:, None, :])
+
+    def _singular(self, label: int) -> ConfigError:
+        shared, counts = self.covariance == "shared", self.statistics.counts
+        whose, samples = ("all classes", int(counts.sum())) if shared else (f"class {label}", int(counts[label]))
+        return ConfigError(
+            f"the covariance of {whose} ({samples:,} samples in {self.statistics.dim:,} dimensions) is singular: set "
+            f"shrinkage (readout.fecam.shrinkage) above {self.shrinkage:g}, or off_diagonal below {self.off_diagonal:g}"
+        )
+
+    def _resize(self, classes: int = 0, dim: int = 0) -> None:
+        classes, dim = max(classes, len(self.statistics.counts)), dim or self.statistics.dim
+        needed = 8 * dim**2 * (1 if self.covariance == "shared" else classes)
+        if self.covariance != "diagonal" and needed > 1e9 * self.max_gigabytes:
+            switch = "diagonal" if self.covariance == "shared" else "shared or diagonal"
+            raise ConfigError(
+                f"covariances of {classes:,} classes in {dim:,} dimensions need {needed:,} bytes, expected at most "
+                f"{1e9 * self.max_gigabytes:,.0f}: set covariance (readout.fecam.covariance) to {switch}, or "
+                "max_gigabytes higher"
+            )
+        super()._resize(classes, dim)

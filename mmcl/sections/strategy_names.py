@@ -1,0 +1,104 @@
+"""Names of continual learning strategies in configs: a strategy, additions after ``+``, and a read-out after ``@``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from mmcl.sections.objectives import objectives
+from mmcl.text.suggest import did_you_mean
+
+STRATEGY_HELP = (
+    "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut; ncm, slda, ranpac "
+    "and fecam on a frozen encoder; or all. replay and coconut with +audio_kd, +token_kd, +sequence_kd; trained "
+    "ones with +relational_kd or an objective, as in replay+sup_con, and with a read-out, as in coconut@slda"
+)
+#: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
+CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
+STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut", *CLOSED_FORM)
+CLASSIFIER_ONLY = ("lwf", "icarl", *CLOSED_FORM)
+ALL = "all"
+DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
+RELATIONAL = "relational_kd"
+#: Reasons why models of a strategy cannot be exported.
+NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
+
+
+def _strategy_name(name: str) -> str:
+    """Validate a strategy's name, with distillations and objectives after a ``+``, and a read-out after an ``@``."""
+    strategy, readout = split_read_out(name)
+    base, *added = strategy.split("+")
+    known_parts = [(base, (*STRATEGIES, ALL)), *((each, (*DISTILLATIONS, RELATIONAL, *objectives())) for each in added)]
+    for part, known in [*known_parts, *([] if readout is None else [(readout, CLOSED_FORM)])]:
+        if part not in known:
+            raise ValueError(f"'{name}' is not a strategy, {did_you_mean(part, known)}")
+    if base == ALL and name != ALL:
+        raise ValueError(f"'{name}' is not a strategy, expected all without + and @")
+    if base in CLOSED_FORM and name != base:
+        raise ValueError(f"'{name}' has additions, but {base} trains nothing: expected {base} alone, or naive@{base}")
+    if base == "icarl" and readout is not None:
+        raise ValueError(f"'{name}' has two read-outs, expected icarl, or replay@{readout}")
+    if distillations_in(name) and base not in ("replay", "coconut"):
+        raise ValueError(f"'{name}' needs a memory for distillation, expected replay or coconut before the +")
+    return name
+
+
+def distillations_in(name: str) -> list[str]:
+    """Return the distillations in a strategy's name."""
+    return [each for each in split_read_out(name)[0].split("+")[1:] if each in DISTILLATIONS]
+
+
+#: One of :data:`STRATEGIES`, followed by any of :data:`DISTILLATIONS` (replay and coconut only),
+#: :data:`RELATIONAL`, and objectives, each after a ``+``, and one of :data:`CLOSED_FORM` after an ``@``; or ``all``.
+StrategyName = Annotated[str, AfterValidator(_strategy_name)]
+
+
+def split_read_out(name: str) -> tuple[str, str | None]:
+    """Split a strategy's name into its part before the ``@`` and the read-out after it.
+
+    >>> split_read_out("coconut+sup_con@slda"), split_read_out("replay")
+    (('coconut+sup_con', 'slda'), ('replay', None))
+    """
+    strategy, at, readout = name.partition("@")
+    return strategy, readout if at else None
+
+
+def read_out_of(name: str) -> str | None:
+    """Return the read-out of a strategy; None if the head of its model classifies.
+
+    >>> read_out_of("slda"), read_out_of("coconut@slda"), read_out_of("coconut")
+    ('slda', 'slda', None)
+    """
+    strategy, readout = split_read_out(name)
+    return strategy if strategy in CLOSED_FORM else readout
+
+
+def check_strategies(names: Sequence[str], model: str) -> None:
+    """Check that a model can be trained with the strategies.
+
+    Raises:
+        ValueError: a strategy needs the other kind of model.
+    """
+    for name in names:
+        if model == "seq2seq" and (name in CLASSIFIER_ONLY or read_out_of(name)):
+            raise ValueError(f"strategy '{name}' needs a classifier, expected model: classifier, or replay+token_kd")
+        if model != "seq2seq" and distillations_in(name):
+            raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")
+
+
+def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool) -> tuple[str, ...]:
+    """Return strategies with ``all`` replaced by those that fit the model and the encoder, each once.
+
+    Args:
+        names: names of strategies, or ``all``.
+        model: ``classifier`` or ``seq2seq``.
+        trains_encoder: whether the encoder is trained, which leaves out closed-form strategies.
+
+    >>> expand_all(["coconut", "all"], "seq2seq", trains_encoder=False)
+    ('coconut', 'naive', 'offline', 'joint', 'replay')
+    """
+    left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *(CLOSED_FORM if trains_encoder else ())}
+    fitting = [each for each in STRATEGIES if each not in left_out]
+    return tuple(dict.fromkeys(each for name in names for each in (fitting if name == ALL else [name])))
