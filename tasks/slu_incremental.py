@@ -77,7 +77,7 @@ def main(config: Config, run: Run) -> None:
     torch.set_num_threads(config.threads)
     seed_everything(config.seeds[0])  # a frozen random encoder is the same for all seeds
     encoder, is_seq2seq = config.encoder.build(), config.model == "seq2seq"
-    sections.check_frozen_encoder(config.strategy, encoder)
+    sections.check_frozen_encoder(config.strategy, is_trained=not encoder.frozen)
     keep = "sequence" if is_seq2seq else "auto"
     with distributed.main_first():
         cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}

@@ -11,7 +11,6 @@ from mmcl.sections.encoders import AudioSection, library_of
 from mmcl.sections.strategy_names import CLOSED_FORM
 
 if TYPE_CHECKING:
-    from mmcl.encoders.base import Encoder
     from mmcl.models.readouts.base import ReadOut
     from mmcl.strategies.closed_form import ClosedForm
 
@@ -76,15 +75,19 @@ def trains_encoder(encoder: AudioSection) -> bool:
     return library_of(encoder.name) == encoder.name
 
 
-def check_frozen_encoder(names: Sequence[str], encoder: Encoder) -> None:
+def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
     """Check that closed-form strategies get an encoder that needs no training.
 
+    Args:
+        names: names of strategies.
+        is_trained: whether the encoder is trained.
+
     Raises:
-        ConfigError: the encoder is trained; names the setting to change.
+        ConfigError: it is; names the setting to change.
     """
     from mmcl.errors import ConfigError
 
-    if not encoder.frozen and (given := [name for name in names if name in CLOSED_FORM]):
+    if is_trained and (given := [name for name in names if name in CLOSED_FORM]):
         raise ConfigError(
             f"strategy '{given[0]}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
             f"out encoder.tune_from, or train it, as in naive@{given[0]}"

@@ -140,7 +140,8 @@ def check_frozen(model: nn.Module) -> None:
 
 def _check_layers(model: Any) -> None:
     """Check that a plain model has no trainable layers before its classifier."""
-    head = {id(each) for each in model.model.get_submodule(model.classifier).parameters()} if model.classifier else ()
+    layer = None if model.classifier is None else model.model.get_submodule(model.classifier)
+    head = {id(each) for each in layer.parameters()} if layer is not None else ()
     trained = [name for name, each in model.model.named_parameters() if each.requires_grad and id(each) not in head]
     if trained:
         raise ConfigError(

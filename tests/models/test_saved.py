@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from mmcl.batch import collate
 from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError
 from mmcl.models import Frame, FrameTokenizer, SLUClassifier, SLUSeq2Seq
+from mmcl.models.readouts import RanPAC, StreamingLDA
+from mmcl.models.readouts.described import READOUTS
 from mmcl.models.saved import load_slu, put_state, read_model, save_slu, seal, stored_state, write_model
 
 CLASSES = ("lights on", "lights off", "play a song")
@@ -113,6 +117,39 @@ def test_a_loaded_classifier_gives_the_same_logits(frozen, tmp_path):
     given, expected = again(speech_batch()).logits, model(speech_batch()).logits
     assert torch.equal(given, expected) and bool((given[:, 1] == float("-inf")).all())  # an unseen class
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("hidden", [None, 24])
+def test_a_loaded_read_out_gives_the_same_logits_without_its_statistics(name, hidden, tmp_path):
+    torch.manual_seed(0)
+    readout = READOUTS[name]() if name != "ranpac" else RanPAC(projections=12)
+    model = SLUClassifier(build_encoder("audio", "cnn", dim=16), hidden=hidden, readout=readout)
+    for part in (model, readout):
+        part.grow([0, 2])
+    readout.add(torch.randn(30, hidden or 16), torch.arange(30) % 2 * 2)
+    readout.solve()
+    save_slu(model, tmp_path, CLASSES)
+    again = load_slu(tmp_path)
+    given, expected = again(speech_batch()).logits, model.eval()(speech_batch()).logits
+    assert torch.equal(given, expected) and bool((given[:, 1] == float("-inf")).all())
+    assert type(again.readout) is type(readout) and again.readout.settings == readout.settings
+    with safe_open(tmp_path / "model.safetensors", "pt") as weights:
+        assert not any("statistics" in tensor or "held_out" in tensor for tensor in weights.keys())  # noqa: SIM118
+
+
+def test_a_changed_read_out_is_an_error(tmp_path):
+    model = SLUClassifier(build_encoder("audio", "cnn", dim=16), hidden=None, readout=StreamingLDA())
+    for part in (model, model.readout):
+        part.grow([0, 2])
+    model.readout.add(torch.randn(30, 16), torch.arange(30) % 2 * 2)
+    model.readout.solve()
+    save_slu(model, tmp_path, CLASSES)
+    described = json.loads((tmp_path / "config.json").read_text())
+    described["readout"]["name"] = "qda"
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path))):
+        load_slu(tmp_path)
 
 
 @pytest.mark.parametrize("options", [{}, {"tied": True, "encoder_layers": 1, "summary": True, "entities": False}])

@@ -149,6 +149,26 @@ def test_exported_classifier_is_unchanged(slu_run, tmp_path):
         export_run(slu_run.folder, tmp_path / "other", model="icarl-seed0")
 
 
+def test_exported_read_out_is_unchanged(tmp_path):
+    task = load_task("slu_incremental")
+    sizes = {"classifier": {"hidden": 24}, "encoder": {"name": "cnn", "options": {"dim": 16}}}
+    config = task.Config(strategy=("naive@slda",), experiences=2, **sizes)
+    with Run.create("slu_incremental", config, tmp_path / "run", config_name="tiny") as run:
+        model = config.classifier.build(config.encoder.build())
+        model.readout = config.readout.build("slda")
+        for part in (model, model.readout):
+            part.grow([0, 1, 2])
+        model.readout.add(torch.randn(60, 24), torch.arange(60) % 3)
+        model.readout.solve()
+        run.log("stream", strategy="naive@slda", seed=0, class_order=[0, 1, 2], experiences=[CLASSES[:2], CLASSES[2:]])
+        run.log("result", strategy="naive@slda", seed=0, last_accuracy=0.5)
+        run.checkpoint("naive@slda-seed0", {"finished": True, "model": trainable_state(model)})
+    done = export_run(run.folder, tmp_path / "hub")
+    assert done.models == ["naive@slda-seed0"]
+    again = from_pretrained(tmp_path / "hub")
+    assert torch.equal(again(speech()).logits, model.eval()(speech()).logits)
+
+
 def test_frozen_random_weights_cannot_be_exported(tmp_path):
     run = make_slu_run(tmp_path, frozen=True)
     with pytest.raises(CheckpointError, match="frozen encoder of .*slu"):

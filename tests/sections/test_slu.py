@@ -1,5 +1,4 @@
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
 from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError, MissingDataError
@@ -9,8 +8,6 @@ from mmcl.sections.slu import (
     DataSection,
     KnowledgeDistillationSection,
     Seq2SeqSection,
-    StrategyName,
-    check_strategies,
     scoring_plugins,
 )
 
@@ -27,27 +24,6 @@ def test_training_splits_are_concatenated(data_dir):
 def test_missing_data_raise_with_the_searched_folder(tmp_path):
     with pytest.raises(MissingDataError, match="fsdd.*nothing"):
         DataSection(name="fsdd", root=str(tmp_path / "nothing")).build()
-
-
-def test_strategy_names_may_have_distillations():
-    names = TypeAdapter(StrategyName)
-    for name in ("offline", "coconut", "replay+sequence_kd", "coconut+audio_kd+token_kd"):
-        assert names.validate_python(name) == name
-    for name, message in (
-        ("cocnut", "'cocnut'.*'coconut'"),
-        ("replay+sequnce_kd", "'sequence_kd'"),
-        ("naive+token_kd", "'naive\\+token_kd'.*replay or coconut"),
-    ):
-        with pytest.raises(ValidationError, match=message):
-            names.validate_python(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "model"), [("lwf", "seq2seq"), ("icarl", "seq2seq"), ("replay+token_kd", "classifier")]
-)
-def test_strategies_for_the_other_model_raise(name, model):
-    with pytest.raises(ValueError, match=f"'{name.replace('+', '.')}'.*model: (classifier|seq2seq)"):
-        check_strategies(["naive", name], model)
 
 
 def test_each_distillation_has_its_weight():
@@ -79,6 +55,8 @@ def test_both_models_are_built_with_their_settings(tmp_path):
     seq2seq = Seq2SeqSection(dim=8, layers=1, heads=2, feedforward=8, projection=6, beams=3).build(encoder, tokenizer)
     assert (seq2seq.beams, seq2seq.audio_projection.out_features) == (3, 6)
     assert ClassifierSection(hidden=7).build(encoder).head.weight.shape == (0, 7)
+    untrained = ClassifierSection(hidden=7).build(encoder, trained=False)
+    assert untrained.head.weight.shape == (0, 16) and untrained.text_encoder is None
     assert len(scoring_plugins("seq2seq")) == 1 and scoring_plugins("classifier") == []
 
 

@@ -143,6 +143,25 @@ def make():
     return _make
 
 
+def frozen_classifier(hidden=None):
+    """A classifier of the vectors that trains nothing before its head, unless it has a hidden layer."""
+    encoder = build_encoder("audio", "cnn", pooling="mean_max", frozen=True)
+    encoder.dim = 128  # the pooling mean_max doubles it to the 256 dimensions of the vectors
+    return SLUClassifier(encoder, hidden=hidden)
+
+
+@pytest.fixture
+def make_closed():
+    """Make a closed-form strategy of a preset with a fresh model; ``make_closed(ranpac, projections=20)``."""
+
+    def _make(preset, **settings):
+        model = frozen_classifier()
+        optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.1)
+        return preset(model, optimizer, **settings)
+
+    return _make
+
+
 @pytest.fixture
 def sequence_benchmark(digit_sequences):
     return class_incremental(*digit_sequences, experiences=5, seed=0)

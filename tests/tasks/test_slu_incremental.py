@@ -222,6 +222,7 @@ def test_failed_run_states_the_reason_and_can_be_compared(mmcl, whole, tmp_path)
         (["data.name=barist"], "'barist' (did you mean 'barista'?)"),
         (["encoder.name=cnnn"], "'cnnn' (did you mean 'cnn'?)"),
         (["strategy=cocnut", "epoch=3"], "did you mean 'coconut'?"),
+        (["strategy=slda"], "set encoder.frozen to true"),
     ],
 )
 def test_invalid_settings_are_refused_in_one_line(mmcl, settings, message, tmp_path):
@@ -233,13 +234,22 @@ def test_invalid_settings_are_refused_in_one_line(mmcl, settings, message, tmp_p
 def test_real_data_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):
     """Digits of one speaker, five of each to train on: a small end-to-end run."""
     folder = tmp_path / "digits"
-    settings = ["data.options={speakers: [george]}", "data.train=[valid]", "strategy=[naive,joint]", "seeds=[0]"]
+    settings = [
+        "data.options={speakers: [george]}",
+        "data.train=[valid]",
+        "strategy=[naive,joint,slda,naive@ncm]",
+        "seeds=[0]",
+    ]
     done = mmcl(
         "run", "slu_incremental", "--config", "fsdd", "--folder", folder, *settings, "epochs=20", "batch_size=8"
     )
     assert done.returncode == 0, done.stderr
     last = {row["strategy"]: row["last_accuracy"] for row in rows(folder) if row["kind"] == "result"}
-    assert last["joint"] > max(0.7, last["naive"] + 0.1)
+    assert last["joint"] > max(0.7, last["naive"] + 0.1) and last["slda"] > 0.7 and last["naive@ncm"] > last["naive"]
+    recording = next((data_dir / "fsdd").rglob("7_george_*.wav"))
+    done = mmcl("predict", folder, recording, "--model", "slda-seed0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["confidence"] > 0
 
 
 @pytest.mark.parametrize(

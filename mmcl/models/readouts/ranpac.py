@@ -15,6 +15,7 @@ from mmcl.models.readouts.base import LinearReadOut
 from mmcl.models.readouts.statistics import ClassStatistics
 
 Activation = Literal["relu", "none"]
+_RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 
 
 class RanPAC(LinearReadOut):
@@ -35,7 +36,8 @@ class RanPAC(LinearReadOut):
     Args:
         projections: number of random projections.
         activation: ``"relu"``, or ``"none"`` for linear projections.
-        ridges: values to choose the ridge from; a single value is used as it is.
+        ridges: values to choose the ridge from; a single one is not chosen from; empty for the powers
+            of 10 from 1e-8 to 1e8.
         seed: seed of the projections.
 
     Raises:
@@ -57,32 +59,14 @@ class RanPAC(LinearReadOut):
         *,
         projections: Count = 2000,
         activation: Activation = "relu",
-        ridges: Sequence[Positive] = (
-            1e-8,
-            1e-7,
-            1e-6,
-            1e-5,
-            1e-4,
-            1e-3,
-            1e-2,
-            1e-1,
-            1e0,
-            1e1,
-            1e2,
-            1e3,
-            1e4,
-            1e5,
-            1e6,
-            1e7,
-            1e8,
-        ),  # fmt: skip
+        ridges: Sequence[Positive] = (),
         seed: Size = 0,
     ) -> None:
         super().__init__(ClassStatistics("shared"))
         if activation not in ("relu", "none"):
             raise ConfigError(f"activation is '{activation}', expected relu or none")
-        if not ridges or min(ridges) <= 0:
-            raise ConfigError(f"ridges are {list(ridges)}, expected at least one value, all above 0")
+        if min(ridges, default=1.0) <= 0:
+            raise ConfigError(f"ridges are {list(ridges)}, expected values above 0")
         self.projections, self.activation, self.ridges, self.seed = projections, activation, tuple(ridges), seed
         self.held_out = ClassStatistics("shared")
         self.register_buffer("projection", torch.empty(0, 0))
@@ -117,7 +101,7 @@ class RanPAC(LinearReadOut):
     def add(self, embeddings: Tensor, labels: Tensor, held_out: Tensor | None = None) -> None:
         """Add samples to the statistics; held-out ones also to those that the ridge is chosen with."""
         super().add(embeddings, labels)
-        if held_out is not None and bool(held_out.any()) and len(self.ridges) > 1:
+        if held_out is not None and bool(held_out.any()) and len(self.ridges) != 1:
             self.held_out.add(self.transform(embeddings[held_out].double()), labels[held_out])
 
     def solution(self) -> dict[str, Tensor]:
@@ -137,14 +121,15 @@ class RanPAC(LinearReadOut):
         return {"weight": weight, "bias": weight.new_zeros(len(weight)), "ridge": torch.tensor(ridge)}
 
     def _chosen_ridge(self, gram: Tensor) -> float:
-        if len(self.ridges) == 1:
-            return self.ridges[0]
+        ridges = self.ridges or _RIDGES
+        if len(ridges) == 1:
+            return ridges[0]
         if not int(self.held_out.counts.sum()):
             scale = float(gram.trace()) / self.projections
-            return min(self.ridges, key=lambda ridge: abs(math.log(ridge) - math.log(max(scale, 1e-30))))
+            return min(ridges, key=lambda ridge: abs(math.log(ridge) - math.log(max(scale, 1e-30))))
         held_gram, held_sums = self._gram(self.held_out), self.held_out.sums.T
-        losses = ridge_losses(gram - held_gram, self.statistics.sums.T - held_sums, held_gram, held_sums, self.ridges)
-        return self.ridges[int(losses.argmin())]
+        losses = ridge_losses(gram - held_gram, self.statistics.sums.T - held_sums, held_gram, held_sums, ridges)
+        return ridges[int(losses.argmin())]
 
     def _gram(self, statistics: ClassStatistics) -> Tensor:
         assert statistics.moments is not None

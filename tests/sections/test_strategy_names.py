@@ -1,0 +1,49 @@
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from mmcl.sections.strategy_names import CLOSED_FORM, STRATEGIES, StrategyName, check_strategies, expand_all
+
+
+def test_strategy_names_may_have_distillations():
+    names = TypeAdapter(StrategyName)
+    for name in ("offline", "coconut", "replay+sequence_kd", "coconut+audio_kd+token_kd", "replay+sup_con@slda", "all"):
+        assert names.validate_python(name) == name
+    for name, message in (
+        ("cocnut", "'cocnut'.*'coconut'"),
+        ("replay+sequnce_kd", "'sequence_kd'"),
+        ("naive+token_kd", "'naive\\+token_kd'.*replay or coconut"),
+        ("coconut@sdla", "'coconut@sdla'.*'slda'"),
+        ("coconut@slda+sup_con", "'coconut@slda\\+sup_con'.*slda"),
+        ("slda@ncm", "'slda@ncm'.*naive@slda"),
+        ("ncm+sup_con", "'ncm\\+sup_con'.*naive@ncm"),
+        ("icarl@ncm", "'icarl@ncm'.*replay@ncm"),
+        ("all@ncm", "'all@ncm'"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            names.validate_python(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("lwf", "seq2seq"),
+        ("icarl", "seq2seq"),
+        ("slda", "seq2seq"),
+        ("replay@slda", "seq2seq"),
+        ("replay+token_kd", "classifier"),
+    ],
+)
+def test_strategies_for_the_other_model_raise(name, model):
+    with pytest.raises(ValueError, match=f"'{name.replace('+', '.')}'.*model: (classifier|seq2seq)"):
+        check_strategies(["naive", name], model)
+
+
+def test_all_stands_for_every_strategy_that_fits():
+    assert expand_all(["all"], "classifier", trains_encoder=False) == STRATEGIES
+    assert expand_all(["joint", "all"], "classifier", trains_encoder=True)[0] == "joint"
+    for names in (
+        expand_all(["all"], "classifier", trains_encoder=True),
+        expand_all(["all"], "seq2seq", trains_encoder=False),
+    ):
+        assert len(set(names)) == len(names) >= 5 and not set(names) & set(CLOSED_FORM)
+    assert expand_all(["slda"], "classifier", trains_encoder=True) == ("slda",)  # its error names the setting
