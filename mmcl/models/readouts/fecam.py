@@ -45,6 +45,11 @@ class FeCAM(ReadOut):
         unit_length: scale embeddings and means to unit length before distances.
         max_gigabytes: largest size of the second moments, in units of 1e9 bytes.
 
+    Attributes:
+        center: mean of the scaled class means, ``(dim,)``.
+        means: whitened class means relative to it, ``(classes, dim)``.
+        factors: inverse Cholesky factors of the covariances, or inverse standard deviations.
+
     Raises:
         ConfigError: the second moments are larger than ``max_gigabytes``, or a covariance is singular.
 
@@ -94,7 +99,7 @@ class FeCAM(ReadOut):
         means = self._scaled(self.statistics.means())
         center = means[self.statistics.counts > 0].mean(0)
         factors = self._deviations() if self.covariance == "diagonal" else self._inverse_factors()
-        return {"center": center, "means": means - center, "factors": factors}
+        return {"center": center, "means": _whitened(factors, (means - center).to(factors)), "factors": factors}
 
     def expect(self, dim: int, classes: int) -> None:
         """Allocate the solution, without statistics, to load that of an exported model."""
@@ -106,14 +111,14 @@ class FeCAM(ReadOut):
         """Return half the negative squared distance to each class, ``(batch, classes)``."""
         centered = self._scaled(transformed) - self.center
         if self.covariance == "diagonal":
-            precisions = self.factors.square()
-            cross = centered @ (precisions * self.means).T
-            return cross - 0.5 * (centered.square() @ precisions.T + (precisions * self.means.square()).sum(1))
-        white = centered @ self.factors.mT  # (classes or 1, batch, dim)
-        white_means = (self.factors @ self.means[:, :, None])[..., 0]  # (classes, dim)
-        is_shared = len(white) == 1
-        cross = white[0] @ white_means.T if is_shared else (white @ white_means[:, :, None])[..., 0].T
-        return cross - 0.5 * (white.square().sum(2).T + white_means.square().sum(1))
+            cross = centered @ (self.factors * self.means).T
+            lengths = centered.square() @ self.factors.square().T
+        else:
+            white = centered @ self.factors.mT  # (classes or 1, batch, dim)
+            is_shared = self.covariance == "shared"
+            cross = white[0] @ self.means.T if is_shared else (white @ self.means[:, :, None])[..., 0].T
+            lengths = white.square().sum(2).T
+        return cross - 0.5 * (lengths + self.means.square().sum(1))
 
     def _scaled(self, transformed: Tensor) -> Tensor:
         return directions(transformed) if self.unit_length else transformed
@@ -177,3 +182,10 @@ class FeCAM(ReadOut):
                 "max_gigabytes higher"
             )
         super()._resize(classes, dim)
+
+
+def _whitened(factors: Tensor, means: Tensor) -> Tensor:
+    """Return means ``(classes, dim)`` multiplied by inverse factors, one for each class or one for all."""
+    if factors.dim() == 2:
+        return factors * means
+    return means @ factors[0].T if len(factors) == 1 else (factors @ means[:, :, None])[..., 0]

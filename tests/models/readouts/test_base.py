@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -135,3 +139,13 @@ def test_the_discriminant_of_the_identity_is_the_nearest_mean(samples):
     scores = tests.double() @ solved["weight"].T + solved["bias"]
     squared = -0.5 * torch.cdist(tests.double(), statistics.means()).square()
     torch.testing.assert_close(scores.log_softmax(1), squared.log_softmax(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ncm", "slda", "ranpac", "fecam, shared", "fecam, diagonal"])
+def test_ten_thousand_classes_fit_into_two_gibibytes(kind):
+    script = Path(__file__).parents[2] / "benchmarks" / "closed_form.py"
+    command = [sys.executable, "-W", "ignore", str(script), "--one", kind, "10000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 2

@@ -1,0 +1,80 @@
+"""Time and memory of closed-form classifiers: a first experience, and a stream of many classes.
+
+An experience has 10,000 samples of 1,024 dimensions and 100 classes, embedded already. The time is that of collecting
+its statistics and of solving. The stream has 10,000 classes of one sample each. Peak memory includes torch itself.
+
+    python tests/benchmarks/closed_form.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import resource
+import subprocess
+import sys
+import time
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mmcl.models.readouts import FeCAM, NearestClassMean, RanPAC, StreamingLDA
+
+READOUTS = {
+    "ncm": NearestClassMean,
+    "slda": StreamingLDA,
+    "ranpac": RanPAC,
+    "fecam, class": FeCAM,
+    "fecam, shared": lambda: FeCAM(covariance="shared"),
+    "fecam, diagonal": lambda: FeCAM(covariance="diagonal"),
+}
+DIM, SAMPLES, BATCH = 1024, 10_000, 256
+
+
+def measure(name: str, classes: int) -> None:
+    """Print the seconds of collecting, of solving and of scoring a batch, CPU seconds, and the peak memory in GiB."""
+    torch.manual_seed(0)
+    labels = torch.arange(SAMPLES) % classes
+    embeddings = torch.randn(SAMPLES, DIM)
+    held_out = (torch.arange(SAMPLES) // classes) % 5 == 4
+    readout = READOUTS[name]()
+    readout.grow(range(classes))
+    cpu, times = time.process_time(), [time.perf_counter()]
+    for batch in zip(*(each.split(BATCH) for each in (embeddings, labels, held_out)), strict=True):
+        readout.add(*batch)
+    times.append(time.perf_counter())
+    readout.solve()
+    times.append(time.perf_counter())
+    cpu = time.process_time() - cpu
+    readout(embeddings[:BATCH])
+    times.append(time.perf_counter())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    print(*(end - start for start, end in itertools.pairwise(times)), cpu, peak)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    parser.add_argument("--one", nargs=2, metavar=("READOUT", "CLASSES"), help="measure one case in this process")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.one:
+        measure(arguments.one[0], int(arguments.one[1]))
+        return
+    columns = ("read-out", "classes", "collect", "solve", "score 256", "CPU of both", "peak memory")
+    table = Table(*columns, title=f"{SAMPLES:,} samples x {DIM:,} dimensions")
+    for classes in (100, 10_000):
+        for name in READOUTS:
+            command = [sys.executable, __file__, "--threads", str(arguments.threads), "--one", name, str(classes)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                table.add_row(name, f"{classes:,}", done.stderr.strip().splitlines()[-1])
+                continue
+            *seconds, peak = map(float, done.stdout.split())
+            table.add_row(name, f"{classes:,}", *(f"{each:.2f} s" for each in seconds), f"{peak:.2f} GiB")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
