@@ -15,8 +15,9 @@ from mmcl.data.avalanche_streams import rows_of, with_source
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection, sample_ids
 from mmcl.encoders.base import weights_hash
-from mmcl.errors import DataError
+from mmcl.errors import ConfigError, DataError
 from mmcl.files.atomic import written_whole
+from mmcl.strategies.closed_form import ClosedForm
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
 from mmcl.unlearning.methods import unlearn
@@ -57,8 +58,14 @@ def unlearn_in_stream(
 
     Raises:
         StreamError: the experience's stream is a generator.
+        ConfigError: the strategy has a read-out, whose statistics would still count the samples.
         DataError: there are no samples to forget or to keep, a row is in both, or the memory still holds a row.
     """
+    if any(isinstance(plugin, ClosedForm) for plugin in strategy.plugins):
+        raise ConfigError(
+            "the statistics of the strategy's read-out count the samples to forget: train without the read-out, such as "
+            "replay instead of replay@slda"
+        )
     experience = with_source(experience)
     source, rows = experience.source, list(dict.fromkeys(whole_numbers(forget, "forget", error=DataError)))
     memories = [plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)]

@@ -4,7 +4,8 @@ import pytest
 
 from mmcl.encoders.base import weights_hash
 from mmcl.errors import ConfigError, DataError, StreamError
-from mmcl.strategies import coconut, naive
+from mmcl.models.readouts import StreamingLDA
+from mmcl.strategies import ClosedForm, coconut, naive
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.stream_unlearning import (
     check_purged,
@@ -108,6 +109,13 @@ def test_foreign_experiences_and_empty_sets_raise(learned, make, benchmark):
     alone.train(first := benchmark.train_stream[0], eval_streams=[])
     with pytest.raises(DataError, match="0 samples to keep"):
         unlearn_in_stream(alone, first, first.dataset.rows[:])
+
+
+def test_a_read_out_that_counts_the_samples_raises(make, train, benchmark):
+    strategy = make(naive, plugins=[ClosedForm(StreamingLDA())], epochs=1)
+    train(strategy, benchmark, 1)
+    with pytest.raises(ConfigError, match="statistics"):
+        unlearn_in_stream(strategy, benchmark.train_stream[0], [0], **QUICK)
 
 
 def test_the_digest_of_a_record_detects_changes(learned, tmp_path):
