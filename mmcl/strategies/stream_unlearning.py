@@ -63,8 +63,8 @@ def unlearn_in_stream(
     """
     if any(isinstance(plugin, ClosedForm) for plugin in strategy.plugins):
         raise ConfigError(
-            "the statistics of the strategy's read-out count the samples to forget: train without the read-out, such as "
-            "replay instead of replay@slda"
+            "the statistics of the strategy's read-out count the samples to forget: train without it, such as replay "
+            "instead of replay@slda"
         )
     experience = with_source(experience)
     source, rows = experience.source, list(dict.fromkeys(whole_numbers(forget, "forget", error=DataError)))

@@ -113,7 +113,7 @@ class MMCLTemplate(Resumable):
         self._make_scheduler = scheduler
         add_parameters(optimizer, plugin_parameters(self.plugins))
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
-        self.rehearsed: list[int] = []
+        self.rehearsed: list[int] = []  # rows added to the samples of the experience
         attach_read_out(self.model, self.plugins)
 
     # Named batches
