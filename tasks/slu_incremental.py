@@ -52,13 +52,7 @@ class Config(StrictModel):
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
     tensorboard: bool = Field(False, description="also write TensorBoard logs")
 
-    @model_validator(mode="after")
-    def _check_strategies(self) -> Config:
-        trains = sections.trains_encoder(self.encoder)
-        # The config is immutable, but `all` depends on other fields, and a run's folder lists the strategies.
-        self.__dict__["strategy"] = sections.expand_all(self.strategy, self.model, trains_encoder=trains)
-        sections.check_strategies(self.strategy, self.model)
-        return self
+    _resolve_strategies = model_validator(mode="after")(sections.resolve_strategies)
 
 
 check = task_checks.slu_incremental  # of `mmcl validate`
@@ -104,35 +98,27 @@ def learn(
     from mmcl.seeding import seed_everything
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
-    (plain, readout), (train, test, valid) = sections.split_read_out(name), data
-    base, *additions = plain.split("+")
-    is_closed_form = base in sections.CLOSED_FORM
+    base, (train, test, valid) = sections.base_of(name), data
     experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)
     benchmark = class_incremental(
         train, test, experiences, config.class_order, seed, initial, by_superclass=config.by_superclass
     )
     seed_everything(seed)
     encoder = encoder if encoder.frozen else config.encoder.build()
-    model = (
-        config.seq2seq.build(encoder, tokenizer)
-        if tokenizer
-        else config.classifier.build(encoder, trained=not is_closed_form)
-    )
+    model = sections.build_model(config, name, encoder, tokenizer)
     if encoder.frozen:
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config.model)
-    loop = ["batch_size", "eval_batch_size", "bucket", "precision", "device", *([] if is_closed_form else ["epochs"])]
-    tracking = Tracking(run, name, seed, progress, epochs=experiences * (1 if is_closed_form else config.epochs))
-    added = [sections.build_addition(each, config) for each in additions]
-    added += [] if readout is None else [config.readout.plugin(readout)]
+    own = settings(config, base, len(train))
+    tracking = Tracking(run, name, seed, progress, epochs=experiences * own.get("epochs", 1))
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
-        **settings(config, base, len(train)),
-        **config.model_dump(include=set(loop)),
+        **own,
+        **config.model_dump(include={"batch_size", "eval_batch_size", "bucket", "precision", "device"}),
         scheduler=config.optimizer.scheduler(),
         clip_norm=config.optimizer.clip_norm,
-        plugins=[*added, accuracy, *scores, tracking],
+        plugins=[*sections.build_additions(name, config), accuracy, *scores, tracking],
     )
     keep = None if base in config.not_exported else partial(calibrate_run, run, tracking.unit, valid)
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved, keep)
@@ -140,13 +126,14 @@ def learn(
 
 def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
     """Return the arguments of a strategy, given the number of training samples."""
-    size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
     if base in sections.CLOSED_FORM:
         return config.readout.settings(base)
+    size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
     memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
-    return {
+    own = {
         "replay": memory,
         "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
-    }.get(base, {})
+    }
+    return {"epochs": config.epochs, **own.get(base, {})}

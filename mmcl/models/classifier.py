@@ -89,6 +89,14 @@ class SLUClassifier(nn.Module):
             self.text_projection = nn.Linear(text_encoder.pooled_dim, projection)
         self._encoded_texts = EncodedTexts()
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """The arguments ``hidden`` and ``dropout`` of the constructor."""
+        if not len(self.trunk):
+            return {"hidden": None, "dropout": 0.0}
+        linear, _, dropout = self.trunk
+        return {"hidden": linear.out_features, "dropout": dropout.p}
+
     def grow(self, labels: Iterable[int]) -> None:
         """Add the columns of ``labels`` to the head."""
         self.head.grow(labels)

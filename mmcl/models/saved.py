@@ -27,8 +27,7 @@ from mmcl.files.digests import check_content, check_files, check_tensor, check_t
 from mmcl.files.plain_json import read_json
 from mmcl.freeze import trainable_state
 from mmcl.models.classifier import SLUClassifier
-from mmcl.models.readouts.base import STATISTICS
-from mmcl.models.readouts.described import describe_read_out, rebuild_read_out
+from mmcl.models.readouts.described import STATISTICS, describe_read_out, rebuild_read_out
 
 if TYPE_CHECKING:
     from mmcl.models.seq2seq import SLUSeq2Seq
@@ -253,10 +252,9 @@ def load_slu(
         model: SLUClassifier | SLUSeq2Seq
         with bounded(sizes, path, error=CheckpointError):
             if made is SLUClassifier:
-                model = SLUClassifier(encoder, **settings, readout=rebuild_read_out(described.get("readout"), path))
+                model = SLUClassifier(encoder, **settings)
                 model.grow(range(len(classes)))
-                if model.readout is not None:
-                    model.readout.expect(model.head.weight.shape[1], len(classes))
+                model.readout = rebuild_read_out(described.get("readout"), model.head.weight.shape, path)
                 model.classes = tuple(classes)
             else:
                 model_file(folder, "tokenizer.json", error=CheckpointError)
@@ -279,10 +277,7 @@ def _slu_state(model: SLUClassifier | SLUSeq2Seq, encoder: Description) -> dict[
 def _settings_of(model: SLUClassifier | SLUSeq2Seq) -> dict[str, object]:
     """Return the constructor arguments other than the encoder and the tokenizer."""
     if isinstance(model, SLUClassifier):
-        if not len(model.trunk):
-            return {"hidden": None}
-        linear, _, dropout = model.trunk
-        return {"hidden": linear.out_features, "dropout": dropout.p}
+        return model.settings
     config = model.transformer.config
     return {
         "dim": config.d_model,

@@ -10,7 +10,7 @@ from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.closed_form import ReadOutSection as ReadOutSection
 from mmcl.sections.closed_form import check_frozen_encoder as check_frozen_encoder
-from mmcl.sections.closed_form import trains_encoder as trains_encoder
+from mmcl.sections.closed_form import trains_encoder
 
 # Tasks read all their sections from this module.
 from mmcl.sections.encoders import AudioSection as AudioSection
@@ -19,13 +19,18 @@ from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
-from mmcl.sections.strategy_names import DISTILLATIONS, RELATIONAL, read_out_of
+from mmcl.sections.strategy_names import (
+    DISTILLATIONS,
+    RELATIONAL,
+    check_strategies,
+    expand_all,
+    read_out_of,
+    split_read_out,
+)
 from mmcl.sections.strategy_names import NOT_EXPORTED as NOT_EXPORTED
 from mmcl.sections.strategy_names import STRATEGY_HELP as STRATEGY_HELP
 from mmcl.sections.strategy_names import StrategyName as StrategyName
-from mmcl.sections.strategy_names import check_strategies as check_strategies
-from mmcl.sections.strategy_names import expand_all as expand_all
-from mmcl.sections.strategy_names import split_read_out as split_read_out
+from mmcl.sections.strategy_names import base_of as base_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -238,17 +243,33 @@ class KnowledgeDistillationSection(StrictModel):
         return SequenceDistillation(self.sequence_weight, self.beams)
 
 
+def resolve_strategies(config: Any) -> Any:
+    """Return a config after ``all`` in its strategies is replaced; raises ValueError if one does not fit the model."""
+    trains = trains_encoder(config.encoder)
+    # Written past the immutable fields: `all` depends on other fields, and the folder of a run lists the strategies.
+    config.__dict__["strategy"] = expand_all(config.strategy, config.model, trains_encoder=trains)
+    check_strategies(config.strategy, config.model)
+    return config
+
+
 def rebuild_model(config: Any, folder: Path, strategy: str) -> SLUClassifier | SLUSeq2Seq:
     """Build the untrained model of a strategy in a run of ``slu_incremental``, to load a checkpoint for export."""
     from mmcl.models import FrameTokenizer
 
-    encoder = config.encoder.build()
-    if config.model == "seq2seq":
-        return config.seq2seq.build(encoder, FrameTokenizer.load(folder / "tokenizer.json"))
-    model: SLUClassifier = config.classifier.build(encoder, trained=strategy not in CLOSED_FORM)
+    tokenizer = FrameTokenizer.load(folder / "tokenizer.json") if config.model == "seq2seq" else None
+    model = build_model(config, strategy, config.encoder.build(), tokenizer)
     if (readout := read_out_of(strategy)) is not None:
         model.readout = config.readout.build(readout)
     return model
+
+
+def build_model(
+    config: Any, strategy: str, encoder: Encoder, tokenizer: FrameTokenizer | None
+) -> SLUClassifier | SLUSeq2Seq:
+    """Build the untrained model of a strategy: a sequence model if there is a tokenizer, else a classifier."""
+    if tokenizer is not None:
+        return config.seq2seq.build(encoder, tokenizer)
+    return config.classifier.build(encoder, trained=strategy not in CLOSED_FORM)
 
 
 def scoring_plugins(model: str) -> list[FrameScores]:
@@ -258,7 +279,14 @@ def scoring_plugins(model: str) -> list[FrameScores]:
     return [FrameScores()] if model == "seq2seq" else []
 
 
-def build_addition(name: str, config: Any) -> SupervisedPlugin:
+def build_additions(name: str, config: Any) -> list[SupervisedPlugin]:
+    """Build the plugins after ``+`` and ``@`` in a strategy's name, from the sections of a task's config."""
+    strategy, readout = split_read_out(name)
+    added = [_build_addition(each, config) for each in strategy.split("+")[1:]]
+    return added if readout is None else [*added, config.readout.plugin(readout)]
+
+
+def _build_addition(name: str, config: Any) -> SupervisedPlugin:
     """Build the plugin of a name after a ``+``, from the sections of a task's config."""
     if name in DISTILLATIONS:
         return config.knowledge_distillation.build(name)

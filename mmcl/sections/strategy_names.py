@@ -65,6 +65,15 @@ def split_read_out(name: str) -> tuple[str, str | None]:
     return strategy, readout if at else None
 
 
+def base_of(name: str) -> str:
+    """Return the strategy in a name, without its additions and its read-out.
+
+    >>> base_of("coconut+sup_con@slda")
+    'coconut'
+    """
+    return split_read_out(name)[0].split("+")[0]
+
+
 def read_out_of(name: str) -> str | None:
     """Return the read-out of a strategy; None if the head of its model classifies.
 

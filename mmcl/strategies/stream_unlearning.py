@@ -61,11 +61,7 @@ def unlearn_in_stream(
         ConfigError: the strategy has a read-out, whose statistics would still count the samples.
         DataError: there are no samples to forget or to keep, a row is in both, or the memory still holds a row.
     """
-    if any(isinstance(plugin, ClosedForm) for plugin in strategy.plugins):
-        raise ConfigError(
-            "the statistics of the strategy's read-out count the samples to forget: train without it, such as replay "
-            "instead of replay@slda"
-        )
+    _check_no_read_out(strategy)
     experience = with_source(experience)
     source, rows = experience.source, list(dict.fromkeys(whole_numbers(forget, "forget", error=DataError)))
     memories = [plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)]
@@ -91,6 +87,14 @@ def unlearn_in_stream(
         "weights_before": before,
         "weights_after": weights_hash(strategy.model),
     }
+
+
+def _check_no_read_out(strategy: MMCLTemplate) -> None:
+    if any(isinstance(plugin, ClosedForm) for plugin in strategy.plugins):
+        raise ConfigError(
+            "the statistics of the strategy's read-out count the samples to forget: train without it, such as replay "
+            "instead of replay@slda"
+        )
 
 
 def _replace_weights(strategy: MMCLTemplate, model: nn.Module) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmcl.config.described import checked_settings
 from mmcl.errors import CheckpointError
+from mmcl.models.readouts.base import STATISTICS as STATISTICS
 from mmcl.models.readouts.base import ReadOut
 from mmcl.models.readouts.fecam import FeCAM
 from mmcl.models.readouts.nearest_class_mean import NearestClassMean
@@ -32,11 +34,12 @@ def describe_read_out(readout: ReadOut) -> dict[str, Any]:
     return {"name": name, "settings": readout.settings}
 
 
-def rebuild_read_out(described: object, path: Path) -> ReadOut | None:
-    """Build a read-out from its description; None if the model has none.
+def rebuild_read_out(described: object, shape: Sequence[int], path: Path) -> ReadOut | None:
+    """Build a read-out from its description, with an empty solution; None if the model has none.
 
     Args:
         described: value of ``readout`` in the description of a model.
+        shape: number of classes, and dimension of the embeddings.
         path: file of the description, for errors.
 
     Raises:
@@ -49,4 +52,7 @@ def rebuild_read_out(described: object, path: Path) -> ReadOut | None:
             f"readout in {path} is {described!r:.60}, expected one named {', '.join(READOUTS)}: copy the file again"
         )
     kind = READOUTS[described["name"]]
-    return kind(**checked_settings(kind, described.get("settings"), f"readout.settings of {path}"))
+    readout = kind(**checked_settings(kind, described.get("settings"), f"readout.settings of {path}"))
+    classes, dim = shape
+    readout.expect(dim, classes)
+    return readout

@@ -13,12 +13,13 @@ PATH = Path("config.json")
 def test_a_description_survives_json(name):
     readout = READOUTS[name]()
     described = json.loads(json.dumps(describe_read_out(readout)))
-    rebuilt = rebuild_read_out(described, PATH)
+    rebuilt = rebuild_read_out(described, (2, 3), PATH)
     assert type(rebuilt) is type(readout) and rebuilt.settings == readout.settings
+    assert rebuilt.seen.shape == (2,)
 
 
 def test_a_model_may_have_no_read_out():
-    assert rebuild_read_out(None, PATH) is None
+    assert rebuild_read_out(None, (2, 3), PATH) is None
 
 
 @pytest.mark.parametrize(
@@ -33,4 +34,4 @@ def test_a_model_may_have_no_read_out():
 )
 def test_faulty_descriptions_raise(described, named):
     with pytest.raises(CheckpointError, match=f"config.json.*{named}|{named}.*config.json"):
-        rebuild_read_out(described, PATH)
+        rebuild_read_out(described, (2, 3), PATH)
