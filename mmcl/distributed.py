@@ -189,23 +189,6 @@ def all_reduce_gradients(parameters: Iterable[Any]) -> None:
         each.grad.copy_(gradient.view_as(each))
 
 
-def all_reduce_tensors(tensors: Iterable[Tensor]) -> None:
-    """Sum each tensor over all processes, in place; all processes must have the same shapes.
-
-    Raises:
-        ShapeError: the processes have different shapes.
-        ProcessError: another process has ended or does not arrive.
-    """
-    if world_size() == 1:
-        return
-    listed = list(tensors)
-    shapes = zlib.crc32(repr([tuple(each.shape) for each in listed]).encode())
-    _check_alike("shapes of tensors to add up", (len(listed), shapes))
-    with together("to add up tensors"):
-        for each in listed:
-            _group().all_reduce(each)
-
-
 def broadcast_parameters(model: Any) -> None:
     """Copy the weights of rank 0 to all processes.
 
