@@ -67,7 +67,7 @@ class HardContrastiveLoss(Objective):
         """Return the loss of paired rows, ``(batch, dim)`` each."""
         check_paired(a=a, b=b)
         with torch.autocast(a.device.type, enabled=False):
-            queries, keys = similarity_factors(a, b, self.temperature)
+            queries, keys, _ = similarity_factors(a, b, self.temperature)
             own = Identity(len(a))
             if self.gather:
                 processes = Processes.of(keys)

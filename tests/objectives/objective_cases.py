@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from mmcl.objectives import (
     SupConLoss,
     weighted_info_nce,
 )
+from mmcl.objectives.kernel import products
 
 DIM = 6
 
@@ -104,16 +106,22 @@ def run(rank: int, batches: list[tuple[list[int], int | None]], meeting: str, ou
 
     (world_size,) = {len(sizes) for sizes, _ in batches}
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
-    Path(output).write_text(json.dumps([_results(rank, sizes, block_size) for sizes, block_size in batches]))
+    dtype = torch.float64
+    if "TRITON_INTERPRET" in os.environ:
+        products._has_kernels, dtype = lambda device: True, torch.bfloat16
+    Path(output).write_text(json.dumps([_results(rank, sizes, block_size, dtype) for sizes, block_size in batches]))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
-def _results(rank: int, sizes: list[int], block_size: int | None) -> dict[str, dict[str, object]]:
+def _results(
+    rank: int, sizes: list[int], block_size: int | None, dtype: torch.dtype = torch.float64
+) -> dict[str, dict[str, object]]:
     own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
     found = {}
     for name, case in CASES.items():
-        batch = {key: value.detach()[own].requires_grad_(value.requires_grad) for key, value in draw(sizes).items()}
+        batch = {key: value.detach()[own] for key, value in draw(sizes).items()}
+        batch |= {side: batch[side].to(dtype).requires_grad_() for side in ("a", "b")}
         batch["permutation"] = batch["permutation"] - own.start
         temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
         loss = case(batch, temperature=temperature, gather=True, block_size=block_size)

@@ -60,6 +60,11 @@ class Identity(Pairs):
     def diagonal(self) -> int | None:
         return None if self.differ or self.shift else self.offset
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether the samples are two stacked views, each the positive of the other."""
+        return not self.differ and self.keys is None and 0 < 2 * self.shift == self.count
+
     def gathered(self, processes: Processes) -> Identity:
         return replace(self, offset=processes.own.start, keys=processes.total)
 

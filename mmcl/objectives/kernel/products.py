@@ -1,0 +1,124 @@
+"""Factors of similarities in the precision of their products, for the Triton kernels.
+
+The kernels take rows of unit length apart: a row in the precision of the inputs, and its scale in float32. Inputs in
+half precision are thus multiplied as they are, and never rounded a second time.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+HALF = (torch.bfloat16, torch.float16)
+_MAX_DIM = 16384  # a kernel holds whole rows
+
+
+class Products(NamedTuple):
+    """Rows in the precision of products: similarities are ``query_scale_i key_scale_j <queries_i, keys_j>``.
+
+    Args:
+        queries: ``(queries, dim)``.
+        keys: ``(keys, dim)``; None if queries and keys are the same.
+        query_scale, key_scale: float32 ``(queries,)`` and ``(keys,)``; None for 1.
+    """
+
+    queries: Tensor
+    keys: Tensor | None
+    query_scale: Tensor | None = None
+    key_scale: Tensor | None = None
+
+    @property
+    def against(self) -> Tensor:
+        """The keys, ``(keys, dim)``."""
+        return self.queries if self.keys is None else self.keys
+
+    @property
+    def against_scale(self) -> Tensor | None:
+        """Scale of the keys, ``(keys,)``."""
+        return self.query_scale if self.keys is None else self.key_scale
+
+
+def uses_kernels(*sides: Tensor) -> bool:
+    """Whether the Triton kernels take these features ``(batch, dim)``: float32 and half precision, on a GPU.
+
+    >>> uses_kernels(torch.zeros(2, 2, dtype=torch.float64))
+    False
+    """
+    return all(
+        (side.dtype == torch.float32 or side.dtype in HALF)
+        and 0 < side.shape[1] <= _MAX_DIM
+        and len(side) > 0
+        and _has_kernels(side.device)
+        for side in sides
+    )
+
+
+@functools.cache
+def _has_kernels(device: torch.device) -> bool:
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return False
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+def product_type(queries: Tensor, keys: Tensor) -> torch.dtype | None:
+    """Return the half precision of the products, or None for that of the features themselves.
+
+    It is autocast's precision under autocast, and otherwise that of the features if both have the same.
+    """
+    device = queries.device.type
+    if not uses_kernels(queries, keys):
+        return None
+    wanted = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries.dtype
+    alike = torch.is_autocast_enabled(device) or queries.dtype == keys.dtype
+    return wanted if alike and wanted in HALF else None
+
+
+@functools.cache
+def kernels() -> ModuleType:
+    from mmcl.objectives.kernel import triton_kernels
+
+    return triton_kernels
+
+
+def normalize(
+    rows: Tensor, length: Tensor | None, constant: float, product: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows of a length in float32, the rows for products, and their scales; the latter empty if not wanted."""
+    count, dim = rows.shape
+    rows = rows.contiguous()
+    values = torch.empty_like(rows, dtype=torch.float32)
+    half = torch.empty_like(rows, dtype=product) if product else values.new_empty(0)
+    scale = values.new_empty(count if product else 0)
+    grid, sizes = row_blocks(count, dim)
+    kernels().unit_rows[grid](
+        rows, length, constant, values, half, scale, count, dim, LENGTH=_kind(length), PRODUCT=bool(product), **sizes
+    )
+    return values, half, scale
+
+
+def normalize_backward(
+    gradient: Tensor, rows: Tensor, length: Tensor | None, constant: float, along: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient of rows in their type, and ``<gradient, unit row>``, empty if not wanted."""
+    rows, gradient = rows.contiguous(), gradient.contiguous()
+    result, dots = torch.empty_like(rows), gradient.new_empty(len(rows) if along else 0)
+    grid, sizes = row_blocks(*rows.shape)
+    kernels().unit_rows_backward[grid](
+        gradient, rows, length, constant, result, dots, *rows.shape, LENGTH=_kind(length), ALONG=along, **sizes
+    )
+    return result, dots
+
+
+def _kind(length: Tensor | None) -> int:
+    return 0 if length is None else 1 if length.numel() == 1 else 2
+
+
+def row_blocks(count: int, dim: int) -> tuple[tuple[int], dict[str, int]]:
+    width = 1 << (dim - 1).bit_length()
+    rows = max(1, 2048 // width)
+    return (-(-count // rows),), {"ROWS": rows, "DIM": width, "num_warps": 8 if width > 2048 else 4}
