@@ -5,7 +5,7 @@ from objective_cases import CASES, draw
 
 from mmcl.errors import InputError, LabelError, ShapeError
 from mmcl.objectives import Mixed, SameLabel
-from mmcl.objectives.kernel.labels import check_mixture, flags_of, labels_of
+from mmcl.objectives.kernel.labels import flags_of, labels_of, mixture_of
 
 TAKE_LABELS = [name for name, case in CASES.items() if "labels" in case.takes]
 TAKE_FLAGS = [name for name, case in CASES.items() if "is_rehearsal" in case.takes]
@@ -76,7 +76,7 @@ def test_mixing_coefficients_are_validated():
     swap = torch.tensor([1, 0])
     for lam in (torch.tensor([0.5]), [0.5, 0.5], torch.ones(2, 1), torch.ones(2).cfloat()):
         with pytest.raises(ShapeError, match=r"lam has shape .*\(2,\)"):
-            check_mixture(swap, lam)
+            mixture_of(swap, lam)
     for lam in ([1.5, 0.0], [float("nan"), 0.0], [-0.1, 0.0]):
         with pytest.raises(InputError, match="lam holds"):
-            check_mixture(swap, torch.tensor(lam))
+            mixture_of(swap, torch.tensor(lam))
