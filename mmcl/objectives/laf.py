@@ -76,6 +76,8 @@ def vae_loss(
     weight = weight_of("kl_weight", kl_weight)
     errors = squared_errors(reconstruction, representation)
     mean, log_variance = precise(mean, log_variance)
+    if not checks_values(log_variance):
+        log_variance = poisoned(log_variance, log_variance.isfinite())  # of -inf, the variance would be valid
     variance = log_variance.exp()
     divergence = -((variance + 1e-8).log() + 1 - mean.square() - variance).sum(1) / 2
     loss = (errors + weight * divergence).sum() / max(len(errors), 1)

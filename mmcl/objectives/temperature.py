@@ -29,8 +29,8 @@ def temperature_of(temperature: Temperature, rows: int | None = None) -> float |
 
     Raises:
         ShapeError: a tensor of another shape.
-        InputError: not a number, or outside the range. On devices whose values are not checked at once, a tensor outside
-            the range becomes NaN.
+        InputError: not a number, or outside the range. A tensor outside the range becomes NaN on devices whose values
+            are not checked at once.
 
     >>> temperature_of(0.1)
     0.1
@@ -85,8 +85,8 @@ def weight_of(name: str, value: float) -> float | Tensor:
         value: number from 0 to 1e18. A scalar tensor is allowed too.
 
     Raises:
-        InputError: not a number, or outside the range. On devices whose values are not checked at once, a tensor outside
-            the range becomes NaN.
+        InputError: not a number, or outside the range. A tensor outside the range becomes NaN on devices whose values
+            are not checked at once.
 
     >>> weight_of("beta", float("nan"))
     Traceback (most recent call last):
