@@ -16,7 +16,7 @@ from mmcl.errors import ConfigError
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_features, precise
-from mmcl.objectives.kernel.labels import check_mixture, flags_of, labels_of
+from mmcl.objectives.kernel.labels import flags_of, labels_of, mixture_of
 from mmcl.objectives.kernel.unit import unit
 
 
@@ -128,11 +128,17 @@ class SameLabel(Pairs):
     def shape(self) -> tuple[int, int]:
         return len(self.labels), len(self.of_keys)
 
+    def differs(self, device: torch.device) -> Tensor:
+        """Return whether each key counts for queries with other labels, boolean ``(keys,)``."""
+        if isinstance(self.differ, Tensor):
+            return self.differ.to(device)
+        return torch.full((self.shape[1],), self.differ, device=device)
+
     def matmul(self, keys: Tensor) -> Tensor:
         if self.differ is False:
             same = _label_sums(keys, self.of_keys, self.labels)
             return same if self.own is None else same - self.own.matmul(keys)
-        differ = torch.as_tensor(self.differ, device=keys.device).expand(len(keys))[:, None]
+        differ = self.differs(keys.device)[:, None]
         others = keys.masked_fill(~differ, 0).sum(0)
         return others + _label_sums(torch.where(differ, -keys, keys), self.of_keys, self.labels)
 
@@ -140,7 +146,7 @@ class SameLabel(Pairs):
         same = _label_sums(queries, self.labels, self.of_keys)
         if self.differ is False:
             return same if self.own is None else same - self.own.transposed_matmul(queries)
-        differ = torch.as_tensor(self.differ, device=queries.device).expand(len(same))[:, None]
+        differ = self.differs(queries.device)[:, None]
         return torch.where(differ, queries.sum(0) - same, same)
 
     def gathered(self, processes: Processes) -> SameLabel:
@@ -218,7 +224,7 @@ class Similarity(Pairs):
     @staticmethod
     def _without_noise(sums: Tensor, count: int) -> Tensor:
         """Set sums of rounding noise to 0; a row of opposite features has exact weights of 0."""
-        return torch.where(sums > 4 * count * torch.finfo(sums.dtype).eps, sums, 0)
+        return torch.where(sums <= 4 * count * torch.finfo(sums.dtype).eps, 0, sums)  # NaN stays
 
     def gathered(self, processes: Processes) -> Similarity:
         return Similarity(self.features, processes.gather(self._keys()))
@@ -248,7 +254,8 @@ class Mixed(Pairs):
     Raises:
         ShapeError: not one coefficient per row.
         LabelError: ``permutation`` is not a tensor of integers.
-        InputError: a coefficient outside [0, 1], or ``permutation`` is not a permutation.
+        InputError: a coefficient outside [0, 1], or ``permutation`` is not a permutation. On devices whose values are
+            not checked at once, these make the loss NaN.
 
     >>> Mixed(torch.tensor([1, 0]), torch.tensor([0.75, 1.0])).dense(torch.zeros(1))
     tensor([[0.7500, 0.2500],
@@ -260,8 +267,9 @@ class Mixed(Pairs):
     place: Identity | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "permutation", labels_of("permutation", self.permutation))
-        check_mixture(self.permutation, self.lam)
+        permutation, lam = mixture_of(labels_of("permutation", self.permutation), self.lam)
+        object.__setattr__(self, "permutation", permutation)
+        object.__setattr__(self, "lam", lam)
 
     @property
     def _own(self) -> Identity:
