@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError
-from mmcl.objectives.kernel.two_way import two_way_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Mixed
+from mmcl.objectives.kernel.two_way import two_way_info_nce
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, number_of
 

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
-from mmcl.objectives.kernel.inputs import check_paired, checks_values, precise
+from mmcl.objectives.kernel.inputs import check_paired, checks_values
 from mmcl.objectives.kernel.labels import flag_factors, flags_of, labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
@@ -56,12 +57,13 @@ class MMLoss(Objective):
         """
         check_paired(audio=audio, text=text)
         labels = labels_of("labels", labels, len(audio), audio.device)
-        audio, text = precise(audio, text)  # once, so that the gradients of both directions add up in float32
+        (audio, text), products = in_float32(audio, text)
         anchors, positives = self._anchors(is_anchor, labels)
-        to_text, to_audio = (
-            weighted_info_nce(one[anchors], other, positives, **self.kernel)
-            for one, other in ((audio, text), (text, audio))
-        )
+        with products:
+            to_text, to_audio = (
+                weighted_info_nce(one[anchors], other, positives, **self.kernel)
+                for one, other in ((audio, text), (text, audio))
+            )
         return to_text + to_audio
 
     @staticmethod

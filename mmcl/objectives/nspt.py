@@ -10,9 +10,10 @@ from torch import Tensor
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
-from mmcl.objectives.kernel.inputs import check_features, checks_values, precise
+from mmcl.objectives.kernel.inputs import check_features, checks_values
 from mmcl.objectives.kernel.labels import flag_factors, flags_of, labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
@@ -81,14 +82,16 @@ class NSPTLoss(Objective):
         given, is_rehearsal = is_rehearsal, flags_of("is_rehearsal", is_rehearsal, len(student), student.device)
         teacher = teacher.detach().masked_fill(~is_rehearsal[:, None], 0)
         check_features(student=student, teacher=teacher)
-        student, teacher = precise(student, teacher)
+        (student, teacher), products = in_float32(student, teacher)
         if checks_values(is_rehearsal):
             anchors, teacher, of_anchors = student[is_rehearsal], teacher[is_rehearsal], labels[is_rehearsal]
-            return self._contrast(anchors, torch.cat([teacher, student]), of_anchors, of_anchors, labels)
+            with products:
+                return self._contrast(anchors, torch.cat([teacher, student]), of_anchors, of_anchors, labels)
         # A selection of rows would wait for the device. All rows are queries instead, and only anchors have weight.
         of_anchors = torch.where(is_rehearsal, labels, _NO_LABEL)
         factors = flag_factors("is_rehearsal", given, len(student), student.device)
-        return self._contrast(student, torch.cat([teacher, student]), labels, of_anchors, labels, factors)
+        with products:
+            return self._contrast(student, torch.cat([teacher, student]), labels, of_anchors, labels, factors)
 
     def _contrast(
         self,

@@ -13,7 +13,7 @@ from mmcl.errors import InputError
 from mmcl.objectives.kernel import strips
 from mmcl.objectives.kernel.factors import Factors, similarity_factors
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.inputs import check_paired, checks_values
+from mmcl.objectives.kernel.inputs import check_paired, checks_values, poisoned
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.products import Products, product_type, uses_kernels
 from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
@@ -72,17 +72,12 @@ class SigLIPLoss(Objective):
     def _bias(self, like: Tensor) -> Tensor:
         if isinstance(self.bias, bool) or not isinstance(self.bias, Tensor | Real):
             raise InputError(f"bias is {self.bias!r}, expected one finite number, such as the paper's initial -10")
-        if not isinstance(self.bias, Tensor):
-            bias = like.new_full((), float(self.bias))  # without a copy from the processor
-        else:
-            bias = self.bias.to(like)
-        if checks_values(bias) or bias.dim():
-            if bias.dim() or not bool(bias.abs() <= HIGHEST):
-                raise InputError(
-                    f"bias is {bias.tolist()}, expected one finite number, such as the paper's initial -10"
-                )
-            return bias
-        return torch.where(bias.abs() <= HIGHEST, bias, torch.nan)
+        # A number is not copied to the device, which would wait for it.
+        bias = self.bias.to(like) if isinstance(self.bias, Tensor) else like.new_full((), float(self.bias))
+        valid = bias.abs() <= HIGHEST
+        if bias.dim() or (checks_values(bias) and not bool(valid)):
+            raise InputError(f"bias is {bias.tolist()}, expected one finite number, such as the paper's initial -10")
+        return bias if checks_values(bias) else poisoned(bias, valid)
 
 
 def _pairwise_loss(factors: Factors, bias: Tensor, diagonal: int, block_size: int | None) -> Tensor:
@@ -124,7 +119,7 @@ def _forward(queries, keys, bias, half_queries, half_keys, query_scale, key_scal
     )
     scratch = queries.new_empty(min(size, len(queries)) * min(size, len(keys)))
     # Logits beyond 80 are near the overflow of exp in float32; a norm that overflows is steep as well.
-    steep = not bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() <= 80)
+    steep = not checks_values(bias) or not bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() <= 80)
     with torch.autocast(queries.device.type, enabled=False):
         for row, column, tile in tiles(queries, keys, None, size):
             # log sigmoid(-x) = -softplus(x) for all pairs. For matching pairs, log sigmoid(x) = x - softplus(x).

@@ -58,7 +58,8 @@ class Batch(NamedTuple):
         )
         processes = Processes.of(factors.keys) if gather else None
         if processes:
-            factors, pairs = factors.gathered(processes), {name: each.gathered(processes) for name, each in pairs.items()}
+            factors = factors.gathered(processes)
+            pairs = {name: each.gathered(processes) for name, each in pairs.items()}
         for name, each in pairs.items():
             if each.shape != (expected := (len(factors.queries), len(factors.keys))):
                 raise ShapeError(f"{name} has shape {each.shape}, expected (queries, keys) = {expected}")

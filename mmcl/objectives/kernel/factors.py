@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import precise
-from mmcl.objectives.kernel.products import Products, product_type, uses_kernels
+from mmcl.objectives.kernel.products import Products, uses_kernels
 from mmcl.objectives.kernel.unit import unit, unit_for_products
 from mmcl.objectives.temperature import Temperature, temperature_of
 

@@ -143,7 +143,8 @@ class _RowTerms(NamedTuple):
         dots = weights.row_dots(q, k, held) if own is None else own_dots
         if extra is not None:
             sums = torch.logaddexp(sums, extra.logsumexp(1))
-        if own is not None and coefficient is None and not batch.processes and _never_empty(compared) and uses_kernels(q):
+        simple = own is not None and coefficient is None and not batch.processes and _never_empty(compared)
+        if simple and uses_kernels(q):
             return cls(sums, dots)
         mass = weights.row_sums(q)
         scale = reciprocal(mass) if normalize_rows else torch.ones_like(mass)

@@ -104,7 +104,10 @@ def _rule(compared: Pairs | Tensor | None, like: Tensor) -> Compared:
         return Compared()
     if isinstance(compared, SameLabel) and not compared.exclude_self:
         keys = compared.of_keys
-        return Compared(compared.labels, keys, torch.as_tensor(compared.differ, device=keys.device).expand(len(keys)))
+        differ = compared.differ
+        if isinstance(differ, bool):
+            differ = torch.full_like(keys, differ, dtype=torch.bool)
+        return Compared(compared.labels, keys, differ)
     return Compared(matrix=(compared.dense(like) if isinstance(compared, Pairs) else compared).detach())
 
 

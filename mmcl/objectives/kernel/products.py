@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmcl.objectives.kernel.inputs import precise
+
 HALF = (torch.bfloat16, torch.float16)
 _MAX_DIM = 16384  # a kernel holds whole rows
 
@@ -76,6 +78,20 @@ def product_type(queries: Tensor, keys: Tensor) -> torch.dtype | None:
     wanted = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries.dtype
     alike = torch.is_autocast_enabled(device) or queries.dtype == keys.dtype
     return wanted if alike and wanted in HALF else None
+
+
+def in_float32(*sides: Tensor) -> tuple[list[Tensor], torch.autocast]:
+    """Return features in at least float32, so that gradients of several uses add up in float32.
+
+    Within the returned context, products keep the precision of the given features.
+
+    >>> sides, context = in_float32(torch.ones(1, 2, dtype=torch.bfloat16))
+    >>> sides[0].dtype
+    torch.float32
+    """
+    product = product_type(sides[0], sides[-1])
+    context = torch.autocast(sides[0].device.type, product or torch.bfloat16, enabled=product is not None)
+    return precise(*sides), context
 
 
 @functools.cache

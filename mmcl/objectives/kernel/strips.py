@@ -37,8 +37,9 @@ def logsumexp(
         row_parts = logs.new_empty(2, -(-width // (_BLOCK * _STEPS)), height)
         column_parts = logs.new_empty(2, -(-height // _BLOCK), width if columns or symmetric else 0)
         kernels().strip_sums[(column_parts.shape[1], row_parts.shape[1])](
-            *strip.arguments, row_parts, column_parts, own[rows], diagonal + rows.start, right.start, keys, height, width,
-            **strip.kinds, COLUMNS=columns or symmetric, OWN=diagonal >= 0, STEPS=_STEPS, HEIGHT=_BLOCK, WIDTH=_BLOCK, num_warps=8,
+            *strip.arguments, row_parts, column_parts, own[rows], diagonal + rows.start, right.start, keys,
+            height, width, **strip.kinds, COLUMNS=columns or symmetric, OWN=diagonal >= 0, STEPS=_STEPS,
+            HEIGHT=_BLOCK, WIDTH=_BLOCK, num_warps=8,
         )  # fmt: skip
         # By symmetry, a strip's columns beyond its own rows are rows of later strips.
         start = height if symmetric else 0

@@ -44,7 +44,7 @@ def _similarities(
 
 @triton.jit
 def _partners(i, j, rows, columns, place, left, keys):
-    """Return which elements are the pairs of row ``i`` with key ``(place + i) mod keys``; the strip begins at ``left``."""
+    """Return which elements are pairs of a row ``i`` with key ``(place + i) mod keys``; ``left`` is the first key."""
     return ((j + left)[None, :] == ((place + i) % keys)[:, None]) & (i < rows)[:, None] & (j < columns)[None, :]
 
 

@@ -140,8 +140,9 @@ def _measured(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     return rows, torch.where(norms > 0, norms, 1), torch.where(norms > 0, factor, 1)
 
 
-torch.library.define("mmcl::unit_rows", "(Tensor rows, Tensor? length, float constant, ScalarType? product) "
-                     "-> (Tensor, Tensor, Tensor)")
+torch.library.define(
+    "mmcl::unit_rows", "(Tensor rows, Tensor? length, float constant, ScalarType? product) -> (Tensor, Tensor, Tensor)"
+)
 torch.library.define(
     "mmcl::unit_rows_backward",
     "(Tensor gradient, Tensor rows, Tensor? length, float constant, bool along) -> (Tensor, Tensor)",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives import Dense, Identity, SameLabel, Similarity, weighted_info_nce
+from mmcl.objectives import Identity, SameLabel, Similarity, weighted_info_nce
 
 
 def draw(*shape, seed=0, dtype=torch.float64):

@@ -33,12 +33,8 @@ def test_sums_of_rows_and_columns(compared, block_size, kernels):
     expected = pairwise_logsumexp(*exact, compared, columns=True)[:2]
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one.cpu().double(), other, atol=1e-6)
-    loss, reference = (
-        sum(each[each.isfinite()].square().sum() for each in sums) for sums in (found, expected)
-    )
-    for one, other in zip(
-        torch.autograd.grad(loss, (q, k)), torch.autograd.grad(reference, exact), strict=True
-    ):
+    loss, reference = (sum(each[each.isfinite()].square().sum() for each in sums) for sums in (found, expected))
+    for one, other in zip(torch.autograd.grad(loss, (q, k)), torch.autograd.grad(reference, exact), strict=True):
         assert torch.allclose(one.cpu().double(), other, atol=1e-4)
 
 
@@ -49,15 +45,11 @@ def test_the_diagonal_of_more_keys_than_queries(diagonal, block_size, kernels):
     exact = [side.detach().cpu().double().requires_grad_() for side in (q, k)]
     losses = []
     for queries, keys, size in ((q, k, block_size), (*exact, 2)):
-        rows, columns, own = pairwise_logsumexp(
-            queries, keys, columns=True, diagonal=diagonal, block_size=size
-        )
+        rows, columns, own = pairwise_logsumexp(queries, keys, columns=True, diagonal=diagonal, block_size=size)
         weights = torch.arange(1.0, 6, device=own.device).to(own)
         losses.append(rows.square().sum() + columns.sum() + weights @ own)
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
-    for one, other in zip(
-        torch.autograd.grad(losses[0], (q, k)), torch.autograd.grad(losses[1], exact), strict=True
-    ):
+    for one, other in zip(torch.autograd.grad(losses[0], (q, k)), torch.autograd.grad(losses[1], exact), strict=True):
         assert torch.allclose(one.cpu().double(), other, atol=1e-5)
 
 
@@ -76,9 +68,12 @@ def test_half_of_the_products_suffice_for_views(kernels, monkeypatch):
     """Two stacked views of 64 samples in strips of 32 rows: 10 of 16 squares."""
     multiplied = []
     multiply = strips._multiply
-    monkeypatch.setattr(
-        strips, "_multiply", lambda left, right, out, **add: (multiplied.append(out.numel()), multiply(left, right, out, **add))
-    )
+
+    def counted(left, right, out, **options):
+        multiplied.append(out.numel())
+        multiply(left, right, out, **options)
+
+    monkeypatch.setattr(strips, "_multiply", counted)
     rows = draw(128, 4).to(kernels)
     pairwise_logsumexp(rows, rows, Identity(128).complement(), block_size=32)
     assert sum(multiplied) == 10 * 32**2

@@ -140,10 +140,10 @@ def test_kernels_compile_for_gpus():
     assert len(done.stdout.splitlines()) == 2 * 14
 
 
-NUMBERS = (
-    "matrix_stride place left keys rows columns row_blocks column_blocks start row_programs count dim".split()
-)
-TYPES = {"labels": "*i64", "key_labels": "*i64", "differ": "*u8", "constant": "fp32"} | dict.fromkeys(NUMBERS, "i32")
+NUMBERS = ["matrix_stride", "place", "left", "keys", "rows", "columns", "row_blocks", "column_blocks", "start"]
+NUMBERS += ["row_programs", "count", "dim"]
+TYPES = {"labels": "*i64", "key_labels": "*i64", "differ": "*u8", "constant": "fp32"}
+TYPES |= dict.fromkeys(NUMBERS, "i32")
 
 
 def compile_for_gpus() -> None:
