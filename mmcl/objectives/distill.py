@@ -1,4 +1,8 @@
-"""Distillation losses on logits, features and relations between samples. The teacher gets no gradient."""
+"""Distillation losses on logits, features and relations between samples. The teacher gets no gradient.
+
+On a GPU and under ``torch.compile``, invalid values make a loss NaN or infinite instead of raising an error; see
+:class:`~mmcl.objectives.Objective`.
+"""
 
 from __future__ import annotations
 

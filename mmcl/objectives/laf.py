@@ -1,4 +1,8 @@
-"""Losses of LAF: label-free unlearning of a feature extractor."""
+"""Losses of LAF: label-free unlearning of a feature extractor.
+
+On a GPU and under ``torch.compile``, invalid values make a loss NaN or infinite instead of raising an error; see
+:class:`~mmcl.objectives.Objective`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Losses of QCRD: contrastive distillation of rationales, weighted by their quality."""
+"""Losses of QCRD: contrastive distillation of rationales, weighted by their quality.
+
+On a GPU and under ``torch.compile``, invalid values make a loss NaN or infinite instead of raising an error; see
+:class:`~mmcl.objectives.Objective`.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +123,7 @@ def _log_sums(side: _Rationales, counts: Tensor) -> Tensor:
     if not side.losses.shape[1]:
         return side.losses.sum(1)
     scores = side.losses.masked_fill(~side.mask & counts[:, None], -torch.inf)
-    return scores.logsumexp(1).masked_fill(~counts, 0)
+    return scores.logsumexp(1) * counts  # NaN stays
 
 
 @takes_tensors

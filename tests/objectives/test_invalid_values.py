@@ -230,6 +230,11 @@ def test_scores_of_rationales(scheme, bad):
         assert_found(lambda given=given: discriminator_loss(given["scores"], given["other_scores"]))
 
 
+def test_scores_of_inputs_that_do_not_count():
+    scores, nothing = torch.full((8, 4), 1.5), torch.zeros(8, 4, dtype=torch.bool)
+    assert_found(lambda: discriminator_loss(scores, scores, ~nothing, nothing))
+
+
 def test_masked_values_of_rationales_may_be_anything():
     batch = draw()
     mask = torch.arange(4) != 1

@@ -72,10 +72,10 @@ def similarity_factors(
         scale = scale.to(queries.device)
         alike, scale = alike and scale.dim() == 0, scale[:, None] if scale.dim() else scale
     if uses_kernels(queries, keys) and normalize:
-        q = unit_for_products(queries, scale**0.5 if alike else scale, product)
-        k = q if alike else unit_for_products(keys, 1.0, product)
-        products = Products(q.product, k.product, q.scale, k.scale) if product else None
-        return Factors(q.values, k.values, products)
+        rows = unit_for_products(queries, scale**0.5 if alike else scale, product)
+        others = rows if alike else unit_for_products(keys, 1.0, product)
+        products = Products(rows.product, others.product, rows.scale, others.scale) if product else None
+        return Factors(rows.values, others.values, products)
     q, k = precise(queries, keys)
     if product and not normalize and not alike:
         lengths = q.new_ones(len(q)) * (scale.squeeze() if isinstance(scale, Tensor) else scale)

@@ -168,8 +168,9 @@ class _RowTerms(NamedTuple):
 def _own_keys(batch: Batch, held: Tensor | None) -> int | None:
     """Return the offset of the one positive of each query if its similarity comes with the logsumexp, else None."""
     (q, k, _), weights, compared = batch.factors, batch.pairs["weights"], batch.pairs.get("denominator")
-    mirrored = q is k and isinstance(weights, Identity) and weights.mirrored and is_symmetric(compared)
-    return weights.shift if mirrored and held is None and uses_kernels(q) else weights.diagonal
+    if isinstance(weights, Identity) and weights.mirrored and q is k and held is None and uses_kernels(q):
+        return weights.shift if is_symmetric(compared) else None
+    return weights.diagonal
 
 
 def _never_empty(compared: Pairs | None) -> bool:

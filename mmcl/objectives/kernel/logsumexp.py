@@ -59,7 +59,6 @@ def pairwise_logsumexp(
     >>> rows.exp()
     tensor([4., 4.])
     """
-    size = tile_size(queries.device, block_size)
     if isinstance(compared, Identity):
         compared = compared.labelled(queries.device)
     rule = _rule(compared, queries)
@@ -67,11 +66,10 @@ def pairwise_logsumexp(
         own = queries.new_empty(0) if diagonal is None else _own(queries, keys, diagonal)
         return *_dense(queries @ keys.T if similarities is None else similarities, rule, columns), own
     kernels = uses_kernels(queries, keys)
+    size = 0 if kernels and block_size is None else tile_size(queries.device, block_size)  # 0: as much as fits
     mirrored = diagonal is None or (kernels and 2 * diagonal == len(queries))
     of_itself = queries is keys and not columns and mirrored and is_symmetric(compared)
     against, place = None if of_itself else keys, -1 if diagonal is None else diagonal
-    if kernels and block_size is None:
-        size = 0  # from the memory of the device
     given = (None,) * 4 if products is None else products
     return torch.ops.mmcl.pairwise_logsumexp(
         queries, against, rule.labels, rule.key_labels, rule.differ, rule.matrix, *given, columns, place, size
@@ -104,10 +102,7 @@ def _rule(compared: Pairs | Tensor | None, like: Tensor) -> Compared:
         return Compared()
     if isinstance(compared, SameLabel) and not compared.exclude_self:
         keys = compared.of_keys
-        differ = compared.differ
-        if isinstance(differ, bool):
-            differ = torch.full_like(keys, differ, dtype=torch.bool)
-        return Compared(compared.labels, keys, differ)
+        return Compared(compared.labels, keys, compared.differs(keys.device))
     return Compared(matrix=(compared.dense(like) if isinstance(compared, Pairs) else compared).detach())
 
 
@@ -170,7 +165,8 @@ torch.library.define(
 
 @torch.library.impl("mmcl::pairwise_logsumexp", "CompositeExplicitAutograd")
 def _forward(queries, keys, labels, key_labels, differ, matrix, *rest):  # type: ignore[no-untyped-def]
-    rule, *half, columns, diagonal, size = Compared(labels, key_labels, differ, matrix), *rest
+    *half, columns, diagonal, size = rest
+    rule = Compared(labels, key_labels, differ, matrix)
     if uses_kernels(queries, queries if keys is None else keys):
         with torch.autocast(queries.device.type, enabled=False):
             return strips.logsumexp(_products(queries, keys, *half), rule, columns, diagonal, size)

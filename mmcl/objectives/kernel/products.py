@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -94,24 +93,19 @@ def in_float32(*sides: Tensor) -> tuple[list[Tensor], torch.autocast]:
     return precise(*sides), context
 
 
-@functools.cache
-def kernels() -> ModuleType:
-    from mmcl.objectives.kernel import triton_kernels
-
-    return triton_kernels
-
-
 def normalize(
     rows: Tensor, length: Tensor | None, constant: float, product: torch.dtype | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return rows of a length in float32, the rows for products, and their scales; the latter empty if not wanted."""
+    from mmcl.objectives.kernel.triton_rows import unit_rows
+
     count, dim = rows.shape
     rows = rows.contiguous()
     values = torch.empty_like(rows, dtype=torch.float32)
     half = torch.empty_like(rows, dtype=product) if product else values.new_empty(0)
     scale = values.new_empty(count if product else 0)
     grid, sizes = row_blocks(count, dim)
-    kernels().unit_rows[grid](
+    unit_rows[grid](
         rows, length, constant, values, half, scale, count, dim, LENGTH=_kind(length), PRODUCT=bool(product), **sizes
     )
     return values, half, scale
@@ -121,10 +115,12 @@ def normalize_backward(
     gradient: Tensor, rows: Tensor, length: Tensor | None, constant: float, along: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of rows in their type, and ``<gradient, unit row>``, empty if not wanted."""
+    from mmcl.objectives.kernel.triton_rows import unit_rows_backward
+
     rows, gradient = rows.contiguous(), gradient.contiguous()
     result, dots = torch.empty_like(rows), gradient.new_empty(len(rows) if along else 0)
     grid, sizes = row_blocks(*rows.shape)
-    kernels().unit_rows_backward[grid](
+    unit_rows_backward[grid](
         gradient, rows, length, constant, result, dots, *rows.shape, LENGTH=_kind(length), ALONG=along, **sizes
     )
     return result, dots

@@ -66,7 +66,7 @@ class Sparse(Pairs):
 
     def _poison(self) -> None:
         """Keep indices within the matrix; if an index or a weight is not valid, all weights become NaN."""
-        queries, keys = self.queries.clamp(0, self.size[0] - 1), self.keys.clamp(0, self.size[1] - 1)
+        queries, keys = self.queries.long().clamp(0, self.size[0] - 1), self.keys.long().clamp(0, self.size[1] - 1)
         valid = ((queries == self.queries) & (keys == self.keys)).all()
         values = torch.ones_like(queries, dtype=torch.float32) if self.values is None else self.values
         values = values if values.is_floating_point() else values.float()

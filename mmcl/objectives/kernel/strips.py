@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError
-from mmcl.objectives.kernel.products import Products, kernels, row_blocks
+from mmcl.objectives.kernel.products import Products, row_blocks
 from mmcl.objectives.kernel.tiles import Compared
 
 _STRIP_BYTES, _MIN_ROWS = 96 * 2**20, 1536  # fewer rows would add to the keys' gradients too often
@@ -27,6 +27,8 @@ def logsumexp(
     products: Products, rule: Compared, columns: bool, diagonal: int, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logsumexp of rows, of columns, and the diagonal; see :func:`pairwise_logsumexp`."""
+    from mmcl.objectives.kernel.triton_strips import merge_sums, strip_sums
+
     count, keys = len(products.queries), len(products.against)
     symmetric = products.keys is None
     logs = torch.empty(count, device=products.queries.device)
@@ -36,7 +38,7 @@ def logsumexp(
         rows, right, height, width = strip.rows, strip.columns, *strip.products.shape
         row_parts = logs.new_empty(2, -(-width // (_BLOCK * _STEPS)), height)
         column_parts = logs.new_empty(2, -(-height // _BLOCK), width if columns or symmetric else 0)
-        kernels().strip_sums[(column_parts.shape[1], row_parts.shape[1])](
+        strip_sums[(column_parts.shape[1], row_parts.shape[1])](
             *strip.arguments, row_parts, column_parts, own[rows], diagonal + rows.start, right.start, keys,
             height, width, **strip.kinds, COLUMNS=columns or symmetric, OWN=diagonal >= 0, STEPS=_STEPS,
             HEIGHT=_BLOCK, WIDTH=_BLOCK, num_warps=8,
@@ -46,7 +48,7 @@ def logsumexp(
         merged = slice(right.start + start, right.stop) if columns or symmetric else slice(0, 0)
         row_programs, column_programs = -(-height // _MERGED), -(-(merged.stop - merged.start) // _MERGED)
         first, last = rows.start == 0, rows.stop == count
-        kernels().merge_sums[(row_programs + column_programs,)](
+        merge_sums[(row_programs + column_programs,)](
             row_parts, row_parts.shape[1], height, highest[rows], total[rows], logs[rows],
             column_parts, column_parts.shape[1], start, merged.stop - merged.start,
             highest[merged], total[merged], column_logs[merged], row_programs,
@@ -72,6 +74,8 @@ def logsumexp_backward(
         logs: logsumexp of rows and of columns.
         slopes: gradients of the logsumexp of rows, of that of columns, and of the diagonal.
     """
+    from mmcl.objectives.kernel.triton_strips import strip_slopes
+
     of_rows, of_columns, of_own = (None if each is None else each.contiguous() for each in slopes)
     symmetric, like = products.keys is None, logs[0]
     of_queries = torch.empty(products.queries.shape if wanted[0] else 0, device=like.device)
@@ -82,7 +86,7 @@ def logsumexp_backward(
     for strip in _strips(products, rule, size, with_slopes=True):
         rows, right = strip.rows, strip.columns
         column_logs, column_slopes = (logs[0], of_rows) if symmetric else (logs[1], of_columns)
-        kernels().strip_slopes[strip.blocks](
+        strip_slopes[strip.blocks](
             *strip.arguments, logs[0][rows], _part(of_rows, rows), column_logs[right], _part(column_slopes, right),
             boost, strip.slopes, own[rows], diagonal + rows.start, right.start, len(products.against),
             *strip.products.shape, **strip.kinds, ROWS=of_rows is not None, COLUMNS=column_slopes is not None,
@@ -107,6 +111,8 @@ def sigmoid(
     products: Products, bias: Tensor, diagonal: int, size: int, wanted: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return SigLIP's loss and its gradients of queries, keys and bias, empty if not wanted."""
+    from mmcl.objectives.kernel.triton_strips import strip_sigmoids
+
     of_queries, of_keys = (
         torch.empty(side.shape if needed else 0, device=bias.device)
         for side, needed in zip((products.queries, products.against), wanted, strict=False)
@@ -115,7 +121,7 @@ def sigmoid(
     total, own = bias.new_zeros(2), bias.new_empty(len(products.queries))
     for strip in _strips(products, Compared(), size, with_slopes=True):
         parts = bias.new_empty(2, strip.blocks[0] * strip.blocks[1])
-        kernels().strip_sigmoids[strip.blocks](
+        strip_sigmoids[strip.blocks](
             *strip.arguments[:3], bias, boost, strip.slopes, own[strip.rows], parts, diagonal + strip.rows.start,
             *strip.products.shape, SCALED=strip.kinds["SCALED"], BOOSTED=boost is not None,
             SLOPES=wanted[0] or wanted[1], HEIGHT=_BLOCK, WIDTH=_BLOCK, num_warps=8,
@@ -285,11 +291,13 @@ def _finish_rows(
     partners: tuple[Tensor, Tensor | None],
     partner: slice,
 ) -> None:
+    from mmcl.objectives.kernel.triton_rows import finish_gradient
+
     gradient, scale = gradient[place], _part(rows[1], place)
     if not len(gradient) or (scale is None and not len(own)):
         return
     grid, sizes = row_blocks(*gradient.shape)
-    kernels().finish_gradient[grid](
+    finish_gradient[grid](
         gradient, scale, boost, own, partners[0][partner], _part(partners[1], partner), *gradient.shape,
         SCALED=scale is not None, BOOSTED=boost is not None, OWN=len(own) > 0, **sizes,
     )  # fmt: skip

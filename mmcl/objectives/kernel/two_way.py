@@ -71,13 +71,11 @@ def two_way_info_nce(
             key_mass = processes.stack(key_mass).sum(0)
         own = processes.own if processes else slice(None)
         scale, key_scale = (reciprocal(m) if normalize_rows else torch.ones_like(m) for m in (mass, key_mass))
-        totals = (
-            (mass * scale) @ sums - scale @ dots,
-            (key_mass * key_scale)[own] @ key_sums[own] - key_scale @ key_dots,
-        )
+        total = (mass * scale) @ sums - scale @ dots
+        key_total = (key_mass * key_scale)[own] @ key_sums[own] - key_scale @ key_dots
         counts = torch.stack([(m != 0 if skip_empty else torch.ones_like(m)).sum() for m in (mass, key_mass[own])])
         counts = (processes.stack(counts).sum(0) if processes else counts).clamp(min=1)
-        return totals[0] / counts[0], totals[1] / counts[1]
+        return total / counts[0], key_total / counts[1]
 
 
 def _is_diagonal(pairs: Pairs) -> bool:

@@ -12,8 +12,11 @@ from mmcl.errors import ConfigError
 from mmcl.objectives import CLIPLoss
 from mmcl.objectives.kernel.gather import Processes
 
-#: Sizes of the processes' parts of a batch, and the block size, of batches for as many processes.
-BATCHES = {2: [([4, 3], None), ([4, 3], 2)], 3: [([3, 5, 1], None), ([4, 0, 3], 3)]}
+#: Sizes of the processes' parts of a batch, the block size, and whether values are read, for as many processes.
+BATCHES = {
+    2: [([4, 3], None, True), ([4, 3], 2, True), ([4, 3], None, False)],
+    3: [([3, 5, 1], None, True), ([4, 0, 3], 3, True), ([4, 0, 3], None, False)],
+}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.slow), 3])
@@ -26,7 +29,7 @@ def processes(request, tmp_path_factory):
 def processes_with_kernels(tmp_path_factory):
     """Results of each process for one batch in bfloat16, by the Triton kernels."""
     folder = tmp_path_factory.mktemp("processes")
-    return results(folder, [([3, 5], None)], {"TRITON_INTERPRET": "1"})
+    return results(folder, [([3, 5], None, False)], {"TRITON_INTERPRET": "1"})
 
 
 def results(folder, batches, environment):
@@ -46,11 +49,11 @@ def results(folder, batches, environment):
     ]
     said = [one.communicate(timeout=240)[0] for one in running]
     assert all(one.returncode == 0 for one in running), "\n".join(said)
-    found = [json.loads(output.read_text()) for output in outputs]
-    return [(sizes, [result[number] for result in found]) for number, (sizes, _) in enumerate(batches)]
+    results = [json.loads(output.read_text()) for output in outputs]
+    return [(sizes, [result[number] for result in results]) for number, (sizes, *_) in enumerate(batches)]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 @pytest.mark.parametrize("name", CASES)
 def test_losses_and_gradients_of_processes_add_up_to_those_of_the_whole_batch(name, number, processes):
     check(name, *processes[number], rtol=1e-10, atol=1e-10)

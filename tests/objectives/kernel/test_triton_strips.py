@@ -152,7 +152,7 @@ def compile_for_gpus() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from mmcl.objectives.kernel import triton_kernels as kernels
+    from mmcl.objectives.kernel import triton_rows, triton_strips
 
     tile = {"SCALED": True, "HEIGHT": 64, "WIDTH": 64}
     rows = {"ROWS": 4, "DIM": 512}
@@ -162,19 +162,24 @@ def compile_for_gpus() -> None:
     merge = {"ROW_BLOCKS": 16, "COLUMN_BLOCKS": 32, "SIZE": 32}
     units = {"LENGTH": 1, **rows}
     plans = [
-        *((kernels.strip_sums, {"RULE": rule, **sums}, {}) for rule in range(3)),
-        (kernels.strip_sums, {"RULE": 2, **sums}, {"matrix": "*u8"}),
-        *((kernels.strip_slopes, {"RULE": rule, "BOOSTED": False, **slopes}, halves) for rule in range(3)),
-        (kernels.strip_slopes, {"RULE": 0, "BOOSTED": True, **slopes}, {"slopes": "*fp16"}),
-        (kernels.strip_sigmoids, {"BOOSTED": False, "SLOPES": True, **tile}, halves),
-        (kernels.merge_sums, {"ROWS_NEW": True, "COLUMNS_NEW": True, "COLUMNS_DONE": True, **merge}, {}),
-        (kernels.merge_sums, {"ROWS_NEW": False, "COLUMNS_NEW": False, "COLUMNS_DONE": False, **merge}, {}),
-        (kernels.unit_rows, {"PRODUCT": True, **units}, halves),
-        (kernels.unit_rows_backward, {"ALONG": True, **units}, halves | {"result": "*bf16"}),
-        (kernels.finish_gradient, {"SCALED": True, "BOOSTED": True, "OWN": True, **rows}, halves),
+        *((triton_strips.strip_sums, {"RULE": rule, **sums}, {}) for rule in range(3)),
+        (triton_strips.strip_sums, {"RULE": 2, **sums}, {"matrix": "*u8"}),
+        *((triton_strips.strip_slopes, {"RULE": rule, "BOOSTED": False, **slopes}, halves) for rule in range(3)),
+        (triton_strips.strip_slopes, {"RULE": 0, "BOOSTED": True, **slopes}, {"slopes": "*fp16"}),
+        (triton_strips.strip_sigmoids, {"BOOSTED": False, "SLOPES": True, **tile}, halves),
+        (triton_strips.merge_sums, {"ROWS_NEW": True, "COLUMNS_NEW": True, "COLUMNS_DONE": True, **merge}, {}),
+        (triton_strips.merge_sums, {"ROWS_NEW": False, "COLUMNS_NEW": False, "COLUMNS_DONE": False, **merge}, {}),
+        (triton_rows.unit_rows, {"PRODUCT": True, **units}, halves),
+        (triton_rows.unit_rows_backward, {"ALONG": True, **units}, halves | {"result": "*bf16"}),
+        (triton_rows.finish_gradient, {"SCALED": True, "BOOSTED": True, "OWN": True, **rows}, halves),
     ]
     for kernel, constants, types in plans:
-        if kernel in (kernels.strip_sums, kernels.strip_slopes, kernels.strip_sigmoids, kernels.merge_sums):
+        if kernel in (
+            triton_strips.strip_sums,
+            triton_strips.strip_slopes,
+            triton_strips.strip_sigmoids,
+            triton_strips.merge_sums,
+        ):
             types = {name: kind for name, kind in types.items() if name != "rows"}
         signature = {
             name: "constexpr" if name in constants else types.get(name, TYPES.get(name, "*fp32"))
