@@ -57,7 +57,7 @@ class MVDHELLoss(Objective):
             return 0 * views.sum()
         others = Identity(batch).complement()
         (views,), products = in_float32(views.flatten(0, 1))
-        rows = views.view(count, batch, -1)
+        rows = views.view(count, batch, views.shape[1])
         with products:
             spread = torch.stack([log_denominators(view, view, others, **self.kernel) for view in rows]).sum(0)
         with torch.autocast(views.device.type, enabled=False):

@@ -205,8 +205,8 @@ def _(queries, keys, labels, key_labels, differ, matrix, *rest):  # type: ignore
 
 @torch.library.impl("mmcl::pairwise_logsumexp_backward", "CompositeExplicitAutograd")
 def _backward(row_gradient, column_gradient, own_gradient, rows, column_sums, *rest):  # type: ignore[no-untyped-def]
-    queries, keys, *rest, columns, diagonal, size, wanted = rest
-    rule, half = Compared(*rest[:4]), rest[4:]
+    queries, keys, *middle, columns, diagonal, size, wanted = rest
+    rule, half = Compared(*middle[:4]), middle[4:]
     if uses_kernels(queries, queries if keys is None else keys):
         given = (row_gradient, column_gradient, own_gradient)
         with torch.autocast(queries.device.type, enabled=False):

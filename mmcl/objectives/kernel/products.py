@@ -104,7 +104,7 @@ def normalize(
     values = torch.empty_like(rows, dtype=torch.float32)
     half = torch.empty_like(rows, dtype=product) if product else values.new_empty(0)
     scale = values.new_empty(count if product else 0)
-    grid, sizes = row_blocks(count, dim)
+    grid, sizes = _row_blocks(count, dim)
     unit_rows[grid](
         rows, length, constant, values, half, scale, count, dim, LENGTH=_kind(length), PRODUCT=bool(product), **sizes
     )
@@ -119,7 +119,7 @@ def normalize_backward(
 
     rows, gradient = rows.contiguous(), gradient.contiguous()
     result, dots = torch.empty_like(rows), gradient.new_empty(len(rows) if along else 0)
-    grid, sizes = row_blocks(*rows.shape)
+    grid, sizes = _row_blocks(*rows.shape)
     unit_rows_backward[grid](
         gradient, rows, length, constant, result, dots, *rows.shape, LENGTH=_kind(length), ALONG=along, **sizes
     )
@@ -130,7 +130,44 @@ def _kind(length: Tensor | None) -> int:
     return 0 if length is None else 1 if length.numel() == 1 else 2
 
 
-def row_blocks(count: int, dim: int) -> tuple[tuple[int], dict[str, int]]:
+def _row_blocks(count: int, dim: int) -> tuple[tuple[int], dict[str, int]]:
     width = 1 << (dim - 1).bit_length()
     rows = max(1, 2048 // width)
     return (-(-count // rows),), {"ROWS": rows, "DIM": width, "num_warps": 8 if width > 2048 else 4}
+
+
+def finish_rows(
+    gradient: Tensor,
+    rows: tuple[Tensor, Tensor | None],
+    place: slice,
+    boost: Tensor | None,
+    own: Tensor,
+    partners: tuple[Tensor, Tensor | None],
+    partner: slice,
+) -> None:
+    """Undo the scales of rows' gradients in place, and add those of pairs of rows with partners.
+
+    Args:
+        gradient: gradients of all rows.
+        rows: all rows and their scales.
+        place: the rows to finish.
+        boost: factor of the gradients; None for 1.
+        own: derivatives with respect to the pairs; empty for none.
+        partners: all partners and their scales.
+        partner: the partners of the rows.
+    """
+    from mmcl.objectives.kernel.triton_rows import finish_gradient
+
+    gradient, scale = gradient[place], part(rows[1], place)
+    if not len(gradient) or (scale is None and not len(own)):
+        return
+    grid, sizes = _row_blocks(*gradient.shape)
+    finish_gradient[grid](
+        gradient, scale, boost, own, partners[0][partner], part(partners[1], partner), *gradient.shape,
+        SCALED=scale is not None, BOOSTED=boost is not None, OWN=len(own) > 0, **sizes,
+    )  # fmt: skip
+
+
+def part(tensor: Tensor | None, place: slice) -> Tensor | None:
+    """Return a part of a tensor, if there is one."""
+    return None if tensor is None else tensor[place]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError
-from mmcl.objectives.kernel.products import Products, row_blocks
+from mmcl.objectives.kernel.products import Products, finish_rows, part
 from mmcl.objectives.kernel.tiles import Compared
 
 _STRIP_BYTES, _MIN_ROWS = 96 * 2**20, 1536  # fewer rows would add to the keys' gradients too often
@@ -87,7 +87,7 @@ def logsumexp_backward(
         rows, right = strip.rows, strip.columns
         column_logs, column_slopes = (logs[0], of_rows) if symmetric else (logs[1], of_columns)
         strip_slopes[strip.blocks](
-            *strip.arguments, logs[0][rows], _part(of_rows, rows), column_logs[right], _part(column_slopes, right),
+            *strip.arguments, logs[0][rows], part(of_rows, rows), column_logs[right], part(column_slopes, right),
             boost, strip.slopes, own[rows], diagonal + rows.start, right.start, len(products.against),
             *strip.products.shape, **strip.kinds, ROWS=of_rows is not None, COLUMNS=column_slopes is not None,
             BOOSTED=boost is not None, OWN=diagonal >= 0, HEIGHT=_BLOCK, WIDTH=_BLOCK, num_warps=8,
@@ -165,8 +165,8 @@ def _strips(products: Products, rule: Compared, size: int, *, with_slopes: bool 
         strip, slopes = (buffer[: shape[0] * shape[1]].view(shape) if len(buffer) else buffer for buffer in buffers)
         _multiply(queries[own], keys[right].T, strip)
         arguments = (
-            strip, _part(products.query_scale, own), _part(products.against_scale, right), _part(labels, own),
-            _part(key_labels, right), _part(differ, right), None if matrix is None else matrix[own, right],
+            strip, part(products.query_scale, own), part(products.against_scale, right), part(labels, own),
+            part(key_labels, right), part(differ, right), None if matrix is None else matrix[own, right],
             0 if matrix is None else matrix.stride(0),
         )  # fmt: skip
         yield _Strip(own, right, strip, slopes, arguments, kinds)
@@ -200,10 +200,6 @@ def _rows_that_fit(device: torch.device, queries: int, keys: int) -> int:
 
 def _power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
-
-
-def _part(tensor: Tensor | None, place: slice) -> Tensor | None:
-    return None if tensor is None else tensor[place]
 
 
 def _boost(products: Products, *slopes: Tensor | None) -> Tensor | None:
@@ -271,33 +267,12 @@ def _finish(
     count, half = len(products.queries), len(products.queries) // 2
     if products.keys is None and diagonal >= 0:
         for place, partner in ((slice(0, half), slice(half, count)), (slice(half, count), slice(0, half))):
-            _finish_rows(gradients[0], queries, place, boost, own[place], queries, partner)
+            finish_rows(gradients[0], queries, place, boost, own[place], queries, partner)
         return
     partner = slice(diagonal, diagonal + count) if diagonal >= 0 else slice(0, 0)
     if wanted[0]:
-        _finish_rows(gradients[0], queries, slice(0, count), boost, own, keys, partner)
+        finish_rows(gradients[0], queries, slice(0, count), boost, own, keys, partner)
     if wanted[1] and products.keys is not None:
         for place in (slice(0, partner.start), slice(partner.stop, len(keys[0]))):
-            _finish_rows(gradients[1], keys, place, boost, own[:0], queries, slice(0, 0))
-        _finish_rows(gradients[1], keys, partner, boost, own, queries, slice(0, count))
-
-
-def _finish_rows(
-    gradient: Tensor,
-    rows: tuple[Tensor, Tensor | None],
-    place: slice,
-    boost: Tensor | None,
-    own: Tensor,
-    partners: tuple[Tensor, Tensor | None],
-    partner: slice,
-) -> None:
-    from mmcl.objectives.kernel.triton_rows import finish_gradient
-
-    gradient, scale = gradient[place], _part(rows[1], place)
-    if not len(gradient) or (scale is None and not len(own)):
-        return
-    grid, sizes = row_blocks(*gradient.shape)
-    finish_gradient[grid](
-        gradient, scale, boost, own, partners[0][partner], _part(partners[1], partner), *gradient.shape,
-        SCALED=scale is not None, BOOSTED=boost is not None, OWN=len(own) > 0, **sizes,
-    )  # fmt: skip
+            finish_rows(gradients[1], keys, place, boost, own[:0], queries, slice(0, 0))
+        finish_rows(gradients[1], keys, partner, boost, own, queries, slice(0, count))
