@@ -7,6 +7,7 @@ every class below: labels sum rows per class, a mixture has two parts, and a sim
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -209,11 +210,19 @@ class Similarity(Pairs):
     def shape(self) -> tuple[int, int]:
         return len(self.features), len(self._keys())
 
+    @cached_property
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """Unit-length features of queries and keys."""
+        own = unit(*precise(self.features))
+        return own, own if self.key_features is None else unit(*precise(self.key_features))
+
     def matmul(self, keys: Tensor) -> Tensor:
-        return _similar(self.features, self._keys(), keys)
+        targets, sources = (side.to(keys.dtype) for side in self._units)
+        return (keys.sum(0) + targets @ (sources.T @ keys)) / 2
 
     def transposed_matmul(self, queries: Tensor) -> Tensor:
-        return _similar(self._keys(), self.features, queries)
+        sources, targets = (side.to(queries.dtype) for side in self._units)
+        return (queries.sum(0) + targets @ (sources.T @ queries)) / 2
 
     def row_sums(self, like: Tensor) -> Tensor:
         return self._without_noise(super().row_sums(like), self.shape[1])
@@ -228,16 +237,6 @@ class Similarity(Pairs):
 
     def gathered(self, processes: Processes) -> Similarity:
         return Similarity(self.features, processes.gather(self._keys()))
-
-
-def _units(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-    (one,), (other,) = precise(targets), precise(sources)
-    return unit(one, 0.5), unit(other)
-
-
-def _similar(targets: Tensor, sources: Tensor, rows: Tensor) -> Tensor:
-    targets, sources = (side.to(rows.dtype) for side in _units(targets, sources))
-    return rows.sum(0) / 2 + targets @ (sources.T @ rows)
 
 
 @dataclass(frozen=True, eq=False)

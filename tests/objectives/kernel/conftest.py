@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-
-from mmcl.objectives.kernel import products
+from interpreted import interpret
 
 
 @pytest.fixture
@@ -14,18 +13,6 @@ def kernels(monkeypatch):
         yield torch.device("cuda")
         return
     pytest.importorskip("triton")
-    from triton.runtime import interpreter
-
-    convert = interpreter._convert_float
-
-    def rounded(numbers, given, wanted, mode):
-        """Round to bfloat16 as GPUs do; the interpreter cuts digits off."""
-        if (given.name, wanted.name) != ("fp32", "bf16"):
-            return convert(numbers, given, wanted, mode)
-        singles = torch.frombuffer(bytearray(numbers.tobytes()), dtype=torch.float32).view(numbers.shape)
-        return singles.bfloat16().view(torch.uint16).numpy()
-
-    monkeypatch.setattr(interpreter, "_convert_float", rounded)
-    monkeypatch.setattr(products, "_has_kernels", lambda device: True)
+    interpret(monkeypatch)
     with np.errstate(all="ignore"):  # logarithms of 0 and overflows are as silent as on a GPU
         yield torch.device("cpu")

@@ -63,8 +63,7 @@ def test_losses_and_gradients_of_processes_add_up_to_those_of_the_whole_batch(na
 @pytest.mark.ci
 @pytest.mark.parametrize("name", CASES)
 def test_so_they_do_with_the_kernels_of_a_gpu(name, processes_with_kernels):
-    # Triton's interpreter cuts the digits of slopes off instead of rounding them.
-    check(name, *processes_with_kernels[0], rtol=1e-5, atol=1e-2, dtype=torch.bfloat16)
+    check(name, *processes_with_kernels[0], rtol=1e-5, atol=3e-3, dtype=torch.bfloat16)
 
 
 def check(name, sizes, found, *, rtol, atol, dtype=torch.float64):
