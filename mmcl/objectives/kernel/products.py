@@ -50,13 +50,12 @@ def uses_kernels(*sides: Tensor) -> bool:
     >>> uses_kernels(torch.zeros(2, 2, dtype=torch.float64))
     False
     """
-    return all(
-        (side.dtype == torch.float32 or side.dtype in HALF)
-        and 0 < side.shape[1] <= _MAX_DIM
-        and len(side) > 0
-        and _has_kernels(side.device)
-        for side in sides
-    )
+    for side in sides:
+        if not _has_kernels(side.device) or (side.dtype != torch.float32 and side.dtype not in HALF):
+            return False
+        if not (0 < side.shape[1] <= _MAX_DIM and len(side) > 0):
+            return False
+    return True
 
 
 @functools.cache
@@ -71,9 +70,9 @@ def product_type(queries: Tensor, keys: Tensor) -> torch.dtype | None:
 
     It is autocast's precision under autocast, and otherwise that of the features if both have the same.
     """
-    device = queries.device.type
     if not uses_kernels(queries, keys):
         return None
+    device = queries.device.type
     wanted = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries.dtype
     alike = torch.is_autocast_enabled(device) or queries.dtype == keys.dtype
     return wanted if alike and wanted in HALF else None

@@ -191,7 +191,8 @@ def _rows_that_fit(device: torch.device, queries: int, keys: int) -> int:
     """Return the number of rows of a strip, a quarter of the free memory at most."""
     size = max(_STRIP_BYTES, 6 * keys * _MIN_ROWS)
     if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
-        size = min(size, max(torch.cuda.mem_get_info(device)[0] // 4, 2**20))
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        size = min(size, max((torch.cuda.mem_get_info(device)[0] + cached) // 4, 2**20))
     rows = max(_BLOCK, size // (6 * keys))
     strips = -(-queries // rows)
     even = -(-queries // strips)
