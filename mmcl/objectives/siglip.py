@@ -14,11 +14,12 @@ from mmcl.objectives.kernel import strips
 from mmcl.objectives.kernel.factors import Factors, similarity_factors
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_paired, checks_values, poisoned
+from mmcl.objectives.kernel.paired import paired_sigmoid, takes_pairs
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.products import Products, product_type, uses_kernels
 from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
 from mmcl.objectives.objective import Objective
-from mmcl.objectives.temperature import HIGHEST, Temperature
+from mmcl.objectives.temperature import HIGHEST, Temperature, temperature_of
 
 
 class SigLIPLoss(Objective):
@@ -61,19 +62,25 @@ class SigLIPLoss(Objective):
         check_paired(a=a, b=b)
         product = product_type(a, b)
         with torch.autocast(a.device.type, enabled=False):
+            if takes_pairs(a, b, block_size=self.block_size, gather=self.gather):
+                scale = 1 / temperature_of(self.temperature)
+                return paired_sigmoid(a, b, scale, self._bias(a, torch.float32), product) / len(a)
             factors = similarity_factors(a, b, self.temperature, product=product)
-            bias = self._bias(factors.queries)
+            bias = self._bias(factors.queries, factors.queries.dtype)
             own, total = Identity(len(a)), len(a)
             if self.gather:
                 processes = Processes.of(factors.keys)
                 factors, own, total = factors.gathered(processes), own.gathered(processes), processes.total
             return _pairwise_loss(factors, bias, own.offset, self.block_size) / max(total, 1)
 
-    def _bias(self, like: Tensor) -> Tensor:
+    def _bias(self, like: Tensor, dtype: torch.dtype) -> Tensor:
         if isinstance(self.bias, bool) or not isinstance(self.bias, Tensor | Real):
             raise InputError(f"bias is {self.bias!r}, expected one finite number, such as the paper's initial -10")
         # A number is not copied to the device, which would wait for it.
-        bias = self.bias.to(like) if isinstance(self.bias, Tensor) else like.new_full((), float(self.bias))
+        if isinstance(self.bias, Tensor):
+            bias = self.bias.to(like.device, dtype)
+        else:
+            bias = torch.full((), float(self.bias), dtype=dtype, device=like.device)
         valid = bias.abs() <= HIGHEST
         if bias.dim() or (checks_values(bias) and not bool(valid)):
             raise InputError(f"bias is {bias.tolist()}, expected one finite number, such as the paper's initial -10")

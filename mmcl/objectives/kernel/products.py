@@ -54,7 +54,7 @@ def uses_kernels(*sides: Tensor) -> bool:
     for side in sides:
         if not _has_kernels(side.device) or (side.dtype != torch.float32 and side.dtype not in HALF):
             return False
-        if not (0 < side.shape[1] <= _MAX_DIM and len(side) > 0):
+        if not (0 < side.shape[1] <= _MAX_DIM and side.shape[0] > 0):
             return False
     return True
 
@@ -130,7 +130,7 @@ def normalize_backward(
     from mmcl.objectives.kernel.triton_rows import unit_rows_backward
 
     rows, gradient = rows.contiguous(), gradient.contiguous()
-    result, dots = torch.empty_like(rows), gradient.new_empty(len(rows) if along else 0)
+    result, dots = torch.empty_like(rows), gradient.new_empty(rows.shape[0] if along else 0)
     grid, sizes = _row_blocks(*rows.shape)
     unit_rows_backward[grid](
         gradient, rows, length, constant, result, dots, *rows.shape, LENGTH=_kind(length), ALONG=along, **sizes
@@ -171,12 +171,12 @@ def finish_rows(
     from mmcl.objectives.kernel.triton_rows import finish_gradient
 
     gradient, scale = gradient[place], part(rows[1], place)
-    if not len(gradient) or (scale is None and not len(own)):
+    if not gradient.shape[0] or (scale is None and not own.shape[0]):
         return
     grid, sizes = _row_blocks(*gradient.shape)
     finish_gradient[grid](
         gradient, scale, boost, own, partners[0][partner], part(partners[1], partner), *gradient.shape,
-        SCALED=scale is not None, BOOSTED=boost is not None, OWN=len(own) > 0, **sizes,
+        SCALED=scale is not None, BOOSTED=boost is not None, OWN=own.shape[0] > 0, **sizes,
     )  # fmt: skip
 
 

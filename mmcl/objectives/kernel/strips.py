@@ -29,7 +29,7 @@ def logsumexp(
     """Return the logsumexp of rows, of columns, and the diagonal; see :func:`pairwise_logsumexp`."""
     from mmcl.objectives.kernel.triton_strips import merge_sums, strip_sums
 
-    count, keys = len(products.queries), len(products.against)
+    count, keys = products.queries.shape[0], products.against.shape[0]
     symmetric = products.keys is None
     logs = torch.empty(count, device=products.queries.device)
     column_logs, own = logs.new_empty(keys if columns else 0), logs.new_empty(0 if diagonal < 0 else count)
@@ -81,21 +81,21 @@ def logsumexp_backward(
     of_queries = torch.empty(products.queries.shape if wanted[0] else 0, device=like.device)
     of_keys = torch.empty(products.against.shape if wanted[1] and not symmetric else 0, device=like.device)
     boost = _boost(products, of_rows, of_rows if symmetric else of_columns)
-    own = like.new_empty(len(logs[0]) if diagonal >= 0 else 0)
+    own = like.new_empty(logs[0].shape[0] if diagonal >= 0 else 0)
     gradients = (of_queries, of_queries) if symmetric else (of_queries, of_keys)
     for strip in _strips(products, rule, size, with_slopes=True):
         rows, right = strip.rows, strip.columns
         column_logs, column_slopes = (logs[0], of_rows) if symmetric else (logs[1], of_columns)
         strip_slopes[strip.blocks](
             *strip.arguments, logs[0][rows], part(of_rows, rows), column_logs[right], part(column_slopes, right),
-            boost, strip.slopes, own[rows], diagonal + rows.start, right.start, len(products.against),
+            boost, strip.slopes, own[rows], diagonal + rows.start, right.start, products.against.shape[0],
             *strip.products.shape, **strip.kinds, ROWS=of_rows is not None, COLUMNS=column_slopes is not None,
             BOOSTED=boost is not None, OWN=diagonal >= 0, HEIGHT=_BLOCK, WIDTH=_BLOCK, num_warps=8,
         )  # fmt: skip
         _add_products(strip, products, gradients, wanted)
     if diagonal >= 0 and symmetric:
         own = _mirrored(own)
-        own = own if of_own is None else own + of_own + of_own.roll(len(own) // 2)
+        own = own if of_own is None else own + of_own + of_own.roll(own.shape[0] // 2)
     elif diagonal >= 0 and of_own is not None:
         own = own + of_own
     _finish(products, gradients, boost, own, diagonal, wanted)
@@ -104,7 +104,7 @@ def logsumexp_backward(
 
 def _mirrored(own: Tensor) -> Tensor:
     """Return values of pairs of the first half of rows with the second, for both of them."""
-    return own[: len(own) // 2].repeat(2)
+    return own[: own.shape[0] // 2].repeat(2)
 
 
 def sigmoid(
@@ -118,7 +118,7 @@ def sigmoid(
         for side, needed in zip((products.queries, products.against), wanted, strict=False)
     )
     boost = _boost(products, bias.new_ones(()))
-    total, own = bias.new_zeros(2), bias.new_empty(len(products.queries))
+    total, own = bias.new_zeros(2), bias.new_empty(products.queries.shape[0])
     for strip in _strips(products, Compared(), size, with_slopes=True):
         parts = bias.new_empty(2, strip.blocks[0] * strip.blocks[1])
         strip_sigmoids[strip.blocks](
@@ -147,7 +147,7 @@ class _Strip(NamedTuple):
 
 def _strips(products: Products, rule: Compared, size: int, *, with_slopes: bool = False) -> Iterator[_Strip]:
     queries, keys, symmetric = products.queries, products.against, products.keys is None
-    rows = size or _rows_that_fit(queries.device, len(queries), len(keys))
+    rows = size or _rows_that_fit(queries.device, queries.shape[0], keys.shape[0])
     matrix = None if rule.matrix is None else rule.matrix.contiguous()
     if matrix is not None and matrix.dtype == torch.bool:
         matrix = matrix.view(torch.uint8)
@@ -157,10 +157,10 @@ def _strips(products: Products, rule: Compared, size: int, *, with_slopes: bool 
     differ = None if differ is None else differ.view(torch.uint8)
     kind = 1 if labels is not None else 2 if matrix is not None else 0
     kinds = {"SCALED": int(products.query_scale is not None), "RULE": kind}
-    buffers = _buffers(queries, min(rows, len(queries)), len(keys), with_slopes)
-    for top in range(0, len(queries), rows):
-        own = slice(top, min(top + rows, len(queries)))
-        right = slice(top if symmetric else 0, len(keys))
+    buffers = _buffers(queries, min(rows, queries.shape[0]), keys.shape[0], with_slopes)
+    for top in range(0, queries.shape[0], rows):
+        own = slice(top, min(top + rows, queries.shape[0]))
+        right = slice(top if symmetric else 0, keys.shape[0])
         shape = (own.stop - top, right.stop - right.start)
         strip, slopes = (buffer[: shape[0] * shape[1]].view(shape) if len(buffer) else buffer for buffer in buffers)
         _multiply(queries[own], keys[right].T, strip)
@@ -265,7 +265,7 @@ def _finish(
 ) -> None:
     """Undo scales in the gradients, and add the gradients of the pairs of rows with their partners."""
     queries, keys = (products.queries, products.query_scale), (products.against, products.against_scale)
-    count, half = len(products.queries), len(products.queries) // 2
+    count, half = products.queries.shape[0], products.queries.shape[0] // 2
     if products.keys is None and diagonal >= 0:
         for place, partner in ((slice(0, half), slice(half, count)), (slice(half, count), slice(0, half))):
             finish_rows(gradients[0], queries, place, boost, own[place], queries, partner)
@@ -274,6 +274,6 @@ def _finish(
     if wanted[0]:
         finish_rows(gradients[0], queries, slice(0, count), boost, own, keys, partner)
     if wanted[1] and products.keys is not None:
-        for place in (slice(0, partner.start), slice(partner.stop, len(keys[0]))):
+        for place in (slice(0, partner.start), slice(partner.stop, keys[0].shape[0])):
             finish_rows(gradients[1], keys, place, boost, own[:0], queries, slice(0, 0))
         finish_rows(gradients[1], keys, partner, boost, own, queries, slice(0, count))

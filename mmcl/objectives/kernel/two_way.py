@@ -11,8 +11,9 @@ from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.batch import Batch, reciprocal
 from mmcl.objectives.kernel.inputs import check_features
 from mmcl.objectives.kernel.logsumexp import dense_similarities, pairwise_logsumexp
+from mmcl.objectives.kernel.paired import paired_info_nce, takes_pairs
 from mmcl.objectives.kernel.products import product_type, uses_kernels
-from mmcl.objectives.temperature import Temperature
+from mmcl.objectives.temperature import Temperature, temperature_of
 
 
 @takes_tensors
@@ -46,6 +47,11 @@ def two_way_info_nce(
     check_features(queries=queries, keys=keys)
     product = product_type(queries, keys)
     with torch.autocast(queries.device.type, enabled=False):
+        paired = _is_diagonal(forward, queries, keys) and _is_diagonal(backward, queries, keys)
+        if paired and takes_pairs(queries, keys, block_size=block_size, gather=gather):
+            scale = 1 / temperature_of(temperature, rows=len(queries))
+            if not isinstance(scale, Tensor) or not scale.dim():
+                return paired_info_nce(queries, keys, scale, product)
         given = {"forward": forward, "backward": backward}
         batch = Batch.of(queries, keys, given, temperature, product, normalize=True, gather=gather)
         (q, k, products), pairs, processes = batch
@@ -57,8 +63,6 @@ def two_way_info_nce(
         sums, key_sums, own_dots = pairwise_logsumexp(
             q, k, columns=True, diagonal=diagonal, block_size=block_size, similarities=held, products=products
         )
-        if uses_kernels(q, k) and not processes and all(_is_diagonal(each) for each in (forward, backward)):
-            return (sums - own_dots).mean(), (key_sums - own_dots).mean()
         dots = own_dots if forward.diagonal is not None else forward.row_dots(q, k, held)
         if backward.diagonal is not None:
             key_dots = pad(own_dots, (backward.diagonal, len(k) - backward.diagonal - len(q)))
@@ -78,5 +82,5 @@ def two_way_info_nce(
         return total / counts[0], key_total / counts[1]
 
 
-def _is_diagonal(pairs: Pairs) -> bool:
-    return pairs.diagonal == 0 and pairs.shape[0] == pairs.shape[1]
+def _is_diagonal(pairs: Pairs, queries: Tensor, keys: Tensor) -> bool:
+    return pairs.diagonal == 0 and pairs.shape == (len(queries), len(keys)) and len(queries) == len(keys)

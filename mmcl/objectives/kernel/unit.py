@@ -118,14 +118,20 @@ class _Unit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
         rows, length = ctx.saved_tensors
-        scaled, norms, factor = _measured(rows)
-        inverse = 1 / norms
-        along = torch.einsum("bd,bd->b", gradient, scaled)[:, None] * inverse
-        result = torch.addcmul(gradient, scaled, -along * inverse).mul_(length * inverse)
-        if factor is not None:
-            largest = torch.finfo(rows.dtype).max
-            result = (result * factor).clamp(-largest, largest)
+        result, along = _gradients(gradient, rows, length)
         return result, along.sum_to_size(length.shape) if ctx.needs_input_grad[1] else None
+
+
+def _gradients(gradient: Tensor, rows: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of rows and of the length of each row."""
+    scaled, norms, factor = _measured(rows)
+    inverse = 1 / norms
+    along = torch.einsum("bd,bd->b", gradient, scaled)[:, None] * inverse
+    result = torch.addcmul(gradient, scaled, -along * inverse).mul_(length * inverse)
+    if factor is not None:
+        largest = torch.finfo(rows.dtype).max
+        result = (result * factor).clamp(-largest, largest)
+    return result, along
 
 
 def _measured(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -184,6 +190,10 @@ def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor 
         return None, None, None, None
     rows, length = ctx.saved_tensors
     along = ctx.needs_input_grad[1]
+    if torch.is_grad_enabled():  # a second derivative needs operators that have one
+        plain = gradient.new_full((), ctx.constant) if length is None else length
+        result, dots = _gradients(gradient, rows.to(gradient.dtype), plain)
+        return result.to(rows.dtype), dots.sum_to_size(length.shape) if along else None, None, None
     result, dots = torch.ops.mmcl.unit_rows_backward(gradient, rows, length, ctx.constant, along)
     of_length = dots.sum() if along and length.numel() == 1 else dots
     return result, of_length.view_as(length) if along else None, None, None
