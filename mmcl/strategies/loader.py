@@ -38,7 +38,8 @@ class BatchLoader:
         sharded: give each process (:mod:`mmcl.distributed`) a shard of every batch instead of all of it.
 
     Attributes:
-        global_is_rehearsal: ``is_rehearsal`` of the current batch over all processes, ``(batch,)``.
+        own_is_rehearsal: ``is_rehearsal`` of the current batch, which stays on the CPU.
+        global_is_rehearsal: the same over all processes.
 
     Raises:
         StreamError: in iteration, a sharded loader has fewer samples than processes.
@@ -65,7 +66,7 @@ class BatchLoader:
         self.lengths: Tensor | None = attributes_of(source).lengths if bucket > 1 else None
         self.bucket = bucket
         self.sharded = sharded and distributed.world_size() > 1
-        self.global_is_rehearsal = torch.empty(0, dtype=torch.bool)
+        self.own_is_rehearsal = self.global_is_rehearsal = torch.empty(0, dtype=torch.bool)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
@@ -79,8 +80,9 @@ class BatchLoader:
         shards = [pair for pair in shards if len(pair[0])]  # in evaluation, a shard may be empty
         groups = tuple(self.rows[shard] for shard, _ in shards)
         for batch, rows, (shard, global_batch) in zip(self._batches(groups), groups, shards, strict=True):
-            batch["rows"], batch["is_rehearsal"] = rows, self.is_rehearsal[shard]
-            self.global_is_rehearsal = self.is_rehearsal[global_batch]
+            self.own_is_rehearsal = self.is_rehearsal[shard]
+            self.global_is_rehearsal = self.is_rehearsal[global_batch] if self.sharded else self.own_is_rehearsal
+            batch["rows"], batch["is_rehearsal"] = rows, self.own_is_rehearsal
             yield batch
 
     @property

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
+from mmcl.batch import Batch, moved
+from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.files.loading import load_state
 from mmcl.freeze import freeze, frozen_copy, trainable_state
 
 if TYPE_CHECKING:
-    from mmcl.batch import Batch
     from mmcl.encoders.base import Encoded
     from mmcl.strategies.template import MMCLTemplate
 
@@ -84,6 +86,39 @@ def teacher_of(strategy: MMCLTemplate) -> Learner | None:
     """Return the model from before this experience; None in the first one, or if no plugin needs a teacher."""
     teachers = (plugin.model for plugin in strategy.plugins if isinstance(plugin, Teacher))
     return cast("Learner | None", next(teachers, None))
+
+
+class TeacherProjections:
+    """The teacher's projections of samples from the memory to the audio-text space.
+
+    Those of cached features are computed once for an experience, because neither the features nor the teacher change.
+
+    Args:
+        strategy: strategy in training, whose loader is set.
+        teacher: the teacher of its experience.
+    """
+
+    def __init__(self, strategy: MMCLTemplate, teacher: Learner) -> None:
+        self.teacher = teacher
+        self.places: dict[int, int] = {}
+        source, loader = strategy.experience.source, strategy.dataloader
+        rows = loader.rows[loader.is_rehearsal]
+        if isinstance(source, FeatureDataset) and len(rows):
+            batches = (source.batch(part).to(strategy.device) for part in rows.split(strategy.eval_mb_size))
+            self.all = torch.cat([self._project(batch) for batch in batches], dim=1)
+            self.places = {row: place for place, row in enumerate(rows.tolist())}
+
+    def of(self, batch: Batch, positions: Sequence[int]) -> Tensor:
+        """Return the projections of audio and text of the samples at some positions, ``(2, positions, dim)``."""
+        if not self.places:
+            return self._project(batch.take(positions))
+        rows = batch["rows"].tolist()
+        places = torch.tensor([self.places[rows[position]] for position in positions])
+        return self.all[:, moved(places, self.all.device)]
+
+    @torch.no_grad()
+    def _project(self, batch: Batch) -> Tensor:
+        return torch.stack([self.teacher.project_audio(self.teacher.embed(batch)), self.teacher.project_text(batch)])
 
 
 def with_teacher(plugins: Sequence[SupervisedPlugin]) -> list[SupervisedPlugin]:

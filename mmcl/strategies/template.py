@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +26,8 @@ from mmcl.strategies.loader import BatchLoader
 from mmcl.strategies.optimizer import add_parameters, plugin_parameters, reset_optimizer
 from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
+from mmcl.training import loss_sums
+from mmcl.training.finite import Named, samples
 from mmcl.training.step import SchedulerMaker, TrainingStep
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class MMCLTemplate(Resumable):
             strategy.train(experience)
 
     Plugins read ``strategy.mbatch`` (a :class:`~mmcl.batch.Batch`), ``strategy.output`` (the model's output) and
-    ``strategy.mb_output`` (its logits). They add a loss term by :meth:`add_loss` in ``before_backward``, and samples by
+    ``strategy.mb_output`` (its logits). The batch's ``rows`` stay on the CPU, where they are read. Plugins add a loss term by :meth:`add_loss` in ``before_backward``, and samples by
     :meth:`rehearse` in ``after_train_dataset_adaptation``. If a plugin has a method ``parameters()``, the optimizer
     trains them. For saving and resuming, see :class:`~mmcl.strategies.resuming.Resumable`.
 
@@ -64,7 +66,8 @@ class MMCLTemplate(Resumable):
         precision: precision of the model; ``"auto"`` is ``"bf16-mixed"`` on devices that compute in bfloat16, else 32.
 
     Raises:
-        TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite.
+        TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite. On a
+            GPU, it is raised within 32 steps, and before the epoch ends.
         CheckpointError: a loaded state belongs to another model, other plugins, or another experience.
         LabelError: the model's head lacks a label.
         StreamError: an experience is empty, or its stream is a generator.
@@ -135,7 +138,9 @@ class MMCLTemplate(Resumable):
 
     def _unpack_minibatch(self) -> None:
         if self.device.type != "cpu":
-            self.mbatch = self.mbatch.to(self.device)
+            stay = {name for name in self.mbatch if name == "rows" or name.endswith("_missing")}
+            moving = Batch({name: value for name, value in self.mbatch.items() if name not in stay}).to(self.device)
+            self.mbatch = Batch({name: self.mbatch[name] if name in stay else moving[name] for name in self.mbatch})
 
     def forward(self) -> Tensor:
         """Return the logits of the current batch, ``(batch, classes)``."""
@@ -210,7 +215,7 @@ class MMCLTemplate(Resumable):
             self.training_step.reset()
             self.losses = self.training_step.losses
             distributed.seed_ranks()
-            with self.training_step.located(self._where, lambda: [(self.mbatch, self._sample_id)]):
+            with self.training_step.located(self._where, self._samples):
                 self.training_epoch(**kwargs)
             self.losses = self.training_step.means()
             self.epoch += 1
@@ -222,11 +227,23 @@ class MMCLTemplate(Resumable):
         step = self.clock.train_epoch_iterations + 1
         return f"experience {self.number}, epoch {self.epoch + 1}, step {step}"
 
+    def _samples(self) -> Iterable[Named]:
+        """The batch; on a GPU its rows, which are read again if the loss was not finite, because it is checked later."""
+        if loss_sums.waits(self.device):
+            return samples(self.experience.source, self.mbatch["rows"])
+        return [(self.mbatch, self._sample_id)]
+
     def _sample_id(self, row: int) -> str:
         return sample_ids(self.experience.source, [int(self.mbatch["rows"][row])])[0]
 
     def add_loss(
-        self, name: str, value: Tensor, weight: float = 1.0, *, count: int | None = None, gathered: bool = False
+        self,
+        name: str,
+        value: Tensor,
+        weight: float = 1.0,
+        *,
+        count: int | Tensor | None = None,
+        gathered: bool = False,
     ) -> None:
         """Add ``weight * value`` to the loss of this step; ``losses[name]`` is the mean of ``value`` over the epoch.
 
@@ -242,20 +259,25 @@ class MMCLTemplate(Resumable):
         """
         value = value * (1.0 if gathered else self._share(count))
         self.loss = self.loss + weight * value
-        self.training_step.note(name, value.item())
+        self.training_step.note(name, value)
 
     @property
     def rehearses(self) -> bool:
         """Whether the current batch has rehearsal samples, in this process or another."""
-        return bool(self.dataloader.global_is_rehearsal.any())
+        return any(self.dataloader.global_is_rehearsal.tolist())
 
-    def _share(self, count: int | None = None) -> float:
+    @property
+    def rehearsed(self) -> list[int]:
+        """Positions of the rehearsal samples in the current batch; reading them does not wait for a GPU."""
+        return [position for position, flag in enumerate(self.dataloader.own_is_rehearsal.tolist()) if flag]
+
+    def _share(self, count: int | Tensor | None = None) -> float:
         """This process's fraction of the items of all processes; the items are samples if ``count`` is None."""
         if distributed.world_size() == 1 or not self.is_training:
             return 1.0
         if count is None:
             return len(self.mb_y) / len(self.dataloader.global_is_rehearsal)
-        return count / max(distributed.all_reduce_sum(count), 1)
+        return int(count) / max(distributed.all_reduce_sum(int(count)), 1)
 
     def criterion(self) -> Tensor:
         """Return the cross-entropy of the current batch.
@@ -263,11 +285,12 @@ class MMCLTemplate(Resumable):
         It is computed over tokens if the output has ``targets``, otherwise over labels. In evaluation, samples of
         classes that have not arrived yet are left out.
         """
-        logits, labels, count = self.mb_output, self.mb_y, None
+        logits, labels = self.mb_output, self.mb_y
+        count: Tensor | None = None
         targets = getattr(self.output, "targets", None)
         if targets is not None:
             logits, labels = logits.flatten(0, 1), targets.flatten()
-            count = int((labels != self._criterion.ignore_index).sum())
+            count = (labels != self._criterion.ignore_index).sum()
         elif not self.is_training:
             known = labels < logits.shape[1]
             known[known.clone()] &= logits[known, labels[known]].isfinite()
@@ -282,7 +305,7 @@ class MMCLTemplate(Resumable):
                 )
         loss = self._criterion(logits, labels) * self._share(count)
         if self.is_training:
-            self.training_step.note("cross_entropy", loss.item())
+            self.training_step.note("cross_entropy", loss)
         return loss
 
     def backward(self) -> None:
