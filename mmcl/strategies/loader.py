@@ -68,6 +68,16 @@ class BatchLoader:
         self.sharded = sharded and distributed.world_size() > 1
         self.own_is_rehearsal = self.global_is_rehearsal = torch.empty(0, dtype=torch.bool)
 
+    @property
+    def rehearsed(self) -> list[int]:
+        """Positions of the samples from the memory in the current batch."""
+        return [position for position, flag in enumerate(self.own_is_rehearsal.tolist()) if flag]
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether the current batch has a sample from the memory, over all processes."""
+        return any(self.global_is_rehearsal.tolist())
+
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
         return max(full + (rest >= self._min_size), 1)
@@ -116,6 +126,17 @@ class BatchLoader:
         samples = _Items(self.source)
         indices = [group.tolist() for group in groups]
         return iter(DataLoader(samples, batch_sampler=indices, collate_fn=collate, num_workers=self.workers))
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch, but for entries that are read on the CPU, without a wait: ``rows`` and ``<view>_missing``.
+
+    >>> on_device(Batch(rows=torch.tensor([3]), label=torch.tensor([0])), torch.device("cpu"))
+    {'rows': tensor([3]), 'label': tensor([0])}
+    """
+    stay = {name for name in batch if name == "rows" or name.endswith("_missing")}
+    going = Batch({name: value for name, value in batch.items() if name not in stay}).to(device)
+    return Batch({name: value if name in stay else going[name] for name, value in batch.items()})
 
 
 class _Items(torch.utils.data.Dataset[Sample]):

@@ -102,8 +102,8 @@ class TeacherProjections:
         self.teacher = teacher
         self.places: dict[int, int] = {}
         source, loader = strategy.experience.source, strategy.dataloader
-        rows = loader.rows[loader.is_rehearsal]
-        if isinstance(source, FeatureDataset) and len(rows):
+        if isinstance(source, FeatureDataset):
+            rows = loader.rows[loader.is_rehearsal]
             batches = (source.batch(part).to(strategy.device) for part in rows.split(strategy.eval_mb_size))
             self.all = torch.cat([self._project(batch) for batch in batches], dim=1)
             self.places = {row: place for place, row in enumerate(rows.tolist())}

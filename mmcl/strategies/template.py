@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,23 +18,20 @@ from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Positive, Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.avalanche_streams import rows_of
-from mmcl.data.selection import sample_ids
-from mmcl.errors import DataError, LabelError, StreamError
+from mmcl.errors import DataError, StreamError
 from mmcl.models.tensor_classifier import TensorClassifier, as_batch_model
 from mmcl.precision import Precision
-from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.loader import BatchLoader, on_device
+from mmcl.strategies.loss_terms import LossTerms
 from mmcl.strategies.optimizer import add_parameters, plugin_parameters, reset_optimizer
-from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
-from mmcl.training import loss_sums
-from mmcl.training.finite import Named, samples
 from mmcl.training.step import SchedulerMaker, TrainingStep
 
 if TYPE_CHECKING:
     from avalanche.benchmarks.scenarios import CLExperience
 
 
-class MMCLTemplate(Resumable):
+class MMCLTemplate(LossTerms):
     """Avalanche's supervised template over named batches.
 
     Use it like any Avalanche strategy, with a benchmark made by :func:`mmcl.data.class_incremental` or by Avalanche::
@@ -43,9 +40,12 @@ class MMCLTemplate(Resumable):
             strategy.train(experience)
 
     Plugins read ``strategy.mbatch`` (a :class:`~mmcl.batch.Batch`), ``strategy.output`` (the model's output) and
-    ``strategy.mb_output`` (its logits). The batch's ``rows`` stay on the CPU, where they are read. Plugins add a loss term by :meth:`add_loss` in ``before_backward``, and samples by
+    ``strategy.mb_output`` (its logits). They add a loss term by :meth:`add_loss` in ``before_backward``, and samples by
     :meth:`rehearse` in ``after_train_dataset_adaptation``. If a plugin has a method ``parameters()``, the optimizer
     trains them. For saving and resuming, see :class:`~mmcl.strategies.resuming.Resumable`.
+
+    A step should not wait for a GPU: plugins read ``strategy.rehearsed`` and ``strategy.mbatch["rows"]``, which are on
+    the CPU, and give :meth:`add_loss` a tensor.
 
     Args:
         model: maps a batch to an object with ``logits`` ``(batch, classes)``; or, in training, with ``logits``
@@ -138,9 +138,7 @@ class MMCLTemplate(Resumable):
 
     def _unpack_minibatch(self) -> None:
         if self.device.type != "cpu":
-            stay = {name for name in self.mbatch if name == "rows" or name.endswith("_missing")}
-            moving = Batch({name: value for name, value in self.mbatch.items() if name not in stay}).to(self.device)
-            self.mbatch = Batch({name: self.mbatch[name] if name in stay else moving[name] for name in self.mbatch})
+            self.mbatch = on_device(self.mbatch, self.device)
 
     def forward(self) -> Tensor:
         """Return the logits of the current batch, ``(batch, classes)``."""
@@ -222,99 +220,6 @@ class MMCLTemplate(Resumable):
             self.resumable = True
             self._after_training_epoch(**kwargs)
             self.resumable = False
-
-    def _where(self) -> str:
-        step = self.clock.train_epoch_iterations + 1
-        return f"experience {self.number}, epoch {self.epoch + 1}, step {step}"
-
-    def _samples(self) -> Iterable[Named]:
-        """The batch; on a GPU its rows, which are read again if the loss was not finite, because it is checked later."""
-        if loss_sums.waits(self.device):
-            return samples(self.experience.source, self.mbatch["rows"])
-        return [(self.mbatch, self._sample_id)]
-
-    def _sample_id(self, row: int) -> str:
-        return sample_ids(self.experience.source, [int(self.mbatch["rows"][row])])[0]
-
-    def add_loss(
-        self,
-        name: str,
-        value: Tensor,
-        weight: float = 1.0,
-        *,
-        count: int | Tensor | None = None,
-        gathered: bool = False,
-    ) -> None:
-        """Add ``weight * value`` to the loss of this step; ``losses[name]`` is the mean of ``value`` over the epoch.
-
-        With several processes, every process must add the term in the same step.
-
-        Args:
-            name: name of the loss term.
-            value: loss term, a scalar.
-            weight: weight of the term.
-            count: number of items that ``value`` is the mean of in this process, which may be 0; None for the samples
-                of the batch. With several processes, the term is the mean over the items of all of them.
-            gathered: ``value`` is already this process's share of the sum, as from an objective with ``gather=True``.
-        """
-        value = value * (1.0 if gathered else self._share(count))
-        self.loss = self.loss + weight * value
-        self.training_step.note(name, value)
-
-    @property
-    def rehearses(self) -> bool:
-        """Whether the current batch has rehearsal samples, in this process or another."""
-        return any(self.dataloader.global_is_rehearsal.tolist())
-
-    @property
-    def rehearsed(self) -> list[int]:
-        """Positions of the rehearsal samples in the current batch; reading them does not wait for a GPU."""
-        return [position for position, flag in enumerate(self.dataloader.own_is_rehearsal.tolist()) if flag]
-
-    def _share(self, count: int | Tensor | None = None) -> float:
-        """This process's fraction of the items of all processes; the items are samples if ``count`` is None."""
-        if distributed.world_size() == 1 or not self.is_training:
-            return 1.0
-        if count is None:
-            return len(self.mb_y) / len(self.dataloader.global_is_rehearsal)
-        return int(count) / max(distributed.all_reduce_sum(int(count)), 1)
-
-    def criterion(self) -> Tensor:
-        """Return the cross-entropy of the current batch.
-
-        It is computed over tokens if the output has ``targets``, otherwise over labels. In evaluation, samples of
-        classes that have not arrived yet are left out.
-        """
-        logits, labels = self.mb_output, self.mb_y
-        count: Tensor | None = None
-        targets = getattr(self.output, "targets", None)
-        if targets is not None:
-            logits, labels = logits.flatten(0, 1), targets.flatten()
-            count = (labels != self._criterion.ignore_index).sum()
-        elif not self.is_training:
-            known = labels < logits.shape[1]
-            known[known.clone()] &= logits[known, labels[known]].isfinite()
-            return self._criterion(logits[known], labels[known]) if bool(known.any()) else self._make_empty_loss()
-        elif not self._head_checked:
-            self._head_checked = True
-            largest = max(self.experience.classes_seen_so_far)
-            if logits.shape[1] <= largest:
-                raise LabelError(
-                    f"experience {self.experience.current_experience} has label {largest}, but the model's head has "
-                    f"{logits.shape[1]} classes: give the head more classes, or the model a method grow(labels)"
-                )
-        loss = self._criterion(logits, labels) * self._share(count)
-        if self.is_training:
-            self.training_step.note("cross_entropy", loss)
-        return loss
-
-    def backward(self) -> None:
-        """Check that the loss is finite, and compute its gradients."""
-        self.training_step.backward(self.loss, terms=self.training_step.losses)
-
-    def optimizer_step(self) -> None:
-        """Update parameters and learning rates."""
-        self.training_step.update(self.model.parameters())
 
 
 def _no_evaluator() -> EvaluationPlugin:

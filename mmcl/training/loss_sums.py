@@ -73,19 +73,20 @@ class LossSums:
         """Set all sums to zero, and discard values that are not read yet."""
         self.values: dict[str, float] = {}
         self.steps = 0
-        self._unread: list[tuple[str, Tensor, CheckedStep | None]] = []
+        self._unread: list[tuple[str, float | Tensor, CheckedStep | None]] = []
         self._unchecked: list[CheckedStep] = []
 
     def note(self, name: str, value: float | Tensor) -> None:
         """Add a value to the sum of a loss."""
-        if isinstance(value, Tensor):
-            if waits(value.device):
-                return self._keep(name, value, None)
+        if isinstance(value, Tensor) and not waits(value.device):
             value = value.item()
-        self.values[name] = self.values.get(name, 0.0) + value
+        if isinstance(value, Tensor) or self._unread:  # a number waits for those before it, so that all add up in order
+            self._keep(name, value, None)
+        else:
+            self.values[name] = self.values.get(name, 0.0) + value
 
     def check(self, loss: Tensor, step: Callable[[], CheckedStep]) -> None:
-        """Add the loss of a step, after checking that it is finite; on a GPU, it is checked within ``CHECK_EVERY`` steps.
+        """Add the loss of a step, after checking that it is finite; on a GPU within ``CHECK_EVERY`` steps.
 
         Args:
             loss: one number.
@@ -115,10 +116,10 @@ class LossSums:
         """
         unread, unchecked = self._unread, self._unchecked
         self._unread, self._unchecked = [], []
-        if not unread:
-            return self.values
-        numbers = torch.stack([value for _, value, _ in unread]).tolist()
-        losses = (number for (_, _, step), number in zip(unread, numbers, strict=True) if step is not None)
+        on_device = [value for _, value, _ in unread if isinstance(value, Tensor)]
+        read = iter(torch.stack(on_device).tolist() if on_device else ())
+        numbers = [next(read) if isinstance(value, Tensor) else value for _, value, _ in unread]
+        losses = [number for (_, _, step), number in zip(unread, numbers, strict=True) if step is not None]
         bad = [(index, number) for index, number in enumerate(losses) if not math.isfinite(number)]
         if unchecked:
             _raise_first(bad[0] if bad else None, unchecked)
@@ -126,9 +127,10 @@ class LossSums:
             self.values[name] += number
         return self.values
 
-    def _keep(self, name: str, value: Tensor, step: CheckedStep | None) -> None:
+    def _keep(self, name: str, value: float | Tensor, step: CheckedStep | None) -> None:
         self.values.setdefault(name, 0.0)
-        self._unread.append((name, value.detach().reshape(()), step))
+        value = value.detach().reshape(()) if isinstance(value, Tensor) else value
+        self._unread.append((name, value, step))
 
 
 def _raise_first(bad: tuple[int, float] | None, steps: list[CheckedStep]) -> None:
