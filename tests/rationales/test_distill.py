@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from waits import watch_steps
+from step_waits import watch_steps
 
 from mmcl.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mmcl.rationales.discriminator import Discriminator

@@ -1,8 +1,8 @@
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from step_waits import WatchedSteps
 from torch._subclasses.fake_tensor import FakeTensorMode
-from waits import WatchedSteps
 
 from mmcl.data import class_incremental
 from mmcl.errors import TrainingError

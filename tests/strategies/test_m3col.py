@@ -1,7 +1,7 @@
 import pytest
 import torch
+from step_waits import WatchedSteps
 from torch.nn.functional import cross_entropy
-from waits import WatchedSteps
 
 from mmcl.batch import Batch
 from mmcl.data import SpokenWrittenDigits, class_incremental

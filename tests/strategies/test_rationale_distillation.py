@@ -1,6 +1,6 @@
 import pytest
 import torch
-from waits import WatchedSteps
+from step_waits import WatchedSteps
 
 from mmcl.data import LabelledExercises, SlurpText, class_incremental
 from mmcl.errors import ConfigError, StreamError

@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
+from step_waits import watch_steps
 from torch._subclasses.fake_tensor import FakeTensorMode
-from waits import watch_steps
 
 from mmcl.data.paired import PairedDataset
 from mmcl.encoders import build_encoder

@@ -164,7 +164,7 @@ def test_the_first_step_that_is_not_finite_is_named_later(accumulate, on_device)
         for number in range(1, 100):
             row = (number - 1) % 12
             batch = {"x": bad[row : row + 1]}
-            with step.located("step {}".format(number).format, lambda b=batch, r=row: [(b, lambda _: f"s{r}")]):
+            with step.located(f"step {number}".format, lambda b=batch, r=row: [(b, lambda _: f"s{r}")]):
                 step.backward(model(batch["x"]).square().mean(), terms=["cross_entropy"])
             step.update()
             taken.append(number)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from waits import watch_steps
+from step_waits import watch_steps
 
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError

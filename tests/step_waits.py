@@ -31,7 +31,7 @@ class Waits(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in _READ or (name in _INDEXED and any(_is_mask(each) for each in args[1])):
             place = _place()
-            # A mask that is indexed with in the forward pass is found there, and need not be found in the backward pass.
+            # A mask that selects in the forward pass is found there, and need not be found in the backward pass.
             again = name.startswith("index_put") and place is not None and place.startswith("training/step.py")
             if place is not None and not again and not place.startswith("objectives/"):
                 self.found.append(f"{place} {name}")
