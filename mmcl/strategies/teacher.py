@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mmcl.encoders.base import Encoded
     from mmcl.strategies.template import MMCLTemplate
 
+_MOST_PROJECTED = 50_000  # samples whose projections are kept, 200 MB in a space of 512 dimensions
+
 
 class Teacher(SupervisedPlugin):
     """Copy and freeze the model at the end of each experience.
@@ -92,6 +94,7 @@ class TeacherProjections:
     """The teacher's projections of samples from the memory to the audio-text space.
 
     Those of cached features are computed once for an experience, because neither the features nor the teacher change.
+    A memory of more than 50,000 samples is projected batch by batch, because its projections would need much memory.
 
     Args:
         strategy: strategy in training, whose loader is set.
@@ -102,7 +105,7 @@ class TeacherProjections:
         self.teacher = teacher
         self.places: dict[int, int] = {}
         source, loader = strategy.experience.source, strategy.dataloader
-        if isinstance(source, FeatureDataset):
+        if isinstance(source, FeatureDataset) and sum(loader.is_rehearsal.tolist()) <= _MOST_PROJECTED:
             rows = loader.rows[loader.is_rehearsal]
             batches = (source.batch(part).to(strategy.device) for part in rows.split(strategy.eval_mb_size))
             self.all = torch.cat([self._project(batch) for batch in batches], dim=1)

@@ -93,6 +93,34 @@ def test_a_step_reads_nothing_from_a_gpu(preset, settings, make, train, benchmar
     assert strategy.rehearsed and set(strategy.training_step.losses) == terms
 
 
+class Strict(SupervisedPlugin):
+    """Makes each wait for the GPU an error, but in the first step of an experience."""
+
+    steps = 0
+
+    def before_training_iteration(self, strategy, **kwargs):
+        if strategy.clock.train_exp_iterations:
+            torch.cuda.set_sync_debug_mode("error")
+            self.steps += 1
+
+    def after_update(self, strategy, **kwargs):
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_no_step_waits_for_the_gpu(method, make, train, benchmark):
+    preset, settings, given = METHODS[method]
+    strict = Strict()
+    strategy = make(preset, plugins=[*plugins_of(given), strict], device="cuda", **settings)
+    try:
+        train(strategy, benchmark, 2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert strict.steps > 10
+
+
 def move_fake(model, device):
     """Replace weights and buffers by fake ones on a device."""
     for module in model.modules():
