@@ -22,7 +22,7 @@ _MOST_PROJECTED = 50_000  # samples whose projections are kept, 200 MB in a spac
 
 
 class Teacher(SupervisedPlugin):
-    """Copy and freeze the model at the end of each experience.
+    """Copy and freeze the model at the end of each experience; weights that are frozen in the model are shared.
 
     The training loop adds this plugin if another one has ``needs_teacher``. :func:`teacher_of` returns the copy.
 
@@ -36,7 +36,7 @@ class Teacher(SupervisedPlugin):
 
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Copy the model as the teacher of the next experience."""
-        self.model = frozen_copy(strategy.model)
+        self.model = frozen_copy(strategy.model, share_frozen=True)
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return the teacher's weights, without those frozen in the model, which every copy shares."""
