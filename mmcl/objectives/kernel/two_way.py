@@ -47,11 +47,10 @@ def two_way_info_nce(
     check_features(queries=queries, keys=keys)
     product = product_type(queries, keys)
     with torch.autocast(queries.device.type, enabled=False):
-        paired = _is_diagonal(forward, queries, keys) and _is_diagonal(backward, queries, keys)
-        if paired and takes_pairs(queries, keys, block_size=block_size, gather=gather):
-            scale = 1 / temperature_of(temperature, rows=len(queries))
-            if not isinstance(scale, Tensor) or not scale.dim():
-                return paired_info_nce(queries, keys, scale, product)
+        if takes_pairs(queries, keys, block_size=block_size, gather=gather) and _diagonal(
+            queries, keys, forward, backward
+        ):
+            return paired_info_nce(queries, keys, 1 / temperature_of(temperature, rows=len(queries)), product)
         given = {"forward": forward, "backward": backward}
         batch = Batch.of(queries, keys, given, temperature, product, normalize=True, gather=gather)
         (q, k, products), pairs, processes = batch
@@ -82,5 +81,7 @@ def two_way_info_nce(
         return total / counts[0], key_total / counts[1]
 
 
-def _is_diagonal(pairs: Pairs, queries: Tensor, keys: Tensor) -> bool:
-    return pairs.diagonal == 0 and pairs.shape == (len(queries), len(keys)) and len(queries) == len(keys)
+def _diagonal(queries: Tensor, keys: Tensor, *weights: Pairs) -> bool:
+    """Whether row i of each side is the positive of row i of the other."""
+    shape = (len(queries), len(queries))
+    return len(keys) == len(queries) and all(each.diagonal == 0 and each.shape == shape for each in weights)
