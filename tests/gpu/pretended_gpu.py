@@ -32,6 +32,9 @@ class OnGPU(Tensor):
     is_cuda = property(lambda self: True)
     is_cpu = property(lambda self: False)
 
+    def __repr__(self, **options: Any) -> str:
+        return f"OnGPU({_on_cpu(self)!r})"
+
     @classmethod
     def __torch_dispatch__(cls, function, types, arguments=(), options=None):
         options = dict(options or {})
@@ -110,6 +113,8 @@ class PretendedGPU(TorchFunctionMode):
                 raise DeviceError(f"{name} of a tensor on the GPU")
             if isinstance(arguments[0], OnGPU) and name == "tolist":
                 return _on_cpu(arguments[0]).tolist()
+            if isinstance(arguments[0], OnGPU) and name == "quantile":  # makes tensors of its own, of no gradient
+                return _on_gpu(function(*map(_on_cpu, arguments), **options))
         device, generator = options.get("device"), options.get("generator")
         makes_gpu = _is_gpu(device) if device is not None else any(isinstance(each, OnGPU) for each in given)
         if generator is not None and makes_gpu:
