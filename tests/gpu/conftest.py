@@ -10,6 +10,7 @@ import pytest
 from forked import run_forked
 from small_runs import small_run  # noqa: F401
 
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # looking for a GPU does not prevent a later fork
 Run = Callable[..., Path]
 
 
@@ -18,7 +19,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of runs, which share a cache and compute the same in every run."""
     own = {"MMCL_CACHE": str(tmp_path_factory.mktemp("cache")), "OMP_NUM_THREADS": "1"}
     own["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # products that add up in a fixed order
-    own["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for a GPU does not prevent a later fork
     return {**os.environ, **own}
 
 
