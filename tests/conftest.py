@@ -17,6 +17,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors; threads of several tests would wait for one another
+os.environ.setdefault("TRITON_INTERPRET", "1" if not Path("/dev/nvidiactl").exists() else "0")  # kernels on the CPU
 gc.disable()  # until tests are collected: nothing that is imported becomes garbage, and to look for it takes seconds
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmcl.arguments import takes_tensors
-from mmcl.objectives.kernel.inputs import check_paired
+from mmcl.objectives.kernel.inputs import check_paired, require_finite
 from mmcl.objectives.kernel.unit import directions
 
 _LOW, _HIGH, _BINS = -0.35, 1.0, 45  # histogram; cosines of sentence embeddings are rarely lower
@@ -38,6 +38,7 @@ def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
     1.0
     """
     check_paired(first=first, second=second)
+    require_finite(first=first, second=second)
     one, other = directions(first.double()), directions(second.double())
     differ = ~torch.eye(len(one), dtype=torch.bool, device=one.device)
     across, within = (one @ other.T)[differ], (other @ other.T)[differ]
