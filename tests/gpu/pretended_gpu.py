@@ -5,7 +5,6 @@ It finds code that mixes devices. Values are those of the CPU, because the CPU c
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -161,13 +160,13 @@ def pretended_gpu() -> Iterator[None]:
     with ExitStack() as stack:
         for name, value in {
             "torch.cuda.device_count": lambda: 1,
+            "torch.cuda.is_current_stream_capturing": lambda: False,
             "torch.cuda.is_bf16_supported": lambda including_emulation=True: True,
+            "mmcl.objectives.kernel.products._has_kernels": lambda device: False,  # they need a real GPU
             "torch.autocast": lambda kind, *arguments, **options: autocast("cpu", *arguments, **options),
             "torch.autograd._engine_run_backward": backward,
         }.items():
             stack.enter_context(mock.patch(name, value))
-        if importlib.util.find_spec("mmcl.objectives.kernel.products"):  # its kernels need a real GPU
-            stack.enter_context(mock.patch("mmcl.objectives.kernel.products._has_kernels", lambda device: False))
         torch.__future__.set_swap_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, False)
         mode = stack.enter_context(PretendedGPU())
