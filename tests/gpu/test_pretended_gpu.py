@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 import torch
 from killed import rows
 from pretended_gpu import DeviceError, OnGPU, pretended_gpu
-from small_runs import QUICK, RUNS, SmallRun
+from small_runs import QUICK, RUNS, SmallRun, assert_near
 
 from mmcl.runs.run import Run
 
@@ -56,7 +55,7 @@ def test_a_model_is_trained_on_the_pretended_gpu() -> None:
 def test_interrupted_run_equals_a_run_on_the_cpu(
     small_run: SmallRun, mmcl_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is interrupted and resumed on the pretended GPU; its metrics are those of the CPU."""
+    """The run is interrupted and resumed on the pretended GPU; its losses are those of the CPU."""
     left, log = [small_run.lines], Run.log
 
     def interrupted(self, *arguments, **row):
@@ -74,10 +73,6 @@ def test_interrupted_run_equals_a_run_on_the_cpu(
         assert done.code == 0, done.err
     done = mmcl_("run", *small_run.arguments, "--folder", tmp_path / "cpu")
     assert done.code == 0, done.err
-    assert without_times(rows(tmp_path / "gpu")) == without_times(rows(tmp_path / "cpu"))
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {name: without_times(value[name]) for name in value if not re.search("time|sampling", name)}
-    return [without_times(each) for each in value] if isinstance(value, list) else value
+    there, here = rows(tmp_path / "gpu"), rows(tmp_path / "cpu")
+    assert [row["kind"] for row in there] == [row["kind"] for row in here]
+    assert_near(there, here, 1e-3)  # objectives sum in another order on a GPU
