@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -62,7 +63,19 @@ def uses_kernels(*sides: Tensor) -> bool:
 def _has_kernels(device: torch.device) -> bool:
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return False
-    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= (7, 0)
+    return not torch.cuda.is_available() or _compiles(device)
+
+
+def _compiles(device: torch.device) -> bool:
+    """Whether Triton compiles and runs a kernel on the device, which needs a C compiler on the machine."""
+    try:
+        normalize(torch.ones(1, 1, device=device), None, 1.0, None)
+    except Exception as error:  # Triton has no error type of its own for what a machine may lack
+        warnings.warn(
+            f"the Triton kernels do not run on {device}, and slower objectives take their place: {error}", stacklevel=2
+        )
+        return False
+    return True
 
 
 def product_type(queries: Tensor, keys: Tensor) -> torch.dtype | None:

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from mmcl.objectives.kernel import products
 from mmcl.objectives.kernel.products import product_type, uses_kernels
 
 
@@ -24,3 +26,16 @@ def test_products_have_the_precision_of_the_inputs_or_of_autocast(kernels):
     assert product_type(single, single) is product_type(bf16, single) is product_type(bf16, fp16) is None
     with torch.autocast(kernels.type, torch.bfloat16):
         assert product_type(single, fp16) == torch.bfloat16
+
+
+def test_a_machine_where_kernels_do_not_compile_uses_the_plain_path(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(products, "normalize", fail)
+    with pytest.warns(UserWarning, match="C compiler"):
+        assert not products._compiles(torch.device("cpu"))
+
+
+def test_a_kernel_that_runs_is_found(kernels):
+    assert products._compiles(kernels)
