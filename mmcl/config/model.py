@@ -69,9 +69,9 @@ class StrictModel(BaseModel):
         """Take ``precision=32``, which YAML reads as a number, for the choice ``"32"``."""
         for name, field in cls.model_fields.items():
             given = data.get(name) if isinstance(data, dict) else None
-            if type(given) in (int, float) and get_origin(field.annotation) is Literal:
-                if given not in (choices := get_args(field.annotation)) and str(given) in choices:
-                    data = {**data, name: str(given)}
+            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            if type(given) in (int, float) and given not in choices and str(given) in choices:
+                data = {**data, name: str(given)}
         return data
 
 
