@@ -17,6 +17,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors; threads of several tests would wait for one another
+os.environ.setdefault("TRITON_INTERPRET", "1" if not Path("/dev/nvidiactl").exists() else "0")  # kernels on the CPU
 gc.disable()  # until tests are collected: nothing that is imported becomes garbage, and to look for it takes seconds
 
 
@@ -57,6 +58,18 @@ def pytest_runtest_setup() -> None:
     if len(sys.modules) != _MODULES:
         _MODULES = len(sys.modules)
         _give_lazy_modules_no_file()
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Device of tests marked ``gpu``: CUDA, or the one that MMCL_TEST_DEVICE names."""
+    name = os.environ.get("MMCL_TEST_DEVICE", "cuda")
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no GPU; MMCL_TEST_DEVICE=cpu runs these tests on the CPU")
+    return name
 
 
 def _folder(variable: str) -> Path:

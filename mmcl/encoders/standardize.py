@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import ShapeError
-from mmcl.objectives.kernel.inputs import check_finite_tensors, precise
+from mmcl.objectives.kernel.inputs import check_finite_tensors, precise, require_finite
 from mmcl.objectives.kernel.unit import rescaling
 
 _ROUNDING = 10  # a standard deviation below this many units in the last place is rounding error
@@ -84,6 +84,7 @@ def masked_moments(values: Tensor, mask: Tensor, counts: Tensor, dim: int) -> tu
 
 def _scaling(vectors: Tensor, to: str, size: int | None, *, comparable: bool) -> Scaling:
     check_finite_tensors(vectors=vectors)
+    require_finite(vectors=vectors)
     if vectors.dim() != 2 or not len(vectors) or size not in (None, vectors.shape[1]):
         expected = "features" if size is None else size
         raise ShapeError(f"vectors have shape {tuple(vectors.shape)}, expected (samples, {expected}), 1 sample or more")

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import LabelError, ShapeError
-from mmcl.objectives.kernel.inputs import check_features
+from mmcl.objectives.kernel.inputs import check_features, require_finite
 
 
 @takes_tensors
@@ -43,6 +43,7 @@ def embedding_map(embeddings: Tensor, labels: Sequence[int], *, limit: int = 500
             "(samples, dim), 4 or more, and a label each"
         )
     check_features(embeddings=embeddings)
+    require_finite(embeddings=embeddings)
     rows = torch.randperm(len(embeddings), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
     tsne = TSNE(perplexity=min(30.0, (len(rows) - 1) / 3), init="pca", random_state=seed)
     values = _mappable(embeddings[rows].detach().double().cpu())

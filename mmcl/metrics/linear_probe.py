@@ -9,7 +9,7 @@ from torch import Tensor
 from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.errors import LabelError, ShapeError
-from mmcl.objectives.kernel.inputs import check_features, precise
+from mmcl.objectives.kernel.inputs import check_features, precise, require_finite
 from mmcl.objectives.kernel.unit import directions
 from mmcl.objectives.temperature import positive
 
@@ -37,6 +37,7 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
 
     check_features(train=train, test=test)
+    require_finite(train=train, test=test)
     told, wanted = (
         whole_numbers(labels, name, error=LabelError)
         for name, labels in (("train_labels", train_labels), ("test_labels", test_labels))

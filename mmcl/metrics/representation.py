@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmcl.arguments import takes_tensors
 from mmcl.errors import ShapeError
-from mmcl.objectives.kernel.inputs import check_features, check_paired, precise
+from mmcl.objectives.kernel.inputs import check_features, check_paired, precise, require_finite
 from mmcl.objectives.kernel.labels import labels_of
 from mmcl.objectives.kernel.logsumexp import pairwise_logsumexp
 from mmcl.objectives.kernel.pairs import Identity, SameLabel
@@ -37,6 +37,7 @@ def uniformity(features: Tensor, scale: float = 2.0, *, block_size: int | None =
     -4.0
     """
     check_features(features=features)
+    require_finite(features=features)
     if len(features) < 2:
         raise ShapeError(f"features has shape {tuple(features.shape)}, expected two rows or more to compare")
     positive("scale", scale)
@@ -66,6 +67,7 @@ def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
     2.0
     """
     check_paired(a=a, b=b)
+    require_finite(a=a, b=b)
     positive("power", power)
     one, other = (unit(side) for side in precise(a, b))
     # The power of a zero distance has a NaN gradient if the exponent is below 1, so zeros are masked.
@@ -95,6 +97,7 @@ def tolerance(features: Tensor, labels: Tensor, *, same_label_only: bool = False
     (0.3333, 1.0)
     """
     check_features(features=features)
+    require_finite(features=features)
     labels = labels_of("labels", labels, len(features), features.device)
     (z,) = precise(features)
     z, pairs = unit(z), SameLabel(labels, exclude_self=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.kernel.base import Dense as Dense
     from mmcl.objectives.kernel.base import Pairs as Pairs
     from mmcl.objectives.kernel.info_nce import log_denominators as log_denominators
-    from mmcl.objectives.kernel.info_nce import two_way_info_nce as two_way_info_nce
+    from mmcl.objectives.kernel.two_way import two_way_info_nce as two_way_info_nce
     from mmcl.objectives.kernel.info_nce import weighted_info_nce as weighted_info_nce
     from mmcl.objectives.kernel.pairs import Identity as Identity
     from mmcl.objectives.kernel.pairs import Mixed as Mixed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.kernel.two_way import two_way_info_nce
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 

@@ -1,4 +1,8 @@
-"""Distillation losses on logits, features and relations between samples. The teacher gets no gradient."""
+"""Distillation losses on logits, features and relations between samples. The teacher gets no gradient.
+
+On a GPU and under ``torch.compile``, invalid values make a loss NaN or infinite instead of raising an error; see
+:class:`~mmcl.objectives.Objective`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss, smooth_l1_loss
 
 from mmcl.arguments import takes_tensors
 from mmcl.errors import ShapeError
-from mmcl.objectives.kernel.inputs import check_finite_tensors, precise, refuse_overflow
+from mmcl.objectives.kernel.inputs import check_finite_tensors, checks_values, precise, refuse_overflow
 from mmcl.objectives.kernel.unit import rescaling, unit
-from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
+from mmcl.objectives.temperature import Temperature, temperature_of, weight_of
 
 
 @takes_tensors
@@ -112,16 +116,33 @@ def relational_distillation(
             f"student has shape {tuple(student.shape)} and teacher {tuple(teacher.shape)}: expected (batch, dim) with "
             "equal batch"
         )
-    check_weight(distance_weight=distance_weight, angle_weight=angle_weight)
+    of_distances = weight_of("distance_weight", distance_weight)
+    of_angles = weight_of("angle_weight", angle_weight)
     student, teacher = (_rescaled(features) for features in precise(student, teacher.detach()))
-    loss = 0 * student.sum()
-    distinct = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
-    if distance_weight and len(student) > 1:
-        loss = loss + distance_weight * smooth_l1_loss(_distances(student, distinct), _distances(teacher, distinct))
-    if angle_weight and len(student) > 2:
+    loss, count = 0 * student.sum(), len(student)
+    distinct = ~torch.eye(count, dtype=torch.bool, device=student.device)
+    if _present(of_distances) and count > 1:
+        one, other = (_distances(features, distinct) for features in (student, teacher))
+        loss = loss + of_distances * _mean_huber(one, other, count * (count - 1))
+    if _present(of_angles) and count > 2:
         triples = distinct[:, :, None] & distinct[:, None, :] & distinct[None, :, :]  # (j, i, k)
-        loss = loss + angle_weight * smooth_l1_loss(_angles(student)[triples], _angles(teacher)[triples])
+        one, other = (_selected(_angles(features), triples) for features in (student, teacher))
+        loss = loss + of_angles * _mean_huber(one, other, count * (count - 1) * (count - 2))
     return loss
+
+
+def _present(weight: float | Tensor) -> bool:
+    return True if isinstance(weight, Tensor) and not checks_values(weight) else bool(weight)
+
+
+def _selected(values: Tensor, counts: Tensor) -> Tensor:
+    """Return the values that count; where a selection would wait for the device, all values, with 0 for the others."""
+    return values[counts] if checks_values(counts) else values * counts
+
+
+def _mean_huber(one: Tensor, other: Tensor, total: int) -> Tensor:
+    """Return the mean Huber loss over the ``total`` selected values."""
+    return smooth_l1_loss(one, other) * (one.numel() / total)
 
 
 def _rescaled(features: Tensor) -> Tensor:
@@ -142,11 +163,11 @@ def _alike(student: Tensor, teacher: Tensor, last: str) -> list[Tensor]:
 
 
 def _distances(features: Tensor, pairs: Tensor) -> Tensor:
-    """Return the distances of pairs divided by their mean, ``(pairs,)``; those of duplicates have no gradient."""
-    squares = (features[:, None] - features[None, :]).square().sum(2)[pairs]
-    distances = torch.where(squares > 0, squares, 1).sqrt() * (squares > 0)
-    mean = distances.mean()
-    return distances / torch.where(mean > 0, mean, 1)
+    """Return the selected distances divided by their mean; those of duplicates have no gradient."""
+    squares = _selected((features[:, None] - features[None, :]).square().sum(2), pairs)
+    distances = torch.where(squares == 0, 1, squares).sqrt() * (squares != 0)
+    mean = distances.mean() * (distances.numel() / (len(features) * (len(features) - 1)))
+    return distances / torch.where(mean == 0, 1, mean)
 
 
 def _angles(features: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class HardContrastiveLoss(Objective):
         """Return the loss of paired rows, ``(batch, dim)`` each."""
         check_paired(a=a, b=b)
         with torch.autocast(a.device.type, enabled=False):
-            queries, keys = similarity_factors(a, b, self.temperature)
+            queries, keys, _ = similarity_factors(a, b, self.temperature)
             own = Identity(len(a))
             if self.gather:
                 processes = Processes.of(keys)
@@ -78,7 +78,7 @@ class HardContrastiveLoss(Objective):
                 rows = queries[start : start + size]
                 pairs = Identity(len(rows), offset=own.offset + start, keys=len(keys))
                 # Recomputed in backward, so that only one block of similarities is in memory.
-                mean = checkpoint(self._block_mean, rows, keys, pairs, use_reentrant=False)
+                mean = checkpoint(self._block_mean, rows, keys, pairs, use_reentrant=False, preserve_rng_state=False)
                 total = total + mean * len(rows)
             return total / max(len(keys), 1)
 

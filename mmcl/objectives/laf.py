@@ -1,4 +1,8 @@
-"""Losses of LAF: label-free unlearning of a feature extractor."""
+"""Losses of LAF: label-free unlearning of a feature extractor.
+
+On a GPU and under ``torch.compile``, invalid values make a loss NaN or infinite instead of raising an error; see
+:class:`~mmcl.objectives.Objective`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ from torch import Tensor
 
 from mmcl.arguments import takes_tensors
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.kernel.inputs import check_finite_tensors, precise, refuse_overflow
+from mmcl.objectives.kernel.inputs import check_finite_tensors, checks_values, poisoned, precise, refuse_overflow
 from mmcl.objectives.kernel.unit import unit
-from mmcl.objectives.temperature import Temperature, check_weight, temperature_of
+from mmcl.objectives.temperature import Temperature, temperature_of, weight_of
 
 
 @takes_tensors
@@ -22,7 +26,7 @@ def saturating(errors: Tensor) -> Tensor:
     >>> saturating(torch.tensor([0.0, 1.0])).tolist()
     [1.0, 1.6487212181091309]
     """
-    _check_errors(errors=errors)
+    (errors,) = _checked_errors(errors=errors)
     return (errors / (errors + 1)).exp()
 
 
@@ -73,12 +77,14 @@ def vae_loss(
     _check_alike(mean=mean, log_variance=log_variance)
     if len(mean) != len(representation):
         raise ShapeError(f"got {len(mean)} codes and {len(representation)} representations, expected equal numbers")
-    check_weight(kl_weight=kl_weight)
+    weight = weight_of("kl_weight", kl_weight)
     errors = squared_errors(reconstruction, representation)
     mean, log_variance = precise(mean, log_variance)
+    if not checks_values(log_variance):
+        log_variance = poisoned(log_variance, log_variance.isfinite())  # of -inf, the variance would be valid
     variance = log_variance.exp()
     divergence = -((variance + 1e-8).log() + 1 - mean.square() - variance).sum(1) / 2
-    loss = (errors + kl_weight * divergence).sum() / max(len(errors), 1)
+    loss = (errors + weight * divergence).sum() / max(len(errors), 1)
     return refuse_overflow(loss, "codes or representations")
 
 
@@ -103,8 +109,8 @@ def extractor_unlearning(remain_errors: Tensor, forget_errors: Tensor, *, phi: b
     >>> extractor_unlearning(torch.tensor([1.0]), torch.tensor([3.0]), phi=False).item()
     -2.0
     """
-    _check_errors(remain_errors=remain_errors, forget_errors=forget_errors)
-    kept, forgotten = (saturating(each) if phi else each for each in precise(remain_errors, forget_errors))
+    errors = _checked_errors(remain_errors=remain_errors, forget_errors=forget_errors)
+    kept, forgotten = (saturating(each) if phi else each for each in precise(*errors))
     return refuse_overflow(kept.sum() - forgotten.sum(), "errors")
 
 
@@ -146,14 +152,16 @@ def _distances(now: Tensor, before: Tensor) -> Tensor:
     return 1 - (unit(now) * unit(before)).sum(1)
 
 
-def _check_errors(**errors: Tensor) -> None:
+def _checked_errors(**errors: Tensor) -> list[Tensor]:
+    """Return errors that are finite and not negative; others are NaN where values are not checked at once."""
     check_finite_tensors(**errors)
     for name, given in errors.items():
-        if not torch.compiler.is_compiling() and bool((given < 0).any()):
+        if checks_values(given) and bool((given < 0).any()):
             row = int((given.detach() < 0).nonzero()[0, 0])
             raise InputError(
                 f"{name}: row {row} is {given[row].min().item():g}, expected squared errors of 0 or greater"
             )
+    return [given if checks_values(given) else poisoned(given, given >= 0) for given in errors.values()]
 
 
 def _check_alike(**two: Tensor) -> None:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError
-from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Mixed
+from mmcl.objectives.kernel.two_way import two_way_info_nce
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, number_of
 
@@ -61,7 +61,7 @@ class M3CoLoss(Objective):
             raise InputError(
                 f"alpha is {alpha!r}, mix_share is {mix_share!r}: expected alpha > 0 and mix_share in [0, 1]"
             )
-        self.alpha, self.mix_share = alpha, mix_share
+        self.alpha, self.mix_share = float(alpha), float(mix_share)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Mix the rows of ``a`` and return the loss against ``b``, ``(batch, dim)`` each."""
@@ -79,8 +79,9 @@ class M3CoLoss(Objective):
             The mixtures ``(batch, ...)``, the partner of each row ``(batch,)``, and its coefficient lam ``(batch,)``.
         """
         permutation = torch.randperm(len(rows), device=rows.device)
-        alpha = torch.tensor(self.alpha, device=rows.device)
-        drawn = torch.distributions.Beta(alpha, alpha).sample((len(rows),))
+        alpha = torch.full((), self.alpha, device=rows.device)
+        # The distribution's own checks would wait for the device.
+        drawn = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((len(rows),))
         lam = torch.where(torch.rand(len(rows), device=rows.device) < self.mix_share, drawn, 1)
         share = lam.to(rows.dtype).view(-1, *[1] * (rows.dim() - 1))
         return share * rows + (1 - share) * rows[permutation], permutation, lam

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
-from mmcl.objectives.kernel.inputs import check_paired, precise
-from mmcl.objectives.kernel.labels import flags_of, labels_of
+from mmcl.objectives.kernel.inputs import check_paired, checks_values
+from mmcl.objectives.kernel.labels import flag_factors, flags_of, labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
@@ -55,15 +57,24 @@ class MMLoss(Objective):
         """
         check_paired(audio=audio, text=text)
         labels = labels_of("labels", labels, len(audio), audio.device)
-        anchors = slice(None) if is_anchor is None else flags_of("is_anchor", is_anchor, len(audio), audio.device)
-        audio, text = precise(audio, text)  # once, so that the gradients of both directions add up in float32
-        to_text, to_audio = (
-            weighted_info_nce(
-                one[anchors],
-                other,
-                SameLabel(labels[anchors], labels),
-                **self.kernel,
+        (audio, text), products = in_float32(audio, text)
+        anchors, positives = self._anchors(is_anchor, labels)
+        with products:
+            to_text, to_audio = (
+                weighted_info_nce(one[anchors], other, positives, **self.kernel)
+                for one, other in ((audio, text), (text, audio))
             )
-            for one, other in ((audio, text), (text, audio))
-        )
         return to_text + to_audio
+
+    @staticmethod
+    def _anchors(is_anchor: Tensor | None, labels: Tensor) -> tuple[Tensor | slice, Pairs]:
+        """Return the rows that are queries, and their positives."""
+        everything = slice(None)
+        if is_anchor is None:
+            return everything, SameLabel(labels, labels)
+        anchors = flags_of("is_anchor", is_anchor, len(labels), labels.device)
+        if checks_values(anchors):
+            return anchors, SameLabel(labels[anchors], labels)
+        # A selection of rows would wait for the device. All rows are queries instead, and only anchors have weight.
+        factors = flag_factors("is_anchor", is_anchor, len(labels), labels.device)
+        return everything, SameLabel(labels, labels).scaled(factors)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.info_nce import log_denominators
-from mmcl.objectives.kernel.inputs import precise, stacked_views
+from mmcl.objectives.kernel.inputs import stacked_views
 from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, temperature_of
@@ -55,11 +56,13 @@ class MVDHELLoss(Objective):
         if samples < 2:  # no negatives
             return 0 * views.sum()
         others = Identity(batch).complement()
-        spread = torch.stack([log_denominators(view, view, others, **self.kernel) for view in views]).sum(0)
+        (views,), products = in_float32(views.flatten(0, 1))
+        rows = views.view(count, batch, views.shape[1])
+        with products:
+            spread = torch.stack([log_denominators(view, view, others, **self.kernel) for view in rows]).sum(0)
         with torch.autocast(views.device.type, enabled=False):
-            (given,) = precise(views)
             scale = 1 / temperature_of(self.temperature)
-            rows = unit(given.flatten(0, 1)).view(given.shape)
+            rows = unit(views).view(rows.shape)
             first, second = torch.triu_indices(count, count, 1, device=views.device)
             alignment = ((rows[first] * rows[second]).sum(2) * scale).logsumexp(0)
         return (spread - alignment).sum() / samples

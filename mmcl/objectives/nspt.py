@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import ConfigError, ShapeError
+from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
-from mmcl.objectives.kernel.inputs import check_features, precise
-from mmcl.objectives.kernel.labels import flags_of, labels_of
+from mmcl.objectives.kernel.inputs import check_features, checks_values
+from mmcl.objectives.kernel.labels import flag_factors, flags_of, labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature
 
@@ -77,21 +79,41 @@ class NSPTLoss(Objective):
             shape = tuple(teacher.shape) if isinstance(teacher, Tensor) else type(teacher).__name__
             raise ShapeError(f"teacher has shape {shape}, expected that of the student, {tuple(student.shape)}")
         labels = labels_of("labels", labels, len(student), student.device)
-        is_rehearsal = flags_of("is_rehearsal", is_rehearsal, len(student), student.device)
-        teacher = teacher.detach()
-        check_features(student=student, teacher=teacher.masked_fill(~is_rehearsal[:, None], 0))
-        student, teacher = precise(student, teacher)
-        anchors, no_label = labels[is_rehearsal], torch.full_like(labels, torch.iinfo(torch.long).min)
-        # Keys are the teacher's rehearsal rows, then all student rows. Only the teacher's are positives.
+        given, is_rehearsal = is_rehearsal, flags_of("is_rehearsal", is_rehearsal, len(student), student.device)
+        teacher = teacher.detach().masked_fill(~is_rehearsal[:, None], 0)
+        check_features(student=student, teacher=teacher)
+        (student, teacher), products = in_float32(student, teacher)
+        if checks_values(is_rehearsal):
+            anchors, teacher, of_anchors = student[is_rehearsal], teacher[is_rehearsal], labels[is_rehearsal]
+            with products:
+                return self._contrast(anchors, torch.cat([teacher, student]), of_anchors, of_anchors, labels)
+        # A selection of rows would wait for the device. All rows are queries instead, and only anchors have weight.
+        of_anchors = torch.where(is_rehearsal, labels, _NO_LABEL)
+        factors = flag_factors("is_rehearsal", given, len(student), student.device)
+        with products:
+            return self._contrast(student, torch.cat([teacher, student]), labels, of_anchors, labels, factors)
+
+    def _contrast(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        of_queries: Tensor,
+        of_teacher: Tensor,
+        of_student: Tensor,
+        factors: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss of queries, given the labels of queries, of the teacher's keys and of the student's keys."""
+        no_teacher, no_student = (torch.full_like(labels, _NO_LABEL) for labels in (of_teacher, of_student))
         literal = self.denominator == "literal"
-        return weighted_info_nce(
-            student[is_rehearsal],
-            torch.cat([teacher[is_rehearsal], student]),
-            SameLabel(anchors, torch.cat([anchors, no_label])),
-            denominator=SameLabel(
-                anchors,
-                torch.cat([no_label[is_rehearsal], no_label] if literal else [anchors, labels]),
-                differ=torch.cat([torch.zeros_like(is_rehearsal[is_rehearsal]), torch.ones_like(is_rehearsal)]),
-            ),
-            **self.kernel,
+        # Keys are the teacher's rows, then the student's. Only the teacher's are positives.
+        positives: Pairs = SameLabel(of_queries, torch.cat([of_teacher, no_student]))
+        denominator = SameLabel(
+            of_queries,
+            torch.cat([no_teacher, no_student] if literal else [of_teacher, of_student]),
+            differ=torch.cat([of_teacher.new_zeros(len(of_teacher)), of_student.new_ones(len(of_student))]).bool(),
         )
+        positives = positives if factors is None else positives.scaled(factors)
+        return weighted_info_nce(queries, keys, positives, denominator=denominator, **self.kernel)
+
+
+_NO_LABEL = torch.iinfo(torch.long).min  # of keys that are no positives

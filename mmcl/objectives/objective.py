@@ -34,6 +34,12 @@ class Objective(nn.Module):
     * ``bags``: number of the bag of each sample, ``(batch,)``, if the data set has bags
     * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``
 
+    No objective waits for a GPU, except to ``gather``. ``torch.compile(fullgraph=True)`` and ``torch.cuda.graph``
+    capture each of them. On the CPU, an invalid value is an error that names the row. On a GPU and in compiled code it
+    makes the loss NaN or infinite instead, and the training loop finds that. To find the row on a GPU, call
+    ``torch.autograd.set_detect_anomaly(True)``. Pass labels, flags and temperatures as tensors on the device of the
+    features. Lists, and tensors of other devices, are copied in each step.
+
     Args:
         temperature: greater than 0: a number, a scalar tensor, or a module that returns one, such as
             :class:`~mmcl.objectives.LearnableTemperature`. Parameters of the module are parameters of the objective.

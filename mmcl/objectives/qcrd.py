@@ -1,4 +1,8 @@
-"""Losses of QCRD: contrastive distillation of rationales, weighted by their quality."""
+"""Losses of QCRD: contrastive distillation of rationales, weighted by their quality.
+
+On a GPU and under ``torch.compile``, invalid values make a loss NaN or infinite instead of raising an error; see
+:class:`~mmcl.objectives.Objective`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from torch import Tensor
 
 from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError, InputError, ShapeError
-from mmcl.objectives.kernel.inputs import check_finite_tensors, precise
-from mmcl.objectives.temperature import check_weight
+from mmcl.objectives.kernel.inputs import check_finite_tensors, checks_values, poisoned, precise
+from mmcl.objectives.temperature import weight_of
 
 Scheme = Literal["min_max", "max_min", "mean", "weighted_mean", "sampling"]
 
@@ -65,7 +69,7 @@ def quality_contrast(
     """
     if scheme not in get_args(Scheme):
         raise ConfigError(f"scheme is '{scheme}', expected one of {', '.join(get_args(Scheme))}")
-    check_weight(beta=beta)
+    weight = weight_of("beta", beta)
     if isinstance(margin, bool) or not isinstance(margin, Real) or not abs(margin) < torch.inf:
         raise InputError(f"margin is {margin!r}, expected a finite number")
     positives, negatives = _rationales(
@@ -76,7 +80,7 @@ def quality_contrast(
     negative_loss, badness = _selected(negatives, 1 - negatives.scores, worst)
     positive = torch.where(positives.mask.any(1), quality * positive_loss, 0)
     negative = torch.where(negatives.mask.any(1), badness * (negative_loss - margin).clamp(max=0), 0)
-    return (positive - beta * negative).sum() / max(len(positive), 1)
+    return (positive - weight * negative).sum() / max(len(positive), 1)
 
 
 @takes_tensors
@@ -108,10 +112,18 @@ def discriminator_loss(
     )
     both = positives.mask.any(1) & negatives.mask.any(1)
     # Only over inputs that count: the logsumexp of an empty set is minus infinity, with a gradient of NaN.
-    above, below = (
-        side.losses[both].masked_fill(~side.mask[both], -torch.inf).logsumexp(1) for side in (positives, negatives)
-    )
+    above, below = (_log_sums(side, both) for side in (positives, negatives))
     return (below - above).sum() / both.sum().clamp(min=1)
+
+
+def _log_sums(side: _Rationales, counts: Tensor) -> Tensor:
+    """Return the logsumexp of each counting input; where a selection would wait for the device, also 0 for others."""
+    if checks_values(counts):
+        return side.losses[counts].masked_fill(~side.mask[counts], -torch.inf).logsumexp(1)
+    if not side.losses.shape[1]:
+        return side.losses.sum(1)
+    scores = side.losses.masked_fill(~side.mask & counts[:, None], -torch.inf)
+    return scores.logsumexp(1) * counts  # NaN stays
 
 
 @takes_tensors
@@ -163,6 +175,8 @@ def _largest(name: str, logits: Tensor, mask: Tensor | None) -> Tensor:
         mask = mask.bool()
         logits = logits.masked_fill(~mask[:, :, None], 0)
     check_finite_tensors(**{name: logits})
+    if not checks_values(logits):
+        logits = poisoned(logits, logits.isfinite().all())
     logs = logits.log_softmax(2)
     if mask is not None:
         logs = logs.masked_fill(~mask[:, :, None], torch.finfo(logs.dtype).min)
@@ -203,8 +217,11 @@ def _checked(losses: Tensor, scores: Tensor, mask: Tensor | None, name: str) -> 
     mask = mask.bool()
     losses, values = losses.masked_fill(~mask, 0), scores.detach().to(losses.dtype).masked_fill(~mask, 0)
     check_finite_tensors(**{f"{name} losses": losses, f"{name} scores": values})
-    present = scores.detach()[mask]
-    if present.numel() and not bool(((present >= 0) & (present <= 1)).all()):
+    valid = ((values >= 0) & (values <= 1)).all()
+    if not checks_values(values, losses):
+        losses = poisoned(losses, valid & losses.isfinite().all())
+    elif not bool(valid):
+        present = scores.detach()[mask]
         raise InputError(
             f"{name} scores range from {present.min().item()} to {present.max().item()}, expected values in [0, 1]"
         )

@@ -10,13 +10,16 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mmcl.errors import InputError
-from mmcl.objectives.kernel.factors import similarity_factors
+from mmcl.objectives.kernel import strips
+from mmcl.objectives.kernel.factors import Factors, similarity_factors
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.inputs import check_paired
+from mmcl.objectives.kernel.inputs import check_paired, checks_values, poisoned
+from mmcl.objectives.kernel.paired import paired_sigmoid, takes_pairs
 from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.kernel.products import Products, product_type, uses_kernels
 from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
 from mmcl.objectives.objective import Objective
-from mmcl.objectives.temperature import HIGHEST, Temperature
+from mmcl.objectives.temperature import HIGHEST, Temperature, temperature_of
 
 
 class SigLIPLoss(Objective):
@@ -57,45 +60,65 @@ class SigLIPLoss(Objective):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the loss of paired rows, ``(batch, dim)`` each."""
         check_paired(a=a, b=b)
+        product = product_type(a, b)
         with torch.autocast(a.device.type, enabled=False):
-            queries, keys = similarity_factors(a, b, self.temperature)
-            bias = self._bias(queries)
+            if takes_pairs(a, b, block_size=self.block_size, gather=self.gather):
+                scale = 1 / temperature_of(self.temperature)
+                return paired_sigmoid(a, b, scale, self._bias(a, torch.float32), product) / len(a)
+            factors = similarity_factors(a, b, self.temperature, product=product)
+            bias = self._bias(factors.queries, factors.queries.dtype)
             own, total = Identity(len(a)), len(a)
             if self.gather:
-                processes = Processes.of(keys)
-                keys, own, total = processes.gather(keys), own.gathered(processes), processes.total
-            return _pairwise_loss(queries, keys, bias, own.offset, self.block_size) / max(total, 1)
+                processes = Processes.of(factors.keys)
+                factors, own, total = factors.gathered(processes), own.gathered(processes), processes.total
+            return _pairwise_loss(factors, bias, own.offset, self.block_size) / max(total, 1)
 
-    def _bias(self, like: Tensor) -> Tensor:
+    def _bias(self, like: Tensor, dtype: torch.dtype) -> Tensor:
         if isinstance(self.bias, bool) or not isinstance(self.bias, Tensor | Real):
             raise InputError(f"bias is {self.bias!r}, expected one finite number, such as the paper's initial -10")
-        bias = torch.as_tensor(self.bias, dtype=like.dtype, device=like.device)
-        if bias.dim() or not (torch.compiler.is_compiling() or bool(bias.abs() <= HIGHEST)):
+        # A number is not copied to the device, which would wait for it.
+        if isinstance(self.bias, Tensor):
+            bias = self.bias.to(like.device, dtype)
+        else:
+            bias = torch.full((), float(self.bias), dtype=dtype, device=like.device)
+        valid = bias.abs() <= HIGHEST
+        if bias.dim() or (checks_values(bias) and not bool(valid)):
             raise InputError(f"bias is {bias.tolist()}, expected one finite number, such as the paper's initial -10")
-        return bias
+        return bias if checks_values(bias) else poisoned(bias, valid)
 
 
-def _pairwise_loss(queries: Tensor, keys: Tensor, bias: Tensor, diagonal: int, block_size: int | None) -> Tensor:
+def _pairwise_loss(factors: Factors, bias: Tensor, diagonal: int, block_size: int | None) -> Tensor:
     """Return ``-sum_ij log sigmoid(z_ij x_ij)``, where x = <q_i, k_j> + bias and z_ij is 1 at j = diagonal + i."""
+    queries, keys, products = factors
+    automatic = block_size is None and uses_kernels(queries, keys)
     size = tile_size(queries.device, block_size)
-    if len(queries) <= size and len(keys) <= size:
+    if not automatic and len(queries) <= size and len(keys) <= size:
         x = queries @ keys.T + bias
         return softplus(x).sum() - x.diagonal(diagonal).sum()
     wanted = [torch.is_grad_enabled() and side.requires_grad for side in (queries, keys, bias)]
-    return torch.ops.mmcl.pairwise_sigmoid_loss(queries, keys, bias, diagonal, size, wanted)[0]
+    given = (None,) * 4 if products is None else products
+    return torch.ops.mmcl.pairwise_sigmoid_loss(
+        queries, keys, bias, *given, diagonal, 0 if automatic else size, wanted
+    )[0]
 
 
 # The gradient of a tile does not depend on other tiles, so that one pass computes loss and gradient. A torch.library
 # operator is one node for autograd and torch.compile, independent of the number of tiles.
 torch.library.define(
     "mmcl::pairwise_sigmoid_loss",
-    "(Tensor queries, Tensor keys, Tensor bias, int diagonal, int size, bool[] wanted) "
+    "(Tensor queries, Tensor keys, Tensor bias, Tensor? half_queries, Tensor? half_keys, Tensor? query_scale, "
+    "Tensor? key_scale, int diagonal, int size, bool[] wanted) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
 )
 
 
 @torch.library.impl("mmcl::pairwise_sigmoid_loss", "CompositeExplicitAutograd")
-def _forward(queries, keys, bias, diagonal, size, wanted):  # type: ignore[no-untyped-def]
+def _forward(queries, keys, bias, half_queries, half_keys, query_scale, key_scale, *rest):  # type: ignore[no-untyped-def]
+    diagonal, size, wanted = rest
+    if uses_kernels(queries, keys):
+        half = (half_queries, half_keys, query_scale, key_scale)
+        products = Products(queries, keys) if half_queries is None else Products(*half)
+        return strips.sigmoid(products, bias, diagonal, size, wanted)
     total = torch.zeros_like(bias)
     of_queries, of_keys, of_bias = (
         torch.zeros_like(one) if needed else one.new_empty(0)
@@ -103,7 +126,7 @@ def _forward(queries, keys, bias, diagonal, size, wanted):  # type: ignore[no-un
     )
     scratch = queries.new_empty(min(size, len(queries)) * min(size, len(keys)))
     # Logits beyond 80 are near the overflow of exp in float32; a norm that overflows is steep as well.
-    steep = not bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() <= 80)
+    steep = not checks_values(bias) or not bool(_highest_norm(queries) * _highest_norm(keys) + bias.abs() <= 80)
     with torch.autocast(queries.device.type, enabled=False):
         for row, column, tile in tiles(queries, keys, None, size):
             # log sigmoid(-x) = -softplus(x) for all pairs. For matching pairs, log sigmoid(x) = x - softplus(x).
@@ -141,7 +164,8 @@ def _diagonal(tile: Tensor, offset: int) -> Tensor:
 
 
 @torch.library.register_fake("mmcl::pairwise_sigmoid_loss")
-def _(queries, keys, bias, diagonal, size, wanted):  # type: ignore[no-untyped-def]
+def _(queries, keys, bias, *rest):  # type: ignore[no-untyped-def]
+    *_, wanted = rest
     sides = zip((queries, keys, bias), wanted, strict=True)
     return torch.empty_like(bias), *(torch.empty_like(one) if needed else one.new_empty(0) for one, needed in sides)
 
@@ -155,9 +179,9 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     refuse_second_derivative()
     if gradient is None:
-        return (None,) * 6
+        return (None,) * 10
     found = zip(ctx.saved_tensors, ctx.wanted, strict=True)
-    return *(gradient * slope if needed else None for slope, needed in found), None, None, None
+    return *(gradient * slope if needed else None for slope, needed in found), *[None] * 7
 
 
 torch.library.register_autograd("mmcl::pairwise_sigmoid_loss", _differentiate, setup_context=_remember)

@@ -10,10 +10,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.info_nce import two_way_info_nce
 from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.tiles import tile_size
+from mmcl.objectives.kernel.two_way import two_way_info_nce
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, temperature_of

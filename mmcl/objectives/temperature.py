@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.kernel.inputs import precise
+from mmcl.objectives.kernel.inputs import checks_values, poisoned, precise
 
 #: A number, a scalar tensor, or a module such as :class:`~mmcl.objectives.LearnableTemperature`.
 Temperature: TypeAlias = float | Tensor | Callable[[], Tensor]
@@ -29,7 +29,8 @@ def temperature_of(temperature: Temperature, rows: int | None = None) -> float |
 
     Raises:
         ShapeError: a tensor of another shape.
-        InputError: not a number, or outside the range.
+        InputError: not a number, or outside the range. A tensor outside the range becomes NaN on devices whose values
+            are not checked at once.
 
     >>> temperature_of(0.1)
     0.1
@@ -43,11 +44,12 @@ def temperature_of(temperature: Temperature, rows: int | None = None) -> float |
         expected = "one number" if rows is None else f"one number, or one for each of {rows} queries"
         raise ShapeError(f"temperature has shape {tuple(value.shape)}, expected {expected}")
     (value,) = precise(value)  # 1 / temperature can overflow in half precision
-    if not torch.compiler.is_compiling():
-        bad = ~((value >= LOWEST) & (value <= HIGHEST))
-        if bool(bad.any()):
-            where = f" of query {int(bad.nonzero()[0])}" if value.dim() else ""
-            raise InputError(f"temperature{where} is {value[bad].flatten()[0].item():g}, {_EXPECTED}")
+    valid = (value >= LOWEST) & (value <= HIGHEST)
+    if not checks_values(value):
+        return poisoned(value, valid)
+    if not bool(valid.all()):
+        where = f" of query {int((~valid).nonzero()[0])}" if value.dim() else ""
+        raise InputError(f"temperature{where} is {value[~valid].flatten()[0].item():g}, {_EXPECTED}")
     return value
 
 
@@ -75,24 +77,30 @@ def positive(name: str, value: object) -> float:
     return float(number)
 
 
-def check_weight(**weights: object) -> None:
-    """Check that weights of loss terms are numbers from 0 to 1e18.
+def weight_of(name: str, value: float) -> float | Tensor:
+    """Validate the weight of a loss term, and return it.
 
     Args:
-        weights: weights by name.
+        name: name of the weight in errors.
+        value: number from 0 to 1e18. A scalar tensor is allowed too.
 
     Raises:
-        InputError: not a number, or outside the range; names the weight.
+        InputError: not a number, or outside the range. A tensor outside the range becomes NaN on devices whose values
+            are not checked at once.
 
-    >>> check_weight(beta=float("nan"))
+    >>> weight_of("beta", float("nan"))
     Traceback (most recent call last):
     ...
     mmcl.errors.InputError: beta is nan, expected a number of 0 or more
     """
-    for name, value in weights.items():
-        number = number_of(value)
-        if number is None or not 0 <= number <= HIGHEST:
-            raise InputError(f"{name} is {value!r}, expected a number of 0 or more")
+    given: object = value
+    if isinstance(given, Tensor) and not given.dim() and not checks_values(given):
+        (weight,) = precise(given)
+        return poisoned(weight, (weight >= 0) & (weight <= HIGHEST))
+    number = number_of(given)
+    if number is None or not 0 <= number <= HIGHEST:
+        raise InputError(f"{name} is {given!r}, expected a number of 0 or more")
+    return value
 
 
 def number_of(value: object) -> float | None:

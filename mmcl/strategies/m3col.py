@@ -16,7 +16,7 @@ from mmcl.config.numbers import NonNegative, Share
 from mmcl.errors import ConfigError
 from mmcl.objectives.clip import CLIPLoss
 from mmcl.objectives.kernel.base import Dense
-from mmcl.objectives.kernel.info_nce import two_way_info_nce
+from mmcl.objectives.kernel.two_way import two_way_info_nce
 from mmcl.objectives.m3co import M3CoLoss
 from mmcl.objectives.soft_clip import SoftClipLoss
 

@@ -18,7 +18,7 @@ from mmcl.data.avalanche_streams import rows_of
 from mmcl.data.base import Dataset, superclass_labels
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
-from mmcl.objectives.kernel.inputs import check_features, precise
+from mmcl.objectives.kernel.inputs import check_features, precise, require_finite
 from mmcl.objectives.kernel.unit import directions, rescaling
 from mmcl.strategies.loader import BatchLoader
 
@@ -185,6 +185,7 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
     [1, 2]
     """
     check_features(embeddings=embeddings)
+    require_finite(embeddings=embeddings)
     if embeddings.numel():
         (embeddings,) = precise(embeddings)
         embeddings = embeddings * rescaling(embeddings.abs().amax())

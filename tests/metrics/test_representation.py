@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch.nn.functional import normalize
+from waits import elsewhere
 
 from mmcl.errors import InputError, ShapeError
 from mmcl.metrics.representation import alignment, tolerance, uniformity
@@ -64,3 +65,12 @@ def test_non_positive_parameter_raises(value):
         uniformity(torch.eye(3), scale=value)
     with pytest.raises(InputError, match="power is"):
         alignment(torch.eye(3), torch.eye(3), power=value)
+
+
+@pytest.mark.parametrize(
+    "metric", [uniformity, lambda rows: alignment(rows, rows), lambda rows: tolerance(rows, torch.zeros(3).long())]
+)
+def test_values_are_checked_at_once_on_every_device(metric):
+    rows = torch.eye(3).index_fill(0, torch.tensor([1]), torch.nan)
+    with elsewhere(), pytest.raises(InputError, match="row 1 is not finite, it holds nan"):
+        metric(rows)

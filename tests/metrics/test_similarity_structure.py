@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from waits import elsewhere
 
-from mmcl.errors import ShapeError
+from mmcl.errors import InputError, ShapeError
 from mmcl.metrics.similarity_structure import similarity_structure
 
 
@@ -55,3 +56,9 @@ def test_norms_do_not_matter(scale):
     rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
     exact = similarity_structure(rows, rows.flip(1))["correlation"]
     assert similarity_structure(scale * rows, rows.flip(1))["correlation"] == pytest.approx(exact, abs=1e-6)
+
+
+def test_values_are_checked_at_once_on_every_device():
+    rows = torch.eye(3).index_fill(0, torch.tensor([1]), torch.nan)
+    with elsewhere(), pytest.raises(InputError, match="second: row 1 .*nan"):
+        similarity_structure(torch.eye(3), rows)

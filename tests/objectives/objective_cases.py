@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import torch
+from interpreted import interpret
 from torch import Tensor
+from waits import elsewhere
 
 from mmcl.objectives import (
     CLIPLoss,
@@ -96,27 +101,35 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
     }
 
 
-def run(rank: int, batches: list[tuple[list[int], int | None]], meeting: str, output: str) -> None:
+def run(rank: int, batches: list[tuple[list[int], int | None, bool]], meeting: str, output: str) -> None:
     """Compute all objectives on this process's part of each batch, and save losses and gradients to a file."""
     # Imported later, both would hold the group, whose threads sometimes crash at exit.
     import torch.distributed.nn.functional
     import torch.distributed.optim
 
-    (world_size,) = {len(sizes) for sizes, _ in batches}
+    (world_size,) = {len(sizes) for sizes, *_ in batches}
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
-    Path(output).write_text(json.dumps([_results(rank, sizes, block_size) for sizes, block_size in batches]))
+    dtype = torch.float64
+    if "TRITON_INTERPRET" in os.environ:
+        interpret(pytest.MonkeyPatch())
+        dtype = torch.bfloat16
+    Path(output).write_text(json.dumps([_results(rank, *batch, dtype) for batch in batches]))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
-def _results(rank: int, sizes: list[int], block_size: int | None) -> dict[str, dict[str, object]]:
+def _results(
+    rank: int, sizes: list[int], block_size: int | None, read: bool, dtype: torch.dtype
+) -> dict[str, dict[str, object]]:
     own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
     found = {}
     for name, case in CASES.items():
-        batch = {key: value.detach()[own].requires_grad_(value.requires_grad) for key, value in draw(sizes).items()}
+        batch = {key: value.detach()[own] for key, value in draw(sizes).items()}
+        batch |= {side: batch[side].to(dtype).requires_grad_() for side in ("a", "b")}
         batch["permutation"] = batch["permutation"] - own.start
         temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-        loss = case(batch, temperature=temperature, gather=True, block_size=block_size)
+        with nullcontext() if read else elsewhere():
+            loss = case(batch, temperature=temperature, gather=True, block_size=block_size)
         loss.backward()
         gradients = {key: batch[key].grad for key in ("a", "b") if batch[key].grad is not None}
         found[name] = {

@@ -10,7 +10,7 @@ from thinned import thinned
 
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives import CLIPLoss, DCLLoss, HardContrastiveLoss, LearnableTemperature, M3CoLoss, SigLIPLoss
-from mmcl.objectives.temperature import check_weight, positive, temperature_of
+from mmcl.objectives.temperature import positive, temperature_of, weight_of
 
 
 def test_training_lowers_the_temperature_to_its_minimum():
@@ -106,10 +106,10 @@ def test_a_temperature_of_nan_is_an_error():
 
 def test_other_scalar_arguments_are_validated():
     assert positive("scale", 2) == 2.0
-    check_weight(alpha=0, beta=torch.tensor(1.0))
+    assert weight_of("alpha", 0) == 0 and weight_of("beta", torch.tensor(1.0)) == 1
     for value in ("1", None, True, math.nan, math.inf, -1.0, torch.ones(2)):
         with pytest.raises(InputError, match="beta is"):
-            check_weight(beta=value)
+            weight_of("beta", value)
         with pytest.raises(InputError, match="sigma is"):
             DCLLoss(sigma=value) if value is not None else positive("sigma", value)
     for make in (lambda: HardContrastiveLoss(share="1"), lambda: M3CoLoss(alpha=None), lambda: M3CoLoss(mix_share="a")):

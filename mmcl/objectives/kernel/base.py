@@ -11,7 +11,7 @@ from torch import Tensor
 from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, ShapeError
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.inputs import check_finite_tensors
+from mmcl.objectives.kernel.inputs import check_finite_tensors, checks_values, poisoned
 
 _HIGHEST = 1e18  # sums of larger weights can overflow float32
 
@@ -118,7 +118,8 @@ class Dense(Pairs):
     Raises:
         ShapeError: not two dimensions.
         InputError: not a tensor of real numbers, negative, above 1e18, or all zero. A boolean mask may be all False,
-            because a batch may have no positive pair.
+            because a batch may have no positive pair. On devices whose values are not checked at once, invalid weights
+            make the loss NaN; the check needs a copy of the matrix there, except of a boolean one.
 
     >>> Dense(torch.tensor([[0.0, 2.0]])).row_sums(torch.zeros(1))
     tensor([2.])
@@ -133,16 +134,21 @@ class Dense(Pairs):
             raise InputError(f"{self.name} is of type {self.matrix.dtype}, expected real numbers or booleans")
         if self.matrix.dim() != 2:
             raise ShapeError(f"{self.name} has shape {tuple(self.matrix.shape)}, expected (queries, keys)")
-        if not self.matrix.is_floating_point() and self.matrix.dtype != torch.bool:
-            object.__setattr__(self, "matrix", self.matrix.long())
-        if torch.compiler.is_compiling() or not self.matrix.numel():
+        if self.matrix.dtype == torch.bool or not self.matrix.numel():
             return
-        low, high = (float(bound) for bound in self.matrix.detach().aminmax())
-        if not (low >= 0 and high <= _HIGHEST):
+        checked = checks_values(self.matrix)
+        if not self.matrix.is_floating_point():
+            object.__setattr__(self, "matrix", self.matrix.long() if checked else self.matrix.float())
+        low, high = self.matrix.detach().aminmax()
+        if not checked:
+            valid = (low >= 0) & (high > 0) & (high.float() <= _HIGHEST)
+            object.__setattr__(self, "matrix", poisoned(self.matrix, valid))
+        elif not (low >= 0 and float(high) <= _HIGHEST):
             raise InputError(
-                f"{self.name} has values from {low} to {high}, expected finite numbers from 0 to {_HIGHEST:g}"
+                f"{self.name} has values from {float(low)} to {float(high)}, expected finite numbers from 0 to "
+                f"{_HIGHEST:g}"
             )
-        if high == 0 and self.matrix.dtype != torch.bool:
+        elif high == 0:
             raise InputError(
                 f"{self.name} {tuple(self.matrix.shape)} is all zero, expected positive values; if a batch may have no "
                 "pairs, pass a boolean mask or SameLabel"
@@ -157,6 +163,9 @@ class Dense(Pairs):
 
     def transposed_matmul(self, queries: Tensor) -> Tensor:
         return self.matrix.T.to(queries.dtype) @ queries
+
+    def dense(self, like: Tensor) -> Tensor:
+        return self.matrix.to(like)
 
     @property
     def materialized(self) -> Tensor:

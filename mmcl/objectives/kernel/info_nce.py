@@ -7,20 +7,20 @@ suffice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.objectives.kernel.base import Dense, Pairs
-from mmcl.objectives.kernel.factors import similarity_factors
+from mmcl.objectives.kernel.batch import Batch, reciprocal
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_features, check_finite_tensors, precise, refuse_overflow
-from mmcl.objectives.kernel.logsumexp import dense_similarities, pairwise_logsumexp
+from mmcl.objectives.kernel.logsumexp import dense_similarities, is_symmetric, pairwise_logsumexp
+from mmcl.objectives.kernel.pairs import Identity
+from mmcl.objectives.kernel.products import product_type, uses_kernels
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import Temperature
 
@@ -48,8 +48,8 @@ def weighted_info_nce(
         loss_i = c_i log sum_k N_ik exp(s_ik) - sum_j W_ij s_ij,    c_i = sum_j W_ij
 
     The result is the mean over rows that have weight. A row without weight or without compared keys counts 0 and keeps
-    its gradient path; if all rows are such, the result is 0. W may be nonzero where N is zero. Half precision is
-    computed in float32, also under autocast.
+    its gradient path; if all rows are such, the result is 0. W may be nonzero where N is zero. Half
+    precision is computed in float32; on a GPU, products keep the features' precision or have autocast's.
 
     Args:
         queries, keys: ``(queries, dim)`` and ``(keys, dim)``.
@@ -79,71 +79,13 @@ def weighted_info_nce(
     """
     check_features(queries=queries, keys=keys)
     pairs = {"weights": _pairs("weights", weights)} | _optional("denominator", denominator)
+    product = product_type(queries, keys)
     with torch.autocast(queries.device.type, enabled=False):
         alike = queries is keys and extra_keys is None
-        batch = _Batch.of(queries, keys, pairs, temperature, normalize=normalize, alike=alike, gather=gather)
-        extra = None if extra_keys is None else _extra(batch.queries, extra_keys, normalize)
+        batch = Batch.of(queries, keys, pairs, temperature, product, normalize=normalize, alike=alike, gather=gather)
+        extra = None if extra_keys is None else _extra(batch.factors.queries, extra_keys, normalize)
         loss = _RowTerms.of(batch, extra, normalize_rows, coefficient, block_size).reduced(reduction, batch.processes)
         return loss if normalize else refuse_overflow(loss, "features that are not normalized")
-
-
-@takes_tensors
-def two_way_info_nce(
-    queries: Tensor,
-    keys: Tensor,
-    forward: Pairs,
-    backward: Pairs,
-    *,
-    temperature: Temperature = 0.1,
-    normalize_rows: bool = True,
-    skip_empty: bool = True,
-    block_size: int | None = None,
-    gather: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Return :func:`weighted_info_nce` in both directions, queries to keys and keys to queries, in one pass.
-
-    Other arguments are those of :func:`weighted_info_nce`; all pairs are compared. Both weights have shape
-    ``(queries, keys)``, so that those of ``backward`` are normalized along columns.
-
-    Args:
-        forward: weight of each key for a query.
-        backward: weight of each query for a key.
-        skip_empty: take the means over rows that have weight; False for all rows.
-
-    >>> from mmcl.objectives.kernel.pairs import Identity
-    >>> forward, backward = two_way_info_nce(torch.eye(2), torch.eye(2), Identity(2), Identity(2), temperature=1.0)
-    >>> round(forward.item(), 4), round(backward.item(), 4)
-    (0.3133, 0.3133)
-    """
-    check_features(queries=queries, keys=keys)
-    with torch.autocast(queries.device.type, enabled=False):
-        given = {"forward": forward, "backward": backward}
-        q, k, pairs, processes = _Batch.of(queries, keys, given, temperature, normalize=True, gather=gather)
-        forward, backward = pairs["forward"], pairs["backward"]
-        diagonal = backward.diagonal if forward.diagonal is None else forward.diagonal
-        held = dense_similarities(q, k, block_size)
-        sums, key_sums, own_dots = pairwise_logsumexp(
-            q, k, columns=True, diagonal=diagonal, block_size=block_size, similarities=held
-        )
-        dots = own_dots if forward.diagonal is not None else forward.row_dots(q, k, held)
-        if backward.diagonal is not None:
-            key_dots = pad(own_dots, (backward.diagonal, len(k) - backward.diagonal - len(q)))
-        else:
-            key_dots = backward.column_dots(q, k, held)
-        mass, key_mass = forward.row_sums(q), backward.column_sums(q)
-        if processes:
-            # A process has the sums of all keys over its own queries. After this, each process counts its own keys.
-            key_sums = processes.stack(key_sums).logsumexp(0)
-            key_mass = processes.stack(key_mass).sum(0)
-        own = processes.own if processes else slice(None)
-        scale, key_scale = (_reciprocal(m) if normalize_rows else torch.ones_like(m) for m in (mass, key_mass))
-        totals = (
-            (mass * scale) @ sums - scale @ dots,
-            (key_mass * key_scale)[own] @ key_sums[own] - key_scale @ key_dots,
-        )
-        counts = torch.stack([(m != 0 if skip_empty else torch.ones_like(m)).sum() for m in (mass, key_mass[own])])
-        counts = (processes.stack(counts).sum(0) if processes else counts).clamp(min=1)
-        return totals[0] / counts[0], totals[1] / counts[1]
 
 
 @takes_tensors
@@ -166,88 +108,74 @@ def log_denominators(
     tensor([3.7183, 3.7183])
     """
     check_features(queries=queries, keys=keys)
-    pairs = _optional("denominator", denominator)
+    pairs, product = _optional("denominator", denominator), product_type(queries, keys)
     with torch.autocast(queries.device.type, enabled=False):
-        batch = _Batch.of(queries, keys, pairs, temperature, normalize=normalize, alike=queries is keys, gather=gather)
-        return pairwise_logsumexp(batch.queries, batch.keys, batch.pairs.get("denominator"), block_size=block_size)[0]
-
-
-class _Batch(NamedTuple):
-    """Scaled queries of this process, keys of all processes, and the pairs between them."""
-
-    queries: Tensor
-    keys: Tensor
-    pairs: Mapping[str, Pairs]
-    processes: Processes | None
-
-    @classmethod
-    def of(
-        cls,
-        queries: Tensor,
-        keys: Tensor,
-        pairs: Mapping[str, Pairs],
-        temperature: Temperature,
-        *,
-        normalize: bool,
-        alike: bool = False,
-        gather: bool,
-    ) -> _Batch:
-        q, k = similarity_factors(queries, keys, temperature, normalize=normalize, alike=alike, per_query=True)
-        processes = Processes.of(k) if gather else None
-        if processes:
-            k, pairs = processes.gather(k), {name: each.gathered(processes) for name, each in pairs.items()}
-        for name, each in pairs.items():
-            if each.shape != (len(q), len(k)):
-                raise ShapeError(f"{name} has shape {each.shape}, expected (queries, keys) = {(len(q), len(k))}")
-        return cls(q, k, pairs, processes)
+        alike = queries is keys
+        batch = Batch.of(queries, keys, pairs, temperature, product, normalize=normalize, alike=alike, gather=gather)
+        (q, k, products), compared = batch.factors, batch.pairs.get("denominator")
+        return pairwise_logsumexp(q, k, compared, block_size=block_size, products=products)[0]
 
 
 class _RowTerms(NamedTuple):
     """The terms of each row's loss, ``factor * logsumexp - scale * dot``, each ``(queries,)``."""
 
-    factor: Tensor
     sums: Tensor  # logsumexp over the denominator
-    scale: Tensor
     dots: Tensor  # weighted sum of similarities
-    counts: Tensor  # whether the row takes part in the mean
+    factor: Tensor | None = None  # None for 1, as are the next two
+    scale: Tensor | None = None
+    counts: Tensor | None = None  # whether the row takes part in the mean
 
     @classmethod
     def of(
         cls,
-        batch: _Batch,
+        batch: Batch,
         extra: Tensor | None,
         normalize_rows: bool,
         coefficient: Tensor | None,
         block_size: int | None,
     ) -> _RowTerms:
-        q, k, weights = batch.queries, batch.keys, batch.pairs["weights"]
+        (q, k, products), weights, compared = batch.factors, batch.pairs["weights"], batch.pairs.get("denominator")
         held = dense_similarities(q, k, block_size)
+        own = _own_keys(batch, held)
         sums, _, own_dots = pairwise_logsumexp(
-            q,
-            k,
-            batch.pairs.get("denominator"),
-            diagonal=weights.diagonal,
-            block_size=block_size,
-            similarities=held,
+            q, k, compared, diagonal=own, block_size=block_size, similarities=held, products=products
         )
-        dots = own_dots if weights.diagonal is not None else weights.row_dots(q, k, held)
+        dots = weights.row_dots(q, k, held) if own is None else own_dots
         if extra is not None:
             sums = torch.logaddexp(sums, extra.logsumexp(1))
+        simple = own is not None and coefficient is None and not batch.processes and _never_empty(compared)
+        if simple and uses_kernels(q):
+            return cls(sums, dots)
         mass = weights.row_sums(q)
-        scale = _reciprocal(mass) if normalize_rows else torch.ones_like(mass)
+        scale = reciprocal(mass) if normalize_rows else torch.ones_like(mass)
         factor = mass * scale if coefficient is None else _checked_coefficient(coefficient, mass)
         counts = ((mass != 0) | (factor != 0)) & ~sums.isneginf()
-        return cls(factor, torch.where(counts, sums, 0), scale, dots, counts)
+        return cls(torch.where(counts, sums, 0), dots, factor, torch.where(counts, scale, 0), counts)
 
     def reduced(self, reduction: Literal["mean", "none"], processes: Processes | None) -> Tensor:
-        scale = torch.where(self.counts, self.scale, 0)
-        if reduction == "none":
-            return self.factor * self.sums - scale * self.dots
-        if reduction != "mean":
+        if reduction not in ("mean", "none"):
             raise ConfigError(f"reduction is {reduction!r}, expected 'mean' or 'none'")
+        if self.factor is None or self.scale is None or self.counts is None:
+            losses = self.sums - self.dots
+            return losses if reduction == "none" else losses.mean()
+        if reduction == "none":
+            return self.factor * self.sums - self.scale * self.dots
         rows = self.counts.sum()
         rows = processes.stack(rows).sum() if processes else rows
-        return (self.factor @ self.sums - scale @ self.dots) / rows.clamp(min=1)
+        return (self.factor @ self.sums - self.scale @ self.dots) / rows.clamp(min=1)
+
+
+def _own_keys(batch: Batch, held: Tensor | None) -> int | None:
+    """Return the offset of the one positive of each query if its similarity comes with the logsumexp, else None."""
+    (q, k, _), weights, compared = batch.factors, batch.pairs["weights"], batch.pairs.get("denominator")
+    if isinstance(weights, Identity) and weights.mirrored and q is k and held is None and uses_kernels(q):
+        return weights.shift if is_symmetric(compared) else None
+    return weights.diagonal
+
+
+def _never_empty(compared: Pairs | None) -> bool:
+    """Whether each query is compared with a key."""
+    return compared is None or (isinstance(compared, Identity) and compared.differ and compared.count > 1)
 
 
 def _pairs(name: str, given: Pairs | Tensor) -> Pairs:
@@ -277,9 +205,3 @@ def _extra(queries: Tensor, extra_keys: Tensor, normalize: bool) -> Tensor:
     (flat,) = precise(extra_keys.flatten(0, 1))
     extra = (unit(flat) if normalize else flat).to(queries.dtype).view_as(extra_keys)
     return torch.einsum("qd,qed->qe", queries, extra)
-
-
-def _reciprocal(mass: Tensor) -> Tensor:
-    """Return ``1 / mass``, and 0 for a mass that is zero or so small that the reciprocal could be infinite."""
-    usable = mass.abs() >= torch.finfo(mass.dtype).tiny
-    return torch.where(usable, 1 / torch.where(usable, mass, 1), 0)

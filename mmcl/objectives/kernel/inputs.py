@@ -1,4 +1,11 @@
-"""Input validation and casting shared by all objectives."""
+"""Input validation and casting shared by all objectives.
+
+Reading a value from a GPU waits for it, and ``torch.compile`` and CUDA graphs cannot capture that. Objectives therefore
+read values only where :func:`checks_values` is True. An invalid value is then an error at once, which names the row.
+Elsewhere an invalid value makes the loss NaN or infinite, and the training loop finds that. Types, shapes and devices
+are always checked. To find a row on a GPU, call ``torch.autograd.set_detect_anomaly(True)``: values are then checked at
+once on every device.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +18,34 @@ from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, ShapeError
 
 
+def checks_values(*tensors: Tensor) -> bool:
+    """Return whether values of tensors are read and checked at once.
+
+    True on the CPU, and on every device while ``torch.is_anomaly_enabled()``. False under ``torch.compile``.
+
+    >>> checks_values(torch.zeros(1)), checks_values(torch.zeros(1, device="meta"))
+    (True, False)
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return all(tensor.is_cpu for tensor in tensors) or torch.is_anomaly_enabled()
+
+
+def poisoned(values: Tensor, valid: Tensor) -> Tensor:
+    """Return floating point values, or NaN in their place if they are not valid.
+
+    Args:
+        values: of any shape.
+        valid: boolean, one for all values or one for each.
+
+    >>> poisoned(torch.tensor([1.0, -1.0]), torch.tensor([True, False]))
+    tensor([1., nan])
+    """
+    return torch.where(valid, values, torch.nan)
+
+
 def check_finite_tensors(**tensors: Tensor) -> None:
-    """Check that tensors are floating point and finite.
+    """Check that tensors are floating point and, where :func:`checks_values` is True, finite.
 
     Args:
         tensors: tensors by name, of any shape. Errors count rows along the first dimension.
@@ -29,6 +62,22 @@ def check_finite_tensors(**tensors: Tensor) -> None:
         require_tensors(**{name: tensor})
         if not tensor.is_floating_point():
             raise InputError(f"{name} is of type {tensor.dtype}, expected floating point; convert it with .float()")
+        if checks_values(tensor):
+            require_finite(**{name: tensor})
+
+
+def require_finite(**tensors: Tensor) -> None:
+    """Check at once that floating point tensors are finite, on every device.
+
+    For metrics and other functions outside of training steps, which may wait for the device.
+
+    Args:
+        tensors: tensors by name, of any shape. Errors count rows along the first dimension.
+
+    Raises:
+        InputError: names the tensor and the first row that is not finite.
+    """
+    for name, tensor in tensors.items():
         # A finite sum proves that all values are finite. The rows are searched only if it is not.
         if torch.compiler.is_compiling() or bool(tensor.detach().sum(dtype=_at_least_single(tensor)).isfinite()):
             continue
@@ -40,7 +89,7 @@ def check_finite_tensors(**tensors: Tensor) -> None:
 
 
 def refuse_overflow(loss: Tensor, inputs: str) -> Tensor:
-    """Return the loss if it is finite.
+    """Return the loss, which must be finite where :func:`checks_values` is True.
 
     Args:
         loss: loss of finite inputs, of any shape.
@@ -54,7 +103,7 @@ def refuse_overflow(loss: Tensor, inputs: str) -> Tensor:
     ...
     mmcl.errors.InputError: features are too large, their loss is inf in torch.float32; scale them, or use .double()
     """
-    if not torch.compiler.is_compiling() and not bool(loss.detach().isfinite().all()):
+    if checks_values(loss) and not bool(loss.detach().isfinite().all()):
         value = loss.detach()[~loss.detach().isfinite()].flatten()[0].item()
         raise InputError(f"{inputs} are too large, their loss is {value} in {loss.dtype}; scale them, or use .double()")
     return loss

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError, LabelError, ShapeError
+from mmcl.objectives.kernel.inputs import checks_values, poisoned, precise
 
 
 def labels_of(name: str, given: object, count: int | None = None, device: torch.device | None = None) -> Tensor:
@@ -48,16 +49,35 @@ def flags_of(name: str, given: object, count: int, device: torch.device | None =
         name, given, count, device: as :func:`labels_of`.
 
     Raises:
-        ShapeError, LabelError: as :func:`labels_of`; LabelError also for numbers other than 0 and 1.
+        ShapeError, LabelError: as :func:`labels_of`; LabelError also for numbers other than 0 and 1. On devices whose
+            values are not checked at once, such numbers count as True.
 
     >>> flags_of("is_rehearsal", [0, 1], count=2)
     tensor([False,  True])
     """
     labels = labels_of(name, given, count, device)
-    if not torch.compiler.is_compiling() and bool(((labels != 0) & (labels != 1)).any()):
+    if checks_values(labels) and bool(((labels != 0) & (labels != 1)).any()):
         other = labels[(labels != 0) & (labels != 1)][0].item()
         raise LabelError(f"{name} holds {other}, expected True and False, or 1 and 0")
     return labels.bool()
+
+
+def flag_factors(name: str, given: object, count: int, device: torch.device | None = None) -> Tensor:
+    """Return the factor of each row, float32: 1 for True and 0 for False, for objectives that cannot select rows.
+
+    Args:
+        name, given, count, device: as :func:`flags_of`.
+
+    Raises:
+        ShapeError, LabelError: as :func:`flags_of`. On devices whose values are not checked at once, the factor of
+            another number is NaN.
+
+    >>> flag_factors("is_anchor", [True, False], count=2)
+    tensor([1., 0.])
+    """
+    labels = labels_of(name, given, count, device)
+    flags = flags_of(name, labels, count)
+    return poisoned(flags.float(), (labels == 0) | (labels == 1))
 
 
 def _tensor_of(name: str, given: object) -> Tensor:
@@ -68,8 +88,11 @@ def _tensor_of(name: str, given: object) -> Tensor:
     return labels if labels.numel() else labels.long()
 
 
-def check_mixture(permutation: Tensor, lam: Tensor) -> None:
-    """Validate a mixup permutation and its coefficients.
+def mixture_of(permutation: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+    """Validate a mixup permutation and its coefficients, and return both.
+
+    On devices whose values are not checked at once, the coefficients of an invalid mixture become NaN, and its indices
+    stay within the batch.
 
     Args:
         permutation: partner of each row, ``(batch,)``, int64.
@@ -79,7 +102,7 @@ def check_mixture(permutation: Tensor, lam: Tensor) -> None:
         ShapeError: not one coefficient per row.
         InputError: a coefficient outside [0, 1], or ``permutation`` is not a permutation.
 
-    >>> check_mixture(torch.tensor([1, 1]), torch.tensor([0.5, 0.5]))
+    >>> mixture_of(torch.tensor([1, 1]), torch.tensor([0.5, 0.5]))
     Traceback (most recent call last):
     ...
     mmcl.errors.InputError: [1, 1] is not a permutation of 0..1: create one with torch.randperm
@@ -88,12 +111,16 @@ def check_mixture(permutation: Tensor, lam: Tensor) -> None:
     if not isinstance(lam, Tensor) or tuple(lam.shape) != (count,) or lam.is_complex():
         shape = tuple(lam.shape) if isinstance(lam, Tensor) else type(lam).__name__
         raise ShapeError(f"lam has shape {shape}, expected one coefficient per row, ({count},)")
-    if torch.compiler.is_compiling():
-        return
-    if not torch.equal(permutation.sort().values.cpu(), torch.arange(count)):
+    is_permutation = (permutation.sort().values == torch.arange(count, device=permutation.device)).all()
+    in_range = ((lam >= 0) & (lam <= 1)).all()
+    if not checks_values(permutation, lam):
+        (lam,) = precise(lam)
+        return permutation.clamp(0, max(count - 1, 0)), poisoned(lam, is_permutation & in_range)
+    if not bool(is_permutation):
         raise InputError(
             f"{permutation.tolist()[:8]} is not a permutation of 0..{count - 1}: create one with torch.randperm"
         )
-    if not bool(((lam >= 0) & (lam <= 1)).all()):
+    if not bool(in_range):
         worst = lam.detach()[(lam - 0.5).abs().nan_to_num(torch.inf).argmax()].item()
         raise InputError(f"lam holds {worst}, expected coefficients in [0, 1]: draw them from a Beta distribution")
+    return permutation, lam

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmcl.objectives.kernel import strips
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.pairs import Identity, SameLabel
+from mmcl.objectives.kernel.products import Products, uses_kernels
 from mmcl.objectives.kernel.tiles import Compared, log_weights, refuse_second_derivative, tile_size, tiles
 
 
@@ -21,6 +23,7 @@ def pairwise_logsumexp(
     diagonal: int | None = None,
     block_size: int | None = None,
     similarities: Tensor | None = None,
+    products: Products | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``log sum_k N_ik exp(<q_i, k_k>)`` for each query and, optionally, the same over queries for each key.
 
@@ -38,10 +41,11 @@ def pairwise_logsumexp(
             gradient. None for all pairs. Pairs other than Identity and SameLabel are stored in full.
         columns: also return the logsumexp of each key.
         diagonal: also return ``<q_i, k_(diagonal + i)>``, which needs no further tensor of the size of the features
-            here.
+            here. With the kernels, it may be half of the rows if queries and keys are the same: two stacked views.
         block_size: rows and columns of a tile. None for dense if that is as fast, else a size that suits the device. A
             size of at least the numbers of rows is dense.
         similarities: result of :func:`dense_similarities`, if it is needed elsewhere as well.
+        products: queries and keys in half precision, on a GPU; None to multiply them as they are.
 
     Returns:
         Logsumexp of the queries ``(queries,)``, of the keys ``(keys,)``, and the diagonal ``(queries,)``. The latter
@@ -55,17 +59,20 @@ def pairwise_logsumexp(
     >>> rows.exp()
     tensor([4., 4.])
     """
-    size = tile_size(queries.device, block_size)
     if isinstance(compared, Identity):
         compared = compared.labelled(queries.device)
     rule = _rule(compared, queries)
-    if len(queries) <= size and len(keys) <= size:
+    if _is_dense(queries, keys, block_size):
         own = queries.new_empty(0) if diagonal is None else _own(queries, keys, diagonal)
         return *_dense(queries @ keys.T if similarities is None else similarities, rule, columns), own
-    of_itself = queries is keys and not columns and diagonal is None and _symmetric(compared)
+    kernels = uses_kernels(queries, keys)
+    size = 0 if kernels and block_size is None else tile_size(queries.device, block_size)  # 0: as much as fits
+    mirrored = diagonal is None or (kernels and 2 * diagonal == len(queries))
+    of_itself = queries is keys and not columns and mirrored and is_symmetric(compared)
     against, place = None if of_itself else keys, -1 if diagonal is None else diagonal
+    given = (None,) * 4 if products is None else products
     return torch.ops.mmcl.pairwise_logsumexp(
-        queries, against, rule.labels, rule.key_labels, rule.differ, rule.matrix, columns, place, size
+        queries, against, rule.labels, rule.key_labels, rule.differ, rule.matrix, *given, columns, place, size
     )
 
 
@@ -75,7 +82,15 @@ def dense_similarities(queries: Tensor, keys: Tensor, block_size: int | None = N
     >>> dense_similarities(torch.eye(2), torch.eye(2), block_size=1) is None
     True
     """
-    return queries @ keys.T if max(len(queries), len(keys)) <= tile_size(queries.device, block_size) else None
+    return queries @ keys.T if _is_dense(queries, keys, block_size) else None
+
+
+def _is_dense(queries: Tensor, keys: Tensor, block_size: int | None) -> bool:
+    """Whether similarities are stored in full; the kernels do so only if ``block_size`` asks for it."""
+    size = tile_size(queries.device, block_size)
+    if block_size is None and uses_kernels(queries, keys):
+        return False
+    return max(len(queries), len(keys)) <= size
 
 
 def _own(queries: Tensor, keys: Tensor, diagonal: int) -> Tensor:
@@ -87,14 +102,19 @@ def _rule(compared: Pairs | Tensor | None, like: Tensor) -> Compared:
         return Compared()
     if isinstance(compared, SameLabel) and not compared.exclude_self:
         keys = compared.of_keys
-        return Compared(compared.labels, keys, torch.as_tensor(compared.differ, device=keys.device).expand(len(keys)))
+        return Compared(compared.labels, keys, compared.differs(keys.device))
     return Compared(matrix=(compared.dense(like) if isinstance(compared, Pairs) else compared).detach())
 
 
-def _symmetric(compared: Pairs | Tensor | None) -> bool:
+def is_symmetric(compared: Pairs | Tensor | None) -> bool:
+    """Whether N is known to be symmetric, for queries that are also the keys.
+
+    >>> is_symmetric(None), is_symmetric(SameLabel(torch.tensor([0, 1]))), is_symmetric(torch.ones(2, 2))
+    (True, True, False)
+    """
     if isinstance(compared, SameLabel):
         return compared.key_labels is None and isinstance(compared.differ, bool) and not compared.exclude_self
-    return compared is None
+    return compared is None or (isinstance(compared, Identity) and compared.keys is None and not compared.shift)
 
 
 def _dense(similarities: Tensor, rule: Compared, columns: bool) -> tuple[Tensor, Tensor]:
@@ -128,7 +148,10 @@ def _add_up(tile: Tensor, dim: int, highest: Tensor, total: Tensor, scratch: Ten
 
 # A torch.library operator is one node for autograd and torch.compile, independent of the number of tiles. (The
 # decorator custom_op would do the same, but imports the compiler at the first call.)
-_RULE = "Tensor? labels, Tensor? key_labels, Tensor? differ, Tensor? matrix"
+_RULE = (
+    "Tensor? labels, Tensor? key_labels, Tensor? differ, Tensor? matrix, "
+    "Tensor? half_queries, Tensor? half_keys, Tensor? query_scale, Tensor? key_scale"
+)
 torch.library.define(
     "mmcl::pairwise_logsumexp",
     f"(Tensor queries, Tensor? keys, {_RULE}, bool columns, int diagonal, int size) -> (Tensor, Tensor, Tensor)",
@@ -141,7 +164,12 @@ torch.library.define(
 
 
 @torch.library.impl("mmcl::pairwise_logsumexp", "CompositeExplicitAutograd")
-def _forward(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size):  # type: ignore[no-untyped-def]
+def _forward(queries, keys, labels, key_labels, differ, matrix, *rest):  # type: ignore[no-untyped-def]
+    *half, columns, diagonal, size = rest
+    rule = Compared(labels, key_labels, differ, matrix)
+    if uses_kernels(queries, queries if keys is None else keys):
+        with torch.autocast(queries.device.type, enabled=False):
+            return strips.logsumexp(_products(queries, keys, *half), rule, columns, diagonal, size)
     count = len(queries) if keys is None else len(keys)
     lowest = torch.finfo(queries.dtype).min / 4  # not infinity, because inf - inf is NaN
     highest, total = queries.new_full((len(queries),), lowest), queries.new_zeros(len(queries))
@@ -152,7 +180,7 @@ def _forward(queries, keys, labels, key_labels, differ, matrix, columns, diagona
         key_total = torch.zeros_like(key_highest)
     scratch = queries.new_empty(min(size, len(queries)) * min(size, count))
     with torch.autocast(queries.device.type, enabled=False):
-        for row, column, tile in tiles(queries, keys, Compared(labels, key_labels, differ, matrix), size):
+        for row, column, tile in tiles(queries, keys, rule, size):
             _add_up(tile, 1, highest[row], total[row], scratch)
             if columns or (keys is None and row != column):
                 _add_up(tile, 0, key_highest[column], key_total[column], scratch)
@@ -161,8 +189,15 @@ def _forward(queries, keys, labels, key_labels, differ, matrix, columns, diagona
     return rows, column_sums, queries.new_empty(0) if diagonal < 0 else _own(queries, keys, diagonal)
 
 
+def _products(queries, keys, half_queries, half_keys, query_scale, key_scale):  # type: ignore[no-untyped-def]
+    if half_queries is None:
+        return Products(queries, keys)
+    return Products(half_queries, None if keys is None else half_keys, query_scale, key_scale)
+
+
 @torch.library.register_fake("mmcl::pairwise_logsumexp")
-def _(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size):  # type: ignore[no-untyped-def]
+def _(queries, keys, labels, key_labels, differ, matrix, *rest):  # type: ignore[no-untyped-def]
+    *_, columns, diagonal, _ = rest
     count = len(queries)
     sizes = (count, len(keys) if columns else 0, 0 if diagonal < 0 else count)
     return tuple(queries.new_empty(size) for size in sizes)
@@ -170,7 +205,14 @@ def _(queries, keys, labels, key_labels, differ, matrix, columns, diagonal, size
 
 @torch.library.impl("mmcl::pairwise_logsumexp_backward", "CompositeExplicitAutograd")
 def _backward(row_gradient, column_gradient, own_gradient, rows, column_sums, *rest):  # type: ignore[no-untyped-def]
-    queries, keys, *rule, columns, diagonal, size, wanted = rest
+    queries, keys, *middle, columns, diagonal, size, wanted = rest
+    rule, half = Compared(*middle[:4]), middle[4:]
+    if uses_kernels(queries, queries if keys is None else keys):
+        given = (row_gradient, column_gradient, own_gradient)
+        with torch.autocast(queries.device.type, enabled=False):
+            return strips.logsumexp_backward(
+                _products(queries, keys, *half), rule, (rows, column_sums), given, diagonal, size, wanted
+            )
     against = queries if keys is None else keys
     query_gradient = torch.zeros_like(queries) if wanted[0] else queries.new_empty(0)
     key_gradient = torch.zeros_like(against) if keys is not None and wanted[1] else queries.new_empty(0)
@@ -182,7 +224,7 @@ def _backward(row_gradient, column_gradient, own_gradient, rows, column_sums, *r
     rows, column_sums = rows.masked_fill(rows.isneginf(), 0), column_sums.masked_fill(column_sums.isneginf(), 0)
     scratch = queries.new_empty(min(size, len(queries)) * min(size, len(against)))
     with torch.autocast(queries.device.type, enabled=False):
-        for row, column, tile in tiles(queries, keys, Compared(*rule), size):
+        for row, column, tile in tiles(queries, keys, rule, size):
             slope = torch.sub(tile, rows[row, None], out=scratch[: tile.numel()].view_as(tile))
             slope.exp_().mul_(row_gradient[row, None])
             if columns:
@@ -219,7 +261,7 @@ def _differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, 
     of_queries, of_keys = torch.ops.mmcl.pairwise_logsumexp_backward(
         *gradients, *ctx.saved_tensors, ctx.columns, ctx.diagonal, ctx.size, wanted
     )
-    return of_queries if wanted[0] else None, of_keys if wanted[1] else None, *[None] * 7
+    return of_queries if wanted[0] else None, of_keys if wanted[1] else None, *[None] * 11
 
 
 torch.library.register_autograd("mmcl::pairwise_logsumexp", _differentiate, setup_context=_remember)

@@ -7,6 +7,7 @@ every class below: labels sum rows per class, a mixture has two parts, and a sim
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from mmcl.errors import ConfigError
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_features, precise
-from mmcl.objectives.kernel.labels import check_mixture, flags_of, labels_of
+from mmcl.objectives.kernel.labels import flags_of, labels_of, mixture_of
 from mmcl.objectives.kernel.unit import unit
 
 
@@ -59,6 +60,11 @@ class Identity(Pairs):
     @property
     def diagonal(self) -> int | None:
         return None if self.differ or self.shift else self.offset
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the samples are two stacked views, each the positive of the other."""
+        return not self.differ and self.keys is None and 0 < 2 * self.shift == self.count
 
     def gathered(self, processes: Processes) -> Identity:
         return replace(self, offset=processes.own.start, keys=processes.total)
@@ -123,11 +129,17 @@ class SameLabel(Pairs):
     def shape(self) -> tuple[int, int]:
         return len(self.labels), len(self.of_keys)
 
+    def differs(self, device: torch.device) -> Tensor:
+        """Return whether each key counts for queries with other labels, boolean ``(keys,)``."""
+        if isinstance(self.differ, Tensor):
+            return self.differ.to(device)
+        return torch.full((self.shape[1],), self.differ, device=device)
+
     def matmul(self, keys: Tensor) -> Tensor:
         if self.differ is False:
             same = _label_sums(keys, self.of_keys, self.labels)
             return same if self.own is None else same - self.own.matmul(keys)
-        differ = torch.as_tensor(self.differ, device=keys.device).expand(len(keys))[:, None]
+        differ = self.differs(keys.device)[:, None]
         others = keys.masked_fill(~differ, 0).sum(0)
         return others + _label_sums(torch.where(differ, -keys, keys), self.of_keys, self.labels)
 
@@ -135,7 +147,7 @@ class SameLabel(Pairs):
         same = _label_sums(queries, self.labels, self.of_keys)
         if self.differ is False:
             return same if self.own is None else same - self.own.transposed_matmul(queries)
-        differ = torch.as_tensor(self.differ, device=queries.device).expand(len(same))[:, None]
+        differ = self.differs(queries.device)[:, None]
         return torch.where(differ, queries.sum(0) - same, same)
 
     def gathered(self, processes: Processes) -> SameLabel:
@@ -198,11 +210,19 @@ class Similarity(Pairs):
     def shape(self) -> tuple[int, int]:
         return len(self.features), len(self._keys())
 
+    @cached_property
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """Unit-length features of queries and keys."""
+        own = unit(*precise(self.features))
+        return own, own if self.key_features is None else unit(*precise(self.key_features))
+
     def matmul(self, keys: Tensor) -> Tensor:
-        return _similar(self.features, self._keys(), keys)
+        targets, sources = (side.to(keys.dtype) for side in self._units)
+        return (keys.sum(0) + targets @ (sources.T @ keys)) / 2
 
     def transposed_matmul(self, queries: Tensor) -> Tensor:
-        return _similar(self._keys(), self.features, queries)
+        sources, targets = (side.to(queries.dtype) for side in self._units)
+        return (queries.sum(0) + targets @ (sources.T @ queries)) / 2
 
     def row_sums(self, like: Tensor) -> Tensor:
         return self._without_noise(super().row_sums(like), self.shape[1])
@@ -213,20 +233,10 @@ class Similarity(Pairs):
     @staticmethod
     def _without_noise(sums: Tensor, count: int) -> Tensor:
         """Set sums of rounding noise to 0; a row of opposite features has exact weights of 0."""
-        return torch.where(sums > 4 * count * torch.finfo(sums.dtype).eps, sums, 0)
+        return torch.where(sums <= 4 * count * torch.finfo(sums.dtype).eps, 0, sums)  # NaN stays
 
     def gathered(self, processes: Processes) -> Similarity:
         return Similarity(self.features, processes.gather(self._keys()))
-
-
-def _units(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-    (one,), (other,) = precise(targets), precise(sources)
-    return unit(one, 0.5), unit(other)
-
-
-def _similar(targets: Tensor, sources: Tensor, rows: Tensor) -> Tensor:
-    targets, sources = (side.to(rows.dtype) for side in _units(targets, sources))
-    return rows.sum(0) / 2 + targets @ (sources.T @ rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +253,8 @@ class Mixed(Pairs):
     Raises:
         ShapeError: not one coefficient per row.
         LabelError: ``permutation`` is not a tensor of integers.
-        InputError: a coefficient outside [0, 1], or ``permutation`` is not a permutation.
+        InputError: a coefficient outside [0, 1], or ``permutation`` is not a permutation. On devices whose values are
+            not checked at once, these make the loss NaN.
 
     >>> Mixed(torch.tensor([1, 0]), torch.tensor([0.75, 1.0])).dense(torch.zeros(1))
     tensor([[0.7500, 0.2500],
@@ -255,8 +266,9 @@ class Mixed(Pairs):
     place: Identity | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "permutation", labels_of("permutation", self.permutation))
-        check_mixture(self.permutation, self.lam)
+        permutation, lam = mixture_of(labels_of("permutation", self.permutation), self.lam)
+        object.__setattr__(self, "permutation", permutation)
+        object.__setattr__(self, "lam", lam)
 
     @property
     def _own(self) -> Identity:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmcl.errors import InputError, TrainingError
+from mmcl.objectives.kernel.inputs import checks_values
 
 #: Rows and columns of a tile. Larger tiles are no faster on a CPU, smaller tiles need more calls.
 TILE = {"cpu": 512}
@@ -121,11 +122,14 @@ def tiles(
 class _Rule:
     """Decide per tile which pairs count, from the range of labels of its rows and columns.
 
-    Most tiles then need no mask. For example, excluding the diagonal masks only the tiles on the diagonal.
+    Most tiles then need no mask. For example, excluding the diagonal masks only the tiles on the diagonal. Off the CPU
+    all tiles are masked, because reading the ranges would wait for the device.
     """
 
     def __init__(self, compared: Compared, size: int) -> None:
-        self.labels = compared.labels is not None
+        self.labels = compared.labels is not None and checks_values(compared.labels)
+        if not self.labels:
+            return
         if compared.labels is not None and compared.key_labels is not None and compared.differ is not None:
             self.rows = _bounds(compared.labels, size)
             self.columns = _bounds(compared.key_labels, size)

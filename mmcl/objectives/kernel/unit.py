@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmcl.objectives.kernel import products
 from mmcl.objectives.kernel.inputs import precise
 
 #: Per dtype (a, b, c): lengths from 2**-a to 2**a have safe squares. Longer rows are scaled by 2**-b, shorter by 2**c.
@@ -42,7 +43,38 @@ def unit(rows: Tensor, length: float | Tensor = 1.0) -> Tensor:
     >>> unit(torch.tensor([[3.0, 4.0], [3e30, 4e30], [0.0, 0.0]]), length=10.0).tolist()
     [[6.0, 8.0], [6.0, 8.0], [0.0, 0.0]]
     """
-    return _Unit.apply(rows, torch.as_tensor(length, dtype=rows.dtype, device=rows.device))
+    if products.uses_kernels(rows):
+        return unit_for_products(rows, length, None).values
+    if not isinstance(length, Tensor):
+        length = rows.new_full((), length)
+    return _Unit.apply(rows, length.to(rows))
+
+
+class UnitRows(NamedTuple):
+    """Rows of a length: ``values = scale[:, None] * product``.
+
+    Args:
+        values: float32 ``(batch, dim)``.
+        product: rows in half precision for products, without gradient; empty if not wanted.
+        scale: float32 ``(batch,)``, without gradient; empty if not wanted.
+    """
+
+    values: Tensor
+    product: Tensor
+    scale: Tensor
+
+
+def unit_for_products(rows: Tensor, length: float | Tensor, product: torch.dtype | None) -> UnitRows:
+    """Scale each row to a length by a Triton kernel, as :func:`unit`.
+
+    Args:
+        rows: ``(batch, dim)``, in float32 or half precision; the gradient is rounded to their type once.
+        length: one length for all rows, or ``(batch, 1)``.
+        product: half precision of the rows for products; None for none.
+    """
+    given = length.to(torch.float32).contiguous() if isinstance(length, Tensor) else None
+    constant = 0.0 if isinstance(length, Tensor) else float(length)
+    return UnitRows(*torch.ops.mmcl.unit_rows(rows, given, constant, product))
 
 
 def directions(rows: Tensor) -> Tensor:
@@ -86,14 +118,20 @@ class _Unit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
         rows, length = ctx.saved_tensors
-        scaled, norms, factor = _measured(rows)
-        inverse = 1 / norms
-        along = torch.einsum("bd,bd->b", gradient, scaled)[:, None] * inverse
-        result = torch.addcmul(gradient, scaled, -along * inverse).mul_(length * inverse)
-        if factor is not None:
-            largest = torch.finfo(rows.dtype).max
-            result = (result * factor).clamp(-largest, largest)
+        result, along = _gradients(gradient, rows, length)
         return result, along.sum_to_size(length.shape) if ctx.needs_input_grad[1] else None
+
+
+def _gradients(gradient: Tensor, rows: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of rows and of the length of each row."""
+    scaled, norms, factor = _measured(rows)
+    inverse = 1 / norms
+    along = torch.einsum("bd,bd->b", gradient, scaled)[:, None] * inverse
+    result = torch.addcmul(gradient, scaled, -along * inverse).mul_(length * inverse)
+    if factor is not None:
+        largest = torch.finfo(rows.dtype).max
+        result = (result * factor).clamp(-largest, largest)
+    return result, along
 
 
 def _measured(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -106,3 +144,59 @@ def _measured(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     norms = rows.norm(dim=1, keepdim=True)
     # A zero row has no direction, and its gradient is not rescaled.
     return rows, torch.where(norms > 0, norms, 1), torch.where(norms > 0, factor, 1)
+
+
+torch.library.define(
+    "mmcl::unit_rows", "(Tensor rows, Tensor? length, float constant, ScalarType? product) -> (Tensor, Tensor, Tensor)"
+)
+torch.library.define(
+    "mmcl::unit_rows_backward",
+    "(Tensor gradient, Tensor rows, Tensor? length, float constant, bool along) -> (Tensor, Tensor)",
+)
+
+
+@torch.library.impl("mmcl::unit_rows", "CompositeExplicitAutograd")
+def _forward(rows, length, constant, product):  # type: ignore[no-untyped-def]
+    return products.normalize(rows, length, constant, product)
+
+
+@torch.library.impl("mmcl::unit_rows_backward", "CompositeExplicitAutograd")
+def _backward(gradient, rows, length, constant, along):  # type: ignore[no-untyped-def]
+    return products.normalize_backward(gradient, rows, length, constant, along)
+
+
+@torch.library.register_fake("mmcl::unit_rows")
+def _(rows, length, constant, product):  # type: ignore[no-untyped-def]
+    values = torch.empty_like(rows, dtype=torch.float32)
+    if product is None:
+        return values, values.new_empty(0), values.new_empty(0)
+    return values, torch.empty_like(rows, dtype=product), values.new_empty(len(rows))
+
+
+@torch.library.register_fake("mmcl::unit_rows_backward")
+def _(gradient, rows, length, constant, along):  # type: ignore[no-untyped-def]
+    return torch.empty_like(rows), gradient.new_empty(len(rows) if along else 0)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    rows, length, ctx.constant, _ = inputs
+    ctx.save_for_backward(rows, length)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    if gradient is None:
+        return None, None, None, None
+    rows, length = ctx.saved_tensors
+    along = ctx.needs_input_grad[1]
+    if torch.is_grad_enabled():  # a second derivative needs operators that have one
+        plain = gradient.new_full((), ctx.constant) if length is None else length
+        result, dots = _gradients(gradient, rows.to(gradient.dtype), plain)
+        return result.to(rows.dtype), dots.sum_to_size(length.shape) if along else None, None, None
+    result, dots = torch.ops.mmcl.unit_rows_backward(gradient, rows, length, ctx.constant, along)
+    of_length = dots.sum() if along and length.numel() == 1 else dots
+    return result, of_length.view_as(length) if along else None, None, None
+
+
+torch.library.register_autograd("mmcl::unit_rows", _differentiate, setup_context=_remember)

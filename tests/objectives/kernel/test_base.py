@@ -1,8 +1,9 @@
 import pytest
 import torch
+from waits import no_waits
 
 from mmcl.errors import ShapeError
-from mmcl.objectives import Pairs
+from mmcl.objectives import Dense, Pairs
 
 
 class Twice(Pairs):
@@ -36,3 +37,18 @@ def test_scaled_multiplies_rows():
     assert scaled.column_sums(torch.zeros(1)).tolist() == [2.0, 20.0]
     with pytest.raises(ShapeError, match=r"factors .*\(3,\).*\(2,\)"):
         Twice().scaled(torch.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.long, torch.float16, torch.float64])
+def test_dense_weights_are_the_same_where_values_are_not_read(dtype):
+    matrix = torch.tensor([[0, 1, 2], [1, 0, 0]]).to(dtype)
+    like = torch.zeros(1)
+    with no_waits():
+        found = Dense(matrix).dense(like)
+    assert torch.equal(found, Dense(matrix).dense(like)) and torch.equal(found, matrix.float())
+
+
+def test_a_boolean_mask_is_neither_checked_nor_copied():
+    mask = torch.zeros(2, 3, dtype=torch.bool)
+    with no_waits():
+        assert Dense(mask).matrix is mask

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives import Dense, Identity, SameLabel, Similarity, two_way_info_nce, weighted_info_nce
+from mmcl.objectives import Identity, SameLabel, Similarity, weighted_info_nce
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -260,20 +260,6 @@ def test_without_normalization_lengths_count():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_two_way_equals_both_directions():
-    a, b = draw(5, 3), draw(7, 3, seed=1)
-    forward, backward = draw(5, 7, seed=2).abs(), draw(5, 7, seed=3).clamp(min=0)
-    backward[:, 2] = 0
-    for block_size in (None, 2):
-        for normalize_rows in (True, False):
-            options = {"temperature": 0.3, "normalize_rows": normalize_rows, "block_size": block_size}
-            there, back = two_way_info_nce(a, b, Dense(forward), Dense(backward), **options)
-            assert there.item() == pytest.approx(weighted_info_nce(a, b, forward, **options).item(), rel=1e-12)
-            assert back.item() == pytest.approx(weighted_info_nce(b, a, backward.T, **options).item(), rel=1e-12)
-        there, back = two_way_info_nce(a, b, Dense(forward), Dense(backward), skip_empty=False)
-        assert back.item() == pytest.approx(weighted_info_nce(b, a, backward.T).item() * 6 / 7, rel=1e-12)
-
-
 def test_invalid_weights_and_shapes_are_an_error():
     a, ones = torch.ones(2, 3), torch.ones(2, 2)
     with pytest.raises(InputError, match="weights .*-1.0"):
@@ -288,8 +274,6 @@ def test_invalid_weights_and_shapes_are_an_error():
         weighted_info_nce(a, a, ones, coefficient=torch.ones(3))
     with pytest.raises(ShapeError, match=r"extra_keys .*\(2, 3\)"):
         weighted_info_nce(a, a, ones, extra_keys=a)
-    with pytest.raises(ShapeError, match="forward"):
-        two_way_info_nce(a, a, Identity(3), Identity(2))
 
 
 @pytest.mark.parametrize("block_size", [None, 2])

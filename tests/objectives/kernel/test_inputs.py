@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from waits import elsewhere, no_waits
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.objectives.kernel.inputs import check_features, check_finite_tensors, precise, refuse_overflow
+from mmcl.objectives.kernel.inputs import (
+    check_features,
+    check_finite_tensors,
+    checks_values,
+    poisoned,
+    precise,
+    refuse_overflow,
+    require_finite,
+)
 
 
 def test_the_error_names_the_side_and_the_row():
@@ -60,3 +69,37 @@ def test_a_loss_that_overflows_is_an_error():
 def test_precise_casts_half_precision_to_float32_and_keeps_float64():
     assert precise(torch.zeros(1, dtype=torch.float16))[0].dtype == torch.float32
     assert {one.dtype for one in precise(torch.zeros(1), torch.zeros(1).double())} == {torch.float64}
+
+
+def test_values_are_checked_at_once_on_the_cpu_and_in_anomaly_detection_only():
+    rows = torch.tensor([[torch.nan]])
+    assert checks_values(rows, rows) and checks_values()
+    with no_waits():
+        assert not checks_values(rows)
+        check_features(rows=rows)
+        assert refuse_overflow(rows, "rows") is rows
+    with elsewhere(), torch.autograd.set_detect_anomaly(True), pytest.raises(InputError, match="rows: row 0 .*nan"):
+        check_features(rows=rows)
+    assert torch.compile(checks_values, backend="eager", fullgraph=True)(rows) is False
+
+
+def test_types_and_shapes_are_checked_on_every_device():
+    with elsewhere():
+        with pytest.raises(ShapeError, match=r"rows \(2,\)"):
+            check_features(rows=torch.zeros(2))
+        with pytest.raises(InputError, match="rows is of type torch.int64"):
+            check_features(rows=torch.zeros(2, 2).long())
+
+
+def test_functions_that_may_wait_require_finite_values_on_every_device():
+    require_finite(rows=torch.zeros(2, 2))
+    with elsewhere(), pytest.raises(InputError, match="rows: row 1 .*inf"):
+        require_finite(rows=torch.tensor([[0.0], [torch.inf]]))
+
+
+def test_poisoned_values_are_nan_and_get_no_gradient():
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    poisoned(values, torch.tensor([True, False])).sum().backward()
+    assert values.grad.tolist() == [1.0, 0.0]
+    assert poisoned(values, torch.tensor(False)).isnan().all()
+    assert poisoned(values.half(), torch.tensor(True)).dtype == torch.float16

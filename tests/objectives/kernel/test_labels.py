@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 from objective_cases import CASES, draw
+from waits import elsewhere, no_waits
 
 from mmcl.errors import InputError, LabelError, ShapeError
 from mmcl.objectives import Mixed, SameLabel
-from mmcl.objectives.kernel.labels import check_mixture, flags_of, labels_of
+from mmcl.objectives.kernel.labels import flag_factors, flags_of, labels_of, mixture_of
 
 TAKE_LABELS = [name for name, case in CASES.items() if "labels" in case.takes]
 TAKE_FLAGS = [name for name, case in CASES.items() if "is_rehearsal" in case.takes]
@@ -76,7 +77,34 @@ def test_mixing_coefficients_are_validated():
     swap = torch.tensor([1, 0])
     for lam in (torch.tensor([0.5]), [0.5, 0.5], torch.ones(2, 1), torch.ones(2).cfloat()):
         with pytest.raises(ShapeError, match=r"lam has shape .*\(2,\)"):
-            check_mixture(swap, lam)
+            mixture_of(swap, lam)
     for lam in ([1.5, 0.0], [float("nan"), 0.0], [-0.1, 0.0]):
         with pytest.raises(InputError, match="lam holds"):
-            check_mixture(swap, torch.tensor(lam))
+            mixture_of(swap, torch.tensor(lam))
+
+
+def test_factors_of_flags():
+    for given in ([True, False], [1, 0], torch.tensor([1, 0], dtype=torch.uint8), np.array([True, False])):
+        assert flag_factors("flags", given, count=2).tolist() == [1.0, 0.0]
+    with pytest.raises(LabelError, match="flags holds 2"):
+        flag_factors("flags", [2, 0], count=2)
+    with elsewhere():
+        assert flags_of("flags", [2, 0], count=2).tolist() == [True, False]
+        assert flag_factors("flags", [2, 0, 1], count=3).isnan().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.long])
+def test_a_valid_mixture_is_the_same_where_values_are_not_read(dtype):
+    permutation, lam = torch.tensor([2, 0, 1]), torch.tensor([0, 1, 1]).to(dtype)
+    with no_waits():
+        found = mixture_of(permutation, lam)
+    assert torch.equal(found[0], permutation) and torch.equal(found[1], lam.to(found[1].dtype))
+    assert mixture_of(permutation, lam)[1] is lam
+    with elsewhere():
+        assert mixture_of(torch.zeros(0).long(), torch.zeros(0))[0].shape == (0,)
+
+
+def test_indices_of_an_invalid_mixture_stay_within_the_batch():
+    with elsewhere():
+        permutation, lam = mixture_of(torch.tensor([-5, 9, 1]), torch.ones(3))
+    assert permutation.tolist() == [0, 2, 1] and lam.isnan().all()

@@ -94,12 +94,12 @@ def test_empty_sides():
 def test_the_operator_passes_the_checks_of_torch():
     queries, keys = draw(5, 3).requires_grad_(), draw(4, 3, seed=1).requires_grad_()
     operator = torch.ops.mmcl.pairwise_logsumexp.default
-    differ = torch.tensor([True, False, True, True])
+    differ, halves = torch.tensor([True, False, True, True]), (None,) * 4
     for arguments in (
-        (queries, keys, None, None, None, None, True, -1, 2),
-        (keys, queries, None, None, None, None, True, 1, 2),
-        (queries, keys, torch.arange(5), torch.arange(4), differ, None, False, -1, 2),
-        (queries, None, None, None, None, None, False, -1, 2),
+        (queries, keys, None, None, None, None, *halves, True, -1, 2),
+        (keys, queries, None, None, None, None, *halves, True, 1, 2),
+        (queries, keys, torch.arange(5), torch.arange(4), differ, None, *halves, False, -1, 2),
+        (queries, None, None, None, None, None, *halves, False, -1, 2),
     ):
         torch.library.opcheck(operator, arguments)
 
