@@ -1,6 +1,7 @@
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from pretended_gpu import pretended_gpu
 from step_waits import WatchedSteps
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -178,6 +179,19 @@ def test_the_step_and_the_sample_of_a_loss_that_is_not_finite_are_named_later(
     assert f"experience 0, epoch 1, step {steps.first} " in str(error.value)
     assert all(part in str(error.value) for part in ("nan", "cross_entropy", "'features'", f"sample-{row}"))
     assert steps.count < steps.first + every and not epochs.losses  # nothing was logged
+
+
+def test_the_sample_is_named_after_training_on_a_pretended_gpu(make, digits):
+    row = digits[0].labels.index(0) + 7
+    data = Spoiled(digits[0], row)
+    benchmark = class_incremental(data, digits[1], experiences=5, class_order=list(range(10)))
+    steps = Steps(row)
+    with pretended_gpu(), pytest.raises(TrainingError) as error:
+        strategy = make(coconut, batch_size=4, memory_size=20, plugins=[steps], device="cuda")
+        strategy.train(benchmark.train_stream[0], eval_streams=[])
+    assert f"experience 0, epoch 1, step {steps.first} " in str(error.value)
+    assert all(part in str(error.value) for part in ("nan", "cross_entropy, mm", "'features'", f"sample-{row}"))
+    assert steps.count > steps.first
 
 
 def test_a_state_is_not_saved_after_a_loss_that_is_not_finite(make, benchmark, on_device):
