@@ -117,12 +117,15 @@ class ContrastiveTrainer:
         self._module = objective if isinstance(objective, nn.Module) else None
 
     def __iter__(self) -> Iterator[float]:
-        self.model.to(self.device)
-        if self._module is not None:
-            self._module.to(self.device)
+        self._move()
         distributed.broadcast_parameters(self.model)
         while self.epoch < self.epochs:
             yield self._train_epoch()
+
+    def _move(self) -> None:
+        for module in (self.model, self._module):
+            if module is not None:
+                module.to(self.device)
 
     def _train_epoch(self) -> float:
         self.model.train()
@@ -203,6 +206,7 @@ class ContrastiveTrainer:
             CheckpointError: the state belongs to another model, optimizer or schedule, to other settings or pairs, or
                 to an epoch beyond ``epochs``.
         """
+        self._move()  # first, because the optimizer's state goes where its parameters are
         epoch, random = entry(state, "epoch", _WHAT), entry(state, "random", _WHAT)
         if epoch > self.epochs:
             raise CheckpointError(
