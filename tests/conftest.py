@@ -39,6 +39,12 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture
+def on_device(monkeypatch):
+    """Treat the CPU as a GPU: losses are read once in several steps."""
+    monkeypatch.setattr("mmcl.training.loss_sums.waits", lambda device: True)
+
+
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # some extensions print what is left at exit
 
@@ -52,6 +58,18 @@ def pytest_runtest_setup() -> None:
     if len(sys.modules) != _MODULES:
         _MODULES = len(sys.modules)
         _give_lazy_modules_no_file()
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Device of tests marked ``gpu``: CUDA, or the one that MMCL_TEST_DEVICE names."""
+    name = os.environ.get("MMCL_TEST_DEVICE", "cuda")
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no GPU; MMCL_TEST_DEVICE=cpu runs these tests on the CPU")
+    return name
 
 
 def _folder(variable: str) -> Path:

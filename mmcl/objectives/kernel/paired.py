@@ -19,12 +19,14 @@ Scale = float | Tensor  # 1 / temperature
 
 
 def takes_pairs(queries: Tensor, keys: Tensor, *, block_size: int | None, gather: bool) -> bool:
-    """Whether the functions here take paired rows: with kernels, in eager mode, of one process.
+    """Whether the functions here take paired rows: with kernels, in eager mode, of one process, with values.
 
     >>> takes_pairs(torch.eye(2), torch.eye(2), block_size=None, gather=False)  # no GPU
     False
     """
-    return uses_kernels(queries, keys) and not (torch.compiler.is_compiling() or gather) and block_size is None
+    if gather or block_size is not None or torch.compiler.is_compiling() or not uses_kernels(queries, keys):
+        return False
+    return all(type(side) in (Tensor, torch.nn.Parameter) for side in (queries, keys))  # subclasses may have no values
 
 
 def paired_info_nce(queries: Tensor, keys: Tensor, scale: Scale, product: torch.dtype | None) -> tuple[Tensor, Tensor]:
@@ -32,7 +34,7 @@ def paired_info_nce(queries: Tensor, keys: Tensor, scale: Scale, product: torch.
 
     Args:
         queries, keys: ``(batch, dim)``.
-        scale: factor of the cosines.
+        scale: factor of the cosines, also one for each query ``(batch,)``.
         product: half precision of the products, or None.
     """
     return _InfoNCE.apply(queries, keys, *_given(scale), product)
@@ -118,7 +120,8 @@ def _of_rows(
     if _sides(ctx)[0]:
         rows, along = normalize_backward(gradients[0], queries, length, ctx.constant, ctx.needs_input_grad[2])
         of_queries = rows if ctx.needs_input_grad[0] else None
-        of_scale = along.sum() if ctx.needs_input_grad[2] else None
+        if length is not None and ctx.needs_input_grad[2]:
+            of_scale = along if length.dim() else along.sum()
     if ctx.needs_input_grad[1]:
         of_keys, _ = normalize_backward(gradients[1], keys, None, 1.0, False)
     return of_queries, of_keys, of_scale
