@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ def waits(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-class CheckedStep(NamedTuple):
+@dataclass(frozen=True)
+class CheckedStep:
     """The place of a loss in training, for the error if it is not finite.
 
     Attributes:
