@@ -58,6 +58,12 @@ class ClosedForm(SupervisedPlugin):
         self.readout, self.is_applied = readout, False
         self.old_classes = old_classes
 
+    @property
+    def statistics_bytes(self) -> int:
+        """Size of the statistics in bytes."""
+        buffers = [buffer for part in self.readout.children() for buffer in part.buffers()]
+        return sum(buffer.numel() * buffer.element_size() for buffer in buffers)
+
     def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that embeddings need no training, if there is none."""
         if strategy.train_epochs == 0:

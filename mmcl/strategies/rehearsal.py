@@ -72,6 +72,15 @@ class Rehearsal(SupervisedPlugin):
         """Row numbers in memory, class by class."""
         return [row for rows in self.memory.values() for row in rows]
 
+    @property
+    def exemplar_bytes(self) -> int:
+        """Size in bytes of the tensors of the samples in memory, as the data set gives them."""
+        if self._source is None:
+            return 0
+        samples = (self._source[row].values() for row in self.rows)
+        tensors = (value for sample in samples for value in sample if isinstance(value, Tensor))
+        return sum(value.numel() * value.element_size() for value in tensors)
+
     def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the memory fits every class, and that loaded rows are still the same samples."""
         if self._source is not strategy.experience.source:
@@ -200,6 +209,18 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
         available[best] = False
         total = total + embeddings[best]
     return torch.tensor(selected, dtype=torch.long)
+
+
+def memory_of(strategy: MMCLTemplate) -> Rehearsal:
+    """Return the memory of a strategy.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    for plugin in strategy.plugins:
+        if isinstance(plugin, Rehearsal):
+            return plugin
+    raise ConfigError("the strategy has no memory: put a Rehearsal plugin before this one")
 
 
 @torch.no_grad()

@@ -114,6 +114,7 @@ class MMCLTemplate(Resumable):
         add_parameters(optimizer, plugin_parameters(self.plugins))
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
         self.rehearsed: list[int] = []  # rows added to the samples of the experience
+        self.left_out: set[int] = set()  # rows of either kind that are not trained on
         attach_read_out(self.model, self.plugins)
 
     # Named batches
@@ -145,21 +146,23 @@ class MMCLTemplate(Resumable):
     # Data of an experience
 
     def train_dataset_adaptation(self, **kwargs: object) -> None:
-        """Set the experience's data, and clear the rows rehearsed in the previous experience."""
+        """Set the experience's data, and clear the rows rehearsed and left out in the previous experience."""
         super().train_dataset_adaptation(**kwargs)
         if len(self.adapted_dataset) == 0:
-            number = self.experience.current_experience
-            raise StreamError(f"experience {number} has 0 samples, expected at least 1: check the data set's labels")
-        self.rehearsed = []
+            raise StreamError(
+                f"experience {self.number} has 0 samples, expected at least 1: check the data set's labels"
+            )
+        self.rehearsed, self.left_out = [], set()
 
     def rehearse(self, rows: Sequence[int]) -> None:
         """Add rows of the data set to the training data of this experience."""
         self.rehearsed += whole_numbers(rows, "rows", error=DataError)
 
     def make_train_dataloader(self, **kwargs: object) -> None:
-        """Make a loader that shuffles the experience's samples with the rehearsed ones."""
-        new = rows_of(self.experience)
-        rows = torch.tensor([*new, *self.rehearsed], dtype=torch.long)
+        """Make a loader that shuffles the experience's samples with the rehearsed ones, without those left out."""
+        parts = (rows_of(self.experience), self.rehearsed)
+        new, rehearsed = ([row for row in part if row not in self.left_out] for part in parts)
+        rows = torch.tensor([*new, *rehearsed], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 
@@ -219,8 +222,7 @@ class MMCLTemplate(Resumable):
             self.resumable = False
 
     def _where(self) -> str:
-        step = self.clock.train_epoch_iterations + 1
-        return f"experience {self.number}, epoch {self.epoch + 1}, step {step}"
+        return f"experience {self.number}, epoch {self.epoch + 1}, step {self.clock.train_epoch_iterations + 1}"
 
     def _sample_id(self, row: int) -> str:
         return sample_ids(self.experience.source, [int(self.mbatch["rows"][row])])[0]
