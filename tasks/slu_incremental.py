@@ -47,6 +47,7 @@ class Config(StrictModel):
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
     relational: sections.RelationalSection = sections.RelationalSection()
+    rehearsal: sections.RehearsalSection = sections.RehearsalSection()
     readout: sections.ReadOutSection = sections.ReadOutSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
@@ -135,5 +136,6 @@ def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
         "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
+        **config.rehearsal.settings(memory),
     }
     return {"epochs": config.epochs, **own.get(base, {})}

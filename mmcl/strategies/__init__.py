@@ -18,6 +18,7 @@ with quick_imports():
     from mmcl.strategies.distillation import AudioDistillation as AudioDistillation
     from mmcl.strategies.distillation import LogitDistillation as LogitDistillation
     from mmcl.strategies.distillation import TokenDistillation as TokenDistillation
+    from mmcl.strategies.early_rehearsal import EarlyRehearsal as EarlyRehearsal
     from mmcl.strategies.frame_scores import FrameScores as FrameScores
     from mmcl.strategies.gdumb import GDumb as GDumb
     from mmcl.strategies.gradient_projection import EpisodicMemory as EpisodicMemory
@@ -64,6 +65,7 @@ __all__ = [
     "Coconut",
     "Contrast",
     "DarkExperience",
+    "EarlyRehearsal",
     "EpisodicMemory",
     "FrameScores",
     "GDumb",

@@ -74,7 +74,8 @@ class ClosedForm(SupervisedPlugin):
         rows, rehearsed = rows_of(strategy.experience), strategy.rehearsed
         recompute = bool(rehearsed) and self.old_classes == "exemplars"
         labels = torch.as_tensor(strategy.experience.source.labels, dtype=torch.long)
-        self.fit(strategy, torch.tensor([*rows, *rehearsed] if recompute else rows), labels, recompute)
+        rows = list(dict.fromkeys([*rows, *rehearsed] if recompute else rows))  # a memory may hold new samples
+        self.fit(strategy, torch.tensor(rows), labels, recompute)
 
     @torch.no_grad()
     def fit(self, strategy: MMCLTemplate, rows: Tensor, labels: Tensor, recompute: bool) -> None:

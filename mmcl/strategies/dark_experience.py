@@ -29,12 +29,12 @@ class DarkExperience(SupervisedPlugin):
     algorithm 1 (DER) has ``beta=0``, and algorithm 2 (DER++) has both terms. With ``alpha=0`` and ``beta=1`` it is
     replay.
 
-    The head grows, so z has no values for classes that arrived later. The squared error is a mean over the classes
-    that z has.
+    The head grows, so z lacks the classes that arrive later. When they arrive, z is completed by the logits of their
+    untrained columns, as the paper's head would have given them. The squared error is a mean over all classes seen.
 
     Differs from the paper: logits are stored at the end of a sample's experience, not along the training. Both terms
-    use the same samples, which are shuffled into the batches. The squared error is a mean over classes, as in the
-    authors' code.
+    use the same samples, which are shuffled into the batches. The squared error is a mean over classes, and not a sum,
+    as in the authors' code.
 
     The plugin follows a :class:`~mmcl.strategies.rehearsal.Rehearsal`, and precedes plugins that add to the loss.
 
@@ -70,8 +70,12 @@ class DarkExperience(SupervisedPlugin):
         require_classifier(strategy.model, "dark experience replay")
 
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Move the stored logits to the device of the model."""
+        """Complete the stored logits by those of classes that arrive, and move them to the device of the model."""
         self._drop_removed(strategy)
+        if self.rows:
+            now = head_logits(strategy, strategy.experience.source, self.rows).float().cpu()
+            stored = self._padded(now.shape[1])
+            self.logits = torch.where(stored.isfinite(), stored, now)
         self._places = torch.zeros(len(strategy.experience.source), dtype=torch.long)
         self._places[torch.tensor(self.rows, dtype=torch.long)] = torch.arange(len(self.rows))
         self._stored = self.logits.to(strategy.device)
@@ -97,8 +101,7 @@ class DarkExperience(SupervisedPlugin):
         known = set(self.rows)
         if added := [row for row in memory_of(strategy).rows if row not in known]:
             new = head_logits(strategy, strategy.experience.source, added).float().cpu()
-            old = pad(self.logits, (0, new.shape[1] - self.logits.shape[1]), value=-torch.inf)
-            self.rows, self.logits = [*self.rows, *added], torch.cat([old, new])
+            self.rows, self.logits = [*self.rows, *added], torch.cat([self._padded(new.shape[1]), new])
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return the stored logits and the rows of their samples."""
@@ -108,6 +111,9 @@ class DarkExperience(SupervisedPlugin):
     def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
         """Restore the stored logits."""
         self.rows, self.logits = list(state["rows"]), state["logits"].cpu()
+
+    def _padded(self, classes: int) -> Tensor:
+        return pad(self.logits, (0, classes - self.logits.shape[1]), value=-torch.inf)
 
     def _drop_removed(self, strategy: MMCLTemplate) -> None:
         kept = set(memory_of(strategy).rows)

@@ -10,14 +10,14 @@ from mmcl.config.numbers import Count
 from mmcl.data.avalanche_streams import rows_of
 from mmcl.errors import ConfigError
 from mmcl.files.loading import load_state, snapshot
-from mmcl.strategies.rehearsal import Rehearsal
+from mmcl.strategies.early_rehearsal import EarlyRehearsal
 from mmcl.strategies.teacher import trained_state
 
 if TYPE_CHECKING:
     from mmcl.strategies.template import MMCLTemplate
 
 
-class GDumb(Rehearsal):
+class GDumb(EarlyRehearsal):
     """Select a balanced memory, and train the model on it alone, from its initial weights in each experience.
 
     ``loss = cross-entropy`` over the memory, which the samples of the experience join before training. GDumb, Prabhu
@@ -39,34 +39,28 @@ class GDumb(Rehearsal):
             raise ConfigError(f"memory_size is {memory_size}, expected 1 or more: gdumb trains on the memory alone")
         super().__init__(memory_size)
         self._initial: dict[str, Tensor] = {}
-        self._prepared: int | None = None  # experience of the current memory and weights
 
     def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Keep the initial weights."""
         if not self._initial:
             self._initial = snapshot(trained_state(strategy.model))
 
-    def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Add samples to the memory, reset the model, and leave out the samples that are not in memory."""
-        number = strategy.experience.current_experience
-        if self._prepared != number:  # otherwise training resumes in the experience
-            super().after_training_exp(strategy)
-            load_state(strategy.model, self._initial, "the initial weights", required=())
-            if hasattr(strategy.model, "grow"):
-                strategy.model.grow(list(self.memory))
-            self._prepared = number
-        new, in_memory = set(rows_of(strategy.experience)), self.rows
-        strategy.left_out |= new - set(in_memory)
-        strategy.rehearse([row for row in in_memory if row not in new])
+    def prepare(self, strategy: MMCLTemplate) -> None:
+        """Reset the model to its initial weights, with a new head for the classes in memory."""
+        load_state(strategy.model, self._initial, "the initial weights", required=())
+        if hasattr(strategy.model, "grow"):
+            strategy.model.grow(list(self.memory))
 
-    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Leave the memory unchanged: it was filled before training."""
+    def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Train on the memory alone."""
+        super().after_train_dataset_adaptation(strategy)
+        strategy.left_out |= set(rows_of(strategy.experience))
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
-        """Return the memory, the initial weights, and the number of the experience that both are prepared for."""
-        return {**super().state_dict(strategy), "initial": self._initial, "prepared": self._prepared}
+        """Return the memory and the initial weights."""
+        return {**super().state_dict(strategy), "initial": self._initial}
 
     def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
         """Restore the memory and the initial weights."""
         super().load_state_dict(state, strategy)
-        self._initial, self._prepared = dict(state["initial"]), state["prepared"]
+        self._initial = dict(state["initial"])

@@ -121,7 +121,8 @@ class BiasCorrection(SupervisedPlugin):
         for own in rows.values():
             order = torch.randperm(len(own), generator=generator)[:each]
             self.rows += [own[place] for place in order.tolist()]
-        strategy.left_out.update(self.rows)
+        strategy.left_out |= set(self.rows)
+        strategy.rehearsed = [row for row in strategy.rehearsed if row not in set(self.rows)]
 
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Fit the correction, and apply it to the head."""
@@ -193,6 +194,7 @@ def linear_head(model: nn.Module) -> Any:
     if not isinstance(head, GrowingHead | nn.Linear) or head.bias is None:
         name = type(getattr(inner, "model", inner)).__name__
         raise ConfigError(
-            f"{name} has no linear classifier with a bias: expected an SLUClassifier, or a model with a last nn.Linear"
+            f"{name} has no linear classifier with a bias: expected an SLUClassifier, or pass "
+            "mmcl.models.TensorClassifier(model, classifier='name of the nn.Linear that classifies')"
         )
     return head

@@ -11,6 +11,7 @@ from avalanche.core import SupervisedPlugin
 from mmcl.strategies.asymmetric_cross_entropy import AsymmetricCrossEntropy
 from mmcl.strategies.balanced_distillation import BalancedDistillation
 from mmcl.strategies.dark_experience import DarkExperience
+from mmcl.strategies.early_rehearsal import EarlyRehearsal
 from mmcl.strategies.gdumb import GDumb
 from mmcl.strategies.gradient_projection import EpisodicMemory, GradientProjection
 from mmcl.strategies.head_correction import BiasCorrection, WeightAlignment
@@ -19,8 +20,8 @@ from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
 
 
-@preset(Rehearsal, AsymmetricCrossEntropy, example="memory_size=8")
-def er_ace(rehearsal: Rehearsal, asymmetric: AsymmetricCrossEntropy) -> list[SupervisedPlugin]:
+@preset(EarlyRehearsal, AsymmetricCrossEntropy, example="memory_size=8")
+def er_ace(rehearsal: EarlyRehearsal, asymmetric: AsymmetricCrossEntropy) -> list[SupervisedPlugin]:
     """Rehearse, and compare new samples with current classes only (ER-ACE, Caccia et al. 2022).
 
     ``loss = mean over the batch of -log softmax(logits over C(x))[y]``, where C(x) is all classes for samples from the

@@ -114,7 +114,7 @@ class MMCLTemplate(Resumable):
         add_parameters(optimizer, plugin_parameters(self.plugins))
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
         self.rehearsed: list[int] = []  # rows added to the samples of the experience
-        self.left_out: set[int] = set()  # rows of either kind that are not trained on
+        self.left_out: set[int] = set()  # rows of the experience that are not trained on as new samples
         attach_read_out(self.model, self.plugins)
 
     # Named batches
@@ -160,9 +160,8 @@ class MMCLTemplate(Resumable):
 
     def make_train_dataloader(self, **kwargs: object) -> None:
         """Make a loader that shuffles the experience's samples with the rehearsed ones, without those left out."""
-        parts = (rows_of(self.experience), self.rehearsed)
-        new, rehearsed = ([row for row in part if row not in self.left_out] for part in parts)
-        rows = torch.tensor([*new, *rehearsed], dtype=torch.long)
+        new = [row for row in rows_of(self.experience) if row not in self.left_out]
+        rows = torch.tensor([*new, *self.rehearsed], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 

@@ -91,7 +91,7 @@ def test_a_sequential_model_learns_in_every_strategy(method, benchmark):
     _, matrix = trained(method, BENCHMARKS[benchmark](*digit_tensors()), sequential())
     assert len(matrix) == 2 and matrix[0][0] > 0.9  # two classes
     average = sum(matrix[1]) / 2
-    assert average < 0.75 if method == "naive" else average > (0.4 if method == "lwf" else 0.8)
+    assert average < 0.75 if method == "naive" else average > {"lwf": 0.4, "wa": 0.7}.get(method, 0.8)
 
 
 @pytest.mark.parametrize("method", ["joint", "icarl", "coconut"])
@@ -165,7 +165,7 @@ class Convolutional(nn.Module):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_without_a_known_classifier_layer_is_one_clear_error(method):
     benchmark = nc(*digit_tensors())
-    if method in ("naive", "joint", "replay", "lwf", "logit distillation"):
+    if method in ("naive", "joint", "replay", "lwf", "logit distillation", "er_ace", "der_pp", "gdumb", "agem"):
         assert trained(method, benchmark, Convolutional(), epochs=1)[1]
     else:
         with pytest.raises(ConfigError, match=r"Convolutional.*TensorClassifier\(model, classifier="):
