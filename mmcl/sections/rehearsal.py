@@ -49,8 +49,13 @@ class BiCSection(StrictModel):
     """Distillation and bias correction of ``bic``; see :func:`mmcl.strategies.bic`."""
 
 
+@section_of("mmcl.strategies.lucir:LUCIR")
+class LUCIRSection(StrictModel):
+    """Cosine logits and the two terms of ``lucir``; see :func:`mmcl.strategies.lucir`."""
+
+
 class RehearsalSection(StrictModel):
-    """Strategies with a memory: ``er_ace``, ``der``, ``der_pp``, ``gdumb``, ``agem``, ``wa`` and ``bic``."""
+    """Strategies with a memory: ``er_ace``, ``der``, ``der_pp``, ``gdumb``, ``agem``, ``wa``, ``bic`` and ``lucir``."""
 
     er_ace: ErAceSection = ErAceSection()
     der: DerSection = DerSection()
@@ -59,6 +64,7 @@ class RehearsalSection(StrictModel):
     agem: AGEMSection = AGEMSection()
     wa: WASection = WASection()
     bic: BiCSection = BiCSection()
+    lucir: LUCIRSection = LUCIRSection()
 
     def settings(self, memory: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the arguments of each strategy.

@@ -27,6 +27,7 @@ with quick_imports():
     from mmcl.strategies.head_correction import WeightAlignment as WeightAlignment
     from mmcl.strategies.held_out import HeldOut as HeldOut
     from mmcl.strategies.kept import kept_bytes as kept_bytes
+    from mmcl.strategies.lucir import LUCIR as LUCIR
     from mmcl.strategies.m3col import M3CoL as M3CoL
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
@@ -47,6 +48,7 @@ with quick_imports():
     from mmcl.strategies.rehearsal_presets import der_pp as der_pp
     from mmcl.strategies.rehearsal_presets import er_ace as er_ace
     from mmcl.strategies.rehearsal_presets import gdumb as gdumb
+    from mmcl.strategies.rehearsal_presets import lucir as lucir
     from mmcl.strategies.rehearsal_presets import wa as wa
     from mmcl.strategies.relational_distillation import RelationalDistillation as RelationalDistillation
     from mmcl.strategies.sequence_distillation import SequenceDistillation as SequenceDistillation
@@ -71,6 +73,7 @@ __all__ = [
     "GDumb",
     "GradientProjection",
     "HeldOut",
+    "LUCIR",
     "LogitDistillation",
     "M3CoL",
     "MMCLTemplate",
@@ -93,6 +96,7 @@ __all__ = [
     "icarl",
     "joint",
     "kept_bytes",
+    "lucir",
     "lwf",
     "naive",
     "ncm",

@@ -15,6 +15,7 @@ from mmcl.strategies.early_rehearsal import EarlyRehearsal
 from mmcl.strategies.gdumb import GDumb
 from mmcl.strategies.gradient_projection import EpisodicMemory, GradientProjection
 from mmcl.strategies.head_correction import BiasCorrection, WeightAlignment
+from mmcl.strategies.lucir import LUCIR
 from mmcl.strategies.presets import preset
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
@@ -89,3 +90,13 @@ def bic(rehearsal: Rehearsal, distillation: BalancedDistillation, correction: Bi
     classes become ``a o + b``. Bias correction, arXiv 1905.13260.
     """
     return [rehearsal, distillation, correction, Teacher()]  # the teacher is the corrected model
+
+
+@preset(Rehearsal, LUCIR, adds=[Teacher], example="memory_size=8")
+def lucir(rehearsal: Rehearsal, angles: LUCIR) -> list[SupervisedPlugin]:
+    """Rehearse with cosine logits, a less-forget constraint and a margin to new classes (LUCIR, Hou et al. 2019).
+
+    ``loss = CE(n cos(w, f)) + forget_weight sqrt(old / new) mean (1 - cos(f, f*)) + margin_weight R`` with embeddings f
+    of the model and f* of the teacher, head weights w and margin ranking loss R. LUCIR, CVPR 2019.
+    """
+    return [rehearsal, angles, Teacher()]  # the teacher's head has unit weights

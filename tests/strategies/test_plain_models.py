@@ -13,7 +13,7 @@ from mmcl.data import class_incremental
 from mmcl.errors import ConfigError, LabelError, MMCLError, ShapeError
 from mmcl.models import TensorClassifier
 from mmcl.objectives import CLIPLoss, SupConLoss
-from mmcl.strategies import agem, bic, coconut, der_pp, er_ace, gdumb, icarl, joint, lwf, naive, replay, wa
+from mmcl.strategies import agem, bic, coconut, der_pp, er_ace, gdumb, icarl, joint, lucir, lwf, naive, replay, wa
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.contrast import Contrast
 from mmcl.strategies.distillation import AudioDistillation, LogitDistillation, TokenDistillation
@@ -39,6 +39,7 @@ METHODS = {
     "gdumb": (gdumb, lambda: {"memory_size": 40}),
     "agem": (agem, lambda: {"memory_size": 40}),
     "wa": (wa, lambda: {"memory_size": 40}),
+    "lucir": (lucir, lambda: {"memory_size": 40}),
     "bic": (bic, lambda: {"memory_size": 40}),
     "contrast of views": (replay, lambda: {"memory_size": 40, "plugins": [Contrast(SupConLoss(0.5), 0.1)]}),
     "contrast with texts": (replay, lambda: {"memory_size": 40, "plugins": [Contrast(CLIPLoss(0.5), 0.1, "text")]}),

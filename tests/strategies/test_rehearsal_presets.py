@@ -1,7 +1,7 @@
 import pytest
 
 from mmcl.metrics import last_accuracy
-from mmcl.strategies import agem, bic, der, der_pp, er_ace, gdumb, naive, wa
+from mmcl.strategies import agem, bic, der, der_pp, er_ace, gdumb, lucir, naive, wa
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
 
@@ -20,7 +20,7 @@ def last(make, benchmark, preset, **settings):
     return last_accuracy(accuracy.matrix)
 
 
-@pytest.mark.parametrize("preset", [er_ace, der, der_pp, gdumb, wa, bic])
+@pytest.mark.parametrize("preset", [er_ace, der, der_pp, gdumb, wa, bic, lucir])
 def test_a_memory_helps(preset, make, benchmark, lower_bound):
     if not lower_bound:
         lower_bound.append(last(make, benchmark, naive))
