@@ -9,6 +9,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
+from mmcl.batch import moved
 from mmcl.config.numbers import NonNegative
 from mmcl.data.base import Dataset
 from mmcl.errors import ConfigError
@@ -90,7 +91,7 @@ class DarkExperience(SupervisedPlugin):
             strategy.loss = strategy.loss.new_zeros(())  # replaces the cross-entropy
             strategy.add_loss("weighted_cross_entropy", (each * torch.where(is_rehearsal, self.beta, 1.0)).mean())
         if self.alpha:
-            stored = self._stored[self._places[strategy.mbatch["rows"].cpu()].to(strategy.device, non_blocking=True)]
+            stored = self._stored[moved(self._places[strategy.mbatch["rows"]], strategy.device)]
             known = stored.isfinite() & is_rehearsal[:, None]
             errors = torch.where(known, logits[:, : stored.shape[1]] - stored, 0.0).square()
             strategy.add_loss("dark", (errors.sum(1) / known.sum(1).clamp(min=1)).mean(), self.alpha)

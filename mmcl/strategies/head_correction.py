@@ -122,7 +122,7 @@ class BiasCorrection(SupervisedPlugin):
             order = torch.randperm(len(own), generator=generator)[:each]
             self.rows += [own[place] for place in order.tolist()]
         strategy.left_out |= set(self.rows)
-        strategy.rehearsed = [row for row in strategy.rehearsed if row not in set(self.rows)]
+        strategy.memory_rows = [row for row in strategy.memory_rows if row not in set(self.rows)]
 
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Fit the correction, and apply it to the head."""

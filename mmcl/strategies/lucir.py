@@ -102,7 +102,7 @@ class LUCIR(SupervisedPlugin):
 
     def _margin_ranking(self, strategy: MMCLTemplate) -> Tensor:
         """Return this process's share of the mean over the rehearsal samples of all processes."""
-        count = int(strategy.dataloader.global_is_rehearsal.sum())  # on the CPU
+        count = sum(strategy.dataloader.global_is_rehearsal.tolist())  # on the CPU
         own = self._cosines.gather(1, strategy.mb_y[:, None])
         hardest = self._cosines[:, self._new].topk(min(self.negatives, len(self._new)), dim=1).values
         each = (self.margin - own + hardest).clamp(min=0).sum(1)
