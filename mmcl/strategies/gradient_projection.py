@@ -71,10 +71,9 @@ class GradientProjection(SupervisedPlugin):
         if not rows:
             return
         chosen = torch.randperm(len(rows))[: self.reference_size or strategy.train_mb_size].tolist()
-        parameters = [each for each in strategy.model.parameters() if each.requires_grad]
+        parameters = [each for each in strategy.model.parameters() if each.grad is not None]
         references = _reference(strategy, torch.tensor([rows[place] for place in chosen]), parameters)
-        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-        own, reference = torch.cat([each.flatten() for each in gradients]), torch.cat(references)
+        own, reference = torch.cat([each.grad.flatten() for each in parameters]), torch.cat(references)
         processes = distributed.world_size()
         if processes > 1:
             with distributed.together("to add up gradients"):
