@@ -131,11 +131,10 @@ def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
         return config.readout.settings(base)
     size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
     memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
-    own = {
+    own = config.rehearsal.settings(memory) | {
         "replay": memory,
         "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
-        **config.rehearsal.settings(memory),
     }
     return {"epochs": config.epochs, **own.get(base, {})}
