@@ -26,7 +26,6 @@ with quick_imports():
     from mmcl.strategies.head_correction import BiasCorrection as BiasCorrection
     from mmcl.strategies.head_correction import WeightAlignment as WeightAlignment
     from mmcl.strategies.held_out import HeldOut as HeldOut
-    from mmcl.strategies.kept import kept_bytes as kept_bytes
     from mmcl.strategies.lucir import LUCIR as LUCIR
     from mmcl.strategies.m3col import M3CoL as M3CoL
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
@@ -95,7 +94,6 @@ __all__ = [
     "gdumb",
     "icarl",
     "joint",
-    "kept_bytes",
     "lucir",
     "lwf",
     "naive",

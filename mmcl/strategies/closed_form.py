@@ -58,12 +58,6 @@ class ClosedForm(SupervisedPlugin):
         self.readout, self.is_applied = readout, False
         self.old_classes = old_classes
 
-    @property
-    def statistics_bytes(self) -> int:
-        """Size of the statistics in bytes."""
-        buffers = [buffer for part in self.readout.children() for buffer in part.buffers()]
-        return sum(buffer.numel() * buffer.element_size() for buffer in buffers)
-
     def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that embeddings need no training, if there is none."""
         if strategy.train_epochs == 0:
@@ -104,6 +98,10 @@ class ClosedForm(SupervisedPlugin):
         readout.allocate(max(distributed.all_gather_object(readout.dim)))
         _sum_over_processes(buffer for part in readout.children() for buffer in part.buffers())
         readout.solve()
+
+    def kept_bytes(self) -> int:
+        """Return the bytes of the statistics."""
+        return sum(each.numel() * each.element_size() for part in self.readout.children() for each in part.buffers())
 
     def after_eval_forward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Classify with the read-out, if the model does not do so itself."""

@@ -60,9 +60,8 @@ class DarkExperience(SupervisedPlugin):
         self.logits = torch.empty(0, 0)
         self._places, self._stored = torch.empty(0, dtype=torch.long), self.logits
 
-    @property
-    def statistics_bytes(self) -> int:
-        """Size of the stored logits in bytes."""
+    def kept_bytes(self) -> int:
+        """Return the bytes of the stored logits."""
         return self.logits.numel() * self.logits.element_size()
 
     def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:

@@ -20,6 +20,7 @@ from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
 from mmcl.objectives.kernel.inputs import check_features, precise, require_finite
 from mmcl.objectives.kernel.unit import directions, rescaling
+from mmcl.strategies.kept_memory import sample_bytes
 from mmcl.strategies.loader import BatchLoader
 
 if TYPE_CHECKING:
@@ -72,14 +73,9 @@ class Rehearsal(SupervisedPlugin):
         """Row numbers in memory, class by class."""
         return [row for rows in self.memory.values() for row in rows]
 
-    @property
-    def exemplar_bytes(self) -> int:
-        """Size in bytes of the tensors of the samples in memory, as the data set gives them."""
-        if self._source is None:
-            return 0
-        samples = (self._source[row].values() for row in self.rows)
-        tensors = (value for sample in samples for value in sample if isinstance(value, Tensor))
-        return sum(value.numel() * value.element_size() for value in tensors)
+    def kept_bytes(self) -> int:
+        """Return the bytes of the samples in memory."""
+        return 0 if self._source is None else sample_bytes(self._source, self.rows)
 
     def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the memory fits every class, and that loaded rows are still the same samples."""

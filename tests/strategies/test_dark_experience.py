@@ -9,6 +9,7 @@ from mmcl.models.readouts import StreamingLDA
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import ClosedForm, DarkExperience, der, der_pp, naive, replay
 from mmcl.strategies.dark_experience import head_logits
+from mmcl.strategies.kept_memory import kept_bytes
 from mmcl.strategies.rehearsal import memory_of
 
 
@@ -143,6 +144,13 @@ def test_logits_of_purged_samples_are_dropped(make, train, benchmark):
     memory_of(strategy).purge(removed)
     state = dark(strategy).state_dict(strategy)
     assert len(state["rows"]) == len(state["logits"]) == 17 and not set(state["rows"]) & set(removed)
+
+
+def test_stored_logits_are_counted(make, train, benchmark):
+    strategy = make(der, memory_size=20, epochs=1)
+    train(strategy, benchmark, 2)
+    assert dark(strategy).kept_bytes() == 20 * strategy.model.head.weight.shape[0] * 4
+    assert kept_bytes(strategy.plugins) == dark(strategy).kept_bytes() + 20 * 256 * 4
 
 
 def test_faulty_settings_raise(make, make_seq2seq, benchmark, sequence_benchmark):
