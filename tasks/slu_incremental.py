@@ -47,6 +47,7 @@ class Config(StrictModel):
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
     relational: sections.RelationalSection = sections.RelationalSection()
+    rehearsal: sections.RehearsalSection = sections.RehearsalSection()
     readout: sections.ReadOutSection = sections.ReadOutSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
@@ -130,7 +131,7 @@ def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
         return config.readout.settings(base)
     size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
     memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
-    own = {
+    own = config.rehearsal.settings(memory) | {
         "replay": memory,
         "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),

@@ -11,14 +11,17 @@ from mmcl.sections.objectives import objectives
 from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
-    "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut; ncm, slda, ranpac "
-    "and fecam on a frozen encoder; or all. replay and coconut with +audio_kd, +token_kd, +sequence_kd; trained "
-    "ones with +relational_kd or an objective, as in replay+sup_con, and with a read-out, as in coconut@slda"
+    "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, er_ace, der, "
+    "der_pp, gdumb, agem, wa, bic, lucir; ncm, slda, ranpac and fecam on a frozen encoder; or all. replay and coconut "
+    "with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as in replay+sup_con, "
+    "and with a read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
-STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut", *CLOSED_FORM)
-CLASSIFIER_ONLY = ("lwf", "icarl", *CLOSED_FORM)
+#: Further strategies with a memory, whose settings are in the section ``rehearsal``.
+REHEARSAL = ("er_ace", "der", "der_pp", "gdumb", "agem", "wa", "bic", "lucir")
+STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut", *REHEARSAL, *CLOSED_FORM)
+CLASSIFIER_ONLY = ("lwf", "icarl", *REHEARSAL, *CLOSED_FORM)
 ALL = "all"
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
@@ -91,7 +94,7 @@ def check_strategies(names: Sequence[str], model: str) -> None:
         ValueError: a strategy needs the other kind of model.
     """
     for name in names:
-        if model == "seq2seq" and (name in CLASSIFIER_ONLY or read_out_of(name)):
+        if model == "seq2seq" and (base_of(name) in CLASSIFIER_ONLY or read_out_of(name)):
             raise ValueError(f"strategy '{name}' needs a classifier, expected model: classifier, or replay+token_kd")
         if model != "seq2seq" and distillations_in(name):
             raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")

@@ -9,14 +9,24 @@ from mmcl.lazy import quick_imports
 with quick_imports():
     from mmcl.rationales import distill_rationales as distill_rationales
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
+    from mmcl.strategies.asymmetric_cross_entropy import AsymmetricCrossEntropy as AsymmetricCrossEntropy
+    from mmcl.strategies.balanced_distillation import BalancedDistillation as BalancedDistillation
     from mmcl.strategies.closed_form import ClosedForm as ClosedForm
     from mmcl.strategies.coconut import Coconut as Coconut
     from mmcl.strategies.contrast import Contrast as Contrast
+    from mmcl.strategies.dark_experience import DarkExperience as DarkExperience
     from mmcl.strategies.distillation import AudioDistillation as AudioDistillation
     from mmcl.strategies.distillation import LogitDistillation as LogitDistillation
     from mmcl.strategies.distillation import TokenDistillation as TokenDistillation
+    from mmcl.strategies.early_rehearsal import EarlyRehearsal as EarlyRehearsal
     from mmcl.strategies.frame_scores import FrameScores as FrameScores
+    from mmcl.strategies.gdumb import GDumb as GDumb
+    from mmcl.strategies.gradient_projection import EpisodicMemory as EpisodicMemory
+    from mmcl.strategies.gradient_projection import GradientProjection as GradientProjection
+    from mmcl.strategies.head_correction import BiasCorrection as BiasCorrection
+    from mmcl.strategies.head_correction import WeightAlignment as WeightAlignment
     from mmcl.strategies.held_out import HeldOut as HeldOut
+    from mmcl.strategies.lucir import LUCIR as LUCIR
     from mmcl.strategies.m3col import M3CoL as M3CoL
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
@@ -31,6 +41,14 @@ with quick_imports():
     from mmcl.strategies.presets import slda as slda
     from mmcl.strategies.rationale_distillation import RationaleDistillation as RationaleDistillation
     from mmcl.strategies.rehearsal import Rehearsal as Rehearsal
+    from mmcl.strategies.rehearsal_presets import agem as agem
+    from mmcl.strategies.rehearsal_presets import bic as bic
+    from mmcl.strategies.rehearsal_presets import der as der
+    from mmcl.strategies.rehearsal_presets import der_pp as der_pp
+    from mmcl.strategies.rehearsal_presets import er_ace as er_ace
+    from mmcl.strategies.rehearsal_presets import gdumb as gdumb
+    from mmcl.strategies.rehearsal_presets import lucir as lucir
+    from mmcl.strategies.rehearsal_presets import wa as wa
     from mmcl.strategies.relational_distillation import RelationalDistillation as RelationalDistillation
     from mmcl.strategies.sequence_distillation import SequenceDistillation as SequenceDistillation
     from mmcl.strategies.stream_unlearning import unlearn_in_stream as unlearn_in_stream
@@ -40,12 +58,21 @@ with quick_imports():
 
 __all__ = [
     "AccuracyMatrix",
+    "AsymmetricCrossEntropy",
     "AudioDistillation",
+    "BalancedDistillation",
+    "BiasCorrection",
     "ClosedForm",
     "Coconut",
     "Contrast",
+    "DarkExperience",
+    "EarlyRehearsal",
+    "EpisodicMemory",
     "FrameScores",
+    "GDumb",
+    "GradientProjection",
     "HeldOut",
+    "LUCIR",
     "LogitDistillation",
     "M3CoL",
     "MMCLTemplate",
@@ -55,11 +82,19 @@ __all__ = [
     "RelationalDistillation",
     "SequenceDistillation",
     "TokenDistillation",
+    "WeightAlignment",
+    "agem",
+    "bic",
     "coconut",
+    "der",
+    "der_pp",
     "distill_rationales",
+    "er_ace",
     "fecam",
+    "gdumb",
     "icarl",
     "joint",
+    "lucir",
     "lwf",
     "naive",
     "ncm",
@@ -69,4 +104,5 @@ __all__ = [
     "unlearn",
     "unlearn_in_stream",
     "unlearn_laf",
+    "wa",
 ]

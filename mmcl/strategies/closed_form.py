@@ -68,7 +68,8 @@ class ClosedForm(SupervisedPlugin):
         rows, memory = rows_of(strategy.experience), strategy.memory_rows
         recompute = bool(memory) and self.old_classes == "exemplars"
         labels = torch.as_tensor(strategy.experience.source.labels, dtype=torch.long)
-        self.fit(strategy, torch.tensor([*rows, *memory] if recompute else rows), labels, recompute)
+        rows = list(dict.fromkeys([*rows, *memory] if recompute else rows))  # a memory may hold new samples
+        self.fit(strategy, torch.tensor(rows), labels, recompute)
 
     @torch.no_grad()
     def fit(self, strategy: MMCLTemplate, rows: Tensor, labels: Tensor, recompute: bool) -> None:

@@ -144,6 +144,16 @@ def require_decoder(model: nn.Module, method: str) -> None:
         raise ConfigError(f"{method} got a {type(model).__name__}, expected a model with a decoder: SLUSeq2Seq")
 
 
+def require_classifier(model: nn.Module, method: str) -> None:
+    """Check that a model has no decoder, whose logits are those of tokens.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    if hasattr(model, "teacher_forced"):
+        raise ConfigError(f"{method} got a {type(model).__name__}, expected a classifier: SLUClassifier")
+
+
 def _check_weight(weight: float, kind: str) -> float:
     if weight < 0:
         raise ConfigError(f"weight of the {kind} distillation is {weight}, expected 0 or more")

@@ -61,7 +61,7 @@ def preset(
             loop = {name: value for name, value in {**settings, **fixed}.items() if name in _settings(MMCLTemplate)}
             return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method_of(*instances), *plugins], **loop)
 
-        stated = inspect.signature(strategy, follow_wrapped=False, eval_str=True).parameters
+        stated = inspect.signature(strategy, follow_wrapped=False, globals=globals(), eval_str=True).parameters
         own = [parameter for each in part_settings for parameter in each.values()]
         parameters = [stated["model"], stated["optimizer"], *own, stated["plugins"], *loop_settings.values()]
         signature = inspect.Signature(parameters, return_annotation=MMCLTemplate)

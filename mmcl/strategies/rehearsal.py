@@ -207,6 +207,18 @@ def herding(embeddings: Tensor, limit: int) -> Tensor:
     return torch.tensor(selected, dtype=torch.long)
 
 
+def memory_of(strategy: MMCLTemplate) -> Rehearsal:
+    """Return the memory of a strategy.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    for plugin in strategy.plugins:
+        if isinstance(plugin, Rehearsal):
+            return plugin
+    raise ConfigError("the strategy has no memory: put a Rehearsal plugin before this one")
+
+
 @torch.no_grad()
 def unit_embeddings(
     model: Any, source: Dataset, rows: Tensor | Sequence[int], batch_size: int, device: torch.device

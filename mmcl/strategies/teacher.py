@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -42,7 +43,7 @@ class Teacher(SupervisedPlugin):
         """Return the teacher's weights, without those frozen in the model, which every copy shares."""
         if self.model is None:
             return {}
-        trained = _trained_state(strategy.model)  # all weights of the teacher are frozen
+        trained = trained_state(strategy.model)  # all weights of the teacher are frozen
         return {"teacher": {name: tensor for name, tensor in self.model.state_dict().items() if name in trained}}
 
     def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
@@ -53,25 +54,30 @@ class Teacher(SupervisedPlugin):
         """
         self.model = None
         if "teacher" in state:
-            model, trained = _copy(strategy.model), _trained_state(strategy.model)
+            model, trained = _copy(strategy.model), trained_state(strategy.model)
             load_state(model, state["teacher"], "the teacher's state", required=trained.keys())
             self.model = freeze(model)  # loading a head of another size makes new parameters
 
 
-def _copy(model: Any, *, share_frozen: bool = False) -> nn.Module:
-    """Return a frozen copy without the read-out."""
+@contextmanager
+def without_read_out(model: Any) -> Iterator[None]:
+    """Context in which a model has no read-out: its head classifies, and copies have none."""
     readout = getattr(model, "readout", None)
     if readout is not None:
         model.readout = None
     try:
-        copied: nn.Module = frozen_copy(model, share_frozen=share_frozen)
+        yield
     finally:
         if readout is not None:
             model.readout = readout
-    return copied
 
 
-def _trained_state(model: nn.Module) -> dict[str, Tensor]:
+def _copy(model: nn.Module, *, share_frozen: bool = False) -> nn.Module:
+    with without_read_out(model):
+        return frozen_copy(model, share_frozen=share_frozen)
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: each for name, each in trainable_state(model).items() if not name.startswith("readout.")}
 
 

@@ -117,6 +117,7 @@ class MMCLTemplate(LossTerms):
         add_parameters(optimizer, plugin_parameters(self.plugins))
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
         self.memory_rows: list[int] = []  # rows added to the samples of the experience
+        self.left_out: set[int] = set()  # rows of the experience that are not trained on as new samples
         attach_read_out(self.model, self.plugins)
 
     # Named batches
@@ -148,20 +149,20 @@ class MMCLTemplate(LossTerms):
     # Data of an experience
 
     def train_dataset_adaptation(self, **kwargs: object) -> None:
-        """Set the experience's data, and clear the rows rehearsed in the previous experience."""
+        """Set the experience's data, and clear the rows rehearsed and left out in the previous experience."""
         super().train_dataset_adaptation(**kwargs)
         if len(self.adapted_dataset) == 0:
             number = self.experience.current_experience
             raise StreamError(f"experience {number} has 0 samples, expected at least 1: check the data set's labels")
-        self.memory_rows = []
+        self.memory_rows, self.left_out = [], set()
 
     def rehearse(self, rows: Sequence[int]) -> None:
         """Add rows of the data set to the training data of this experience."""
         self.memory_rows += whole_numbers(rows, "rows", error=DataError)
 
     def make_train_dataloader(self, **kwargs: object) -> None:
-        """Make a loader that shuffles the experience's samples with the rehearsed ones."""
-        new = rows_of(self.experience)
+        """Make a loader that shuffles the experience's samples with the rehearsed ones, without those left out."""
+        new = [row for row in rows_of(self.experience) if row not in self.left_out]
         rows = torch.tensor([*new, *self.memory_rows], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)

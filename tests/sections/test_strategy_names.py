@@ -11,6 +11,8 @@ def test_strategy_names_may_have_distillations():
     for name, message in (
         ("cocnut", "'cocnut'.*'coconut'"),
         ("replay+sequnce_kd", "'sequence_kd'"),
+        ("der_p", "'der_p'.*'der"),
+        ("er_ace+token_kd", "'er_ace\\+token_kd'.*replay or coconut"),
         ("naive+token_kd", "'naive\\+token_kd'.*replay or coconut"),
         ("coconut@sdla", "'coconut@sdla'.*'slda'"),
         ("coconut@slda+sup_con", "'coconut@slda\\+sup_con'.*slda"),
@@ -30,6 +32,8 @@ def test_strategy_names_may_have_distillations():
         ("icarl", "seq2seq"),
         ("slda", "seq2seq"),
         ("replay@slda", "seq2seq"),
+        ("der_pp", "seq2seq"),
+        ("er_ace+sup_con", "seq2seq"),
         ("replay+token_kd", "classifier"),
     ],
 )

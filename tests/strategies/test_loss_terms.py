@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from mmcl.data import class_incremental
 from mmcl.errors import TrainingError
 from mmcl.objectives import SupConLoss
-from mmcl.strategies import coconut, icarl, lwf, naive, replay
+from mmcl.strategies import agem, bic, coconut, der, der_pp, er_ace, gdumb, icarl, lucir, lwf, naive, replay, wa
 from mmcl.strategies.contrast import Contrast
 from mmcl.strategies.relational_distillation import RelationalDistillation
 from mmcl.strategies.teacher import Teacher
@@ -34,6 +34,15 @@ METHODS = {
     "coconut": (coconut, {"memory_size": 40}, ()),
     "coconut, all anchors, proper": (coconut, {"memory_size": 40, "mm_anchors": "all", "denominator": "proper"}, ()),
     "coconut, large batches": (coconut, {"memory_size": 80, "batch_size": 65, "epochs": 6}, ()),
+    "er_ace": (er_ace, {"memory_size": 20}, ()),
+    "er_ace, classes of the experience": (er_ace, {"memory_size": 20, "current": "experience"}, ()),
+    "der": (der, {"memory_size": 20}, ()),
+    "der_pp": (der_pp, {"memory_size": 20}, ()),
+    "gdumb": (gdumb, {"memory_size": 60}, ()),
+    "agem": (agem, {"memory_size": 20}, ()),
+    "wa": (wa, {"memory_size": 20, "clip_weights": True}, ()),
+    "bic": (bic, {"memory_size": 20}, ()),
+    "lucir": (lucir, {"memory_size": 20}, ()),
     "contrast of texts": (replay, {"memory_size": 20}, (SupConLoss, "text")),
     "contrast of views": (replay, {"memory_size": 20}, (SupConLoss, "views")),
     "relations": (replay, {"memory_size": 20}, RelationalDistillation),

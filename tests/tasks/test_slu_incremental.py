@@ -208,6 +208,14 @@ def test_invalid_settings_are_refused_in_one_line(mmcl, settings, message, tmp_p
     assert "Traceback" not in done.stderr
 
 
+def test_every_strategy_with_a_memory_runs(mmcl, tmp_path):
+    names = "er_ace,der,der_pp,gdumb,agem,wa,bic,lucir,er_ace@slda"
+    settings = [f"strategy=[{names}]", "seeds=[0]", "epochs=1", "rehearsal.der_pp.alpha=0.1"]
+    done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", tmp_path / "run", *settings)
+    assert done.returncode == 0, done.stderr
+    assert [row["strategy"] for row in rows(tmp_path / "run") if row["kind"] == "result"] == names.split(",")
+
+
 def test_real_data_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):
     """Digits of one speaker, five of each to train on: a small end-to-end run."""
     folder = tmp_path / "digits"
