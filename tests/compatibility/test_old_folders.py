@@ -52,7 +52,7 @@ def test_an_interrupted_run_is_resumed_to_the_metrics_that_it_had(mmcl, tmp_path
     before, after = measured(OLD / "classifier"), measured(tmp_path / "run")
     assert [row["kind"] for row in after] == [row["kind"] for row in before]
     for row, expected in zip(after, before, strict=True):
-        assert row.keys() == expected.keys()
+        assert expected.keys() <= row.keys()  # later versions log further measures
         for name in ("loss", "accuracy", "seen_accuracy", "last_accuracy", "forgetting"):
             if name in expected:
                 assert row[name] == pytest.approx(expected[name], rel=1e-4)

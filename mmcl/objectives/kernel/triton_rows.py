@@ -40,7 +40,7 @@ def _length(length, constant, i, count, LENGTH: tl.constexpr):
 def unit_rows(
     rows, length, constant, values, product, scale, count, dim,
     LENGTH: tl.constexpr, PRODUCT: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Write rows of a length in float32; rows in the type of products, and the scales that make them that long."""
     i, d = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, DIM)
     x, norm, _, inside = _normalized(rows, i, d, count, dim)
@@ -56,7 +56,7 @@ def unit_rows(
 def unit_rows_backward(
     gradient, rows, length, constant, result, along, count, dim,
     LENGTH: tl.constexpr, ALONG: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Write the gradient of rows in their own type, and of their lengths."""
     i, d = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, DIM)
     x, norm, factor, inside = _normalized(rows, i, d, count, dim)
@@ -76,7 +76,7 @@ def unit_rows_backward(
 def finish_gradient(
     gradient, scale, boost, own_slopes, partners, partner_scale, count, dim,
     SCALED: tl.constexpr, BOOSTED: tl.constexpr, OWN: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Undo the scales of the products' gradients in place, and add ``own_slopes * partner_scale * partners``."""
     i, d = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, DIM)
     inside = (i < count)[:, None] & (d < dim)[None, :]

@@ -58,7 +58,7 @@ def strip_sums(
     own, place, left, keys, rows, columns,
     SCALED: tl.constexpr, RULE: tl.constexpr, COLUMNS: tl.constexpr, OWN: tl.constexpr, STEPS: tl.constexpr,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Write maximum and sum of exponentials of a block's rows, ``(2, blocks, rows)``, and of its columns likewise.
 
     Also write the similarity of each row with its partner.
@@ -120,7 +120,7 @@ def merge_sums(
     column_parts, column_blocks, start, columns, column_highest, column_total, column_logs, row_programs,
     ROWS_NEW: tl.constexpr, COLUMNS_NEW: tl.constexpr, COLUMNS_DONE: tl.constexpr,
     ROW_BLOCKS: tl.constexpr, COLUMN_BLOCKS: tl.constexpr, SIZE: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Merge the parts of rows, whose logsumexp is then known, and of the columns from ``start`` on."""
     program = tl.program_id(0)
     if program < row_programs:
@@ -142,7 +142,7 @@ def strip_slopes(
     SCALED: tl.constexpr, RULE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BOOSTED: tl.constexpr,
     OWN: tl.constexpr,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Write the derivative with respect to each product, rounded once to the type of ``slopes``.
 
     That of a row with its partner is written to ``own`` in float32, and 0 to ``slopes``: it nearly cancels with the
@@ -188,7 +188,7 @@ def _store_slopes(
 def strip_sigmoids(
     strip, row_scale, column_scale, bias, boost, slopes, own, parts, place, rows, columns,
     SCALED: tl.constexpr, BOOSTED: tl.constexpr, SLOPES: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Write a block's sum of -log sigmoid(z x) and of its derivatives, ``(2, blocks)``, and each derivative.
 
     z is 1 for a row's partner and -1 elsewhere, and x is the similarity plus the bias. The derivative of a row with its
