@@ -54,6 +54,18 @@ def pytest_runtest_setup() -> None:
         _give_lazy_modules_no_file()
 
 
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Device of tests marked ``gpu``: CUDA, or the one that MMCL_TEST_DEVICE names."""
+    name = os.environ.get("MMCL_TEST_DEVICE", "cuda")
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no GPU; MMCL_TEST_DEVICE=cpu runs these tests on the CPU")
+    return name
+
+
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value or not Path(value).is_dir():

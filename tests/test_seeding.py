@@ -32,3 +32,21 @@ def test_state_is_plain_data_except_tensors():
     state = random_state()
     json.dumps({"python": state["python"], "numpy": state["numpy"]})
     assert isinstance(state["torch"], torch.Tensor)
+
+
+def test_a_gpu_that_is_not_in_use_is_left_alone(monkeypatch):
+    def start():
+        raise AssertionError("the GPU was started")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", start)
+    assert random_state()["cuda"] == []
+
+
+def test_states_of_further_gpus_are_left_out(monkeypatch):
+    """A run of two GPUs is resumed with one."""
+    restored = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda values, device: restored.append((values, device)))
+    set_random_state({**random_state(), "cuda": ["first", "second"]})
+    assert restored == [("first", 0)]

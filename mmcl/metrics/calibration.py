@@ -91,7 +91,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
 
     check_confidence(confidence, correct)
     index = (confidence.double() * bins).long().clamp(max=bins - 1)
-    gaps = torch.zeros(bins, dtype=torch.double).index_add(0, index, correct.double() - confidence.double())
+    gaps = confidence.new_zeros(bins, dtype=torch.double).index_add(0, index, correct.double() - confidence.double())
     return float(gaps.abs().sum()) / len(confidence)
 
 

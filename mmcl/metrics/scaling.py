@@ -98,8 +98,8 @@ def fit_platt(raw: Tensor, correct: Tensor) -> tuple[float, float]:
         return flat
     # Both targets of each sample, weighted: a logistic regression with targets between 0 and 1.
     target = torch.where(correct, (right + 1) / (right + 2), 1 / (wrong + 2))
-    odds = log_odds(raw).repeat(2)[:, None].numpy()
-    weights = torch.cat([target, 1 - target]).double().numpy()
+    odds = log_odds(raw).repeat(2)[:, None].cpu().numpy()
+    weights = torch.cat([target, 1 - target]).double().cpu().numpy()
     outcomes = [1] * len(raw) + [0] * len(raw)
     fitted = LogisticRegression(C=1 / _RIDGE, max_iter=1000).fit(odds, outcomes, sample_weight=weights)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])

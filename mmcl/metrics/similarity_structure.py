@@ -40,14 +40,14 @@ def similarity_structure(first: Tensor, second: Tensor) -> dict[str, Any]:
     check_paired(first=first, second=second)
     require_finite(first=first, second=second)
     one, other = directions(first.double()), directions(second.double())
-    differ = ~torch.eye(len(one), dtype=torch.bool)
+    differ = ~torch.eye(len(one), dtype=torch.bool, device=one.device)
     across, within = (one @ other.T)[differ], (other @ other.T)[differ]
-    edges = torch.linspace(_LOW, _HIGH, _BINS + 1, dtype=torch.double)
+    edges = torch.linspace(_LOW, _HIGH, _BINS + 1, dtype=torch.double, device=one.device)
     cells = [
         (values.clamp(_LOW, _HIGH - 1e-9) - _LOW).div((_HIGH - _LOW) / _BINS).long() for values in (within, across)
     ]
     counts = torch.bincount(cells[0] * _BINS + cells[1], minlength=_BINS**2).view(_BINS, _BINS)
-    sums = torch.zeros(_BINS, dtype=torch.double).index_add_(0, cells[0], across)
+    sums = across.new_zeros(_BINS).index_add_(0, cells[0], across)
     enough = counts.sum(1) >= 20
     deviations = [values - values.mean() for values in (within, across)]
     # Cosines are of order 1: smaller deviations than this are rounding errors.

@@ -89,7 +89,7 @@ def per_sample_loss(logits: Tensor, labels: Sequence[int]) -> Tensor:
     Raises:
         LabelError: a label is out of range.
     """
-    target = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long)
+    target = torch.tensor(whole_numbers(labels, "labels", error=LabelError), dtype=torch.long, device=logits.device)
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < logits.shape[1]:
         raise LabelError(
             f"labels range from {int(target.min())} to {int(target.max())}, expected 0 to {logits.shape[1] - 1}"
@@ -123,7 +123,7 @@ def distance_to_retrain(
 
 
 def _balanced(two: Mapping[str, Tensor], seed: int) -> list[Tensor]:
-    """Return equal numbers of rows of both, drawn by ``seed``."""
+    """Return equal numbers of rows of both, drawn by ``seed``, on the CPU."""
     for name, each in two.items():
         if each.dim() != 2 or not len(each):
             raise ShapeError(f"{name} have shape {tuple(each.shape)}, expected one or more samples")
@@ -133,7 +133,7 @@ def _balanced(two: Mapping[str, Tensor], seed: int) -> list[Tensor]:
             raise InputError(f"{name}: row {row} has {each[row].tolist()[:8]}, expected numbers: check the model")
     size = min(map(len, two.values()))
     draw = torch.Generator().manual_seed(seed)
-    return [each[torch.randperm(len(each), generator=draw)[:size]] for each in two.values()]
+    return [each.cpu()[torch.randperm(len(each), generator=draw)[:size]] for each in two.values()]
 
 
 def _labels(sides: Sequence[Tensor]) -> list[int]:

@@ -7,6 +7,8 @@ that is there already: similarities forward and again backward, and one product 
 
     uv run --extra bench python tests/benchmarks/objectives.py
     uv run --extra bench python tests/benchmarks/objectives.py --batches 1024 --threads 2 --only clip siglip
+
+On a GPU (`--device cuda`), `objectives_gpu.py` measures; it takes the other options from there.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-LABELS, TEMPERATURE = 100, 0.07
 PEERS = {
     "clip": "open_clip",
     "siglip": "open_clip",
@@ -37,53 +38,6 @@ PEERS = {
     "cwcl": None,
     "m3co": None,
 }
-
-
-def ours(name: str) -> Callable:
-    import torch
-
-    from mmcl import objectives
-
-    if name == "m3co":
-
-        def loss(a, b, labels):  # type: ignore[no-untyped-def]
-            torch.manual_seed(0)
-            lam = torch.rand(len(a))
-            return objectives.M3CoLoss(TEMPERATURE).from_mixed(a, b, torch.randperm(len(a)), lam)
-
-        return loss
-    if name == "sup_con":
-        return lambda a, b, labels: objectives.SupConLoss(TEMPERATURE)(a, labels)
-    kinds = {
-        "clip": objectives.CLIPLoss,
-        "siglip": objectives.SigLIPLoss,
-        "nt_xent": objectives.NTXentLoss,
-        "dcl": objectives.DCLLoss,
-        "cwcl": objectives.CWCLLoss,
-    }
-    kind = kinds[name](TEMPERATURE)
-    return lambda a, b, labels: kind(a, b)
-
-
-def peer(name: str) -> Callable:
-    import torch
-
-    if name in ("clip", "siglip"):
-        from open_clip.loss import ClipLoss, SigLipLoss
-
-        scale, bias = torch.tensor(1 / TEMPERATURE), torch.tensor(-10.0)
-        if name == "clip":
-            return lambda a, b, labels: ClipLoss()(a, b, scale)
-        return lambda a, b, labels: SigLipLoss()(a, b, scale, bias)
-    if name in ("nt_xent", "dcl"):
-        from lightly.loss import DCLLoss, NTXentLoss
-
-        kind = (NTXentLoss if name == "nt_xent" else DCLLoss)(temperature=TEMPERATURE)
-        return lambda a, b, labels: kind(a, b)
-    from pytorch_metric_learning.losses import SupConLoss
-
-    kind = SupConLoss(temperature=TEMPERATURE)
-    return lambda a, b, labels: kind(a, labels)
 
 
 def limit(name: str) -> Callable:
@@ -112,16 +66,17 @@ def memory(key: str) -> float:
 def measure(side: str, name: str, batch: int, dim: int, threads: int, repeats: int) -> dict[str, float]:
     """What one process does."""
     warnings.simplefilter("ignore")
+    import losses
     import torch
     from torch.nn.functional import normalize
 
     torch.set_num_threads(threads)
-    step = {"mmcl": ours, "peer": peer, "limit": limit}[side](name)
+    step = limit(name) if side == "limit" else losses.ours(name) if side == "mmcl" else losses.peer(name, PEERS[name])
     generator = torch.Generator().manual_seed(0)
 
     def inputs(rows: int) -> list[torch.Tensor]:
         sides = [normalize(torch.randn(rows, dim, generator=generator), dim=1).requires_grad_() for _ in range(2)]
-        return [*sides, torch.randint(0, LABELS, (rows,), generator=generator)]
+        return [*sides, torch.randint(0, losses.LABELS, (rows,), generator=generator)]
 
     def run(a: torch.Tensor, b: torch.Tensor, labels: torch.Tensor) -> float:
         a.grad = b.grad = None
@@ -213,7 +168,13 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3, help="how often each comparison is made")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda has the options of its own file")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
+    if parser.parse_known_args()[0].device == "cuda":
+        import objectives_gpu
+
+        objectives_gpu.main()
+        return
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*json.loads(arguments.measure))))

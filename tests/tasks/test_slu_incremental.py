@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import soundfile
 import torch
+from killed import kill_after, rows
 
 from mmcl.config.model import load_config
 from mmcl.config.tasks import find_config, load_task
@@ -19,7 +16,6 @@ from mmcl.runs.run import Run
 
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
-COMMAND = [sys.executable, "-W", "ignore", "-m", "mmcl"]
 TWO = ["strategy=[replay,coconut]", "seeds=[3]", "epochs=3"]
 SEQ2SEQ = ["strategy=[offline,replay+token_kd,coconut+audio_kd+sequence_kd]", "seeds=[3]", "epochs=6"]
 
@@ -41,12 +37,6 @@ def uninterrupted(mmcl, tmp_path_factory, config, settings):
     done = mmcl("run", "slu_incremental", "--config", config, "--folder", folder, *settings)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
-
-
-def rows(folder):
-    """Logged metrics without times."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
 def test_results_are_printed_and_stored(whole):
@@ -153,7 +143,7 @@ def test_superclasses_are_split_into_experiences(mmcl, data_dir, tmp_path):
 @pytest.mark.slow
 def test_tokenizer_of_another_run_is_refused(written, mmcl, environment, tmp_path):
     folder = tmp_path / "killed"
-    killed(environment, folder, 8, "tiny_seq2seq", SEQ2SEQ)
+    kill_after(8, folder, environment, "slu_incremental/tiny_seq2seq", *SEQ2SEQ)
     other = json.loads((folder / "tokenizer.json").read_text())
     del other["digest"]  # format of older tokenizers
     other["tokenizer"]["model"]["merges"].pop()
@@ -163,24 +153,11 @@ def test_tokenizer_of_another_run_is_refused(written, mmcl, environment, tmp_pat
     assert "Traceback" not in done.stderr
 
 
-def killed(environment, folder, lines, config="tiny", settings=TWO):
-    """Start a run, and kill it after it has logged a number of lines."""
-    command = [*COMMAND, "run", "slu_incremental", "--config", config, "--folder", str(folder), *settings]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    metrics = folder / "metrics.jsonl"
-    while process.poll() is None:
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= lines:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.001)
-    assert process.wait() == -signal.SIGKILL
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("lines", [4, 1, 13])
 def test_killed_run_resumes_to_the_same_metrics(lines, whole, mmcl, environment, tmp_path):
     folder = tmp_path / "killed"
-    killed(environment, folder, lines)
+    kill_after(lines, folder, environment, "slu_incremental/tiny", *TWO)
     done = mmcl("run", "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert rows(folder) == rows(whole[0])
@@ -189,7 +166,7 @@ def test_killed_run_resumes_to_the_same_metrics(lines, whole, mmcl, environment,
 @pytest.mark.parametrize("lines", [pytest.param(lines, marks=pytest.mark.slow) for lines in (8, 15, 35)])
 def test_killed_seq2seq_run_resumes_to_the_same_metrics(lines, written, mmcl, environment, tmp_path):
     folder = tmp_path / "killed"
-    killed(environment, folder, lines, "tiny_seq2seq", SEQ2SEQ)
+    kill_after(lines, folder, environment, "slu_incremental/tiny_seq2seq", *SEQ2SEQ)
     done = mmcl("run", "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert rows(folder) == rows(written[0])

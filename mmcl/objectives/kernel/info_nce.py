@@ -48,8 +48,8 @@ def weighted_info_nce(
         loss_i = c_i log sum_k N_ik exp(s_ik) - sum_j W_ij s_ij,    c_i = sum_j W_ij
 
     The result is the mean over rows that have weight. A row without weight or without compared keys counts 0 and keeps
-    its gradient path; if all rows are such, the result is 0. W may be nonzero where N is zero. Half precision is
-    computed in float32, also under autocast.
+    its gradient path; if all rows are such, the result is 0. W may be nonzero where N is zero. Half
+    precision is computed in float32; on a GPU, products keep the features' precision or have autocast's.
 
     Args:
         queries, keys: ``(queries, dim)`` and ``(keys, dim)``.

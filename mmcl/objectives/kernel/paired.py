@@ -32,7 +32,7 @@ def paired_info_nce(queries: Tensor, keys: Tensor, scale: Scale, product: torch.
 
     Args:
         queries, keys: ``(batch, dim)``.
-        scale: factor of the cosines.
+        scale: factor of the cosines, also one for each query ``(batch,)``.
         product: half precision of the products, or None.
     """
     return _InfoNCE.apply(queries, keys, *_given(scale), product)
@@ -118,7 +118,8 @@ def _of_rows(
     if _sides(ctx)[0]:
         rows, along = normalize_backward(gradients[0], queries, length, ctx.constant, ctx.needs_input_grad[2])
         of_queries = rows if ctx.needs_input_grad[0] else None
-        of_scale = along.sum() if ctx.needs_input_grad[2] else None
+        if length is not None and ctx.needs_input_grad[2]:
+            of_scale = along if length.dim() else along.sum()
     if ctx.needs_input_grad[1]:
         of_keys, _ = normalize_backward(gradients[1], keys, None, 1.0, False)
     return of_queries, of_keys, of_scale

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from mmcl.arguments import takes_tensors
 from mmcl.objectives.kernel.base import Pairs
 from mmcl.objectives.kernel.batch import Batch, reciprocal
+from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_features
 from mmcl.objectives.kernel.logsumexp import dense_similarities, pairwise_logsumexp
 from mmcl.objectives.kernel.paired import paired_info_nce, takes_pairs
@@ -47,18 +48,14 @@ def two_way_info_nce(
     check_features(queries=queries, keys=keys)
     product = product_type(queries, keys)
     with torch.autocast(queries.device.type, enabled=False):
-        paired = _is_diagonal(forward, queries, keys) and _is_diagonal(backward, queries, keys)
-        if paired and takes_pairs(queries, keys, block_size=block_size, gather=gather):
-            scale = 1 / temperature_of(temperature, rows=len(queries))
-            if not isinstance(scale, Tensor) or not scale.dim():
-                return paired_info_nce(queries, keys, scale, product)
+        single_node = takes_pairs(queries, keys, block_size=block_size, gather=gather)
+        if single_node and _are_paired(queries, keys, forward, backward):
+            return paired_info_nce(queries, keys, 1 / temperature_of(temperature, rows=len(queries)), product)
         given = {"forward": forward, "backward": backward}
         batch = Batch.of(queries, keys, given, temperature, product, normalize=True, gather=gather)
         (q, k, products), pairs, processes = batch
         forward, backward = pairs["forward"], pairs["backward"]
-        diagonal = backward.diagonal if forward.diagonal is None else forward.diagonal
-        if diagonal is None and uses_kernels(q, k):
-            diagonal = processes.own.start if processes else 0  # the largest slopes, which are then not rounded
+        diagonal = _diagonal(forward, backward, processes) if uses_kernels(q, k) else _own_diagonal(forward, backward)
         held = dense_similarities(q, k, block_size)
         sums, key_sums, own_dots = pairwise_logsumexp(
             q, k, columns=True, diagonal=diagonal, block_size=block_size, similarities=held, products=products
@@ -82,5 +79,17 @@ def two_way_info_nce(
         return total / counts[0], key_total / counts[1]
 
 
-def _is_diagonal(pairs: Pairs, queries: Tensor, keys: Tensor) -> bool:
-    return pairs.diagonal == 0 and pairs.shape == (len(queries), len(keys)) and len(queries) == len(keys)
+def _are_paired(queries: Tensor, keys: Tensor, *weights: Pairs) -> bool:
+    """Whether row i of each side is the positive of row i of the other."""
+    shape = (len(queries), len(queries))
+    return len(keys) == len(queries) and all(each.diagonal == 0 and each.shape == shape for each in weights)
+
+
+def _own_diagonal(forward: Pairs, backward: Pairs) -> int | None:
+    return backward.diagonal if forward.diagonal is None else forward.diagonal
+
+
+def _diagonal(forward: Pairs, backward: Pairs, processes: Processes | None) -> int:
+    """Return the offset of the keys that are nearest to the queries: the kernels do not round their slopes."""
+    found = _own_diagonal(forward, backward)
+    return found if found is not None else processes.own.start if processes else 0
