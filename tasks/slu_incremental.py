@@ -47,6 +47,7 @@ class Config(StrictModel):
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
     relational: sections.RelationalSection = sections.RelationalSection()
+    regularization: sections.RegularizationSection = sections.RegularizationSection()
     readout: sections.ReadOutSection = sections.ReadOutSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
@@ -136,4 +137,4 @@ def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
         "lwf": config.distillation.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
     }
-    return {"epochs": config.epochs, **own.get(base, {})}
+    return {"epochs": config.epochs, **own.get(base, config.regularization.settings(base))}

@@ -18,6 +18,7 @@ from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
+from mmcl.sections.regularization import RegularizationSection as RegularizationSection
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
 from mmcl.sections.strategy_names import (
     DISTILLATIONS,

@@ -15,9 +15,11 @@ with quick_imports():
     from mmcl.strategies.distillation import AudioDistillation as AudioDistillation
     from mmcl.strategies.distillation import LogitDistillation as LogitDistillation
     from mmcl.strategies.distillation import TokenDistillation as TokenDistillation
+    from mmcl.strategies.elastic_weights import ElasticWeights as ElasticWeights
     from mmcl.strategies.frame_scores import FrameScores as FrameScores
     from mmcl.strategies.held_out import HeldOut as HeldOut
     from mmcl.strategies.m3col import M3CoL as M3CoL
+    from mmcl.strategies.memory_aware_synapses import MemoryAwareSynapses as MemoryAwareSynapses
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
     from mmcl.strategies.presets import fecam as fecam
@@ -30,10 +32,14 @@ with quick_imports():
     from mmcl.strategies.presets import replay as replay
     from mmcl.strategies.presets import slda as slda
     from mmcl.strategies.rationale_distillation import RationaleDistillation as RationaleDistillation
+    from mmcl.strategies.regularization import ewc as ewc
+    from mmcl.strategies.regularization import mas as mas
+    from mmcl.strategies.regularization import si as si
     from mmcl.strategies.rehearsal import Rehearsal as Rehearsal
     from mmcl.strategies.relational_distillation import RelationalDistillation as RelationalDistillation
     from mmcl.strategies.sequence_distillation import SequenceDistillation as SequenceDistillation
     from mmcl.strategies.stream_unlearning import unlearn_in_stream as unlearn_in_stream
+    from mmcl.strategies.synaptic_intelligence import SynapticIntelligence as SynapticIntelligence
     from mmcl.strategies.template import MMCLTemplate as MMCLTemplate
     from mmcl.unlearning import unlearn as unlearn
     from mmcl.unlearning import unlearn_laf as unlearn_laf
@@ -44,27 +50,33 @@ __all__ = [
     "ClosedForm",
     "Coconut",
     "Contrast",
+    "ElasticWeights",
     "FrameScores",
     "HeldOut",
     "LogitDistillation",
     "M3CoL",
     "MMCLTemplate",
+    "MemoryAwareSynapses",
     "NearestMean",
     "RationaleDistillation",
     "Rehearsal",
     "RelationalDistillation",
     "SequenceDistillation",
+    "SynapticIntelligence",
     "TokenDistillation",
     "coconut",
     "distill_rationales",
+    "ewc",
     "fecam",
     "icarl",
     "joint",
     "lwf",
+    "mas",
     "naive",
     "ncm",
     "ranpac",
     "replay",
+    "si",
     "slda",
     "unlearn",
     "unlearn_in_stream",

@@ -7,7 +7,7 @@ from mmcl.errors import CheckpointError, TrainingError
 from mmcl.files.loading import plain_name
 from mmcl.freeze import trainable_state
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
-from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
+from mmcl.strategies import coconut, ewc, icarl, joint, lwf, mas, naive, replay, si
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.resuming import restore_model, restore_training, state_of
@@ -80,7 +80,7 @@ class Keeper(SupervisedPlugin):
             self.kept = strategy.state_dict()
 
 
-PRESETS = [naive, joint, replay, lwf, icarl, coconut]
+PRESETS = [naive, joint, replay, lwf, icarl, coconut, ewc, si, mas]
 
 
 @pytest.fixture

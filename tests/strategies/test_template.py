@@ -11,13 +11,14 @@ from mmcl.errors import InputError, LabelError, StreamError, TrainingError
 from mmcl.freeze import freeze, trainable_state
 from mmcl.objectives.kernel.inputs import check_features
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
-from mmcl.strategies import coconut, icarl, joint, lwf, naive, replay
+from mmcl.strategies import coconut, ewc, icarl, joint, lwf, mas, naive, replay, si
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.frame_scores import FrameScores
 from mmcl.strategies.nearest_mean import NearestMean
 from mmcl.strategies.template import MMCLTemplate
 
 PRESETS = {"naive": naive, "joint": joint, "replay": replay, "lwf": lwf, "icarl": icarl, "coconut": coconut}
+PRESETS |= {"ewc": ewc, "si": si, "mas": mas}
 
 
 def equal(one, other):
