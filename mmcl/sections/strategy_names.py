@@ -11,9 +11,9 @@ from mmcl.sections.objectives import objectives
 from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
-    "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, ewc, si, "
-    "mas; ncm, slda, ranpac and fecam on a frozen encoder; or all. replay and coconut with +audio_kd, +token_kd, +sequence_kd; trained "
-    "ones with +relational_kd or an objective, as in replay+sup_con, and with a read-out, as in coconut@slda"
+    "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, ewc, si, mas; ncm, "
+    "slda, ranpac and fecam on a frozen encoder; or all. replay and coconut with +audio_kd, +token_kd, +sequence_kd; "
+    "trained ones with +relational_kd or an objective, as in replay+sup_con, and with a read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")

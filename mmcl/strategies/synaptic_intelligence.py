@@ -41,16 +41,17 @@ class SynapticIntelligence(ImportancePenalty):
             raise ConfigError(f"weight is {weight}, damping {damping}: expected weight >= 0 and damping > 0")
         super().__init__("si", weight)
         self.damping = damping
-        self._start: Tensor | None = None  # parameters before the experience; None between experiences
-        self._path = self._path_of_epoch = self._before = self._gradient = torch.zeros(0)
+        self._within = False  # whether an experience has begun and not ended
+        # Vectors (parameters,): parameters before the experience and before the step, gradient, and path integrals.
+        self._start = self._before = self._gradient = self._path = self._path_of_epoch = torch.zeros(0)
 
     @torch.no_grad()
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Start the path integral, unless an experience resumes."""
         super().before_training_exp(strategy, **kwargs)
         values = flat(self._trained.values())
-        if self._start is None:
-            self._start, self._path = values, torch.zeros_like(values)
+        if not self._within:
+            self._start, self._path, self._within = values, torch.zeros_like(values), True
         self._start, self._path = self._start.to(values), self._path.to(values)
         self._path_of_epoch = torch.zeros_like(values)
 
@@ -75,16 +76,16 @@ class SynapticIntelligence(ImportancePenalty):
     def measure(self, strategy: MMCLTemplate) -> Tensor:
         """Return the path integral over the squared change, ``(parameters,)``."""
         change = flat(self._trained.values()) - self._start
-        self._start = None
+        self._within = False
         return self._path.clamp(min=0) / (change.square() + self.damping)
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return importances, anchors and, within an experience, its path integral so far."""
-        path = {} if self._start is None else {"start": self._start, "path": self._path}
+        path = {"start": self._start, "path": self._path} if self._within else {}
         return super().state_dict(strategy) | path
 
     def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
         """Restore importances, anchors and the path integral."""
         super().load_state_dict(state, strategy)
-        self._start = state.get("start")
-        self._path = state.get("path", torch.zeros(0))
+        self._within = "start" in state
+        self._start, self._path = state.get("start", torch.zeros(0)), state.get("path", torch.zeros(0))
