@@ -9,6 +9,7 @@ from mmcl.lazy import quick_imports
 with quick_imports():
     from mmcl.rationales import distill_rationales as distill_rationales
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
+    from mmcl.strategies.anytime_accuracy import AnytimeAccuracy as AnytimeAccuracy
     from mmcl.strategies.closed_form import ClosedForm as ClosedForm
     from mmcl.strategies.coconut import Coconut as Coconut
     from mmcl.strategies.contrast import Contrast as Contrast
@@ -46,6 +47,7 @@ with quick_imports():
 
 __all__ = [
     "AccuracyMatrix",
+    "AnytimeAccuracy",
     "AudioDistillation",
     "ClosedForm",
     "Coconut",

@@ -147,12 +147,12 @@ def stream_tables(strategies: Sequence[StrategyResults]) -> str:
 
 def _stream_table(stream: StreamRow) -> str:
     unknown = ["-"] * len(stream.experiences)
-    columns = stream.experiences, stream.train_sizes or unknown, stream.test_sizes or unknown
+    columns = stream.domains or stream.experiences, stream.train_sizes or unknown, stream.test_sizes or unknown
     rows = [
         [str(index), ", ".join(classes), str(train), str(test)]
         for index, (classes, train, test) in enumerate(zip(*columns, strict=False), start=1)
     ]
-    return html_table(["experience", "classes", "train samples", "test samples"], rows)
+    return html_table(["experience", "domains" if stream.domains else "classes", "train samples", "test samples"], rows)
 
 
 SECTIONS = (
