@@ -69,21 +69,22 @@ def attributes_of(dataset: object) -> DatasetAttributes:
 def values_by_sample(dataset: Any) -> dict[str, list[Any]]:
     """Return the attributes of a data set that hold one string or number per sample, such as the speakers.
 
-    Labels and ids are left out. Attributes of a torch data set within an adapter count too.
+    Labels, ids and attributes of empty strings only are left out. Attributes of a torch data set within an adapter
+    count too.
 
     >>> class Noisy:
     ...     labels, noise = [0, 1], (10, 20)
-    ...     def __len__(self): return 2
     >>> values_by_sample(Noisy())
     {'noise': [10, 20]}
     """
-    found, inner = {}, getattr(dataset, "data", None)
+    found, inner, samples = {}, getattr(dataset, "data", None), len(dataset.labels)
     for holder in (dataset, *([] if inner is None or isinstance(inner, list | tuple) else [inner])):
         public = {name for name in (*getattr(holder, "__dict__", ()), *vars(type(holder))) if not name.startswith("_")}
         for name in sorted(public - {"labels", "targets", "ids", "classes"}):
             values: Any = getattr(holder, name, None)
             values = values.tolist() if getattr(values, "ndim", 0) == 1 else values
-            if isinstance(values, list | tuple) and len(values) == len(dataset):
-                if all(isinstance(value, str | int | float) for value in values):
-                    found[name] = list(values)
+            if not isinstance(values, list | tuple) or len(values) != samples:
+                continue
+            if all(isinstance(value, str | int | float) for value in values) and any(value != "" for value in values):
+                found[name] = list(values)
     return found

@@ -60,7 +60,16 @@ def plan_stream(
     shots: Count | None = None,
     blur: Probability = 0.0,
 ) -> StreamPlan:
-    """Return the samples of each experience; arguments and errors are those of ``class_incremental``."""
+    """Return the samples of each experience; arguments are those of :func:`~mmcl.data.class_incremental`.
+
+    Test samples stay with the experience of their class, also with ``blur``.
+
+    Raises:
+        StreamError: there are more experiences than classes, a label is unknown, a class has no samples in train or
+            test, ``class_order`` is not a permutation of the classes, the data set has no superclasses, or the two
+            data sets have different classes; the data sets lack the attribute ``domain``, a domain has no samples in
+            train or test, a class has fewer samples than ``shots``, or settings exclude each other.
+    """
     if domain is None:
         groups = class_groups(
             train, test, experiences, class_order, seed, initial, by_superclass=by_superclass, without=without

@@ -10,7 +10,7 @@ from mmcl.config.numbers import Count, Probability
 from mmcl.data.base import Dataset
 from mmcl.data.class_groups import labels_of
 from mmcl.data.fingerprint import digest_of, sample_digests
-from mmcl.data.scenarios import Part, plan_stream
+from mmcl.data.scenarios import Part, StreamPlan, plan_stream
 from mmcl.data.torch_dataset import Samples, as_splits
 from mmcl.lazy import quick_imports
 
@@ -51,11 +51,7 @@ def class_incremental(
 ) -> ClassIncrementalBenchmark:
     """Create an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
 
-    Three settings give other scenarios. With ``domain``, domains such as speakers arrive instead of classes. With
-    ``shots``, experiences after the first have few samples of each class. With ``blur``, the boundaries of experiences
-    are blurred: some samples of a class arrive in other experiences.
-
-    Labels are not renumbered. Each experience has these attributes besides Avalanche's own: ``source``, the data set;
+    Labels are not renumbered. Experiences have these attributes besides Avalanche's own: ``source``, the data set;
     ``dataset.rows``, the rows of its samples in the source; ``group``, its labels; and ``digest``, which identifies its
     samples when training is resumed. ``benchmark.description`` records the stream as plain data.
 
@@ -72,53 +68,38 @@ def class_incremental(
             superclasses. All intents of a SLURP scenario arrive together. A class may then have no samples in train
             (its test samples count as errors) or in test; a warning names it.
         without: labels to exclude; the other classes keep their experience.
-        domain: attribute of the data sets that names the domain of each sample, such as ``"speakers"``. Domains then
-            arrive in groups, with the samples of all classes; ``class_order`` and ``initial`` refer to domains. A class
-            may lack samples in a domain; a warning names it. None for classes.
-        shots: number of training samples of each class in every experience but the first, drawn by the seed; None for
-            all.
-        blur: share of the training samples of each class that arrive in other experiences, drawn by the seed. Test
-            samples stay with the experience of their class.
+        domain: attribute that names each sample's domain, such as ``speakers``. Domains then arrive with all their
+            classes; ``class_order`` and ``initial`` refer to domains. A warning names a class that a domain lacks.
+        shots: training samples of each class in every experience but the first, drawn by the seed; None for all.
+        blur: share of each class's training samples that arrives in other experiences, drawn by the seed.
 
     Raises:
-        StreamError: there are more experiences than classes, a label is unknown, a class has no samples in train or
-            test, ``class_order`` is not a permutation of the classes, the data set has no superclasses, or the two
-            data sets have different classes; the data sets lack the attribute ``domain``, a domain has no samples in
-            train or test, a class has fewer samples than ``shots``, or settings exclude each other.
+        StreamError: settings do not fit the data or each other, see :func:`~mmcl.data.scenarios.plan_stream`.
 
     >>> import torch
-    >>> from sklearn.datasets import load_digits
-    >>> images, labels = load_digits(return_X_y=True)
-    >>> digits = list(zip(torch.tensor(images), labels.tolist()))
-    >>> benchmark = class_incremental(digits, digits, experiences=2, class_order=range(10))
-    >>> benchmark.description["train_sizes"]
-    [901, 896]
+    >>> digits = [(torch.zeros(3), row % 4) for row in range(12)]
+    >>> class_incremental(digits, digits, experiences=2, class_order=range(4), shots=1).description["train_sizes"]
+    [6, 2]
     """
     train, test = as_splits(train, test)
-    plan = plan_stream(
-        train,
-        test,
-        experiences,
-        class_order,
-        seed,
-        initial,
-        by_superclass=by_superclass,
-        without=without,
-        domain=domain,
-        shots=shots,
-        blur=blur,
-    )
+    chosen = {"by_superclass": by_superclass, "without": without, "domain": domain, "shots": shots, "blur": blur}
+    plan = plan_stream(train, test, experiences, class_order, seed, initial, **chosen)  # type: ignore[arg-type]
     benchmark = _benchmark({"train": (train, plan.train), "test": (test, plan.test)})
-    drawn = class_order is None or shots is not None or blur > 0
-    benchmark.description = {
+    is_drawn = class_order is None or shots is not None or blur > 0
+    benchmark.description = _description(plan, train.classes, seed if is_drawn else None)
+    return benchmark
+
+
+def _description(plan: StreamPlan, classes: Sequence[str], seed: int | None) -> dict[str, Any]:
+    """Return a stream as plain data."""
+    return {
         "class_order": [label for group in plan.arriving for label in group],
-        "experiences": [[train.classes[label] for label in group] for group in plan.arriving],
-        "train_sizes": [len(experience.dataset) for experience in benchmark.train_stream],
-        "test_sizes": [len(experience.dataset) for experience in benchmark.test_stream],
-        "stream_seed": seed if drawn else None,
+        "experiences": [[classes[label] for label in group] for group in plan.arriving],
+        "train_sizes": [len(part.rows) for part in plan.train],
+        "test_sizes": [len(part.rows) for part in plan.test],
+        "stream_seed": seed,
         **({"domains": plan.domains} if plan.domains else {}),
     }
-    return benchmark
 
 
 def _benchmark(parts: dict[str, tuple[Dataset, Sequence[Part]]]) -> ClassIncrementalBenchmark:

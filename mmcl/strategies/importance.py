@@ -172,12 +172,12 @@ def mean_over_samples(
 
 
 @contextmanager
-def head_only(model: Any) -> Iterator[Any]:
+def head_only(model: nn.Module) -> Iterator[nn.Module]:
     """Context in which a model is in evaluation mode, and classifies by its head instead of a read-out."""
     readout, was_training = getattr(model, "readout", None), model.training
     model.eval()
     if readout is not None:
-        model.readout = None
+        model.readout = None  # type: ignore[assignment]
     try:
         yield model
     finally:

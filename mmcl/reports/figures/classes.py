@@ -41,7 +41,8 @@ def accuracy_curves(strategies: Sequence[StrategyResults]) -> str:
             axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     if not ticks:
         return ""
-    axes.set(xlabel="classes seen", ylabel="accuracy on them (%)", ylim=(0, 102))
+    by_domain = any(row.domains for each in strategies for row in each.streams.values())
+    axes.set(xlabel="domains seen" if by_domain else "classes seen", ylabel="accuracy on them (%)", ylim=(0, 102))
     if len(ticks) <= 12:
         axes.set_xticks(sorted(ticks))
     else:
