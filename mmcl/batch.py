@@ -70,9 +70,31 @@ class Batch(dict[str, Any]):
             }
         )
 
+    def take(self, positions: Sequence[int]) -> Batch:
+        """Return the samples at ``positions``; unlike a mask on a GPU, they are selected without waiting for it.
+
+        >>> Batch(label=torch.tensor([4, 5]), text=["a", "b"]).take([1])
+        {'label': tensor([5]), 'text': ['b']}
+        """
+        index = torch.tensor(positions, dtype=torch.long)
+        return Batch(
+            {
+                name: value[moved(index, value.device)] if isinstance(value, Tensor) else [value[i] for i in positions]
+                for name, value in self.items()
+            }
+        )
+
     def to(self, device: torch.device | str) -> Batch:
-        """Move all tensors to ``device``."""
-        return Batch({k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in self.items()})
+        """Move all tensors to ``device``, see :func:`moved`."""
+        device = torch.device(device)
+        return Batch({k: moved(v, device) if isinstance(v, Tensor) else v for k, v in self.items()})
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on ``device``; a copy from the CPU to a GPU does not wait for the GPU's queued work."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and torch.cuda.is_initialized():
+        tensor = tensor.pin_memory()  # only page-locked memory is copied without waiting
+    return tensor.to(device, non_blocking=device.type != "cpu")
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

@@ -27,8 +27,13 @@ def freeze(module: ModuleT) -> ModuleT:
     return module
 
 
-def frozen_copy(module: ModuleT) -> ModuleT:
+def frozen_copy(module: ModuleT, *, share_frozen: bool = False) -> ModuleT:
     """Return a frozen deep copy of ``module``, such as a teacher; training ``module`` does not change it.
+
+    Args:
+        module: module to copy.
+        share_frozen: share the parameters that are frozen in ``module``, such as those of a pretrained encoder. They
+            must then stay frozen there.
 
     >>> student = nn.Linear(2, 1)
     >>> teacher = frozen_copy(student)
@@ -37,7 +42,8 @@ def frozen_copy(module: ModuleT) -> ModuleT:
     >>> bool(teacher.weight.abs().sum() > 0), teacher.train().training, teacher.weight.requires_grad
     (True, False, False)
     """
-    return freeze(deepcopy(module))
+    shared = {id(each): each for each in module.parameters() if not each.requires_grad} if share_frozen else {}
+    return freeze(deepcopy(module, shared))
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:

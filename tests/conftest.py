@@ -39,6 +39,12 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture
+def on_device(monkeypatch):
+    """Treat the CPU as a GPU: losses are read once in several steps."""
+    monkeypatch.setattr("mmcl.training.loss_sums.waits", lambda device: True)
+
+
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # some extensions print what is left at exit
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmcl import Batch, collate
+from mmcl.batch import moved
 from mmcl.data.audio import load_audio
 from mmcl.errors import ShapeError
 
@@ -45,3 +46,31 @@ def test_samples_with_different_shapes_raise():
         collate([{"image": torch.ones(3, 4)}, {"image": torch.ones(3, 5)}])
     with pytest.raises(ShapeError, match="samples of one batch have features of shapes"):
         collate([{"features": torch.ones(4)}, {"features": torch.ones(2, 4)}])
+
+
+def test_samples_are_taken_by_position():
+    batch = collate([{"features": torch.full((2,), float(row)), "text": str(row)} for row in range(4)])
+    taken = batch.take([3, 1])
+    assert taken["features"][:, 0].tolist() == [3.0, 1.0] and taken["text"] == ["3", "1"]
+    assert batch.take([]).size == 0
+
+
+def test_a_copy_to_the_cpu_is_complete_and_one_to_a_gpu_does_not_wait(monkeypatch):
+    copies = []
+
+    class Watched(torch.Tensor):
+        def to(self, *args, **kwargs):
+            copies.append((args, kwargs))
+            return self
+
+        def pin_memory(self):
+            copies.append("pinned")
+            return self
+
+    tensor = torch.zeros(2).as_subclass(Watched)
+    moved(tensor, torch.device("cpu"))
+    assert copies == [((torch.device("cpu"),), {"non_blocking": False})]
+    copies.clear()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    moved(tensor, torch.device("cuda"))
+    assert copies == ["pinned", ((torch.device("cuda"),), {"non_blocking": True})]

@@ -36,3 +36,12 @@ def test_the_copy_shares_nothing():
     teacher = frozen_copy(student)
     assert {p.data_ptr() for p in student.parameters()}.isdisjoint(p.data_ptr() for p in teacher.parameters())
     assert all(p.requires_grad for p in student.parameters())
+
+
+def test_a_copy_may_share_frozen_parameters_only():
+    model = nn.Sequential(freeze(nn.Linear(2, 3)), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    for share in (False, True):
+        copy = frozen_copy(model, share_frozen=share)
+        assert (copy[0].weight is model[0].weight) == share
+        assert copy[2].weight is not model[2].weight and copy[1].running_mean is not model[1].running_mean
+        assert not any(parameter.requires_grad for parameter in copy.parameters()) and model[2].weight.requires_grad

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
@@ -61,6 +61,17 @@ class StrictModel(BaseModel):
         for name, field in cls.model_fields.items():
             if field.annotation in (int, float) and isinstance(data, dict) and isinstance(data.get(name), bool):
                 data = {**data, name: str(data[name]).lower()}  # a string, which validation then refuses
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_numbers_as_names(cls, data: Any) -> Any:
+        """Take ``precision=32``, which YAML reads as a number, for the choice ``"32"``."""
+        for name, field in cls.model_fields.items():
+            given = data.get(name) if isinstance(data, dict) else None
+            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            if type(given) in (int, float) and given not in choices and str(given) in choices:
+                data = {**data, name: str(given)}
         return data
 
 

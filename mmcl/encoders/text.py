@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mmcl.batch import length_mask
+from mmcl.batch import length_mask, moved
 from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
 from mmcl.encoders.tuning import freeze_below
 from mmcl.errors import ConfigError, ShapeError
@@ -66,7 +66,7 @@ class WordEncoder(Encoder):
         longest = max(counts)
         padded = torch.tensor([row + (_NO_WORD,) * (longest - len(row)) for row in rows])
         device = self.embedding.weight.device
-        return padded[:, :, None].to(device), torch.tensor(counts, device=device)
+        return moved(padded[:, :, None], device), moved(torch.tensor(counts), device)
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
         sequence = self.embedding(features[:, :, 0])

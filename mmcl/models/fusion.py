@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcl.arguments import takes_tensors
-from mmcl.batch import Batch
+from mmcl.batch import Batch, moved
 from mmcl.config.numbers import Count, Probability
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset
@@ -191,7 +191,7 @@ class MultimodalClassifier(nn.Module):
             dropped = chance < self.view_dropout
             dropped[torch.arange(size), chance.argmax(1)] = False
             missing |= dropped
-        return missing.to(next(iter(views.values())).device)
+        return moved(missing, next(iter(views.values())).device)
 
 
 @torch.no_grad()

@@ -92,6 +92,7 @@ class TensorClassifier(nn.Module):
         self.model, self.input, self.readout = model, input, None
         self.classifier = last_linear(model) if classifier is None else classifier
         self.register_buffer("seen", torch.empty(0, dtype=torch.bool))
+        self._all_seen = True
 
     def grow(self, labels: Iterable[int]) -> None:
         """Mark classes as arrived; the size of the model's output does not change.
@@ -103,6 +104,7 @@ class TensorClassifier(nn.Module):
         added = max([0, *(label + 1 - len(self.seen) for label in labels)])
         self.seen = torch.cat([self.seen, self.seen.new_zeros(added)])
         self.seen[torch.tensor(labels, dtype=torch.long, device=self.seen.device)] = True
+        self._all_seen = bool(self.seen.all())
 
     def embed(self, batch: Batch) -> Tensor:
         """Return the input of the classifier layer, ``(batch, dim)``.
@@ -148,9 +150,11 @@ class TensorClassifier(nn.Module):
         return layer.weight[batch["label"]]
 
     def _masked(self, logits: Tensor) -> Tensor:
+        if not len(self.seen) or (self._all_seen and len(self.seen) >= logits.shape[1]):
+            return logits
         unseen = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
         unseen[: len(self.seen)] = ~self.seen[: len(unseen)]
-        return logits.masked_fill(unseen, float("-inf")) if len(self.seen) and unseen.any() else logits
+        return logits.masked_fill(unseen, float("-inf"))
 
     def _lacking(self, captured: list[Tensor]) -> str:
         name = type(self.model).__name__
@@ -170,6 +174,7 @@ class TensorClassifier(nn.Module):
         if saved is not None and saved.shape != self.seen.shape:
             self.seen = self.seen.new_empty(len(saved))
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self._all_seen = bool(self.seen.all())
 
 
 def as_batch_model(model: nn.Module) -> nn.Module:

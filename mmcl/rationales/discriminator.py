@@ -117,7 +117,7 @@ def pretrain_discriminator(
     optimizer = torch.optim.AdamW(discriminator.parameters(), lr=learning_rate, fused=True)
     update = TrainingStep(optimizer, advice="lower its learning rate")
     discriminator.train()
-    losses = []
+    losses: list[Tensor] = []
     for step in range(1, steps + 1):
         rows = draw.sample(usable, min(batch_size, len(usable)))
         good = [draw.choice(voted[row].positives) for row in rows]
@@ -129,10 +129,12 @@ def pretrain_discriminator(
         with update.located(partial("step {} of {}".format, step, steps)):
             scores = discriminator([*batch, *batch], [*good, *bad])
             loss = discriminator_loss(scores[: len(rows), None], scores[len(rows) :, None])
-            losses.append(update.backward(loss, "the loss of the discriminator"))
+            update.backward(loss, "the loss of the discriminator")
+            losses.append(loss.detach())
         update.update()
+    update.means()  # checks the last losses
     discriminator.eval()
-    return losses
+    return torch.stack(losses).tolist() if losses else []
 
 
 def corrupted(text: str, words: Sequence[str], share: float, draw: random.Random, mask: str = "<unk>") -> str:

@@ -125,7 +125,7 @@ class Distillation:
                 terms = self._terms(rows)
                 loss = torch.stack([weight * value.float() for value, weight in terms.values()]).sum()
                 for name, (value, _) in terms.items():
-                    self._step.note(name, value.item())
+                    self._step.note(name, value)
                 self._step.backward(loss, terms=terms)
             self._step.update(last=number == len(batches))
         if self.method == "qcrd":

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmcl.batch import moved
 from mmcl.config.numbers import Factor, NonNegative, Share
 from mmcl.models.text_to_text import TextToText, TextToTextOutput
 from mmcl.objectives.qcrd import Scheme, discriminator_loss, mutual_information_loss, quality_contrast
@@ -152,7 +153,7 @@ def forward_rationales(student: TextToText, lessons: Sequence[Lesson]) -> tuple[
 
 def _padded(counts: Sequence[int], *values: Tensor) -> tuple[Tensor, ...]:
     """Values of each lesson's rationales, padded to ``(batch, rationales)``, and the mask of valid entries."""
-    sizes = torch.tensor(counts, device=values[0].device)
+    sizes = moved(torch.tensor(counts), values[0].device)
     mask = torch.arange(max(max(counts), 1), device=sizes.device) < sizes[:, None]
     return *(each.new_zeros(mask.shape).masked_scatter(mask, each) for each in values), mask
 

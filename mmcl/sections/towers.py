@@ -211,8 +211,6 @@ def pretrain(
         return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
-    for module in (model, objective):
-        module.to(settings.device)  # first, because restored state of the optimizer goes where its parameters are
     trainer = _make_trainer(settings, model, pairs, objective)
     seconds = 0.0
     if saved is not None:

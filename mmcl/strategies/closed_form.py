@@ -18,7 +18,7 @@ from mmcl.strategies.loader import BatchLoader
 if TYPE_CHECKING:
     from mmcl.strategies.template import MMCLTemplate
 
-OldClasses = Literal["exemplars", "kept"]
+OldClasses = Literal["kept", "exemplars"]
 _HOLD_OUT = 5  # every fifth sample of a class is held out
 
 
@@ -32,11 +32,11 @@ class ClosedForm(SupervisedPlugin):
     If the strategy trains the model, embeddings of old classes move. ``old_classes`` says what their statistics stand
     on:
 
+    * ``kept``: old classes keep the statistics from the end of their experience. These stand on all their samples, but
+      on embeddings that the model no longer gives.
     * ``exemplars``: all statistics are computed again with the trained model, from the samples of the experience and
       the memory that it was trained with. Old classes then stand on their exemplars. Without a memory, as in ``lwf``,
       they are kept. For ``joint``, whose memory holds all samples, the result is exact.
-    * ``kept``: old classes keep the statistics from the end of their experience. These stand on all their samples, but
-      on embeddings that the model no longer gives.
 
     With several processes, each embeds a part of the samples, and the statistics are summed.
 
@@ -51,10 +51,10 @@ class ClosedForm(SupervisedPlugin):
         ConfigError: the strategy trains nothing, but embeddings have weights that must be trained first.
     """
 
-    def __init__(self, readout: ReadOut, *, old_classes: OldClasses = "exemplars") -> None:
+    def __init__(self, readout: ReadOut, *, old_classes: OldClasses = "kept") -> None:
         super().__init__()
-        if old_classes not in ("exemplars", "kept"):
-            raise ConfigError(f"old_classes is '{old_classes}', expected exemplars or kept")
+        if old_classes not in ("kept", "exemplars"):
+            raise ConfigError(f"old_classes is '{old_classes}', expected kept or exemplars")
         self.readout, self.is_applied = readout, False
         self.old_classes = old_classes
 
@@ -65,10 +65,10 @@ class ClosedForm(SupervisedPlugin):
 
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Fit the read-out."""
-        rows, rehearsed = rows_of(strategy.experience), strategy.rehearsed
-        recompute = bool(rehearsed) and self.old_classes == "exemplars"
+        rows, memory = rows_of(strategy.experience), strategy.memory_rows
+        recompute = bool(memory) and self.old_classes == "exemplars"
         labels = torch.as_tensor(strategy.experience.source.labels, dtype=torch.long)
-        self.fit(strategy, torch.tensor([*rows, *rehearsed] if recompute else rows), labels, recompute)
+        self.fit(strategy, torch.tensor([*rows, *memory] if recompute else rows), labels, recompute)
 
     @torch.no_grad()
     def fit(self, strategy: MMCLTemplate, rows: Tensor, labels: Tensor, recompute: bool) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
+from torch import Tensor
 
 from mmcl import distributed
+from mmcl.batch import moved
 from mmcl.config.numbers import NonNegative, Positive
 from mmcl.errors import ConfigError
 from mmcl.objectives.mm import MMLoss
 from mmcl.objectives.nspt import NSPTLoss
-from mmcl.strategies.teacher import teacher_of
+from mmcl.strategies.coconut_terms import is_small, joint_terms
+from mmcl.strategies.teacher import TeacherProjections, teacher_of
 
 if TYPE_CHECKING:
+    from mmcl.batch import Batch
     from mmcl.strategies.template import MMCLTemplate
 
 
@@ -60,31 +64,63 @@ class Coconut(SupervisedPlugin):
         self.mm = MMLoss(temperature, gather=gather)
         self.nspt = NSPTLoss(temperature, denominator, gather=gather)
         self.needs_teacher = nspt_weight != 0
+        self._taught: TeacherProjections | None = None
+
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Drop the teacher's projections of the last experience."""
+        self._taught = None
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add MM and NSPT to the loss."""
-        batch, model, teacher = strategy.mbatch, strategy.model, teacher_of(strategy)
-        weight = self._nspt_weight(strategy) if teacher is not None else 0.0
-        is_rehearsal, labels = batch["is_rehearsal"], batch["label"]
-        if self.mm_weight == 0 and (weight == 0 or not strategy.rehearses):
+        weight = self._nspt_weight(strategy)
+        if self.mm_weight == 0 and weight == 0:
             return
+        model, batch, past = strategy.model, strategy.mbatch, strategy.rehearsed
         audio, text = model.project_audio(strategy.output.embedding), model.project_text(batch)
+        taught = self._projections(strategy).of(batch, past) if weight and past else None
+        if is_small(audio) and not self.mm.gather:
+            terms = self._joint_terms(audio, text, strategy.mb_y, past, taught)
+        else:
+            with strategy.training_step.objective_autocast():
+                terms = self._separate_terms(audio, text, batch, past, taught, distils=weight != 0)
+        for name, term in terms.items():
+            strategy.add_loss(name, term, self.mm_weight if name == "mm" else weight, gathered=self.mm.gather)
+
+    def _joint_terms(
+        self, audio: Tensor, text: Tensor, labels: Tensor, past: list[int], taught: Tensor | None
+    ) -> dict[str, Tensor]:
+        anchors = range(len(audio)) if self.mm_anchors == "all" else sorted({*range(len(audio))} - {*past})
+        settings: Any = {"temperature": self.mm.temperature, "proper": self.nspt.denominator == "proper"}
+        terms = joint_terms(audio, text, labels, anchors if self.mm_weight else (), past, taught, **settings)
+        named = dict(zip(("mm", "nspt_audio", "nspt_text"), terms, strict=False))
+        return named if self.mm_weight else {name: term for name, term in named.items() if name != "mm"}
+
+    def _separate_terms(
+        self, audio: Tensor, text: Tensor, batch: Batch, past: list[int], taught: Tensor | None, *, distils: bool
+    ) -> dict[str, Tensor]:
+        labels, is_rehearsal, terms = batch["label"], batch["is_rehearsal"], {}
         if self.mm_weight:
-            anchors = None if self.mm_anchors == "all" else ~is_rehearsal
-            strategy.add_loss("mm", self.mm(audio, text, labels, anchors), self.mm_weight, gathered=self.mm.gather)
-        if teacher is None or weight == 0 or not strategy.rehearses:
-            return
-        teacher_audio, teacher_text = torch.zeros_like(audio), torch.zeros_like(text)
-        if is_rehearsal.any():
-            past = batch.select(is_rehearsal)
-            with torch.no_grad():
-                teacher_audio[is_rehearsal] = teacher.project_audio(teacher.embed(past))
-                teacher_text[is_rehearsal] = teacher.project_text(past)
-        for name, student, target in (("nspt_audio", audio, teacher_audio), ("nspt_text", text, teacher_text)):
-            term = self.nspt(student, target, labels, is_rehearsal)
-            strategy.add_loss(name, term, weight, gathered=self.nspt.gather)
+            terms["mm"] = self.mm(audio, text, labels, None if self.mm_anchors == "all" else ~is_rehearsal)
+        if distils:
+            places = moved(torch.tensor(past, dtype=torch.long), audio.device)
+            for number, (name, student) in enumerate((("nspt_audio", audio), ("nspt_text", text))):
+                teacher = torch.zeros_like(student, dtype=torch.float32)
+                if taught is not None:
+                    teacher[places] = taught[number].to(teacher)
+                terms[name] = self.nspt(student, teacher.to(student), labels, is_rehearsal)
+        return terms
+
+    def _projections(self, strategy: MMCLTemplate) -> TeacherProjections:
+        if self._taught is None:
+            teacher = teacher_of(strategy)
+            assert teacher is not None  # _nspt_weight is 0 without one
+            self._taught = TeacherProjections(strategy, teacher)
+        return self._taught
 
     def _nspt_weight(self, strategy: MMCLTemplate) -> float:
+        """Weight of NSPT in this step: 0 without a teacher, or if no process has a sample from the memory."""
+        if teacher_of(strategy) is None or not strategy.rehearses:
+            return 0.0
         if self.nspt_weight is not None:
             return self.nspt_weight
         experience = strategy.experience

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
+from mmcl.batch import moved
 from mmcl.config.numbers import NonNegative
 from mmcl.errors import ConfigError
 from mmcl.files.loading import load_state
@@ -75,10 +76,12 @@ class Contrast(SupervisedPlugin):
             self._sides(strategy),
             labels=batch["label"],
             takes=takes,
-            rows=batch["rows"].to(batch["label"].device),
+            rows=moved(batch["rows"], batch["label"].device),
             is_rehearsal=batch["is_rehearsal"],
         )
-        strategy.add_loss(self.name, self.objective.of(inputs), self.weight, gathered=self.objective.gather)
+        with strategy.training_step.objective_autocast():
+            term = self.objective.of(inputs)
+        strategy.add_loss(self.name, term, self.weight, gathered=self.objective.gather)
 
     def _sides(self, strategy: MMCLTemplate) -> tuple[Tensor, Tensor]:
         model, batch, embedding = strategy.model, strategy.mbatch, strategy.output.embedding

@@ -8,9 +8,10 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
-from mmcl.batch import length_mask
+from mmcl.batch import length_mask, moved
 from mmcl.config.numbers import NonNegative, Positive
 from mmcl.errors import ConfigError
+from mmcl.models.heads.growing import ArrivedClasses
 from mmcl.objectives.distill import feature_distillation, logit_distillation
 from mmcl.strategies.teacher import teacher_of
 
@@ -36,6 +37,11 @@ class LogitDistillation(SupervisedPlugin):
         self.weight = weight
         self.temperature = temperature
         self.needs_teacher = weight > 0
+        self._known = ArrivedClasses()
+
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Forget the classes that the last experience's teacher knew."""
+        self._known = ArrivedClasses()
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
@@ -44,8 +50,7 @@ class LogitDistillation(SupervisedPlugin):
             return
         with torch.no_grad():
             target = teacher(strategy.mbatch).logits
-        # Classes that had not arrived have a logit of minus infinity. NaN stays, so that the loss reports it.
-        known = (~target.isneginf()).any(0).nonzero().flatten()
+        known = self._known(target)
         term = logit_distillation(strategy.mb_output[:, known], target[:, known], self.temperature)
         strategy.add_loss("distillation", term, self.weight)
 
@@ -76,18 +81,18 @@ class AudioDistillation(SupervisedPlugin):
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
-        teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
+        teacher, past = teacher_of(strategy), strategy.rehearsed
         if teacher is None or self.weight == 0 or not strategy.rehearses:
             return
-        if not is_rehearsal.any():
+        if not past:
             return strategy.add_loss("audio_kd", strategy.loss.new_zeros(()), self.weight, count=0)
         with torch.no_grad():
-            target = teacher.encode(strategy.mbatch.select(is_rehearsal)).sequence
-        encoded = strategy.output.encoded
-        mask = length_mask(encoded.lengths[is_rehearsal], target.shape[1])
-        student = encoded.sequence[is_rehearsal, : target.shape[1]]  # padded to the new samples, which may be longer
+            target = teacher.encode(strategy.mbatch.take(past)).sequence
+        encoded, places = strategy.output.encoded, moved(torch.tensor(past), target.device)
+        mask = length_mask(encoded.lengths[places], target.shape[1])
+        student = encoded.sequence[places, : target.shape[1]]  # padded to the new samples, which may be longer
         term = feature_distillation(student[mask], target[mask])
-        strategy.add_loss("audio_kd", term, self.weight, count=int(mask.sum()))
+        strategy.add_loss("audio_kd", term, self.weight, count=mask.sum())
 
 
 class TokenDistillation(SupervisedPlugin):
@@ -115,17 +120,18 @@ class TokenDistillation(SupervisedPlugin):
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
-        teacher, is_rehearsal = teacher_of(strategy), strategy.mbatch["is_rehearsal"]
+        teacher, past = teacher_of(strategy), strategy.rehearsed
         if teacher is None or self.weight == 0 or not strategy.rehearses:
             return
-        if not is_rehearsal.any():
+        if not past:
             return strategy.add_loss("token_kd", strategy.loss.new_zeros(()), self.weight, count=0)
-        targets = strategy.output.targets[is_rehearsal]
+        places = moved(torch.tensor(past), strategy.device)
+        targets = strategy.output.targets[places]
         with torch.no_grad():
-            teacher_logits = teacher.teacher_forced(teacher.encode(strategy.mbatch.select(is_rehearsal)), targets)
-        student, mask = strategy.output.logits[is_rehearsal], targets != -100
+            teacher_logits = teacher.teacher_forced(teacher.encode(strategy.mbatch.take(past)), targets)
+        student, mask = strategy.output.logits[places], targets != -100
         term = logit_distillation(student[mask], teacher_logits[mask], 1.0)
-        strategy.add_loss("token_kd", term, self.weight, count=int(mask.sum()))
+        strategy.add_loss("token_kd", term, self.weight, count=mask.sum())
 
 
 def require_decoder(model: nn.Module, method: str) -> None:

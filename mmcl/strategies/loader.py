@@ -38,7 +38,8 @@ class BatchLoader:
         sharded: give each process (:mod:`mmcl.distributed`) a shard of every batch instead of all of it.
 
     Attributes:
-        global_is_rehearsal: ``is_rehearsal`` of the current batch over all processes, ``(batch,)``.
+        own_is_rehearsal: ``is_rehearsal`` of the current batch, which stays on the CPU.
+        global_is_rehearsal: the same over all processes.
 
     Raises:
         StreamError: in iteration, a sharded loader has fewer samples than processes.
@@ -65,7 +66,17 @@ class BatchLoader:
         self.lengths: Tensor | None = attributes_of(source).lengths if bucket > 1 else None
         self.bucket = bucket
         self.sharded = sharded and distributed.world_size() > 1
-        self.global_is_rehearsal = torch.empty(0, dtype=torch.bool)
+        self.own_is_rehearsal = self.global_is_rehearsal = torch.empty(0, dtype=torch.bool)
+
+    @property
+    def rehearsed(self) -> list[int]:
+        """Positions of the samples from the memory in the current batch."""
+        return [position for position, flag in enumerate(self.own_is_rehearsal.tolist()) if flag]
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether the current batch has a sample from the memory, over all processes."""
+        return any(self.global_is_rehearsal.tolist())
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
@@ -79,8 +90,9 @@ class BatchLoader:
         shards = [pair for pair in shards if len(pair[0])]  # in evaluation, a shard may be empty
         groups = tuple(self.rows[shard] for shard, _ in shards)
         for batch, rows, (shard, global_batch) in zip(self._batches(groups), groups, shards, strict=True):
-            batch["rows"], batch["is_rehearsal"] = rows, self.is_rehearsal[shard]
-            self.global_is_rehearsal = self.is_rehearsal[global_batch]
+            self.own_is_rehearsal = self.is_rehearsal[shard]
+            self.global_is_rehearsal = self.is_rehearsal[global_batch] if self.sharded else self.own_is_rehearsal
+            batch["rows"], batch["is_rehearsal"] = rows, self.own_is_rehearsal
             yield batch
 
     @property
@@ -114,6 +126,17 @@ class BatchLoader:
         samples = _Items(self.source)
         indices = [group.tolist() for group in groups]
         return iter(DataLoader(samples, batch_sampler=indices, collate_fn=collate, num_workers=self.workers))
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch, but for entries that are read on the CPU, without a wait: ``rows`` and ``<view>_missing``.
+
+    >>> on_device(Batch(rows=torch.tensor([3]), label=torch.tensor([0])), torch.device("cpu"))
+    {'rows': tensor([3]), 'label': tensor([0])}
+    """
+    stay = {name for name in batch if name == "rows" or name.endswith("_missing")}
+    going = Batch({name: value for name, value in batch.items() if name not in stay}).to(device)
+    return Batch({name: value if name in stay else going[name] for name, value in batch.items()})
 
 
 class _Items(torch.utils.data.Dataset[Sample]):

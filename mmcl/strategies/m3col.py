@@ -100,7 +100,9 @@ class M3CoL(SupervisedPlugin):
         name = self.contrast
         if name == "m3col":
             name = "m3co" if strategy.epoch < int(self.share * strategy.train_epochs) else "soft_clip"
-        strategy.add_loss(name, self._sum(name, strategy.model, strategy.mbatch, output.views), self.weight)
+        with strategy.training_step.objective_autocast():
+            contrast = self._sum(name, strategy.model, strategy.mbatch, output.views)
+        strategy.add_loss(name, contrast, self.weight)
 
     def _sum(self, name: str, model: MultimodalClassifier, batch: Batch, views: dict[str, Tensor]) -> Tensor:
         pairs = ordered_pairs(list(views), self.pairs)

@@ -8,6 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch.nn.functional import cross_entropy
 
+from mmcl.batch import moved
 from mmcl.encoders.base import Encoded
 from mmcl.errors import ConfigError
 from mmcl.strategies.distillation import require_decoder
@@ -56,17 +57,18 @@ class SequenceDistillation(SupervisedPlugin):
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the distillation to the loss."""
-        is_rehearsal = strategy.mbatch["is_rehearsal"]
+        past = strategy.rehearsed
         if self.weight == 0 or not self.sequences or not strategy.rehearses:
             return
-        if not is_rehearsal.any():
+        if not past:
             return strategy.add_loss("sequence_kd", strategy.loss.new_zeros(()), self.weight, count=0)
-        rows = strategy.mbatch["rows"][is_rehearsal].tolist()
-        targets = strategy.model.targets([self.sequences[row] for row in rows])
-        encoded = Encoded(*(part[is_rehearsal] for part in strategy.output.encoded))
+        rows = strategy.mbatch["rows"].tolist()
+        targets = strategy.model.targets([self.sequences[rows[place]] for place in past])
+        places = moved(torch.tensor(past), strategy.device)
+        encoded = Encoded(*(part[places] for part in strategy.output.encoded))
         logits = strategy.model.teacher_forced(encoded, targets)
         term = cross_entropy(logits.flatten(0, 1), targets.flatten())
-        strategy.add_loss("sequence_kd", term, self.weight, count=int((targets != -100).sum()))
+        strategy.add_loss("sequence_kd", term, self.weight, count=(targets != -100).sum())
 
     @torch.no_grad()
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
+from mmcl.batch import Batch, moved
+from mmcl.encoders.feature_dataset import FeatureDataset
 from mmcl.files.loading import load_state
 from mmcl.freeze import freeze, frozen_copy, trainable_state
 
 if TYPE_CHECKING:
-    from mmcl.batch import Batch
     from mmcl.encoders.base import Encoded
     from mmcl.strategies.template import MMCLTemplate
 
+_MOST_PROJECTED = 50_000  # samples whose projections are kept, 200 MB in a space of 512 dimensions
+
 
 class Teacher(SupervisedPlugin):
-    """Copy and freeze the model at the end of each experience.
+    """Copy and freeze the model at the end of each experience; weights that are frozen in the model are shared.
 
     The training loop adds this plugin if another one has ``needs_teacher``. :func:`teacher_of` returns the copy.
 
@@ -32,7 +36,7 @@ class Teacher(SupervisedPlugin):
 
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Copy the model as the teacher of the next experience, without a read-out: students learn from its head."""
-        self.model = _copy(strategy.model)
+        self.model = _copy(strategy.model, share_frozen=True)
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return the teacher's weights, without those frozen in the model, which every copy shares."""
@@ -54,13 +58,13 @@ class Teacher(SupervisedPlugin):
             self.model = freeze(model)  # loading a head of another size makes new parameters
 
 
-def _copy(model: Any) -> nn.Module:
+def _copy(model: Any, *, share_frozen: bool = False) -> nn.Module:
     """Return a frozen copy without the read-out."""
     readout = getattr(model, "readout", None)
     if readout is not None:
         model.readout = None
     try:
-        copied: nn.Module = frozen_copy(model)
+        copied: nn.Module = frozen_copy(model, share_frozen=share_frozen)
     finally:
         if readout is not None:
             model.readout = readout
@@ -101,6 +105,40 @@ def teacher_of(strategy: MMCLTemplate) -> Learner | None:
     """Return the model from before this experience; None in the first one, or if no plugin needs a teacher."""
     teachers = (plugin.model for plugin in strategy.plugins if isinstance(plugin, Teacher))
     return cast("Learner | None", next(teachers, None))
+
+
+class TeacherProjections:
+    """The teacher's projections of samples from the memory to the audio-text space.
+
+    Those of cached features are computed once for an experience, because neither the features nor the teacher change.
+    A memory of more than 50,000 samples is projected batch by batch, because its projections would need much memory.
+
+    Args:
+        strategy: strategy in training, whose loader is set.
+        teacher: the teacher of its experience.
+    """
+
+    def __init__(self, strategy: MMCLTemplate, teacher: Learner) -> None:
+        self.teacher = teacher
+        self.places: dict[int, int] = {}
+        source, loader = strategy.experience.source, strategy.dataloader
+        if isinstance(source, FeatureDataset) and sum(loader.is_rehearsal.tolist()) <= _MOST_PROJECTED:
+            rows = loader.rows[loader.is_rehearsal]
+            batches = (source.batch(part).to(strategy.device) for part in rows.split(strategy.eval_mb_size))
+            self.all = torch.cat([self._project(batch) for batch in batches], dim=1)
+            self.places = {row: place for place, row in enumerate(rows.tolist())}
+
+    def of(self, batch: Batch, positions: Sequence[int]) -> Tensor:
+        """Return the projections of audio and text of the samples at some positions, ``(2, positions, dim)``."""
+        if not self.places:
+            return self._project(batch.take(positions))
+        rows = batch["rows"].tolist()
+        places = torch.tensor([self.places[rows[position]] for position in positions])
+        return self.all[:, moved(places, self.all.device)]
+
+    @torch.no_grad()
+    def _project(self, batch: Batch) -> Tensor:
+        return torch.stack([self.teacher.project_audio(self.teacher.embed(batch)), self.teacher.project_text(batch)])
 
 
 def with_teacher(plugins: Sequence[SupervisedPlugin]) -> list[SupervisedPlugin]:

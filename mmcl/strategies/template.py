@@ -18,14 +18,13 @@ from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Positive, Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.avalanche_streams import rows_of
-from mmcl.data.selection import sample_ids
-from mmcl.errors import DataError, LabelError, StreamError
+from mmcl.errors import DataError, StreamError
 from mmcl.models.tensor_classifier import TensorClassifier, as_batch_model
 from mmcl.precision import Precision
 from mmcl.strategies.closed_form import attach_read_out
-from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.loader import BatchLoader, on_device
+from mmcl.strategies.loss_terms import LossTerms
 from mmcl.strategies.optimizer import add_parameters, plugin_parameters, reset_optimizer
-from mmcl.strategies.resuming import Resumable
 from mmcl.strategies.teacher import with_teacher
 from mmcl.training.step import SchedulerMaker, TrainingStep
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from avalanche.benchmarks.scenarios import CLExperience
 
 
-class MMCLTemplate(Resumable):
+class MMCLTemplate(LossTerms):
     """Avalanche's supervised template over named batches.
 
     Use it like any Avalanche strategy, with a benchmark made by :func:`mmcl.data.class_incremental` or by Avalanche::
@@ -45,6 +44,9 @@ class MMCLTemplate(Resumable):
     ``strategy.mb_output`` (its logits). They add a loss term by :meth:`add_loss` in ``before_backward``, and samples by
     :meth:`rehearse` in ``after_train_dataset_adaptation``. If a plugin has a method ``parameters()``, the optimizer
     trains them. For saving and resuming, see :class:`~mmcl.strategies.resuming.Resumable`.
+
+    A step should not wait for a GPU: plugins read ``strategy.rehearsed`` and ``strategy.mbatch["rows"]``, which are on
+    the CPU, and give :meth:`add_loss` a tensor.
 
     Args:
         model: maps a batch to an object with ``logits`` ``(batch, classes)``; or, in training, with ``logits``
@@ -65,7 +67,8 @@ class MMCLTemplate(Resumable):
         precision: precision of the model; ``"auto"`` is ``"bf16-mixed"`` on devices that compute in bfloat16, else 32.
 
     Raises:
-        TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite.
+        TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite. On a
+            GPU, it is raised within 32 steps, and before the epoch ends.
         CheckpointError: a loaded state belongs to another model, other plugins, or another experience.
         LabelError: the model's head lacks a label.
         StreamError: an experience is empty, or its stream is a generator.
@@ -113,7 +116,7 @@ class MMCLTemplate(Resumable):
         self._make_scheduler = scheduler
         add_parameters(optimizer, plugin_parameters(self.plugins))
         self._initial_rates = [group["lr"] for group in optimizer.param_groups]
-        self.rehearsed: list[int] = []  # rows added to the samples of the experience
+        self.memory_rows: list[int] = []  # rows added to the samples of the experience
         attach_read_out(self.model, self.plugins)
 
     # Named batches
@@ -135,7 +138,7 @@ class MMCLTemplate(Resumable):
 
     def _unpack_minibatch(self) -> None:
         if self.device.type != "cpu":
-            self.mbatch = self.mbatch.to(self.device)
+            self.mbatch = on_device(self.mbatch, self.device)
 
     def forward(self) -> Tensor:
         """Return the logits of the current batch, ``(batch, classes)``."""
@@ -150,16 +153,16 @@ class MMCLTemplate(Resumable):
         if len(self.adapted_dataset) == 0:
             number = self.experience.current_experience
             raise StreamError(f"experience {number} has 0 samples, expected at least 1: check the data set's labels")
-        self.rehearsed = []
+        self.memory_rows = []
 
     def rehearse(self, rows: Sequence[int]) -> None:
         """Add rows of the data set to the training data of this experience."""
-        self.rehearsed += whole_numbers(rows, "rows", error=DataError)
+        self.memory_rows += whole_numbers(rows, "rows", error=DataError)
 
     def make_train_dataloader(self, **kwargs: object) -> None:
         """Make a loader that shuffles the experience's samples with the rehearsed ones."""
         new = rows_of(self.experience)
-        rows = torch.tensor([*new, *self.rehearsed], dtype=torch.long)
+        rows = torch.tensor([*new, *self.memory_rows], dtype=torch.long)
         is_rehearsal = torch.arange(len(rows)) >= len(new)
         self.dataloader = self._load(rows, is_rehearsal=is_rehearsal, batch_size=self.train_mb_size)
 
@@ -210,88 +213,13 @@ class MMCLTemplate(Resumable):
             self.training_step.reset()
             self.losses = self.training_step.losses
             distributed.seed_ranks()
-            with self.training_step.located(self._where, lambda: [(self.mbatch, self._sample_id)]):
+            with self.training_step.located(self._where, self._samples):
                 self.training_epoch(**kwargs)
             self.losses = self.training_step.means()
             self.epoch += 1
             self.resumable = True
             self._after_training_epoch(**kwargs)
             self.resumable = False
-
-    def _where(self) -> str:
-        step = self.clock.train_epoch_iterations + 1
-        return f"experience {self.number}, epoch {self.epoch + 1}, step {step}"
-
-    def _sample_id(self, row: int) -> str:
-        return sample_ids(self.experience.source, [int(self.mbatch["rows"][row])])[0]
-
-    def add_loss(
-        self, name: str, value: Tensor, weight: float = 1.0, *, count: int | None = None, gathered: bool = False
-    ) -> None:
-        """Add ``weight * value`` to the loss of this step; ``losses[name]`` is the mean of ``value`` over the epoch.
-
-        With several processes, every process must add the term in the same step.
-
-        Args:
-            name: name of the loss term.
-            value: loss term, a scalar.
-            weight: weight of the term.
-            count: number of items that ``value`` is the mean of in this process, which may be 0; None for the samples
-                of the batch. With several processes, the term is the mean over the items of all of them.
-            gathered: ``value`` is already this process's share of the sum, as from an objective with ``gather=True``.
-        """
-        value = value * (1.0 if gathered else self._share(count))
-        self.loss = self.loss + weight * value
-        self.training_step.note(name, value.item())
-
-    @property
-    def rehearses(self) -> bool:
-        """Whether the current batch has rehearsal samples, in this process or another."""
-        return bool(self.dataloader.global_is_rehearsal.any())
-
-    def _share(self, count: int | None = None) -> float:
-        """This process's fraction of the items of all processes; the items are samples if ``count`` is None."""
-        if distributed.world_size() == 1 or not self.is_training:
-            return 1.0
-        if count is None:
-            return len(self.mb_y) / len(self.dataloader.global_is_rehearsal)
-        return count / max(distributed.all_reduce_sum(count), 1)
-
-    def criterion(self) -> Tensor:
-        """Return the cross-entropy of the current batch.
-
-        It is computed over tokens if the output has ``targets``, otherwise over labels. In evaluation, samples of
-        classes that have not arrived yet are left out.
-        """
-        logits, labels, count = self.mb_output, self.mb_y, None
-        targets = getattr(self.output, "targets", None)
-        if targets is not None:
-            logits, labels = logits.flatten(0, 1), targets.flatten()
-            count = int((labels != self._criterion.ignore_index).sum())
-        elif not self.is_training:
-            known = labels < logits.shape[1]
-            known[known.clone()] &= logits[known, labels[known]].isfinite()
-            return self._criterion(logits[known], labels[known]) if bool(known.any()) else self._make_empty_loss()
-        elif not self._head_checked:
-            self._head_checked = True
-            largest = max(self.experience.classes_seen_so_far)
-            if logits.shape[1] <= largest:
-                raise LabelError(
-                    f"experience {self.experience.current_experience} has label {largest}, but the model's head has "
-                    f"{logits.shape[1]} classes: give the head more classes, or the model a method grow(labels)"
-                )
-        loss = self._criterion(logits, labels) * self._share(count)
-        if self.is_training:
-            self.training_step.note("cross_entropy", loss.item())
-        return loss
-
-    def backward(self) -> None:
-        """Check that the loss is finite, and compute its gradients."""
-        self.training_step.backward(self.loss, terms=self.training_step.losses)
-
-    def optimizer_step(self) -> None:
-        """Update parameters and learning rates."""
-        self.training_step.update(self.model.parameters())
 
 
 def _no_evaluator() -> EvaluationPlugin:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmcl import distributed
-from mmcl.batch import Batch
+from mmcl.batch import Batch, moved
 from mmcl.config.numbers import AtLeastTwo, Count
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
@@ -61,13 +61,15 @@ class ContrastiveTrainer:
             rates.
         clip_norm: largest norm of the gradient; None for no clipping.
         precision: precision of the towers; ``"bf16-mixed"`` is ``torch.autocast`` to bfloat16, and ``"auto"`` uses it
-            on devices that compute in bfloat16. Objective and parameters stay in float32.
+            on devices that compute in bfloat16. Parameters stay in float32. So does an objective, except for the
+            products of an :class:`~mmcl.objectives.Objective` on a GPU.
         device: device that the towers are trained on.
 
     Raises:
         ConfigError: a size is too small, there are fewer than two pairs to compare, or the number of towers and views
             does not give two embeddings per sample.
-        TrainingError: a loss is not finite; names the step, and a sample that is not finite.
+        TrainingError: a loss is not finite; names the step, and a sample that is not finite. On a GPU, it is raised
+            within 32 steps, and before the epoch ends.
     """
 
     def __init__(
@@ -115,12 +117,15 @@ class ContrastiveTrainer:
         self._module = objective if isinstance(objective, nn.Module) else None
 
     def __iter__(self) -> Iterator[float]:
-        self.model.to(self.device)
-        if self._module is not None:
-            self._module.to(self.device)
+        self._move()
         distributed.broadcast_parameters(self.model)
         while self.epoch < self.epochs:
             yield self._train_epoch()
+
+    def _move(self) -> None:
+        for module in (self.model, self._module):
+            if module is not None:
+                module.to(self.device)
 
     def _train_epoch(self) -> float:
         self.model.train()
@@ -133,7 +138,7 @@ class ContrastiveTrainer:
             with self._step.located(where, partial(self._samples, rows)):
                 with self._step.autocast():
                     loss = self._backward(rows)
-                self._step.check(loss.item())
+                self._step.check(loss)
             self._step.update(self.model.parameters())
         self.epoch += 1
         return self._step.means()["loss"]
@@ -164,15 +169,17 @@ class ContrastiveTrainer:
             yield from samples(side, rows.tolist())
 
     def _loss(self, rows: Tensor, *embeddings: Tensor) -> Tensor:
-        views = [embedding.float() for embedding in embeddings]
-        with torch.autocast(self.device.type, enabled=False):
-            if not isinstance(self.objective, Objective):
-                return self.objective(*views)
-            device, takes = views[0].device, self.objective.takes
-            labels = self.pairs.labels[rows].to(device) if "labels" in takes else None
-            bags = None if self.pairs.bags is None else self.pairs.bags[rows].to(device)
+        if not isinstance(self.objective, Objective):
+            with torch.autocast(self.device.type, enabled=False):
+                return self.objective(*(embedding.float() for embedding in embeddings))
+        device, takes = embeddings[0].device, self.objective.takes
+        labels = moved(self.pairs.labels[rows], device) if "labels" in takes else None
+        bags = None if self.pairs.bags is None else moved(self.pairs.bags[rows], device)
+        with self._step.objective_autocast():
+            halves = torch.is_autocast_enabled(device.type)
+            views = [embedding if halves else embedding.float() for embedding in embeddings]
             return self.objective.of(
-                objective_inputs(views, labels=labels, takes=takes, rows=rows.to(device), bags=bags)
+                objective_inputs(views, labels=labels, takes=takes, rows=moved(rows, device), bags=bags)
             )
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
@@ -199,6 +206,7 @@ class ContrastiveTrainer:
             CheckpointError: the state belongs to another model, optimizer or schedule, to other settings or pairs, or
                 to an epoch beyond ``epochs``.
         """
+        self._move()  # first, because the optimizer's state goes where its parameters are
         epoch, random = entry(state, "epoch", _WHAT), entry(state, "random", _WHAT)
         if epoch > self.epochs:
             raise CheckpointError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from mmcl.errors import ConfigError, InputError
 from mmcl.files.loading import entry, load_optimizer, load_schedule, plain_state, snapshot
 from mmcl.precision import InputT, OutputT, Precision, in_precision, resolved
 from mmcl.training.finite import LOWER, Named, step_error
+from mmcl.training.loss_sums import CheckedStep, LossSums
 
 SchedulerMaker = Callable[[Optimizer, int], LRScheduler]  # from an optimizer and a number of steps
 
@@ -25,7 +25,8 @@ class TrainingStep:
     """A step of the optimizer, from the forward pass to the learning rate schedule.
 
     A loop computes a loss. The step checks that it is finite, computes gradients, sums them over processes, clips
-    their norm, and updates parameters and learning rates. Named loss terms are averaged over an epoch::
+    their norm, and updates parameters and learning rates. Named loss terms are averaged over an epoch. A step does not
+    wait for a GPU: losses are read and checked together, see :class:`~mmcl.training.loss_sums.LossSums`::
 
         step = TrainingStep(optimizer, clip_norm=1.0)
         for number, batch in enumerate(batches, start=1):
@@ -44,9 +45,9 @@ class TrainingStep:
             uses it on devices that compute in bfloat16.
         device: device that the forward pass runs on.
         advice: next step to name in the error of a loss that is not finite.
+        sums: sums of the losses, which several steps of one loop may share; None for sums of its own.
 
     Attributes:
-        losses: sum of each loss term since the last call of :meth:`means`.
         clip_norm, scheduler: as above; may be assigned.
 
     Raises:
@@ -54,7 +55,7 @@ class TrainingStep:
 
     >>> weight = nn.Parameter(torch.tensor([2.0]))
     >>> step = TrainingStep(torch.optim.SGD([weight], lr=0.1), clip_norm=1.0)
-    >>> _ = step.backward((weight**2).sum())
+    >>> step.backward((weight**2).sum())
     >>> step.update(), weight.data, step.means()
     (True, tensor([1.9000]), {'loss': 4.0})
     """
@@ -69,6 +70,7 @@ class TrainingStep:
         precision: Precision = "32",
         device: str | torch.device = "cpu",
         advice: str = LOWER,
+        sums: LossSums | None = None,
     ) -> None:
         if accumulate < 1:
             raise ConfigError(f"accumulate is {accumulate}, expected 1 or more")
@@ -76,8 +78,8 @@ class TrainingStep:
         self.clip_norm, self.accumulate, self.advice = clip_norm, accumulate, advice
         self.device = torch.device(device)
         self.precision = resolved(precision, self.device)
-        self.losses: dict[str, float] = {}
-        self._steps = self._accumulated = 0
+        self.sums = sums or LossSums()
+        self._accumulated = 0
         self._where: Callable[[], str] = lambda: "training"
         self._samples: Callable[[], Iterable[Named]] = tuple
 
@@ -91,7 +93,8 @@ class TrainingStep:
 
         Args:
             where: returns the place in training, such as ``"epoch 1, step 2"``; called for an error only.
-            samples: returns batches with the ids of their samples, see :func:`~mmcl.training.finite.step_error`.
+            samples: returns batches with the ids of their samples, see :func:`~mmcl.training.finite.step_error`. On a
+                GPU, the result of each step is kept for some steps: a generator that reads the samples again is small.
             what: prefix of the error of invalid input.
         """
         self._where, self._samples = where, samples
@@ -100,44 +103,52 @@ class TrainingStep:
         try:
             yield
         except InputError as error:
+            self.sums.read()  # the input may be wrong because an earlier loss was not finite
             raise step_error(f"{what}{error}", where(), samples(), InputError) from error
 
     def forward(self, model: Callable[[InputT], OutputT], batch: InputT) -> OutputT:
         """Return the model's output for a batch, computed in the step's precision and returned in float32."""
         return in_precision(model, batch, self.device, self.precision)
 
+    def objective_autocast(self) -> torch.autocast:
+        """Return the context in which a loop calls an objective: with half-precision products on a GPU only.
+
+        On a CPU, objectives compute in float32.
+        """
+        enabled = self.precision == "bf16-mixed" and self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled, cache_enabled=False)
+
     def autocast(self) -> torch.autocast:
         """Return the context in which a loop runs a forward pass of several calls."""
         # Gradient caching first runs without a graph; the weights cast there must not be reused with one.
         return torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16-mixed", cache_enabled=False)
 
-    def note(self, name: str, value: float) -> None:
+    @property
+    def losses(self) -> dict[str, float]:
+        """Sum of each loss term since the last call of :meth:`means`, as far as values are read."""
+        return self.sums.values
+
+    def note(self, name: str, value: float | Tensor) -> None:
         """Add a value to a loss term's sum."""
-        self.losses[name] = self.losses.get(name, 0.0) + value
+        self.sums.note(name, value)
 
-    def check(self, value: float, what: str = "the loss", terms: Iterable[str] = ()) -> float:
-        """Return a loss if it is finite, and note it.
-
-        Raises:
-            TrainingError: the loss is not finite; names the step, and the sample at fault if there is one.
-        """
-        if not math.isfinite(value):
-            named = ", ".join(sorted(set(terms) - {"loss"}))
-            where = self._where() + (f" (terms: {named})" if named else "")
-            raise step_error(f"{what} is {value}", where, self._samples(), advice=self.advice)
-        self.note("loss", value)
-        self._steps += 1
-        return value
-
-    def backward(self, loss: Tensor, what: str = "the loss", terms: Iterable[str] = ()) -> float:
-        """Compute gradients of a finite loss, and return its value.
+    def check(self, loss: Tensor, what: str = "the loss", terms: Iterable[str] = ()) -> None:
+        """Check that a loss is finite, and add it to the sums.
 
         Raises:
-            TrainingError: the loss is not finite.
+            TrainingError: the loss, or on a GPU one of the last steps, is not finite; names the step, and the sample
+                at fault if there is one.
         """
-        value = self.check(loss.item(), what, terms)
+        self.sums.check(loss, lambda: CheckedStep(what, self._where(), tuple(terms), self._samples(), self.advice))
+
+    def backward(self, loss: Tensor, what: str = "the loss", terms: Iterable[str] = ()) -> None:
+        """Check a loss, and compute its gradients.
+
+        Raises:
+            TrainingError: the loss, or on a GPU one of the last steps, is not finite.
+        """
+        self.check(loss, what, terms)
         (loss if self.accumulate == 1 else loss / self.accumulate).backward()
-        return value
 
     def update(self, clipped: Iterable[nn.Parameter] | None = None, *, last: bool = False) -> bool:
         """Update parameters and learning rates after ``accumulate`` backward passes.
@@ -167,17 +178,27 @@ class TrainingStep:
             yield from group["params"]
 
     def means(self) -> dict[str, float]:
-        """Return each loss term's mean over the steps since the last call, summed over processes."""
-        steps, sums = max(self._steps, 1), distributed.all_reduce_sums(self.losses)
+        """Return each loss term's mean over the steps since the last call, summed over processes.
+
+        Raises:
+            TrainingError: on a GPU, the loss of one of the last steps is not finite.
+        """
+        sums, steps = distributed.all_reduce_sums(self.sums.read()), max(self.sums.steps, 1)
         self.reset()
         return {name: value / steps for name, value in sums.items()}
 
     def reset(self) -> None:
         """Discard accumulated gradients, and the loss terms since the last call of :meth:`means`."""
-        self.losses, self._steps, self._accumulated = {}, 0, 0
+        self.sums.reset()
+        self._accumulated = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of optimizer and schedule, as tensors, numbers and strings."""
+        """Return the state of optimizer and schedule, as tensors, numbers and strings.
+
+        Raises:
+            TrainingError: on a GPU, the loss of one of the last steps is not finite.
+        """
+        self.sums.read()
         scheduler = None if self.scheduler is None else plain_state(self.scheduler)
         return {"optimizer": snapshot(self.optimizer.state_dict()), "scheduler": scheduler}
 

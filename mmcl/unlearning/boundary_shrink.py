@@ -84,8 +84,9 @@ def nearest_wrong_class(model: nn.Module, batch: Batch, step: float) -> Tensor:
             "pass features computed by cached_features, or choose another method"
         )
     moved[name] = batch[name] + step * gradient.sign()
-    if name == "image" and batch[name].min() >= 0 and batch[name].max() <= 1:
-        moved[name] = moved[name].clamp(0, 1)
+    if name == "image":
+        low, high = batch[name].aminmax()
+        moved[name] = torch.where((low >= 0) & (high <= 1), moved[name].clamp(0, 1), moved[name])
     with torch.no_grad():
         logits = logits_for(model, moved).scatter(1, batch["label"][:, None], float("-inf"))
     return logits.argmax(1)

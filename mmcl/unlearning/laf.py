@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmcl.batch import Batch
+from mmcl.batch import Batch, moved
 from mmcl.data.base import Dataset
 from mmcl.data.selection import Selection
 from mmcl.data.torch_dataset import Samples, as_dataset
@@ -169,7 +169,7 @@ def _fit_vae(
 
     def batches() -> list[Tensor]:
         rows = torch.randperm(len(representations)).split(training.batch_size)
-        return [representations[each] for each in rows]
+        return [representations[moved(each, representations.device)] for each in rows]
 
     step = (lambda batch: vae.loss(batch, training.kl_weight), adam(list(vae.parameters()), training.learning_rate))
     train_epochs(phase, training.epochs, batches, [step], training.on_epoch, begin=vae.train, data=training.data)
@@ -199,7 +199,7 @@ class _Losses(NamedTuple):
 
     def alignment(self, rows: tuple[Tensor, Tensor]) -> Tensor:
         remain, forget = self._represent(rows)
-        before = [original[each] for original, each in zip(self.original, rows, strict=True)]
+        before = [original[moved(each, original.device)] for original, each in zip(self.original, rows, strict=True)]
         return representation_alignment(remain, before[0], forget, before[1], self.temperature)
 
     def _represent(self, rows: tuple[Tensor, Tensor]) -> list[Tensor]:

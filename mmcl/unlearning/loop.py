@@ -18,6 +18,7 @@ from mmcl.data.selection import Selection, sample_ids
 from mmcl.data.torch_dataset import Samples, TorchDataset, as_dataset, same_source
 from mmcl.errors import ConfigError, DataError
 from mmcl.training.finite import Named, samples
+from mmcl.training.loss_sums import LossSums
 from mmcl.training.step import TrainingStep
 
 BatchT = TypeVar("BatchT")
@@ -54,9 +55,11 @@ def train_epochs(
     if epochs < 0:
         raise ConfigError(f"epochs of {phase} is {epochs}, expected 0 or more")
     distributed.check_single_process(phase)
-    updates = [(loss_of, TrainingStep(optimizer, advice="lower its learning rate")) for loss_of, optimizer in steps]
+    sums, advice = LossSums(), "lower its learning rate"
+    updates = [(loss_of, TrainingStep(optimizer, advice=advice, sums=sums)) for loss_of, optimizer in steps]
     for epoch in range(done + 1, done + epochs + 1):
-        total, count = 0.0, 0
+        count = 0
+        sums.reset()
         if begin is not None:
             begin()
         for batch in batches():
@@ -64,8 +67,9 @@ def train_epochs(
             where, what = partial("epoch {}, step {}".format, epoch, count), f"the loss of {phase}"
             for loss_of, step in updates:
                 with step.located(where, partial(_all_samples, data), what=f"{what}: "):
-                    total += step.backward(loss_of(batch), what)
+                    step.backward(loss_of(batch), what)
                 step.update()
+        total = sums.read().get("loss", 0.0)
         if on_epoch is not None:
             on_epoch(phase, epoch, total / max(count, 1))
 

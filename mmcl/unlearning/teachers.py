@@ -16,6 +16,7 @@ from mmcl.data.selection import Selection
 from mmcl.data.torch_dataset import Samples
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze, frozen_copy
+from mmcl.models.heads.growing import ArrivedClasses
 from mmcl.objectives.distill import logit_distillation
 from mmcl.unlearning.loop import OnEpoch, adam, checked_sets, endless_batches, shuffled_batches, train_epochs
 from mmcl.unlearning.parts import logits_for, reinitialized
@@ -64,13 +65,13 @@ def bad_teacher(
     bad = freeze(reinitialized(model) if fresh is None else fresh()).to(device)
     student = deepcopy(model).to(device).eval()
     both: tuple[Dataset, Dataset] = (some, forget)
-    largest = max(map(len, both))
+    largest, arrived = max(map(len, both)), ArrivedClasses()
 
     def loss_of(pair: tuple[Batch, Batch]) -> Tensor:
         remaining, forgotten = pair
-        return _divergence(logits_for(student, remaining), good, remaining, temperature) + _divergence(
-            logits_for(student, forgotten), bad, forgotten, temperature
-        )
+        kept, lost = logits_for(student, remaining), logits_for(student, forgotten)
+        near = _divergence(kept, good, remaining, temperature, arrived)
+        return near + _divergence(lost, bad, forgotten, temperature, arrived)
 
     def batches() -> Iterator[tuple[Batch, Batch]]:
         remaining, forgotten = (
@@ -125,14 +126,14 @@ def scrub(
     if min(epochs, forget_epochs) < 0:
         raise ConfigError(f"scrub got epochs={epochs}, forget_epochs={forget_epochs}, expected 0 or more of each")
     teacher = frozen_copy(model).to(device)
-    student = deepcopy(model).to(device).eval()
+    student, arrived = deepcopy(model).to(device).eval(), ArrivedClasses()
 
     def away(batch: Batch) -> Tensor:
-        return -_divergence(logits_for(student, batch), teacher, batch, temperature)
+        return -_divergence(logits_for(student, batch), teacher, batch, temperature, arrived)
 
     def near(batch: Batch) -> Tensor:
         logits = logits_for(student, batch)
-        distance = _divergence(logits, teacher, batch, temperature)
+        distance = _divergence(logits, teacher, batch, temperature, arrived)
         return distillation_weight * distance + cross_entropy_weight * cross_entropy(logits, batch["label"])
 
     optimizer = adam([each for each in student.parameters() if each.requires_grad], learning_rate)
@@ -145,12 +146,14 @@ def scrub(
     return student
 
 
-def _divergence(logits: Tensor, teacher: nn.Module, batch: Batch, temperature: float) -> Tensor:
+def _divergence(
+    logits: Tensor, teacher: nn.Module, batch: Batch, temperature: float, arrived: ArrivedClasses
+) -> Tensor:
     """Divergence of a student's logits from the teacher's, over the classes seen so far.
 
     Logits of classes not yet seen are minus infinity, for which the divergence is undefined.
     """
     with torch.no_grad():
         teacher_logits = logits_for(teacher, batch)
-    seen = (~logits.isneginf()).any(0)
+    seen = arrived(logits)
     return logit_distillation(logits[:, seen], teacher_logits[:, seen], temperature)

@@ -249,3 +249,13 @@ def test_options_of_a_replaced_data_set_are_dropped(tmp_path, caplog, overrides,
     assert [record.getMessage() for record in caplog.records if "digits" in record.getMessage()] == (
         ["data.name=table: dropped data.options, which digits of the config file has: a"] if warned else []
     )
+
+
+def test_a_number_is_one_of_the_names_that_look_like_it():
+    class Config(StrictModel):
+        precision: Literal["32", "bf16-mixed"] = "bf16-mixed"
+        level: Literal[1, "2"] = 1
+
+    assert (Config(precision=32).precision, Config(level=2).level, Config(level=1).level) == ("32", "2", 1)
+    with pytest.raises(ValidationError):
+        Config(precision=16)

@@ -14,6 +14,7 @@ from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError, ExportError, MissingDataError
 from mmcl.models import SLUClassifier, TwoTower
 from mmcl.models.heads import HeadOptions
+from mmcl.models.readouts import FeCAM, RanPAC, StreamingLDA
 from mmcl.publishing import onnx as onnx_export
 from mmcl.publishing.onnx import SpeechTower, check_graph, export_onnx, max_audio_seconds, real_recordings
 
@@ -113,6 +114,18 @@ def test_classifier_outputs_probabilities(recordings, tmp_path):
     (found,) = session.run(["probabilities"], {"audio": audio.numpy(), "lengths": lengths.numpy()})
     assert graph.path.name == "classifier.onnx" and found.shape == (2, 4)
     assert found.sum(1) == pytest.approx([1.0, 1.0], abs=1e-5) and not found[:, 1:3].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("readout", [StreamingLDA(), RanPAC(projections=20), FeCAM(), FeCAM(covariance="diagonal")])
+def test_a_read_out_is_a_part_of_the_graph(readout, recordings, tmp_path):
+    torch.manual_seed(0)
+    model = SLUClassifier(build_encoder("audio", "cnn", dim=16), hidden=8, readout=readout)
+    for part in (model, readout):
+        part.grow(range(3))
+    readout.add(torch.randn(60, 8).relu(), torch.arange(60) % 3)
+    readout.solve()
+    assert export_onnx(model.eval(), tmp_path, recordings).output == "probabilities"
 
 
 @pytest.mark.slow

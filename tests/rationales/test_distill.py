@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from step_waits import watch_steps
 
 from mmcl.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mmcl.rationales.discriminator import Discriminator
@@ -10,6 +11,7 @@ from mmcl.rationales.lessons import Lesson
 from mmcl.rationales.recipe import Recipe
 from mmcl.rationales.terms import Weights
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
+from mmcl.training import loss_sums
 
 QUICK = Recipe(epochs=4, batch_size=8, learning_rate=2e-3, delay=2, sample_length=8)
 
@@ -24,6 +26,20 @@ def trainer(student, lessons, method, recipe=QUICK):
 def test_every_method_reduces_the_loss(method, student, lessons):
     losses = list(trainer(student, lessons, method))
     assert len(losses) == 4 and losses[-1]["loss"] < losses[0]["loss"]
+
+
+@pytest.mark.parametrize("method", ["single_task", "mi", "qcrd"])
+def test_no_step_waits_for_a_device_and_losses_are_equal(method, student, lessons, monkeypatch):
+    start, recipe = {name: each.clone() for name, each in student.state_dict().items()}, replace(QUICK, epochs=2)
+    now = list(trainer(student, lessons, method, replace(recipe, accumulate=2)))
+    student.load_state_dict(start)
+    monkeypatch.setattr(loss_sums, "waits", lambda device: True)
+    training = trainer(student, lessons, method, replace(recipe, accumulate=2))
+    waits = watch_steps(monkeypatch)
+    assert list(training) == now
+    # transformers looks whether a mask has padding
+    assert [place for place in waits.found if not place.startswith("models/text_to_text.py")] == []
+    assert waits.steps > 4
 
 
 def test_resumed_equals_uninterrupted(student, lessons, tmp_path):

@@ -14,8 +14,8 @@ def test_each_read_out_is_built_with_its_settings(name):
 
 
 def test_a_read_out_after_an_at_is_a_plugin():
-    plugin = ReadOutSection(old_classes="kept", fecam={"covariance": "shared"}).plugin("fecam")
-    assert plugin.old_classes == "kept" and isinstance(plugin.readout, FeCAM)
+    plugin = ReadOutSection(old_classes="exemplars", fecam={"covariance": "shared"}).plugin("fecam")
+    assert plugin.old_classes == "exemplars" and isinstance(plugin.readout, FeCAM)
     assert plugin.readout.covariance == "shared"
 
 

@@ -138,7 +138,7 @@ class Rows(SupervisedPlugin):
 @pytest.mark.parametrize(("preset", "settings"), [(replay, {"memory_size": 20}), (joint, {}), (naive, {})])
 def test_old_classes_stand_on_the_samples_trained_with(preset, settings, make, digits, benchmark, train):
     readout, rows = StreamingLDA(), Rows()
-    strategy = make(preset, plugins=[ClosedForm(readout), rows], epochs=1, **settings)
+    strategy = make(preset, plugins=[ClosedForm(readout, old_classes="exemplars"), rows], epochs=1, **settings)
     train(strategy, benchmark, 3)
     batch = digits[0].batch(torch.tensor(rows.rows))
     with torch.no_grad():
@@ -152,9 +152,9 @@ def test_old_classes_stand_on_the_samples_trained_with(preset, settings, make, d
         torch.testing.assert_close(readout.statistics.sums.sum(0), embeddings.double().sum(0))
 
 
-def test_statistics_of_old_classes_can_be_kept(make, benchmark, train):
+def test_statistics_of_old_classes_are_kept_by_default(make, benchmark, train):
     readout = StreamingLDA()
-    strategy = make(replay, memory_size=20, plugins=[ClosedForm(readout, old_classes="kept")], epochs=1)
+    strategy = make(replay, memory_size=20, plugins=[ClosedForm(readout)], epochs=1)
     train(strategy, benchmark, 1)
     labels = list(benchmark.train_stream[0].group)
     first = readout.statistics.sums[labels].clone()

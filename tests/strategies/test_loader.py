@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from mmcl import distributed
+from mmcl.batch import Batch
 from mmcl.errors import StreamError
 from mmcl.seeding import seed_everything
-from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.loader import BatchLoader, on_device
 
 
 class OneByOne:
@@ -138,3 +139,11 @@ def test_in_evaluation_a_shard_may_be_empty(three):
 def test_fewer_samples_than_processes_raise(three):
     with pytest.raises(StreamError, match="2 samples for 3 processes"):
         three(2, batch_size=8)
+
+
+def test_entries_that_the_cpu_reads_stay_there():
+    batch = Batch(label=torch.zeros(2), rows=torch.tensor([4, 5]), text=["a", "b"], audio_missing=torch.zeros(2))
+    there = on_device(batch, torch.device("meta"))
+    assert list(there) == list(batch) and there["text"] == ["a", "b"]
+    devices = {name: value.device.type for name, value in there.items() if isinstance(value, torch.Tensor)}
+    assert devices == {"label": "meta", "rows": "cpu", "audio_missing": "cpu"}

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from step_waits import WatchedSteps
 from torch.nn.functional import cross_entropy
 
 from mmcl.batch import Batch
@@ -60,6 +61,15 @@ def test_the_contrast_follows_its_schedule(contrast, share, expected, trained):
         total = losses["cross_entropy"] + losses["views"] + 0.1 * losses.get(name, 0.0)
         assert losses["loss"] == pytest.approx(total, abs=1e-5)
     assert noted[-1]["cross_entropy"] < noted[0]["cross_entropy"]
+
+
+@pytest.mark.parametrize("contrast", ["m3col", "clip"])
+def test_no_step_waits_for_a_device(contrast, trained, on_device):
+    watched = WatchedSteps()
+    trained(M3CoL(contrast), watched, epochs=4)
+    # vectors are checked in training on a CPU only
+    assert [place for place in watched.waits.found if not place.startswith("encoders/tabular.py")] == []
+    assert watched.steps == 3
 
 
 def test_zero_weights_equal_training_without_the_plugin(trained):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from step_waits import WatchedSteps
 
 from mmcl.data import LabelledExercises, SlurpText, class_incremental
 from mmcl.errors import ConfigError, StreamError
@@ -72,6 +73,19 @@ def test_the_rationale_loss_falls_in_training(make, data, lessons):
     before = loss(strategy.model)
     strategy.train(experience, eval_streams=[])
     assert loss(strategy.model) < before - 0.5
+
+
+@pytest.mark.parametrize("method", ["dss", "qcrd"])
+def test_no_step_waits_for_a_device(method, make, data, lessons, on_device):
+    watched = WatchedSteps()
+    plugin = RationaleDistillation(lessons, method, sample_length=4, pretraining=2)
+    strategy = make(plugin, replay, memory_size=40, by_superclass=True, epochs=1)
+    strategy.plugins.append(watched)
+    for experience in data[0].train_stream:
+        strategy.train(experience, eval_streams=[])
+    # transformers looks whether a mask has padding
+    assert [place for place in watched.waits.found if not place.startswith("models/text_to_text.py")] == []
+    assert watched.steps > 4
 
 
 def test_qcrd_samples_bad_rationales_from_the_teacher(make, data, lessons, monkeypatch):

@@ -68,7 +68,7 @@ def test_later_experiences_do_not_rehearse_forgotten_samples(learned, benchmark)
     for later in benchmark.train_stream[2:]:
         strategy.train(later, eval_streams=[])
         check_purged(strategy, rows, later.source)
-        rehearsed = set(strategy.rehearsed)
+        rehearsed = set(strategy.memory_rows)
         assert rehearsed and not rehearsed & set(rows)
     counts = [len(own) for own in memory(strategy).memory.values()]
     assert len(counts) == 9 and sum(counts) <= 20

@@ -3,10 +3,15 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
+from mmcl.data import class_incremental
+from mmcl.encoders.feature_dataset import FeatureDataset
+from mmcl.encoders.feature_store import FeatureSpan
 from mmcl.errors import CheckpointError
 from mmcl.freeze import trainable_state
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.strategies import coconut, icarl, lwf, naive, replay
+from mmcl.strategies import teacher as teacher_module
+from mmcl.strategies.coconut import Coconut
 from mmcl.strategies.distillation import AudioDistillation, LogitDistillation, TokenDistillation
 from mmcl.strategies.sequence_distillation import SequenceDistillation
 from mmcl.strategies.teacher import Teacher, teacher_of
@@ -138,3 +143,37 @@ def test_loading_the_state_of_another_teacher_raises(change, message, make, benc
     change(saved["teacher"])
     with pytest.raises(CheckpointError, match=message):
         plugin.load_state_dict(saved, strategy)
+
+
+def test_projections_of_cached_features_are_computed_once(make, benchmark, digits, train, monkeypatch):
+    """Samples of other data may differ each time that they are read, and those of a large memory need much space."""
+    data = digits[0]
+    spans = [FeatureSpan(row, 1, 0) for row in range(len(data))]
+    ids = [str(row) for row in range(len(data))]
+    cached = FeatureDataset(data, ids, data.features, spans, pooled=True)
+    terms, calls = [], []
+    for source, most in ((data, 50_000), (cached, 50_000), (cached, 19)):
+        monkeypatch.setattr(teacher_module, "_MOST_PROJECTED", most)
+        stream = class_incremental(source, digits[1], experiences=5, seed=0)
+        strategy = make(coconut, memory_size=20, epochs=2)
+        train(strategy, stream, 1)
+        teacher = teacher_of(strategy)
+        embed, counted = teacher.embed, []
+        monkeypatch.setattr(
+            teacher, "embed", lambda batch, embed=embed, counted=counted: (counted.append(1), embed(batch))[1]
+        )
+        strategy.train(stream.train_stream[1], eval_streams=[])
+        terms.append(strategy.losses)
+        calls.append(len(counted))
+    assert calls[1] == 1 < calls[0] == calls[2]
+    assert terms[0] == pytest.approx(terms[1], abs=1e-5) and terms[0] == terms[2]
+
+
+def test_projections_are_of_the_teacher_of_the_experience(make, benchmark, train):
+    strategy = make(coconut, memory_size=20, epochs=1)
+    train(strategy, benchmark, 3)
+    plugin = next(each for each in strategy.plugins if isinstance(each, Coconut))
+    previous = plugin._taught.teacher
+    assert previous is not teacher_of(strategy)
+    strategy.train(benchmark.train_stream[3], eval_streams=[])
+    assert plugin._taught.teacher is not previous

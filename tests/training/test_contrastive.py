@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from step_waits import watch_steps
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmcl.data.paired import PairedDataset
 from mmcl.encoders import build_encoder
@@ -13,7 +15,9 @@ from mmcl.objectives.objective import Objective
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.sections.towers import PretrainingSection
 from mmcl.seeding import seed_everything
+from mmcl.training import loss_sums
 from mmcl.training.contrastive import ContrastiveTrainer
+from mmcl.training.step import TrainingStep
 
 WORDS = ("lights", "music", "alarm", "radio", "door")
 VERBS = ("start", "stop", "dim", "find")
@@ -98,6 +102,101 @@ def test_a_resumed_run_equals_an_uninterrupted_one(settings, tmp_path):
     torch.rand(5)
     again.load_state_dict(load_checkpoint(tmp_path / "1.safetensors"))
     assert list(again) == losses[1:] and torch.equal(state(again), state(straight))
+
+
+@pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 3, "clip_norm": 1.0}])
+def test_losses_read_later_are_equal(settings, monkeypatch):
+    found = []
+    for later in (False, True):
+        monkeypatch.setattr(loss_sums, "waits", lambda device, later=later: later)
+        trainer = build(**settings)
+        found.append((list(trainer), state(trainer)))
+    assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
+
+
+class Vectors:
+    """Vectors, of which one may not be finite."""
+
+    classes, labels, texts, ids = ("a",), [0] * 40, [str(row) for row in range(40)], [f"s{row}" for row in range(40)]
+
+    def __init__(self, bad=None):
+        self.vectors = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+        if bad is not None:
+            self.vectors[bad, 2] = torch.nan
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, row):
+        return {"features": self.vectors[row], "label": 0, "text": self.texts[row]}
+
+
+def trainer_of(pairs, objective, **settings):
+    seed_everything(0)
+    towers = [torch.nn.Linear(6, 4), torch.nn.Linear(6, 4)]
+    parameters = [parameter for tower in towers for parameter in tower.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.01)
+    return ContrastiveTrainer(towers, pairs, objective, optimizer, epochs=2, batch_size=4, **settings)
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 2])
+def test_no_step_waits_for_a_device(micro_batch_size, on_device, monkeypatch):
+    waits = watch_steps(monkeypatch)
+    pairs = PairedDataset(Vectors(), Vectors())
+    list(trainer_of(pairs, CLIPLoss(0.1), micro_batch_size=micro_batch_size))
+    assert waits.found == [] and waits.steps == 20
+
+
+def test_the_step_and_the_sample_of_a_loss_that_is_not_finite_are_named_later(on_device, monkeypatch):
+    steps, stepped = [], TrainingStep.update
+    monkeypatch.setattr(TrainingStep, "update", lambda self, *args: (steps.append(1), stepped(self, *args))[1])
+    order = torch.arange(40)
+    pairs = PairedDataset(Vectors(9), Vectors())
+    monkeypatch.setattr(PairedDataset, "shuffled", lambda self, distinct: order)
+    trainer = trainer_of(pairs, lambda a, b: (a - b).square().mean())
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step 3 of 10: 'features' of sample 's9'"):
+        next(iter(trainer))
+    assert len(steps) == 10  # found at the end of the epoch
+
+
+def test_a_step_on_a_gpu_reads_nothing_from_it_and_calls_objectives_with_autocast(monkeypatch):
+    """Fake tensors have a device and a shape, but no values: reading one raises. Their gradients need a GPU."""
+    seen = []
+
+    class Watched(Objective):
+        takes = ("a", "b", "rows")
+
+        def forward(self, a, b, rows):
+            seen.append((a.dtype, b.device.type, rows.device.type, torch.is_autocast_enabled("cuda")))
+            return (a - b).square().mean()
+
+    pairs = PairedDataset(Vectors(), Vectors())
+    monkeypatch.setattr(torch.Tensor, "backward", lambda self: None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args, **kwargs: True)
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    trainer = trainer_of(pairs, Watched(0.1), precision="bf16-mixed", device="cpu")
+    trainer.device = trainer._step.device = torch.device("cuda")
+    rows = torch.arange(4)
+    sides = pairs.batch(rows)
+    monkeypatch.setattr(pairs, "batch", lambda part: sides)  # samples are read on the CPU
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for tower in trainer.model.towers:
+            for module in tower.modules():
+                for name, value in module._parameters.items():
+                    module._parameters[name] = torch.nn.Parameter(torch.empty(value.shape, device="cuda"))
+        with trainer._step.located(lambda: "step 1"), trainer._step.autocast():
+            trainer._step.check(trainer._backward(rows))
+    assert seen == [(torch.bfloat16, "cuda", "cuda", True)]
+
+
+def test_an_objective_on_a_cpu_gets_single_precision():
+    seen = []
+    trainer = build(precision="bf16-mixed", epochs=1)
+    objective = trainer.objective
+    forward = objective.forward
+    objective.forward = lambda a, b: (seen.append((a.dtype, torch.is_autocast_enabled("cpu"))), forward(a, b))[1]
+    list(trainer)
+    assert set(seen) == {(torch.float32, False)}
 
 
 def test_a_smaller_last_batch_is_dropped(monkeypatch):

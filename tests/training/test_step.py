@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
+from mmcl.training import loss_sums
+from mmcl.training.loss_sums import LossSums
 from mmcl.training.step import TrainingStep
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -139,3 +141,74 @@ def test_bfloat16_output_is_float32():
 def test_accumulate_below_one_raises():
     with pytest.raises(ConfigError, match="0"):
         make(accumulate=0)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_losses_read_later_are_equal_to_the_last_digit(accumulate, monkeypatch):
+    found = []
+    for later in (False, True):
+        monkeypatch.setattr(loss_sums, "waits", lambda device, later=later: later)
+        model, step = make(clip_norm=0.5, schedule=True, accumulate=accumulate)
+        train(model, step, torch.arange(12).split(1) * 4)
+        found.append((step.means(), step.means(), model.weight.clone()))
+    assert found[0][:2] == found[1][:2] and torch.equal(found[0][2], found[1][2])
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_first_step_that_is_not_finite_is_named_later(accumulate, on_device):
+    model, step = make(accumulate=accumulate)
+    bad = INPUTS.clone()
+    bad[7, 1] = torch.nan
+    taken = []
+    with pytest.raises(TrainingError, match=r"the loss is nan in step 8 .*cross_entropy.*'x' of sample 's7'"):
+        for number in range(1, 100):
+            row = (number - 1) % 12
+            batch = {"x": bad[row : row + 1]}
+            with step.located(f"step {number}".format, lambda b=batch, r=row: [(b, lambda _: f"s{r}")]):
+                step.backward(model(batch["x"]).square().mean(), terms=["cross_entropy"])
+            step.update()
+            taken.append(number)
+    assert len(taken) == LossSums.CHECK_EVERY - 1
+
+
+def test_a_state_is_not_returned_after_a_loss_that_is_not_finite(on_device):
+    model, step = make()
+    with step.located(lambda: "step 5"):
+        step.backward(loss_of(model, slice(None)) * torch.nan)
+    with pytest.raises(TrainingError, match="step 5"):
+        step.state_dict()
+
+
+def test_invalid_input_after_a_loss_that_was_not_finite_names_the_loss(on_device):
+    model, step = make()
+    with step.located(lambda: "step 1"):
+        step.backward(loss_of(model, slice(None)) * torch.inf)
+    with pytest.raises(TrainingError, match="inf in step 1"), step.located(lambda: "step 2"):
+        raise InputError("a: row 0 is not finite")
+
+
+def test_training_resumes_with_losses_that_are_read_later(on_device):
+    batches = torch.arange(12).split(4)
+    (model, step), (other, resumed) = make(schedule=True), make(schedule=True)
+    train(model, step, batches)
+    step.means()
+    resumed.load_state_dict(step.state_dict())
+    other.load_state_dict(model.state_dict())
+    train(model, step, batches)
+    train(other, resumed, batches)
+    assert torch.equal(model.weight, other.weight) and step.means() == resumed.means()
+
+
+def test_steps_of_one_loop_share_their_sums():
+    sums = LossSums()
+    (model, step), (_, other) = make(sums=sums), make(sums=sums)
+    for each in (step, other):
+        each.backward(loss_of(model, slice(None)))
+    assert sums.read()["loss"] == 2 * loss_of(model, slice(None)).item() and sums.steps == 2
+
+
+@pytest.mark.parametrize(("precision", "device", "enabled"), [("32", "cuda", False), ("bf16-mixed", "cpu", False)])
+def test_objectives_have_half_precision_products_on_a_gpu_only(precision, device, enabled):
+    _, step = make(precision=precision)
+    step.device = torch.device(device)
+    assert step.objective_autocast()._enabled is enabled

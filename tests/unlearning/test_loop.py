@@ -5,6 +5,7 @@ from torch import nn
 from mmcl.data import Mnist
 from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError, TrainingError
+from mmcl.training import loss_sums
 from mmcl.unlearning.loop import adam, checked_sets, endless_batches, shuffled_batches, train_epochs
 
 
@@ -28,6 +29,24 @@ def test_non_finite_loss_names_the_step():
     assert weight.item() == 0.0  # only the first step was taken
     with pytest.raises(ConfigError, match="epochs.*trying.*-1"):
         train_epochs("trying", -1, list, steps)
+
+
+def test_losses_read_later_are_equal_and_name_the_first_step(monkeypatch):
+    totals = []
+    for later in (False, True):
+        monkeypatch.setattr(loss_sums, "waits", lambda device, later=later: later)
+        weight, values = nn.Parameter(torch.tensor(0.3)), torch.linspace(0.1, 0.7, 11)
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        steps = [(lambda batch, w=weight: w * batch, optimizer), (lambda batch, w=weight: w**2 / 3, optimizer)]
+        train_epochs("trying", 3, lambda v=values: iter(v), steps, lambda *row: totals.append(row))
+    assert totals[:3] == totals[3:]
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    steps = [(lambda batch: weight * batch, optimizer), (lambda batch: weight**2, optimizer)]
+    epochs = []
+    with pytest.raises(TrainingError, match="trying.* nan .*epoch 2, step 2"):
+        batches = iter([[1.0, 1.0], [1.0, float("nan"), 1.0]])
+        train_epochs("trying", 3, lambda: next(batches), steps, lambda *row: epochs.append(row[1]))
+    assert epochs == [1]
 
 
 def test_batches_hold_every_sample_once(forget):

@@ -1,6 +1,8 @@
 import pytest
 import torch
+from step_waits import watch_steps
 
+from mmcl.data.selection import Selection
 from mmcl.errors import ConfigError, DataError
 from mmcl.seeding import seed_everything
 from mmcl.unlearning import METHODS, repair, unlearn, unlearn_laf
@@ -21,6 +23,16 @@ def test_every_method_runs_by_the_same_call_and_follows_the_seed(method, trained
     assert noted and not runs[0].training
     with pytest.raises(DataError, match="train-"):
         unlearn(trained, remain, remain, method=method)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("sisa", "retrain")])
+def test_no_step_of_a_method_waits_for_a_device(method, trained, remain, forget, on_device, monkeypatch):
+    waits, some = watch_steps(monkeypatch, skipped=2), Selection(remain.source, remain.rows[:64])
+    epochs = {"epochs": 2} | ({"vae_epochs": 1} if "laf" in method else {})
+    unlearn(trained, some, forget, method=method, batch_size=16, **epochs)
+    # Image encoders check the range of the pixels of each batch.
+    assert [place for place in waits.found if not place.startswith("encoders/image_input.py")] == []
+    assert waits.steps > 5
 
 
 def test_laf_is_the_default_and_laf_r_repairs_after_it(trained, remain, forget):

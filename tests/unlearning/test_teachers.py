@@ -5,6 +5,7 @@ from mmcl.batch import Batch
 from mmcl.encoders import build_encoder
 from mmcl.errors import ConfigError
 from mmcl.models import ImageClassifier, SLUClassifier
+from mmcl.models.heads.growing import ArrivedClasses
 from mmcl.objectives import logit_distillation
 from mmcl.unlearning.teachers import _divergence, bad_teacher, scrub
 
@@ -63,6 +64,6 @@ def test_divergence_leaves_out_unseen_classes():
     models = [SLUClassifier(build_encoder("image", "cnn", dim=8), hidden=4).eval() for _ in range(2)]
     for model in models:
         model.grow([0, 3])
-    value = _divergence(models[0](batch).logits, models[1], batch, 1.0)
+    value = _divergence(models[0](batch).logits, models[1], batch, 1.0, ArrivedClasses())
     one, other = (model(batch).logits[:, [0, 3]] for model in models)
     assert value.item() == pytest.approx(logit_distillation(one, other, 1.0).item()) and value.isfinite()

@@ -11,6 +11,25 @@ from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import class_labels
 
 
+class ArrivedClasses:
+    """The classes that have arrived, found from logits: those of other classes are minus infinity.
+
+    They are searched in the first batch only, because a search waits for a GPU.
+
+    >>> ArrivedClasses()(torch.tensor([[0.5, float("-inf"), 2.0]]))
+    tensor([0, 2])
+    """
+
+    def __init__(self) -> None:
+        self._found: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the labels of the classes, given logits ``(batch, classes)`` of the same model in each call."""
+        if self._found is None:
+            self._found = (~logits.isneginf()).any(0).nonzero().flatten()
+        return self._found
+
+
 class GrowingHead(nn.Module):
     """Linear classifier that adds columns as classes arrive; the column index is the label.
 

@@ -18,7 +18,7 @@ _CHUNK = 2**25  # numbers of the covariances that are inverted at once
 
 
 class FeCAM(ReadOut):
-    """Mahalanobis distance to class means (FeCAM, Goswami et al. 2023, arXiv 2309.14062, section 3).
+    """Mahalanobis distance to class means (FeCAM, Goswami et al. 2023, arXiv 2309.14062).
 
         z       = sign(x) |x|^tukey
         S_c     = 1/(n_c - 1) sum (z - m_c)(z - m_c)^T

@@ -14,7 +14,7 @@ from mmcl.models.readouts.statistics import ClassStatistics
 
 
 class StreamingLDA(LinearReadOut):
-    """Streaming linear discriminant analysis (SLDA, Hayes and Kanan 2020, arXiv 1909.01520, section 4).
+    """Streaming linear discriminant analysis (SLDA, Hayes and Kanan 2020, arXiv 1909.01520).
 
         S      = 1/n sum_c sum_{x in c} (x - m_c)(x - m_c)^T
         L      = ((1 - e) S + e v I)^-1,   v = trace(S) / dim

@@ -19,12 +19,14 @@ Scale = float | Tensor  # 1 / temperature
 
 
 def takes_pairs(queries: Tensor, keys: Tensor, *, block_size: int | None, gather: bool) -> bool:
-    """Whether the functions here take paired rows: with kernels, in eager mode, of one process.
+    """Whether the functions here take paired rows: with kernels, in eager mode, of one process, with values.
 
     >>> takes_pairs(torch.eye(2), torch.eye(2), block_size=None, gather=False)  # no GPU
     False
     """
-    return uses_kernels(queries, keys) and not (torch.compiler.is_compiling() or gather) and block_size is None
+    if gather or block_size is not None or torch.compiler.is_compiling() or not uses_kernels(queries, keys):
+        return False
+    return all(type(side) in (Tensor, torch.nn.Parameter) for side in (queries, keys))  # subclasses may have no values
 
 
 def paired_info_nce(queries: Tensor, keys: Tensor, scale: Scale, product: torch.dtype | None) -> tuple[Tensor, Tensor]:
