@@ -70,6 +70,10 @@ def plan_stream(
             data sets have different classes; the data sets lack the attribute ``domain``, a domain has no samples in
             train or test, a class has fewer samples than ``shots``, or settings exclude each other.
     """
+    if blur and shots is not None:
+        raise StreamError(
+            f"blur is {blur} and shots is {shots}, which leaves other numbers of samples: set one of them"
+        )
     if domain is None:
         groups = class_groups(
             train, test, experiences, class_order, seed, initial, by_superclass=by_superclass, without=without

@@ -75,6 +75,7 @@ def test_a_class_may_lack_samples_in_a_domain(caplog):
         ({"domain": "noise", "blur": 0.1}, "'noise'.*blur"),
         ({"domain": "noise", "by_superclass": True}, "'noise'.*by_superclass"),
         ({"experiences": 3, "shots": 31}, "'[abc]' has 30 samples in experience 1.*31.*30"),
+        ({"blur": 0.5, "shots": 2}, "blur is 0.5 and shots is 2"),
         ({"experiences": 1, "blur": 0.5}, "0.5 for 1 experience"),
     ],
 )
