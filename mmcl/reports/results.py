@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 
 from mmcl.reports.row_types import (
     MEASURES,
+    SCALES,
     EvaluationRow,
     ResultRow,
     Row,
@@ -199,13 +200,48 @@ def measures_shown(strategies: Sequence[StrategyResults]) -> dict[str, str]:
 
 
 def table_rows(strategies: Sequence[StrategyResults]) -> tuple[list[str], list[list[str]]]:
-    """Return the results table as text: headings, and one row per strategy; see :func:`measures_shown`."""
+    """Return the results table as text: headings, and one row per strategy.
+
+    See :func:`measures_shown` and :func:`mean_ranks`.
+    """
     shown = measures_shown(strategies)
-    rows = []
+    rows, ranks = [], mean_ranks(strategies)
     for each in strategies:
         finished = len(each.results)
         seeds = str(finished) if finished == len(each.seeds) else f"{finished} of {len(each.seeds)}"
-        cells = [(each.measure(name), 1.0 if name == "seconds" else 100.0) for name in shown]
-        rows.append([each.label, seeds, *(average.text(scale) if average else "-" for average, scale in cells)])
+        cells = [(each.measure(name), SCALES.get(name, 100.0)) for name in shown]
+        texts = [average.text(scale) if average else "-" for average, scale in cells]
+        if ranks:
+            texts.insert(0, ranks[each.label].text(1.0) if each.label in ranks else "-")
+        rows.append([each.label, seeds, *texts])
+    headings = [*(["rank"] if ranks else []), *shown.values()]
     heading = "run/strategy" if any("/" in each.label for each in strategies) else "strategy"
-    return [heading, "seeds", *shown.values()], rows
+    return [heading, "seeds", *headings], rows
+
+
+def mean_ranks(strategies: Sequence[StrategyResults]) -> dict[str, MeanStd]:
+    """Rank the strategies of each run by last accuracy, and average over the seeds that all of them have finished.
+
+    The best has rank 1, and equal accuracies share the mean of their ranks. Runs with fewer than three strategies have
+    no ranks.
+    """
+    ranks: dict[str, MeanStd] = {}
+    for run in dict.fromkeys(each.run for each in strategies):
+        group = list({each.strategy: each for each in reversed(strategies) if each.run == run}.values())
+        accuracies = [
+            {seed: row.last_accuracy for seed, row in each.results.items() if row.last_accuracy is not None}
+            for each in group
+        ]
+        seeds = [seed for seed in accuracies[0] if all(seed in each for each in accuracies)]
+        if len(group) < 3 or not seeds:
+            continue
+        for each, own in zip(group, accuracies, strict=True):
+            found = []
+            for seed in seeds:
+                others = [other[seed] for other in accuracies]
+                above, equal = sum(value > own[seed] for value in others), others.count(own[seed])
+                found.append(above + (equal + 1) / 2)
+            average = MeanStd.of(found)
+            if average:
+                ranks[each.label] = average
+    return ranks

@@ -77,8 +77,8 @@ class ResultRow(_StrategyRow):
     """Final measures of one strategy with one seed.
 
     Class-incremental tasks log the titled fields below, other tasks log ``measures``. :attr:`values` has both.
-    All are fractions except ``seconds``. Error rates and SLU-F1 are averages over experiences, like accuracy, and only
-    exist for models that generate text.
+    All are fractions except the last three. Error rates and SLU-F1 are averages over experiences, like accuracy, and
+    only exist for models that generate text.
     """
 
     measures: dict[str, Number | None] = {}
@@ -91,6 +91,8 @@ class ResultRow(_StrategyRow):
     forgetting: Number | None = Field(None, title="forgetting")
     backward_transfer: Number | None = Field(None, title="backward transfer")
     forward_transfer: Number | None = Field(None, title="forward transfer")
+    memory_bytes: Number | None = Field(None, title="memory kept (KiB)")
+    trained_parameters: Number | None = Field(None, title="trained parameters (thousands)")
     seconds: Number | None = Field(None, title="time (s)")
 
     @property
@@ -99,6 +101,9 @@ class ResultRow(_StrategyRow):
         titled = {name: getattr(self, name) for name in MEASURES}
         return self.measures | {name: value for name, value in titled.items() if value is not None}
 
+
+#: Factor of each measure in tables; others are fractions in percent.
+SCALES = {"memory_bytes": 1 / 1024, "trained_parameters": 1e-3, "seconds": 1.0}
 
 #: Titles of the measures that class-incremental tasks log, by name.
 MEASURES = {name: field.title for name, field in ResultRow.model_fields.items() if field.title}

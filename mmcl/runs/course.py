@@ -12,6 +12,7 @@ from mmcl.freeze import trainable_state
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.strategies.kept_memory import kept_bytes
 from mmcl.strategies.template import MMCLTemplate
 
 
@@ -79,7 +80,9 @@ def learn_stream(
     summary: dict[str, float | None] = {**measured}
     for each in scores:
         summary |= each.average()
-    run.log("result", **unit, **summary, seconds=tracking.seconds)
+    trained = sum(each.numel() for group in strategy.optimizer.param_groups for each in group["params"])
+    cost = {"memory_bytes": kept_bytes(strategy.plugins), "trained_parameters": trained * (strategy.train_epochs > 0)}
+    run.log("result", **unit, **summary, **cost, seconds=tracking.seconds)
     if keep is not None:
         keep(strategy.model)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})

@@ -98,6 +98,10 @@ class ClosedForm(SupervisedPlugin):
         _sum_over_processes(buffer for part in readout.children() for buffer in part.buffers())
         readout.solve()
 
+    def kept_bytes(self) -> int:
+        """Return the bytes of the statistics."""
+        return sum(each.numel() * each.element_size() for part in self.readout.children() for each in part.buffers())
+
     def after_eval_forward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Classify with the read-out, if the model does not do so itself."""
         if not self.is_applied and len(self.readout.seen):

@@ -88,6 +88,11 @@ class ImportancePenalty(SupervisedPlugin, ABC):
         """
         return importance + measured, values
 
+    def kept_bytes(self) -> int:
+        """Return the bytes of importances and anchors."""
+        kept = (*self.importance.values(), *self.anchor.values())
+        return sum(each.numel() * each.element_size() for each in kept)
+
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return importances and anchors."""
         return {"importance": self.importance, "anchor": self.anchor, "offset": self.offset}

@@ -20,6 +20,7 @@ from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.errors import CheckpointError, ConfigError, DataError
 from mmcl.objectives.kernel.inputs import check_features, precise, require_finite
 from mmcl.objectives.kernel.unit import directions, rescaling
+from mmcl.strategies.kept_memory import sample_bytes
 from mmcl.strategies.loader import BatchLoader
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class Rehearsal(SupervisedPlugin):
     def rows(self) -> list[int]:
         """Row numbers in memory, class by class."""
         return [row for rows in self.memory.values() for row in rows]
+
+    def kept_bytes(self) -> int:
+        """Return the bytes of the samples in memory."""
+        return 0 if self._source is None else sample_bytes(self._source, self.rows)
 
     def before_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that the memory fits every class, and that loaded rows are still the same samples."""

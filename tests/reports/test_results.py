@@ -11,7 +11,7 @@ import pytest
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
 from mmcl.reports.page import report_html
-from mmcl.reports.results import MeanStd, collect, run_names, table_rows
+from mmcl.reports.results import MeanStd, collect, mean_ranks, run_names, table_rows
 from mmcl.runs.run import Run
 
 
@@ -196,3 +196,24 @@ def test_values_of_wrong_type_are_refused_with_their_line(tmp_path: Path, row: d
     run = make(tmp_path / "run", [row])
     with pytest.raises(RunError, match=r"metrics.jsonl line 1: "):
         report_html([run])
+
+
+def test_ranks_are_means_over_the_seeds_that_all_have_finished(tmp_path: Path) -> None:
+    accuracies = {"naive": [0.2, 0.6, 0.1], "replay": [0.5, 0.6], "joint": [0.9, 0.7, 0.9]}
+    rows = [result(name, seed, last) for name, values in accuracies.items() for seed, last in enumerate(values)]
+    ranks = mean_ranks(collect([make(tmp_path / "run", rows)]))
+    assert {name: rank.mean for name, rank in ranks.items()} == {"naive": 2.75, "replay": 2.25, "joint": 1.0}
+    headings, cells = table_rows(collect([make(tmp_path / "other", rows)]))
+    assert headings[2] == "rank" and [row[2] for row in cells] == ["2.8 ± 0.4", "2.2 ± 0.4", "1.0 ± 0.0"]
+
+
+def test_two_strategies_are_not_ranked(tmp_path: Path) -> None:
+    rows = [result(name, 0, 0.5) for name in ("naive", "replay")]
+    assert mean_ranks(collect([make(tmp_path / "run", rows)])) == {}
+
+
+def test_memory_and_parameters_have_their_units(tmp_path: Path) -> None:
+    rows = [result("replay", 0, 0.5, memory_bytes=4096, trained_parameters=1500)]
+    headings, cells = table_rows(collect([make(tmp_path / "run", rows)]))
+    shown = dict(zip(headings, cells[0], strict=True))
+    assert shown["memory kept (KiB)"] == "4.0" and shown["trained parameters (thousands)"] == "1.5"

@@ -11,6 +11,7 @@ from mmcl.freeze import freeze
 from mmcl.models.readouts import StreamingLDA
 from mmcl.strategies import ClosedForm, ewc, mas, si
 from mmcl.strategies.importance import ImportancePenalty, flat, gradients, head_only
+from mmcl.strategies.kept_memory import kept_bytes
 
 PRESETS = [ewc, si, mas]
 every_preset = pytest.mark.parametrize("preset", PRESETS)
@@ -115,3 +116,12 @@ def test_two_processes_equal_one(tmp_path):
     for name, values in found[0].items():
         for key, value in values.items():
             assert found[1][name][key] == pytest.approx(value, rel=1e-3, abs=1e-5), (name, key)
+
+
+@every_preset
+def test_importances_and_anchors_count_as_kept(preset, make, benchmark):
+    strategy = make(preset, epochs=1)
+    assert kept_bytes(strategy.plugins) == 0
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    trained = sum(each.numel() for each in strategy.model.parameters() if each.requires_grad)
+    assert kept_bytes(strategy.plugins) == 2 * 4 * trained
