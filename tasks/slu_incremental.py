@@ -41,6 +41,8 @@ class Config(StrictModel):
     seq2seq: sections.Seq2SeqSection = sections.Seq2SeqSection()
     optimizer: sections.OptimizerSection = sections.OptimizerSection()
     epochs: int = Field(10, ge=1, description="passes over the data of each experience")
+    online: bool = Field(False, description="train one epoch, and measure accuracy within experiences")
+    anytime_every: int = Field(10, ge=1, description="training steps between evaluations if online")
     memory_share: float | None = Field(None, ge=0, le=1, description="memory size as a share of the training data")
     contrast: sections.ContrastSection = sections.ContrastSection()
     objectives: ObjectivesSection = ObjectivesSection()
@@ -48,6 +50,7 @@ class Config(StrictModel):
     distillation: sections.DistillationSection = sections.DistillationSection()
     relational: sections.RelationalSection = sections.RelationalSection()
     rehearsal: sections.RehearsalSection = sections.RehearsalSection()
+    regularization: sections.RegularizationSection = sections.RegularizationSection()
     readout: sections.ReadOutSection = sections.ReadOutSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
@@ -100,18 +103,15 @@ def learn(
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
     base, (train, test, valid) = sections.base_of(name), data
-    experiences, initial = (1, None) if base == "offline" else (config.experiences, config.initial)
-    benchmark = class_incremental(
-        train, test, experiences, config.class_order, seed, initial, by_superclass=config.by_superclass
-    )
+    benchmark = class_incremental(train, test, seed=seed, **sections.stream_settings(config, base))
     seed_everything(seed)
     encoder = encoder if encoder.frozen else config.encoder.build()
     model = sections.build_model(config, name, encoder, tokenizer)
     if encoder.frozen:
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
-    accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config.model)
+    accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config, benchmark)
     own = settings(config, base, len(train))
-    tracking = Tracking(run, name, seed, progress, epochs=experiences * own.get("epochs", 1))
+    tracking = Tracking(run, name, seed, progress, epochs=len(benchmark.train_stream) * own.get("epochs", 1))
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
@@ -137,4 +137,4 @@ def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
         "lwf": config.distillation.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
     }
-    return {"epochs": config.epochs, **own.get(base, {})}
+    return {"epochs": 1 if config.online else config.epochs, **own.get(base, config.regularization.settings(base))}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmcl.runs.run import Run
 
 
+_NOT_OF_THE_STREAM = ("train", "test", "class_order", "seed", "initial", "without", "domain", "shots", "blur")
 _SET_BY_TASK = ("lessons", "method", "weights", "temperature", "discriminator_rate", "seed")
 
 
@@ -31,9 +32,7 @@ _SET_BY_TASK = ("lessons", "method", "weights", "temperature", "discriminator_ra
     "mmcl.strategies.template:MMCLTemplate", without=(*sections.OF_THE_LOOP, "eval_batch_size", "bucket", "precision")
 )
 @section_of("mmcl.strategies.rationale_distillation:RationaleDistillation", without=_SET_BY_TASK)
-@section_of(
-    "mmcl.data.streams:class_incremental", without=("train", "test", "class_order", "seed", "initial", "without")
-)
+@section_of("mmcl.data.streams:class_incremental", without=_NOT_OF_THE_STREAM)
 class Config(StrictModel):
     data: TextsSection = TextsSection()
     experiences: int = Field(3, ge=1, description="number of experiences that the classes are split into")

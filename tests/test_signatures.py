@@ -12,11 +12,12 @@ import mmcl.strategies
 import mmcl.unlearning
 from mmcl.config.signature import argument_texts
 from mmcl.strategies.presets import coconut, icarl, joint, lwf, naive, replay
+from mmcl.strategies.regularization import ewc, mas, si
 from mmcl.strategies.rehearsal_presets import agem, bic, der, der_pp, er_ace, gdumb, lucir, wa
 from mmcl.training.contrastive import ContrastiveTrainer
 from mmcl.unlearning.methods import METHODS, settings_of
 
-PRESETS = [naive, joint, replay, lwf, icarl, coconut, er_ace, der, der_pp, gdumb, agem, wa, bic, lucir]
+PRESETS = [naive, joint, replay, lwf, icarl, coconut, er_ace, der, der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas]
 # The settings of `unlearn` depend on its method, and its docstring lists them all.
 BY_METHOD = ["unlearn", "unlearn_in_stream"]
 PUBLIC = {

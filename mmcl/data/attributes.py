@@ -64,3 +64,27 @@ def attributes_of(dataset: object) -> DatasetAttributes:
     """
     found = {each.name: getattr(dataset, each.name, None) for each in fields(DatasetAttributes)}
     return DatasetAttributes(**{name: value for name, value in found.items() if value is not None})
+
+
+def values_by_sample(dataset: Any) -> dict[str, list[Any]]:
+    """Return the attributes of a data set that hold one string or number per sample, such as the speakers.
+
+    Labels, ids and attributes of empty strings only are left out. Attributes of a torch data set within an adapter
+    count too.
+
+    >>> class Noisy:
+    ...     labels, noise = [0, 1], (10, 20)
+    >>> values_by_sample(Noisy())
+    {'noise': [10, 20]}
+    """
+    found, inner, samples = {}, getattr(dataset, "data", None), len(dataset.labels)
+    for holder in (dataset, *([] if inner is None or isinstance(inner, list | tuple) else [inner])):
+        public = {name for name in (*getattr(holder, "__dict__", ()), *vars(type(holder))) if not name.startswith("_")}
+        for name in sorted(public - {"labels", "targets", "ids", "classes"}):
+            values: Any = getattr(holder, name, None)
+            values = values.tolist() if getattr(values, "ndim", 0) == 1 else values
+            if not isinstance(values, list | tuple) or len(values) != samples:
+                continue
+            if all(isinstance(value, str | int | float) for value in values) and any(value != "" for value in values):
+                found[name] = list(values)
+    return found

@@ -33,13 +33,15 @@ def class_groups(
         )
     unit_of = superclass_labels(_superclasses(train)) if by_superclass else list(range(len(train.classes)))
     names = sorted(set(_superclasses(train))) if by_superclass else train.classes
-    units = arrival_groups(_order(names, class_order, seed), experiences, initial)
+    units = arrival_groups(order_of(names, class_order, seed), experiences, initial)
     groups = _label_groups(units, unit_of, whole_numbers(without, "without", error=StreamError))
     _check_present(train, test, groups, by_superclass)
     return groups
 
 
-def arrival_groups(order: Sequence[int], experiences: int, initial: int | None = None) -> list[list[int]]:
+def arrival_groups(
+    order: Sequence[int], experiences: int, initial: int | None = None, what: str = "classes"
+) -> list[list[int]]:
     """Split ``order`` into ``experiences`` groups; see :func:`~mmcl.data.class_incremental` for ``initial``.
 
     >>> arrival_groups([4, 0, 1, 3, 2], experiences=2)
@@ -50,7 +52,7 @@ def arrival_groups(order: Sequence[int], experiences: int, initial: int | None =
     order = whole_numbers(order, "order", error=StreamError)
     count = len(order)
     if experiences < 1 or experiences > count:
-        raise StreamError(f"experiences is {experiences} for {count} classes, expected 1 to {count}")
+        raise StreamError(f"experiences is {experiences} for {count} {what}, expected 1 to {count}")
     if initial is None:
         size, larger = divmod(count, experiences)
         sizes = [size + (number < larger) for number in range(experiences)]
@@ -58,7 +60,7 @@ def arrival_groups(order: Sequence[int], experiences: int, initial: int | None =
         rest, later = count - initial, experiences - 1
         if initial < 1 or rest < later or (later == 0) != (rest == 0) or (later and rest % later):
             raise StreamError(
-                f"initial is {initial} of {count} classes, which leaves {rest} for {later} experiences: "
+                f"initial is {initial} of {count} {what}, which leaves {rest} for {later} experiences: "
                 "expected a number that leaves equal groups"
             )
         sizes = [initial] + [rest // later for _ in range(later)]
@@ -89,20 +91,23 @@ def _superclasses(dataset: Dataset) -> Sequence[str]:
     return superclasses
 
 
-def _order(names: Sequence[str], class_order: Sequence[int | str] | None, seed: int) -> list[int]:
+def order_of(
+    names: Sequence[str], class_order: Sequence[int | str] | None, seed: int, what: str = "classes"
+) -> list[int]:
+    """Return the positions of names in order of arrival, at random if ``class_order`` is None."""
     classes = len(names)
     if class_order is None:
         return torch.randperm(classes, generator=torch.Generator().manual_seed(seed)).tolist()
     class_order = whole_numbers(class_order, "class_order", names=True, error=StreamError)
     for name in class_order:
         if isinstance(name, str) and name not in names:
-            raise StreamError(f"class_order has '{name}'{nearest(name, names)}, expected class names or labels")
+            raise StreamError(f"class_order has '{name}'{nearest(name, names)}, expected names or numbers of {what}")
     order = [names.index(name) if isinstance(name, str) else name for name in class_order]
     if sorted(order) != list(range(classes)):
         missing = sorted(set(range(classes)) - set(order))
         unknown = sorted(label for label, times in Counter(order).items() if times > 1 or not 0 <= label < classes)
         raise StreamError(
-            f"class_order is not a permutation of the {classes} classes: missing {missing}, unknown or repeated "
+            f"class_order is not a permutation of the {classes} {what}: missing {missing}, unknown or repeated "
             f"{unknown}; expected each of 0 to {classes - 1} once"
         )
     return order

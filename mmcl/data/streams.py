@@ -1,4 +1,4 @@
-"""Class-incremental streams: split a data set into experiences with disjoint groups of classes."""
+"""Streams of experiences: classes or domains of a data set arrive one after the other."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmcl.batch import collate
-from mmcl.config.numbers import Count
+from mmcl.config.numbers import Count, Probability
 from mmcl.data.base import Dataset
-from mmcl.data.class_groups import class_groups, labels_of
+from mmcl.data.class_groups import labels_of
 from mmcl.data.fingerprint import digest_of, sample_digests
+from mmcl.data.scenarios import Part, StreamPlan, plan_stream
 from mmcl.data.torch_dataset import Samples, as_splits
 from mmcl.lazy import quick_imports
 
@@ -26,7 +27,7 @@ class ClassIncrementalBenchmark(CLScenario):
         train_stream: experiences to train on, in order.
         test_stream: the same experiences, with test data.
         description: the stream as plain data: ``class_order``, ``experiences`` (class names), ``train_sizes``,
-            ``test_sizes`` and ``stream_seed``.
+            ``test_sizes`` and ``stream_seed``; also ``domains`` if domains arrive.
     """
 
     train_stream: Sequence[CLExperience]
@@ -44,10 +45,13 @@ def class_incremental(
     *,
     by_superclass: bool = False,
     without: Sequence[int] = (),
+    domain: str | None = None,
+    shots: Count | None = None,
+    blur: Probability = 0.0,
 ) -> ClassIncrementalBenchmark:
     """Create an Avalanche benchmark in which the classes of ``train`` arrive in ``experiences`` groups.
 
-    Labels are not renumbered. Each experience has these attributes besides Avalanche's own: ``source``, the data set;
+    Labels are not renumbered. Experiences have these attributes besides Avalanche's own: ``source``, the data set;
     ``dataset.rows``, the rows of its samples in the source; ``group``, its labels; and ``digest``, which identifies its
     samples when training is resumed. ``benchmark.description`` records the stream as plain data.
 
@@ -64,57 +68,59 @@ def class_incremental(
             superclasses. All intents of a SLURP scenario arrive together. A class may then have no samples in train
             (its test samples count as errors) or in test; a warning names it.
         without: labels to exclude; the other classes keep their experience.
+        domain: attribute that names each sample's domain, such as ``speakers``. Domains then arrive with all their
+            classes; ``class_order`` and ``initial`` refer to domains. A warning names a class that a domain lacks.
+        shots: training samples of each class in every experience but the first, drawn by the seed; None for all.
+        blur: share of each class's training samples that arrives in other experiences, drawn by the seed.
 
     Raises:
-        StreamError: there are more experiences than classes, a label is unknown, a class has no samples in train or
-            test, ``class_order`` is not a permutation of the classes, the data set has no superclasses, or the two
-            data sets have different classes.
+        StreamError: settings do not fit the data or each other, see :func:`~mmcl.data.scenarios.plan_stream`.
+
     >>> import torch
-    >>> from sklearn.datasets import load_digits
-    >>> images, labels = load_digits(return_X_y=True)
-    >>> digits = list(zip(torch.tensor(images), labels.tolist()))
-    >>> benchmark = class_incremental(digits, digits, experiences=2, class_order=range(10))
-    >>> benchmark.description["train_sizes"]
-    [901, 896]
+    >>> digits = [(torch.zeros(3), row % 4) for row in range(12)]
+    >>> class_incremental(digits, digits, experiences=2, class_order=range(4), shots=1).description["train_sizes"]
+    [6, 2]
     """
     train, test = as_splits(train, test)
-    groups = class_groups(
-        train, test, experiences, class_order, seed, initial, by_superclass=by_superclass, without=without
-    )
-    benchmark = _benchmark({"train": train, "test": test}, groups)
-    benchmark.description = {
-        "class_order": [label for group in groups for label in group],
-        "experiences": [[train.classes[label] for label in group] for group in groups],
-        "train_sizes": [len(experience.dataset) for experience in benchmark.train_stream],
-        "test_sizes": [len(experience.dataset) for experience in benchmark.test_stream],
-        "stream_seed": None if class_order is not None else seed,
-    }
+    chosen = {"by_superclass": by_superclass, "without": without, "domain": domain, "shots": shots, "blur": blur}
+    plan = plan_stream(train, test, experiences, class_order, seed, initial, **chosen)  # type: ignore[arg-type]
+    benchmark = _benchmark({"train": (train, plan.train), "test": (test, plan.test)})
+    is_drawn = class_order is None or shots is not None or blur > 0
+    benchmark.description = _description(plan, train.classes, seed if is_drawn else None)
     return benchmark
 
 
-def _benchmark(datasets: dict[str, Dataset], groups: Sequence[Sequence[int]]) -> ClassIncrementalBenchmark:
-    """Return the Avalanche benchmark with a stream per data set and an experience per group of labels."""
-    streams = {name: _subsets(dataset, groups) for name, dataset in datasets.items()}
+def _description(plan: StreamPlan, classes: Sequence[str], seed: int | None) -> dict[str, Any]:
+    """Return a stream as plain data."""
+    return {
+        "class_order": [label for group in plan.arriving for label in group],
+        "experiences": [[classes[label] for label in group] for group in plan.arriving],
+        "train_sizes": [len(part.rows) for part in plan.train],
+        "test_sizes": [len(part.rows) for part in plan.test],
+        "stream_seed": seed,
+        **({"domains": plan.domains} if plan.domains else {}),
+    }
+
+
+def _benchmark(parts: dict[str, tuple[Dataset, Sequence[Part]]]) -> ClassIncrementalBenchmark:
+    """Return the Avalanche benchmark with a stream per data set and an experience per part."""
+    streams = {name: _subsets(dataset, own) for name, (dataset, own) in parts.items()}
     timeline = with_classes_timeline(benchmark_from_datasets(**streams))
     benchmark = ClassIncrementalBenchmark(list(timeline.streams.values()))
-    for name, dataset in datasets.items():
+    for name, (dataset, own) in parts.items():
         digests = sample_digests(dataset)
-        for group, experience in zip(groups, benchmark.streams[name], strict=True):
+        for part, experience in zip(own, benchmark.streams[name], strict=True):
             experience.source = dataset
-            experience.group = group
-            experience.digest = digest_of(digests, experience.dataset.rows[:])
+            experience.group = part.group
+            experience.digest = digest_of(digests, part.rows)
     return benchmark
 
 
-def _subsets(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Any]:
-    """Return the samples of each group of labels, in the order of the data set."""
-    rows_of: dict[int, list[int]] = {}
-    labels = labels_of(dataset)
-    for row, label in enumerate(labels):
-        rows_of.setdefault(label, []).append(row)
+def _subsets(dataset: Dataset, parts: Sequence[Part]) -> list[Any]:
+    """Return the samples of each part as Avalanche's data sets."""
     attributes = [
-        DataAttribute(labels, "targets"),
+        DataAttribute(labels_of(dataset), "targets"),
         DataAttribute(list(range(len(dataset))), "rows"),
     ]
     whole = AvalancheDataset([dataset], data_attributes=attributes, collate_fn=collate)
-    return [whole.subset(sorted(row for label in group for row in rows_of.get(label, []))) for group in groups]
+    return [whole.subset(part.rows) for part in parts]

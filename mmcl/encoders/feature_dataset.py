@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmcl.batch import Batch, Sample, length_mask
 from mmcl.config.whole_numbers import whole_numbers
-from mmcl.data.attributes import attributes_of
+from mmcl.data.attributes import attributes_of, values_by_sample
 from mmcl.data.base import Dataset, Entity
 from mmcl.encoders.feature_store import FeatureSpan
 
@@ -20,7 +20,8 @@ class FeatureDataset:
     """Data set whose samples have memory-mapped ``features`` instead of audio, built by :func:`cached_features`.
 
     ``batch(rows)`` has ``features`` ``(batch, dim)``, or padded ``(batch, time, dim)`` with ``features_lengths``,
-    ``label`` ``(batch,)``, and the lists ``text`` and ``entities``.
+    ``label`` ``(batch,)``, and the lists ``text`` and ``entities``. Attributes of the data set with one string or
+    number per sample are kept, to serve as domains of a stream.
 
     Args:
         dataset: the data set that was encoded.
@@ -41,6 +42,9 @@ class FeatureDataset:
         self.entities: list[tuple[Entity, ...]] = list(attributes.entities or [()] * len(self.labels))
         self.speakers = list(attributes.speakers or ())
         self.ids = list(ids)
+        for name, values in values_by_sample(dataset).items():  # domains of a stream
+            if not hasattr(self, name):
+                setattr(self, name, values)
         self.dim = matrix.shape[1]
         self._label = torch.tensor(self.labels, dtype=torch.long)
         self._matrix = matrix

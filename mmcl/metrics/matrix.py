@@ -57,6 +57,8 @@ def average_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> float:
 def last_accuracy(matrix: Rows, sizes: Sequence[int] | None = None) -> float:
     """Accuracy on all classes after the last experience: ``seen_accuracy[-1]``, which needs the last row only.
 
+    Without sizes, the average accuracy of Lopez-Paz and Ranzato 2017, equation 2.
+
     >>> last_accuracy([[1.0], [0.5, 0.9]])
     0.7
     """
@@ -125,8 +127,12 @@ def forward_transfer(matrix: Rows, baseline: Sequence[float | None] | None = Non
     return float(np.mean(gains)) if gains else 0.0
 
 
-def summary(matrix: Rows, sizes: Sequence[int] | None = None) -> dict[str, float]:
+def summary(
+    matrix: Rows, sizes: Sequence[int] | None = None, baseline: Sequence[float | None] | None = None
+) -> dict[str, float]:
     """Return all metrics above by name; forward transfer is nan if the matrix lacks cells for it.
+
+    ``baseline`` is that of :func:`forward_transfer`.
 
     >>> measures = summary([[1.0], [0.5, 0.9]])
     >>> list(measures), measures["forgetting"]
@@ -139,7 +145,7 @@ def summary(matrix: Rows, sizes: Sequence[int] | None = None) -> dict[str, float
         "last_accuracy": last_accuracy(accuracy, sizes),
         "forgetting": forgetting(accuracy),
         "backward_transfer": backward_transfer(accuracy),
-        "forward_transfer": float("nan") if np.isnan(ahead).any() else forward_transfer(accuracy),
+        "forward_transfer": float("nan") if np.isnan(ahead).any() else forward_transfer(accuracy, baseline),
     }
 
 

@@ -97,7 +97,7 @@ class StrategyResults:
         return list(dict.fromkeys(name for row in self.results.values() for name in row.measures))
 
     def accuracy_by_classes(self) -> dict[int, MeanStd]:
-        """Average the accuracy on all classes seen so far, by their number.
+        """Average the accuracy on all classes seen so far, by their number; on domains where domains arrive.
 
         The key is the number of experiences if the stream was not logged.
         """
@@ -105,7 +105,7 @@ class StrategyResults:
         for seed, rows in self.evaluations.items():
             for experience, row in sorted(rows.items()):
                 if row.seen_accuracy is not None:
-                    values.setdefault(self._classes_seen(seed, experience), []).append(row.seen_accuracy)
+                    values.setdefault(self._seen(seed, experience), []).append(row.seen_accuracy)
         return {classes: average for classes in sorted(values) if (average := MeanStd.of(values[classes]))}
 
     def matrix(self) -> list[list[float | None]]:
@@ -139,8 +139,11 @@ class StrategyResults:
     def _experiences(self, seed: Seed) -> list[list[str]]:
         return self.streams[seed].experiences if seed in self.streams else []
 
-    def _classes_seen(self, seed: Seed, experience: int) -> int:
-        return sum(len(names) for names in self._experiences(seed)[: experience + 1]) or experience + 1
+    def _seen(self, seed: Seed, experience: int) -> int:
+        """Return the number of classes that have arrived, or of domains where domains arrive."""
+        domains = self.streams[seed].domains if seed in self.streams else []
+        arrived = (domains or self._experiences(seed))[: experience + 1]
+        return sum(len(names) for names in arrived) or experience + 1
 
     def _accuracies(self, experience: int, column: int) -> list[float | None]:
         rows = [by_experience[experience] for by_experience in self.evaluations.values() if experience in by_experience]

@@ -55,9 +55,10 @@ class _StrategyRow(Row):
 
 
 class StreamRow(Row):
-    """The classes of each experience, in training order."""
+    """The classes that arrive in each experience, in training order, and its domains if domains arrive."""
 
     experiences: list[list[Text]]
+    domains: list[list[Text]] = []
     class_order: list[int] = []
     train_sizes: list[Natural] = []
     test_sizes: list[Natural] = []
@@ -83,6 +84,7 @@ class ResultRow(_StrategyRow):
     measures: dict[str, Number | None] = {}
     average_accuracy: Number | None = Field(None, title="average accuracy")
     last_accuracy: Number | None = Field(None, title="last accuracy")
+    anytime_accuracy: Number | None = Field(None, title="anytime accuracy")
     word_error_rate: Number | None = Field(None, title="word error rate")
     sequence_error_rate: Number | None = Field(None, title="sequence error rate")
     slu_f1: Number | None = Field(None, title="SLU-F1")

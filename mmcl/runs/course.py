@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -12,9 +12,21 @@ from mmcl.freeze import trainable_state
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
-from mmcl.strategies.frame_scores import FrameScores
 from mmcl.strategies.kept_memory import kept_bytes
 from mmcl.strategies.template import MMCLTemplate
+
+
+class Scores(Protocol):
+    """A plugin for further measures, such as :class:`~mmcl.strategies.frame_scores.FrameScores`."""
+
+    @property
+    def rows(self) -> Sequence[dict[str, float | None]]:
+        """Measures after each experience."""
+        ...
+
+    def average(self) -> dict[str, float | None]:
+        """Return the measures of the whole stream."""
+        ...
 
 
 def learn_stream(
@@ -23,14 +35,14 @@ def learn_stream(
     benchmark: Any,
     tracking: Tracking,
     accuracy: AccuracyMatrix,
-    scores: Sequence[FrameScores] = (),
+    scores: Sequence[Scores] = (),
     saved: dict[str, Any] | None = None,
     keep: Callable[[nn.Module], None] | None = None,
 ) -> None:
     """Train a strategy on each experience of a stream and evaluate it on all of them.
 
     Logs a ``stream`` row, an ``evaluation`` row after each experience, and a ``result`` row at the end. The last
-    checkpoint has the trained model.
+    checkpoint has the trained model. A stream of domains is also evaluated before training, for the forward transfer.
 
     Args:
         run: The run.
@@ -45,6 +57,9 @@ def learn_stream(
     unit, classes = tracking.name, benchmark.train_stream[0].source.classes
     if saved is None:
         run.log("stream", **unit, **benchmark.description)
+        if "domains" in benchmark.description:  # a model that knows all classes may be right by chance
+            strategy.model.grow(benchmark.train_stream[0].group)
+            strategy.eval(benchmark.test_stream)
     else:
         strategy.load_state_dict(saved)
     start = 0 if saved is None else saved["experience"] + saved.get("finished", False)
@@ -61,7 +76,8 @@ def learn_stream(
         if strategy.train_epochs == 0:  # no epoch ends with a checkpoint
             run.checkpoint(tracking.unit, {"finished": False, "training": strategy.state_dict()})
 
-    summary: dict[str, float | None] = {**metrics.summary(accuracy.matrix, accuracy.sizes)}
+    measured = metrics.summary(accuracy.matrix, accuracy.sizes, accuracy.baseline or None)
+    summary: dict[str, float | None] = {**measured}
     for each in scores:
         summary |= each.average()
     trained = sum(each.numel() for group in strategy.optimizer.param_groups for each in group["params"])

@@ -110,10 +110,10 @@ def check_stream(
     checks: Checks, data: tuple[Any, Any], seeds: Sequence[int], experiences: int, **settings: Any
 ) -> None:
     """Check that the classes of a data set can arrive in experiences, for every seed."""
-    from mmcl.data.class_groups import class_groups
+    from mmcl.data.scenarios import plan_stream
 
     for seed in seeds:
-        if not checks.passes("experiences", lambda seed=seed: class_groups(*data, experiences, seed=seed, **settings)):  # type: ignore[misc]
+        if not checks.passes("experiences", lambda seed=seed: plan_stream(*data, experiences, seed=seed, **settings)):  # type: ignore[misc]
             return
 
 

@@ -18,7 +18,10 @@ from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
+from mmcl.sections.regularization import RegularizationSection as RegularizationSection
 from mmcl.sections.rehearsal import RehearsalSection as RehearsalSection
+from mmcl.sections.scenarios import scoring_plugins as scoring_plugins
+from mmcl.sections.scenarios import stream_settings as stream_settings
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
 from mmcl.sections.strategy_names import (
     DISTILLATIONS,
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
     from mmcl.models.tokenizer import FrameTokenizer
     from mmcl.runs.calibrate import ValidationData
     from mmcl.strategies.contrast import Contrast
-    from mmcl.strategies.frame_scores import FrameScores
     from mmcl.strategies.relational_distillation import RelationalDistillation
 
 DatasetT = TypeVar("DatasetT", bound="Dataset")
@@ -271,13 +273,6 @@ def build_model(
     if tokenizer is not None:
         return config.seq2seq.build(encoder, tokenizer)
     return config.classifier.build(encoder, trained=strategy not in CLOSED_FORM)
-
-
-def scoring_plugins(model: str) -> list[FrameScores]:
-    """Return the plugins that score decoded frames; none for a classifier."""
-    from mmcl.strategies.frame_scores import FrameScores
-
-    return [FrameScores()] if model == "seq2seq" else []
 
 
 def build_additions(name: str, config: Any) -> list[SupervisedPlugin]:

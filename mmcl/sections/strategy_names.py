@@ -12,16 +12,21 @@ from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, er_ace, der, "
-    "der_pp, gdumb, agem, wa, bic, lucir; ncm, slda, ranpac and fecam on a frozen encoder; or all. replay and coconut "
-    "with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as in replay+sup_con, "
-    "and with a read-out, as in coconut@slda"
+    "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; or all. "
+    "replay and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as "
+    "in replay+sup_con, and with a read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
 #: Further strategies with a memory, whose settings are in the section ``rehearsal``.
 REHEARSAL = ("er_ace", "der", "der_pp", "gdumb", "agem", "wa", "bic", "lucir")
-STRATEGIES = ("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut", *REHEARSAL, *CLOSED_FORM)
-CLASSIFIER_ONLY = ("lwf", "icarl", *REHEARSAL, *CLOSED_FORM)
+#: Strategies with a penalty, whose settings are in the section ``regularization``.
+REGULARIZATION = ("ewc", "si", "mas")
+STRATEGIES = (
+    *("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut"),
+    *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM),
+)
+CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM)
 ALL = "all"
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
@@ -109,7 +114,7 @@ def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool) -> tup
         trains_encoder: whether the encoder is trained, which leaves out closed-form strategies.
 
     >>> expand_all(["coconut", "all"], "seq2seq", trains_encoder=False)
-    ('coconut', 'naive', 'offline', 'joint', 'replay')
+    ('coconut', 'naive', 'offline', 'joint', 'replay', 'si')
     """
     left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *(CLOSED_FORM if trains_encoder else ())}
     fitting = [each for each in STRATEGIES if each not in left_out]

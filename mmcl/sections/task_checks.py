@@ -8,6 +8,7 @@ from typing import Any
 from mmcl.config.checks import Checks
 from mmcl.sections.checks import check_data, check_encoder, check_stream, open_split
 from mmcl.sections.closed_form import check_frozen_encoder, trains_encoder
+from mmcl.sections.scenarios import stream_settings
 
 
 def slu_incremental(config: Any, checks: Checks) -> None:
@@ -19,8 +20,7 @@ def slu_incremental(config: Any, checks: Checks) -> None:
         check_encoder(checks, "classifier.text", config.classifier.text, "text")
     data = check_data(checks, config.data, "audio")
     if data is not None:
-        stream = config.model_dump(include={"class_order", "initial", "by_superclass"})
-        check_stream(checks, data, config.seeds, config.experiences, **stream)
+        check_stream(checks, data, config.seeds, **stream_settings(config, ""))
 
 
 def text_incremental(config: Any, checks: Checks) -> None:

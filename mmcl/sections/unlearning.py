@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mmcl.strategies.template import MMCLTemplate
     from mmcl.unlearning.removal import Removal
 
-_ONLY_EXPERIENCES = ("train", "test", "class_order", "seed", "initial", "by_superclass", "without")
+_SCENARIO = ("class_order", "seed", "initial", "by_superclass", "without", "domain", "shots", "blur")
+_ONLY_EXPERIENCES = ("train", "test", *_SCENARIO)
 
 MethodName = Literal[
     "retrain",

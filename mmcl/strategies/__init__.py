@@ -9,6 +9,7 @@ from mmcl.lazy import quick_imports
 with quick_imports():
     from mmcl.rationales import distill_rationales as distill_rationales
     from mmcl.strategies.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
+    from mmcl.strategies.anytime_accuracy import AnytimeAccuracy as AnytimeAccuracy
     from mmcl.strategies.asymmetric_cross_entropy import AsymmetricCrossEntropy as AsymmetricCrossEntropy
     from mmcl.strategies.balanced_distillation import BalancedDistillation as BalancedDistillation
     from mmcl.strategies.closed_form import ClosedForm as ClosedForm
@@ -19,6 +20,7 @@ with quick_imports():
     from mmcl.strategies.distillation import LogitDistillation as LogitDistillation
     from mmcl.strategies.distillation import TokenDistillation as TokenDistillation
     from mmcl.strategies.early_rehearsal import EarlyRehearsal as EarlyRehearsal
+    from mmcl.strategies.elastic_weights import ElasticWeights as ElasticWeights
     from mmcl.strategies.frame_scores import FrameScores as FrameScores
     from mmcl.strategies.gdumb import GDumb as GDumb
     from mmcl.strategies.gradient_projection import EpisodicMemory as EpisodicMemory
@@ -28,6 +30,7 @@ with quick_imports():
     from mmcl.strategies.held_out import HeldOut as HeldOut
     from mmcl.strategies.lucir import LUCIR as LUCIR
     from mmcl.strategies.m3col import M3CoL as M3CoL
+    from mmcl.strategies.memory_aware_synapses import MemoryAwareSynapses as MemoryAwareSynapses
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
     from mmcl.strategies.presets import fecam as fecam
@@ -40,6 +43,9 @@ with quick_imports():
     from mmcl.strategies.presets import replay as replay
     from mmcl.strategies.presets import slda as slda
     from mmcl.strategies.rationale_distillation import RationaleDistillation as RationaleDistillation
+    from mmcl.strategies.regularization import ewc as ewc
+    from mmcl.strategies.regularization import mas as mas
+    from mmcl.strategies.regularization import si as si
     from mmcl.strategies.rehearsal import Rehearsal as Rehearsal
     from mmcl.strategies.rehearsal_presets import agem as agem
     from mmcl.strategies.rehearsal_presets import bic as bic
@@ -52,6 +58,7 @@ with quick_imports():
     from mmcl.strategies.relational_distillation import RelationalDistillation as RelationalDistillation
     from mmcl.strategies.sequence_distillation import SequenceDistillation as SequenceDistillation
     from mmcl.strategies.stream_unlearning import unlearn_in_stream as unlearn_in_stream
+    from mmcl.strategies.synaptic_intelligence import SynapticIntelligence as SynapticIntelligence
     from mmcl.strategies.template import MMCLTemplate as MMCLTemplate
     from mmcl.unlearning import unlearn as unlearn
     from mmcl.unlearning import unlearn_laf as unlearn_laf
@@ -59,6 +66,7 @@ with quick_imports():
 __all__ = [
     "AccuracyMatrix",
     "AsymmetricCrossEntropy",
+    "AnytimeAccuracy",
     "AudioDistillation",
     "BalancedDistillation",
     "BiasCorrection",
@@ -68,6 +76,7 @@ __all__ = [
     "DarkExperience",
     "EarlyRehearsal",
     "EpisodicMemory",
+    "ElasticWeights",
     "FrameScores",
     "GDumb",
     "GradientProjection",
@@ -76,11 +85,13 @@ __all__ = [
     "LogitDistillation",
     "M3CoL",
     "MMCLTemplate",
+    "MemoryAwareSynapses",
     "NearestMean",
     "RationaleDistillation",
     "Rehearsal",
     "RelationalDistillation",
     "SequenceDistillation",
+    "SynapticIntelligence",
     "TokenDistillation",
     "WeightAlignment",
     "agem",
@@ -90,16 +101,19 @@ __all__ = [
     "der_pp",
     "distill_rationales",
     "er_ace",
+    "ewc",
     "fecam",
     "gdumb",
     "icarl",
     "joint",
     "lucir",
     "lwf",
+    "mas",
     "naive",
     "ncm",
     "ranpac",
     "replay",
+    "si",
     "slda",
     "unlearn",
     "unlearn_in_stream",

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from mmcl import distributed
 from mmcl.strategies.after_training import AfterTraining
@@ -34,8 +35,9 @@ class AccuracyMatrix(AfterTraining):
         self.sizes: list[int] = []
         self._rows: dict[int, list[float]] = {}  # last trained experience (-1 before any) -> accuracies
         self._classes: dict[int, dict[int, float]] = {}  # last trained experience -> label -> accuracy
-        self._correct: Counter[int] = Counter()
+        self._correct: Counter[int] = Counter()  # by label, in the current experience
         self._total: Counter[int] = Counter()
+        self._passed: tuple[Counter[int], Counter[int]] = Counter(), Counter()  # the same over one evaluation
 
     @property
     def matrix(self) -> list[list[float]]:
@@ -61,6 +63,10 @@ class AccuracyMatrix(AfterTraining):
             return [dict(row) for row in self._classes.values()]
         return [dict(self._classes.get(row, {})) for row in range(last + 1)]
 
+    def before_eval(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Clear the counts over experiences, in which a class may have several domains."""
+        self._passed = Counter(), Counter()
+
     def before_eval_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Clear the counts."""
         self._correct, self._total = Counter(), Counter()
@@ -70,12 +76,7 @@ class AccuracyMatrix(AfterTraining):
         if not self.is_scored(strategy.experience):
             return
         labels, logits = strategy.mb_y, strategy.mb_output
-        if logits.shape[1]:
-            best, predictions = logits.max(1)
-            # A logit of minus infinity belongs to a class that has not arrived.
-            correct = labels[(predictions == labels) & (best > -torch.inf)]
-        else:
-            correct = labels[:0]
+        correct = labels[correct_predictions(logits, labels)]
         for counter, values in ((self._correct, correct), (self._total, labels)):
             found, counts = torch.unique(values, return_counts=True)
             counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
@@ -97,7 +98,10 @@ class AccuracyMatrix(AfterTraining):
         row = self._rows[self.trained] = self._padded(self._rows.get(self.trained, []))
         row[number] = sum(correct.values()) / sum(total.values())
         classes = self._classes.setdefault(self.trained, {})
-        classes |= {label: correct[label] / count for label, count in sorted(total.items())}
+        all_correct, all_total = self._passed
+        all_correct.update(correct)
+        all_total.update(total)
+        classes |= {label: all_correct[label] / all_total[label] for label in sorted(total)}
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return all rows."""
@@ -127,6 +131,19 @@ class AccuracyMatrix(AfterTraining):
 
     def _padded(self, row: list[float]) -> list[float]:
         return row + [float("nan")] * (len(self.sizes) - len(row))
+
+
+def correct_predictions(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether each prediction is correct, boolean ``(batch,)``.
+
+    >>> correct_predictions(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).tolist()
+    [True, False]
+    """
+    if not logits.shape[1]:
+        return torch.zeros_like(labels, dtype=torch.bool)
+    best, predictions = logits.max(1)
+    # A logit of minus infinity belongs to a class that has not arrived.
+    return (predictions == labels) & (best > -torch.inf)
 
 
 def _pack(rows: list[list[Any]]) -> dict[str, Any]:

@@ -20,18 +20,20 @@ class AfterTraining(SupervisedPlugin):
 
     Attributes:
         trained: number of the last trained experience; -1 before the first.
+        paused: whether evaluations are ignored, as within an experience.
     """
 
     def __init__(self, stream: str = "test") -> None:
         super().__init__()
         self.stream = stream
         self.trained = -1
+        self.paused = False
 
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Record the number of the experience."""
         self.trained = int(strategy.experience.current_experience)
 
     def is_scored(self, experience: CLExperience) -> bool:
-        """Whether an experience belongs to the scored stream, or to no stream."""
+        """Whether an experience is scored: it belongs to the stream, or to none, and the plugin is not paused."""
         name = getattr(getattr(experience, "origin_stream", None), "name", None)
-        return name is None or name == self.stream
+        return not self.paused and (name is None or name == self.stream)

@@ -61,17 +61,17 @@ def preset(
             loop = {name: value for name, value in {**settings, **fixed}.items() if name in _settings(MMCLTemplate)}
             return MMCLTemplate(model=model, optimizer=optimizer, plugins=[*method_of(*instances), *plugins], **loop)
 
-        stated = inspect.signature(strategy, follow_wrapped=False, globals=globals(), eval_str=True).parameters
+        documented: Any = strategy
+        del documented.__wrapped__  # or typing and documentation tools would read its signature
+        stated = inspect.signature(strategy, globals=globals(), eval_str=True).parameters
         own = [parameter for each in part_settings for parameter in each.values()]
         parameters = [stated["model"], stated["optimizer"], *own, stated["plugins"], *loop_settings.values()]
         signature = inspect.Signature(parameters, return_annotation=MMCLTemplate)
         texts = [inspect.getdoc(method_of) or "", _plugin_list([*parts, *adds]), _arguments(parts, signature)]
         texts += [_errors(parts), _example(method_of.__name__, example, "epochs" in loop_settings)]
-        documented: Any = strategy
         documented.__signature__, documented.__doc__ = signature, "\n\n".join(texts) + "\n"
         documented.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
         documented.__annotations__["return"] = signature.return_annotation
-        del documented.__wrapped__  # or typing and documentation tools would read its signature
         return strategy
 
     return decorate

@@ -24,6 +24,8 @@ from mmcl.strategies.kept_memory import sample_bytes
 from mmcl.strategies.loader import BatchLoader
 
 if TYPE_CHECKING:
+    from avalanche.benchmarks.scenarios import CLExperience
+
     from mmcl.strategies.template import MMCLTemplate
 
 ExemplarSelection = Literal["random", "herding"]
@@ -34,7 +36,8 @@ class Rehearsal(SupervisedPlugin):
 
     The memory holds ``memory_size`` samples in all, equally many of each class seen. When new classes arrive, each
     class drops the samples that were selected last. With ``by_superclass``, it holds equally many of each superclass,
-    such as SLURP's scenarios, as in the code that COCONUT builds on.
+    such as SLURP's scenarios, as in the code that COCONUT builds on. If a class arrives again, as where domains arrive,
+    random selection draws from all its samples so far, as a reservoir does.
 
     The memory is a list of row numbers. Its state has a digest of their samples, and cannot be loaded with other data.
 
@@ -116,9 +119,10 @@ class Rehearsal(SupervisedPlugin):
         present = dict.fromkeys(labels.tolist()) if self.by_superclass else experience.group
         for label in present:
             if len(own := rows[labels == label]):
-                if not self.by_superclass:  # a class of a plain Avalanche benchmark may arrive again
-                    own = torch.cat([torch.tensor(self.memory.get(label, []), dtype=torch.long), own])
-                self.memory[label] = distributed.broadcast_object(self._ranked(strategy, source, own))
+                # A class arrives again where domains arrive, or where boundaries are blurred.
+                earlier = torch.tensor([] if self.by_superclass else self.memory.get(label, []), dtype=torch.long)
+                seen = _samples_before(experience, label) if len(earlier) else 0
+                self.memory[label] = distributed.broadcast_object(self._ranked(strategy, source, own, earlier, seen))
         for (label, selected), share in zip(self.memory.items(), self._shares(), strict=True):
             self.memory[label] = selected[:share]
 
@@ -139,11 +143,16 @@ class Rehearsal(SupervisedPlugin):
         share, larger = divmod(self.memory_size, len(self.memory))
         return [share + (number < larger) for number in range(len(self.memory))]
 
-    def _ranked(self, strategy: MMCLTemplate, source: Dataset, rows: Tensor) -> list[int]:
+    def _ranked(self, strategy: MMCLTemplate, source: Dataset, new: Tensor, earlier: Tensor, seen: int) -> list[int]:
+        """Return rows of a class, best first: new ones, and those in memory, which stand for ``seen`` samples."""
+        rows = torch.cat([earlier, new])
         if self.memory_size is None:
             return rows.tolist()
         if self.selection == "random":
-            return rows[torch.randperm(len(rows))].tolist()
+            if not len(earlier):
+                return rows[torch.randperm(len(rows))].tolist()
+            weights = torch.tensor([max(seen / len(earlier), 1.0)] * len(earlier) + [1.0] * len(new))
+            return rows[torch.multinomial(weights, len(rows))].tolist()
         embeddings = unit_embeddings(strategy.model, source, rows, strategy.eval_mb_size, strategy.device)
         return rows[herding(embeddings, limit=self.memory_size)].tolist()
 
@@ -169,6 +178,12 @@ class Rehearsal(SupervisedPlugin):
                     "data: restore the data that the state was saved with, or start training again"
                 )
         self._loaded = []
+
+
+def _samples_before(experience: CLExperience, label: int) -> int:
+    """Return the number of samples of a class in earlier experiences of the stream."""
+    earlier = getattr(experience, "origin_stream", ())[: experience.current_experience]
+    return sum(list(each.dataset.targets).count(label) for each in earlier)
 
 
 @takes_tensors

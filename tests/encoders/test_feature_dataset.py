@@ -104,3 +104,20 @@ def test_entities_and_superclasses_come_from_the_data_set(tmp_path):
     assert dataset.entities == entities and dataset.superclasses == ("iot", "iot")
     assert dataset.batch(torch.tensor([2, 0]))["entities"] == [entities[2], entities[0]]
     assert dataset[2]["entities"] == entities[2] and collate([dataset[0], dataset[1]])["entities"] == entities[:2]
+
+
+def test_values_by_sample_are_kept_to_serve_as_domains(tmp_path):
+    store = FeatureStore(tmp_path)
+    with store.writing():
+        store.append([("x", ROWS[0])])
+    spans = [store.spans("x")["x"]] * 3
+
+    class Noisy:
+        classes, labels, texts = SOURCE.classes, SOURCE.labels, SOURCE.texts
+        noise, pair = [5, 0, 5], [(1, 2)] * 3
+
+        def __len__(self):
+            return 3
+
+    found = FeatureDataset(Noisy(), ["i", "j", "k"], store.matrix(), spans, pooled=False)
+    assert found.noise == [5, 0, 5] and not hasattr(found, "pair")

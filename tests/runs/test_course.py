@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmcl.config.model import StrictModel
+from mmcl.data import class_incremental
 from mmcl.runs.course import learn_stream
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
@@ -77,3 +78,18 @@ def test_the_trained_model_is_passed_on_before_the_last_checkpoint(learn, tmp_pa
         (model, before), after = kept[0], run.restore("naive-seed0")
     assert len(kept) == 1 and not (before or {}).get("finished") and after["finished"]
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_a_stream_of_domains_has_a_forward_transfer_beyond_chance(make, digits, tmp_path):
+    for part, speakers in zip(digits, (12, 3), strict=True):  # samples of a class alternate between two speakers
+        part.speakers = ["george", "jackson"] * (10 * speakers)
+    benchmark, accuracy = class_incremental(*digits, experiences=2, domain="speakers"), AccuracyMatrix()
+    with Run.create("test", Config(), tmp_path / "run") as run:
+        tracking = Tracking(run, "naive", 0)
+        strategy = make(naive, epochs=2, plugins=[accuracy, tracking])
+        learn_stream(run, strategy, benchmark, tracking, accuracy)
+        (stream,), (result,) = run.metrics("stream"), run.metrics("result")
+    assert sorted(stream["domains"]) == [["george"], ["jackson"]] and 0 < accuracy.baseline[1] < 0.5
+    expected = accuracy.matrix[0][1] - accuracy.baseline[1]
+    assert result["forward_transfer"] == pytest.approx(expected) and expected > 0
+    assert result["backward_transfer"] == pytest.approx(accuracy.matrix[1][0] - accuracy.matrix[0][0])

@@ -8,7 +8,6 @@ from mmcl.sections.slu import (
     DataSection,
     KnowledgeDistillationSection,
     Seq2SeqSection,
-    scoring_plugins,
 )
 
 
@@ -57,7 +56,6 @@ def test_both_models_are_built_with_their_settings(tmp_path):
     assert ClassifierSection(hidden=7).build(encoder).head.weight.shape == (0, 7)
     untrained = ClassifierSection(hidden=7).build(encoder, trained=False)
     assert untrained.head.weight.shape == (0, 16) and untrained.text_encoder is None
-    assert len(scoring_plugins("seq2seq")) == 1 and scoring_plugins("classifier") == []
 
 
 def test_validation_data_are_those_that_the_run_does_not_use(data_dir):

@@ -8,7 +8,24 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from mmcl.data import class_incremental
 from mmcl.errors import TrainingError
 from mmcl.objectives import SupConLoss
-from mmcl.strategies import agem, bic, coconut, der, der_pp, er_ace, gdumb, icarl, lucir, lwf, naive, replay, wa
+from mmcl.strategies import (
+    agem,
+    bic,
+    coconut,
+    der,
+    der_pp,
+    er_ace,
+    ewc,
+    gdumb,
+    icarl,
+    lucir,
+    lwf,
+    mas,
+    naive,
+    replay,
+    si,
+    wa,
+)
 from mmcl.strategies.contrast import Contrast
 from mmcl.strategies.relational_distillation import RelationalDistillation
 from mmcl.strategies.teacher import Teacher
@@ -30,6 +47,9 @@ METHODS = {
     "naive": (naive, {}, ()),
     "replay": (replay, {"memory_size": 20, "clip_norm": 0.1}, ()),
     "lwf": (lwf, {}, ()),
+    "ewc": (ewc, {}, ()),
+    "si": (si, {"clip_norm": 0.1}, ()),
+    "mas": (mas, {}, ()),
     "icarl": (icarl, {"memory_size": 20}, ()),
     "coconut": (coconut, {"memory_size": 40}, ()),
     "coconut, all anchors, proper": (coconut, {"memory_size": 40, "mm_anchors": "all", "denominator": "proper"}, ()),

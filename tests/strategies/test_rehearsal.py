@@ -169,3 +169,20 @@ def test_herding_does_not_depend_on_the_scale_of_embeddings(scale):
     assert sorted(herding(torch.zeros(5, 3), limit=5).tolist()) == [0, 1, 2, 3, 4]
     with elsewhere(), pytest.raises(InputError, match="embeddings.*row 3"):
         herding(rows.index_fill(0, torch.tensor([3]), torch.nan), limit=2)
+
+
+def test_the_memory_of_a_class_stands_for_all_its_domains(make, digits):
+    for part, size in zip(digits, (240, 60), strict=True):  # 24 training samples of each class, in four domains
+        part.rooms = ["hall", "hall", "car", "car", "street", "street", "cafe", "cafe"] * (size // 8) + ["hall"] * (
+            size % 8
+        )
+    order = ["hall", "car", "street", "cafe"]
+    benchmark, found = class_incremental(*digits, experiences=4, class_order=order, domain="rooms"), Counter()
+    for seed in range(4):
+        strategy = make(replay, seed=seed, memory_size=30, epochs=1)
+        for experience in benchmark.train_stream:
+            strategy.train(experience, eval_streams=[])
+        (memory,) = [plugin for plugin in strategy.plugins if isinstance(plugin, Rehearsal)]
+        assert all(len(rows) == len(set(rows)) == 3 for rows in memory.memory.values())
+        found.update(digits[0].rooms[row] for row in memory.rows)
+    assert sum(found.values()) == 120 and all(15 <= found[name] <= 45 for name in order), found

@@ -7,7 +7,24 @@ from mmcl.errors import CheckpointError, TrainingError
 from mmcl.files.loading import plain_name
 from mmcl.freeze import trainable_state
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
-from mmcl.strategies import agem, bic, coconut, der_pp, er_ace, gdumb, icarl, joint, lucir, lwf, naive, replay, wa
+from mmcl.strategies import (
+    agem,
+    bic,
+    coconut,
+    der_pp,
+    er_ace,
+    ewc,
+    gdumb,
+    icarl,
+    joint,
+    lucir,
+    lwf,
+    mas,
+    naive,
+    replay,
+    si,
+    wa,
+)
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.resuming import restore_model, restore_training, state_of
@@ -80,7 +97,7 @@ class Keeper(SupervisedPlugin):
             self.kept = strategy.state_dict()
 
 
-PRESETS = [naive, joint, replay, lwf, icarl, coconut, er_ace, der_pp, gdumb, agem, wa, bic, lucir]
+PRESETS = [naive, joint, replay, lwf, icarl, coconut, er_ace, der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas]
 
 
 @pytest.fixture

@@ -11,7 +11,24 @@ from mmcl.errors import InputError, LabelError, StreamError, TrainingError
 from mmcl.freeze import freeze, trainable_state
 from mmcl.objectives.kernel.inputs import check_features
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
-from mmcl.strategies import agem, bic, coconut, der_pp, er_ace, gdumb, icarl, joint, lucir, lwf, naive, replay, wa
+from mmcl.strategies import (
+    agem,
+    bic,
+    coconut,
+    der_pp,
+    er_ace,
+    ewc,
+    gdumb,
+    icarl,
+    joint,
+    lucir,
+    lwf,
+    mas,
+    naive,
+    replay,
+    si,
+    wa,
+)
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.frame_scores import FrameScores
 from mmcl.strategies.nearest_mean import NearestMean
@@ -19,6 +36,7 @@ from mmcl.strategies.template import MMCLTemplate
 
 PRESETS = {"naive": naive, "joint": joint, "replay": replay, "lwf": lwf, "icarl": icarl, "coconut": coconut}
 PRESETS |= {"er_ace": er_ace, "der_pp": der_pp, "gdumb": gdumb, "agem": agem, "wa": wa, "bic": bic, "lucir": lucir}
+PRESETS |= {"ewc": ewc, "si": si, "mas": mas}
 
 
 def equal(one, other):

@@ -129,6 +129,19 @@ def test_objectives_are_added_by_name(mmcl, tmp_path):
     assert {"cross_entropy", "mm", "sup_con", "relational_kd"} <= set(losses["coconut+sup_con+relational_kd"])
 
 
+def test_penalties_are_trained_online(mmcl, tmp_path):
+    settings = ["strategy=[ewc,si,mas]", "seeds=0", "online=true", "anytime_every=1", "batch_size=4", "shots=3"]
+    done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", tmp_path / "run", *settings)
+    assert done.returncode == 0, done.stderr
+    found = {row["strategy"]: row for row in rows(tmp_path / "run") if row["kind"] == "result"}
+    assert found.keys() == {"ewc", "si", "mas"} and "anytime" in done.stdout
+    assert all(0 <= row["anytime_accuracy"] <= 1 for row in found.values())
+    epochs = [row for row in rows(tmp_path / "run") if row["kind"] == "epoch"]
+    assert all(row["epoch"] == 1 for row in epochs) and "mas" in epochs[-1]["losses"]
+    (stream, *_) = [row for row in rows(tmp_path / "run") if row["kind"] == "stream"]
+    assert stream["train_sizes"] == [12, 6]
+
+
 @pytest.mark.slow
 def test_superclasses_are_split_into_experiences(mmcl, data_dir, tmp_path):
     """Intents of synthesized SLURP sentences arrive by scenario, and the memory is balanced over scenarios."""

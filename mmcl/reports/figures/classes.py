@@ -41,7 +41,8 @@ def accuracy_curves(strategies: Sequence[StrategyResults]) -> str:
             axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     if not ticks:
         return ""
-    axes.set(xlabel="classes seen", ylabel="accuracy on them (%)", ylim=(0, 102))
+    by_domain = any(row.domains for each in strategies for row in each.streams.values())
+    axes.set(xlabel="domains seen" if by_domain else "classes seen", ylabel="accuracy on them (%)", ylim=(0, 102))
     if len(ticks) <= 12:
         axes.set_xticks(sorted(ticks))
     else:
@@ -147,12 +148,12 @@ def stream_tables(strategies: Sequence[StrategyResults]) -> str:
 
 def _stream_table(stream: StreamRow) -> str:
     unknown = ["-"] * len(stream.experiences)
-    columns = stream.experiences, stream.train_sizes or unknown, stream.test_sizes or unknown
+    columns = stream.domains or stream.experiences, stream.train_sizes or unknown, stream.test_sizes or unknown
     rows = [
         [str(index), ", ".join(classes), str(train), str(test)]
         for index, (classes, train, test) in enumerate(zip(*columns, strict=False), start=1)
     ]
-    return html_table(["experience", "classes", "train samples", "test samples"], rows)
+    return html_table(["experience", "domains" if stream.domains else "classes", "train samples", "test samples"], rows)
 
 
 SECTIONS = (

@@ -109,3 +109,12 @@ def test_same_numbers_give_the_same_figure() -> None:
     results = [strategy("naive"), strategy("replay", seeds=2)]
     for draw in (figures.accuracy_curves, figures.accuracy_matrices, figures.class_forgetting):
         assert draw(results) == draw(results)
+
+
+def test_a_stream_of_domains_is_drawn_and_listed_by_domain() -> None:
+    results = strategy("replay")
+    classes, names = [["class 0", "class 1"], [], []], [["theo"], ["george"], ["lucas"]]
+    results.rows[0] = StreamRow(kind="stream", strategy="replay", seed=0, experiences=classes, domains=names)
+    assert {"domains seen", "1", "2", "3"} <= set(words(figures.accuracy_curves([results])))
+    table = figures.stream_tables([results])
+    assert "george" in table and "domains" in table and "class 1" not in table

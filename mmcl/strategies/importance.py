@@ -1,0 +1,211 @@
+"""ImportancePenalty: base of plugins that keep important parameters near their values after earlier experiences."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor, nn
+
+from mmcl import distributed
+from mmcl.data.avalanche_streams import rows_of
+from mmcl.errors import ConfigError
+from mmcl.strategies.loader import BatchLoader
+
+if TYPE_CHECKING:
+    from mmcl.strategies.template import MMCLTemplate
+
+
+class ImportancePenalty(SupervisedPlugin, ABC):
+    """Base of plugins that add a quadratic penalty for changes of important parameters.
+
+    ``loss = cross-entropy + scale * (sum_i importance_i (theta_i - anchor_i)^2 + offset)``. A subclass measures the
+    importance of each parameter after an experience, in :meth:`measure`. Importances add up over experiences, times
+    ``decay`` before each addition. The anchor is the parameters after the last experience.
+
+    Parameters that do not require a gradient are skipped. Parameters that the model grows for new classes have an
+    importance of 0 until the experience ends.
+
+    Args:
+        name: name of the loss term.
+        scale: weight of the penalty in the loss; 0 turns it off.
+        decay: factor of earlier importances.
+
+    Attributes:
+        importance: importance of each parameter by name; empty before the first experience ends.
+        anchor: value of each parameter that the penalty pulls to.
+        offset: part of the penalty that does not depend on the parameters, a scalar.
+    """
+
+    def __init__(self, name: str, scale: float, decay: float = 1.0) -> None:
+        super().__init__()
+        self.name, self.scale, self.decay = name, scale, decay
+        self.importance: dict[str, Tensor] = {}
+        self.anchor: dict[str, Tensor] = {}
+        self.offset = torch.zeros(())
+        self._trained: dict[str, nn.Parameter] = {}
+        self._flat: tuple[Tensor, Tensor] | None = None  # importance and anchor as vectors, None where there are none
+
+    @abstractmethod
+    def measure(self, strategy: MMCLTemplate) -> Tensor:
+        """Return the importances in the experience that ends, as a vector ``(parameters,)``."""
+
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Bring importances and anchors to the size of the model."""
+        self._trained = trained_parameters(strategy.model)
+        self._flat = (self._vector(self.importance), self._vector(self.anchor)) if self.importance else None
+        self.offset = self.offset.to(strategy.device)
+
+    def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Add the penalty to the loss."""
+        if self._flat is not None and self.scale:
+            importance, anchor = self._flat
+            change = flat(self._trained.values()) - anchor
+            strategy.add_loss(self.name, (importance * change).dot(change) + self.offset, self.scale)
+
+    @torch.no_grad()
+    def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Measure importances, and add them to those of earlier experiences."""
+        measured, values = self.measure(strategy), flat(self._trained.values())
+        earlier = None if self._flat is None else (self.decay * self._flat[0], self._flat[1])
+        importance, anchor = (measured, values) if earlier is None else self.combine(*earlier, measured, values)
+        self.importance |= self._named(importance)
+        self.anchor |= self._named(anchor)
+        self._flat = None
+
+    def combine(self, importance: Tensor, anchor: Tensor, measured: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return importance and anchor after an experience, as vectors ``(parameters,)``.
+
+        Args:
+            importance: importance in earlier experiences, after the decay.
+            anchor: anchor of earlier experiences.
+            measured: importance in the experience that ends.
+            values: parameters after it.
+        """
+        return importance + measured, values
+
+    def kept_bytes(self) -> int:
+        """Return the bytes of importances and anchors."""
+        kept = (*self.importance.values(), *self.anchor.values())
+        return sum(each.numel() * each.element_size() for each in kept)
+
+    def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
+        """Return importances and anchors."""
+        return {"importance": self.importance, "anchor": self.anchor, "offset": self.offset}
+
+    def load_state_dict(self, state: dict[str, Any], strategy: MMCLTemplate) -> None:
+        """Restore importances and anchors."""
+        self.importance, self.anchor, self.offset = dict(state["importance"]), dict(state["anchor"]), state["offset"]
+
+    def _vector(self, parts: dict[str, Tensor]) -> Tensor:
+        """Return parts of former sizes as one vector of today's size, padded with zeros."""
+        return flat(_padded(parts.get(name), each) for name, each in self._trained.items())
+
+    def _named(self, vector: Tensor) -> dict[str, Tensor]:
+        sizes = [each.numel() for each in self._trained.values()]
+        parts = zip(self._trained.items(), vector.split(sizes), strict=True)
+        return {name: part.view(each.shape).clone() for (name, each), part in parts}
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that require a gradient, by name.
+
+    >>> model = nn.Sequential(nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 1))
+    >>> list(trained_parameters(model))
+    ['1.weight', '1.bias']
+    """
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """Return tensors as one vector.
+
+    >>> flat([torch.zeros(1, 2), torch.ones(1)])
+    tensor([0., 0., 1.])
+    """
+    return torch.cat([each.flatten() for each in tensors])
+
+
+def gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Return the gradients of parameters as one vector, with zeros for those without one."""
+    return flat(torch.zeros_like(each) if each.grad is None else each.grad for each in parameters)
+
+
+def sum_over_processes(vector: Tensor) -> Tensor:
+    """Return the sum of a vector over all processes, in place."""
+    if distributed.world_size() > 1:
+        with distributed.together("to add up importances"):
+            torch.distributed.all_reduce(vector)
+    return vector
+
+
+def mean_over_samples(
+    strategy: MMCLTemplate,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    size: Callable[[Tensor], Tensor],
+    limit: int | None = None,
+) -> Tensor:
+    """Return the mean of ``size(gradient)`` over the samples of the experience, ``(parameters,)``.
+
+    The gradient of each sample is computed alone, with the model in evaluation mode. With several processes, each takes
+    a share of the samples.
+
+    Args:
+        strategy: the strategy, with the data and the model.
+        loss: function from logits ``(1, classes)`` and label ``(1,)`` to the scalar that is differentiated.
+        size: function from a gradient to its size, both ``(parameters,)``.
+        limit: number of samples, evenly spaced over the experience; None for all.
+    """
+    rows = torch.tensor(rows_of(strategy.experience))
+    if limit is not None and limit < len(rows):
+        rows = rows[torch.arange(limit) * len(rows) // limit]
+    parameters = list(trained_parameters(strategy.model).values())
+    total = torch.zeros_like(flat(parameters))
+    loader = BatchLoader(strategy.experience.source, distributed.shard(rows), batch_size=1, shuffle=False)
+    # cuDNN differentiates recurrent layers in training mode only.
+    with torch.enable_grad(), head_only(strategy.model) as model, torch.backends.cudnn.flags(enabled=False):
+        for batch in loader:
+            batch = batch.to(strategy.device)
+            value = loss(model(batch).logits, batch["label"])
+            found = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
+            total += size(flat(found))
+    return sum_over_processes(total) / len(rows)
+
+
+@contextmanager
+def head_only(model: nn.Module) -> Iterator[nn.Module]:
+    """Context in which a model is in evaluation mode, and classifies by its head instead of a read-out."""
+    readout, was_training = getattr(model, "readout", None), model.training
+    model.eval()
+    if readout is not None:
+        model.readout = None  # type: ignore[assignment]
+    try:
+        yield model
+    finally:
+        if readout is not None:
+            model.readout = readout
+        model.train(was_training)
+
+
+def require_classifier(model: nn.Module, method: str) -> None:
+    """Check that a model classifies, so that each sample has one vector of logits.
+
+    Raises:
+        ConfigError: the model has a decoder.
+    """
+    if hasattr(model, "teacher_forced"):
+        raise ConfigError(
+            f"{method} got a {type(model).__name__}, expected a classifier: set model to classifier, or use si"
+        )
+
+
+def _padded(part: Tensor | None, like: Tensor) -> Tensor:
+    """Return a part in the shape of a parameter that has grown in its first dimension."""
+    padded = torch.zeros_like(like, requires_grad=False)
+    if part is not None:
+        padded[: len(part)] = part.to(padded)
+    return padded
