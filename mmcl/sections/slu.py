@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mmcl.strategies.relational_distillation import RelationalDistillation
 
 DatasetT = TypeVar("DatasetT", bound="Dataset")
+ConfigT = TypeVar("ConfigT", bound=StrictModel)
 
 
 #: Arguments of the training loop that are not settings.
@@ -246,12 +247,13 @@ class KnowledgeDistillationSection(StrictModel):
         return SequenceDistillation(self.sequence_weight, self.beams)
 
 
-def resolve_strategies(config: Any) -> Any:
+def resolve_strategies(config: ConfigT) -> ConfigT:
     """Return a config after ``all`` in its strategies is replaced; raises ValueError if one does not fit the model."""
-    trains = trains_encoder(config.encoder)
+    given: Any = config
+    trains = trains_encoder(given.encoder)
     # Written past the immutable fields: `all` depends on other fields, and the folder of a run lists the strategies.
-    config.__dict__["strategy"] = expand_all(config.strategy, config.model, trains_encoder=trains)
-    check_strategies(config.strategy, config.model)
+    config.__dict__["strategy"] = expand_all(given.strategy, given.model, trains_encoder=trains)
+    check_strategies(given.strategy, given.model)
     return config
 
 

@@ -181,7 +181,7 @@ def old_and_new(strategy: MMCLTemplate) -> tuple[list[int], list[int]]:
     return sorted(old), sorted({int(label) for label in strategy.experience.group} - old)
 
 
-def linear_head(model: nn.Module) -> Any:
+def linear_head(model: nn.Module) -> GrowingHead | nn.Linear:
     """Return the layer of a model that classifies, with ``weight`` ``(classes, dim)`` and ``bias`` ``(classes,)``.
 
     Raises:
