@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -96,7 +96,8 @@ class ClosedForm(SupervisedPlugin):
             readout.add(model.embed(batch), batch["label"], held_of_batch.to(strategy.device))
         model.train(was_training)
         readout.allocate(max(distributed.all_gather_object(readout.dim)))
-        _sum_over_processes(buffer for part in readout.children() for buffer in part.buffers())
+        statistics = (buffer for part in readout.children() for buffer in part.buffers())
+        distributed.all_reduce_tensors(statistics, "to add up statistics")
         readout.solve()
 
     def kept_bytes(self) -> int:
@@ -107,14 +108,6 @@ class ClosedForm(SupervisedPlugin):
         """Classify with the read-out, if the model does not do so itself."""
         if not self.is_applied and len(self.readout.seen):
             strategy.mb_output = self.readout(strategy.output.embedding)
-
-
-def _sum_over_processes(tensors: Iterable[Tensor]) -> None:
-    """Sum tensors of the same shapes over all processes, in place."""
-    if distributed.world_size() > 1:
-        with distributed.together("to add up statistics"):
-            for tensor in tensors:
-                torch.distributed.all_reduce(tensor)
 
 
 def attach_read_out(model: Any, plugins: Sequence[object]) -> None:

@@ -15,6 +15,7 @@ from mmcl import distributed
 from mmcl.data.avalanche_streams import rows_of
 from mmcl.errors import ConfigError
 from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.teacher import without_read_out
 
 if TYPE_CHECKING:
     from mmcl.strategies.template import MMCLTemplate
@@ -135,14 +136,6 @@ def gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
     return flat(torch.zeros_like(each) if each.grad is None else each.grad for each in parameters)
 
 
-def sum_over_processes(vector: Tensor) -> Tensor:
-    """Return the sum of a vector over all processes, in place."""
-    if distributed.world_size() > 1:
-        with distributed.together("to add up importances"):
-            torch.distributed.all_reduce(vector)
-    return vector
-
-
 def mean_over_samples(
     strategy: MMCLTemplate,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -173,21 +166,19 @@ def mean_over_samples(
             value = loss(model(batch).logits, batch["label"])
             found = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
             total += size(flat(found))
-    return sum_over_processes(total) / len(rows)
+    distributed.all_reduce_tensors([total], "to add up importances")
+    return total / len(rows)
 
 
 @contextmanager
 def head_only(model: nn.Module) -> Iterator[nn.Module]:
     """Context in which a model is in evaluation mode, and classifies by its head instead of a read-out."""
-    readout, was_training = getattr(model, "readout", None), model.training
+    was_training = model.training
     model.eval()
-    if readout is not None:
-        model.readout = None  # type: ignore[assignment]
     try:
-        yield model
+        with without_read_out(model):
+            yield model
     finally:
-        if readout is not None:
-            model.readout = readout
         model.train(was_training)
 
 

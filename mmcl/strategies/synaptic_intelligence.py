@@ -10,7 +10,7 @@ from torch import Tensor
 from mmcl import distributed
 from mmcl.config.numbers import NonNegative, Positive
 from mmcl.errors import ConfigError
-from mmcl.strategies.importance import ImportancePenalty, flat, gradients, sum_over_processes
+from mmcl.strategies.importance import ImportancePenalty, flat, gradients
 
 if TYPE_CHECKING:
     from mmcl.strategies.template import MMCLTemplate
@@ -70,7 +70,8 @@ class SynapticIntelligence(ImportancePenalty):
 
     def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Sum the path integral over processes, so that it is saved whole."""
-        self._path = self._path + sum_over_processes(self._path_of_epoch)
+        distributed.all_reduce_tensors([self._path_of_epoch], "to add up importances")
+        self._path = self._path + self._path_of_epoch
         self._path_of_epoch = torch.zeros_like(self._path)
 
     def measure(self, strategy: MMCLTemplate) -> Tensor:

@@ -63,13 +63,14 @@ class Teacher(SupervisedPlugin):
 def without_read_out(model: Any) -> Iterator[None]:
     """Context in which a model has no read-out: its head classifies, and copies have none."""
     readout = getattr(model, "readout", None)
-    if readout is not None:
-        model.readout = None
+    if readout is None:
+        yield
+        return
+    model.readout = None
     try:
         yield
     finally:
-        if readout is not None:
-            model.readout = readout
+        model.readout = readout
 
 
 def _copy(model: nn.Module, *, share_frozen: bool = False) -> nn.Module:

@@ -226,10 +226,7 @@ def _add_products(
     rows, right = strip.rows, strip.columns
     if products.keys is None:  # each product stands for two, except those among the strip's own rows
         beyond = slice(rows.stop, right.stop)
-        if rows.start == 0:
-            _multiply(strip.slopes, products.queries[right], of_queries[rows])
-        else:
-            _multiply(strip.slopes, products.queries[right], of_queries[rows], add=True)
+        _multiply(strip.slopes, products.queries[right], of_queries[rows], add=rows.start > 0)
         if beyond.start < beyond.stop:
             right_slopes = strip.slopes[:, rows.stop - right.start :].T
             _multiply(right_slopes, products.queries[rows], of_queries[beyond], add=rows.start > 0)
