@@ -149,14 +149,6 @@ def all_reduce_sums(values: dict[str, float]) -> dict[str, float]:
     return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
-def all_reduce_tensors(tensors: Iterable[Tensor], purpose: str) -> None:
-    """Sum tensors over all processes, in place; ``purpose`` is part of the error of a lost process."""
-    if world_size() > 1:
-        with together(purpose):
-            for tensor in tensors:
-                _group().all_reduce(tensor)
-
-
 def shard(rows: Tensor) -> Tensor:
     """Return this process's shard of a batch's rows; shard sizes differ by at most one.
 

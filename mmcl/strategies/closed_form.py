@@ -14,6 +14,7 @@ from mmcl.data.avalanche_streams import rows_of
 from mmcl.errors import ConfigError
 from mmcl.models.readouts.base import ReadOut
 from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.process_sums import sum_over_processes
 
 if TYPE_CHECKING:
     from mmcl.strategies.template import MMCLTemplate
@@ -97,7 +98,7 @@ class ClosedForm(SupervisedPlugin):
         model.train(was_training)
         readout.allocate(max(distributed.all_gather_object(readout.dim)))
         statistics = (buffer for part in readout.children() for buffer in part.buffers())
-        distributed.all_reduce_tensors(statistics, "to add up statistics")
+        sum_over_processes(statistics, "statistics")
         readout.solve()
 
     def kept_bytes(self) -> int:

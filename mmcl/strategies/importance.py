@@ -15,6 +15,7 @@ from mmcl import distributed
 from mmcl.data.avalanche_streams import rows_of
 from mmcl.errors import ConfigError
 from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.process_sums import sum_over_processes
 from mmcl.strategies.teacher import without_read_out
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def mean_over_samples(
             value = loss(model(batch).logits, batch["label"])
             found = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
             total += size(flat(found))
-    distributed.all_reduce_tensors([total], "to add up importances")
+    sum_over_processes([total], "importances")
     return total / len(rows)
 
 

@@ -11,6 +11,7 @@ from mmcl import distributed
 from mmcl.config.numbers import NonNegative, Positive
 from mmcl.errors import ConfigError
 from mmcl.strategies.importance import ImportancePenalty, flat, gradients
+from mmcl.strategies.process_sums import sum_over_processes
 
 if TYPE_CHECKING:
     from mmcl.strategies.template import MMCLTemplate
@@ -70,7 +71,7 @@ class SynapticIntelligence(ImportancePenalty):
 
     def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Sum the path integral over processes, so that it is saved whole."""
-        distributed.all_reduce_tensors([self._path_of_epoch], "to add up importances")
+        sum_over_processes([self._path_of_epoch], "importances")
         self._path = self._path + self._path_of_epoch
         self._path_of_epoch = torch.zeros_like(self._path)
 
