@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.config.model import StrictModel
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.encoders import AudioSection, library_of
+from mmcl.sections.encoders import AudioSection, DataEncoderSection, EncoderSection, library_of
 from mmcl.sections.strategy_names import CLOSED_FORM
 
 if TYPE_CHECKING:
     from mmcl.models.readouts.base import ReadOut
     from mmcl.strategies.closed_form import ClosedForm
+
+
+FREEZE = "set encoder.frozen to true and leave out encoder.tune_from"  #: settings that freeze an encoder
 
 
 @section_of("mmcl.models.readouts.nearest_class_mean:NearestClassMean")
@@ -62,7 +65,7 @@ class ReadOutSection(SignatureModel):
         return ClosedForm(self.build(name), old_classes=self.old_classes)
 
 
-def trains_encoder(encoder: AudioSection) -> bool:
+def trains_encoder(encoder: AudioSection | EncoderSection | DataEncoderSection) -> bool:
     """Whether a config trains its encoder: it is set so, or the encoder has no pretrained weights.
 
     >>> from mmcl.sections.encoders import AudioSection
@@ -72,15 +75,16 @@ def trains_encoder(encoder: AudioSection) -> bool:
     settings = encoder.model_dump()
     if settings["frozen"] is not None or settings["tune_from"] is not None:
         return not settings["frozen"]
-    return library_of(encoder.name) == encoder.name
+    return encoder.name is None or library_of(encoder.name) == encoder.name
 
 
-def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
+def check_frozen_encoder(names: Sequence[str], *, is_trained: bool, remedy: str = FREEZE) -> None:
     """Check that closed-form strategies get an encoder that needs no training.
 
     Args:
         names: names of strategies.
         is_trained: whether the encoder is trained.
+        remedy: settings that freeze it.
 
     Raises:
         ConfigError: it is; names the setting to change.
@@ -89,6 +93,6 @@ def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
 
     if is_trained and (given := [name for name in names if name in CLOSED_FORM]):
         raise ConfigError(
-            f"strategy '{given[0]}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
-            f"out encoder.tune_from, or train it, as in naive@{given[0]}"
+            f"strategy '{given[0]}' trains nothing, but the encoder is trained: {remedy}, or train it, as in "
+            f"naive@{given[0]}"
         )

@@ -10,7 +10,7 @@ from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.closed_form import ReadOutSection as ReadOutSection
 from mmcl.sections.closed_form import check_frozen_encoder as check_frozen_encoder
-from mmcl.sections.closed_form import trains_encoder
+from mmcl.sections.closed_form import trains_encoder as trains_encoder
 
 # Tasks read all their sections from this module.
 from mmcl.sections.encoders import AudioSection as AudioSection
@@ -250,7 +250,7 @@ class KnowledgeDistillationSection(StrictModel):
 def resolve_strategies(config: ConfigT) -> ConfigT:
     """Return a config after ``all`` in its strategies is replaced; raises ValueError if one does not fit the model."""
     given: Any = config
-    trains = trains_encoder(given.encoder)
+    trains = given.trains_encoder()
     # Written past the immutable fields: `all` depends on other fields, and the folder of a run lists the strategies.
     config.__dict__["strategy"] = expand_all(given.strategy, given.model, trains_encoder=trains)
     check_strategies(given.strategy, given.model)
