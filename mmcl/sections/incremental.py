@@ -113,9 +113,7 @@ def run_strategies(config: Any, run: Run, prepare: Callable[[], IncrementalParts
                     learn(config, run, name, seed, parts, saved["training"], progress)
 
 
-def learn(
-    config: Any, run: Run, name: str, seed: int, parts: IncrementalParts, saved: Any, progress: Progress
-) -> None:
+def learn(config: Any, run: Run, name: str, seed: int, parts: IncrementalParts, saved: Any, progress: Progress) -> None:
     """Train one strategy with one seed, resuming from its last checkpoint, and log the results."""
     from mmcl import strategies
     from mmcl.data import class_incremental
