@@ -21,7 +21,7 @@ from mmcl.errors import ConfigError, ShapeError
 if TYPE_CHECKING:
     from mmcl.encoders.views import CachedViews
 
-VIEWS = "views"  #: modality of samples with several views
+SEVERAL_VIEWS = "views"  #: modality of samples with several views
 _ROWS = 256  # samples per step when features are scaled
 
 
@@ -52,7 +52,7 @@ class FusedViews(nn.Module):
     torch.Size([3, 256])
     """
 
-    modality = VIEWS
+    modality = SEVERAL_VIEWS
 
     def __init__(self, encoders: Mapping[str, Encoder], *, fusion: Fusion = "concat", dim: Count | None = None) -> None:
         super().__init__()

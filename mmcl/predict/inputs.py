@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from mmcl.data.folders import files_below
 from mmcl.data.own_rows import SUFFIXES, OwnRow, all_rows, read_own
-from mmcl.encoders.fused_views import VIEWS
+from mmcl.encoders.fused_views import SEVERAL_VIEWS
 from mmcl.errors import ConfigError, DataError, MMCLError
 from mmcl.files.plain_json import read_text
 from mmcl.files.records import TABLE_SUFFIXES
@@ -64,7 +64,7 @@ def prediction_inputs(files: Sequence[str | Path], texts: Sequence[str], modalit
     for file in map(Path, files):
         paths = _files_in(file, modality) if file.is_dir() else [file]
         for path in paths:
-            reader = {"text": _lines, VIEWS: _rows}.get(modality)
+            reader = {"text": _lines, SEVERAL_VIEWS: _rows}.get(modality)
             found += reader(path) if reader else [PredictionInput(str(path), path)]
     if not found:
         example = '--text "turn on the lights", or a FILE with one text per line' if modality == "text" else "a FILE"
@@ -95,7 +95,7 @@ def answer_all(
 
 
 def _files_in(folder: Path, modality: str) -> list[Path]:
-    suffixes = TABLE_SUFFIXES if modality == VIEWS else SUFFIXES[modality]
+    suffixes = TABLE_SUFFIXES if modality == SEVERAL_VIEWS else SUFFIXES[modality]
     found = [path for path in files_below(folder) if path.suffix.lower() in suffixes]
     if not found:
         raise ConfigError(f"{folder} has no files of {modality}, expected names that end in {', '.join(suffixes)}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mmcl.data.base import Dataset
+    from mmcl.encoders.base import Encoder
     from mmcl.models import ImageClassifier
     from mmcl.models.classifier import SLUClassifier
     from mmcl.runs.run import Run
@@ -179,7 +180,7 @@ class UnlearningSection(SignatureModel):
         folder = run.folder / "models" / unit
         if isinstance(model, SLUClassifier):
             save_slu(model, folder, train.classes)
-            encoder = model.encoder
+            encoder = cast("Encoder", model.encoder)
             valid = self.data.validation(
                 train.classes, lambda split: cached_features(split, encoder, device=self.device)
             )
