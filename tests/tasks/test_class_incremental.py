@@ -155,7 +155,7 @@ def test_views_are_fused_by_trained_networks(fusion, own, mmcl, tmp_path):
 
 
 def test_scenarios_and_validation(own, mmcl, tmp_path):
-    settings = ["strategy=[replay,naive]", "online=true", "anytime_every=1", "shots=3", "blur=0.1"]
+    settings = ["strategy=[replay,naive]", "online=true", "anytime_every=1", "shots=3"]
     done = mmcl("validate", *arguments(own, "image", *settings))
     assert done.returncode == 0, done.stderr
     done = mmcl("run", *arguments(own, "image", *settings), "--folder", tmp_path / "run")
