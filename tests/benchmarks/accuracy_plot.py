@@ -38,7 +38,7 @@ def group_of(strategy: str) -> str:
 
 
 def last_accuracies(runs: list[str]) -> dict[str, dict[str, MeanStd]]:
-    """Return the last accuracy of each strategy by group, highest first; of a strategy in two runs, that of the last."""
+    """Return the last accuracy of each strategy by group, highest first; that of the last run if it is in several."""
     found = {each.strategy: each.measure("last_accuracy") for each in collect(runs)}
     known = sorted(((last.mean, name) for name, last in found.items() if last), reverse=True)
     groups = {group: {name: found[name] for _, name in known if group_of(name) == group} for group in COLOURS}
@@ -83,7 +83,9 @@ def main() -> None:
     rows = max(map(rows_of, panels.values()))
     with rc_context({"svg.hashsalt": "accuracy"}):
         figure = Figure((8.2, _MARGINS + _ROW * rows), layout="constrained")
-        for axes, (title, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for axes, (title, groups) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
             draw(axes, title, groups, rows)
         figure.savefig(arguments.file, format="svg", metadata={"Date": None, "Creator": None})
 
