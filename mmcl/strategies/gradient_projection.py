@@ -41,8 +41,8 @@ class GradientProjection(SupervisedPlugin):
     """Project the gradient so that it does not oppose that of random samples in memory (A-GEM).
 
     ``g - min(g . r, 0) / (r . r) r``, where g is the gradient of the loss, and r that of the cross-entropy of samples
-    drawn from the memory in each step. A-GEM, Chaudhry et al. 2019, arXiv 1812.00420, equation 11. Avalanche's
-    ``AGEMPlugin`` is not used, because it unpacks batches as tuples.
+    drawn from the memory in each step. A-GEM, Chaudhry et al. 2019, arXiv 1812.00420. Avalanche's ``AGEMPlugin`` is not
+    used, because it unpacks batches as tuples.
 
     Differs from the paper: the memory is balanced by class, and filled at the end of an experience. The samples of a
     reference batch differ from each other.

@@ -26,7 +26,7 @@ class LUCIR(SupervisedPlugin):
     ``loss = CE(n cos(w, f)) + forget_weight sqrt(old / new) mean (1 - cos(f, f*)) + margin_weight R`` with embeddings f
     of the model and f* of the teacher, head weights w, a learned scale n, and the numbers of old and new classes.
     ``R = mean over rehearsal samples of sum_k max(margin - cos(w_y, f) + cos(w_k, f), 0)`` is over the ``negatives``
-    new classes k of largest cosine. LUCIR, Hou et al. 2019 (CVPR), sections 3.2 to 3.4.
+    new classes k of largest cosine. LUCIR, Hou et al. 2019 (CVPR), equations 4 and 6 to 8.
 
     After an experience, weights of the head are scaled to unit length, and its bias is set to 0. The model then
     predicts the class of the largest cosine.

@@ -19,7 +19,7 @@ _RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 
 
 class RanPAC(LinearReadOut):
-    """Ridge regression on random projections (RanPAC, McDonnell et al. 2023, arXiv 2307.02251, algorithm 1).
+    """Ridge regression on random projections (RanPAC, McDonnell et al. 2023, arXiv 2307.02251).
 
         h      = relu(P^T x)
         G      = sum h h^T,   C = sum h y^T
