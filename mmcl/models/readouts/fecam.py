@@ -139,16 +139,15 @@ class FeCAM(ReadOut):
         counts, dim = self.statistics.counts, self.statistics.dim
         divisors = counts.sum().clamp(min=1)[None] if self.covariance == "shared" else (counts - 1).clamp(min=1)
         identity = torch.eye(dim, dtype=torch.double, device=counts.device)
-        found = []
+        found = torch.empty(len(divisors), dim, dim, device=counts.device)
         for labels in torch.arange(len(divisors), device=counts.device).split(max(1, _CHUNK // dim**2)):
             scatter = self.statistics.within() if self.covariance == "shared" else self.statistics.within(labels)
             covariances = scatter.reshape(-1, dim, dim).div_(divisors[labels, None, None])
             factors, failed = torch.linalg.cholesky_ex(self._shrunk(covariances, identity))
             if bool(failed.any()):
                 raise self._singular(int(labels[failed.nonzero()[0, 0]]))
-            inverse = torch.linalg.solve_triangular(factors, identity, upper=False)
-            found.append(inverse.float())
-        return torch.cat(found)
+            found[labels] = torch.linalg.solve_triangular(factors, identity, upper=False).float()
+        return found
 
     def _shrunk(self, covariances: Tensor, identity: Tensor) -> Tensor:
         """Shrink and normalize covariances ``(classes, dim, dim)``, in place."""
