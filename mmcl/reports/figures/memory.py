@@ -30,9 +30,16 @@ def accuracy_against_memory(strategies: Sequence[StrategyResults]) -> str:
             continue
         points[each.label] = kibibytes, percent = kept.mean / 1024, 100 * accuracy.mean
         style = styles[each.label]
-        spread = [100 * accuracy.std] if accuracy.std else None
-        marker = {"color": style["color"], "marker": style["marker"], "markersize": 7}
-        axes.errorbar([kibibytes], [percent], yerr=spread, linestyle="none", capsize=3, **marker)
+        axes.errorbar(
+            [kibibytes],
+            [percent],
+            yerr=[100 * accuracy.std] if accuracy.std else None,
+            color=style["color"],
+            marker=style["marker"],
+            linestyle="none",
+            markersize=7,
+            capsize=3,
+        )
     if len(points) < 2:
         return ""
     above = [kibibytes for kibibytes, _ in points.values() if kibibytes > 0]
