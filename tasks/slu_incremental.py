@@ -75,7 +75,7 @@ def main(config: Config, run: Run) -> None:
     torch.set_num_threads(config.threads)
     seed_everything(config.seeds[0])  # a frozen random encoder is the same for all seeds
     encoder, is_seq2seq = config.encoder.build(), config.model == "seq2seq"
-    sections.check_frozen_encoder(config.strategy, is_trained=not encoder.frozen)
+    sections.check_encoder_fits(config.strategy, is_trained=not encoder.frozen)
     keep = "sequence" if is_seq2seq else "auto"
     with distributed.main_first():
         cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
@@ -110,7 +110,7 @@ def learn(
     if encoder.frozen:
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config, benchmark)
-    own = settings(config, base, len(train))
+    own = settings(config, name, len(train))
     tracking = Tracking(run, name, seed, progress, epochs=len(benchmark.train_stream) * own.get("epochs", 1))
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
@@ -125,10 +125,14 @@ def learn(
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved, keep)
 
 
-def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
+def settings(config: Config, name: str, samples: int) -> dict[str, Any]:
     """Return the arguments of a strategy, given the number of training samples."""
+    base = sections.base_of(name)
     if base in sections.CLOSED_FORM:
         return config.readout.settings(base)
+    epochs = {"epochs": 1 if config.online else config.epochs}
+    if base == sections.FIRST_SESSION:
+        return {**epochs, "readout": config.readout.build(sections.read_out_of(name))}
     size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
     memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
     own = config.rehearsal.settings(memory) | {
@@ -137,4 +141,4 @@ def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
         "lwf": config.distillation.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
     }
-    return {"epochs": 1 if config.online else config.epochs, **own.get(base, config.regularization.settings(base))}
+    return {**epochs, **own.get(base, config.regularization.settings(base))}

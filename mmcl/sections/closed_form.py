@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmcl.config.model import StrictModel
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.encoders import AudioSection, library_of
-from mmcl.sections.strategy_names import CLOSED_FORM
+from mmcl.sections.strategy_names import CLOSED_FORM, FIRST_SESSION, base_of, read_out_of
 
 if TYPE_CHECKING:
     from mmcl.models.readouts.base import ReadOut
@@ -63,7 +63,7 @@ class ReadOutSection(SignatureModel):
 
 
 def trains_encoder(encoder: AudioSection) -> bool:
-    """Whether a config trains its encoder: it is set so, or the encoder has no pretrained weights.
+    """Whether a config trains its encoder or adapters in it: it is set so, or there are no pretrained weights.
 
     >>> from mmcl.sections.encoders import AudioSection
     >>> trains_encoder(AudioSection(name="cnn")), trains_encoder(AudioSection(name="openai/whisper-base"))
@@ -75,20 +75,26 @@ def trains_encoder(encoder: AudioSection) -> bool:
     return library_of(encoder.name) == encoder.name
 
 
-def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
-    """Check that closed-form strategies get an encoder that needs no training.
+def check_encoder_fits(names: Sequence[str], *, is_trained: bool) -> None:
+    """Check that closed-form strategies get a frozen encoder, and ``first_session`` one that is trained.
 
     Args:
         names: names of strategies.
         is_trained: whether the encoder is trained.
 
     Raises:
-        ConfigError: it is; names the setting to change.
+        ConfigError: a strategy gets another encoder; names the setting to change.
     """
     from mmcl.errors import ConfigError
 
-    if is_trained and (given := [name for name in names if name in CLOSED_FORM]):
-        raise ConfigError(
-            f"strategy '{given[0]}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
-            f"out encoder.tune_from, or train it, as in naive@{given[0]}"
-        )
+    for name in names:
+        if is_trained and name in CLOSED_FORM:
+            raise ConfigError(
+                f"strategy '{name}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
+                f"out encoder.tune_from and encoder.lora, or train it, as in {FIRST_SESSION}@{name} or naive@{name}"
+            )
+        if not is_trained and base_of(name) == FIRST_SESSION:
+            raise ConfigError(
+                f"strategy '{name}' trains the encoder in the first experience, but the encoder is frozen: set "
+                f"encoder.tune_from, encoder.lora.rank or encoder.frozen=false, or use {read_out_of(name)}"
+            )

@@ -9,7 +9,7 @@ from pydantic import Field
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.closed_form import ReadOutSection as ReadOutSection
-from mmcl.sections.closed_form import check_frozen_encoder as check_frozen_encoder
+from mmcl.sections.closed_form import check_encoder_fits as check_encoder_fits
 from mmcl.sections.closed_form import trains_encoder
 
 # Tasks read all their sections from this module.
@@ -23,18 +23,19 @@ from mmcl.sections.rehearsal import RehearsalSection as RehearsalSection
 from mmcl.sections.scenarios import scoring_plugins as scoring_plugins
 from mmcl.sections.scenarios import stream_settings as stream_settings
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
+from mmcl.sections.strategy_names import FIRST_SESSION as FIRST_SESSION
 from mmcl.sections.strategy_names import (
     DISTILLATIONS,
     RELATIONAL,
     check_strategies,
     expand_all,
-    read_out_of,
     split_read_out,
 )
 from mmcl.sections.strategy_names import NOT_EXPORTED as NOT_EXPORTED
 from mmcl.sections.strategy_names import STRATEGY_HELP as STRATEGY_HELP
 from mmcl.sections.strategy_names import StrategyName as StrategyName
 from mmcl.sections.strategy_names import base_of as base_of
+from mmcl.sections.strategy_names import read_out_of as read_out_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -126,19 +127,19 @@ class ClassifierSection(StrictModel):
 
     text: TextSection = TextSection()
 
-    def build(self, encoder: Encoder, *, trained: bool = True) -> SLUClassifier:
+    def build(self, encoder: Encoder, *, closed_form: bool = False, contrasts: bool = True) -> SLUClassifier:
         """Build the model.
 
         Args:
             encoder: the audio encoder.
-            trained: whether a strategy trains the model; otherwise it has no hidden layer and no text encoder.
+            closed_form: whether a read-out classifies the encoder's vector, without a hidden layer.
+            contrasts: whether there is a text encoder, which contrastive terms need.
         """
         from mmcl.models import SLUClassifier
 
-        if not trained:
-            return SLUClassifier(encoder, hidden=None)
-        text: dict[str, Any] = {"text_encoder": self.text.build(), "projection": self.text.projection}
-        return SLUClassifier(encoder, **self.model_dump(exclude={"text"}), **text)
+        own: dict[str, Any] = {"hidden": None} if closed_form else self.model_dump(exclude={"text"})
+        text = {"text_encoder": self.text.build(), "projection": self.text.projection} if contrasts else {}
+        return SLUClassifier(encoder, **own, **text)
 
 
 @section_of("mmcl.strategies.coconut:Coconut")
@@ -274,14 +275,16 @@ def build_model(
     """Build the untrained model of a strategy: a sequence model if there is a tokenizer, else a classifier."""
     if tokenizer is not None:
         return config.seq2seq.build(encoder, tokenizer)
-    return config.classifier.build(encoder, trained=strategy not in CLOSED_FORM)
+    closed_form = base_of(strategy) in (*CLOSED_FORM, FIRST_SESSION)
+    return config.classifier.build(encoder, closed_form=closed_form, contrasts=not closed_form or "+" in strategy)
 
 
 def build_additions(name: str, config: Any) -> list[SupervisedPlugin]:
     """Build the plugins after ``+`` and ``@`` in a strategy's name, from the sections of a task's config."""
     strategy, readout = split_read_out(name)
     added = [_build_addition(each, config) for each in strategy.split("+")[1:]]
-    return added if readout is None else [*added, config.readout.plugin(readout)]
+    is_plugin = readout is not None and base_of(name) != FIRST_SESSION  # which takes the read-out as an argument
+    return [*added, config.readout.plugin(readout)] if is_plugin else added
 
 
 def _build_addition(name: str, config: Any) -> SupervisedPlugin:

@@ -12,21 +12,24 @@ from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, er_ace, der, "
-    "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; or all. "
+    "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; first_session, which trains the "
+    "encoder in the first experience only; or all. "
     "replay and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as "
     "in replay+sup_con, and with a read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
+#: Strategy that trains in the first experience only, and classifies by the read-out after its ``@``, else ``slda``.
+FIRST_SESSION = "first_session"
 #: Further strategies with a memory, whose settings are in the section ``rehearsal``.
 REHEARSAL = ("er_ace", "der", "der_pp", "gdumb", "agem", "wa", "bic", "lucir")
 #: Strategies with a penalty, whose settings are in the section ``regularization``.
 REGULARIZATION = ("ewc", "si", "mas")
 STRATEGIES = (
     *("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut"),
-    *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM),
+    *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM, FIRST_SESSION),
 )
-CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM)
+CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM, FIRST_SESSION)
 ALL = "all"
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
@@ -85,11 +88,13 @@ def base_of(name: str) -> str:
 def read_out_of(name: str) -> str | None:
     """Return the read-out of a strategy; None if the head of its model classifies.
 
-    >>> read_out_of("slda"), read_out_of("coconut@slda"), read_out_of("coconut")
-    ('slda', 'slda', None)
+    >>> read_out_of("ncm"), read_out_of("coconut@ncm"), read_out_of("coconut"), read_out_of("first_session")
+    ('ncm', 'ncm', None, 'slda')
     """
     strategy, readout = split_read_out(name)
-    return strategy if strategy in CLOSED_FORM else readout
+    if strategy in CLOSED_FORM:
+        return strategy
+    return "slda" if readout is None and base_of(strategy) == FIRST_SESSION else readout
 
 
 def check_strategies(names: Sequence[str], model: str) -> None:
@@ -111,11 +116,13 @@ def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool) -> tup
     Args:
         names: names of strategies, or ``all``.
         model: ``classifier`` or ``seq2seq``.
-        trains_encoder: whether the encoder is trained, which leaves out closed-form strategies.
+        trains_encoder: whether the encoder is trained, which closed-form strategies do not fit, and ``first_session``
+            needs.
 
     >>> expand_all(["coconut", "all"], "seq2seq", trains_encoder=False)
     ('coconut', 'naive', 'offline', 'joint', 'replay', 'si')
     """
-    left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *(CLOSED_FORM if trains_encoder else ())}
+    unfit = CLOSED_FORM if trains_encoder else (FIRST_SESSION,)
+    left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *unfit}
     fitting = [each for each in STRATEGIES if each not in left_out]
     return tuple(dict.fromkeys(each for name in names for each in (fitting if name == ALL else [name])))

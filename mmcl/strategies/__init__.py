@@ -21,6 +21,7 @@ with quick_imports():
     from mmcl.strategies.distillation import TokenDistillation as TokenDistillation
     from mmcl.strategies.early_rehearsal import EarlyRehearsal as EarlyRehearsal
     from mmcl.strategies.elastic_weights import ElasticWeights as ElasticWeights
+    from mmcl.strategies.first_session import FirstSession as FirstSession
     from mmcl.strategies.frame_scores import FrameScores as FrameScores
     from mmcl.strategies.gdumb import GDumb as GDumb
     from mmcl.strategies.gradient_projection import EpisodicMemory as EpisodicMemory
@@ -34,6 +35,7 @@ with quick_imports():
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
     from mmcl.strategies.presets import fecam as fecam
+    from mmcl.strategies.presets import first_session as first_session
     from mmcl.strategies.presets import icarl as icarl
     from mmcl.strategies.presets import joint as joint
     from mmcl.strategies.presets import lwf as lwf
@@ -77,6 +79,7 @@ __all__ = [
     "EarlyRehearsal",
     "EpisodicMemory",
     "ElasticWeights",
+    "FirstSession",
     "FrameScores",
     "GDumb",
     "GradientProjection",
@@ -103,6 +106,7 @@ __all__ = [
     "er_ace",
     "ewc",
     "fecam",
+    "first_session",
     "gdumb",
     "icarl",
     "joint",

@@ -22,6 +22,7 @@ from mmcl.models.readouts import FeCAM, NearestClassMean, RanPAC, StreamingLDA
 from mmcl.strategies.closed_form import ClosedForm
 from mmcl.strategies.coconut import Coconut
 from mmcl.strategies.distillation import LogitDistillation
+from mmcl.strategies.first_session import FirstSession
 from mmcl.strategies.nearest_mean import NearestMean
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
@@ -249,3 +250,14 @@ def fecam(readout: FeCAM) -> list[SupervisedPlugin]:
     model's embeddings must need no training.
     """
     return [ClosedForm(readout)]
+
+
+@preset(FirstSession)
+def first_session(session: FirstSession) -> list[SupervisedPlugin]:
+    """Train on the first experience only, then classify in closed form (FSA, Panos et al. 2023).
+
+    ``loss = cross-entropy`` over the samples of the first experience; later ones train nothing. Then
+    ``score = readout(f_1(x))`` with the trained embedding ``f_1``. First session adaptation, arXiv 2303.13199; phase 1
+    of RanPAC, arXiv 2307.02251.
+    """
+    return [session]

@@ -2,7 +2,7 @@ import pytest
 
 from mmcl.errors import ConfigError
 from mmcl.models.readouts import FeCAM
-from mmcl.sections.closed_form import ReadOutSection, check_frozen_encoder, trains_encoder
+from mmcl.sections.closed_form import ReadOutSection, check_encoder_fits, trains_encoder
 from mmcl.sections.encoders import AudioSection
 from mmcl.sections.strategy_names import CLOSED_FORM
 
@@ -35,7 +35,13 @@ def test_a_config_says_whether_the_encoder_is_trained(section, trained):
 
 
 def test_closed_form_strategies_need_a_frozen_encoder():
-    check_frozen_encoder(["naive", "coconut@slda"], is_trained=True)
+    check_encoder_fits(["naive", "coconut@slda", "first_session"], is_trained=True)
     with pytest.raises(ConfigError, match=r"'slda'.*encoder\.frozen.*encoder\.tune_from.*naive@slda"):
-        check_frozen_encoder(["naive", "slda"], is_trained=True)
-    check_frozen_encoder(["slda"], is_trained=False)
+        check_encoder_fits(["naive", "slda"], is_trained=True)
+    check_encoder_fits(["slda"], is_trained=False)
+
+
+@pytest.mark.parametrize(("name", "instead"), [("first_session", "slda"), ("first_session+sup_con@ncm", "ncm")])
+def test_first_session_needs_an_encoder_to_train(name, instead):
+    with pytest.raises(ConfigError, match=rf"'{name.replace('+', '.')}'.*encoder\.tune_from.*use {instead}$"):
+        check_encoder_fits(["naive", name], is_trained=False)

@@ -213,6 +213,7 @@ def test_failed_run_states_the_reason_and_can_be_compared(mmcl, whole, tmp_path)
         (["encoder.name=cnnn"], "'cnnn' (did you mean 'cnn'?)"),
         (["strategy=cocnut", "epoch=3"], "did you mean 'coconut'?"),
         (["strategy=slda"], "set encoder.frozen to true"),
+        (["strategy=first_session@ncm", "encoder.frozen=true"], "or use ncm"),
     ],
 )
 def test_invalid_settings_are_refused_in_one_line(mmcl, settings, message, tmp_path):
@@ -227,6 +228,27 @@ def test_every_strategy_with_a_memory_runs(mmcl, tmp_path):
     done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", tmp_path / "run", *settings)
     assert done.returncode == 0, done.stderr
     assert [row["strategy"] for row in rows(tmp_path / "run") if row["kind"] == "result"] == names.split(",")
+
+
+def test_the_first_session_alone_is_trained(mmcl, tmp_path):
+    folder, names = tmp_path / "run", ["first_session", "first_session+nt_xent@ranpac"]
+    settings = [f"strategy=[{','.join(names)}]", "seeds=[0]", "epochs=2", "readout.ranpac.projections=20"]
+    done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", folder, *settings)
+    assert done.returncode == 0, done.stderr
+    epochs = [row for row in rows(folder) if row["kind"] == "epoch"]
+    assert [(row["strategy"], row["experience"]) for row in epochs] == [(name, 0) for name in names for _ in "12"]
+    assert "nt_xent" in epochs[-1]["losses"]
+    results = {row["strategy"]: row for row in rows(folder) if row["kind"] == "result"}
+    assert all(row["memory_bytes"] > 0 and row["trained_parameters"] > 0 for row in results.values())
+    soundfile.write(tone := tmp_path / "tone.wav", torch.sin(torch.arange(16000) / 8).numpy() * 0.3, 16000)
+    for name in names:
+        done = mmcl("export", folder, tmp_path / name, "--model", f"{name}-seed0")
+        assert done.returncode == 0, done.stderr
+        of_run = mmcl("predict", folder, tone, "--model", f"{name}-seed0", "--json")
+        exported = mmcl("predict", tmp_path / name, tone, "--json")
+        assert of_run.returncode == exported.returncode == 0, of_run.stderr + exported.stderr
+        one, other = json.loads(of_run.stdout), json.loads(exported.stdout)
+        assert one["label"] == other["label"] and one["confidence"] == pytest.approx(other["confidence"], abs=1e-4)
 
 
 def test_real_data_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):
