@@ -23,7 +23,6 @@ from mmcl.sections.rehearsal import RehearsalSection as RehearsalSection
 from mmcl.sections.scenarios import scoring_plugins as scoring_plugins
 from mmcl.sections.scenarios import stream_settings as stream_settings
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
-from mmcl.sections.strategy_names import FIRST_SESSION as FIRST_SESSION
 from mmcl.sections.strategy_names import (
     DISTILLATIONS,
     RELATIONAL,
@@ -31,6 +30,7 @@ from mmcl.sections.strategy_names import (
     expand_all,
     split_read_out,
 )
+from mmcl.sections.strategy_names import FIRST_SESSION as FIRST_SESSION
 from mmcl.sections.strategy_names import NOT_EXPORTED as NOT_EXPORTED
 from mmcl.sections.strategy_names import STRATEGY_HELP as STRATEGY_HELP
 from mmcl.sections.strategy_names import StrategyName as StrategyName
@@ -138,8 +138,9 @@ class ClassifierSection(StrictModel):
         from mmcl.models import SLUClassifier
 
         own: dict[str, Any] = {"hidden": None} if closed_form else self.model_dump(exclude={"text"})
-        text = {"text_encoder": self.text.build(), "projection": self.text.projection} if contrasts else {}
-        return SLUClassifier(encoder, **own, **text)
+        if contrasts:
+            own |= {"text_encoder": self.text.build(), "projection": self.text.projection}
+        return SLUClassifier(encoder, **own)
 
 
 @section_of("mmcl.strategies.coconut:Coconut")

@@ -12,10 +12,10 @@ from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, er_ace, der, "
-    "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; first_session, which trains the "
-    "encoder in the first experience only; or all. "
-    "replay and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as "
-    "in replay+sup_con, and with a read-out, as in coconut@slda"
+    "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; "
+    "first_session, which trains the encoder in the first experience only; or all. replay and coconut with +audio_kd, "
+    "+token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as in replay+sup_con, and with a "
+    "read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
