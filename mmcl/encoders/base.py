@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, get_type_hints
 
@@ -78,6 +79,10 @@ class Encoder(nn.Module, ABC):
         Encoders with equal fingerprints compute equal features. It is the key of the feature cache, so it must hold
         the weights and every option that changes the features.
         """
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        """Return the layers of a pretrained transformer that are trained, which may have adapters; none by default."""
+        return ()
 
     def forward(self, inputs: Any, lengths: Tensor | None = None) -> Encoded:
         """Encode a batch.

@@ -12,6 +12,7 @@ from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
 from mmcl.encoders.gate import local_path, without_weights
 from mmcl.errors import ConfigError
+from mmcl.encoders.lora import LoRA, add_adapters, require_peft
 from mmcl.freeze import freeze
 from mmcl.text.suggest import nearest
 
@@ -78,7 +79,7 @@ _LIBRARIES: dict[str, dict[str, _Builder | dict[str, _Builder]]] = {
     "text": {"open_clip": _Builder("mmcl.encoders.open_clip_towers", "open_clip_text", _OWN)},
 }
 _PACKAGES = {"open_clip": "open_clip_torch"}  # packages with another name than their library
-_COMMON_OPTIONS = {"name", "frozen", "tune_from", "pooling"}  # parameters of build_encoder itself
+_COMMON_OPTIONS = {"name", "frozen", "tune_from", "pooling", "lora"}  # parameters of build_encoder itself
 
 
 def build_encoder(
@@ -88,6 +89,7 @@ def build_encoder(
     frozen: bool | None = None,
     tune_from: int | None = None,
     pooling: str | None = None,
+    lora: LoRA | Mapping[str, Any] | None = None,
     **options: object,
 ) -> Encoder:
     """Build the encoder ``name`` of a modality.
@@ -112,6 +114,9 @@ def build_encoder(
             layers stay frozen.
         pooling: ``"mean"``, ``"max"``, ``"mean_max"``, ``"cls"`` or ``"own"``; None for ``"own"`` if the encoder has
             it, else ``"mean"``. ``"own"`` is the network's own pooled vector, ``"cls"`` the first token of a text.
+        lora: low-rank adapters to train in place of the layers from ``tune_from`` on, or of all layers, as a
+            :class:`~mmcl.encoders.lora.LoRA` or its arguments, such as ``{"rank": 8}``; None for none. It needs the
+            extra ``peft``, and a pretrained transformer.
         **options: options of the encoder, such as ``dim``.
 
     Raises:
@@ -128,14 +133,30 @@ def build_encoder(
     pooling = builder.check_pooling(pooling)
     if frozen and tune_from is not None:
         raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
+    adapters = None if lora is None else LoRA.of(lora)
+    if adapters is not None:
+        require_peft()
+        if frozen or str(name) in _SCRATCH[modality]:
+            fault = "frozen=True contradicts it" if frozen else "it is trained from scratch"
+            raise ConfigError(f"'{name}' cannot have lora, because {fault}: leave out one")
+        tune_from = tune_from or 0
     build = builder.load(str(name))
     _check_options(build, name, options)
     if str(name) in _SCRATCH[modality]:
         encoder = _from_scratch(build, name, frozen, tune_from, pooling, options)
     else:
         encoder = _from_library(build, model, frozen, tune_from, pooling, options)
-    common = {"modality": modality, "name": str(name), "frozen": frozen, "tune_from": tune_from, "pooling": pooling}
+    common: dict[str, Any] = {
+        "modality": modality,
+        "name": str(name),
+        "frozen": frozen,
+        "tune_from": tune_from,
+        "pooling": pooling,
+    }
     plain = {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
+    if adapters is not None:
+        add_adapters(encoder, adapters, str(name))
+        common["lora"] = adapters.spec
     encoder.spec = {**common, **plain}
     return encoder
 

@@ -119,6 +119,9 @@ class ImageTower(Encoder):
         lengths = full_lengths(sequence)
         return Encoded(sequence, lengths, own if self.pooling == "own" else pool(sequence, lengths, self.pooling))
 
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return self.tower.layers[self.start or 0 :]
+
     def fingerprint(self) -> str:
         """Identify the preprocessing, the frozen weights and, if all is frozen, the pooling."""
         name = f"{self.name} 1: {self.images.fingerprint()}"

@@ -13,10 +13,11 @@ from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.build import build_encoder, builder_of
 from mmcl.encoders.gate import described_by, local_path, wrap_errors
+from mmcl.encoders.lora import LoRA
 from mmcl.errors import CheckpointError
 
 _WEIGHT_OPTIONS = ("weights", "pretrained", "source")  # options that name the weights
-_COMMON = ("modality", "name", "frozen", "tune_from", "pooling")
+_COMMON = ("modality", "name", "frozen", "tune_from", "pooling", "lora")
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
@@ -71,6 +72,8 @@ def rebuild_encoder(
     if not isinstance(fingerprint, str | None):
         raise CheckpointError(f"{subject} has fingerprint {fingerprint!r:.60}, expected a string or null")
     name = spec["name"]
+    if spec.get("lora") is not None:
+        checked_settings(LoRA, spec["lora"], f"{subject}: lora")
     encoder = next((each for each in encoders if each.modality == spec["modality"]), None)
     if encoder is None:
         with described_by(where), wrap_errors(subject, error=CheckpointError), ExitStack() as stack:
@@ -104,6 +107,7 @@ class _Common:
         frozen: bool | None = None,
         tune_from: int | None = None,
         pooling: str | None = None,
+        lora: Mapping[str, Any] | None = None,
     ) -> None: ...
 
 

@@ -122,6 +122,7 @@ class SentenceEncoder(Encoder):
         self.tokenizer = tokenizer
         self.dim = model.config.hidden_size
         self.pooling = pooling
+        self.tune_from = tune_from
         self.truncation_log = TruncationLog()
         self.max_tokens = min(tokenizer.model_max_length, model.config.max_position_embeddings)
         if not isinstance(self.max_tokens, int) or self.max_tokens < _MIN_TOKENS:
@@ -161,6 +162,9 @@ class SentenceEncoder(Encoder):
             features = self._encode(features[:, :, 0], lengths)
         pooled = features[:, 0] if self.pooling == "cls" else pool(features, lengths, self.pooling)
         return Encoded(features, lengths, pooled)
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return () if self.frozen else self.model.encoder.layer[self.tune_from :]
 
     def fingerprint(self) -> str:
         """Identify the tokenizer and, if the encoder is frozen, its weights and pooling."""

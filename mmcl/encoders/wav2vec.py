@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
@@ -97,6 +98,9 @@ class Wav2VecEncoder(Encoder):
                 features = self.model.encoder.layer_norm(features)
             features, lengths = subsample(features, lengths, self.subsampling)
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return self.model.encoder.layers[self.tune_from :]
 
     def fingerprint(self) -> str:
         """Identify the preprocessing, the frozen weights and, if all is frozen, the pooling."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,6 +118,9 @@ class WhisperAudioEncoder(Encoder):
             features = self._layers(features, lengths, self.tune_from, len(self.model.layers))
             features, lengths = self._end(self.model.layer_norm(features), lengths)
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return self.model.layers[self.tune_from :]
 
     def fingerprint(self) -> str:
         """Identify the front-end, the frozen weights and, if all is frozen, the pooling."""

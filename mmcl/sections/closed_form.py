@@ -63,13 +63,15 @@ class ReadOutSection(SignatureModel):
 
 
 def trains_encoder(encoder: AudioSection) -> bool:
-    """Whether a config trains its encoder or adapters in it: it is set so, or there are no pretrained weights.
+    """Whether a config trains its encoder, or adapters in it: it is set so, or there are no pretrained weights.
 
     >>> from mmcl.sections.encoders import AudioSection
     >>> trains_encoder(AudioSection(name="cnn")), trains_encoder(AudioSection(name="openai/whisper-base"))
     (True, False)
     """
     settings = encoder.model_dump()
+    if settings["lora"] is not None:
+        return True
     if settings["frozen"] is not None or settings["tune_from"] is not None:
         return not settings["frozen"]
     return library_of(encoder.name) == encoder.name

@@ -18,7 +18,7 @@ EncoderSectionT = TypeVar("EncoderSectionT", bound="EncoderSection")
 class _Named(StrictModel):
     """Base of encoders: another encoder has other options, unless both are from the hub or from the same library."""
 
-    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from")
+    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from", "lora")
 
     @classmethod
     def shares_options(cls, former: str, name: str) -> bool:
@@ -36,10 +36,22 @@ def library_of(name: str) -> str:
     return library if colon else "hub" if "/" in name else name
 
 
+@section_of("mmcl.encoders.lora:LoRA")
+class LoRASection(StrictModel):
+    """Low-rank adapters that are trained in place of layers; see :class:`mmcl.encoders.lora.LoRA`."""
+
+
+_LORA = (
+    "low-rank adapters to train in place of the layers from tune_from on, or of all: rank, alpha, targets and dropout, "
+    "such as {rank: 8}; none: no adapters"
+)
+
+
 @section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
 class EncoderSection(_Named, SignatureModel):
     """An encoder of any modality; see :func:`mmcl.encoders.build_encoder`."""
 
+    lora: LoRASection | None = Field(None, description=_LORA)
     modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="modality of the input")
     name: str = Field("cnn", description="encoder: short name, hub id, folder, or library:model; see build_encoder")
     options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 192} or {download: true}")
@@ -53,6 +65,8 @@ class EncoderSection(_Named, SignatureModel):
         from mmcl.encoders import build_encoder
 
         settings: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **options, **self.options}
+        if self.lora is not None:
+            settings["lora"] = self.lora.model_dump()
         if self.pooling is not None:
             settings["pooling"] = self.pooling
         return build_encoder(self.modality, self.name, **settings)
@@ -78,6 +92,7 @@ class EncoderSection(_Named, SignatureModel):
 class AudioSection(_Named):
     """An audio encoder; see :func:`mmcl.encoders.build_encoder`."""
 
+    lora: LoRASection | None = Field(None, description=_LORA)
     name: str = Field(
         "cnn",
         description="audio encoder: cnn, conformer, hub id, folder, or library:model; see build_encoder",

@@ -27,6 +27,7 @@ def test_a_read_out_after_an_at_is_a_plugin():
         ({"name": "openai/whisper-base"}, False),
         ({"name": "openai/whisper-base", "frozen": False}, True),
         ({"name": "openai/whisper-base", "tune_from": 3}, True),
+        ({"name": "openai/whisper-base", "lora": {"rank": 4}}, True),
         ({"name": "torchaudio:WAV2VEC2_BASE"}, False),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import pytest
 import soundfile
 import torch
+from forked import run_forked
 from killed import kill_after, rows
 
 from mmcl.config.model import load_config
@@ -249,6 +250,33 @@ def test_the_first_session_alone_is_trained(mmcl, tmp_path):
         assert of_run.returncode == exported.returncode == 0, of_run.stderr + exported.stderr
         one, other = json.loads(of_run.stdout), json.loads(exported.stdout)
         assert one["label"] == other["label"] and one["confidence"] == pytest.approx(other["confidence"], abs=1e-4)
+
+
+def test_adapters_are_trained_exported_and_resumed(environment, small_whisper, tmp_path):
+    weights, folder = tmp_path / "weights", tmp_path / "run"
+    small_whisper(weights / "small")
+    known = {**environment, "MMCL_WEIGHTS": str(weights)}
+
+    def mmcl(*arguments):
+        done = run_forked(list(map(str, arguments)), known)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    settings = ["encoder.name=openai/small", "encoder.lora.rank=2", "encoder.tune_from=1", "seeds=[0]", "epochs=2"]
+    mmcl("run", "slu_incremental/tiny", "--folder", folder, "strategy=[replay,first_session]", *settings)
+    results = {row["strategy"]: row for row in rows(folder) if row["kind"] == "result"}
+    adapters = 2 * 2 * (4 * (16 + 16) + 2 * (16 + 32))  # two layers: four projections and the two of the perceptron
+    assert adapters < results["first_session"]["trained_parameters"] < adapters + 5 * 17
+    soundfile.write(tone := tmp_path / "tone.wav", torch.sin(torch.arange(16000) / 8).numpy() * 0.3, 16000)
+    mmcl("export", folder, tmp_path / "hub", "--model", "first_session-seed0")
+    of_run = json.loads(mmcl("predict", folder, tone, "--model", "first_session-seed0", "--json"))
+    exported = json.loads(mmcl("predict", tmp_path / "hub", tone, "--json"))
+    assert of_run["label"] == exported["label"]
+    assert of_run["confidence"] == pytest.approx(exported["confidence"], abs=1e-4)
+    assert (tmp_path / "hub" / "model.safetensors").stat().st_size < 50_000  # without Whisper's own weights
+    before = (folder / "metrics.jsonl").read_bytes()
+    mmcl("run", "--resume", folder)
+    assert (folder / "metrics.jsonl").read_bytes() == before
 
 
 def test_real_data_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):
