@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
 from mmcl.encoders.gate import local_path, without_weights
-from mmcl.errors import ConfigError
 from mmcl.encoders.lora import LoRA, add_adapters, require_peft
+from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.text.suggest import nearest
 

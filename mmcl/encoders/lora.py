@@ -142,10 +142,7 @@ def _linear_layers(encoder: Encoder) -> dict[str, nn.Linear]:
     modules = nn.ModuleList(encoder.tuned_layers())
     linear = {name: each for name, each in modules.named_modules() if isinstance(each, nn.Linear)}
     called: set[str] = set()
-    handles = [
-        each.register_forward_hook(lambda *_, name=name: called.add(name))  # type: ignore[misc]
-        for name, each in linear.items()
-    ]
+    handles = [each.register_forward_hook(lambda *_, name=name: called.add(name)) for name, each in linear.items()]
     modes = [(module, module.training) for module in encoder.modules()]
     try:
         if linear:

@@ -103,8 +103,8 @@ def check_encoder(
     from mmcl.encoders.build import check_encoder as check
 
     common = {name: getattr(section, name, None) for name in ("frozen", "tune_from", "pooling")}
-    if getattr(section, "lora", None) is not None:
-        common["lora"] = section.lora.model_dump()
+    if (lora := getattr(section, "lora", None)) is not None:
+        common["lora"] = lora.model_dump()
     checks.attempt(key, lambda: check(modality, section.name, **{**common, **options, **section.options}))
 
 
