@@ -51,6 +51,7 @@ class Config(StrictModel):
     relational: sections.RelationalSection = sections.RelationalSection()
     rehearsal: sections.RehearsalSection = sections.RehearsalSection()
     regularization: sections.RegularizationSection = sections.RegularizationSection()
+    l2p: sections.L2PSection = sections.L2PSection()
     readout: sections.ReadOutSection = sections.ReadOutSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
@@ -75,7 +76,8 @@ def main(config: Config, run: Run) -> None:
     torch.set_num_threads(config.threads)
     seed_everything(config.seeds[0])  # a frozen random encoder is the same for all seeds
     encoder, is_seq2seq = config.encoder.build(), config.model == "seq2seq"
-    sections.check_encoder_fits(config.strategy, is_trained=not encoder.frozen)
+    has_prompts = config.encoder.prompts is not None
+    sections.check_encoder_fits(config.strategy, is_trained=not encoder.frozen, has_prompts=has_prompts)
     keep = "sequence" if is_seq2seq else "auto"
     with distributed.main_first():
         cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
@@ -139,6 +141,7 @@ def settings(config: Config, name: str, samples: int) -> dict[str, Any]:
         "replay": memory,
         "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
+        "l2p": config.l2p.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
     }
     return {**epochs, **own.get(base, config.regularization.settings(base))}

@@ -12,6 +12,7 @@ from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
 from mmcl.encoders.gate import local_path, without_weights
 from mmcl.encoders.lora import LoRA, add_adapters, require_peft
+from mmcl.encoders.prompts import PromptedEncoder, Prompts
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.text.suggest import nearest
@@ -79,7 +80,7 @@ _LIBRARIES: dict[str, dict[str, _Builder | dict[str, _Builder]]] = {
     "text": {"open_clip": _Builder("mmcl.encoders.open_clip_towers", "open_clip_text", _OWN)},
 }
 _PACKAGES = {"open_clip": "open_clip_torch"}  # packages with another name than their library
-_COMMON_OPTIONS = {"name", "frozen", "tune_from", "pooling", "lora"}  # parameters of build_encoder itself
+_COMMON_OPTIONS = {"name", "frozen", "tune_from", "pooling", "lora", "prompts"}  # parameters of build_encoder itself
 
 
 def build_encoder(
@@ -90,6 +91,7 @@ def build_encoder(
     tune_from: int | None = None,
     pooling: str | None = None,
     lora: LoRA | Mapping[str, Any] | None = None,
+    prompts: Prompts | Mapping[str, Any] | None = None,
     **options: object,
 ) -> Encoder:
     """Build the encoder ``name`` of a modality.
@@ -117,6 +119,9 @@ def build_encoder(
         lora: low-rank adapters to train in place of the layers from ``tune_from`` on, or of all layers, as a
             :class:`~mmcl.encoders.lora.LoRA` or its arguments, such as ``{"rank": 8}``; None for none. It needs the
             extra ``peft``, and a pretrained transformer.
+        prompts: a pool of prompts to train in front of the input of layer ``tune_from``, or of the first layer, as a
+            :class:`~mmcl.encoders.prompts.Prompts` or its arguments, such as ``{"size": 10}``; None for none. All
+            weights of the encoder, a pretrained transformer, are frozen.
         **options: options of the encoder, such as ``dim``.
 
     Raises:
@@ -134,18 +139,17 @@ def build_encoder(
     if frozen and tune_from is not None:
         raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
     adapters = None if lora is None else LoRA.of(lora)
-    if adapters is not None:
-        require_peft()
-        if frozen or str(name) in _SCRATCH[modality]:
-            fault = "frozen=True contradicts it" if frozen else "it is trained from scratch"
-            raise ConfigError(f"'{name}' cannot have lora, because {fault}: leave out one")
-        tune_from = tune_from or 0
+    pool = None if prompts is None else Prompts.of(prompts)
+    first = tune_from
+    if adapters is not None or pool is not None:
+        _check_additions(modality, str(name), frozen, adapters, pool)
+        first = tune_from or 0
     build = builder.load(str(name))
     _check_options(build, name, options)
     if str(name) in _SCRATCH[modality]:
         encoder = _from_scratch(build, name, frozen, tune_from, pooling, options)
     else:
-        encoder = _from_library(build, model, frozen, tune_from, pooling, options)
+        encoder = _from_library(build, model, frozen, first, pooling, options)
     common: dict[str, Any] = {
         "modality": modality,
         "name": str(name),
@@ -157,6 +161,9 @@ def build_encoder(
     if adapters is not None:
         add_adapters(encoder, adapters, str(name))
         common["lora"] = adapters.spec
+    if pool is not None:
+        encoder = PromptedEncoder(encoder, pool)
+        common["prompts"] = pool.spec
     encoder.spec = {**common, **plain}
     return encoder
 
@@ -211,6 +218,20 @@ def _from_library(
         training = {"tune_from": 0 if frozen is False and tune_from is None else tune_from}
     names = (model,) if "name" in parameters else ()
     return build(*names, pooling=pooling, **training, **options)
+
+
+def _check_additions(
+    modality: str, name: str, frozen: bool | None, adapters: LoRA | None, pool: Prompts | None
+) -> None:
+    """Raise ConfigError if an encoder can have no adapters or prompts."""
+    if adapters is not None and pool is not None:
+        raise ConfigError(f"'{name}' cannot have both lora and prompts: leave out one")
+    added = "prompts" if adapters is None else "lora"
+    if frozen or name in _SCRATCH[modality]:
+        fault = "frozen=True contradicts it" if frozen else "it is trained from scratch"
+        raise ConfigError(f"'{name}' cannot have {added}, because {fault}: leave out one")
+    if adapters is not None:
+        require_peft()
 
 
 def _check_options(build: _Build, name: str | Path, options: Mapping[str, object]) -> None:

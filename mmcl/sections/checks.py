@@ -101,10 +101,10 @@ def check_encoder(
         **options: options from the data; those of the config take precedence.
     """
     from mmcl.encoders.build import check_encoder as check
+    from mmcl.sections.encoders import added_weights
 
     common = {name: getattr(section, name, None) for name in ("frozen", "tune_from", "pooling")}
-    if (lora := getattr(section, "lora", None)) is not None:
-        common["lora"] = lora.model_dump()
+    common |= added_weights(section)
     checks.attempt(key, lambda: check(modality, section.name, **{**common, **options, **section.options}))
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.config.model import StrictModel
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.encoders import AudioSection, library_of
-from mmcl.sections.strategy_names import CLOSED_FORM, FIRST_SESSION, base_of, read_out_of
+from mmcl.sections.encoders import AudioSection, added_weights, library_of
+from mmcl.sections.strategy_names import CLOSED_FORM, FIRST_SESSION, L2P, base_of, read_out_of
 
 if TYPE_CHECKING:
     from mmcl.models.readouts.base import ReadOut
@@ -63,26 +63,29 @@ class ReadOutSection(SignatureModel):
 
 
 def trains_encoder(encoder: AudioSection) -> bool:
-    """Whether a config trains its encoder, or adapters in it: it is set so, or there are no pretrained weights.
+    """Whether a config trains its encoder, or adapters or prompts in it.
+
+    An encoder without pretrained weights is trained unless it is set to be frozen.
 
     >>> from mmcl.sections.encoders import AudioSection
     >>> trains_encoder(AudioSection(name="cnn")), trains_encoder(AudioSection(name="openai/whisper-base"))
     (True, False)
     """
     settings = encoder.model_dump()
-    if settings["lora"] is not None:
+    if added_weights(encoder):
         return True
     if settings["frozen"] is not None or settings["tune_from"] is not None:
         return not settings["frozen"]
     return library_of(encoder.name) == encoder.name
 
 
-def check_encoder_fits(names: Sequence[str], *, is_trained: bool) -> None:
-    """Check that closed-form strategies get a frozen encoder, and ``first_session`` one that is trained.
+def check_encoder_fits(names: Sequence[str], *, is_trained: bool, has_prompts: bool = False) -> None:
+    """Check that closed-form strategies get a frozen encoder, ``first_session`` a trained one, and ``l2p`` prompts.
 
     Args:
         names: names of strategies.
         is_trained: whether the encoder is trained.
+        has_prompts: whether prompts are trained in it.
 
     Raises:
         ConfigError: a strategy gets another encoder; names the setting to change.
@@ -100,3 +103,5 @@ def check_encoder_fits(names: Sequence[str], *, is_trained: bool) -> None:
                 f"strategy '{name}' trains the encoder in the first experience, but the encoder is frozen: set "
                 f"encoder.tune_from, encoder.lora.rank or encoder.frozen=false, or use {read_out_of(name)}"
             )
+        if not has_prompts and base_of(name) == L2P:
+            raise ConfigError(f"strategy '{name}' trains prompts, but there are none: set encoder.prompts.size=10")

@@ -18,7 +18,7 @@ EncoderSectionT = TypeVar("EncoderSectionT", bound="EncoderSection")
 class _Named(StrictModel):
     """Base of encoders: another encoder has other options, unless both are from the hub or from the same library."""
 
-    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from", "lora")
+    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from", "lora", "prompts")
 
     @classmethod
     def shares_options(cls, former: str, name: str) -> bool:
@@ -41,9 +41,19 @@ class LoRASection(StrictModel):
     """Low-rank adapters that are trained in place of layers; see :class:`mmcl.encoders.lora.LoRA`."""
 
 
+@section_of("mmcl.encoders.prompts:Prompts")
+class PromptsSection(StrictModel):
+    """A pool of prompts that is trained in place of layers; see :class:`mmcl.encoders.prompts.Prompts`."""
+
+
 _LORA = (
     "low-rank adapters to train in place of the layers from tune_from on, or of all: rank, alpha, targets and dropout, "
     "such as {rank: 8}; none: no adapters"
+)
+
+_PROMPTS = (
+    "a pool of prompts to train in front of layer tune_from, or of all: size, top_k, length and pooled, such as "
+    "{size: 10}; none: no prompts"
 )
 
 
@@ -52,6 +62,7 @@ class EncoderSection(_Named, SignatureModel):
     """An encoder of any modality; see :func:`mmcl.encoders.build_encoder`."""
 
     lora: LoRASection | None = Field(None, description=_LORA)
+    prompts: PromptsSection | None = Field(None, description=_PROMPTS)
     modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="modality of the input")
     name: str = Field("cnn", description="encoder: short name, hub id, folder, or library:model; see build_encoder")
     options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 192} or {download: true}")
@@ -65,8 +76,7 @@ class EncoderSection(_Named, SignatureModel):
         from mmcl.encoders import build_encoder
 
         settings: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **options, **self.options}
-        if self.lora is not None:
-            settings["lora"] = self.lora.model_dump()
+        settings |= added_weights(self)
         if self.pooling is not None:
             settings["pooling"] = self.pooling
         return build_encoder(self.modality, self.name, **settings)
@@ -93,6 +103,7 @@ class AudioSection(_Named):
     """An audio encoder; see :func:`mmcl.encoders.build_encoder`."""
 
     lora: LoRASection | None = Field(None, description=_LORA)
+    prompts: PromptsSection | None = Field(None, description=_PROMPTS)
     name: str = Field(
         "cnn",
         description="audio encoder: cnn, conformer, hub id, folder, or library:model; see build_encoder",
@@ -105,6 +116,16 @@ class AudioSection(_Named):
     def build(self) -> Encoder:
         """Build the encoder."""
         return EncoderSection(modality="audio", **self.model_dump()).encoder()
+
+
+def added_weights(section: StrictModel) -> dict[str, dict[str, Any]]:
+    """Return the settings of adapters and prompts of a section that has them, by name.
+
+    >>> added_weights(AudioSection(lora={"rank": 2}))
+    {'lora': {'rank': 2, 'alpha': 16.0, 'targets': None, 'dropout': 0.0}}
+    """
+    given = {name: getattr(section, name, None) for name in ("lora", "prompts")}
+    return {name: each.model_dump() for name, each in given.items() if each is not None}
 
 
 class TextSection(_Named):

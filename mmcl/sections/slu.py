@@ -18,6 +18,7 @@ from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
+from mmcl.sections.prompting import L2PSection as L2PSection
 from mmcl.sections.regularization import RegularizationSection as RegularizationSection
 from mmcl.sections.rehearsal import RehearsalSection as RehearsalSection
 from mmcl.sections.scenarios import scoring_plugins as scoring_plugins
@@ -31,6 +32,7 @@ from mmcl.sections.strategy_names import (
     split_read_out,
 )
 from mmcl.sections.strategy_names import FIRST_SESSION as FIRST_SESSION
+from mmcl.sections.strategy_names import L2P as L2P
 from mmcl.sections.strategy_names import NOT_EXPORTED as NOT_EXPORTED
 from mmcl.sections.strategy_names import STRATEGY_HELP as STRATEGY_HELP
 from mmcl.sections.strategy_names import StrategyName as StrategyName
@@ -127,17 +129,17 @@ class ClassifierSection(StrictModel):
 
     text: TextSection = TextSection()
 
-    def build(self, encoder: Encoder, *, closed_form: bool = False, contrasts: bool = True) -> SLUClassifier:
+    def build(self, encoder: Encoder, *, linear: bool = False, contrasts: bool = True) -> SLUClassifier:
         """Build the model.
 
         Args:
             encoder: the audio encoder.
-            closed_form: whether a read-out classifies the encoder's vector, without a hidden layer.
+            linear: whether the encoder's vector is classified without a hidden layer.
             contrasts: whether there is a text encoder, which contrastive terms need.
         """
         from mmcl.models import SLUClassifier
 
-        own: dict[str, Any] = {"hidden": None} if closed_form else self.model_dump(exclude={"text"})
+        own: dict[str, Any] = {"hidden": None} if linear else self.model_dump(exclude={"text"})
         if contrasts:
             own |= {"text_encoder": self.text.build(), "projection": self.text.projection}
         return SLUClassifier(encoder, **own)
@@ -252,9 +254,9 @@ class KnowledgeDistillationSection(StrictModel):
 def resolve_strategies(config: ConfigT) -> ConfigT:
     """Return a config after ``all`` in its strategies is replaced; raises ValueError if one does not fit the model."""
     given: Any = config
-    trains = trains_encoder(given.encoder)
+    fits = {"trains_encoder": trains_encoder(given.encoder), "has_prompts": given.encoder.prompts is not None}
     # Written past the immutable fields: `all` depends on other fields, and the folder of a run lists the strategies.
-    config.__dict__["strategy"] = expand_all(given.strategy, given.model, trains_encoder=trains)
+    config.__dict__["strategy"] = expand_all(given.strategy, given.model, **fits)
     check_strategies(given.strategy, given.model)
     return config
 
@@ -276,8 +278,8 @@ def build_model(
     """Build the untrained model of a strategy: a sequence model if there is a tokenizer, else a classifier."""
     if tokenizer is not None:
         return config.seq2seq.build(encoder, tokenizer)
-    closed_form = base_of(strategy) in (*CLOSED_FORM, FIRST_SESSION)
-    return config.classifier.build(encoder, closed_form=closed_form, contrasts=not closed_form or "+" in strategy)
+    linear = base_of(strategy) in (*CLOSED_FORM, FIRST_SESSION, L2P)
+    return config.classifier.build(encoder, linear=linear, contrasts=not linear or "+" in strategy)
 
 
 def build_additions(name: str, config: Any) -> list[SupervisedPlugin]:

@@ -13,23 +13,25 @@ from mmcl.text.suggest import did_you_mean
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, er_ace, der, "
     "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; "
-    "first_session, which trains the encoder in the first experience only; or all. replay and coconut with +audio_kd, "
-    "+token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as in replay+sup_con, and with a "
-    "read-out, as in coconut@slda"
+    "first_session, which trains the encoder in the first experience only; l2p with encoder.prompts; or all. replay "
+    "and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as in "
+    "replay+sup_con, and with a read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
 #: Strategy that trains in the first experience only, and classifies by the read-out after its ``@``, else ``slda``.
 FIRST_SESSION = "first_session"
+#: Strategy that trains a pool of prompts, which the section ``encoder.prompts`` adds to the encoder.
+L2P = "l2p"
 #: Further strategies with a memory, whose settings are in the section ``rehearsal``.
 REHEARSAL = ("er_ace", "der", "der_pp", "gdumb", "agem", "wa", "bic", "lucir")
 #: Strategies with a penalty, whose settings are in the section ``regularization``.
 REGULARIZATION = ("ewc", "si", "mas")
 STRATEGIES = (
     *("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut"),
-    *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM, FIRST_SESSION),
+    *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM, FIRST_SESSION, L2P),
 )
-CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM, FIRST_SESSION)
+CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM, FIRST_SESSION, L2P)
 ALL = "all"
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
@@ -110,7 +112,7 @@ def check_strategies(names: Sequence[str], model: str) -> None:
             raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")
 
 
-def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool) -> tuple[str, ...]:
+def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool, has_prompts: bool = False) -> tuple[str, ...]:
     """Return strategies with ``all`` replaced by those that fit the model and the encoder, each once.
 
     Args:
@@ -118,11 +120,12 @@ def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool) -> tup
         model: ``classifier`` or ``seq2seq``.
         trains_encoder: whether the encoder is trained, which closed-form strategies do not fit, and ``first_session``
             needs.
+        has_prompts: whether prompts are trained, which ``l2p`` needs.
 
     >>> expand_all(["coconut", "all"], "seq2seq", trains_encoder=False)
     ('coconut', 'naive', 'offline', 'joint', 'replay', 'si')
     """
     unfit = CLOSED_FORM if trains_encoder else (FIRST_SESSION,)
-    left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *unfit}
+    left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *unfit, *(() if has_prompts else (L2P,))}
     fitting = [each for each in STRATEGIES if each not in left_out]
     return tuple(dict.fromkeys(each for name in names for each in (fitting if name == ALL else [name])))

@@ -14,8 +14,8 @@ from mmcl.sections.scenarios import stream_settings
 def slu_incremental(config: Any, checks: Checks) -> None:
     """Check a config of the task ``slu_incremental``."""
     check_encoder(checks, "encoder", config.encoder, "audio")
-    is_trained = trains_encoder(config.encoder)
-    checks.attempt("encoder", lambda: check_encoder_fits(config.strategy, is_trained=is_trained))
+    fits = {"is_trained": trains_encoder(config.encoder), "has_prompts": config.encoder.prompts is not None}
+    checks.attempt("encoder", lambda: check_encoder_fits(config.strategy, **fits))
     if config.model == "classifier":
         check_encoder(checks, "classifier.text", config.classifier.text, "text")
     data = check_data(checks, config.data, "audio")

@@ -29,6 +29,7 @@ with quick_imports():
     from mmcl.strategies.head_correction import BiasCorrection as BiasCorrection
     from mmcl.strategies.head_correction import WeightAlignment as WeightAlignment
     from mmcl.strategies.held_out import HeldOut as HeldOut
+    from mmcl.strategies.learning_to_prompt import LearningToPrompt as LearningToPrompt
     from mmcl.strategies.lucir import LUCIR as LUCIR
     from mmcl.strategies.m3col import M3CoL as M3CoL
     from mmcl.strategies.memory_aware_synapses import MemoryAwareSynapses as MemoryAwareSynapses
@@ -38,6 +39,7 @@ with quick_imports():
     from mmcl.strategies.presets import first_session as first_session
     from mmcl.strategies.presets import icarl as icarl
     from mmcl.strategies.presets import joint as joint
+    from mmcl.strategies.presets import l2p as l2p
     from mmcl.strategies.presets import lwf as lwf
     from mmcl.strategies.presets import naive as naive
     from mmcl.strategies.presets import ncm as ncm
@@ -85,6 +87,7 @@ __all__ = [
     "GradientProjection",
     "HeldOut",
     "LUCIR",
+    "LearningToPrompt",
     "LogitDistillation",
     "M3CoL",
     "MMCLTemplate",
@@ -110,6 +113,7 @@ __all__ = [
     "gdumb",
     "icarl",
     "joint",
+    "l2p",
     "lucir",
     "lwf",
     "mas",

@@ -28,6 +28,7 @@ def test_a_read_out_after_an_at_is_a_plugin():
         ({"name": "openai/whisper-base", "frozen": False}, True),
         ({"name": "openai/whisper-base", "tune_from": 3}, True),
         ({"name": "openai/whisper-base", "lora": {"rank": 4}}, True),
+        ({"name": "openai/whisper-base", "prompts": {"size": 8}}, True),
         ({"name": "torchaudio:WAV2VEC2_BASE"}, False),
     ],
 )
@@ -40,6 +41,12 @@ def test_closed_form_strategies_need_a_frozen_encoder():
     with pytest.raises(ConfigError, match=r"'slda'.*encoder\.frozen.*encoder\.tune_from.*naive@slda"):
         check_encoder_fits(["naive", "slda"], is_trained=True)
     check_encoder_fits(["slda"], is_trained=False)
+
+
+def test_l2p_needs_prompts():
+    check_encoder_fits(["l2p+sup_con"], is_trained=True, has_prompts=True)
+    with pytest.raises(ConfigError, match=r"'l2p'.*encoder\.prompts\.size"):
+        check_encoder_fits(["l2p"], is_trained=True)
 
 
 @pytest.mark.parametrize(("name", "instead"), [("first_session", "slda"), ("first_session+sup_con@ncm", "ncm")])

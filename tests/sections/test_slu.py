@@ -54,7 +54,7 @@ def test_both_models_are_built_with_their_settings(tmp_path):
     seq2seq = Seq2SeqSection(dim=8, layers=1, heads=2, feedforward=8, projection=6, beams=3).build(encoder, tokenizer)
     assert (seq2seq.beams, seq2seq.audio_projection.out_features) == (3, 6)
     assert ClassifierSection(hidden=7).build(encoder).head.weight.shape == (0, 7)
-    untrained = ClassifierSection(hidden=7).build(encoder, closed_form=True, contrasts=False)
+    untrained = ClassifierSection(hidden=7).build(encoder, linear=True, contrasts=False)
     assert untrained.head.weight.shape == (0, 16) and untrained.text_encoder is None
 
 

@@ -10,6 +10,7 @@ def test_strategy_names_may_have_distillations():
         "offline",
         "coconut",
         "first_session",
+        "l2p@slda",
         "first_session+sup_con@ranpac",
         "replay+sequence_kd",
         "coconut+audio_kd+token_kd",
@@ -54,7 +55,8 @@ def test_strategies_for_the_other_model_raise(name, model):
 
 def test_all_stands_for_every_strategy_that_fits():
     frozen = expand_all(["all"], "classifier", trains_encoder=False)
-    assert frozen == tuple(name for name in STRATEGIES if name != "first_session")
+    assert frozen == tuple(name for name in STRATEGIES if name not in ("first_session", "l2p"))
+    assert expand_all(["all"], "classifier", trains_encoder=True, has_prompts=True)[-1] == "l2p"
     assert "first_session" in expand_all(["all"], "classifier", trains_encoder=True)
     assert expand_all(["joint", "all"], "classifier", trains_encoder=True)[0] == "joint"
     for names in (

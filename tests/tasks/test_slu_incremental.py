@@ -279,6 +279,30 @@ def test_adapters_are_trained_exported_and_resumed(environment, small_whisper, t
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+def test_prompts_are_trained_by_l2p_and_exported(environment, small_whisper, tmp_path):
+    weights, folder = tmp_path / "weights", tmp_path / "run"
+    small_whisper(weights / "small")
+    known = {**environment, "MMCL_WEIGHTS": str(weights)}
+
+    def mmcl(*arguments):
+        done = run_forked(list(map(str, arguments)), known)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    settings = ["encoder.name=openai/small", "encoder.prompts.size=6", "seeds=[0]", "epochs=2", "l2p.key_weight=0.1"]
+    mmcl("run", "slu_incremental/tiny", "--folder", folder, "strategy=[l2p,replay]", *settings)
+    epochs = [row for row in rows(folder) if row["kind"] == "epoch" and row["strategy"] == "l2p"]
+    assert len(epochs) == 4 and all(row["losses"].keys() == {"cross_entropy", "keys"} for row in epochs)
+    (result,) = [row for row in rows(folder) if row["kind"] == "result" and row["strategy"] == "l2p"]
+    assert result["trained_parameters"] == 6 * 5 * 16 + 6 * 16 + 4 * 17 and result["memory_bytes"] == 0
+    soundfile.write(tone := tmp_path / "tone.wav", torch.sin(torch.arange(16000) / 8).numpy() * 0.3, 16000)
+    mmcl("export", folder, tmp_path / "hub", "--model", "l2p-seed0")
+    of_run = json.loads(mmcl("predict", folder, tone, "--model", "l2p-seed0", "--json"))
+    exported = json.loads(mmcl("predict", tmp_path / "hub", tone, "--json"))
+    assert of_run["label"] == exported["label"]
+    assert of_run["confidence"] == pytest.approx(exported["confidence"], abs=1e-4)
+
+
 def test_real_data_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):
     """Digits of one speaker, five of each to train on: a small end-to-end run."""
     folder = tmp_path / "digits"
