@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from mmcl.config.numbers import Count, Positive, Probability
 from mmcl.data.base import SAMPLE_RATE
+from mmcl.encoders.additions import Addition
 from mmcl.encoders.base import Encoder
 from mmcl.errors import ConfigError
 from mmcl.text.suggest import nearest
@@ -24,7 +25,7 @@ _EXAMPLES: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class LoRA:
+class LoRA(Addition):
     """Settings of low-rank adapters, LoRA, Hu et al. 2021, arXiv 2106.09685, equation 3.
 
     A linear layer ``W x + b`` of the encoder becomes ``W x + b + alpha / rank * B A dropout(x)``. Only A ``(rank, in)``
@@ -42,7 +43,12 @@ class LoRA:
 
     Raises:
         ConfigError: a setting is out of range.
+
+    >>> LoRA.of({"rank": 4}).spec
+    {'rank': 4, 'alpha': 16.0, 'targets': None, 'dropout': 0.0}
     """
+
+    key: ClassVar[str] = "lora"
 
     rank: Count = 8
     alpha: Positive = 16.0
@@ -56,80 +62,42 @@ class LoRA:
                 "alpha above 0, dropout of 0 or more and below 1"
             )
 
-    @classmethod
-    def of(cls, settings: LoRA | Mapping[str, Any]) -> LoRA:
-        """Return the settings of a mapping, such as ``{"rank": 4}``.
+    def check(self) -> None:
+        """Raise ConfigError if peft is not installed."""
+        if find_spec("peft") is None:
+            raise ConfigError("LoRA needs the package peft: pip install 'mmcl[peft]', or leave out encoder.lora")
 
-        Raises:
-            ConfigError: a name is unknown.
+    def added_to(self, encoder: Encoder, name: str) -> Encoder:
+        """Freeze an encoder, and add adapters to the layers that were tuned."""
+        import peft
 
-        >>> LoRA.of({"rank": 4}).alpha
-        16.0
-        """
-        if isinstance(settings, LoRA):
-            return settings
-        known = cls.__dataclass_fields__
-        for name in settings:
-            if name not in known:
-                raise ConfigError(
-                    f"unknown setting '{name}' of LoRA{nearest(name, known)}, expected {', '.join(known)}"
-                )
-        return cls(**settings)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """The settings as plain data."""
-        return {**asdict(self), "targets": None if self.targets is None else list(self.targets)}
-
-
-def require_peft() -> None:
-    """Check that the library peft is installed.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if find_spec("peft") is None:
-        raise ConfigError("LoRA needs the package peft: pip install 'mmcl[peft]', or leave out encoder.lora")
-
-
-def add_adapters(encoder: Encoder, lora: LoRA, name: str) -> None:
-    """Freeze an encoder, and add adapters to the layers that were trained.
-
-    Args:
-        encoder: encoder with :meth:`~mmcl.encoders.base.Encoder.tuned_layers`.
-        lora: settings of the adapters.
-        name: name of the encoder, for errors.
-
-    Raises:
-        ConfigError: the encoder has no such layers, a target is not among their linear layers, or the rank is too
-            large.
-    """
-    import peft
-
-    linear = _linear_layers(encoder)
-    if not linear:
-        raise ConfigError(
-            f"'{name}' has no linear layers for LoRA: expected a Whisper, wav2vec 2.0, HuBERT, WavLM, ViT, DINOv2, "
-            "CLIP or BERT from a folder or the hub; leave out lora"
+        chosen = self._chosen(_linear_layers(encoder), name)
+        encoder.requires_grad_(False)
+        settings = peft.LoraConfig(
+            r=self.rank, lora_alpha=self.alpha, target_modules=chosen, lora_dropout=self.dropout, bias="none"
         )
-    fitting = {key: layer for key, layer in linear.items() if lora.rank <= min(layer.weight.shape)}
-    if lora.targets is not None:
+        peft.inject_adapter_in_model(settings, nn.ModuleList(encoder.tuned_layers()))
+        return encoder
+
+    def _chosen(self, linear: Mapping[str, nn.Linear], name: str) -> list[str]:
+        """Return the names of the linear layers that get an adapter."""
+        if not linear:
+            raise ConfigError(
+                f"'{name}' has no linear layers for LoRA: expected a Whisper, wav2vec 2.0, HuBERT, WavLM, ViT, DINOv2, "
+                "CLIP or BERT from a folder or the hub; leave out lora"
+            )
         ends = sorted({key.rpartition(".")[2] for key in linear})
-        for target in lora.targets:
+        for target in self.targets or ():
             if target not in ends:
                 raise ConfigError(
                     f"lora.targets of '{name}' has '{target}'{nearest(target, ends)}, expected {', '.join(ends)}"
                 )
-        linear = {key: layer for key, layer in linear.items() if key.rpartition(".")[2] in lora.targets}
-    chosen = linear if lora.targets is not None else fitting
-    if not chosen.keys() <= fitting.keys() or not chosen:
-        narrowest = min(min(layer.weight.shape) for layer in linear.values())
-        raise ConfigError(f"lora.rank is {lora.rank}, but '{name}' has layers {narrowest} wide: set a lower rank")
-    encoder.requires_grad_(False)
-    settings = peft.LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=list(chosen), lora_dropout=lora.dropout, bias="none"
-    )
-    peft.inject_adapter_in_model(settings, nn.ModuleList(encoder.tuned_layers()))
+        asked = [key for key in linear if self.targets is None or key.rpartition(".")[2] in self.targets]
+        wide = [key for key in asked if self.rank <= min(linear[key].weight.shape)]
+        if not wide or (self.targets is not None and wide != asked):
+            narrowest = min(min(linear[key].weight.shape) for key in asked)
+            raise ConfigError(f"lora.rank is {self.rank}, but '{name}' has layers {narrowest} wide: set a lower rank")
+        return wide
 
 
 @torch.no_grad()

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmcl.config.numbers import Count, Size
+from mmcl.encoders.additions import Addition
 from mmcl.encoders.base import Encoded, Encoder
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
-from mmcl.text.suggest import nearest
 
 _LARGEST = 0.01  # initial prompts and keys are uniform in [0, 0.01), as in the authors' code
 
 
 @dataclass(frozen=True)
-class Prompts:
+class Prompts(Addition):
     """Settings of a pool of prompts, L2P, Wang et al. 2022, arXiv 2112.08654, section 4.
 
     Args:
@@ -32,7 +31,12 @@ class Prompts:
 
     Raises:
         ConfigError: a setting is out of range.
+
+    >>> Prompts.of({"size": 20}).spec
+    {'size': 20, 'top_k': 5, 'length': 5, 'pooled': 'prompts'}
     """
+
+    key: ClassVar[str] = "prompts"
 
     size: Count = 10
     top_k: Size = 5
@@ -51,30 +55,14 @@ class Prompts:
                 "pooled=prompts with top_k of 1 or more"
             )
 
-    @classmethod
-    def of(cls, settings: Prompts | Mapping[str, Any]) -> Prompts:
-        """Return the settings of a mapping, such as ``{"size": 20}``.
-
-        Raises:
-            ConfigError: a name is unknown.
-
-        >>> Prompts.of({"size": 20}).top_k
-        5
-        """
-        if isinstance(settings, Prompts):
-            return settings
-        known = cls.__dataclass_fields__
-        for name in settings:
-            if name not in known:
-                raise ConfigError(
-                    f"unknown setting '{name}' of prompts{nearest(name, known)}, expected {', '.join(known)}"
-                )
-        return cls(**settings)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """The settings as plain data."""
-        return asdict(self)
+    def added_to(self, encoder: Encoder, name: str) -> Encoder:
+        """Return a :class:`PromptedEncoder` of an encoder."""
+        if encoder.prefix_width is None:
+            raise ConfigError(
+                f"'{name}' cannot have prompts: expected a Whisper, wav2vec 2.0, HuBERT, WavLM, ViT, DINOv2, CLIP or "
+                "BERT from a folder or the hub; leave out prompts"
+            )
+        return PromptedEncoder(encoder, self)
 
 
 class PromptedEncoder(Encoder):
@@ -100,17 +88,13 @@ class PromptedEncoder(Encoder):
 
     def __init__(self, encoder: Encoder, prompts: Prompts) -> None:
         super().__init__()
-        if encoder.prefix_width is None:
-            raise ConfigError(
-                "the encoder cannot have prompts: expected a Whisper, wav2vec 2.0, HuBERT, WavLM, ViT, DINOv2, CLIP or "
-                "BERT from a folder or the hub; leave out prompts"
-            )
         self.encoder = freeze(encoder)
         self.settings = prompts
         self.modality, self.dim, self.own_dim, self.pooling = (
             encoder.modality, encoder.dim, encoder.own_dim, encoder.pooling,
         )  # fmt: skip
-        self.pool = nn.Parameter(torch.rand(prompts.size, prompts.length, encoder.prefix_width) * _LARGEST)
+        width = encoder.prefix_width or encoder.dim
+        self.pool = nn.Parameter(torch.rand(prompts.size, prompts.length, width) * _LARGEST)
         self.keys = nn.Parameter(torch.rand(prompts.size, encoder.pooled_dim) * _LARGEST)
         self._query, self._chosen = torch.empty(0), torch.empty(0)
 
