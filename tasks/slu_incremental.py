@@ -1,8 +1,8 @@
 """Class-incremental spoken language understanding: accuracy and forgetting of continual learning strategies.
 
-For each seed, the classes of a data set are split into experiences. Each strategy trains a model on one experience
-after the other, and tests it on all of them after each. The model is a classifier, or a sequence-to-sequence model that
-generates intent, entities and transcript. Features of frozen encoder layers are computed once and cached.
+For each seed, the classes of a data set are split into experiences. Each strategy trains a classifier, or a
+sequence-to-sequence model that generates intent, entities and transcript, on one experience after the other, and tests
+it on all of them after each. Features of frozen encoder layers are computed once and cached.
 """
 
 from __future__ import annotations
@@ -76,11 +76,9 @@ def main(config: Config, run: Run) -> None:
     torch.set_num_threads(config.threads)
     seed_everything(config.seeds[0])  # a frozen random encoder is the same for all seeds
     encoder, is_seq2seq = config.encoder.build(), config.model == "seq2seq"
-    has_prompts = config.encoder.prompts is not None
-    sections.check_encoder_fits(config.strategy, is_trained=not encoder.frozen, has_prompts=has_prompts)
-    keep = "sequence" if is_seq2seq else "auto"
+    sections.check_frozen_encoder(config.strategy, is_trained=not encoder.frozen)
     with distributed.main_first():
-        cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
+        cached = {"keep": "sequence" if is_seq2seq else "auto", **config.model_dump(include={"device", "precision"})}
         data: list[Any] = [cached_features(split, encoder, **cached) for split in config.data.build()]
         data.append(config.data.validation(data[0].classes, lambda split: cached_features(split, encoder, **cached)))
         tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if is_seq2seq else None
@@ -112,7 +110,7 @@ def learn(
     if encoder.frozen:
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config, benchmark)
-    own = settings(config, name, len(train))
+    own = settings(config, base, len(train)) | config.readout.argument(name)
     tracking = Tracking(run, name, seed, progress, epochs=len(benchmark.train_stream) * own.get("epochs", 1))
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
@@ -127,14 +125,10 @@ def learn(
     learn_stream(run, strategy, benchmark, tracking, accuracy, scores, saved, keep)
 
 
-def settings(config: Config, name: str, samples: int) -> dict[str, Any]:
+def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
     """Return the arguments of a strategy, given the number of training samples."""
-    base = sections.base_of(name)
     if base in sections.CLOSED_FORM:
         return config.readout.settings(base)
-    epochs = {"epochs": 1 if config.online else config.epochs}
-    if base == sections.FIRST_SESSION:
-        return {**epochs, "readout": config.readout.build(sections.read_out_of(name))}
     size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
     memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
     own = config.rehearsal.settings(memory) | {
@@ -144,4 +138,4 @@ def settings(config: Config, name: str, samples: int) -> dict[str, Any]:
         "l2p": config.l2p.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
     }
-    return {**epochs, **own.get(base, config.regularization.settings(base))}
+    return {"epochs": 1 if config.online else config.epochs, **own.get(base, config.regularization.settings(base))}

@@ -101,10 +101,9 @@ def check_encoder(
         **options: options from the data; those of the config take precedence.
     """
     from mmcl.encoders.build import check_encoder as check
-    from mmcl.sections.encoders import added_weights
 
     common = {name: getattr(section, name, None) for name in ("frozen", "tune_from", "pooling")}
-    common |= added_weights(section)
+    common |= section.added_weights()
     checks.attempt(key, lambda: check(modality, section.name, **{**common, **options, **section.options}))
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.config.model import StrictModel
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.encoders import AudioSection, added_weights, library_of
-from mmcl.sections.strategy_names import CLOSED_FORM, FIRST_SESSION, L2P, base_of, read_out_of
+from mmcl.sections.encoders import AudioSection, library_of
+from mmcl.sections.strategy_names import CLOSED_FORM, FIRST_SESSION, base_of, read_out_of
 
 if TYPE_CHECKING:
     from mmcl.models.readouts.base import ReadOut
@@ -55,6 +55,11 @@ class ReadOutSection(SignatureModel):
 
         return READOUTS[name](**self.settings(name))
 
+    def argument(self, strategy: str) -> dict[str, ReadOut]:
+        """Return the argument ``readout`` of ``first_session``, by the name of the strategy; empty for others."""
+        name = read_out_of(strategy)
+        return {"readout": self.build(name)} if name and base_of(strategy) == FIRST_SESSION else {}
+
     def plugin(self, name: str) -> ClosedForm:
         """Build the plugin of a read-out after an ``@``."""
         from mmcl.strategies.closed_form import ClosedForm
@@ -72,36 +77,27 @@ def trains_encoder(encoder: AudioSection) -> bool:
     (True, False)
     """
     settings = encoder.model_dump()
-    if added_weights(encoder):
+    if encoder.added_weights():
         return True
     if settings["frozen"] is not None or settings["tune_from"] is not None:
         return not settings["frozen"]
     return library_of(encoder.name) == encoder.name
 
 
-def check_encoder_fits(names: Sequence[str], *, is_trained: bool, has_prompts: bool = False) -> None:
-    """Check that closed-form strategies get a frozen encoder, ``first_session`` a trained one, and ``l2p`` prompts.
+def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
+    """Check that closed-form strategies get an encoder that needs no training.
 
     Args:
         names: names of strategies.
         is_trained: whether the encoder is trained.
-        has_prompts: whether prompts are trained in it.
 
     Raises:
-        ConfigError: a strategy gets another encoder; names the setting to change.
+        ConfigError: it is; names the setting to change.
     """
     from mmcl.errors import ConfigError
 
-    for name in names:
-        if is_trained and name in CLOSED_FORM:
-            raise ConfigError(
-                f"strategy '{name}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
-                f"out encoder.tune_from and encoder.lora, or train it, as in {FIRST_SESSION}@{name} or naive@{name}"
-            )
-        if not is_trained and base_of(name) == FIRST_SESSION:
-            raise ConfigError(
-                f"strategy '{name}' trains the encoder in the first experience, but the encoder is frozen: set "
-                f"encoder.tune_from, encoder.lora.rank or encoder.frozen=false, or use {read_out_of(name)}"
-            )
-        if not has_prompts and base_of(name) == L2P:
-            raise ConfigError(f"strategy '{name}' trains prompts, but there are none: set encoder.prompts.size=10")
+    if is_trained and (given := [name for name in names if name in CLOSED_FORM]):
+        raise ConfigError(
+            f"strategy '{given[0]}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
+            f"out encoder.tune_from, lora and prompts, or train it, as in first_session@{given[0]} or naive@{given[0]}"
+        )

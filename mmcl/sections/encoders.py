@@ -15,27 +15,6 @@ if TYPE_CHECKING:
 EncoderSectionT = TypeVar("EncoderSectionT", bound="EncoderSection")
 
 
-class _Named(StrictModel):
-    """Base of encoders: another encoder has other options, unless both are from the hub or from the same library."""
-
-    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from", "lora", "prompts")
-
-    @classmethod
-    def shares_options(cls, former: str, name: str) -> bool:
-        """Return whether both names are of the same kind."""
-        return library_of(former) == library_of(name)
-
-
-def library_of(name: str) -> str:
-    """Return the library of an encoder, "hub" for a hub id or folder, or the name of one trained from scratch.
-
-    >>> library_of("timm:resnet18"), library_of("openai/whisper-base"), library_of("cnn")
-    ('timm', 'hub', 'cnn')
-    """
-    library, colon, _ = name.partition(":")
-    return library if colon else "hub" if "/" in name else name
-
-
 @section_of("mmcl.encoders.lora:LoRA")
 class LoRASection(StrictModel):
     """Low-rank adapters that are trained in place of layers; see :class:`mmcl.encoders.lora.LoRA`."""
@@ -57,12 +36,43 @@ _PROMPTS = (
 )
 
 
+class _Named(StrictModel):
+    """Base of encoders: another encoder has other options, unless both are from the hub or from the same library."""
+
+    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from", "lora", "prompts")
+
+    lora: LoRASection | None = Field(None, description=_LORA)
+    prompts: PromptsSection | None = Field(None, description=_PROMPTS)
+
+    def added_weights(self) -> dict[str, Any]:
+        """Return the settings of adapters and prompts, by name.
+
+        >>> AudioSection(lora={"rank": 2}).added_weights()
+        {'lora': {'rank': 2, 'alpha': 16.0, 'targets': None, 'dropout': 0.0}}
+        """
+        given = {"lora": self.lora, "prompts": self.prompts}
+        return {name: each.model_dump() for name, each in given.items() if each is not None}
+
+    @classmethod
+    def shares_options(cls, former: str, name: str) -> bool:
+        """Return whether both names are of the same kind."""
+        return library_of(former) == library_of(name)
+
+
+def library_of(name: str) -> str:
+    """Return the library of an encoder, "hub" for a hub id or folder, or the name of one trained from scratch.
+
+    >>> library_of("timm:resnet18"), library_of("openai/whisper-base"), library_of("cnn")
+    ('timm', 'hub', 'cnn')
+    """
+    library, colon, _ = name.partition(":")
+    return library if colon else "hub" if "/" in name else name
+
+
 @section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
 class EncoderSection(_Named, SignatureModel):
     """An encoder of any modality; see :func:`mmcl.encoders.build_encoder`."""
 
-    lora: LoRASection | None = Field(None, description=_LORA)
-    prompts: PromptsSection | None = Field(None, description=_PROMPTS)
     modality: Literal["audio", "text", "image", "tabular"] = Field("audio", description="modality of the input")
     name: str = Field("cnn", description="encoder: short name, hub id, folder, or library:model; see build_encoder")
     options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 192} or {download: true}")
@@ -76,7 +86,7 @@ class EncoderSection(_Named, SignatureModel):
         from mmcl.encoders import build_encoder
 
         settings: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **options, **self.options}
-        settings |= added_weights(self)
+        settings |= self.added_weights()
         if self.pooling is not None:
             settings["pooling"] = self.pooling
         return build_encoder(self.modality, self.name, **settings)
@@ -102,8 +112,6 @@ class EncoderSection(_Named, SignatureModel):
 class AudioSection(_Named):
     """An audio encoder; see :func:`mmcl.encoders.build_encoder`."""
 
-    lora: LoRASection | None = Field(None, description=_LORA)
-    prompts: PromptsSection | None = Field(None, description=_PROMPTS)
     name: str = Field(
         "cnn",
         description="audio encoder: cnn, conformer, hub id, folder, or library:model; see build_encoder",
@@ -116,16 +124,6 @@ class AudioSection(_Named):
     def build(self) -> Encoder:
         """Build the encoder."""
         return EncoderSection(modality="audio", **self.model_dump()).encoder()
-
-
-def added_weights(section: StrictModel) -> dict[str, dict[str, Any]]:
-    """Return the settings of adapters and prompts of a section that has them, by name.
-
-    >>> added_weights(AudioSection(lora={"rank": 2}))
-    {'lora': {'rank': 2, 'alpha': 16.0, 'targets': None, 'dropout': 0.0}}
-    """
-    given = {name: getattr(section, name, None) for name in ("lora", "prompts")}
-    return {name: each.model_dump() for name, each in given.items() if each is not None}
 
 
 class TextSection(_Named):
@@ -141,4 +139,4 @@ class TextSection(_Named):
         """Build the encoder."""
         from mmcl.encoders import build_encoder
 
-        return build_encoder("text", self.name, **self.options)
+        return build_encoder("text", self.name, **self.added_weights(), **self.options)

@@ -9,7 +9,7 @@ from pydantic import Field
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.closed_form import ReadOutSection as ReadOutSection
-from mmcl.sections.closed_form import check_encoder_fits as check_encoder_fits
+from mmcl.sections.closed_form import check_frozen_encoder as check_frozen_encoder
 from mmcl.sections.closed_form import trains_encoder
 
 # Tasks read all their sections from this module.
@@ -26,18 +26,19 @@ from mmcl.sections.scenarios import stream_settings as stream_settings
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
 from mmcl.sections.strategy_names import (
     DISTILLATIONS,
+    FIRST_SESSION,
+    LINEAR,
     RELATIONAL,
     check_strategies,
+    check_trained_encoder,
     expand_all,
+    read_out_of,
     split_read_out,
 )
-from mmcl.sections.strategy_names import FIRST_SESSION as FIRST_SESSION
-from mmcl.sections.strategy_names import L2P as L2P
 from mmcl.sections.strategy_names import NOT_EXPORTED as NOT_EXPORTED
 from mmcl.sections.strategy_names import STRATEGY_HELP as STRATEGY_HELP
 from mmcl.sections.strategy_names import StrategyName as StrategyName
 from mmcl.sections.strategy_names import base_of as base_of
-from mmcl.sections.strategy_names import read_out_of as read_out_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -129,18 +130,18 @@ class ClassifierSection(StrictModel):
 
     text: TextSection = TextSection()
 
-    def build(self, encoder: Encoder, *, linear: bool = False, contrasts: bool = True) -> SLUClassifier:
+    def build(self, encoder: Encoder, *, trained: bool = True, contrasts: bool = False) -> SLUClassifier:
         """Build the model.
 
         Args:
             encoder: the audio encoder.
-            linear: whether the encoder's vector is classified without a hidden layer.
-            contrasts: whether there is a text encoder, which contrastive terms need.
+            trained: whether a strategy trains the classifier; otherwise it has no hidden layer and no text encoder.
+            contrasts: whether there is a text encoder in any case.
         """
         from mmcl.models import SLUClassifier
 
-        own: dict[str, Any] = {"hidden": None} if linear else self.model_dump(exclude={"text"})
-        if contrasts:
+        own: dict[str, Any] = self.model_dump(exclude={"text"}) if trained else {"hidden": None}
+        if trained or contrasts:
             own |= {"text_encoder": self.text.build(), "projection": self.text.projection}
         return SLUClassifier(encoder, **own)
 
@@ -258,6 +259,7 @@ def resolve_strategies(config: ConfigT) -> ConfigT:
     # Written past the immutable fields: `all` depends on other fields, and the folder of a run lists the strategies.
     config.__dict__["strategy"] = expand_all(given.strategy, given.model, **fits)
     check_strategies(given.strategy, given.model)
+    check_trained_encoder(given.strategy, **fits)
     return config
 
 
@@ -278,8 +280,7 @@ def build_model(
     """Build the untrained model of a strategy: a sequence model if there is a tokenizer, else a classifier."""
     if tokenizer is not None:
         return config.seq2seq.build(encoder, tokenizer)
-    linear = base_of(strategy) in (*CLOSED_FORM, FIRST_SESSION, L2P)
-    return config.classifier.build(encoder, linear=linear, contrasts=not linear or "+" in strategy)
+    return config.classifier.build(encoder, trained=base_of(strategy) not in LINEAR, contrasts="+" in strategy)
 
 
 def build_additions(name: str, config: Any) -> list[SupervisedPlugin]:

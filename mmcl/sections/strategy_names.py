@@ -32,6 +32,8 @@ STRATEGIES = (
     *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM, FIRST_SESSION, L2P),
 )
 CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM, FIRST_SESSION, L2P)
+#: Strategies that classify the encoder's vector without a hidden layer.
+LINEAR = (*CLOSED_FORM, FIRST_SESSION, L2P)
 ALL = "all"
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
@@ -110,6 +112,27 @@ def check_strategies(names: Sequence[str], model: str) -> None:
             raise ValueError(f"strategy '{name}' needs a classifier, expected model: classifier, or replay+token_kd")
         if model != "seq2seq" and distillations_in(name):
             raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")
+
+
+def check_trained_encoder(names: Sequence[str], *, trains_encoder: bool, has_prompts: bool) -> None:
+    """Check that ``first_session`` gets an encoder to train, and ``l2p`` prompts.
+
+    Args:
+        names: names of strategies.
+        trains_encoder: whether the encoder is trained.
+        has_prompts: whether prompts are trained in it.
+
+    Raises:
+        ValueError: they do not; names the setting to change.
+    """
+    for name in names:
+        if not trains_encoder and base_of(name) == FIRST_SESSION:
+            raise ValueError(
+                f"strategy '{name}' trains the encoder in the first experience, but the encoder is frozen: set "
+                f"encoder.tune_from, encoder.lora.rank or encoder.frozen=false, or use {read_out_of(name)}"
+            )
+        if not has_prompts and base_of(name) == L2P:
+            raise ValueError(f"strategy '{name}' trains prompts, but there are none: set encoder.prompts.size=10")
 
 
 def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool, has_prompts: bool = False) -> tuple[str, ...]:

@@ -7,15 +7,15 @@ from typing import Any
 
 from mmcl.config.checks import Checks
 from mmcl.sections.checks import check_data, check_encoder, check_stream, open_split
-from mmcl.sections.closed_form import check_encoder_fits, trains_encoder
+from mmcl.sections.closed_form import check_frozen_encoder, trains_encoder
 from mmcl.sections.scenarios import stream_settings
 
 
 def slu_incremental(config: Any, checks: Checks) -> None:
     """Check a config of the task ``slu_incremental``."""
     check_encoder(checks, "encoder", config.encoder, "audio")
-    fits = {"is_trained": trains_encoder(config.encoder), "has_prompts": config.encoder.prompts is not None}
-    checks.attempt("encoder", lambda: check_encoder_fits(config.strategy, **fits))
+    is_trained = trains_encoder(config.encoder)
+    checks.attempt("encoder", lambda: check_frozen_encoder(config.strategy, is_trained=is_trained))
     if config.model == "classifier":
         check_encoder(checks, "classifier.text", config.classifier.text, "text")
     data = check_data(checks, config.data, "audio")

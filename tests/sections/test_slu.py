@@ -54,8 +54,10 @@ def test_both_models_are_built_with_their_settings(tmp_path):
     seq2seq = Seq2SeqSection(dim=8, layers=1, heads=2, feedforward=8, projection=6, beams=3).build(encoder, tokenizer)
     assert (seq2seq.beams, seq2seq.audio_projection.out_features) == (3, 6)
     assert ClassifierSection(hidden=7).build(encoder).head.weight.shape == (0, 7)
-    untrained = ClassifierSection(hidden=7).build(encoder, linear=True, contrasts=False)
+    untrained = ClassifierSection(hidden=7).build(encoder, trained=False)
     assert untrained.head.weight.shape == (0, 16) and untrained.text_encoder is None
+    contrasting = ClassifierSection(hidden=7).build(encoder, trained=False, contrasts=True)
+    assert contrasting.head.weight.shape == (0, 16) and contrasting.text_encoder is not None
 
 
 def test_validation_data_are_those_that_the_run_does_not_use(data_dir):

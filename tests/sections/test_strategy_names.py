@@ -1,7 +1,14 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mmcl.sections.strategy_names import CLOSED_FORM, STRATEGIES, StrategyName, check_strategies, expand_all
+from mmcl.sections.strategy_names import (
+    CLOSED_FORM,
+    STRATEGIES,
+    StrategyName,
+    check_strategies,
+    check_trained_encoder,
+    expand_all,
+)
 
 
 def test_strategy_names_may_have_distillations():
@@ -65,3 +72,16 @@ def test_all_stands_for_every_strategy_that_fits():
     ):
         assert len(set(names)) == len(names) >= 5 and not set(names) & set(CLOSED_FORM)
     assert expand_all(["slda"], "classifier", trains_encoder=True) == ("slda",)  # its error names the setting
+
+
+@pytest.mark.parametrize(("name", "instead"), [("first_session", "slda"), ("first_session+sup_con@ncm", "ncm")])
+def test_first_session_needs_an_encoder_to_train(name, instead):
+    check_trained_encoder([name], trains_encoder=True, has_prompts=False)
+    with pytest.raises(ValueError, match=rf"'{name.replace('+', '.')}'.*encoder\.tune_from.*use {instead}$"):
+        check_trained_encoder(["naive", name], trains_encoder=False, has_prompts=False)
+
+
+def test_l2p_needs_prompts():
+    check_trained_encoder(["l2p+sup_con"], trains_encoder=True, has_prompts=True)
+    with pytest.raises(ValueError, match=r"'l2p'.*encoder\.prompts\.size"):
+        check_trained_encoder(["l2p"], trains_encoder=True, has_prompts=False)
