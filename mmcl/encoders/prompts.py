@@ -93,6 +93,8 @@ class PromptedEncoder(Encoder):
         self.modality, self.dim, self.own_dim, self.pooling = (
             encoder.modality, encoder.dim, encoder.own_dim, encoder.pooling,
         )  # fmt: skip
+        if hasattr(encoder, "max_seconds"):
+            self.max_seconds: Any = encoder.max_seconds
         width = encoder.prefix_width or encoder.dim
         self.pool = nn.Parameter(torch.rand(prompts.size, prompts.length, width) * _LARGEST)
         self.keys = nn.Parameter(torch.rand(prompts.size, encoder.pooled_dim) * _LARGEST)
@@ -111,9 +113,10 @@ class PromptedEncoder(Encoder):
             frozen = self.encoder.from_features(features, lengths)
         if not self.settings.top_k:
             return frozen
-        self._query = frozen.pooled
-        self._chosen = self.similarities(frozen.pooled).topk(self.settings.top_k).indices
-        prompts, encoded = self.encoder.prefixed(self.pool[self._chosen].flatten(1, 2), features, lengths)
+        chosen = self.similarities(frozen.pooled).topk(self.settings.top_k).indices
+        if torch.is_grad_enabled():
+            self._query, self._chosen = frozen.pooled, chosen
+        prompts, encoded = self.encoder.prefixed(self.pool[chosen].flatten(1, 2), features, lengths)
         return encoded._replace(pooled=prompts.mean(1)) if self.settings.pooled == "prompts" else encoded
 
     def similarities(self, query: Tensor) -> Tensor:
@@ -121,7 +124,10 @@ class PromptedEncoder(Encoder):
         return normalize(query.to(self.keys), dim=1) @ normalize(self.keys, dim=1).T
 
     def key_distance(self) -> Tensor:
-        """Return ``mean over the batch of the sum over its keys of (1 - cos(q(x), k_i))`` for the last batch."""
+        """Return ``mean over the batch of the sum over its keys of (1 - cos(q(x), k_i))`` for the last batch.
+
+        Batches without gradients do not count.
+        """
         if not self.settings.top_k:
             return self.keys.new_zeros(())
         return (1 - self.similarities(self._query).gather(1, self._chosen)).sum(1).mean()

@@ -3,19 +3,6 @@ import importlib.util
 
 import pytest
 import torch
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    ViTConfig,
-    ViTImageProcessor,
-    ViTModel,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-    WavLMConfig,
-    WavLMModel,
-)
 
 from mmcl.encoders import build_encoder
 from mmcl.encoders.lora import LoRA
@@ -23,40 +10,7 @@ from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.freeze import trainable_state
 
-WAVES = dict(
-    hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8, 8),
-    conv_stride=(10, 8, 4), conv_kernel=(10, 8, 5), num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
-)  # fmt: skip
-VISION = dict(
-    hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=32, patch_size=8, intermediate_size=32
-)
-TEXT = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
-WHOLE = {"height": 32, "width": 32}
-
-
-@pytest.fixture
-def folder(request, tmp_path):
-    """Function that saves a small model of a kind, and returns its modality and folder."""
-
-    def save(kind):
-        torch.manual_seed(0)
-        if kind == "bert":
-            return "text", request.getfixturevalue("weights_dir") / "all-MiniLM-L6-v2"
-        if kind == "whisper":
-            return "audio", request.getfixturevalue("small_whisper")(tmp_path)
-        if kind in ("wav2vec2", "wavlm"):
-            model = Wav2Vec2Model(Wav2Vec2Config(**WAVES)) if kind == "wav2vec2" else WavLMModel(WavLMConfig(**WAVES))
-            Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-        elif kind == "vit":
-            model = ViTModel(ViTConfig(**VISION), add_pooling_layer=False)
-            ViTImageProcessor(size=WHOLE).save_pretrained(tmp_path)
-        else:
-            model = CLIPModel(CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=8))
-            CLIPImageProcessor(crop_size=WHOLE, size={"shortest_edge": 32}).save_pretrained(tmp_path)
-        model.save_pretrained(tmp_path)
-        return "audio" if kind in ("wav2vec2", "wavlm") else "image", tmp_path
-
-    return save
+KINDS = ["whisper", "wav2vec2", "wavlm", "vit", "clip", "bert"]
 
 
 def example(modality):
@@ -78,12 +32,9 @@ def set_at_random(encoder):
             torch.nn.init.normal_(weight, std=0.3)
 
 
-KINDS = ["whisper", "wav2vec2", "wavlm", "vit", "clip", "bert"]
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_adapters_start_as_the_frozen_encoder_and_alone_have_gradients(kind, folder):
-    modality, path = folder(kind)
+def test_adapters_start_as_the_frozen_encoder_and_alone_have_gradients(kind, small_pretrained):
+    modality, path = small_pretrained(kind)
     frozen = build_encoder(modality, path).eval()
     encoder = build_encoder(modality, path, tune_from=1, lora={"rank": 4})
     inputs = example(modality)
@@ -100,8 +51,8 @@ def test_adapters_start_as_the_frozen_encoder_and_alone_have_gradients(kind, fol
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_adapters_equal_weights_changed_by_hand(kind, folder):
-    modality, path = folder(kind)
+def test_adapters_equal_weights_changed_by_hand(kind, small_pretrained):
+    modality, path = small_pretrained(kind)
     encoder = build_encoder(modality, path, tune_from=1, lora=LoRA(rank=3, alpha=5.0)).double().eval()
     by_hand = build_encoder(modality, path, tune_from=1).double().eval()
     inputs = example(modality)
@@ -122,8 +73,8 @@ def test_adapters_equal_weights_changed_by_hand(kind, folder):
 
 
 @pytest.mark.parametrize("kind", ["whisper", "vit"])
-def test_features_of_the_frozen_layers_are_those_of_tuned_layers(kind, folder):
-    modality, path = folder(kind)
+def test_features_of_the_frozen_layers_are_those_of_tuned_layers(kind, small_pretrained):
+    modality, path = small_pretrained(kind)
     encoder, tuned = (build_encoder(modality, path, tune_from=2, **each) for each in ({"lora": {}}, {}))
     assert encoder.fingerprint() == tuned.fingerprint()
     whole = build_encoder(modality, path, lora={"rank": 2})
@@ -132,8 +83,8 @@ def test_features_of_the_frozen_layers_are_those_of_tuned_layers(kind, folder):
 
 
 @pytest.mark.parametrize("kind", ["whisper", "bert"])
-def test_an_encoder_is_rebuilt_from_its_description(kind, folder):
-    modality, path = folder(kind)
+def test_an_encoder_is_rebuilt_from_its_description(kind, small_pretrained):
+    modality, path = small_pretrained(kind)
     settings = {"rank": 2, "targets": ["q_proj"] if kind == "whisper" else ["query"], "dropout": 0.1}
     encoder = build_encoder(modality, path, lora=settings)
     assert len(adapters_of(encoder)) == (3 if kind == "whisper" else 6)
@@ -149,8 +100,8 @@ def test_an_encoder_is_rebuilt_from_its_description(kind, folder):
         rebuild_encoder({**described, "encoder": {**described["encoder"], "lora": {"rnak": 2}}}, path)
 
 
-def test_a_copy_has_adapters_of_its_own(folder):
-    encoder = build_encoder(*folder("whisper"), lora={"rank": 2}).eval()
+def test_a_copy_has_adapters_of_its_own(small_pretrained):
+    encoder = build_encoder(*small_pretrained("whisper"), lora={"rank": 2}).eval()
     other, inputs = copy.deepcopy(encoder), example("audio")
     set_at_random(other)
     assert not torch.equal(other(inputs).pooled, encoder(inputs).pooled)
@@ -168,8 +119,8 @@ def test_a_copy_has_adapters_of_its_own(folder):
         ("whisper", {"lora": {}, "tune_from": 3}, "tune_from is 3"),
     ],
 )
-def test_invalid_settings_raise(kind, settings, named, folder):
-    modality, path = folder(kind)
+def test_invalid_settings_raise(kind, settings, named, small_pretrained):
+    modality, path = small_pretrained(kind)
     with pytest.raises(ConfigError, match=named):
         build_encoder(modality, path, **settings)
 
@@ -181,7 +132,7 @@ def test_other_encoders_have_no_layers_for_adapters():
         build_encoder("image", "torchvision:resnet18", lora={})
 
 
-def test_a_missing_library_names_the_extra(folder, monkeypatch):
+def test_a_missing_library_names_the_extra(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr("mmcl.encoders.lora.find_spec", lambda name: None if name == "peft" else found(name))
     with pytest.raises(ConfigError, match=r"pip install 'mmcl\[peft\]'"):

@@ -3,19 +3,6 @@ import copy
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    ViTConfig,
-    ViTImageProcessor,
-    ViTModel,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-    WavLMConfig,
-    WavLMModel,
-)
 
 from mmcl.encoders import build_encoder
 from mmcl.encoders.prompts import Prompts
@@ -23,41 +10,8 @@ from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.freeze import trainable_state
 
-WAVES = dict(
-    hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8, 8),
-    conv_stride=(10, 8, 4), conv_kernel=(10, 8, 5), num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
-)  # fmt: skip
-VISION = dict(
-    hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=32, patch_size=8, intermediate_size=32
-)
-WHOLE = {"height": 32, "width": 32}
 KINDS = ["whisper", "wav2vec2", "wavlm", "vit", "clip", "bert"]
 FEW = {"size": 4, "top_k": 2, "length": 3}
-
-
-@pytest.fixture
-def folder(request, tmp_path):
-    """Function that saves a small model of a kind, and returns its modality and folder."""
-
-    def save(kind):
-        torch.manual_seed(0)
-        if kind == "bert":
-            return "text", request.getfixturevalue("weights_dir") / "all-MiniLM-L6-v2"
-        if kind == "whisper":
-            return "audio", request.getfixturevalue("small_whisper")(tmp_path)
-        if kind in ("wav2vec2", "wavlm"):
-            model = Wav2Vec2Model(Wav2Vec2Config(**WAVES)) if kind == "wav2vec2" else WavLMModel(WavLMConfig(**WAVES))
-            Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-        elif kind == "vit":
-            model = ViTModel(ViTConfig(**VISION), add_pooling_layer=False)
-            ViTImageProcessor(size=WHOLE).save_pretrained(tmp_path)
-        else:
-            model = CLIPVisionModel(CLIPVisionConfig(**VISION))
-            CLIPImageProcessor(crop_size=WHOLE, size={"shortest_edge": 32}).save_pretrained(tmp_path)
-        model.save_pretrained(tmp_path)
-        return "audio" if kind in ("wav2vec2", "wavlm") else "image", tmp_path
-
-    return save
 
 
 def example(modality):
@@ -102,8 +56,8 @@ def slow_outputs(kind, encoder, prompts, hidden):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_sample_gets_the_prompts_of_its_nearest_keys(kind, folder):
-    modality, path = folder(kind)
+def test_each_sample_gets_the_prompts_of_its_nearest_keys(kind, small_pretrained):
+    modality, path = small_pretrained(kind)
     encoder = set_at_random(build_encoder(modality, path, prompts=FEW)).eval()
     frozen = build_encoder(modality, path).eval()
     inputs, lengths = example(modality)
@@ -130,8 +84,8 @@ def test_each_sample_gets_the_prompts_of_its_nearest_keys(kind, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_prompts_are_the_frozen_encoder(kind, folder):
-    modality, path = folder(kind)
+def test_no_prompts_are_the_frozen_encoder(kind, small_pretrained):
+    modality, path = small_pretrained(kind)
     encoder = build_encoder(modality, path, tune_from=1, prompts={"top_k": 0, "pooled": "encoder"}).eval()
     frozen, inputs = build_encoder(modality, path).eval(), example(modality)
     torch.testing.assert_close(encoder(*inputs).pooled, frozen(*inputs).pooled, rtol=1e-4, atol=1e-5)
@@ -139,8 +93,8 @@ def test_no_prompts_are_the_frozen_encoder(kind, folder):
 
 
 @pytest.mark.parametrize("kind", ["whisper", "vit"])
-def test_prompts_and_keys_alone_are_trained_and_saved(kind, folder):
-    modality, path = folder(kind)
+def test_prompts_and_keys_alone_are_trained_and_saved(kind, small_pretrained):
+    modality, path = small_pretrained(kind)
     encoder, (inputs, lengths) = build_encoder(modality, path, prompts=FEW), example(modality)
     names = {name for name, _ in encoder.named_parameters()}
     assert {name for name, each in encoder.named_parameters() if each.requires_grad} == {"pool", "keys"}
@@ -177,8 +131,8 @@ def test_prompts_and_keys_alone_are_trained_and_saved(kind, folder):
         ({"prompts": {}, "lora": {}}, "both"),
     ],
 )
-def test_invalid_settings_raise(settings, named, folder):
-    modality, path = folder("whisper")
+def test_invalid_settings_raise(settings, named, small_pretrained):
+    modality, path = small_pretrained("whisper")
     with pytest.raises(ConfigError, match=named):
         build_encoder(modality, path, **settings)
 
