@@ -63,9 +63,9 @@ class MMCLTemplate(LossTerms):
         evaluator: Avalanche metrics and loggers; None for none.
         device: device that the model is trained on.
         workers: processes that load samples, for data that is not in memory.
-        columns: columns of the head in training: of classes that have ``arrived``, or of ``all`` classes of the data from
-            the start, as in Avalanche and Mammoth. Columns of later classes then learn to be low, so that new classes do
-            not outweigh old ones, but the number of classes must be known beforehand.
+        columns: columns of the head in training: of classes that have ``arrived``, or of ``all`` classes of the data
+            from the start, as in Avalanche and Mammoth. Columns of later classes then learn to be low, so that new
+            classes do not outweigh old ones, but the number of classes must be known beforehand.
         bucket: number of batches whose samples are sorted by length together, to reduce padding; 1 for no sorting.
         precision: precision of the model; ``"auto"`` is ``"bf16-mixed"`` on devices that compute in bfloat16, else 32.
 
