@@ -28,6 +28,8 @@ from mmcl.training.finite import samples
 from mmcl.training.step import SchedulerMaker, TrainingStep
 from mmcl.training.views import objective_inputs
 
+Augmentation = Callable[[Batch], Batch]
+
 _WHAT = "the state of the trainer"
 _CHUNK = 128  # sequences that are padded and embedded together
 
@@ -57,6 +59,8 @@ class ContrastiveTrainer:
         micro_batch_size: pairs in memory at a time, with gradient caching; None for the whole batch.
         distinct_texts: train each epoch on one random sample of each text.
         views: forward passes of each sample through each tower; they differ by randomness such as dropout.
+        augment: function from a batch to a random view of it, see :mod:`mmcl.data.augment`, or one for each view; None
+            to leave batches as they are.
         scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
             rates.
         clip_norm: largest norm of the gradient; None for no clipping.
@@ -84,6 +88,7 @@ class ContrastiveTrainer:
         micro_batch_size: Count | None = None,
         distinct_texts: bool = False,
         views: Count = 1,
+        augment: Augmentation | Sequence[Augmentation] | None = None,
         scheduler: SchedulerMaker | None = None,
         clip_norm: float | None = None,
         precision: Precision = "32",
@@ -95,6 +100,9 @@ class ContrastiveTrainer:
                 f"{len(model.towers)} towers, {len(pairs.sides)} sides, views={views}: expected a tower for each side "
                 "and at least 2 embeddings per sample; with one side, set views to 2"
             )
+        augments = list(augment) if isinstance(augment, Sequence) else [augment] * views
+        if len(augments) != views:
+            raise ConfigError(f"there are {len(augments)} augmentations for views={views}, expected one for each view")
         if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
             raise ConfigError(
                 f"epochs={epochs}, batch_size={batch_size}, micro_batch_size={micro_batch_size}: expected epochs >= 1, "
@@ -106,6 +114,7 @@ class ContrastiveTrainer:
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
+        self._augments = augments
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
@@ -185,7 +194,7 @@ class ContrastiveTrainer:
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
             sides = [batch.to(self.device) for batch in self.pairs.batch(rows)]
-        return tuple(sides) * self.views
+            return tuple(side if augment is None else augment(side) for augment in self._augments for side in sides)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that resumes training after this epoch, as tensors, numbers and strings."""

@@ -437,3 +437,23 @@ def test_a_missing_tower_or_fewer_than_two_embeddings_raise():
         trainer = one_tower("clip")
         with pytest.raises(ConfigError, match=f"views={views}"):
             ContrastiveTrainer(trainer.model, pairs, CLIPLoss(), trainer.optimizer, views=views)
+
+
+def test_each_view_is_augmented_on_its_own():
+    seen = []
+
+    def view(name):
+        def augment(batch):
+            seen.append((name, len(batch["text"])))
+            return batch
+
+        return augment
+
+    model, pairs = build_encoder("audio", "cnn", dim=8), PairedDataset(Tones())
+    tower = TwoTower(model, dim=4)
+    optimizer = torch.optim.SGD(tower.parameters(), lr=1e-3)
+    settings = {"epochs": 1, "batch_size": 21, "views": 2}
+    list(ContrastiveTrainer(tower, pairs, CLIPLoss(0.2), optimizer, augment=[view("a"), view("b")], **settings))
+    assert seen == [("a", 21), ("b", 21)]
+    with pytest.raises(ConfigError, match="1 augmentations for views=2"):
+        ContrastiveTrainer(tower, pairs, CLIPLoss(0.2), optimizer, augment=[view("a")], **settings)
