@@ -89,7 +89,7 @@ def main(config: Config, run: Run) -> None:
     from mmcl.sections.contrastive import pretrain
 
     torch.set_num_threads(config.threads)
-    opened = config.data.build(config.encoder.modality)
+    opened = config.data.open(config.encoder.modality)
     config = config.following(opened[0])
     with distributed.main_first():
         train, test = (features_of(split, config) for split in opened)

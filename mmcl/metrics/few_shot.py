@@ -65,16 +65,17 @@ def few_shot(
             f"{len(members)} classes have {shots + queries} samples or more, expected {ways}: lower ways, shots or "
             "queries"
         )
-    generator, accuracies = torch.Generator().manual_seed(seed), []
-    for _ in range(episodes):
-        chosen = torch.randperm(len(members), generator=generator)[:ways].tolist()
-        drawn = torch.stack(
-            [
-                members[each][torch.randperm(len(members[each]), generator=generator)[: shots + queries]]
-                for each in chosen
-            ]
-        )
-        means = values[drawn[:, :shots]].mean(1)
-        distances = torch.cdist(values[drawn[:, shots:]].flatten(0, 1), means)
-        accuracies.append((distances.argmin(1) == torch.arange(ways).repeat_interleave(queries)).double().mean())
-    return torch.stack(accuracies)
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {"ways": ways, "shots": shots, "queries": queries}
+    return torch.stack([_episode(values, members, generator, **sizes) for _ in range(episodes)])
+
+
+def _episode(
+    values: Tensor, members: Sequence[Tensor], generator: torch.Generator, *, ways: int, shots: int, queries: int
+) -> Tensor:
+    """Draw an episode, and return its accuracy."""
+    chosen = [members[each] for each in torch.randperm(len(members), generator=generator)[:ways].tolist()]
+    drawn = torch.stack([own[torch.randperm(len(own), generator=generator)[: shots + queries]] for own in chosen])
+    means = values[drawn[:, :shots]].mean(1)
+    nearest = torch.cdist(values[drawn[:, shots:]].flatten(0, 1), means).argmin(1)
+    return (nearest == torch.arange(ways).repeat_interleave(queries)).double().mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -13,6 +13,10 @@ from mmcl.errors import LabelError, ShapeError
 from mmcl.objectives.kernel.inputs import check_features, precise, require_finite
 from mmcl.objectives.kernel.unit import directions
 from mmcl.objectives.temperature import positive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @takes_tensors
@@ -45,7 +49,7 @@ def linear_probe(
 
 def unit_sides(
     train: Tensor, train_labels: Sequence[int], test: Tensor, test_labels: Sequence[int]
-) -> tuple[Any, list[int], Any, list[int]]:
+) -> tuple[NDArray[np.floating], list[int], NDArray[np.floating], list[int]]:
     """Return unit-length embeddings as arrays, each side with its labels, after checking them.
 
     Raises:

@@ -31,10 +31,9 @@ def representation_measures(
 ) -> dict[str, float]:
     """Measure the representation of a trained model on test data.
 
-    Accuracies are those of the encoder's features, before the projection head: of a vote of nearest neighbours, of a
-    linear probe, and of few-shot episodes. ``linear probe, head`` has the head's output instead. Uniformity and
-    tolerance are those of the head's output, which objectives work on. The effective rank is that of the encoder's
-    features.
+    The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
+    probe and of few-shot episodes, and an effective rank. ``linear probe, head``, uniformity and tolerance are those of
+    the head's output.
 
     Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them.
     All other measures are those of the other classes.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore
 from mmcl.sections.slu import DataSection
+
+if TYPE_CHECKING:
+    from mmcl.data.base import Dataset
 
 
 class SamplesSection(DataSection):
@@ -18,16 +22,20 @@ class SamplesSection(DataSection):
         None, gt=0, le=1, description="size of the rarest class as a share of the most frequent; none: all samples"
     )
 
-    def build(self, modality: Any = "audio", otherwise: str = "") -> tuple[Any, Any]:
-        """Open the training data and the test data; exercises become texts with labels."""
+    def open(self, modality: Literal["audio", "image", "tabular", "text"]) -> tuple[Dataset, Dataset]:
+        """Open the training data and the test data; exercises become texts with labels.
+
+        Raises:
+            ConfigError: the samples lack ``modality``.
+        """
         from mmcl.data import LabelledExercises
         from mmcl.data.attributes import attributes_of
 
-        opened: Any = super().build(modality, otherwise)
+        opened: Any = self.build(modality)  # type: ignore[arg-type]
         train, test = (LabelledExercises(each) if attributes_of(each).exercises else each for each in opened)
         return train, test
 
-    def select(self, train: Any, seed: int) -> Any:
+    def select(self, train: Dataset, seed: int) -> Dataset:
         """Return the training samples, without held-out classes and with a long tail, where these are set.
 
         Raises:
@@ -37,13 +45,13 @@ class SamplesSection(DataSection):
         from mmcl.data.long_tail import long_tailed
 
         self.check_held_out(train.classes)
-        chosen: Any = train
+        chosen = train
         if self.held_out:
             rows = [row for row, label in enumerate(train.labels) if train.classes[label] not in self.held_out]
             chosen = Selection(train, rows)
         return chosen if self.long_tail is None else long_tailed(chosen, self.long_tail, seed=seed)
 
-    def check_held_out(self, classes: Any) -> None:
+    def check_held_out(self, classes: Sequence[str]) -> None:
         """Check the held-out classes against those of a data set.
 
         Raises:
