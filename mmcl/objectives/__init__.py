@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
     from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
     from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
+    from mmcl.objectives.simple_contrastive import SimpleContrastiveLoss as SimpleContrastiveLoss
     from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
 
     # Two or more views

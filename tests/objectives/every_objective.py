@@ -152,6 +152,9 @@ LOSSES: dict[str, Loss] = {
     "M3CoLoss from mixed": Loss(
         lambda **options: objectives.M3CoLoss(**options).from_mixed, ("a", "b", "permutation", "lam")
     ),
+    "SimpleContrastiveLoss of the hardest": Loss(
+        lambda **options: objectives.SimpleContrastiveLoss(share=0.4, **options), ("a", "b")
+    ),
     "MMLoss of anchors": Loss(objectives.MMLoss, ("a", "b", "labels", "is_rehearsal")),
     "NSPTLoss proper": Loss(
         lambda **options: objectives.NSPTLoss(denominator="proper", **options), objectives.NSPTLoss.takes

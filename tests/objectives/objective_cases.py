@@ -28,6 +28,7 @@ from mmcl.objectives import (
     NTXentLoss,
     SameLabel,
     SigLIPLoss,
+    SimpleContrastiveLoss,
     SoftClipLoss,
     SupConLoss,
     weighted_info_nce,
@@ -65,6 +66,9 @@ def of_views(**options):
     return lambda a, b: MVDHELLoss(**options)([a, b, a])
 
 
+#: Cases whose blocks hold whole rows of similarities; they have second derivatives also if blockwise.
+ROW_BLOCKS = {"hard_contrastive", "hard_simple", "simple_contrastive"}
+
 CASES = {
     "clip": Case(CLIPLoss, "a b"),
     "cwcl": Case(CWCLLoss, "a b"),
@@ -79,6 +83,8 @@ CASES = {
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
     "siglip": Case(SigLIPLoss, "a b"),
+    "simple_contrastive": Case(SimpleContrastiveLoss, "a b"),
+    "hard_simple": Case(lambda **options: SimpleContrastiveLoss(share=0.4, **options), "a b"),
     "soft_clip": Case(SoftClipLoss, "a b"),
     "sup_con": Case(SupConLoss, "a labels"),
 }
