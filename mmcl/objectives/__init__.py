@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
 
     # Two or more views
+    from mmcl.objectives.cacr import CACRLoss as CACRLoss
     from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
 
     # Labels
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from mmcl.objectives.distill import logit_distillation as logit_distillation
     from mmcl.objectives.distill import relational_distillation as relational_distillation
     from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
+
+    # State between batches
+    from mmcl.objectives.memory import Queue as Queue
+    from mmcl.objectives.memory import SampleNumbers as SampleNumbers
 
     # The base class and temperatures
     from mmcl.objectives.objective import Objective as Objective

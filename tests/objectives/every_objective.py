@@ -148,6 +148,7 @@ _QCRD = "losses other_losses scores other_scores mask other_mask"
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
 LOSSES: dict[str, Loss] = {
     **{name: Loss(each, each.takes, random=name == "M3CoLoss") for name, each in _CLASSES.items()},
+    "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=16, dim=6, **options), ("views",)),
     "DCLLoss weighted": Loss(lambda **options: objectives.DCLLoss(sigma=0.5, **options), ("a", "b")),
     "M3CoLoss from mixed": Loss(
         lambda **options: objectives.M3CoLoss(**options).from_mixed, ("a", "b", "permutation", "lam")

@@ -17,6 +17,7 @@ from torch import Tensor
 from waits import elsewhere
 
 from mmcl.objectives import (
+    CACRLoss,
     CLIPLoss,
     CWCLLoss,
     DCLLoss,
@@ -61,15 +62,17 @@ def mixed(**options):
     return M3CoLoss(**options).from_mixed
 
 
-def of_views(**options):
-    """Return three views: both sides, and the first again."""
-    return lambda a, b: MVDHELLoss(**options)([a, b, a])
+def of_views(kind: Callable, **settings) -> Callable:
+    """Return the maker of an objective of three views: both sides, and the first again."""
+    return lambda **options: lambda a, b: kind(**settings, **options)([a, b, a])
 
 
 #: Cases whose blocks hold whole rows of similarities; they have second derivatives also if blockwise.
-ROW_BLOCKS = {"hard_contrastive", "hard_simple", "simple_contrastive"}
+ROW_BLOCKS = {"cacr", "cacr_debiased", "hard_contrastive", "hard_simple", "simple_contrastive"}
 
 CASES = {
+    "cacr": Case(of_views(CACRLoss), "a b"),
+    "cacr_debiased": Case(of_views(CACRLoss, debias=0.1, attraction_scale=2.0), "a b"),
     "clip": Case(CLIPLoss, "a b"),
     "cwcl": Case(CWCLLoss, "a b"),
     "dcl": Case(DCLLoss, "a b"),
@@ -78,7 +81,7 @@ CASES = {
     "kernel": Case(weighted, "a b labels lam"),
     "m3co": Case(mixed, "a b permutation lam"),
     "mm": Case(MMLoss, "a b labels is_rehearsal"),
-    "mv_dhel": Case(of_views, "a b"),
+    "mv_dhel": Case(of_views(MVDHELLoss), "a b"),
     "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
