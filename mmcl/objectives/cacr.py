@@ -118,7 +118,7 @@ class CACRLoss(Objective):
         return (weights * costs).sum() / len(units)
 
     def _repulsion(self, views: Tensor, units: Tensor, processes: Processes | None) -> Tensor:
-        """Return beta times the sum over samples of the negated expected cost of negatives, mean over pairs of views."""
+        """Return beta times the sum over samples of the repulsion, averaged over pairs of views."""
         both = list(combinations(range(len(views)), 2))
         keys = processes.gather(units.transpose(0, 1)).transpose(0, 1) if processes else units
         offset = processes.own.start if processes else 0
