@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
     from mmcl.objectives.dcl import DCLLoss as DCLLoss
     from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
+    from mmcl.objectives.isogclr import ISogCLRLoss as ISogCLRLoss
     from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
     from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
     from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
 
     # Labels
+    from mmcl.objectives.core_tuning import CoreTuningLoss as CoreTuningLoss
     from mmcl.objectives.mm import MMLoss as MMLoss
+    from mmcl.objectives.simlap import ClassPairGate as ClassPairGate
+    from mmcl.objectives.simlap import SimLAPLoss as SimLAPLoss
     from mmcl.objectives.sup_con import SupConLoss as SupConLoss
 
     # A teacher

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mmcl.objectives as objectives
-from mmcl.objectives import laf, qcrd
+from mmcl.objectives import core_tuning, laf, qcrd
 from mmcl.objectives.kernel.base import Pairs
 
 Batch = dict[str, Tensor]
@@ -143,11 +143,33 @@ def _extra(a: Tensor, b: Tensor, extra: Tensor, coefficient: Tensor, **options: 
     return objectives.weighted_info_nce(a, b, pairs, extra_keys=extra, coefficient=coefficient, **options)
 
 
+def _gated(**options: object) -> Callable[..., Tensor]:
+    """Return SimLAP with equal gates at each call."""
+    torch.manual_seed(0)
+    return objectives.SimLAPLoss(classes=5, dim=6, **options).eval().of_pairs
+
+
 _QCRD = "losses other_losses scores other_scores mask other_mask"
 
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
 LOSSES: dict[str, Loss] = {
     **{name: Loss(each, each.takes, random=name == "M3CoLoss") for name, each in _CLASSES.items()},
+    "ISogCLRLoss": Loss(
+        lambda **options: objectives.ISogCLRLoss(samples=99, **options), ("a", "b", "rows"), options=("block_size",)
+    ),
+    "ISogCLRLoss of two modalities": Loss(
+        lambda **options: objectives.ISogCLRLoss(samples=99, bimodal=True, history="similarities", **options),
+        ("a", "b", "rows"),
+        options=("block_size",),
+    ),
+    "SimLAPLoss": Loss(
+        lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
+    ),
+    "SimLAPLoss of pairs": Loss(_gated, ("a", "b", "labels", "labels")),
+    "mixtures_of": _plain(
+        lambda *entries: core_tuning.mixtures_of(entries[0], entries[1], 5, *entries[2:]).features.square().sum(),
+        "features labels permutation lam lam",
+    ),
     "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=16, dim=6, **options), ("views",)),
     "DCLLoss weighted": Loss(lambda **options: objectives.DCLLoss(sigma=0.5, **options), ("a", "b")),
     "M3CoLoss from mixed": Loss(

@@ -20,8 +20,10 @@ from mmcl.objectives import (
     CACRLoss,
     CLIPLoss,
     CWCLLoss,
+    CoreTuningLoss,
     DCLLoss,
     HardContrastiveLoss,
+    ISogCLRLoss,
     M3CoLoss,
     MMLoss,
     MVDHELLoss,
@@ -29,6 +31,7 @@ from mmcl.objectives import (
     NTXentLoss,
     SameLabel,
     SigLIPLoss,
+    SimLAPLoss,
     SimpleContrastiveLoss,
     SoftClipLoss,
     SupConLoss,
@@ -62,22 +65,57 @@ def mixed(**options):
     return M3CoLoss(**options).from_mixed
 
 
+def gated(**settings) -> Callable:
+    """Return the maker of SimLAP with equal gates at each call, which batch normalization does not change."""
+
+    def make(**options):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            objective = SimLAPLoss(classes=40, dim=DIM, **settings, **options).eval()
+            objective.gate.double()
+            return objective
+
+    return lambda **options: lambda a, b, labels: _sized(make(**options), a)(a, b, labels, labels.roll(1, 0))
+
+
+def _sized(objective: SimLAPLoss, a: Tensor) -> Callable[..., Tensor]:
+    if a.dim() == 2 and a.shape[1] != DIM:  # some tests draw no or one dimension
+        objective.gate.dim, last = a.shape[1], objective.gate.mlp[-1]
+        last.weight, last.bias = (torch.nn.Parameter(each[: a.shape[1]]) for each in (last.weight, last.bias))
+    return objective.of_pairs
+
+
 def of_views(kind: Callable, **settings) -> Callable:
     """Return the maker of an objective of three views: both sides, and the first again."""
     return lambda **options: lambda a, b: kind(**settings, **options)([a, b, a])
 
 
+#: Cases that take an initial temperature, which gets no gradient.
+INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
+
 #: Cases whose blocks hold whole rows of similarities; they have second derivatives also if blockwise.
-ROW_BLOCKS = {"cacr", "cacr_debiased", "hard_contrastive", "hard_simple", "simple_contrastive"}
+ROW_BLOCKS = {
+    "cacr",
+    "cacr_debiased",
+    "core_tuning",
+    "hard_contrastive",
+    "hard_simple",
+    "simlap",
+    "simlap_after",
+    "simple_contrastive",
+}
 
 CASES = {
     "cacr": Case(of_views(CACRLoss), "a b"),
     "cacr_debiased": Case(of_views(CACRLoss, debias=0.1, attraction_scale=2.0), "a b"),
     "clip": Case(CLIPLoss, "a b"),
+    "core_tuning": Case(CoreTuningLoss, "a labels"),
     "cwcl": Case(CWCLLoss, "a b"),
     "dcl": Case(DCLLoss, "a b"),
     "dclw": Case(lambda **options: DCLLoss(sigma=0.5, **options), "a b"),
     "hard_contrastive": Case(lambda **options: HardContrastiveLoss(share=0.4, **options), "a b"),
+    "isogclr": Case(lambda **options: ISogCLRLoss(samples=80, **options), "a b rows"),
+    "isogclr_bimodal": Case(lambda **options: ISogCLRLoss(samples=80, bimodal=True, **options), "a b rows"),
     "kernel": Case(weighted, "a b labels lam"),
     "m3co": Case(mixed, "a b permutation lam"),
     "mm": Case(MMLoss, "a b labels is_rehearsal"),
@@ -86,6 +124,8 @@ CASES = {
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
     "siglip": Case(SigLIPLoss, "a b"),
+    "simlap": Case(gated(), "a b labels"),
+    "simlap_after": Case(gated(normalized="after", average="pairs"), "a b labels"),
     "simple_contrastive": Case(SimpleContrastiveLoss, "a b"),
     "hard_simple": Case(lambda **options: SimpleContrastiveLoss(share=0.4, **options), "a b"),
     "soft_clip": Case(SoftClipLoss, "a b"),
@@ -104,6 +144,7 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
         "a": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
         "b": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
         "labels": torch.randint(0, 3, (count,), generator=generator),
+        "rows": torch.arange(count),
         "is_rehearsal": torch.rand(count, generator=generator) < 0.5,
         "permutation": torch.cat(partners) if partners else torch.zeros(0, dtype=torch.long),
         "lam": torch.rand(count, generator=generator, dtype=dtype),
@@ -143,7 +184,7 @@ def _results(
         gradients = {key: batch[key].grad for key in ("a", "b") if batch[key].grad is not None}
         found[name] = {
             "loss": loss.item(),
-            "temperature": temperature.grad.item(),
+            "temperature": 0.0 if temperature.grad is None else temperature.grad.item(),
             **{key: value.tolist() for key, value in gradients.items()},
         }
     return found
