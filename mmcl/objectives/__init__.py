@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from mmcl.objectives.simlap import SimLAPLoss as SimLAPLoss
     from mmcl.objectives.sup_con import SupConLoss as SupConLoss
 
+    # Numbers of a regression
+    from mmcl.objectives.conr import ConRLoss as ConRLoss
+    from mmcl.objectives.supremix import SupReMixLoss as SupReMixLoss
+
     # A teacher
     from mmcl.objectives.distill import feature_distillation as feature_distillation
     from mmcl.objectives.distill import logit_distillation as logit_distillation

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mmcl.arguments import takes_tensors
 from mmcl.errors import ConfigError, InputError
@@ -198,7 +197,7 @@ def mixtures_of(
     (rows,) = precise(features)
     hard_positives, hard_negatives = _hardest(rows.detach(), labels)
     pairs = ((itself, permutation, 1 - lam), (hard_positives, hard_negatives, other_lam))
-    soft = one_hot(labels, classes).to(rows.dtype)
+    soft = (labels[:, None] == torch.arange(classes, device=labels.device)).to(rows.dtype)
     parts, targets, groups = [rows], [soft], [labels]
     for number, (one, other, share) in enumerate(pairs):
         weight = poisoned(share.to(rows.dtype), known)[:, None]

@@ -11,8 +11,8 @@ from torch import Tensor
 from mmcl.config.numbers import Count, Factor, NonNegative, Positive
 from mmcl.errors import ConfigError, InputError
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.info_nce import log_denominators
+from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import SameLabel
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit

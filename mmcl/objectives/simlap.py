@@ -13,7 +13,7 @@ from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_paired, checks_values, poisoned, precise
 from mmcl.objectives.kernel.labels import labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
-from mmcl.objectives.kernel.row_blocks import sum_of_blocks
+from mmcl.objectives.kernel.row_blocks import masked_logsumexp, sum_of_blocks
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.memory import whole
@@ -225,8 +225,9 @@ class SimLAPLoss(Objective):
             squares = gates.square() @ keys.square().T
             similarities = similarities * squares.clamp(min=torch.finfo(squares.dtype).tiny).rsqrt()
         paired = pair_labels[:, None] == key_labels
-        excluded = paired | (labels[:, None] == key_labels)
-        negatives = similarities.masked_fill(excluded, torch.finfo(similarities.dtype).min).logsumexp(1, keepdim=True)
-        losses = torch.logaddexp(negatives - similarities, torch.zeros_like(similarities)) * paired
+        others = ~paired & (labels[:, None] != key_labels)
+        negatives = masked_logsumexp(similarities, others)[:, None]
+        losses = torch.logaddexp(negatives - similarities, torch.zeros_like(similarities))
+        losses = losses * (paired & others.any(1, keepdim=True))  # without negatives, the loss is log 1
         weights = 1 / positives.clamp(min=1) if self.average == "anchors" else torch.ones_like(positives)
         return (losses.sum(1) * weights).sum()

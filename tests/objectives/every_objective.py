@@ -63,6 +63,8 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         "steps": torch.arange(rows * 3).view(rows, 3) % 3 != 1,
         "permutation": torch.randperm(rows, generator=generator),
         "lam": uniform(rows),
+        "targets": 3 * uniform(rows),
+        "predictions": 3 * uniform(rows),
         "matrix": uniform(rows, rows),
         "allowed": labels[:, None] == labels,
         "counts": torch.randint(0, 3, (rows, rows), generator=generator),
@@ -153,7 +155,7 @@ _QCRD = "losses other_losses scores other_scores mask other_mask"
 
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
 LOSSES: dict[str, Loss] = {
-    **{name: Loss(each, each.takes, random=name == "M3CoLoss") for name, each in _CLASSES.items()},
+    **{name: Loss(each, each.takes, random=name in ("M3CoLoss", "SupReMixLoss")) for name, each in _CLASSES.items()},
     "ISogCLRLoss": Loss(
         lambda **options: objectives.ISogCLRLoss(samples=99, **options), ("a", "b", "rows"), options=("block_size",)
     ),
@@ -166,11 +168,17 @@ LOSSES: dict[str, Loss] = {
         lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
     ),
     "SimLAPLoss of pairs": Loss(_gated, ("a", "b", "labels", "labels")),
+    "SupReMixLoss of mixtures": Loss(
+        lambda **options: objectives.SupReMixLoss(**options).of_mixtures, ("features", "targets", "lam")
+    ),
     "mixtures_of": _plain(
         lambda *entries: core_tuning.mixtures_of(entries[0], entries[1], 5, *entries[2:]).features.square().sum(),
         "features labels permutation lam lam",
     ),
     "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=16, dim=6, **options), ("views",)),
+    "ConRLoss as released": Loss(
+        lambda **options: objectives.ConRLoss(as_released=True, **options), objectives.ConRLoss.takes
+    ),
     "DCLLoss weighted": Loss(lambda **options: objectives.DCLLoss(sigma=0.5, **options), ("a", "b")),
     "M3CoLoss from mixed": Loss(
         lambda **options: objectives.M3CoLoss(**options).from_mixed, ("a", "b", "permutation", "lam")

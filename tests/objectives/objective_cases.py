@@ -19,8 +19,9 @@ from waits import elsewhere
 from mmcl.objectives import (
     CACRLoss,
     CLIPLoss,
-    CWCLLoss,
+    ConRLoss,
     CoreTuningLoss,
+    CWCLLoss,
     DCLLoss,
     HardContrastiveLoss,
     ISogCLRLoss,
@@ -35,6 +36,7 @@ from mmcl.objectives import (
     SimpleContrastiveLoss,
     SoftClipLoss,
     SupConLoss,
+    SupReMixLoss,
     weighted_info_nce,
 )
 
@@ -75,7 +77,7 @@ def gated(**settings) -> Callable:
             objective.gate.double()
             return objective
 
-    return lambda **options: lambda a, b, labels: _sized(make(**options), a)(a, b, labels, labels.roll(1, 0))
+    return lambda **options: lambda a, b, labels, rows: _sized(make(**options), a)(a, b, labels, rows % 3)
 
 
 def _sized(objective: SimLAPLoss, a: Tensor) -> Callable[..., Tensor]:
@@ -83,6 +85,10 @@ def _sized(objective: SimLAPLoss, a: Tensor) -> Callable[..., Tensor]:
         objective.gate.dim, last = a.shape[1], objective.gate.mlp[-1]
         last.weight, last.bias = (torch.nn.Parameter(each[: a.shape[1]]) for each in (last.weight, last.bias))
     return objective.of_pairs
+
+
+def remixed(**options):
+    return SupReMixLoss(window=2.5, **options).of_mixtures
 
 
 def of_views(kind: Callable, **settings) -> Callable:
@@ -93,22 +99,28 @@ def of_views(kind: Callable, **settings) -> Callable:
 #: Cases that take an initial temperature, which gets no gradient.
 INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
 
+#: Cases with constants that depend on the features, so that finite differences differ from gradients.
+CONSTANTS = {"dclw", "supremix"}
+
 #: Cases whose blocks hold whole rows of similarities; they have second derivatives also if blockwise.
 ROW_BLOCKS = {
     "cacr",
     "cacr_debiased",
+    "conr",
     "core_tuning",
     "hard_contrastive",
     "hard_simple",
     "simlap",
     "simlap_after",
     "simple_contrastive",
+    "supremix",
 }
 
 CASES = {
     "cacr": Case(of_views(CACRLoss), "a b"),
     "cacr_debiased": Case(of_views(CACRLoss, debias=0.1, attraction_scale=2.0), "a b"),
     "clip": Case(CLIPLoss, "a b"),
+    "conr": Case(ConRLoss, "a targets predictions"),
     "core_tuning": Case(CoreTuningLoss, "a labels"),
     "cwcl": Case(CWCLLoss, "a b"),
     "dcl": Case(DCLLoss, "a b"),
@@ -124,12 +136,13 @@ CASES = {
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
     "siglip": Case(SigLIPLoss, "a b"),
-    "simlap": Case(gated(), "a b labels"),
-    "simlap_after": Case(gated(normalized="after", average="pairs"), "a b labels"),
+    "simlap": Case(gated(), "a b labels rows"),
+    "simlap_after": Case(gated(normalized="after", average="pairs"), "a b labels rows"),
     "simple_contrastive": Case(SimpleContrastiveLoss, "a b"),
     "hard_simple": Case(lambda **options: SimpleContrastiveLoss(share=0.4, **options), "a b"),
     "soft_clip": Case(SoftClipLoss, "a b"),
     "sup_con": Case(SupConLoss, "a labels"),
+    "supremix": Case(remixed, "a targets lam"),
 }
 
 
@@ -145,6 +158,8 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
         "b": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
         "labels": torch.randint(0, 3, (count,), generator=generator),
         "rows": torch.arange(count),
+        "targets": torch.randint(0, 5, (count,), generator=generator).to(dtype),
+        "predictions": 4 * torch.rand(count, generator=generator, dtype=dtype),
         "is_rehearsal": torch.rand(count, generator=generator) < 0.5,
         "permutation": torch.cat(partners) if partners else torch.zeros(0, dtype=torch.long),
         "lam": torch.rand(count, generator=generator, dtype=dtype),

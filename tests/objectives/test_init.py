@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from objective_cases import CASES, DIM, INITIAL_TEMPERATURE, ROW_BLOCKS, draw
+from objective_cases import CASES, CONSTANTS, DIM, INITIAL_TEMPERATURE, ROW_BLOCKS, draw
 from thinned import thinned
 
 from mmcl.errors import InputError, LabelError, MMCLError, ShapeError, TrainingError
@@ -39,7 +39,7 @@ def test_dense_and_blockwise_give_the_same_value_and_gradients(name, block_size)
     assert_same(value_and_gradients(name, batch, block_size=block_size), value_and_gradients(name, batch))
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - {"dclw"} - INITIAL_TEMPERATURE))  # DCLW's weights get none
+@pytest.mark.parametrize("name", sorted(set(CASES) - CONSTANTS - INITIAL_TEMPERATURE))
 def test_gradients_equal_finite_differences(name):
     def loss(a, b, temperature):
         return CASES[name](draw([5], seed=1) | {"a": a, "b": b}, temperature=temperature)
@@ -168,7 +168,7 @@ def test_invalid_arguments_are_an_error(name):
 @every
 def test_a_second_derivative_is_correct_if_dense_and_an_error_if_blockwise(name):
     batch = draw([4])
-    if name not in ("dclw", "soft_clip"):  # constant weights; torch's attention has no second derivative
+    if name not in CONSTANTS | {"soft_clip"}:  # torch's attention has no second derivative
         sides = [key for key in ("a", "b") if key in CASES[name].takes.split()]
         if name.startswith("nspt") or name == "cwcl":
             sides, batch["b"] = ["a"], batch["b"].detach()

@@ -22,7 +22,19 @@ CLASSES = [
 #: Objectives that take a number, the initial value of temperatures that they learn themselves.
 INITIAL_TEMPERATURE = {"ISogCLRLoss"}
 TEMPERED = [kind for kind in CLASSES if kind.__name__ not in INITIAL_TEMPERATURE]
-NAMES = {"a", "b", "views", "features", "labels", "rows", "is_rehearsal", "student", "teacher"}
+NAMES = {
+    "a",
+    "b",
+    "views",
+    "features",
+    "labels",
+    "rows",
+    "is_rehearsal",
+    "student",
+    "teacher",
+    "targets",
+    "predictions",
+}
 
 
 def tempered(named):

@@ -21,8 +21,8 @@ def sum_of_blocks(
     ranking or a weight that depends on the softmax.
 
     Args:
-        block_loss: function of the position of the block's first row, its rows and all keys, which returns a scalar.
-            It must not draw random numbers.
+        block_loss: function of the position of the block's first row, its rows and all keys, which returns a scalar or
+            several sums ``(sums,)``. It must not draw random numbers.
         rows: tensors with one row per query, which are split into blocks.
         keys: tensors that each block takes whole.
         block_size: number of rows of a block; None for automatic.
@@ -74,3 +74,18 @@ def hardest_negatives(rows: Tensor, keys: Tensor, offset: int, share: float) -> 
     # Similarities of equally hard negatives differ by rounding, which depends on the block.
     slack = 8 * torch.finfo(rows.dtype).eps * rows.norm(dim=1, keepdim=True)
     return (similarities >= lowest - slack).scatter(1, positives, False)
+
+
+def masked_logsumexp(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the logsumexp of each row over a mask; 0 without gradient for a row whose mask is False throughout.
+
+    Args:
+        values: ``(rows, keys)``.
+        mask: boolean ``(rows, keys)``.
+
+    >>> masked_logsumexp(torch.zeros(2, 3), torch.tensor([[True, True, False], [False] * 3]))
+    tensor([0.6931, 0.0000])
+    """
+    some = mask.any(1)
+    sums = values.masked_fill(~mask & some[:, None], -torch.inf).logsumexp(1)
+    return torch.where(some, sums, 0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmcl.errors import InputError
-from mmcl.objectives.kernel.row_blocks import hardest_negatives, own_columns, sum_of_blocks
+from mmcl.objectives.kernel.row_blocks import hardest_negatives, masked_logsumexp, own_columns, sum_of_blocks
 
 
 def cubes(start, rows, weights, keys):
@@ -56,3 +56,12 @@ def test_the_hardest_negatives_exclude_the_own_key_and_include_ties():
     assert hardest_negatives(rows, keys, 1, 0.01).tolist() == [[False, False, True, True], [False, True, False, False]]
     assert hardest_negatives(rows, keys, 1, 1.0).sum(1).tolist() == [3, 3]
     assert own_columns(rows, 2).tolist() == [[2], [3]]
+
+
+def test_a_masked_logsumexp_has_second_derivatives_also_for_rows_without_keys():
+    values = torch.randn(3, 4, dtype=torch.float64)
+    mask = torch.tensor([[True, False, True, True], [False] * 4, [True] * 4])
+    found = masked_logsumexp(values, mask)
+    assert found[0].item() == pytest.approx(values[0, [0, 2, 3]].logsumexp(0).item(), rel=1e-12)
+    assert found[1] == 0 and found[2].item() == pytest.approx(values[2].logsumexp(0).item(), rel=1e-12)
+    assert torch.autograd.gradgradcheck(lambda x: masked_logsumexp(x, mask), [values.requires_grad_()])
