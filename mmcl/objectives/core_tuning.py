@@ -147,9 +147,8 @@ def hard_mixtures(
     if number_of(lowest) is None or not 0 <= lowest <= 1:
         raise InputError(f"lowest is {lowest!r}, expected a coefficient in [0, 1]")
     count, device = len(features), features.device
-    draws = torch.distributions.Beta(*features.new_full((2,), alpha, dtype=torch.float32), validate_args=False).sample(
-        (2, count)
-    )
+    shape = torch.full((), float(alpha), device=device)
+    draws = torch.distributions.Beta(shape, shape, validate_args=False).sample((2, count))
     permutation = torch.randperm(count, device=device)
     return mixtures_of(features, labels, classes, permutation, draws[0].clamp(min=lowest), draws[1])
 

@@ -151,6 +151,17 @@ def _gated(**options: object) -> Callable[..., Tensor]:
     return objectives.SimLAPLoss(classes=5, dim=6, **options).eval().of_pairs
 
 
+def _queued(**settings: object) -> Callable[..., objectives.Objective]:
+    """Return the maker of MoCHi with keys in its queue."""
+
+    def make(**options: object) -> objectives.Objective:
+        objective = objectives.MoCHiLoss(queue=32, dim=6, hardest=4, **settings, **options)
+        objective.queue.push(torch.linspace(-1, 1, 60).sin().view(10, 6))
+        return objective
+
+    return make
+
+
 _QCRD = "losses other_losses scores other_scores mask other_mask"
 
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
@@ -168,6 +179,8 @@ LOSSES: dict[str, Loss] = {
         lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
     ),
     "SimLAPLoss of pairs": Loss(_gated, ("a", "b", "labels", "labels")),
+    "MoCHiLoss": Loss(_queued(mixed=3, mixed_queries=2), ("a", "b"), random=True),
+    "MoCHiLoss without mixtures": Loss(_queued(mixed=0, mixed_queries=0), ("a", "b")),
     "SupReMixLoss of mixtures": Loss(
         lambda **options: objectives.SupReMixLoss(**options).of_mixtures, ("features", "targets", "lam")
     ),

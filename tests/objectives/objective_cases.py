@@ -27,6 +27,7 @@ from mmcl.objectives import (
     ISogCLRLoss,
     M3CoLoss,
     MMLoss,
+    MoCHiLoss,
     MVDHELLoss,
     NSPTLoss,
     NTXentLoss,
@@ -91,6 +92,13 @@ def remixed(**options):
     return SupReMixLoss(window=2.5, **options).of_mixtures
 
 
+def queued(**options):
+    """Return MoCHi with keys in its queue and without random mixtures."""
+    objective = MoCHiLoss(queue=128, dim=DIM, mixed=0, mixed_queries=0, **options)
+    objective.queue.double().push(torch.linspace(-1, 1, 20 * DIM).sin().view(20, DIM))
+    return objective
+
+
 def of_views(kind: Callable, **settings) -> Callable:
     """Return the maker of an objective of three views: both sides, and the first again."""
     return lambda **options: lambda a, b: kind(**settings, **options)([a, b, a])
@@ -98,6 +106,9 @@ def of_views(kind: Callable, **settings) -> Callable:
 
 #: Cases that take an initial temperature, which gets no gradient.
 INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
+
+#: Cases whose state has a fixed dimension.
+FIXED_DIM = {"mochi"}
 
 #: Cases with constants that depend on the features, so that finite differences differ from gradients.
 CONSTANTS = {"dclw", "supremix"}
@@ -131,6 +142,7 @@ CASES = {
     "kernel": Case(weighted, "a b labels lam"),
     "m3co": Case(mixed, "a b permutation lam"),
     "mm": Case(MMLoss, "a b labels is_rehearsal"),
+    "mochi": Case(queued, "a b"),
     "mv_dhel": Case(of_views(MVDHELLoss), "a b"),
     "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
