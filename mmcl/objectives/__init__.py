@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     # Two or more views
     from mmcl.objectives.cacr import CACRLoss as CACRLoss
+    from mmcl.objectives.groco import GroCoLoss as GroCoLoss
     from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
 
     # Labels
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from mmcl.objectives.simlap import ClassPairGate as ClassPairGate
     from mmcl.objectives.simlap import SimLAPLoss as SimLAPLoss
     from mmcl.objectives.sup_con import SupConLoss as SupConLoss
+
+    # Episodes of few shots
+    from mmcl.objectives.susana import SuSanaLoss as SuSanaLoss
 
     # Numbers of a regression
     from mmcl.objectives.conr import ConRLoss as ConRLoss

@@ -115,7 +115,7 @@ class Mixtures(NamedTuple):
         features: ``(3 batch, dim)``.
         labels: soft labels, ``(3 batch, classes)``, for the cross-entropy.
         groups: rows with the same soft label have the same number, ``(3 batch,)``, the labels of
-            :class:`CoreTuningLoss`. A mixture of two classes has a number below 0 of its own.
+            :class:`CoreTuningLoss`. Mixtures of two classes have numbers below 0.
     """
 
     features: Tensor
@@ -202,8 +202,7 @@ def mixtures_of(
         weight = poisoned(share.to(rows.dtype), known)[:, None]
         parts.append(weight * rows[one] + (1 - weight) * rows[other])
         targets.append(weight * soft[one] + (1 - weight) * soft[other])
-        alone = -1 - number * len(labels) - itself
-        groups.append(torch.where(labels[one] == labels[other], labels[one], alone))
+        groups.append(_groups(labels[one], labels[other], share, number * len(labels)))
     return Mixtures(torch.cat(parts), torch.cat(targets), torch.cat(groups))
 
 
@@ -214,6 +213,16 @@ def _known(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         bad = labels[(labels < 0) | (labels >= classes)][0].item()
         raise InputError(f"labels holds {bad}, expected 0 to {classes - 1}: set classes to the number of classes")
     return labels.clamp(0, classes - 1), known
+
+
+def _groups(one: Tensor, other: Tensor, share: Tensor, offset: int) -> Tensor:
+    """Return the number of each mixture's soft label: its class, or below 0 that of the first equal mixture."""
+    size, first = tile_size(one.device, None), [one.new_empty(0)]
+    for start in range(0, len(one), size):
+        block = slice(start, start + size)
+        equal = (one[block, None] == one) & (other[block, None] == other) & (share[block, None] == share)
+        first.append(equal.int().argmax(1))
+    return torch.where(one == other, one, -1 - offset - torch.cat(first))
 
 
 def _hardest(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

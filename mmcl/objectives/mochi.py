@@ -105,10 +105,10 @@ class MoCHiLoss(Objective):
         """
         check_paired(queries=queries, keys=keys)
         self.queue.check(keys)
-        held, filled = self.queue.snapshot(), self.queue.compared(len(queries))
-        sums = log_denominators(queries, held, filled, temperature=self.temperature, block_size=self.block_size)
         with torch.autocast(queries.device.type, enabled=False):
             rows, targets = precise(queries, keys.detach())
+            held, filled = self.queue.snapshot().to(rows), self.queue.compared(len(queries))
+            sums = log_denominators(queries, held, filled, temperature=self.temperature, block_size=self.block_size)
             rows, targets = unit(rows, 1 / temperature_of(self.temperature)), unit(targets)
             own = (rows * targets).sum(1)
             sums = torch.logaddexp(sums, own)

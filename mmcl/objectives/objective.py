@@ -34,6 +34,7 @@ class Objective(nn.Module):
     * ``targets``: number to predict, of each row of ``features``, for regression
     * ``predictions``: predicted number of each row of ``features``
     * ``bags``: number of the bag of each sample, ``(batch,)``, if the data set has bags
+    * ``is_support``: whether a row of ``features`` is of the support of an episode, boolean
     * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``
 
     No objective waits for a GPU, except to ``gather``. ``torch.compile(fullgraph=True)`` and ``torch.cuda.graph``

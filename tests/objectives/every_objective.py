@@ -57,6 +57,7 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         **{name: uniform(rows).requires_grad_() for name in ("errors", "other_errors")},
         "labels": labels,
         "rows": torch.arange(rows),
+        "is_support": torch.tensor([label not in labels[:row].tolist() for row, label in enumerate(labels.tolist())]),
         "is_rehearsal": torch.arange(rows) % 3 != 1,
         "mask": torch.arange(rows * 4).view(rows, 4) % 5 != 2,
         "other_mask": (torch.arange(rows * 4).view(rows, 4) % 3 != 1) & (torch.arange(rows) != 2)[:, None],
@@ -167,6 +168,9 @@ _QCRD = "losses other_losses scores other_scores mask other_mask"
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
 LOSSES: dict[str, Loss] = {
     **{name: Loss(each, each.takes, random=name in ("M3CoLoss", "SupReMixLoss")) for name, each in _CLASSES.items()},
+    "GroCoLoss of gradients": Loss(
+        lambda **options: objectives.GroCoLoss(negatives=3, stop_gradient=False, **options), ("views",)
+    ),
     "ISogCLRLoss": Loss(
         lambda **options: objectives.ISogCLRLoss(samples=99, **options), ("a", "b", "rows"), options=("block_size",)
     ),

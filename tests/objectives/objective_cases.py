@@ -23,6 +23,7 @@ from mmcl.objectives import (
     CoreTuningLoss,
     CWCLLoss,
     DCLLoss,
+    GroCoLoss,
     HardContrastiveLoss,
     ISogCLRLoss,
     M3CoLoss,
@@ -38,6 +39,7 @@ from mmcl.objectives import (
     SoftClipLoss,
     SupConLoss,
     SupReMixLoss,
+    SuSanaLoss,
     weighted_info_nce,
 )
 
@@ -99,6 +101,11 @@ def queued(**options):
     return objective
 
 
+def episode(**options):
+    """Return a loss of episodes with one support sample and one query of each class."""
+    return lambda a, rows: SuSanaLoss(**options)(a, rows // 2, rows % 2 == 0)
+
+
 def of_views(kind: Callable, **settings) -> Callable:
     """Return the maker of an objective of three views: both sides, and the first again."""
     return lambda **options: lambda a, b: kind(**settings, **options)([a, b, a])
@@ -106,6 +113,9 @@ def of_views(kind: Callable, **settings) -> Callable:
 
 #: Cases that take an initial temperature, which gets no gradient.
 INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
+
+#: Cases whose b gets no gradient: a teacher, keys, or the features of weights.
+CONSTANT_B = {"cwcl", "mochi", "nspt_literal", "nspt_proper"}
 
 #: Cases whose state has a fixed dimension.
 FIXED_DIM = {"mochi"}
@@ -119,12 +129,14 @@ ROW_BLOCKS = {
     "cacr_debiased",
     "conr",
     "core_tuning",
+    "groco",
     "hard_contrastive",
     "hard_simple",
     "simlap",
     "simlap_after",
     "simple_contrastive",
     "supremix",
+    "susana",
 }
 
 CASES = {
@@ -136,6 +148,7 @@ CASES = {
     "cwcl": Case(CWCLLoss, "a b"),
     "dcl": Case(DCLLoss, "a b"),
     "dclw": Case(lambda **options: DCLLoss(sigma=0.5, **options), "a b"),
+    "groco": Case(of_views(GroCoLoss, negatives=3, stop_gradient=False), "a b"),
     "hard_contrastive": Case(lambda **options: HardContrastiveLoss(share=0.4, **options), "a b"),
     "isogclr": Case(lambda **options: ISogCLRLoss(samples=80, **options), "a b rows"),
     "isogclr_bimodal": Case(lambda **options: ISogCLRLoss(samples=80, bimodal=True, **options), "a b rows"),
@@ -155,6 +168,7 @@ CASES = {
     "soft_clip": Case(SoftClipLoss, "a b"),
     "sup_con": Case(SupConLoss, "a labels"),
     "supremix": Case(remixed, "a targets lam"),
+    "susana": Case(episode, "a rows"),
 }
 
 

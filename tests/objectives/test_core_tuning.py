@@ -77,8 +77,16 @@ def test_mixtures_equal_the_slow_loop():
 
 def test_groups_are_equal_where_soft_labels_are():
     found = hard_mixtures(draw(), LABELS, classes=3)
-    equal = (found.labels[:, None] == found.labels).all(2)
+    equal = ((found.labels[:, None] - found.labels).abs() < 1e-9).all(2)
     assert torch.equal(found.groups[:, None] == found.groups, equal)
+    assert found.groups.min() < 0
+
+
+def test_hard_negatives_of_equal_coefficients_are_positives_of_each_other():
+    order, clipped = torch.tensor([1, 0, 4, 3, 2, 5]), torch.full((6,), 0.8)  # pairs (0, 1), (1, 0), (0, 1), ...
+    groups = mixtures_of(draw(), LABELS, 3, order, clipped, torch.rand(6)).groups[6:12]
+    assert groups[0] == groups[2] < 0 and groups[1] == groups[4] < 0 and groups[0] != groups[1]
+    assert groups[3] == 2 and groups[5] == 0
 
 
 def test_coefficients_of_hard_negatives_have_a_lower_bound():

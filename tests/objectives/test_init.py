@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from objective_cases import CASES, CONSTANTS, DIM, FIXED_DIM, INITIAL_TEMPERATURE, ROW_BLOCKS, draw
+from objective_cases import CASES, CONSTANT_B, CONSTANTS, DIM, FIXED_DIM, INITIAL_TEMPERATURE, ROW_BLOCKS, draw
 from thinned import thinned
 
 from mmcl.errors import InputError, LabelError, MMCLError, ShapeError, TrainingError
@@ -46,8 +46,8 @@ def test_gradients_equal_finite_differences(name):
 
     batch = draw([5], seed=1)
     temperature = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
-    if name.startswith("nspt") or name == "cwcl":
-        batch["b"] = batch["b"].detach()  # the teacher, or the features of the weights, get no gradient
+    if name in CONSTANT_B:
+        batch["b"] = batch["b"].detach()
     assert torch.autograd.gradcheck(loss, (batch["a"], batch["b"], temperature))
 
 
@@ -170,7 +170,7 @@ def test_a_second_derivative_is_correct_if_dense_and_an_error_if_blockwise(name)
     batch = draw([4])
     if name not in CONSTANTS | {"soft_clip"}:  # torch's attention has no second derivative
         sides = [key for key in ("a", "b") if key in CASES[name].takes.split()]
-        if name.startswith("nspt") or name == "cwcl":
+        if name in CONSTANT_B:
             sides, batch["b"] = ["a"], batch["b"].detach()
 
         def loss(*given):
