@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mmcl.training.contrastive import Augmentation, ContrastiveTrainer
 
 
-_OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "precision"}
+_OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "momentum", "precision"}
 _NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "augment", "scheduler", "clip_norm", "device")
 
 
