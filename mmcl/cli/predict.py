@@ -51,7 +51,7 @@ def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of a model that was exported.")],
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE", help="Recordings, images, text files (a text per line), or folders."),
+        typer.Argument(metavar="FILE", help="Recordings, images, texts (one per line), tables, or folders."),
     ] = None,
     texts: Annotated[
         list[str] | None, typer.Option("--text", metavar="TEXT", help="A text, for models of texts; can be repeated.")
@@ -75,7 +75,8 @@ def predict(
     """Try a trained model on recordings, images or texts.
 
     A classifier names the class, and a sequence model the intent and the entities. The confidence is calibrated on
-    validation data. If it is below the threshold, the answer is "none of these".
+    validation data. If it is below the threshold, the answer is "none of these". A model of several views or of
+    numbers takes the rows of a table.
 
     - `mmcl predict runs/slu_incremental/demo order.wav`
     - `mmcl predict runs/slu_incremental/demo recordings/ --model replay-seed0 --csv`
@@ -134,6 +135,8 @@ def _recognize(chosen: StoredModel, options: _Options, threshold: float | None) 
     inputs = options.inputs(recognizer.modality)
 
     def answer(each: PredictionInput) -> Recognition:
+        if each.row is not None:
+            return recognizer.recognize_row(each.row)
         return recognizer.recognize_file(each.path) if each.path else recognizer.recognize_text(each.text)
 
     found = _answers(inputs, answer, one=options.one(inputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmcl.config.whole_numbers import whole_numbers
@@ -86,6 +86,16 @@ class Selection:
         """Entities of each sample; None if the source has none."""
         entities = attributes_of(self.source).entities
         return None if entities is None else [entities[row] for row in self.rows]
+
+    @property
+    def modalities(self) -> Mapping[str, str]:
+        """Modality of each view of the source."""
+        return attributes_of(self.source).modalities
+
+    @property
+    def features(self) -> Mapping[str, int]:
+        """Size of each view of the source that is a vector of numbers."""
+        return attributes_of(self.source).features
 
     def __len__(self) -> int:
         return len(self.rows)

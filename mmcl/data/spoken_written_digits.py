@@ -54,7 +54,7 @@ class SpokenWrittenDigits:
         self.split, self.snr, self.image_noise, self.seed = split, snr, image_noise, seed
         self.spoken = open_dataset("fsdd", split, root)
         self.written = open_dataset("mnist", split, mnist_root)
-        self.labels, self.texts = self.spoken.labels, self.spoken.texts
+        self.labels, self.texts, self.speakers = self.spoken.labels, self.spoken.texts, self.spoken.speakers
         rows: dict[int, list[int]] = {}
         for row, label in enumerate(self.written.labels):
             rows.setdefault(label, []).append(row)

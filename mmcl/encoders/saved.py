@@ -12,6 +12,7 @@ from mmcl.config.described import checked_settings
 from mmcl.encoders.base import Encoder, tensors_hash
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.build import build_encoder, builder_of
+from mmcl.encoders.fused_views import FusedViews
 from mmcl.encoders.gate import described_by, local_path, wrap_errors
 from mmcl.encoders.lora import LoRA
 from mmcl.encoders.prompts import Prompts
@@ -22,12 +23,14 @@ _WEIGHT_OPTIONS = ("weights", "pretrained", "source")  # options that name the w
 _COMMON = ("modality", "name", "frozen", "tune_from", "pooling", "lora", "prompts")
 
 
-def describe_encoder(encoder: Encoder) -> dict[str, Any]:
+def describe_encoder(encoder: Encoder | FusedViews) -> dict[str, Any]:
     """Describe an encoder as plain data for :func:`rebuild_encoder`.
 
     Returns:
         ``encoder``: the arguments of ``build_encoder``. ``fingerprint``: the fingerprint of the encoder, or None if
         rebuilding does not reproduce its frozen weights because they are random. The model must then save them.
+        For several views, ``views``: this description of each view; and ``fusion``: further arguments of
+        :class:`~mmcl.encoders.fused_views.FusedViews`.
 
     Raises:
         CheckpointError: if the encoder was not built by ``build_encoder``.
@@ -35,12 +38,43 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
     >>> describe_encoder(build_encoder("audio", "cnn", dim=16))["encoder"]
     {'modality': 'audio', 'name': 'cnn', 'frozen': None, 'tune_from': None, 'pooling': 'mean', 'dim': 16}
     """
+    if isinstance(encoder, FusedViews):
+        views = {view: describe_encoder(each) for view, each in encoder.views()}
+        return {"views": views, "fusion": encoder.settings}
     if encoder.spec is None:
         raise CheckpointError(f"the {encoder.modality} encoder cannot be described: build it with build_encoder")
     fingerprint: str | None = _identity(encoder)
     if _identity(build_encoder(**encoder.spec)) != fingerprint:
         fingerprint = None
     return {"encoder": encoder.spec, "fingerprint": fingerprint}
+
+
+def described_encoders(described: Mapping[str, Any], prefix: str = "encoder.") -> dict[str, Mapping[str, Any]]:
+    """Return the description of each single encoder, by the prefix of its names in the state of a model.
+
+    >>> sorted(described_encoders({"views": {"image": {}, "text": {}}, "fusion": {}}))
+    ['encoder.encoders.image.', 'encoder.encoders.text.']
+    """
+    if "views" not in described:
+        return {prefix: described}
+    return {f"{prefix}encoders.{view}.": each for view, each in described["views"].items()}
+
+
+def rebuild_views(
+    described: Mapping[str, Any], where: str | Path, *, sizes: Sizes | None = None, **options: Any
+) -> Encoder | FusedViews:
+    """Rebuild an encoder, or the encoders of several views with their fusion; see :func:`rebuild_encoder`."""
+    if "views" not in described:
+        return rebuild_encoder(described, where, sizes=sizes, **options)
+    views, subject = described["views"], f"fusion of the model in {where}"
+    if not isinstance(views, Mapping) or not all(isinstance(view, str) for view in views):
+        raise CheckpointError(f"views of the model in {where} are {views!r:.60}, expected an encoder for each view")
+    settings = checked_settings(FusedViews, described.get("fusion"), subject, without=("encoders",))
+    encoders = {view: rebuild_encoder(each, where, sizes=sizes, **options) for view, each in views.items()}
+    with wrap_errors(subject, error=CheckpointError), ExitStack() as stack:
+        if sizes is not None:
+            stack.enter_context(bounded(sizes, subject, error=CheckpointError))
+        return FusedViews(encoders, **settings)
 
 
 def rebuild_encoder(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmcl.batch import Batch, Sample
-from mmcl.data.attributes import attributes_of
+from mmcl.data.attributes import attributes_of, values_by_sample
 from mmcl.data.base import BatchedDataset, Dataset
 from mmcl.data.modalities import image_shape
 from mmcl.errors import ConfigError
@@ -22,24 +22,32 @@ class CachedViews:
     """Data set whose views are stored as the input of their encoders' trained layers, with fast batching.
 
     A view of audio, images or texts becomes ``<view>_features`` with ``<view>_features_lengths``, the output of
-    :func:`~mmcl.encoders.cached_features`. A tabular view is held in memory under its own name.
+    :func:`~mmcl.encoders.cached_features`. Pooled features have no lengths. A tabular view is held in memory under its
+    own name. Attributes of the data set with one string or number per sample are kept, to serve as domains of a stream.
 
     Args:
         dataset: a data set with views. A view has the name of its modality, or is tabular.
         encoders: the encoder of each view.
-        **options: options of ``cached_features``, such as ``device``.
+        keep: form of the features, as in ``cached_features``.
+        **options: further options of ``cached_features``, such as ``device``.
 
     Raises:
         ConfigError: if an encoder and its view have different modalities.
         DataError: as in ``cached_features``.
     """
 
-    def __init__(self, dataset: Dataset, encoders: Mapping[str, Encoder], **options: Any) -> None:
+    def __init__(
+        self, dataset: Dataset, encoders: Mapping[str, Encoder], *, keep: str = "sequence", **options: Any
+    ) -> None:
         from mmcl.encoders import cached_features
 
         self.classes: Sequence[str] = dataset.classes
         self.labels: Sequence[int] = list(dataset.labels)
         self.texts: Sequence[str] = list(dataset.texts)
+        self.superclasses = tuple(attributes_of(dataset).superclasses)
+        for name, values in values_by_sample(dataset).items():  # domains of a stream
+            if not hasattr(self, name):
+                setattr(self, name, values)
         self._label = torch.tensor(self.labels)
         self.features: dict[str, int] = dict(attributes_of(dataset).features)
         self.image_shape = image_shape(dataset)
@@ -51,7 +59,7 @@ class CachedViews:
         tabular = [view for view, encoder in encoders.items() if encoder.modality == "tabular"]
         self._vectors: dict[str, Tensor] = _vectors(dataset, tabular)
         self._features = {
-            view: cached_features(dataset, encoder, keep="sequence", **options)
+            view: cached_features(dataset, encoder, keep=keep, **options)
             for view, encoder in encoders.items()
             if view not in tabular
         }
@@ -78,7 +86,8 @@ class CachedViews:
         for view, features in self._features.items():
             encoded = features.batch(rows)
             batch[f"{view}_features"] = encoded["features"]
-            batch[f"{view}_features_lengths"] = encoded["features_lengths"]
+            if "features_lengths" in encoded:
+                batch[f"{view}_features_lengths"] = encoded["features_lengths"]
         return batch
 
 

@@ -1,4 +1,4 @@
-"""SLUClassifier: an encoder, a hidden layer and a classifier head that grows with the classes."""
+"""SLUClassifier: an encoder of any modality, a hidden layer and a head that grows with the classes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mmcl.arguments import takes_tensors
 from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Probability
 from mmcl.encoders.base import Encoder
+from mmcl.encoders.fused_views import FusedViews
 from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError
 from mmcl.models.encoded_texts import EncodedTexts
@@ -32,20 +33,21 @@ class Classified(NamedTuple):
 
 
 class SLUClassifier(nn.Module):
-    """Spoken utterance classifier: encoder -> pooled vector -> one hidden layer -> growing head.
+    """Classifier of utterances, images, texts, or several views: encoder -> vector -> hidden layer -> growing head.
 
     In evaluation, a read-out classifies embeddings in place of the head, once it has been solved.
 
-    A batch holds ``features`` of :func:`~mmcl.encoders.cached_features`, or inputs of the encoder's modality.
+    A batch holds ``features`` of :func:`~mmcl.encoders.cached_features`, or inputs of the encoder's modality. For
+    several views, it holds those of :class:`~mmcl.encoders.views.CachedViews`, or the inputs by view.
 
     Args:
-        encoder: encodes a batch's ``audio`` or its cached ``features``.
+        encoder: an encoder of any modality, or :class:`~mmcl.encoders.fused_views.FusedViews`.
         hidden: width of the hidden layer, whose output is the embedding; None for no hidden layer, where the
             standardized pooled vector is the embedding.
         dropout: dropout rate of the hidden layer.
-        text_encoder: adds an audio-text space, in which one linear projection of embeddings and one of texts can be
-            compared (COCONUT). A frozen text encoder encodes each text once.
-        projection: dimension of the audio-text space.
+        text_encoder: adds a text space (the audio-text space of COCONUT), in which one linear projection of embeddings
+            and one of texts can be compared. A frozen text encoder encodes each text once.
+        projection: dimension of the text space.
         readout: closed-form classifier of embeddings, see :mod:`mmcl.models.readouts`.
 
     Attributes:
@@ -66,7 +68,7 @@ class SLUClassifier(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | FusedViews,
         *,
         hidden: Count | None = 256,
         dropout: Probability = 0.0,
@@ -131,7 +133,7 @@ class SLUClassifier(nn.Module):
         return Classified(classifier(embedding), embedding)
 
     def project_audio(self, embedding: Tensor) -> Tensor:
-        """Project embeddings ``(batch, hidden)`` to the audio-text space, ``(batch, projection)``.
+        """Project embeddings ``(batch, hidden)`` to the text space, ``(batch, projection)``.
 
         Raises:
             ConfigError: the model has no text encoder.
@@ -140,7 +142,7 @@ class SLUClassifier(nn.Module):
         return self.audio_projection(embedding)
 
     def project_text(self, batch: Batch) -> Tensor:
-        """Project the ``text`` of a batch to the audio-text space, ``(batch, projection)``.
+        """Project the ``text`` of a batch to the text space, ``(batch, projection)``.
 
         Raises:
             ConfigError: the model has no text encoder.
@@ -153,7 +155,7 @@ class SLUClassifier(nn.Module):
     def _text_side(self) -> Encoder:
         if self.text_encoder is None:
             raise ConfigError(
-                "the model has no text encoder, which the audio-text space needs: "
+                "the model has no text encoder, which the text space needs: "
                 'pass text_encoder=build_encoder("text", "words") to SLUClassifier'
             )
         return self.text_encoder

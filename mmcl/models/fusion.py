@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple, cast, get_args
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,10 @@ from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.base import Dataset
 from mmcl.data.paired import batch_of
 from mmcl.encoders.base import Encoder
+from mmcl.encoders.fusions import FUSIONS as FUSIONS
+from mmcl.encoders.fusions import Fusion, build_fusion, check_equal_sizes, check_fusion
 from mmcl.errors import ConfigError, LabelError, ShapeError
 from mmcl.models.heads.growing import GrowingHead
-from mmcl.text.suggest import nearest
-
-Fusion = Literal["concat", "gated", "attention"]
-FUSIONS = get_args(Fusion)
 
 
 class Fused(NamedTuple):
@@ -91,8 +89,7 @@ class MultimodalClassifier(nn.Module):
         super().__init__()
         if not encoders:
             raise ConfigError("got 0 encoders, expected one for each view, such as {'audio': ..., 'image': ...}")
-        if fusion not in FUSIONS:
-            raise ConfigError(f"fusion is '{fusion}'{nearest(fusion, FUSIONS)}, expected one of {', '.join(FUSIONS)}")
+        check_fusion(fusion)
         if hidden < 1 or (dim is not None and dim < 1) or not 0 <= dropout < 1 or not 0 <= view_dropout < 1:
             raise ConfigError(
                 f"hidden={hidden}, dim={dim}, dropout={dropout}, view_dropout={view_dropout}: expected sizes of 1 "
@@ -108,16 +105,9 @@ class MultimodalClassifier(nn.Module):
             }
         )
         self.dims = {view: dim or encoder.pooled_dim for view, encoder in encoders.items()}
-        self.fusion = self._fusion(fusion)
+        self.fusion = build_fusion(fusion, self.dims)
         self.head = _Head(self.fusion.dim, hidden, dropout)
         self.view_heads = nn.ModuleDict({view: _Head(size, hidden, dropout) for view, size in self.dims.items()})
-
-    def _fusion(self, fusion: str) -> _Concat | _Gated | _Attention:
-        if fusion == "concat":
-            return _Concat(self.dims.values())
-        self.check_alike(f"fusion {fusion}")
-        size = next(iter(self.dims.values()))
-        return _Gated(len(self.views), size) if fusion == "gated" else _Attention(size)
 
     def check_alike(self, what: str) -> None:
         """Check that the encodings of all views have one size.
@@ -128,9 +118,7 @@ class MultimodalClassifier(nn.Module):
         Raises:
             ConfigError: the sizes differ.
         """
-        if len(set(self.dims.values())) > 1:
-            sizes = ", ".join(f"{view} {size}" for view, size in self.dims.items())
-            raise ConfigError(f"{what} needs encodings of equal size, got {sizes}: set dim to project them")
+        check_equal_sizes(what, self.dims)
 
     def grow(self, labels: Iterable[int]) -> None:
         """Add the columns of ``labels`` to all heads."""
@@ -243,51 +231,3 @@ class _Head(nn.Module):
     @takes_tensors
     def forward(self, vectors: Tensor) -> Tensor:
         return self.output(self.embed(vectors))
-
-
-class _Concat(nn.Module):
-    """Concatenation of the views."""
-
-    def __init__(self, dims: Iterable[int]) -> None:
-        super().__init__()
-        self.dim = sum(dims)
-
-    @takes_tensors
-    def forward(self, views: list[Tensor], missing: Tensor | None) -> Tensor:
-        return torch.cat(views, 1)
-
-
-class _Gated(nn.Module):
-    """Gate-weighted mean of one linear layer per view."""
-
-    def __init__(self, views: int, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-        self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(views))
-        self.gate = nn.Linear(dim * views, views)
-
-    @takes_tensors
-    def forward(self, views: list[Tensor], missing: Tensor | None) -> Tensor:
-        weights = self.gate(torch.cat(views, 1))
-        if missing is not None:
-            weights = weights.masked_fill(missing, float("-inf"))
-        hidden = torch.stack([layer(vectors).tanh() for layer, vectors in zip(self.layers, views, strict=True)], 1)
-        return (weights.softmax(1)[:, :, None] * hidden).sum(1)
-
-
-class _Attention(nn.Module):
-    """Attention of a learned query to the views."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-        heads = next(count for count in (4, 2, 1) if dim % count == 0)
-        self.query = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
-        self.norm = nn.LayerNorm(dim)
-        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
-
-    @takes_tensors
-    def forward(self, views: list[Tensor], missing: Tensor | None) -> Tensor:
-        keys = self.norm(torch.stack(views, 1))
-        query = self.query.expand(len(keys), -1, -1)
-        return self.attention(query, keys, keys, key_padding_mask=missing, need_weights=False)[0][:, 0]

@@ -20,7 +20,7 @@ from mmcl.config.described import checked_settings
 from mmcl.encoders.base import Encoder
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.gate import model_file, wrap_errors
-from mmcl.encoders.saved import describe_encoder, rebuild_encoder
+from mmcl.encoders.saved import describe_encoder, described_encoders, rebuild_views
 from mmcl.errors import CheckpointError
 from mmcl.files.atomic import written_whole
 from mmcl.files.digests import check_content, check_files, check_tensor, check_tensors, stamped, tensor_digest
@@ -179,7 +179,7 @@ def load_model(
 def save_slu(model: SLUClassifier | SLUSeq2Seq, folder: str | Path, classes: Sequence[str]) -> None:
     """Write ``config.json``, ``model.safetensors`` and, for a sequence model, ``tokenizer.json`` to a folder.
 
-    Pretrained frozen weights are not stored, only their fingerprint. The audio-text space of a classifier is left out,
+    Pretrained frozen weights are not stored, only their fingerprint. The text space of a classifier is left out,
     because it serves training alone.
 
     Args:
@@ -248,7 +248,7 @@ def load_slu(
             raise CheckpointError(f"no model in {folder}: classes is {classes!r:.60}, expected a list of names")
         made: type[SLUClassifier | SLUSeq2Seq] = SLUClassifier if kind == CLASSIFIER else SLUSeq2Seq
         settings = checked_settings(made, described.get("settings"), f"settings of {path}", without=_NOT_SETTINGS)
-        encoder = rebuild_encoder(described, folder, download=download, encoders=encoders, sizes=sizes)
+        encoder = rebuild_views(described, folder, download=download, encoders=encoders, sizes=sizes)
         model: SLUClassifier | SLUSeq2Seq
         with bounded(sizes, path, error=CheckpointError):
             if made is SLUClassifier:
@@ -263,6 +263,7 @@ def load_slu(
                     raise CheckpointError(
                         f"classes in {path} differ from the intents in tokenizer.json: copy both again"
                     )
+                assert isinstance(encoder, Encoder)  # a decoder takes one modality
                 model = SLUSeq2Seq(encoder, tokenizer, **settings)
         return model, _slu_state(model, described)
 
@@ -270,8 +271,7 @@ def load_slu(
 
 
 def _slu_state(model: SLUClassifier | SLUSeq2Seq, encoder: Description) -> dict[str, Tensor]:
-    skip = _TRAINING if isinstance(model, SLUClassifier) else ()
-    return stored_state(model, {"encoder.": encoder}, skip)
+    return stored_state(model, described_encoders(encoder), _TRAINING if isinstance(model, SLUClassifier) else ())
 
 
 def _settings_of(model: SLUClassifier | SLUSeq2Seq) -> dict[str, object]:

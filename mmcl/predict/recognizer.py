@@ -1,10 +1,10 @@
-"""Recognizer: the class, or intent and entities, of a recording, image or text, with a confidence."""
+"""Recognizer: the class, or intent and entities, of a recording, image, text or row, with a confidence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from mmcl.batch import Batch, Sample, collate
 from mmcl.data.audio import load_speech
 from mmcl.data.base import Entity
 from mmcl.data.images.image_file import load_image
+from mmcl.data.own_rows import OwnRow
+from mmcl.encoders.fused_views import FusedViews
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.metrics.calibration import Calibrated, Calibration, NotCalibrated
 from mmcl.models.classifier import SLUClassifier
@@ -60,7 +62,7 @@ class Recognizer:
     no threshold.
 
     Args:
-        model: a classifier of speech, images or texts, or a sequence model.
+        model: a classifier of speech, images, texts or several views, or a sequence model.
         classes: class names by label.
         calibration: calibration of the model.
         threshold: confidence below which an answer is rejected, from 0 to 1; None for that of the calibration.
@@ -70,7 +72,7 @@ class Recognizer:
         CheckpointError: the model has another number of classes.
 
     Attributes:
-        modality: ``"audio"``, ``"image"`` or ``"text"``.
+        modality: ``"audio"``, ``"image"`` or ``"text"``; ``"views"`` for several views or for numbers.
         is_sequence: whether it is a sequence model.
     """
 
@@ -117,17 +119,15 @@ class Recognizer:
             max_seconds: longest recording that is read; None for any.
 
         Raises:
-            ConfigError: the model is for texts.
+            ConfigError: the model is for texts or for several views.
             MissingDataError, AudioError, DataError: the file does not exist, cannot be read, or is a silent recording.
         """
-        if self.modality == "text":
-            raise ConfigError(f"{path}: the model is for texts, expected recognize_text")
+        if self.modality not in ("audio", "image"):
+            raise ConfigError(f"{path}: the model is for {self.modality}, expected recognize_text or recognize_row")
         if self.modality == "audio":
             return self.recognize({"audio": load_speech(path, max_seconds=max_seconds)})
         encoder = self.model if isinstance(self.model, ImageClassifier) else self.model.encoder
-        size = getattr(encoder, "size", None)
-        size = size if isinstance(size, int) else _IMAGE_SIZE
-        return self.recognize({"image": load_image(Path(path), size, grey=getattr(encoder, "channels", 3) == 1)})
+        return self.recognize({"image": _image(encoder, Path(path))})
 
     def recognize_text(self, text: str) -> Recognition:
         """Recognize a text.
@@ -142,9 +142,37 @@ class Recognizer:
             raise ConfigError(f"cannot recognize '{text}': {wrong}")
         return self.recognize({"text": text})
 
+    def recognize_row(self, row: OwnRow) -> Recognition:
+        """Recognize a row of a table, with a model of several views or of numbers.
+
+        The views are ``audio``, ``image``, ``text`` and ``numbers``, as in :class:`~mmcl.data.LabelledTable`.
+
+        Raises:
+            ConfigError: the model has no views, other views, or one that the row lacks.
+            MissingDataError, AudioError, DataError: a file of the row does not exist, or cannot be read.
+        """
+        encoder = getattr(self.model, "encoder", None)
+        if not isinstance(encoder, FusedViews):
+            raise ConfigError(f"{row.source}: the model is for {self.modality}, expected one of several views")
+        given = {**row.files, **({"text": row.text} if row.text else {}), **({"numbers": 0} if row.numbers else {})}
+        sample: dict[str, Any] = {}
+        for view, each in encoder.views():
+            if view not in given:
+                raise ConfigError(
+                    f"{row.source} has {', '.join(given)} in {row.place}, but the model needs {view}: add that column, "
+                    "or call recognize in Python with a sample"
+                )
+            if view == "audio":
+                sample[view] = load_speech(row.files[view])
+            elif view == "image":
+                sample[view] = _image(each, row.files[view])
+            else:
+                sample[view] = row.text if view == "text" else torch.tensor(row.numbers)
+        return self.recognize(sample)  # type: ignore[arg-type]
+
     @torch.no_grad()
     def recognize(self, sample: Sample) -> Recognition:
-        """Recognize a sample with ``audio``, ``image`` or ``text``."""
+        """Recognize a sample with ``audio``, ``image`` or ``text``, or with each view of the model."""
         batch = collate([sample])
         if isinstance(self.model, SLUSeq2Seq):
             return self._decoded(self.model, batch)
@@ -174,3 +202,10 @@ class Recognizer:
     def _accepted(self, best: Guess) -> str | None:
         """Return the label of a guess that is confident enough, else None."""
         return best.label if self.threshold is None or best.confidence >= self.threshold else None
+
+
+def _image(encoder: object, path: Path) -> Tensor:
+    """Load an image for an encoder."""
+    size = getattr(encoder, "size", None)
+    size = size if isinstance(size, int) else _IMAGE_SIZE
+    return load_image(path, size, grey=getattr(encoder, "channels", 3) == 1)

@@ -27,7 +27,7 @@ class StoredModel:
         name: its name in the run, such as ``replay-seed0``; the name of the folder if it was exported.
         folder: folder with its ``calibration.json``, and with its weights if they are not in a checkpoint.
         is_towers: whether it has two towers.
-        modality: ``"audio"``, ``"image"`` or ``"text"`` for a classifier or a sequence model, else empty.
+        modality: ``"audio"``, ``"image"`` or ``"text"`` for a classifier or a sequence model of one, else empty.
         load: loads it, and returns the model with its class names (none for two towers).
     """
 
@@ -147,7 +147,7 @@ def _folder_model(folder: Path) -> StoredModel | None:
 def _modality(content: dict[str, Any]) -> str:
     """Return the modality of a classifier or a sequence model from its description; empty for other models."""
     kind, encoder = str(content.get("model_type")), content.get("encoder")
-    if kind.startswith("mmcl_slu_"):
+    if kind.startswith("mmcl_slu_") and "views" not in content:
         return str(encoder.get("modality", "audio")) if isinstance(encoder, dict) else "audio"
     return {"mmcl_text_classifier": "text", "mmcl_image_classifier": "image"}.get(kind, "")
 

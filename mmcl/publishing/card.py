@@ -23,12 +23,13 @@ _WEIGHT_OPTIONS = ("weights", "pretrained", "source")  # options that say where 
 
 
 class _Encoder(NamedTuple):
-    """An encoder of the model: the prefix of its tensors, and the arguments of ``build_encoder``."""
+    """An encoder of the model: the prefix of its tensors, the arguments of ``build_encoder``, and its tower's head."""
 
     prefix: str
     modality: str
     name: str
     options: Mapping[str, Any]
+    head: Mapping[str, Any] | None = None
 
     @property
     def is_pretrained(self) -> bool:
@@ -102,9 +103,14 @@ def _metadata(kind: ModelKind, run: Run, strategy: str, license: str, pretrained
 
 
 def _encoders(content: Mapping[str, Any]) -> list[_Encoder]:
-    sides = [("first.", content.get("first")), ("second.", content.get("second")), ("", content)]
-    described = [(prefix, dict(side["encoder"])) for prefix, side in sides if side and "encoder" in side]
-    return [_Encoder(prefix, spec.pop("modality"), str(spec.pop("name")), spec) for prefix, spec in described]
+    sides = [(f"{name}.encoder.", content.get(name)) for name in ("first", "second")] + [("encoder.", content)]
+    sides += [(f"encoder.encoders.{view}.", each) for view, each in (content.get("views") or {}).items()]
+    described = [
+        (prefix, dict(side["encoder"]), side.get("head")) for prefix, side in sides if side and "encoder" in side
+    ]
+    return [
+        _Encoder(prefix, spec.pop("modality"), str(spec.pop("name")), spec, head) for prefix, spec, head in described
+    ]
 
 
 def _is_on_a_hub(name: str) -> bool:
@@ -116,15 +122,15 @@ def _components(content: Mapping[str, Any], encoders: Sequence[_Encoder], folder
     tensors = tensor_sizes(folder)
     rows = []
     for each in encoders:
-        trained = any(size for name, size in tensors.items() if name.startswith(f"{each.prefix}encoder."))
+        trained = any(size for name, size in tensors.items() if name.startswith(each.prefix))
         where = "not in this folder" if not trained else "trained weights in this folder, the others not"
         options = ", ".join(
             markdown_text(f"{key} {value}") for key, value in each.options.items() if value not in (None, False)
         )
         what = markdown_code(each.name) + (f" ({options})" if options else "")
         rows.append([f"{each.modality} encoder", what, where if each.is_pretrained else "in this folder"])
-        if each.prefix:
-            rows.append(_head(each.modality, content[each.prefix.strip(".")]["head"]))
+        if each.head is not None:
+            rows.append(_head(each.modality, each.head))
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.safetensors"))
     megabytes = sum((folder / name).stat().st_size for name in names) / 1e6
     files = ", ".join(f"`{each}`" for each in names)

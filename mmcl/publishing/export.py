@@ -15,6 +15,7 @@ from mmcl.files.atomic import folder_written_whole
 from mmcl.files.digests import check_content
 from mmcl.files.plain_files import check_plain
 from mmcl.files.plain_json import read_json
+from mmcl.models.saved import CLASSIFIER
 from mmcl.models.saved_classifiers import IMAGES, TEXTS
 from mmcl.predict.checkpoints import (
     KeepsCheckpoints,
@@ -100,7 +101,7 @@ def run_models(run: Run) -> dict[str, Callable[[Path], None]]:
         if (source / "model.json").is_file():
             found[source.name] = partial(_write_two_tower, source)
         elif (source / "config.json").is_file():
-            if _read(source / "config.json").get("model_type") in (TEXTS, IMAGES):
+            if _read(source / "config.json").get("model_type") in (CLASSIFIER, TEXTS, IMAGES):
                 found[source.name] = partial(_write_classifier, source)
             else:
                 found[source.name] = partial(_write_transformers, source, _student_length(run))
@@ -149,8 +150,9 @@ def _complete(run: Run, model: str, folder: Path, name: str, onnx: bool, license
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(folder), f"{model} of {run.folder}")) from None
     if onnx:
-        from mmcl.publishing.onnx import export_onnx, max_audio_seconds, real_recordings
+        from mmcl.publishing.onnx import check_listens, export_onnx, max_audio_seconds, real_recordings
 
+        check_listens(loaded)
         graph = export_onnx(loaded, folder, real_recordings(run.config, max_seconds=max_audio_seconds(loaded)))
     seal(folder)
     card = model_card(run, model, folder, name, license, graph)
@@ -199,17 +201,21 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write_config(folder: Path, content: dict[str, Any]) -> None:
-    for part in (content, content.get("first"), content.get("second")):
-        if isinstance(part, dict) and isinstance(part.get("encoder"), dict):
+    for part in _encoded(content):
+        if isinstance(part.get("encoder"), dict):
             part["encoder"].pop("download", None)  # whoever loads the model decides
     text = json.dumps({**content, "mmcl_version": __version__}, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
+def _encoded(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of a description that have an encoder: a model, each of its towers, or each of its views."""
+    parts = (content, content.get("first"), content.get("second"), *(content.get("views") or {}).values())
+    return [part for part in parts if isinstance(part, dict)]
+
+
 def _local_paths(config: Path) -> list[str]:
     """Return the options of encoders that are paths on this machine."""
-    content = _read(config)
-    sides = (content, content.get("first"), content.get("second"))
-    encoders = [side.get("encoder") for side in sides if isinstance(side, dict)]
+    encoders = [part.get("encoder") for part in _encoded(_read(config))]
     values = [str(value) for each in encoders if each for value in each.values()]
     return [value for value in values if "/" in value and Path(value).expanduser().exists()]

@@ -75,9 +75,23 @@ def _two_tower(source: ModelSource) -> ModelKind:
 
 
 def _classifier(source: ModelSource) -> ModelKind:
-    about = f"Classifies a recording of speech as one of {len(source.content['classes'])} classes.{source.arrival}"
-    use = f"{_load_and_listen(source)}print(model.classes[int(model(batch).logits.argmax())])"
-    return ModelKind(about, use, _SLU_TAGS, "audio-classification")
+    content = source.content
+    modality = content.get("encoder", {}).get("modality", "audio") if "views" not in content else "views"
+    what = {"audio": "a recording of speech", "image": "an image", "text": "a text"}.get(
+        modality, f"a sample with {' and '.join(map(markdown_text, content.get('views', ())))}"
+    )
+    about = f"Classifies {what} as one of {len(content['classes'])} classes.{source.arrival}"
+    if modality == "audio":
+        use = f"{_load_and_listen(source)}print(model.classes[int(model(batch).logits.argmax())])"
+        return ModelKind(about, use, _SLU_TAGS, "audio-classification")
+    call = {"image": 'recognize_file("photo.png")', "text": 'recognize_text("a text")'}.get(
+        modality, "recognize(sample)  # with an entry for each view"
+    )
+    use = "from mmcl.predict import open_recognizer\n\n"
+    use += f'recognizer = open_recognizer("{printable(source.name)}")  # the path of this folder\n'
+    use += f"print(recognizer.{call})"
+    task = {"image": "image-classification", "text": "text-classification"}.get(modality)
+    return ModelKind(about, use, (*_SLU_TAGS[1:], modality), task)
 
 
 def _text_classifier(source: ModelSource) -> ModelKind:

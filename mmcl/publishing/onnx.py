@@ -77,6 +77,13 @@ def check_onnx() -> None:
             raise ConfigError(f"--onnx needs {package}, which is not installed: pip install 'mmcl[onnx]'")
 
 
+def check_listens(model: nn.Module) -> None:
+    """Raise ConfigError if a classifier is not for speech."""
+    modality = getattr(getattr(model, "encoder", None), "modality", "audio")
+    if modality != "audio":
+        raise ConfigError(f"--onnx supports models of speech, but this one is for {modality}: export without --onnx")
+
+
 def export_onnx(model: nn.Module, folder: str | Path, recordings: Sequence[Tensor]) -> Graph:
     """Export the speech tower of a two-tower model, ``speech_tower.onnx``, or a classifier, ``classifier.onnx``.
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.config.model import StrictModel
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.encoders import AudioSection, library_of
+from mmcl.sections.encoders import AudioSection, DataEncoderSection, EncoderSection, library_of
 from mmcl.sections.strategy_names import CLOSED_FORM, FIRST_SESSION, base_of, read_out_of
 
 if TYPE_CHECKING:
     from mmcl.models.readouts.base import ReadOut
     from mmcl.strategies.closed_form import ClosedForm
+
+
+#: Settings that freeze an encoder.
+FREEZE = "set encoder.frozen to true and leave out encoder.tune_from, lora and prompts"
 
 
 @section_of("mmcl.models.readouts.nearest_class_mean:NearestClassMean")
@@ -67,7 +71,7 @@ class ReadOutSection(SignatureModel):
         return ClosedForm(self.build(name), old_classes=self.old_classes)
 
 
-def trains_encoder(encoder: AudioSection) -> bool:
+def trains_encoder(encoder: AudioSection | EncoderSection | DataEncoderSection) -> bool:
     """Whether a config trains its encoder, or adapters or prompts in it.
 
     An encoder without pretrained weights is trained unless it is set to be frozen.
@@ -81,15 +85,16 @@ def trains_encoder(encoder: AudioSection) -> bool:
         return True
     if settings["frozen"] is not None or settings["tune_from"] is not None:
         return not settings["frozen"]
-    return library_of(encoder.name) == encoder.name
+    return encoder.name is None or library_of(encoder.name) == encoder.name
 
 
-def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
+def check_frozen_encoder(names: Sequence[str], *, is_trained: bool, remedy: str = FREEZE) -> None:
     """Check that closed-form strategies get an encoder that needs no training.
 
     Args:
         names: names of strategies.
         is_trained: whether the encoder is trained.
+        remedy: settings that freeze it.
 
     Raises:
         ConfigError: it is; names the setting to change.
@@ -98,6 +103,6 @@ def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
 
     if is_trained and (given := [name for name in names if name in CLOSED_FORM]):
         raise ConfigError(
-            f"strategy '{given[0]}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
-            f"out encoder.tune_from, lora and prompts, or train it, as in first_session@{given[0]} or naive@{given[0]}"
+            f"strategy '{given[0]}' trains nothing, but the encoder is trained: {remedy}, or train it, as in "
+            f"first_session@{given[0]} or naive@{given[0]}"
         )

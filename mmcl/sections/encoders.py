@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mmcl.encoders.base import Encoder
 
 EncoderSectionT = TypeVar("EncoderSectionT", bound="EncoderSection")
+#: small network that is trained from scratch, by modality
+FROM_SCRATCH = {"audio": "cnn", "image": "cnn", "text": "words", "tabular": "mlp"}
 
 
 @section_of("mmcl.encoders.lora:LoRA")
@@ -103,9 +105,36 @@ class EncoderSection(_Named, SignatureModel):
         channels, height, width = shape
         return {"channels": channels, **({"size": height} if height == width else {})}
 
+    def data_options(self, data: Any, view: str) -> dict[str, int]:
+        """Return the options that a data set determines: :meth:`image_options`, or ``features`` of a tabular view."""
+        from mmcl.data.attributes import attributes_of
+
+        sizes = attributes_of(data).features
+        return {"features": sizes[view]} if view in sizes else self.image_options(data)
+
     def following(self: EncoderSectionT, data: Any) -> EncoderSectionT:
         """Return this section with options from a data set, which those of the config override."""
         return self.model_copy(update={"options": {**self.image_options(data), **self.options}})
+
+
+@section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))
+class DataEncoderSection(_Named):
+    """An encoder that follows the data unless it is set; see :func:`mmcl.encoders.build_encoder`."""
+
+    modality: Literal["audio", "text", "image", "tabular"] | None = Field(
+        None, description="modality of the input; none: that of the data"
+    )
+    name: str | None = Field(
+        None,
+        description="encoder: short name, hub id, folder, or library:model, see build_encoder; none: a small network "
+        "trained from scratch",
+    )
+    options: dict[str, Any] = Field({}, description="options of the encoder, such as {dim: 192} or {download: true}")
+
+    def of_modality(self, modality: str) -> EncoderSection:
+        """Return the section of an encoder of a modality."""
+        given = {**self.model_dump(), "modality": modality, "name": self.name or FROM_SCRATCH[modality]}
+        return EncoderSection.model_validate(given)
 
 
 @section_of("mmcl.encoders.build:build_encoder", without=("modality", "name"))

@@ -10,7 +10,7 @@ from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.closed_form import ReadOutSection as ReadOutSection
 from mmcl.sections.closed_form import check_frozen_encoder as check_frozen_encoder
-from mmcl.sections.closed_form import trains_encoder
+from mmcl.sections.closed_form import trains_encoder as trains_encoder
 
 # Tasks read all their sections from this module.
 from mmcl.sections.encoders import AudioSection as AudioSection
@@ -255,7 +255,7 @@ class KnowledgeDistillationSection(StrictModel):
 def resolve_strategies(config: ConfigT) -> ConfigT:
     """Return a config after ``all`` in its strategies is replaced; raises ValueError if one does not fit the model."""
     given: Any = config
-    fits = {"trains_encoder": trains_encoder(given.encoder), "has_prompts": given.encoder.prompts is not None}
+    fits = {"trains_encoder": given.trains_encoder(), "has_prompts": given.has_prompts()}
     # Written past the immutable fields: `all` depends on other fields, and the folder of a run lists the strategies.
     config.__dict__["strategy"] = expand_all(given.strategy, given.model, **fits)
     check_strategies(given.strategy, given.model)

@@ -23,6 +23,15 @@ def slu_incremental(config: Any, checks: Checks) -> None:
         check_stream(checks, data, config.seeds, **stream_settings(config, ""))
 
 
+def class_incremental_task(config: Any, checks: Checks) -> None:
+    """Check a config of the task ``class_incremental``."""
+    checks.attempt("strategy", lambda: config.check_frozen(is_trained=config.trains_encoder()))
+    check_encoder(checks, "classifier.text", config.classifier.text, "text")
+    data = config.check(checks)
+    if data is not None:
+        check_stream(checks, data, config.seeds, **stream_settings(config, ""))
+
+
 def text_incremental(config: Any, checks: Checks) -> None:
     """Check a config of the task ``text_incremental``."""
     from mmcl.data import LabelledExercises

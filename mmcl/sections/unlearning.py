@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mmcl.data.base import Dataset
+    from mmcl.encoders.base import Encoder
     from mmcl.models import ImageClassifier
     from mmcl.models.classifier import SLUClassifier
     from mmcl.runs.run import Run
@@ -56,7 +57,9 @@ class RemovalSection(StrictModel):
         return choose_removal(train=train, test=test, seed=seed, **self.model_dump())
 
 
-@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "precision"))
+@section_of(
+    "mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "columns", "precision")
+)
 @section_of("mmcl.strategies.rehearsal:Rehearsal", without=("selection", "by_superclass"))
 @section_of("mmcl.data.streams:class_incremental", without=_ONLY_EXPERIENCES)
 class StreamSection(SignatureModel):
@@ -179,7 +182,7 @@ class UnlearningSection(SignatureModel):
         folder = run.folder / "models" / unit
         if isinstance(model, SLUClassifier):
             save_slu(model, folder, train.classes)
-            encoder = model.encoder
+            encoder = cast("Encoder", model.encoder)
             valid = self.data.validation(
                 train.classes, lambda split: cached_features(split, encoder, device=self.device)
             )

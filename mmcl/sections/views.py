@@ -71,7 +71,7 @@ class ViewsSection(DataSection):
 
         if self.name == _TWO_SETS:
             return checks.attempt("data", lambda: self.open(splits, **options))
-        if not checks.passes("folds", lambda: check_dataset_options(self.name, options)):
+        if options and not checks.passes("folds", lambda: check_dataset_options(self.name, options)):
             return None
         chosen = {**self.options, **options}
         parts = [open_split(checks, "data", self.name, split, self.root, chosen) for split in splits]
@@ -82,7 +82,7 @@ class ViewsSection(DataSection):
 
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
-@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket"))
+@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "columns"))
 @section_of("mmcl.strategies.held_out:HeldOut", without=("data", "on"))
 @section_of("mmcl.strategies.m3col:M3CoL", without=("contrast", "share"))
 @section_of("mmcl.models.fusion:MultimodalClassifier", without=("encoders",))
@@ -116,10 +116,7 @@ class MultimodalSection(SignatureModel):
 
     def options_of(self, data: object, view: str) -> dict[str, int]:
         """Return the options of a view's encoder that the data determines: sizes of images, and number of features."""
-        from mmcl.data.attributes import attributes_of
-
-        sizes = attributes_of(data).features
-        return {"features": sizes[view]} if view in sizes else self.views[view].image_options(data)
+        return self.views[view].data_options(data, view)
 
     def check(self, checks: Checks, data: Any) -> None:
         """Check the encoders of views against a data set."""

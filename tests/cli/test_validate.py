@@ -20,6 +20,11 @@ from mmcl.runs import tensorboard
 #: Settings of each task that are valid with the data of the fixture.
 GOOD = {
     "slu_incremental": ["data.name=table", "data.root=speech.csv", "experiences=2"],
+    "class_incremental": [
+        "data={name: table, root: images.csv, options: {size: 8, grey: true}}",
+        "encoder.options={}",
+        "experiences=2",
+    ],
     "text_incremental": ["data={name: table, root: texts.csv}", "rationales=none", "by_superclass=false"],
     "rationale_distillation": ["data={name: table, root: texts.csv}", "method=finetune"],
     "contrastive_pretraining": ["pairs={name: table, root: speech.csv}"],
@@ -60,6 +65,15 @@ FAULTS = [
     ("slu_incremental", "strategy=icarl model=seq2seq", ["'icarl'", "classifier"]),
     ("slu_incremental", "seeds=[0,x]", ["seeds[1]", "'x'"]),
     ("slu_incremental", "contrast.temperature=-1", ["contrast.temperature", "-1"]),
+    ("class_incremental", "data.name=mnits", ["data.name", "'mnits'", "'mnist'"]),
+    ("class_incremental", "data.root=none.csv", ["data", "none.csv"]),
+    ("class_incremental", "experiences=9", ["experiences is 9", "3 classes"]),
+    ("class_incremental", "encoder.modality=audio", ["encoder", "audio", "image (image)"]),
+    ("class_incremental", "data.root=texts.csv encoder.modality=image", ["encoder", "image", "text (text)"]),
+    ("class_incremental", "'encoder.options={dmi: 8}'", ["encoder", "'dmi'", "'dim'"]),
+    ("class_incremental", "'views={picture: {modality: image}}'", ["views", "picture", "image (image)"]),
+    ("class_incremental", "'views={image: {modality: image, name: vit}}'", ["views.image", "'vit'"]),
+    ("class_incremental", "strategy=slda", ["strategy", "slda", "encoder.frozen"]),
     ("text_incremental", "experiences=9", ["experiences is 9", "3 classes"]),
     ("text_incremental", "rationales=qcrd", ["rationales", "qcrd"]),
     ("text_incremental", "student.dim=50 student.heads=4", ["student.dim is 50", "student.heads=4"]),

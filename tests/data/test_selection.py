@@ -73,3 +73,11 @@ def test_recordings_and_entities_are_those_of_the_rows(data_dir):
     chosen = Selection(spoken, [5, 2])
     assert chosen.utterances == [spoken.utterances[5], spoken.utterances[2]] and chosen.entities == [(), ()]
     assert Selection(Listed(), [0]).utterances is None and Selection(Listed(), [0]).entities is None
+
+
+def test_views_of_the_source_are_kept():
+    views = Listed()
+    views.modalities, views.features = {"age": "tabular"}, {"age": 2}
+    chosen = Selection(views, [1])
+    assert (chosen.modalities, chosen.features) == (views.modalities, views.features)
+    assert Selection(Listed(), [1]).modalities == {}

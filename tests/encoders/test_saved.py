@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mmcl.encoders import build_encoder
-from mmcl.encoders.saved import describe_encoder, rebuild_encoder
+from mmcl.encoders.fused_views import FusedViews
+from mmcl.encoders.saved import describe_encoder, described_encoders, rebuild_encoder, rebuild_views
 from mmcl.errors import CheckpointError, ConfigError, MissingDataError
 
 
@@ -61,3 +62,24 @@ def test_an_invalid_description_raises(described, error):
     for download in (True, False):
         with pytest.raises(error):
             rebuild_encoder(described, "here", download=download)
+
+
+def test_encoders_of_views_are_rebuilt_with_their_fusion():
+    image, age = build_encoder("image", "cnn", dim=8, frozen=True), build_encoder("tabular", "mlp", features=2)
+    described = describe_encoder(FusedViews({"image": image, "age": age}, fusion="gated", dim=4))
+    assert list(described["views"]) == ["image", "age"] and described["views"]["image"]["fingerprint"] is None
+    again = rebuild_views(described, "here")
+    assert isinstance(again, FusedViews) and again.settings == {"fusion": "gated", "dim": 4}
+    assert dict(again.views())["age"].features == 2
+    assert list(described_encoders(described)) == ["encoder.encoders.image.", "encoder.encoders.age."]
+    for change in (
+        {"views": [1]},
+        {"views": {}},
+        {"views": {"a.b": described["views"]["age"]}},
+        {"views": {"age": {}}},
+        {"fusion": {"dim": 2**40}},
+        {"fusion": {"fusion": "sum"}},
+        {"fusion": None},
+    ):
+        with pytest.raises((CheckpointError, ConfigError)):
+            rebuild_views({**described, **change}, "here")

@@ -68,3 +68,13 @@ def test_an_encoder_of_another_modality_raises():
     built = {**encoders(), "image": build_encoder("audio", "cnn")}
     with pytest.raises(ConfigError, match=r"image .*audio.*image \(image\)"):
         CachedViews(Samples(), built)
+
+
+def test_pooled_features_have_no_lengths_and_attributes_are_kept():
+    data = Samples()
+    data.speakers = ["ann", "ben", "ann"]
+    frozen = {"image": build_encoder("image", "cnn", dim=8, frozen=True)}
+    views = CachedViews(data, frozen, keep="auto", progress=False)
+    batch = views.batch(torch.tensor([1]))
+    assert batch["image_features"].shape == (1, 8) and "image_features_lengths" not in batch
+    assert views.speakers == data.speakers and views.superclasses == ()

@@ -36,6 +36,28 @@ RUNS = {
         (f"encoder.options={_CNN}",),
         lines=11,
     ),
+    "images": SmallRun(
+        "class_incremental/tiny",
+        ("strategy=[replay,coconut@slda]", "seeds=[3]"),
+        ("encoder.options={dim: 16, blocks: 2, dropout: 0}",),
+        has_data=True,
+        lines=4,
+    ),
+    "digits": SmallRun(
+        "class_incremental/tiny",
+        (
+            "data={name: spoken_written_digits, options: {}, train: [valid]}",
+            "encoder.options={}",
+            "fusion=gated",
+            "dim=16",
+            "strategy=[der_pp]",
+            "seeds=[3]",
+            "epochs=1",
+        ),
+        (f"views={{audio: {{name: cnn, options: {_CNN}}}, image: {{modality: image, options: {{dropout: 0}}}}}}",),
+        has_data=True,
+        lines=3,
+    ),
     "sequences": SmallRun(
         "slu_incremental/tiny_seq2seq",
         (f"strategy={_PARTS}", "seeds=[3]", "epochs=1"),

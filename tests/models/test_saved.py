@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from mmcl.batch import collate
+from mmcl.batch import Batch, collate
 from mmcl.encoders import build_encoder
+from mmcl.encoders.fused_views import FusedViews
 from mmcl.errors import CheckpointError
 from mmcl.models import Frame, FrameTokenizer, SLUClassifier, SLUSeq2Seq
 from mmcl.models.readouts import RanPAC, StreamingLDA
@@ -218,3 +219,22 @@ def test_the_stored_state_leaves_out_frozen_weights_and_skipped_names():
     model.frozen.requires_grad_(False), model.random.requires_grad_(False)
     encoders = {"frozen.": {"fingerprint": "f"}, "random.": {"fingerprint": None}}
     assert stored_state(model, encoders, ("head.bias",)).keys() == {"random.weight", "random.bias", "head.weight"}
+
+
+@pytest.mark.parametrize("frozen", [None, True])
+def test_a_loaded_classifier_of_views_gives_the_same_logits(frozen, tmp_path):
+    views = {"image": build_encoder("image", "cnn", dim=8, frozen=frozen)}
+    views["age"] = build_encoder("tabular", "mlp", features=2, frozen=frozen)
+    model = SLUClassifier(FusedViews(views), hidden=8, text_encoder=build_encoder("text", "words", dim=4)).eval()
+    model.grow([0, 2])
+    batch = Batch(image=torch.rand(3, 1, 8, 8), age=torch.rand(3, 2))
+    save_slu(model, tmp_path / "model", CLASSES)
+    loaded = load_slu(tmp_path / "model")
+    torch.testing.assert_close(loaded(batch).logits, model(batch).logits)
+    assert loaded.classes == CLASSES and loaded.text_encoder is None
+    content = json.loads((tmp_path / "model" / "config.json").read_text())
+    content["model_type"] = "mmcl_slu_seq2seq"
+    del content["mmcl_digests"]
+    (tmp_path / "model" / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError):
+        load_slu(tmp_path / "model")

@@ -38,6 +38,16 @@ def test_unreadable_text_files_do_not_lose_the_others(folder):
     assert all(file.name in each.error for file, each in zip(files[:3], found[:3], strict=True))
 
 
+def test_each_row_of_a_table_is_an_input_of_a_model_of_views(folder):
+    (folder / "rows.csv").write_text("image,age,label\nphoto.jpg,3,old\nphoto.jpg,4,young\n")
+    (folder / "bad.csv").write_text("image,age\nphoto.jpg\n")
+    found = prediction_inputs([folder / name for name in ("rows.csv", "bad.csv", "none.csv")], [], "views")
+    assert [each.row.numbers for each in found[:2]] == [(3.0,), (4.0,)]
+    assert found[0].row.files == {"image": folder / "photo.jpg"} and found[1].name.endswith("rows.csv line 3")
+    errors = [each.error for each in answer_all(found, lambda each: each.row)]
+    assert errors[:2] == ["", ""] and "bad.csv" in errors[2] and "none.csv" in errors[3]
+
+
 def test_unusable_inputs_raise(folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.md").touch()

@@ -12,7 +12,9 @@ import torch
 from mmcl.config.model import load_config
 from mmcl.config.tasks import find_config, load_task
 from mmcl.data.base import Entity
+from mmcl.data.own_rows import OwnRow
 from mmcl.encoders import build_encoder
+from mmcl.encoders.fused_views import FusedViews
 from mmcl.errors import AudioError, CheckpointError, ConfigError, MissingDataError
 from mmcl.metrics.calibration import Calibration, NotCalibrated, expected_calibration_error
 from mmcl.models import Frame, FrameTokenizer, ImageClassifier, SLUClassifier, SLUSeq2Seq
@@ -216,3 +218,20 @@ def test_invalid_inputs_raise(tone, tmp_path):
             Recognizer(model, ("a", "b", "c"), NONE, threshold=threshold)
     with pytest.raises(CheckpointError, match="no class names"):
         Recognizer(model, (), NONE)
+
+
+def test_rows_are_recognized_by_their_views(tmp_path):
+    views = {"numbers": build_encoder("tabular", "mlp", features=2), "text": build_encoder("text", "words", dim=4)}
+    model = SLUClassifier(FusedViews(views), hidden=8)
+    model.grow([0, 1])
+    recognizer = Recognizer(model, ("no", "yes"), NONE)
+    assert recognizer.modality == "views"
+    row = OwnRow(tmp_path / "rows.csv", "line 2", "", text="well", numbers=(1.0, 2.0))
+    expected = recognizer.recognize({"numbers": torch.tensor([1.0, 2.0]), "text": "well"})
+    assert recognizer.recognize_row(row) == expected and expected.label in ("no", "yes")
+    with pytest.raises(ConfigError, match="rows.csv.*text.*line 2.*numbers"):
+        recognizer.recognize_row(OwnRow(tmp_path / "rows.csv", "line 2", "", text="well"))
+    with pytest.raises(ConfigError, match="views"):
+        recognizer.recognize_file("rows.csv")
+    with pytest.raises(ConfigError, match="audio"):
+        Recognizer(classifier(build_encoder("audio", "cnn", dim=8)), tuple("abc"), NONE).recognize_row(row)

@@ -23,6 +23,21 @@ def test_class_groups_are_mentioned_if_there_are_several(run, kind):
 
 
 @pytest.mark.parametrize(
+    ("content", "about", "call", "task"),
+    [
+        ({"encoder": {"modality": "audio"}}, "recording", "load_audio", "audio-classification"),
+        ({"encoder": {"modality": "image"}}, "an image", "recognize_file", "image-classification"),
+        ({"encoder": {"modality": "text"}}, "a text", "recognize_text", "text-classification"),
+        ({"views": {"audio": {}, "image": {}}}, "audio and image", "recognize(sample)", None),
+    ],
+)
+def test_classifiers_are_described_by_their_modality(run, content, about, call, task):
+    content = {"model_type": "mmcl_slu_classifier", "classes": ["on", "off"], **content}
+    described = describe_kind(ModelSource(run, content, "naive", "hub", 2))
+    assert about in described.about and call in described.use and described.task == task
+
+
+@pytest.mark.parametrize(
     ("method", "prefix", "explained"), [("finetune", "predict: ", 0), ("single_task", "", 1), ("qcrd", "predict: ", 1)]
 )
 def test_task_describes_the_training_of_its_students(run, method, prefix, explained):

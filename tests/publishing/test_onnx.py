@@ -16,7 +16,14 @@ from mmcl.models import SLUClassifier, TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.models.readouts import FeCAM, RanPAC, StreamingLDA
 from mmcl.publishing import onnx as onnx_export
-from mmcl.publishing.onnx import SpeechTower, check_graph, export_onnx, max_audio_seconds, real_recordings
+from mmcl.publishing.onnx import (
+    SpeechTower,
+    check_graph,
+    check_listens,
+    export_onnx,
+    max_audio_seconds,
+    real_recordings,
+)
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="graphs need the extra 'onnx'")
 
@@ -184,3 +191,9 @@ def test_unsupported_models_are_refused(recordings, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ConfigError, match=r"needs onnxscript, .*: pip install 'mmcl\[onnx\]'"):
         export_onnx(images, tmp_path, recordings)
+
+
+def test_models_of_other_modalities_are_refused():
+    check_listens(SLUClassifier(build_encoder("audio", "cnn", dim=8)))
+    with pytest.raises(ConfigError, match="image"):
+        check_listens(SLUClassifier(build_encoder("image", "cnn", dim=8)))

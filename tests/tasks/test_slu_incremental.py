@@ -324,15 +324,6 @@ def test_real_data_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):
     assert json.loads(done.stdout)["confidence"] > 0
 
 
-@pytest.mark.parametrize(
-    ("given", "size"), [({"memory_size": 30}, 30), ({"memory_share": 0.02}, 14), ({"memory_share": 0.0}, 0)]
-)
-def test_memory_size_is_a_number_or_a_share_of_the_training_data(given, size):
-    task = load_task("slu_incremental")
-    for base in ("replay", "coconut", "icarl"):
-        assert task.settings(task.Config(**given), base, 700)["memory_size"] == size
-
-
 def order(config):
     done = find_config("slu_incremental", config)
     return load_config(load_task("slu_incremental").Config, done).class_order
