@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mmcl.sections import task_checks
 from mmcl.sections.incremental import IncrementalParts, run_strategies
 from mmcl.sections.modalities import ModalitiesSection
-from mmcl.sections.strategy_names import CLOSED_FORM
+from mmcl.sections.strategy_names import LINEAR, base_of
 
 if TYPE_CHECKING:
     from mmcl.runs.run import Run
@@ -46,7 +46,7 @@ def prepare(config: Config, run: Run) -> IncrementalParts:
         valid = config.validation(train.classes, encoder)
 
     def build_model(strategy, encoder):
-        return config.classifier.build(encoder, trained=strategy not in CLOSED_FORM)
+        return config.classifier.build(encoder, trained=base_of(strategy) not in LINEAR, contrasts="+" in strategy)
 
     def scale(model, rows):
         if isinstance(model.encoder, FusedViews):

@@ -1,8 +1,7 @@
 """Class-incremental spoken language understanding: accuracy and forgetting of continual learning strategies.
 
-For each seed, the classes of a data set are split into experiences. Each strategy trains a model on one experience
-after the other, and tests it on all of them after each. The model is a classifier, or a sequence-to-sequence model that
-generates intent, entities and transcript. Features of frozen encoder layers are computed once and cached.
+For each seed, classes arrive in experiences. Each strategy trains a classifier or a sequence-to-sequence model on one
+after the other, and is tested on all after each. Features of frozen encoder layers are computed once and cached.
 """
 
 from __future__ import annotations

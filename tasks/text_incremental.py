@@ -124,7 +124,7 @@ def learn(
         model,
         config.optimizer.build(model, student),
         **memory,
-        **config.model_dump(include={"epochs", "batch_size", "device"}),
+        **config.model_dump(include={"epochs", "batch_size", "columns", "device"}),
         scheduler=config.optimizer.scheduler(),
         clip_norm=config.optimizer.clip_norm,
         plugins=[*taught, accuracy, tracking],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mmcl.models.fusion import MultimodalClassifier as MultimodalClassifier
     from mmcl.models.heads.growing import GrowingHead as GrowingHead
     from mmcl.models.image_classifier import ImageClassifier as ImageClassifier
+    from mmcl.models.momentum import MomentumEncoder as MomentumEncoder
     from mmcl.models.pretrained import from_pretrained as from_pretrained
     from mmcl.models.seq2seq import SLUSeq2Seq as SLUSeq2Seq
     from mmcl.models.tensor_classifier import TensorClassifier as TensorClassifier

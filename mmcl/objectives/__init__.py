@@ -12,23 +12,42 @@ if TYPE_CHECKING:
     from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
     from mmcl.objectives.dcl import DCLLoss as DCLLoss
     from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
+    from mmcl.objectives.isogclr import ISogCLRLoss as ISogCLRLoss
     from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
+    from mmcl.objectives.mochi import MoCHiLoss as MoCHiLoss
     from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
     from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
+    from mmcl.objectives.simple_contrastive import SimpleContrastiveLoss as SimpleContrastiveLoss
     from mmcl.objectives.soft_clip import SoftClipLoss as SoftClipLoss
 
     # Two or more views
+    from mmcl.objectives.cacr import CACRLoss as CACRLoss
+    from mmcl.objectives.groco import GroCoLoss as GroCoLoss
     from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
 
     # Labels
+    from mmcl.objectives.core_tuning import CoreTuningLoss as CoreTuningLoss
     from mmcl.objectives.mm import MMLoss as MMLoss
+    from mmcl.objectives.simlap import ClassPairGate as ClassPairGate
+    from mmcl.objectives.simlap import SimLAPLoss as SimLAPLoss
     from mmcl.objectives.sup_con import SupConLoss as SupConLoss
+
+    # Episodes of few shots
+    from mmcl.objectives.susana import SuSanaLoss as SuSanaLoss
+
+    # Numbers of a regression
+    from mmcl.objectives.conr import ConRLoss as ConRLoss
+    from mmcl.objectives.supremix import SupReMixLoss as SupReMixLoss
 
     # A teacher
     from mmcl.objectives.distill import feature_distillation as feature_distillation
     from mmcl.objectives.distill import logit_distillation as logit_distillation
     from mmcl.objectives.distill import relational_distillation as relational_distillation
     from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
+
+    # State between batches
+    from mmcl.objectives.memory import Queue as Queue
+    from mmcl.objectives.memory import SampleNumbers as SampleNumbers
 
     # The base class and temperatures
     from mmcl.objectives.objective import Objective as Objective

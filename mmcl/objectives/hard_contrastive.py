@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from mmcl.errors import InputError
 from mmcl.objectives.kernel.factors import similarity_factors
@@ -14,7 +11,7 @@ from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.info_nce import weighted_info_nce
 from mmcl.objectives.kernel.inputs import check_paired
 from mmcl.objectives.kernel.pairs import Identity
-from mmcl.objectives.kernel.tiles import tile_size
+from mmcl.objectives.kernel.row_blocks import hardest_negatives, own_columns, sum_of_blocks
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import Temperature, number_of
 
@@ -68,28 +65,23 @@ class HardContrastiveLoss(Objective):
         check_paired(a=a, b=b)
         with torch.autocast(a.device.type, enabled=False):
             queries, keys, _ = similarity_factors(a, b, self.temperature)
-            own = Identity(len(a))
+            offset = 0
             if self.gather:
                 processes = Processes.of(keys)
-                keys, own = processes.gather(keys), own.gathered(processes)
-            size = tile_size(a.device, self.block_size)
-            total = 0 * (queries.sum() + keys.sum())  # keeps the gradient path of a process without rows
-            for start in range(0, len(queries), size):
-                rows = queries[start : start + size]
-                pairs = Identity(len(rows), offset=own.offset + start, keys=len(keys))
-                # Recomputed in backward, so that only one block of similarities is in memory.
-                mean = checkpoint(self._block_mean, rows, keys, pairs, use_reentrant=False, preserve_rng_state=False)
-                total = total + mean * len(rows)
+                keys, offset = processes.gather(keys), processes.own.start
+            total = sum_of_blocks(
+                lambda start, rows, keys: self._block_sum(rows, keys, offset + start),
+                [queries],
+                [keys],
+                self.block_size,
+            )
             return total / max(len(keys), 1)
 
-    def _block_mean(self, rows: Tensor, keys: Tensor, pairs: Identity) -> Tensor:
-        positives = torch.arange(pairs.offset, pairs.offset + len(rows), device=rows.device)[:, None]
-        similarities = (rows.detach() @ keys.detach().T).scatter(1, positives, -torch.inf)
-        kept = min(max(1, math.ceil(self.share * (len(keys) - 1))), len(keys))
-        lowest = similarities.topk(kept, dim=1).values[:, -1:]
-        # Similarities of equally hard negatives differ by rounding, which depends on the block.
-        slack = 8 * torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)
-        compared = (similarities >= lowest - slack).scatter(1, positives, True)
-        return weighted_info_nce(
+    def _block_sum(self, rows: Tensor, keys: Tensor, offset: int) -> Tensor:
+        compared = hardest_negatives(rows, keys, offset, self.share)
+        compared = compared.scatter(1, own_columns(compared, offset), True)
+        pairs = Identity(len(rows), offset=offset, keys=len(keys))
+        mean = weighted_info_nce(
             rows, keys, pairs, denominator=compared, temperature=1.0, normalize=False, block_size=len(keys)
         )
+        return mean * len(rows)

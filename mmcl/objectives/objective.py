@@ -31,7 +31,10 @@ class Objective(nn.Module):
     * ``features``: the same as one tensor, view after view, ``(views * batch, dim)``
     * ``labels``: class of each row, ``(batch,)``; with ``features``, of each of its rows
     * ``rows``: index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
+    * ``targets``: number to predict, of each row of ``features``, for regression
+    * ``predictions``: predicted number of each row of ``features``
     * ``bags``: number of the bag of each sample, ``(batch,)``, if the data set has bags
+    * ``is_support``: whether a row of ``features`` is of the support of an episode, boolean
     * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``
 
     No objective waits for a GPU, except to ``gather``. ``torch.compile(fullgraph=True)`` and ``torch.cuda.graph``

@@ -51,6 +51,7 @@ class IncrementalSection(SignatureModel):
     relational: sections.RelationalSection = sections.RelationalSection()
     rehearsal: sections.RehearsalSection = sections.RehearsalSection()
     regularization: sections.RegularizationSection = sections.RegularizationSection()
+    l2p: sections.L2PSection = sections.L2PSection()
     readout: sections.ReadOutSection = sections.ReadOutSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
     tensorboard: bool = Field(False, description="also write TensorBoard logs")
@@ -60,6 +61,10 @@ class IncrementalSection(SignatureModel):
     def trains_encoder(self) -> bool:
         """Return whether the encoder is trained."""
         return sections.trains_encoder(self.encoder)
+
+    def has_prompts(self) -> bool:
+        """Return whether prompts are trained in front of the encoder."""
+        return self.encoder.prompts is not None
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,13 @@ def learn(config: Any, run: Run, name: str, seed: int, parts: IncrementalParts, 
     model = parts.build_model(name, encoder)
     parts.scale(model, benchmark.train_stream[0].dataset.rows[:])
     accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config, benchmark)
-    own = strategy_settings(config, base, len(parts.train))
+    own = strategy_settings(config, base, len(parts.train)) | config.readout.argument(name)
     tracking = Tracking(run, name, seed, progress, epochs=len(benchmark.train_stream) * own.get("epochs", 1))
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
         config.optimizer.build(model, encoder),
         **own,
-        **config.model_dump(include={"batch_size", "eval_batch_size", "bucket", "precision", "device"}),
+        **config.model_dump(include={"batch_size", "eval_batch_size", "bucket", "columns", "precision", "device"}),
         scheduler=config.optimizer.scheduler(),
         clip_norm=config.optimizer.clip_norm,
         plugins=[*sections.build_additions(name, config), accuracy, *scores, tracking],
@@ -162,6 +167,7 @@ def strategy_settings(config: Any, base: str, samples: int) -> dict[str, Any]:
         "replay": memory,
         "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
+        "l2p": config.l2p.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
     }
     return {"epochs": 1 if config.online else config.epochs, **own.get(base, config.regularization.settings(base))}

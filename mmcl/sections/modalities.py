@@ -41,6 +41,11 @@ class ModalitiesSection(IncrementalSection):
         encoders: Sequence[EncoderSection | DataEncoderSection] = [*self.views.values()] or [self.encoder]
         return self.fusion != "concat" or self.dim is not None or any(map(trains_encoder, encoders))
 
+    def has_prompts(self) -> bool:
+        """Return whether prompts are trained in front of an encoder."""
+        encoders: Sequence[EncoderSection | DataEncoderSection] = [*self.views.values()] or [self.encoder]
+        return any(each.prompts is not None for each in encoders)
+
     def check_frozen(self, *, is_trained: bool) -> None:
         """Check that closed-form strategies get encoders that need no training; raises ConfigError."""
         trained = [view for view, section in self.views.items() if trains_encoder(section)]

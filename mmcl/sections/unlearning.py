@@ -57,7 +57,9 @@ class RemovalSection(StrictModel):
         return choose_removal(train=train, test=test, seed=seed, **self.model_dump())
 
 
-@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "precision"))
+@section_of(
+    "mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "columns", "precision")
+)
 @section_of("mmcl.strategies.rehearsal:Rehearsal", without=("selection", "by_superclass"))
 @section_of("mmcl.data.streams:class_incremental", without=_ONLY_EXPERIENCES)
 class StreamSection(SignatureModel):

@@ -82,7 +82,7 @@ class ViewsSection(DataSection):
 
 
 @section_of("mmcl.distributed:launch", without=("devices", "nodes", "timeout"))
-@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket"))
+@section_of("mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "columns"))
 @section_of("mmcl.strategies.held_out:HeldOut", without=("data", "on"))
 @section_of("mmcl.strategies.m3col:M3CoL", without=("contrast", "share"))
 @section_of("mmcl.models.fusion:MultimodalClassifier", without=("encoders",))

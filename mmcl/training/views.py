@@ -17,7 +17,8 @@ def objective_inputs(
         views: embeddings of the same samples, ``(batch, dim)`` each, from several modalities or forward passes.
         labels: class of each sample, ``(batch,)``.
         takes: names of the inputs, from ``Objective.takes``.
-        **available: further inputs by name, such as ``rows`` and ``is_rehearsal``.
+        **available: further inputs by name, such as ``rows`` and ``is_rehearsal``. ``targets`` has one number per
+            sample, and ``predictions`` one per row of ``features``.
 
     >>> inputs = objective_inputs(
     ...     [torch.eye(2), torch.eye(2)], labels=torch.tensor([3, 4]), takes=("features", "labels")
@@ -30,7 +31,9 @@ def objective_inputs(
         inputs["a"], inputs["b"] = views
     if "views" in takes:
         inputs["views"] = torch.stack(list(views))
-    if "features" in takes:  # the views are concatenated, so labels are repeated
+    if "features" in takes:  # the views are concatenated, so labels and targets are repeated
         inputs["features"] = torch.cat(list(views))
-        inputs["labels"] = None if labels is None else labels.repeat(len(views))
+        for name in {"labels", "targets"} & inputs.keys():
+            each = inputs[name]
+            inputs[name] = None if each is None else each.repeat(len(views))
     return inputs

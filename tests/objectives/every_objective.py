@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mmcl.objectives as objectives
-from mmcl.objectives import laf, qcrd
+from mmcl.objectives import core_tuning, laf, qcrd
 from mmcl.objectives.kernel.base import Pairs
 
 Batch = dict[str, Tensor]
@@ -57,12 +57,15 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         **{name: uniform(rows).requires_grad_() for name in ("errors", "other_errors")},
         "labels": labels,
         "rows": torch.arange(rows),
+        "is_support": torch.tensor([label not in labels[:row].tolist() for row, label in enumerate(labels.tolist())]),
         "is_rehearsal": torch.arange(rows) % 3 != 1,
         "mask": torch.arange(rows * 4).view(rows, 4) % 5 != 2,
         "other_mask": (torch.arange(rows * 4).view(rows, 4) % 3 != 1) & (torch.arange(rows) != 2)[:, None],
         "steps": torch.arange(rows * 3).view(rows, 3) % 3 != 1,
         "permutation": torch.randperm(rows, generator=generator),
         "lam": uniform(rows),
+        "targets": 3 * uniform(rows),
+        "predictions": 3 * uniform(rows),
         "matrix": uniform(rows, rows),
         "allowed": labels[:, None] == labels,
         "counts": torch.randint(0, 3, (rows, rows), generator=generator),
@@ -143,14 +146,62 @@ def _extra(a: Tensor, b: Tensor, extra: Tensor, coefficient: Tensor, **options: 
     return objectives.weighted_info_nce(a, b, pairs, extra_keys=extra, coefficient=coefficient, **options)
 
 
+def _gated(**options: object) -> Callable[..., Tensor]:
+    """Return SimLAP with equal gates at each call."""
+    torch.manual_seed(0)
+    return objectives.SimLAPLoss(classes=5, dim=6, **options).eval().of_pairs
+
+
+def _queued(**settings: object) -> Callable[..., objectives.Objective]:
+    """Return the maker of MoCHi with keys in its queue."""
+
+    def make(**options: object) -> objectives.Objective:
+        objective = objectives.MoCHiLoss(queue=32, dim=6, hardest=4, **settings, **options)
+        objective.queue.push(torch.linspace(-1, 1, 60).sin().view(10, 6))
+        return objective
+
+    return make
+
+
 _QCRD = "losses other_losses scores other_scores mask other_mask"
 
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
 LOSSES: dict[str, Loss] = {
-    **{name: Loss(each, each.takes, random=name == "M3CoLoss") for name, each in _CLASSES.items()},
+    **{name: Loss(each, each.takes, random=name in ("M3CoLoss", "SupReMixLoss")) for name, each in _CLASSES.items()},
+    "GroCoLoss of gradients": Loss(
+        lambda **options: objectives.GroCoLoss(negatives=3, stop_gradient=False, **options), ("views",)
+    ),
+    "ISogCLRLoss": Loss(
+        lambda **options: objectives.ISogCLRLoss(samples=99, **options), ("a", "b", "rows"), options=("block_size",)
+    ),
+    "ISogCLRLoss of two modalities": Loss(
+        lambda **options: objectives.ISogCLRLoss(samples=99, bimodal=True, history="similarities", **options),
+        ("a", "b", "rows"),
+        options=("block_size",),
+    ),
+    "SimLAPLoss": Loss(
+        lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
+    ),
+    "SimLAPLoss of pairs": Loss(_gated, ("a", "b", "labels", "labels")),
+    "MoCHiLoss": Loss(_queued(mixed=3, mixed_queries=2), ("a", "b"), random=True),
+    "MoCHiLoss without mixtures": Loss(_queued(mixed=0, mixed_queries=0), ("a", "b")),
+    "SupReMixLoss of mixtures": Loss(
+        lambda **options: objectives.SupReMixLoss(**options).of_mixtures, ("features", "targets", "lam")
+    ),
+    "mixtures_of": _plain(
+        lambda *entries: core_tuning.mixtures_of(entries[0], entries[1], 5, *entries[2:]).features.square().sum(),
+        "features labels permutation lam lam",
+    ),
+    "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=16, dim=6, **options), ("views",)),
+    "ConRLoss as released": Loss(
+        lambda **options: objectives.ConRLoss(as_released=True, **options), objectives.ConRLoss.takes
+    ),
     "DCLLoss weighted": Loss(lambda **options: objectives.DCLLoss(sigma=0.5, **options), ("a", "b")),
     "M3CoLoss from mixed": Loss(
         lambda **options: objectives.M3CoLoss(**options).from_mixed, ("a", "b", "permutation", "lam")
+    ),
+    "SimpleContrastiveLoss of the hardest": Loss(
+        lambda **options: objectives.SimpleContrastiveLoss(share=0.4, **options), ("a", "b")
     ),
     "MMLoss of anchors": Loss(objectives.MMLoss, ("a", "b", "labels", "is_rehearsal")),
     "NSPTLoss proper": Loss(

@@ -17,19 +17,29 @@ from torch import Tensor
 from waits import elsewhere
 
 from mmcl.objectives import (
+    CACRLoss,
     CLIPLoss,
+    ConRLoss,
+    CoreTuningLoss,
     CWCLLoss,
     DCLLoss,
+    GroCoLoss,
     HardContrastiveLoss,
+    ISogCLRLoss,
     M3CoLoss,
     MMLoss,
+    MoCHiLoss,
     MVDHELLoss,
     NSPTLoss,
     NTXentLoss,
     SameLabel,
     SigLIPLoss,
+    SimLAPLoss,
+    SimpleContrastiveLoss,
     SoftClipLoss,
     SupConLoss,
+    SupReMixLoss,
+    SuSanaLoss,
     weighted_info_nce,
 )
 
@@ -60,27 +70,105 @@ def mixed(**options):
     return M3CoLoss(**options).from_mixed
 
 
-def of_views(**options):
-    """Return three views: both sides, and the first again."""
-    return lambda a, b: MVDHELLoss(**options)([a, b, a])
+def gated(**settings) -> Callable:
+    """Return the maker of SimLAP with equal gates at each call, which batch normalization does not change."""
 
+    def make(**options):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            objective = SimLAPLoss(classes=40, dim=DIM, **settings, **options).eval()
+            objective.gate.double()
+            return objective
+
+    return lambda **options: lambda a, b, labels, rows: _sized(make(**options), a)(a, b, labels, rows % 3)
+
+
+def _sized(objective: SimLAPLoss, a: Tensor) -> Callable[..., Tensor]:
+    if a.dim() == 2 and a.shape[1] != DIM:  # some tests draw no or one dimension
+        objective.gate.dim, last = a.shape[1], objective.gate.mlp[-1]
+        last.weight, last.bias = (torch.nn.Parameter(each[: a.shape[1]]) for each in (last.weight, last.bias))
+    return objective.of_pairs
+
+
+def remixed(**options):
+    return SupReMixLoss(window=2.5, **options).of_mixtures
+
+
+def queued(**options):
+    """Return MoCHi with keys in its queue and without random mixtures."""
+    objective = MoCHiLoss(queue=128, dim=DIM, mixed=0, mixed_queries=0, **options)
+    objective.queue.double().push(torch.linspace(-1, 1, 20 * DIM).sin().view(20, DIM))
+    return objective
+
+
+def episode(**options):
+    """Return a loss of episodes with one support sample and one query of each class."""
+    return lambda a, rows: SuSanaLoss(**options)(a, rows // 2, rows % 2 == 0)
+
+
+def of_views(kind: Callable, **settings) -> Callable:
+    """Return the maker of an objective of three views: both sides, and the first again."""
+    return lambda **options: lambda a, b: kind(**settings, **options)([a, b, a])
+
+
+#: Cases that take an initial temperature, which gets no gradient.
+INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
+
+#: Cases whose b gets no gradient: a teacher, keys, or the features of weights.
+CONSTANT_B = {"cwcl", "mochi", "nspt_literal", "nspt_proper"}
+
+#: Cases whose state has a fixed dimension.
+FIXED_DIM = {"mochi"}
+
+#: Cases with constants that depend on the features, so that finite differences differ from gradients.
+CONSTANTS = {"dclw", "supremix"}
+
+#: Cases whose blocks hold whole rows of similarities; they have second derivatives also if blockwise.
+ROW_BLOCKS = {
+    "cacr",
+    "cacr_debiased",
+    "conr",
+    "core_tuning",
+    "groco",
+    "hard_contrastive",
+    "hard_simple",
+    "simlap",
+    "simlap_after",
+    "simple_contrastive",
+    "supremix",
+    "susana",
+}
 
 CASES = {
+    "cacr": Case(of_views(CACRLoss), "a b"),
+    "cacr_debiased": Case(of_views(CACRLoss, debias=0.1, attraction_scale=2.0), "a b"),
     "clip": Case(CLIPLoss, "a b"),
+    "conr": Case(ConRLoss, "a targets predictions"),
+    "core_tuning": Case(CoreTuningLoss, "a labels"),
     "cwcl": Case(CWCLLoss, "a b"),
     "dcl": Case(DCLLoss, "a b"),
     "dclw": Case(lambda **options: DCLLoss(sigma=0.5, **options), "a b"),
+    "groco": Case(of_views(GroCoLoss, negatives=3, stop_gradient=False), "a b"),
     "hard_contrastive": Case(lambda **options: HardContrastiveLoss(share=0.4, **options), "a b"),
+    "isogclr": Case(lambda **options: ISogCLRLoss(samples=80, **options), "a b rows"),
+    "isogclr_bimodal": Case(lambda **options: ISogCLRLoss(samples=80, bimodal=True, **options), "a b rows"),
     "kernel": Case(weighted, "a b labels lam"),
     "m3co": Case(mixed, "a b permutation lam"),
     "mm": Case(MMLoss, "a b labels is_rehearsal"),
-    "mv_dhel": Case(of_views, "a b"),
+    "mochi": Case(queued, "a b"),
+    "mv_dhel": Case(of_views(MVDHELLoss), "a b"),
     "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
     "siglip": Case(SigLIPLoss, "a b"),
+    "simlap": Case(gated(), "a b labels rows"),
+    "simlap_after": Case(gated(normalized="after", average="pairs"), "a b labels rows"),
+    "simple_contrastive": Case(SimpleContrastiveLoss, "a b"),
+    "hard_simple": Case(lambda **options: SimpleContrastiveLoss(share=0.4, **options), "a b"),
     "soft_clip": Case(SoftClipLoss, "a b"),
     "sup_con": Case(SupConLoss, "a labels"),
+    "supremix": Case(remixed, "a targets lam"),
+    "susana": Case(episode, "a rows"),
 }
 
 
@@ -95,6 +183,9 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
         "a": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
         "b": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
         "labels": torch.randint(0, 3, (count,), generator=generator),
+        "rows": torch.arange(count),
+        "targets": torch.randint(0, 5, (count,), generator=generator).to(dtype),
+        "predictions": 4 * torch.rand(count, generator=generator, dtype=dtype),
         "is_rehearsal": torch.rand(count, generator=generator) < 0.5,
         "permutation": torch.cat(partners) if partners else torch.zeros(0, dtype=torch.long),
         "lam": torch.rand(count, generator=generator, dtype=dtype),
@@ -134,7 +225,7 @@ def _results(
         gradients = {key: batch[key].grad for key in ("a", "b") if batch[key].grad is not None}
         found[name] = {
             "loss": loss.item(),
-            "temperature": temperature.grad.item(),
+            "temperature": 0.0 if temperature.grad is None else temperature.grad.item(),
             **{key: value.tolist() for key, value in gradients.items()},
         }
     return found

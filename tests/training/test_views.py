@@ -23,6 +23,13 @@ def test_views_are_stacked_and_features_concatenated():
     assert inputs["labels"].tolist() == LABELS.tolist() * 3
 
 
+def test_targets_are_repeated_with_the_features_and_predictions_are_not():
+    targets, predictions = torch.arange(4.0), torch.arange(12.0)
+    inputs = objective_inputs(VIEWS, takes=("features", "targets"), targets=targets, predictions=predictions)
+    assert inputs["targets"].tolist() == targets.tolist() * 3 and inputs["predictions"] is predictions
+    assert objective_inputs(VIEWS, takes=("views",), targets=targets)["targets"] is targets
+
+
 def test_further_inputs_are_passed_by_name():
     rows = torch.arange(4)
     assert objective_inputs(VIEWS, takes=("views", "rows"), rows=rows)["rows"] is rows

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmcl.arguments import require_tensors
 from mmcl.errors import InputError, LabelError, ShapeError
-from mmcl.objectives.kernel.inputs import checks_values, poisoned, precise
+from mmcl.objectives.kernel.inputs import check_finite_tensors, checks_values, poisoned, precise
 
 
 def labels_of(name: str, given: object, count: int | None = None, device: torch.device | None = None) -> Tensor:
@@ -40,6 +41,32 @@ def labels_of(name: str, given: object, count: int | None = None, device: torch.
     if labels.is_floating_point() or labels.is_complex():
         raise LabelError(f"{name} is of type {labels.dtype}, expected integers; convert it with .long()")
     return labels.to(device=device, dtype=torch.long)
+
+
+def targets_of(name: str, given: Tensor, count: int, device: torch.device) -> Tensor:
+    """Return numbers of a regression, one per row, of at least float32 and without gradient.
+
+    Args:
+        name: name of the numbers in errors.
+        given: numbers, ``(count,)``; integers are converted.
+        count: expected number of rows.
+        device: target device.
+
+    Raises:
+        ShapeError: the shape is not ``(count,)``.
+        InputError: not real numbers, or not finite. On devices whose values are not checked at once, they stay.
+
+    >>> targets_of("targets", torch.tensor([1, 2]), 2, torch.device("cpu"))
+    tensor([1., 2.])
+    """
+    require_tensors(**{name: given})
+    if tuple(given.shape) != (count,):
+        raise ShapeError(f"{name} has shape {tuple(given.shape)}, expected one number per row, ({count},)")
+    if given.is_complex():
+        raise InputError(f"{name} is of type {given.dtype}, expected real numbers")
+    (targets,) = precise(given.detach() if given.is_floating_point() else given.float())
+    check_finite_tensors(**{name: targets})
+    return targets.to(device)
 
 
 def flags_of(name: str, given: object, count: int, device: torch.device | None = None) -> Tensor:

@@ -6,8 +6,9 @@ from waits import elsewhere, no_waits
 
 from mmcl.errors import InputError, LabelError, ShapeError
 from mmcl.objectives import Mixed, SameLabel
-from mmcl.objectives.kernel.labels import flag_factors, flags_of, labels_of, mixture_of
+from mmcl.objectives.kernel.labels import flag_factors, flags_of, labels_of, mixture_of, targets_of
 
+CPU = torch.device("cpu")
 TAKE_LABELS = [name for name, case in CASES.items() if "labels" in case.takes]
 TAKE_FLAGS = [name for name, case in CASES.items() if "is_rehearsal" in case.takes]
 WHOLE = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32, torch.uint64]
@@ -108,3 +109,24 @@ def test_indices_of_an_invalid_mixture_stay_within_the_batch():
     with elsewhere():
         permutation, lam = mixture_of(torch.tensor([-5, 9, 1]), torch.ones(3))
     assert permutation.tolist() == [0, 2, 1] and lam.isnan().all()
+
+
+def test_targets_are_numbers_without_gradient():
+    targets = targets_of("targets", torch.tensor([1.5, 2.0], dtype=torch.float16, requires_grad=True), 2, CPU)
+    assert targets.dtype == torch.float32 and targets.tolist() == [1.5, 2.0] and not targets.requires_grad
+    assert targets_of("targets", torch.tensor([1.0], dtype=torch.float64), 1, CPU).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        (torch.ones(2, 1), ShapeError, r"\(2, 1\)"),
+        (torch.ones(3), ShapeError, r"\(3,\)"),
+        (torch.tensor([1.0, float("nan")]), InputError, "row 1 is not finite"),
+        (torch.ones(2, dtype=torch.complex64), InputError, "complex64"),
+        ([1.0, 2.0], InputError, "targets is a list"),
+    ],
+)
+def test_invalid_targets_are_an_error(given, error, text):
+    with pytest.raises(error, match=text):
+        targets_of("targets", given, 2, CPU)

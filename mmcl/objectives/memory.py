@@ -1,0 +1,171 @@
+"""State of objectives between batches: a queue of embeddings, and numbers per sample. Both are buffers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmcl.errors import InputError, ShapeError
+from mmcl.objectives.kernel.gather import Processes
+from mmcl.objectives.kernel.inputs import checks_values, poisoned
+from mmcl.objectives.kernel.labels import labels_of
+from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.temperature import number_of
+
+
+class Queue(nn.Module):
+    """The latest embeddings, first in, first out, as in MoCo (He et al., arXiv 1911.05722).
+
+    The queue starts empty. Rows and their number are buffers, so that they are saved, moved and resumed with the
+    objective. Rows are stored in the type of the buffer, float32 unless converted.
+
+    Args:
+        size: largest number of rows, 1 or more.
+        dim: dimension of a row, 1 or more.
+
+    Raises:
+        InputError: a size that is not an integer of 1 or more.
+
+    >>> queue = Queue(3, dim=1)
+    >>> queue.push(torch.tensor([[1.0], [2.0]]))
+    >>> queue.push(torch.tensor([[3.0], [4.0]]))
+    >>> queue.rows.flatten().tolist(), queue.filled.tolist()
+    ([4.0, 2.0, 3.0], [True, True, True])
+    """
+
+    rows: Tensor
+    count: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.size, self.dim = whole("queue", size), whole("dim", dim)
+        self.register_buffer("rows", torch.zeros(self.size, self.dim))
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+
+    @property
+    def filled(self) -> Tensor:
+        """Whether each place holds a row, boolean ``(size,)``."""
+        return torch.arange(self.size, device=self.count.device) < self.count
+
+    def compared(self, queries: int) -> SameLabel:
+        """Return the denominator that compares each query with all rows in the queue, ``(queries, size)``."""
+        return SameLabel(self.count.new_ones(queries), self.filled)
+
+    def snapshot(self) -> Tensor:
+        """Return a copy of the rows, ``(size, dim)``, which a later push does not change."""
+        return self.rows.clone()
+
+    def check(self, rows: Tensor) -> None:
+        """Check that rows fit into the queue.
+
+        Raises:
+            ShapeError: rows of another dimension, or more rows than the queue holds.
+        """
+        if rows.dim() != 2 or rows.shape[1] != self.dim:
+            raise ShapeError(f"got rows {tuple(rows.shape)} for a queue of dim {self.dim}: set dim to that of the rows")
+        if len(rows) > self.size:
+            raise ShapeError(f"got {len(rows)} rows for a queue of {self.size}: make the queue larger than the batch")
+
+    @torch.no_grad()
+    def push(self, rows: Tensor, processes: Processes | None = None) -> None:
+        """Replace the oldest rows.
+
+        Args:
+            rows: ``(batch, dim)``, at most as many as the queue holds.
+            processes: also push the rows of all other processes; None for this process only.
+
+        Raises:
+            ShapeError: rows of another dimension, or more rows than the queue holds.
+        """
+        rows = rows.detach()
+        rows = processes.gather(rows) if processes else rows
+        self.check(rows)
+        places = (self.count + torch.arange(len(rows), device=self.count.device)) % self.size
+        self.rows.index_copy_(0, places, rows.to(self.rows))
+        self.count += len(rows)
+
+
+class SampleNumbers(nn.Module):
+    """Numbers for each sample of a data set, such as temperatures or moving averages.
+
+    Each name is a buffer ``(samples,)``, saved, moved and resumed with the objective.
+
+    Args:
+        samples: number of samples of the data set, 1 or more.
+        **initial: initial value of each number, by name.
+
+    Raises:
+        InputError: ``samples`` is not an integer of 1 or more.
+
+    >>> numbers = SampleNumbers(4, average=0.5)
+    >>> numbers.write(numbers.places(torch.tensor([2])), average=torch.tensor([2.0]))
+    >>> numbers.read("average", torch.tensor([1, 2]))
+    tensor([0.5000, 2.0000])
+    """
+
+    def __init__(self, samples: int, **initial: float) -> None:
+        super().__init__()
+        self.samples = whole("samples", samples)
+        for name, value in initial.items():
+            self.register_buffer(name, torch.full((self.samples,), float(value)))
+
+    def places(self, rows: Tensor, count: int | None = None) -> Tensor:
+        """Return validated indices of samples, int64 ``(batch,)``.
+
+        On devices whose values are not checked at once, an index that is out of range is clamped, and :meth:`read`
+        returns NaN for it.
+
+        Args:
+            rows: index of each sample in its data set.
+            count: expected number of rows; None for any.
+
+        Raises:
+            ShapeError, LabelError: not one integer per row.
+            InputError: an index that is out of range.
+        """
+        rows = labels_of("rows", rows, count)
+        if checks_values(rows) and len(rows):
+            low, high = (int(each) for each in rows.aminmax())
+            if low < 0 or high >= self.samples:
+                raise InputError(
+                    f"rows holds {low if low < 0 else high}, expected 0 to {self.samples - 1}: set samples to the "
+                    "number of samples of the data set"
+                )
+        return rows
+
+    def read(self, name: str, rows: Tensor) -> Tensor:
+        """Return a number of each sample, ``(batch,)``, NaN for an index that is out of range."""
+        values = self.get_buffer(name)[rows.clamp(0, self.samples - 1)]
+        return values if checks_values(values) else poisoned(values, (rows >= 0) & (rows < self.samples))
+
+    @torch.no_grad()
+    def write(self, rows: Tensor, processes: Processes | None = None, **values: Tensor) -> None:
+        """Replace numbers of samples; of equal indices, any one counts.
+
+        Args:
+            rows: indices from :meth:`places`.
+            processes: also write the numbers of all other processes' samples; None for this process only.
+            **values: new numbers ``(batch,)``, by name.
+        """
+        rows = processes.gather(rows) if processes else rows
+        for name, each in values.items():
+            each = processes.gather(each) if processes else each
+            buffer = self.get_buffer(name)
+            buffer.index_copy_(0, rows.clamp(0, self.samples - 1), each.to(buffer))
+
+
+def whole(name: str, value: int) -> int:
+    """Return an integer of 1 or more after validation.
+
+    Raises:
+        InputError: not an integer, or below 1.
+
+    >>> whole("dim", 0)
+    Traceback (most recent call last):
+    ...
+    mmcl.errors.InputError: dim is 0, expected an integer of 1 or more
+    """
+    number = number_of(value)
+    if number is None or number != int(number) or number < 1:
+        raise InputError(f"{name} is {value!r}, expected an integer of 1 or more")
+    return int(number)
