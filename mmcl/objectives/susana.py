@@ -102,6 +102,8 @@ class SuSanaLoss(Objective):
                 processes = Processes.of(rows)
                 rows, labels, support = (processes.gather(each) for each in (rows, labels, support))
                 share = len(processes.sizes)
+            if not len(rows):
+                return 0 * rows.sum()
             queries = ~support
             squares, own, others = _to_prototypes(rows, labels, support, queries)
             terms = []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mmcl.objectives as objectives
-from mmcl.objectives import core_tuning, laf, qcrd
+from mmcl.objectives import core_tuning, laf, qcrd, sep_clr
 from mmcl.objectives.kernel.base import Pairs
 
 Batch = dict[str, Tensor]
@@ -50,6 +50,7 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
     return {
         **{name: normal(rows, dim) for name in ("a", "b", "student", "teacher", "features", "mean", "log_variance")},
         "views": normal(3, rows, dim),
+        "salient": normal(2, rows, 4),
         "extra_keys": normal(rows, 2, dim),
         "logits": normal(rows, 3, 5),
         "other_logits": normal(rows, 4, 5),
@@ -57,8 +58,9 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         **{name: uniform(rows).requires_grad_() for name in ("errors", "other_errors")},
         "labels": labels,
         "rows": torch.arange(rows),
-        "is_support": torch.tensor([label not in labels[:row].tolist() for row, label in enumerate(labels.tolist())]),
+        "is_support": ~((labels[:, None] == labels).tril(-1)).any(1),
         "is_rehearsal": torch.arange(rows) % 3 != 1,
+        "is_target": torch.arange(rows) % 3 != 2,
         "mask": torch.arange(rows * 4).view(rows, 4) % 5 != 2,
         "other_mask": (torch.arange(rows * 4).view(rows, 4) % 3 != 1) & (torch.arange(rows) != 2)[:, None],
         "steps": torch.arange(rows * 3).view(rows, 3) % 3 != 1,
@@ -152,6 +154,10 @@ def _gated(**options: object) -> Callable[..., Tensor]:
     return objectives.SimLAPLoss(classes=5, dim=6, **options).eval().of_pairs
 
 
+def _separated(**options: object) -> Callable[..., Tensor]:
+    return lambda a, b, *given: objectives.SepCLRLoss(**options)([a, b], *given)
+
+
 def _queued(**settings: object) -> Callable[..., objectives.Objective]:
     """Return the maker of MoCHi with keys in its queue."""
 
@@ -188,6 +194,8 @@ LOSSES: dict[str, Loss] = {
     "SupReMixLoss of mixtures": Loss(
         lambda **options: objectives.SupReMixLoss(**options).of_mixtures, ("features", "targets", "lam")
     ),
+    "SepCLRLoss": Loss(_separated, ("a", "b", "salient", "is_target")),
+    "attribute_alignment": _plain(sep_clr.attribute_alignment, "features mean"),
     "mixtures_of": _plain(
         lambda *entries: core_tuning.mixtures_of(entries[0], entries[1], 5, *entries[2:]).features.square().sum(),
         "features labels permutation lam lam",

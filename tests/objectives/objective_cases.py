@@ -30,9 +30,11 @@ from mmcl.objectives import (
     MMLoss,
     MoCHiLoss,
     MVDHELLoss,
+    MVInfoNCELoss,
     NSPTLoss,
     NTXentLoss,
     SameLabel,
+    SepCLRLoss,
     SigLIPLoss,
     SimLAPLoss,
     SimpleContrastiveLoss,
@@ -106,6 +108,12 @@ def episode(**options):
     return lambda a, rows: SuSanaLoss(**options)(a, rows // 2, rows % 2 == 0)
 
 
+def separated(**options):
+    """Return SepCLR with half of the dimensions as its salient embeddings."""
+    loss = SepCLRLoss(salient_weight=0.5, background_weight=0.5, joint_weight=0.5, **options)
+    return lambda a, b, flags: loss([a, b], [a[..., : DIM // 2], b[..., : DIM // 2]], flags)
+
+
 def of_views(kind: Callable, **settings) -> Callable:
     """Return the maker of an objective of three views: both sides, and the first again."""
     return lambda **options: lambda a, b: kind(**settings, **options)([a, b, a])
@@ -157,9 +165,12 @@ CASES = {
     "mm": Case(MMLoss, "a b labels is_rehearsal"),
     "mochi": Case(queued, "a b"),
     "mv_dhel": Case(of_views(MVDHELLoss), "a b"),
+    "mv_info_nce": Case(of_views(MVInfoNCELoss), "a b"),
+    "mv_info_nce_other_views": Case(of_views(MVInfoNCELoss, same_view=False), "a b"),
     "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
+    "sep_clr": Case(separated, "a b is_rehearsal"),
     "siglip": Case(SigLIPLoss, "a b"),
     "simlap": Case(gated(), "a b labels rows"),
     "simlap_after": Case(gated(normalized="after", average="pairs"), "a b labels rows"),
