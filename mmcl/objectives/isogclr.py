@@ -48,8 +48,9 @@ class ISogCLRLoss(Objective):
 
     Qiu et al. 2023 (arXiv 2305.11965), algorithms 1 and 2. Differs from the paper: mean over both views instead of
     their sum; a first visit is recognized for each sample. The authors' code differs from the paper: its unimodal loss
-    averages exp(s / tau) instead of exp(h / tau) (``history="similarities"``, the same for gamma = 1), and its bimodal
-    loss counts the positive in g (``count_positive=True``). Both clip v's gradient (``clip``: 3 and 5).
+    averages exp(s / tau) instead of exp(h / tau) (``history="similarities"``, the same for gamma = 1). Its bimodal loss
+    adds the positive to the sum of g, whose divisor stays (``count_positive=True``). They clip the gradients of
+    temperatures (``clip``: 3 and 5).
 
     Args:
         temperature: initial temperature of each sample, a number; 0.01 in the paper's bimodal experiments.
@@ -62,7 +63,7 @@ class ISogCLRLoss(Objective):
         clip: largest gradient of a temperature; None for no limit.
         bimodal: compare each side with the other side alone.
         history: what the moving average is of: ``"differences"`` h, or ``"similarities"`` s as the authors' code.
-        count_positive: count the positive in g, with ``bimodal``.
+        count_positive: add the positive to the sum in g, with ``bimodal``.
         block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
@@ -164,7 +165,7 @@ class ISogCLRLoss(Objective):
             queries, keys, compared, temperature=temperature, block_size=self.block_size, gather=self.gather
         )
         shift = own / temperature if self.history == "differences" else 0 * own
-        log_mean = sums - math.log(views * (count if self.count_positive else count - 1)) - shift
+        log_mean = sums - math.log(views * (count - 1)) - shift
         with torch.no_grad():
             log_average = self._averaged(numbers.read("log_average", rows).to(own.dtype).repeat(views), log_mean)
             share = (log_mean - log_average).exp()
