@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmcl.config.numbers import Probability
 from mmcl.errors import ConfigError, ShapeError
@@ -48,9 +48,10 @@ class MomentumEncoder(nn.Module, Generic[EncoderT]):
         self.average: EncoderT = deepcopy(encoder).requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, *args: Any, **kwargs: Any) -> Any:  # Any: inputs and outputs of the encoder
-        """Return what the averaged encoder returns, without gradient."""
-        return self.average(*args, **kwargs)
+    def forward(self, *args: object, **kwargs: object) -> Tensor:
+        """Return the embeddings by the averaged encoder, without gradient."""
+        embeddings: Tensor = self.average(*args, **kwargs)
+        return embeddings
 
     @torch.no_grad()
     def update(self, encoder: nn.Module) -> None:

@@ -185,9 +185,9 @@ def icnn_score(
         score    = ((lambda_s + lambda_d) / 2 + gamma) / 2
 
     Means skip samples without such a neighbour. Without any neighbour of another class, lambda_d is 1; without any of
-    the same class, lambda_s is 1 and gamma 0. gamma has no gradient, and is 1 if there are at most ``neighbours + 2`` samples.
-    Fewer than three samples have score 1. Mendez-Ruiz et al. 2023 (arXiv 2305.09062), as in the released code, where
-    the variance term of the paper is disabled.
+    the same class, lambda_s is 1 and gamma 0. gamma has no gradient, and is 1 if there are at most ``neighbours + 2``
+    samples. Fewer than three samples have score 1. Mendez-Ruiz et al. 2023 (arXiv 2305.09062), as in the released code,
+    where the variance term of the paper is disabled.
 
     Args:
         features: ``(batch, dim)``; not scaled to unit length.
