@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.numbers import Count
 from mmcl.errors import ShapeError
 from mmcl.objectives.kernel.gather import Processes
@@ -117,6 +118,7 @@ class GroCoLoss(Objective):
         return -(low.log().sum() + high.log().sum()) / ordered.shape[1]
 
 
+@takes_tensors
 def low_rank_shares(values: Tensor, ranks: int) -> Tensor:
     """Return the probability that each value is among the lowest after differentiable odd-even sorting.
 

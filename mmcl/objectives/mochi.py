@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.numbers import Count, Size
 from mmcl.errors import InputError
 from mmcl.objectives.kernel.gather import Processes
@@ -150,6 +151,7 @@ class MoCHiLoss(Objective):
         return torch.cat(found)
 
 
+@takes_tensors
 def mix(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
     """Return mixtures ``share one + (1 - share) other``, scaled to unit length.
 

@@ -135,7 +135,7 @@ class SepCLRLoss(Objective):
 
 @takes_tensors
 def gaussian_log_sums(
-    rows: Tensor,
+    features: Tensor,
     temperature: Temperature = 0.5,
     include_self: bool = False,
     block_size: int | None = None,
@@ -146,20 +146,20 @@ def gaussian_log_sums(
     No matrix of all pairs is stored: the exponent is an inner product of rows with two more dimensions.
 
     Args:
-        rows: ``(batch, dim)``.
+        features: x, ``(batch, dim)``.
         temperature: greater than 0.
         include_self: count j = i.
         block_size: as in :func:`~mmcl.objectives.weighted_info_nce`.
         processes: distribution of the rows; None for one process.
 
     Raises:
-        ShapeError, InputError: rows that are not ``(batch, dim)`` or not finite, or an invalid temperature.
+        ShapeError, InputError: features that are not ``(batch, dim)`` or not finite, or an invalid temperature.
 
     >>> gaussian_log_sums(torch.tensor([[0.0], [2.0]]), temperature=2.0).round(decimals=4)  # -4 / 4
     tensor([-1., -1.])
     """
-    check_features(rows=rows)
-    (rows,) = precise(rows)
+    check_features(features=features)
+    (rows,) = precise(features)
     scale = (1 / temperature_of(temperature)) ** 0.5
     rows = (rows - rows.detach().mean(0) if processes is None else rows) * scale  # closer to 0, rounding is smaller
     halves = -rows.square().sum(1, keepdim=True) / 2
