@@ -162,7 +162,7 @@ def _queued(**settings: object) -> Callable[..., objectives.Objective]:
     """Return the maker of MoCHi with keys in its queue."""
 
     def make(**options: object) -> objectives.Objective:
-        objective = objectives.MoCHiLoss(queue=32, dim=6, hardest=4, **settings, **options)
+        objective = objectives.MoCHiLoss(queue=32, hardest=4, **settings, **options)
         objective.queue.push(torch.linspace(-1, 1, 60).sin().view(10, 6))
         return objective
 
@@ -200,7 +200,7 @@ LOSSES: dict[str, Loss] = {
         lambda *entries: core_tuning.mixtures_of(entries[0], entries[1], 5, *entries[2:]).features.square().sum(),
         "features labels permutation lam lam",
     ),
-    "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=16, dim=6, **options), ("views",)),
+    "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=16, **options), ("views",)),
     "ConRLoss as released": Loss(
         lambda **options: objectives.ConRLoss(as_released=True, **options), objectives.ConRLoss.takes
     ),

@@ -98,7 +98,7 @@ def remixed(**options):
 
 def queued(**options):
     """Return MoCHi with keys in its queue and without random mixtures."""
-    objective = MoCHiLoss(queue=128, dim=DIM, mixed=0, mixed_queries=0, **options)
+    objective = MoCHiLoss(queue=128, mixed=0, mixed_queries=0, **options)
     objective.queue.double().push(torch.linspace(-1, 1, 20 * DIM).sin().view(20, DIM))
     return objective
 
