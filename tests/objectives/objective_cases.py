@@ -195,11 +195,11 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
         "b": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
         "labels": torch.randint(0, 3, (count,), generator=generator),
         "rows": torch.arange(count),
-        "targets": torch.randint(0, 5, (count,), generator=generator).to(dtype),
-        "predictions": 4 * torch.rand(count, generator=generator, dtype=dtype),
         "is_rehearsal": torch.rand(count, generator=generator) < 0.5,
         "permutation": torch.cat(partners) if partners else torch.zeros(0, dtype=torch.long),
         "lam": torch.rand(count, generator=generator, dtype=dtype),
+        "targets": torch.randint(0, 5, (count,), generator=generator).to(dtype),
+        "predictions": 4 * torch.rand(count, generator=generator, dtype=dtype),
     }
 
 
