@@ -22,7 +22,7 @@ class AsymmetricCrossEntropy(SupervisedPlugin):
     ``loss = mean over the batch of -log softmax(logits over C(x))[y]``, where C(x) is all classes seen for a sample
     from the memory, and the current classes for a new one. New samples then do not push down the logits of old
     classes. Only rehearsal samples tell new classes from old ones, so the memory must hold samples of both: use
-    :class:`~mmcl.strategies.early_rehearsal.EarlyRehearsal`. ER-ACE, Caccia et al. 2022, arXiv 2104.05025, section 4.
+    :class:`~mmcl.strategies.early_rehearsal.EarlyRehearsal`. ER-ACE, Caccia et al. 2022, arXiv 2104.05025.
 
     Differs from the paper: one mean over a batch that mixes new and rehearsal samples, in place of the sum of two means
     over batches of equal size. Samples join the memory before an experience and not on the way. As in the authors'

@@ -22,8 +22,9 @@ class BalancedDistillation(SupervisedPlugin):
     """Distil the teacher's probabilities of old classes, with the share of old classes as weight.
 
     ``loss = (1 - s) cross-entropy + s mean KL(softmax(t / T) || softmax(f / T))`` over the logits f and t of student
-    and teacher for the n old classes, with ``s = n / (n + m)`` for m new ones. BiC, Wu et al. 2019, equations 1 to 3;
-    also used in WA, Zhao et al. 2020. The KL divergence has the gradient of the papers' cross-entropy.
+    and teacher for the n old classes, with ``s = n / (n + m)`` for m new ones. BiC, Wu et al. 2019, arXiv 1905.13260,
+    section 3; also used in WA, Zhao et al. 2020, arXiv 1911.07053. The KL divergence has the gradient of the papers'
+    cross-entropy.
 
     The plugin precedes plugins that add to the loss, which would be weighed too.
 

@@ -71,8 +71,8 @@ class ElasticWeights(ImportancePenalty):
         """Check that the model is a classifier."""
         require_classifier(strategy.model, "ewc")
 
-    def measure(self, strategy: MMCLTemplate) -> Tensor:
-        """Return the diagonal of the Fisher information, ``(parameters,)``."""
+    def measure(self, strategy: MMCLTemplate) -> dict[str, Tensor]:
+        """Return the diagonal of the Fisher information, by name of the parameter."""
 
         def negative_log_likelihood(logits: Tensor, label: Tensor) -> Tensor:
             if self.labels == "model":
@@ -88,5 +88,5 @@ class ElasticWeights(ImportancePenalty):
         total = importance + measured
         share = torch.where(total > 0, measured / total, 1.0)  # of the experience that ends
         change = values - anchor
-        self.offset = self.offset + (importance * share * change).dot(change)
+        self.offset = self.offset + (importance * share * change.square()).sum()
         return total, anchor + share * change

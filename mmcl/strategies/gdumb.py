@@ -21,7 +21,7 @@ class GDumb(EarlyRehearsal):
     """Select a balanced memory, and train the model on it alone, from its initial weights in each experience.
 
     ``loss = cross-entropy`` over the memory, which the samples of the experience join before training. GDumb, Prabhu
-    et al. 2020 (ECCV), sections 3.1 and 3.2: greedy balancing sampler and dumb learner.
+    et al. 2020 (ECCV): the greedy balancing sampler and the dumb learner.
 
     Differs from the paper: the loop's optimizer, epochs and schedule, without cutmix. Weights that were pretrained are
     the initial ones; columns of the head are initialized at random.

@@ -41,8 +41,8 @@ class GradientProjection(SupervisedPlugin):
     """Project the gradient so that it does not oppose that of random samples in memory (A-GEM).
 
     ``g - min(g . r, 0) / (r . r) r``, where g is the gradient of the loss, and r that of the cross-entropy of samples
-    drawn from the memory in each step. A-GEM, Chaudhry et al. 2019, arXiv 1812.00420, equation 11. Avalanche's
-    ``AGEMPlugin`` is not used, because it unpacks batches as tuples.
+    drawn from the memory in each step. A-GEM, Chaudhry et al. 2019, arXiv 1812.00420. Avalanche's ``AGEMPlugin`` is not
+    used, because it unpacks batches as tuples.
 
     Differs from the paper: the memory is balanced by class, and filled at the end of an experience. The samples of a
     reference batch differ from each other.
@@ -59,20 +59,24 @@ class GradientProjection(SupervisedPlugin):
         if reference_size is not None and reference_size < 1:
             raise ConfigError(f"reference_size is {reference_size}, expected 1 or more, or None for the batch size")
         self.reference_size = reference_size
+        self._rows = torch.empty(0, dtype=torch.long)
 
     def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that there are a memory and a classifier."""
         memory_of(strategy)
         require_classifier(strategy.model, "gradient projection")
 
+    def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
+        """Read the rows in memory, which stay the same within an experience."""
+        self._rows = torch.tensor(memory_of(strategy).rows, dtype=torch.long)
+
     def after_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Project the gradient."""
-        rows = memory_of(strategy).rows
-        if not rows:
+        if not len(self._rows):
             return
-        chosen = torch.randperm(len(rows))[: self.reference_size or strategy.train_mb_size].tolist()
+        chosen = torch.randperm(len(self._rows))[: self.reference_size or strategy.train_mb_size]
         parameters = [each for each in strategy.model.parameters() if each.grad is not None]
-        references = _reference(strategy, torch.tensor([rows[place] for place in chosen]), parameters)
+        references = _reference(strategy, self._rows[chosen], parameters)
         own, reference = torch.cat([each.grad.flatten() for each in parameters]), torch.cat(references)
         processes = distributed.world_size()
         if processes > 1:

@@ -25,7 +25,7 @@ class WeightAlignment(SupervisedPlugin):
     """Scale the head's weights of new classes to the mean norm of those of old ones, after each experience (WA).
 
     ``w_new <- gamma w_new`` with ``gamma = mean ||w_old|| / mean ||w_new||``. The bias of the head is unchanged. Zhao
-    et al. 2020, arXiv 1911.07053, section 4.
+    et al. 2020, arXiv 1911.07053.
 
     Args:
         clip_weights: set negative weights of the head to 0 after each step, which the paper proposes so that norms say
@@ -63,8 +63,8 @@ class BiasCorrection(SupervisedPlugin):
     """Scale and shift the logits of new classes by two numbers, fitted on samples held out from training (BiC).
 
     ``q_k = a o_k + b`` for new classes k, and ``q_k = o_k`` for old ones, where a and b minimize the cross-entropy of
-    the held-out samples. These are equally many of each class, old ones from the memory. Wu et al. 2019, arXiv
-    1905.13260, equations 4 and 5.
+    the held-out samples. These are equally many of each class, old ones from the memory. This is the bias
+    correction layer of Wu et al. 2019, arXiv 1905.13260.
 
     Differs from the paper: a and b become part of the head's weights, so that the teacher, exported models and later
     experiences have them. A penalty on ``(a - 1)^2 + b^2`` keeps them finite if held-out samples are separable.
@@ -112,9 +112,10 @@ class BiasCorrection(SupervisedPlugin):
         rows = {label: own for label, own in rows.items() if own}
         fewest = min(rows, key=lambda label: len(rows[label]))
         if len(rows[fewest]) < 2:
+            advice = "set memory_size higher" if list(labels).count(fewest) > 1 else "add samples, or leave bic out"
             raise ConfigError(
                 f"class '{strategy.experience.source.classes[fewest]}' has 1 sample, but bic needs 2, one to train on "
-                "and one to hold out: set memory_size higher"
+                f"and one to hold out: {advice}"
             )
         each = max(1, int(self.held_out * len(rows[fewest])))
         generator = torch.Generator().manual_seed(strategy.experience.current_experience)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ class ImportancePenalty(SupervisedPlugin, ABC):
     ``decay`` before each addition. The anchor is the parameters after the last experience.
 
     Parameters that do not require a gradient are skipped. Parameters that the model grows for new classes have an
-    importance of 0 until the experience ends.
+    importance of 0 until the experience ends. Parameters without any importance are neither kept nor penalized, such as
+    those of a text encoder that the method does not use.
 
     Args:
         name: name of the loss term.
@@ -38,8 +39,8 @@ class ImportancePenalty(SupervisedPlugin, ABC):
         decay: factor of earlier importances.
 
     Attributes:
-        importance: importance of each parameter by name; empty before the first experience ends.
-        anchor: value of each parameter that the penalty pulls to.
+        importance: importances by name of the parameter; empty before the first experience ends.
+        anchor: values of the same parameters that the penalty pulls to.
         offset: part of the penalty that does not depend on the parameters, a scalar.
     """
 
@@ -49,44 +50,50 @@ class ImportancePenalty(SupervisedPlugin, ABC):
         self.importance: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}
         self.offset = torch.zeros(())
-        self._trained: dict[str, nn.Parameter] = {}
-        self._flat: tuple[Tensor, Tensor] | None = None  # importance and anchor as vectors, None where there are none
+        self._trained: dict[str, nn.Parameter] = {}  # all trained parameters
+        self._penalized: dict[str, nn.Parameter] = {}  # those that have an importance
+        self._flat = torch.zeros(0), torch.zeros(0)  # importance and anchor of the penalized ones as vectors
 
     @abstractmethod
-    def measure(self, strategy: MMCLTemplate) -> Tensor:
-        """Return the importances in the experience that ends, as a vector ``(parameters,)``."""
+    def measure(self, strategy: MMCLTemplate) -> dict[str, Tensor]:
+        """Return the importances in the experience that ends, by name of the parameter."""
 
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Bring importances and anchors to the size of the model."""
         self._trained = trained_parameters(strategy.model)
-        self._flat = (self._vector(self.importance), self._vector(self.anchor)) if self.importance else None
+        important = {name for name, each in self.importance.items() if each.any()}
+        self._penalized = {name: each for name, each in self._trained.items() if name in important}
+        if self._penalized:
+            self._flat = self._vector(self.importance), self._vector(self.anchor)
         self.offset = self.offset.to(strategy.device)
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the penalty to the loss."""
-        if self._flat is not None and self.scale:
+        if self._penalized and self.scale:
             importance, anchor = self._flat
-            change = flat(self._trained.values()) - anchor
+            change = flat(self._penalized.values()) - anchor
             strategy.add_loss(self.name, (importance * change).dot(change) + self.offset, self.scale)
 
     @torch.no_grad()
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Measure importances, and add them to those of earlier experiences."""
-        measured, values = self.measure(strategy), flat(self._trained.values())
-        earlier = None if self._flat is None else (self.decay * self._flat[0], self._flat[1])
-        importance, anchor = (measured, values) if earlier is None else self.combine(*earlier, measured, values)
-        self.importance |= self._named(importance)
-        self.anchor |= self._named(anchor)
-        self._flat = None
+        for name, measured in self.measure(strategy).items():
+            values = self._trained[name].detach().clone()
+            if name in self._penalized:
+                earlier = self.decay * _padded(self.importance[name], values)
+                combined = self.combine(earlier, _padded(self.anchor[name], values), measured, values)
+                self.importance[name], self.anchor[name] = combined
+            elif measured.any():
+                self.importance[name], self.anchor[name] = measured.clone(), values
 
     def combine(self, importance: Tensor, anchor: Tensor, measured: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return importance and anchor after an experience, as vectors ``(parameters,)``.
+        """Return importance and anchor of a parameter after an experience, in its shape.
 
         Args:
             importance: importance in earlier experiences, after the decay.
             anchor: anchor of earlier experiences.
             measured: importance in the experience that ends.
-            values: parameters after it.
+            values: the parameter after it.
         """
         return importance + measured, values
 
@@ -104,13 +111,8 @@ class ImportancePenalty(SupervisedPlugin, ABC):
         self.importance, self.anchor, self.offset = dict(state["importance"]), dict(state["anchor"]), state["offset"]
 
     def _vector(self, parts: dict[str, Tensor]) -> Tensor:
-        """Return parts of former sizes as one vector of today's size, padded with zeros."""
-        return flat(_padded(parts.get(name), each) for name, each in self._trained.items())
-
-    def _named(self, vector: Tensor) -> dict[str, Tensor]:
-        sizes = [each.numel() for each in self._trained.values()]
-        parts = zip(self._trained.items(), vector.split(sizes), strict=True)
-        return {name: part.view(each.shape).clone() for (name, each), part in parts}
+        """Return parts of former sizes as one vector of the parameters' present size, padded with zeros."""
+        return flat(_padded(parts[name], each) for name, each in self._penalized.items())
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -132,9 +134,14 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([each.flatten() for each in tensors])
 
 
-def gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Return the gradients of parameters as one vector, with zeros for those without one."""
-    return flat(torch.zeros_like(each) if each.grad is None else each.grad for each in parameters)
+def views(vector: Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Return the parts of a vector in the shapes of parameters, by name; they share its memory.
+
+    >>> views(torch.arange(3.0), {"weight": nn.Parameter(torch.ones(1, 2)), "bias": nn.Parameter(torch.ones(1))})
+    {'weight': tensor([[0., 1.]]), 'bias': tensor([2.])}
+    """
+    parts = vector.split([each.numel() for each in parameters.values()])
+    return {name: part.view(each.shape) for (name, each), part in zip(parameters.items(), parts, strict=True)}
 
 
 def mean_over_samples(
@@ -142,8 +149,8 @@ def mean_over_samples(
     loss: Callable[[Tensor, Tensor], Tensor],
     size: Callable[[Tensor], Tensor],
     limit: int | None = None,
-) -> Tensor:
-    """Return the mean of ``size(gradient)`` over the samples of the experience, ``(parameters,)``.
+) -> dict[str, Tensor]:
+    """Return the mean of ``size(gradient)`` over the samples of the experience, by name of the parameter.
 
     The gradient of each sample is computed alone, with the model in evaluation mode. With several processes, each takes
     a share of the samples.
@@ -151,24 +158,26 @@ def mean_over_samples(
     Args:
         strategy: the strategy, with the data and the model.
         loss: function from logits ``(1, classes)`` and label ``(1,)`` to the scalar that is differentiated.
-        size: function from a gradient to its size, both ``(parameters,)``.
+        size: function from the gradient of a parameter to its size, in the same shape.
         limit: number of samples, evenly spaced over the experience; None for all.
     """
     rows = torch.tensor(rows_of(strategy.experience))
     if limit is not None and limit < len(rows):
         rows = rows[torch.arange(limit) * len(rows) // limit]
-    parameters = list(trained_parameters(strategy.model).values())
-    total = torch.zeros_like(flat(parameters))
+    parameters = trained_parameters(strategy.model)
+    totals = {name: torch.zeros_like(each, requires_grad=False) for name, each in parameters.items()}
     loader = BatchLoader(strategy.experience.source, distributed.shard(rows), batch_size=1, shuffle=False)
     # cuDNN differentiates recurrent layers in training mode only.
     with torch.enable_grad(), head_only(strategy.model) as model, torch.backends.cudnn.flags(enabled=False):
         for batch in loader:
             batch = batch.to(strategy.device)
             value = loss(model(batch).logits, batch["label"])
-            found = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-            total += size(flat(found))
-    sum_over_processes([total], "importances")
-    return total / len(rows)
+            found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+            for total, gradient in zip(totals.values(), found, strict=True):
+                if gradient is not None:
+                    total += size(gradient)
+    sum_over_processes(totals.values(), "importances")
+    return {name: total / len(rows) for name, total in totals.items()}
 
 
 @contextmanager
@@ -195,9 +204,8 @@ def require_classifier(model: nn.Module, method: str) -> None:
         )
 
 
-def _padded(part: Tensor | None, like: Tensor) -> Tensor:
+def _padded(part: Tensor, like: Tensor) -> Tensor:
     """Return a part in the shape of a parameter that has grown in its first dimension."""
     padded = torch.zeros_like(like, requires_grad=False)
-    if part is not None:
-        padded[: len(part)] = part.to(padded)
+    padded[: len(part)] = part.to(padded)
     return padded

@@ -26,7 +26,7 @@ class LUCIR(SupervisedPlugin):
     ``loss = CE(n cos(w, f)) + forget_weight sqrt(old / new) mean (1 - cos(f, f*)) + margin_weight R`` with embeddings f
     of the model and f* of the teacher, head weights w, a learned scale n, and the numbers of old and new classes.
     ``R = mean over rehearsal samples of sum_k max(margin - cos(w_y, f) + cos(w_k, f), 0)`` is over the ``negatives``
-    new classes k of largest cosine. LUCIR, Hou et al. 2019 (CVPR), sections 3.2 to 3.4.
+    new classes k of largest cosine. LUCIR, Hou et al. 2019 (CVPR), equations 4 and 6 to 8.
 
     After an experience, weights of the head are scaled to unit length, and its bias is set to 0. The model then
     predicts the class of the largest cosine.
@@ -63,7 +63,7 @@ class LUCIR(SupervisedPlugin):
             )
         self.forget_weight, self.margin_weight, self.margin = forget_weight, margin_weight, margin
         self.negatives, self.scale = negatives, nn.Parameter(torch.tensor(float(scale)))
-        self._new, self._known = torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.bool)
+        self._old, self._new = 0, torch.empty(0, dtype=torch.long)
         self._cosines = torch.empty(0, 0)
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -76,8 +76,9 @@ class LUCIR(SupervisedPlugin):
         self.scale.data = self.scale.data.to(strategy.device)
 
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Move the labels of new classes to the strategy's device."""
-        _, new = old_and_new(strategy)
+        """Count old classes, and move the labels of new ones to the strategy's device."""
+        old, new = old_and_new(strategy)
+        self._old = len(old)
         self._new = torch.tensor(new, dtype=torch.long, device=strategy.device)
 
     def after_forward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
@@ -88,15 +89,14 @@ class LUCIR(SupervisedPlugin):
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add the less-forget constraint and the margin ranking loss."""
-        old, new = old_and_new(strategy)
         teacher = teacher_of(strategy)
-        if teacher is None or not old or not new:
+        if teacher is None or not self._old or not len(self._new):
             return
         if self.forget_weight:
             with torch.no_grad():
                 target = normalize(teacher(strategy.mbatch).embedding, dim=1)
             kept = (1 - (normalize(strategy.output.embedding, dim=1) * target).sum(1)).mean()
-            strategy.add_loss("less_forget", kept, self.forget_weight * math.sqrt(len(old) / len(new)))
+            strategy.add_loss("less_forget", kept, self.forget_weight * math.sqrt(self._old / len(self._new)))
         if self.margin_weight and strategy.rehearses:
             strategy.add_loss("margin", self._margin_ranking(strategy), self.margin_weight, gathered=True)
 

@@ -47,8 +47,8 @@ class MemoryAwareSynapses(ImportancePenalty):
         """Check that the model is a classifier."""
         require_classifier(strategy.model, "mas")
 
-    def measure(self, strategy: MMCLTemplate) -> Tensor:
-        """Return the mean sensitivity of the squared norm of the logits, ``(parameters,)``."""
+    def measure(self, strategy: MMCLTemplate) -> dict[str, Tensor]:
+        """Return the mean sensitivity of the squared norm of the logits, by name of the parameter."""
         return mean_over_samples(strategy, _squared_norm, Tensor.abs, self.samples)
 
 

@@ -26,7 +26,7 @@ def er_ace(rehearsal: EarlyRehearsal, asymmetric: AsymmetricCrossEntropy) -> lis
     """Rehearse, and compare new samples with current classes only (ER-ACE, Caccia et al. 2022).
 
     ``loss = mean over the batch of -log softmax(logits over C(x))[y]``, where C(x) is all classes for samples from the
-    memory, and the current ones for new samples. ER-ACE, arXiv 2104.05025, section 4.
+    memory, and the current ones for new samples. ER-ACE, arXiv 2104.05025.
     """
     return [rehearsal, asymmetric]
 
@@ -66,8 +66,7 @@ def agem(memory: EpisodicMemory, projection: GradientProjection) -> list[Supervi
     """Train on new samples, with gradients that do not oppose those of the memory (A-GEM, Chaudhry et al. 2019).
 
     ``loss = cross-entropy`` over the samples of the experience. Its gradient g becomes
-    ``g - min(g . r, 0) / (r . r) r`` with the gradient r of samples from the memory. A-GEM, arXiv 1812.00420,
-    equation 11.
+    ``g - min(g . r, 0) / (r . r) r`` with the gradient r of samples from the memory. A-GEM, arXiv 1812.00420.
     """
     return [memory, projection]
 

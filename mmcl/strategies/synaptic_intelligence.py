@@ -10,7 +10,7 @@ from torch import Tensor
 from mmcl import distributed
 from mmcl.config.numbers import NonNegative, Positive
 from mmcl.errors import ConfigError
-from mmcl.strategies.importance import ImportancePenalty, flat, gradients
+from mmcl.strategies.importance import ImportancePenalty, flat, views
 from mmcl.strategies.process_sums import sum_over_processes
 
 if TYPE_CHECKING:
@@ -43,8 +43,11 @@ class SynapticIntelligence(ImportancePenalty):
         super().__init__("si", weight)
         self.damping = damping
         self._within = False  # whether an experience has begun and not ended
-        # Vectors (parameters,): parameters before the experience and before the step, gradient, and path integrals.
-        self._start = self._before = self._gradient = self._path = self._path_of_epoch = torch.zeros(0)
+        # Vectors (parameters,): parameters before the experience, and path integrals.
+        self._start = self._path = self._path_of_epoch = torch.zeros(0)
+        # By name, of parameters that have a gradient: value before the step, and gradient.
+        self._before: dict[str, Tensor] = {}
+        self._gradients: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
@@ -58,28 +61,34 @@ class SynapticIntelligence(ImportancePenalty):
 
     @torch.no_grad()
     def before_update(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Keep the parameters, and the gradient without the penalty."""
-        self._before, self._gradient = flat(self._trained.values()), gradients(self._trained.values())
-        if self._flat is not None and distributed.is_main():  # gradients of all processes together have it once
-            importance, anchor = self._flat
-            self._gradient -= 2 * self.scale * importance * (self._before - anchor)
+        """Keep the parameters, and their gradients without the penalty."""
+        used = {name: each for name, each in self._trained.items() if each.grad is not None}
+        self._before = {name: each.detach().clone() for name, each in used.items()}
+        self._gradients = {name: each.grad.clone() for name, each in used.items() if each.grad is not None}
+        if self._penalized and distributed.is_main():  # gradients of all processes together have it once
+            importance, anchor = (views(each, self._penalized) for each in self._flat)
+            for name in self._penalized.keys() & used.keys():
+                change = self._before[name] - anchor[name]
+                self._gradients[name] -= 2 * self.scale * importance[name] * change
 
     @torch.no_grad()
     def after_update(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Add this step to the path integral."""
-        self._path_of_epoch -= self._gradient * (flat(self._trained.values()) - self._before)
+        path = views(self._path_of_epoch, self._trained)
+        for name, gradient in self._gradients.items():
+            path[name] -= gradient * (self._trained[name] - self._before[name])
 
     def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Sum the path integral over processes, so that it is saved whole."""
         sum_over_processes([self._path_of_epoch], "importances")
-        self._path = self._path + self._path_of_epoch
-        self._path_of_epoch = torch.zeros_like(self._path)
+        self._path += self._path_of_epoch
+        self._path_of_epoch.zero_()
 
-    def measure(self, strategy: MMCLTemplate) -> Tensor:
-        """Return the path integral over the squared change, ``(parameters,)``."""
+    def measure(self, strategy: MMCLTemplate) -> dict[str, Tensor]:
+        """Return the path integral over the squared change, by name of the parameter."""
         change = flat(self._trained.values()) - self._start
         self._within = False
-        return self._path.clamp(min=0) / (change.square() + self.damping)
+        return views(self._path.clamp(min=0) / (change.square() + self.damping), self._trained)
 
     def state_dict(self, strategy: MMCLTemplate) -> dict[str, Any]:
         """Return importances, anchors and, within an experience, its path integral so far."""
@@ -90,4 +99,4 @@ class SynapticIntelligence(ImportancePenalty):
         """Restore importances, anchors and the path integral."""
         super().load_state_dict(state, strategy)
         self._within = "start" in state
-        self._start, self._path = state.get("start", torch.zeros(0)), state.get("path", torch.zeros(0))
+        self._start, self._path = (state.get(name, torch.zeros(0)).clone() for name in ("start", "path"))

@@ -4,7 +4,7 @@ from avalanche.core import SupervisedPlugin
 from torch.nn.functional import cross_entropy
 
 from mmcl.errors import ConfigError
-from mmcl.strategies import agem, naive
+from mmcl.strategies import agem, gradient_projection, naive
 from mmcl.strategies.gradient_projection import GradientProjection, project
 from mmcl.strategies.rehearsal import memory_of
 
@@ -66,6 +66,22 @@ def test_gradients_of_a_step_are_projected(make, train, benchmark):
     train(strategy, benchmark, 3)
     after = strategy.plugins[-1]
     assert after.steps > 10 and after.opposed > 0
+
+
+def test_reference_batches_are_drawn_from_the_memory_of_the_experience(make, benchmark, monkeypatch):
+    drawn, read = [], gradient_projection._reference
+
+    def _reference(strategy, rows, parameters):
+        drawn.append((strategy.experience.current_experience, rows.tolist()))
+        return read(strategy, rows, parameters)
+
+    monkeypatch.setattr(gradient_projection, "_reference", _reference)
+    strategy, memories = make(agem, memory_size=20, reference_size=6), []
+    for experience in benchmark.train_stream[:3]:
+        memories.append(set(memory_of(strategy).rows))
+        strategy.train(experience, eval_streams=[])
+    assert {number for number, _ in drawn} == {1, 2}
+    assert all(len(set(rows)) == 6 and set(rows) <= memories[number] for number, rows in drawn)
 
 
 def test_a_random_reference_batch_resumes(make, train, benchmark):

@@ -6,6 +6,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
+from mmcl.data import class_incremental
 from mmcl.errors import ConfigError
 from mmcl.models import TensorClassifier
 from mmcl.strategies import bic, naive, replay, wa
@@ -136,6 +137,16 @@ def test_the_linear_layer_of_a_plain_model_is_found():
         linear_head(TensorClassifier(nn.ReLU()))
     with pytest.raises(ConfigError, match="Sequential"):
         linear_head(TensorClassifier(nn.Sequential(nn.Linear(4, 2, bias=False))))
+
+
+def test_a_class_of_one_sample_needs_more_samples_and_no_larger_memory():
+    samples = [(torch.randn(6), label) for label in (0, 0, 0, 1, 1, 1, 2, 3, 3, 3)]
+    model = nn.Linear(6, 4)
+    strategy = bic(model, torch.optim.SGD(model.parameters(), lr=0.1), memory_size=8)
+    stream = class_incremental(samples, samples, experiences=2, class_order=[0, 1, 2, 3]).train_stream
+    strategy.train(stream[0], eval_streams=[])
+    with pytest.raises(ConfigError, match="'2' has 1 sample.*add samples"):
+        strategy.train(stream[1], eval_streams=[])
 
 
 def test_faulty_settings_raise(make, train, benchmark):

@@ -10,7 +10,7 @@ from mmcl.data import class_incremental
 from mmcl.freeze import freeze
 from mmcl.models.readouts import StreamingLDA
 from mmcl.strategies import ClosedForm, ewc, mas, si
-from mmcl.strategies.importance import ImportancePenalty, flat, gradients, head_only
+from mmcl.strategies.importance import ImportancePenalty, head_only, views
 from mmcl.strategies.kept_memory import kept_bytes
 
 PRESETS = [ewc, si, mas]
@@ -31,7 +31,7 @@ def test_parameters_of_new_classes_have_no_importance(preset, make, benchmark):
     rest = sorted(set(range(10)) - set(benchmark.train_stream[0].group))
     head.grow(rest)
     plugin.before_training_exp(strategy)
-    importance = plugin._named(plugin._flat[0])
+    importance = views(plugin._flat[0], plugin._penalized)
     assert importance["head.weight"].shape == head.weight.shape
     assert torch.equal(importance["head.weight"][known:], torch.zeros_like(head.weight[known:]))
     assert torch.equal(importance["head.weight"][:known], plugin.importance["head.weight"])
@@ -69,11 +69,45 @@ def test_a_model_is_restored_after_it_classified_by_its_head():
     assert isinstance(model.readout, nn.Identity) and model.training
 
 
-def test_parameters_without_a_gradient_count_as_zero():
-    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(1))
-    (3 * flat([used, unused])[:2]).sum().backward()
-    unused.grad = None
-    assert gradients([used, unused]).tolist() == [3, 3, 0]
+class WithUnused(nn.Module):
+    """A classifier with a parameter that its output does not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.unused = nn.Linear(6, 4), nn.Parameter(torch.ones(1000))
+
+    def forward(self, features):
+        return self.layer(features)
+
+
+@every_preset
+def test_parameters_that_are_not_used_are_neither_kept_nor_trained(preset):
+    torch.manual_seed(0)
+    samples = [(torch.randn(6), row % 4) for row in range(24)]
+    benchmark = class_incremental(samples, samples, experiences=3)
+    model = WithUnused()
+    strategy = preset(model, torch.optim.AdamW(model.parameters(), lr=0.1))
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        assert set(plugin_of(strategy).importance) == {"model.layer.weight", "model.layer.bias"}
+    assert kept_bytes(strategy.plugins) == 2 * 4 * 28
+    assert model.unused.grad is None and model.unused.tolist() == [1.0] * 1000
+
+
+@every_preset
+def test_former_states_with_importances_of_zero_are_loaded(preset, make, benchmark):
+    strategy, former = make(preset), make(preset)
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    state = strategy.state_dict()
+    plugin = next(each for each in state["plugins"] if each and "importance" in each)
+    for name, each in strategy.model.named_parameters():
+        if each.requires_grad and name not in plugin["importance"]:
+            plugin["importance"][name], plugin["anchor"][name] = torch.zeros_like(each), each.detach().clone()
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    former.load_state_dict(state)  # also the random state from before the experience
+    former.train(benchmark.train_stream[1], eval_streams=[])
+    expected, found = plugin_of(strategy).importance, plugin_of(former).importance
+    assert all(torch.equal(found[name], each) for name, each in expected.items())
 
 
 CASES = """
@@ -123,5 +157,5 @@ def test_importances_and_anchors_count_as_kept(preset, make, benchmark):
     strategy = make(preset, epochs=1)
     assert kept_bytes(strategy.plugins) == 0
     strategy.train(benchmark.train_stream[0], eval_streams=[])
-    trained = sum(each.numel() for each in strategy.model.parameters() if each.requires_grad)
-    assert kept_bytes(strategy.plugins) == 2 * 4 * trained
+    used = sum(each.numel() for each in strategy.model.parameters() if each.grad is not None)
+    assert kept_bytes(strategy.plugins) == 2 * 4 * used

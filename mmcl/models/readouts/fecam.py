@@ -14,7 +14,7 @@ from mmcl.models.readouts.statistics import ClassStatistics
 from mmcl.objectives.kernel.unit import directions
 
 Covariance = Literal["class", "shared", "diagonal"]
-_CHUNK = 2**25  # numbers of the covariances that are inverted at once
+_CHUNK = 2**23  # numbers of the covariances that are inverted at once
 
 
 class FeCAM(ReadOut):
@@ -139,36 +139,38 @@ class FeCAM(ReadOut):
         counts, dim = self.statistics.counts, self.statistics.dim
         divisors = counts.sum().clamp(min=1)[None] if self.covariance == "shared" else (counts - 1).clamp(min=1)
         identity = torch.eye(dim, dtype=torch.double, device=counts.device)
-        found = []
+        found = torch.empty(len(divisors), dim, dim, device=counts.device)
         for labels in torch.arange(len(divisors), device=counts.device).split(max(1, _CHUNK // dim**2)):
             scatter = self.statistics.within() if self.covariance == "shared" else self.statistics.within(labels)
-            covariances = self._shrunk(scatter.reshape(-1, dim, dim) / divisors[labels, None, None], identity)
-            factors, failed = torch.linalg.cholesky_ex(covariances)
+            covariances = scatter.reshape(-1, dim, dim).div_(divisors[labels, None, None])
+            factors, failed = torch.linalg.cholesky_ex(self._shrunk(covariances, identity))
             if bool(failed.any()):
                 raise self._singular(int(labels[failed.nonzero()[0, 0]]))
-            inverse = torch.linalg.solve_triangular(factors, identity, upper=False)
-            found.append(inverse.float())
-        return torch.cat(found)
+            found[labels] = torch.linalg.solve_triangular(factors, identity, upper=False).float()
+        return found
 
     def _shrunk(self, covariances: Tensor, identity: Tensor) -> Tensor:
-        """Shrink and normalize covariances ``(classes, dim, dim)``."""
+        """Shrink and normalize covariances ``(classes, dim, dim)``, in place."""
         dim = len(identity)
         diagonal = covariances.diagonal(dim1=1, dim2=2)
-        variance = diagonal.mean(1)[:, None, None]
-        off_diagonal = (covariances.sum((1, 2)) - diagonal.sum(1))[:, None, None] / max(dim * (dim - 1), 1)
-        shrunk = covariances + self.shrinkage * variance * identity + self.off_diagonal * off_diagonal * (1 - identity)
-        shrunk = torch.where(variance > 0, shrunk, identity)
-        if not self.normalize:
-            return shrunk
-        deviations = shrunk.diagonal(dim1=1, dim2=2).sqrt()
-        return shrunk / (deviations[:, :, None] * deviations[:, None, :])
+        variance = diagonal.mean(1)[:, None]
+        off_diagonal = (covariances.sum((1, 2)) - diagonal.sum(1)) / max(dim * (dim - 1), 1)
+        shrunk_diagonal = diagonal + self.shrinkage * variance
+        covariances += (self.off_diagonal * off_diagonal)[:, None, None]
+        diagonal.copy_(shrunk_diagonal)
+        covariances[variance[:, 0] <= 0] = identity
+        if self.normalize:
+            deviations = diagonal.sqrt()
+            covariances /= deviations[:, :, None] * deviations[:, None, :]
+        return covariances
 
     def _singular(self, label: int) -> ConfigError:
         shared, counts = self.covariance == "shared", self.statistics.counts
         whose, samples = ("all classes", int(counts.sum())) if shared else (f"class {label}", int(counts[label]))
+        lower = f", or off_diagonal below {self.off_diagonal:g}" if self.off_diagonal else ""
         return ConfigError(
             f"the covariance of {whose} ({samples:,} samples in {self.statistics.dim:,} dimensions) is singular: set "
-            f"shrinkage (readout.fecam.shrinkage) above {self.shrinkage:g}, or off_diagonal below {self.off_diagonal:g}"
+            f"shrinkage (readout.fecam.shrinkage) above {self.shrinkage:g}{lower}"
         )
 
     def _resize(self, classes: int = 0, dim: int = 0) -> None:

@@ -74,8 +74,8 @@ class StreamingLDA(LinearReadOut):
 def oas_shrinkage(covariance: Tensor, samples: int) -> float:
     """Return the oracle approximating shrinkage of a covariance (Chen et al. 2010, arXiv 0907.4698, equation 23).
 
-    ``e = (mean(S^2) + v^2) / ((n + 1)(mean(S^2) - v^2 / dim))`` with ``v = trace(S) / dim``, at most 1, in
-    scikit-learn's form.
+    ``e = (mean(S^2) + v^2) / ((n + 1)(mean(S^2) - v^2 / dim))`` with ``v = trace(S) / dim``, at most 1. As in
+    scikit-learn, the paper's terms with 2 / dim are left out.
 
     Args:
         covariance: ``(dim, dim)``.

@@ -71,8 +71,9 @@ def test_covariances_that_are_too_large_name_the_bytes_and_the_switch():
 def test_a_singular_covariance_names_the_setting_to_change(samples, fit):
     embeddings, labels, _ = samples(each=4, dim=40)
     for covariance, named in (("class", "class 0 .4 samples"), ("shared", "all classes .12 samples")):
-        with pytest.raises(ConfigError, match=f"{named} in 40 dimensions.*shrinkage"):
+        with pytest.raises(ConfigError, match=f"{named} in 40 dimensions.*shrinkage") as caught:
             fit(FeCAM(covariance=covariance, shrinkage=0.0, off_diagonal=0.0), embeddings, labels)
+        assert "off_diagonal" not in str(caught.value)  # it cannot be lower than 0
     embeddings[:, 2] = 0
     with pytest.raises(ConfigError, match="class 0.*shrinkage"):
         fit(FeCAM(covariance="diagonal", shrinkage=0.0), embeddings, labels)

@@ -3,7 +3,7 @@ import torch
 
 from mmcl.errors import ConfigError
 from mmcl.models.readouts import RanPAC
-from mmcl.models.readouts.ranpac import ridge_losses
+from mmcl.models.readouts.ranpac import eigenvectors, ridge_losses
 
 GRID = (1e-3, 1e-1, 1e1, 1e3)
 
@@ -46,12 +46,24 @@ def test_losses_of_all_ridges_differ_from_squared_errors_by_a_constant(samples):
     held_out = torch.arange(len(labels)) % 3 == 0
     parts = [(rows[each], one_hot[each]) for each in (~held_out, held_out)]
     grams, sums = zip(*((own.T @ own, own.T @ targets) for own, targets in parts), strict=True)
-    losses = ridge_losses(grams[0], sums[0], grams[1], sums[1], GRID)
+    losses = ridge_losses(grams[0], sums[0], grams[1], sums[1], GRID, rank=len(parts[0][0]))
     errors = [
         (parts[1][0] @ fitted(parts[0][0], labels[~held_out], ridge) - parts[1][1]).square().sum() for ridge in GRID
     ]
     constant = parts[1][1].square().sum()
     torch.testing.assert_close(losses + constant, torch.stack(errors))
+
+
+def test_losses_of_few_samples_equal_those_of_the_whole_decomposition():
+    torch.manual_seed(0)
+    hidden, one_hot = (torch.randn(30, 80) + 1).relu().double(), torch.eye(3).double()[torch.arange(30) % 3]
+    parts = [(hidden[each], one_hot[each]) for each in (slice(24), slice(24, 30))]
+    grams, sums = zip(*((own.T @ own, own.T @ targets) for own, targets in parts), strict=True)
+    few, all_values = (ridge_losses(grams[0], sums[0], grams[1], sums[1], GRID, rank) for rank in (24, 80))
+    torch.testing.assert_close(few, all_values, rtol=1e-8, atol=0)
+    values, vectors = eigenvectors(grams[0], rank=24)
+    assert values.shape == (24,)
+    torch.testing.assert_close((vectors * values) @ vectors.T, grams[0])
 
 
 def test_projections_are_the_same_on_every_machine_and_follow_the_seed():
