@@ -114,8 +114,8 @@ class GroCoLoss(Objective):
         hardest = similarities.topk(count, dim=1).values.flip(1)
         ordered = torch.cat([hardest, aligned.sort(1).values], 1)
         shares = low_rank_shares(ordered, count)
-        low, high = shares[:, :count], 1 - shares[:, count:]
-        return -(low.log().sum() + high.log().sum()) / ordered.shape[1]
+        right = torch.cat([shares[:, :count], 1 - shares[:, count:]], 1)
+        return -right.clamp(min=torch.finfo(right.dtype).tiny).log().sum() / ordered.shape[1]  # 0 by rounding
 
 
 @takes_tensors

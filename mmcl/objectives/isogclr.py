@@ -14,6 +14,7 @@ from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.info_nce import log_denominators
 from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.memory import SampleNumbers
@@ -135,8 +136,9 @@ class ISogCLRLoss(Objective):
         if count < 2:
             return 0 * (precise(a)[0].sum() + precise(b)[0].sum())
         samples = torch.arange(len(a), device=a.device) + (processes.own.start if processes else 0)
-        with torch.autocast(a.device.type, enabled=False):
-            own = (unit(*precise(a)) * unit(*precise(b))).sum(1)
+        (a, b), products = in_float32(a, b)
+        with products:
+            own = (unit(a) * unit(b)).sum(1)
             if self.other_numbers is None:
                 features = torch.cat([a, b])
                 total = self._loss(self.numbers, rows, features, features, own, samples, processes)
@@ -194,7 +196,8 @@ class ISogCLRLoss(Objective):
             k, key_ids = gathered.gather(k), gathered.gather(ids)
         size, means = tile_size(q.device, self.block_size), [q.new_empty(0)]
         for start in range(0, len(q), size):
-            logits = q[start : start + size] @ k.T
+            with torch.autocast(q.device.type, enabled=False):
+                logits = q[start : start + size] @ k.T
             if not self.count_positive:
                 logits = logits.masked_fill(ids[start : start + size, None] == key_ids, torch.finfo(q.dtype).min)
             means.append((logits.softmax(1) * logits).sum(1))

@@ -160,7 +160,8 @@ def gaussian_log_sums(
     """
     check_features(features=features)
     (rows,) = precise(features)
-    scale = (1 / temperature_of(temperature)) ** 0.5
+    scale = 1 / temperature_of(temperature)
+    scale = (scale.to(rows) if isinstance(scale, Tensor) else scale) ** 0.5
     rows = (rows - rows.detach().mean(0) if processes is None else rows) * scale  # closer to 0, rounding is smaller
     halves = -rows.square().sum(1, keepdim=True) / 2
     queries, keys = torch.cat([rows, halves, torch.ones_like(halves)], 1), torch.cat([rows, 0 * halves + 1, halves], 1)

@@ -125,6 +125,12 @@ INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
 #: Cases whose b gets no gradient: a teacher, keys, or the features of weights.
 CONSTANT_B = {"cwcl", "mochi", "nspt_literal", "nspt_proper"}
 
+#: Cases that do not scale rows to unit length.
+UNSCALED = {"sep_clr", "susana"}
+
+#: Cases that take a side twice, so that its gradients add up in the side's precision.
+REPEATED = {"cacr", "cacr_debiased", "groco", "mv_dhel", "mv_info_nce", "mv_info_nce_other_views"}
+
 #: Cases whose state has a fixed dimension.
 FIXED_DIM = {"mochi"}
 

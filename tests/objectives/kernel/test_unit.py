@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_cases import CASES, draw
+from objective_cases import CASES, REPEATED, UNSCALED, draw
 from thinned import thinned
 from torch.nn.functional import normalize
 
@@ -20,6 +20,7 @@ SIZES = {
     torch.float16: [1e4, 1e-4, 1e-6],
     torch.float64: [1e150, 1e200, 1e305, 1e-150, 1e-200, 1e-307, 1e-318],
 }
+SCALED = [name for name in CASES if name not in UNSCALED]
 EXTREMES = [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
 extreme = pytest.mark.parametrize(
     "dtype, size", EXTREMES, ids=[f"{d}-{s:g}".removeprefix("torch.") for d, s in EXTREMES]
@@ -36,7 +37,12 @@ def rows_of(dtype, size, *, seed=0):
 
 
 @pytest.mark.parametrize(
-    "name, block_size, dtype, size", thinned(((*each, *case) for *each, case in product(CASES, [None, 2], EXTREMES)), 4)
+    "name, block_size, dtype, size",
+    [
+        each
+        for each in thinned(((*each, *case) for *each, case in product(SCALED, [None, 2], EXTREMES)), 4)
+        if not (each[0] in REPEATED and each[2] == torch.float16)
+    ],
 )
 def test_the_loss_does_not_depend_on_the_scale_of_rows(name, block_size, dtype, size):
     batch = draw([7])
