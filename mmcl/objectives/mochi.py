@@ -11,7 +11,6 @@ from mmcl.errors import InputError
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.info_nce import log_denominators
 from mmcl.objectives.kernel.inputs import check_paired, precise
-from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.memory import Queue
@@ -105,10 +104,9 @@ class MoCHiLoss(Objective):
         """
         check_paired(queries=queries, keys=keys)
         self.queue.prepare(keys)
-        (rows, targets), products = in_float32(queries, keys.detach())
+        rows, targets = precise(queries, keys.detach())
         held, filled = self.queue.snapshot().to(rows), self.queue.compared(len(queries))
-        with products:
-            sums = log_denominators(rows, held, filled, temperature=self.temperature, block_size=self.block_size)
+        sums = log_denominators(rows, held, filled, temperature=self.temperature, block_size=self.block_size)
         with torch.autocast(queries.device.type, enabled=False):
             rows, targets = unit(rows, 1 / temperature_of(self.temperature)), unit(targets)
             own = (rows * targets).sum(1)
