@@ -34,7 +34,8 @@ def main(config: Config, run: Run) -> None:
 
     from mmcl import distributed
     from mmcl.progress import progress_display
-    from mmcl.sections.towers import paired, pretrain
+    from mmcl.sections.contrastive import pretrain
+    from mmcl.sections.towers import paired
 
     torch.set_num_threads(config.threads)
     opened = [config.pairs.build(split) for split in ("train", "valid")]
@@ -77,7 +78,7 @@ def probed(model: TwoTower, seed: int, train: PairedDataset, valid: PairedDatase
     """Return the accuracy of a linear probe on a tower's features, and on those before training."""
     from mmcl.metrics.linear_probe import linear_probe
     from mmcl.models.two_tower import embed_rows
-    from mmcl.sections.towers import standardize_heads
+    from mmcl.sections.contrastive import standardize_heads
 
     untrained = config.build(seed)
     standardize_heads(untrained, train)

@@ -1,8 +1,7 @@
 """Class-incremental spoken language understanding: accuracy and forgetting of continual learning strategies.
 
-For each seed, the classes of a data set are split into experiences. Each strategy trains a model on one experience
-after the other, and tests it on all of them after each. The model is a classifier, or a sequence-to-sequence model that
-generates intent, entities and transcript. Features of frozen encoder layers are computed once and cached.
+For each seed, classes arrive in experiences. Each strategy trains a classifier or a sequence-to-sequence model on one
+after the other, and is tested on all after each. Features of frozen encoder layers are computed once and cached.
 """
 
 from __future__ import annotations
@@ -51,6 +50,7 @@ class Config(StrictModel):
     relational: sections.RelationalSection = sections.RelationalSection()
     rehearsal: sections.RehearsalSection = sections.RehearsalSection()
     regularization: sections.RegularizationSection = sections.RegularizationSection()
+    l2p: sections.L2PSection = sections.L2PSection()
     readout: sections.ReadOutSection = sections.ReadOutSection()
     knowledge_distillation: sections.KnowledgeDistillationSection = sections.KnowledgeDistillationSection()
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
@@ -76,9 +76,8 @@ def main(config: Config, run: Run) -> None:
     seed_everything(config.seeds[0])  # a frozen random encoder is the same for all seeds
     encoder, is_seq2seq = config.encoder.build(), config.model == "seq2seq"
     sections.check_frozen_encoder(config.strategy, is_trained=not encoder.frozen)
-    keep = "sequence" if is_seq2seq else "auto"
     with distributed.main_first():
-        cached = {"keep": keep, **config.model_dump(include={"device", "precision"})}
+        cached = {"keep": "sequence" if is_seq2seq else "auto", **config.model_dump(include={"device", "precision"})}
         data: list[Any] = [cached_features(split, encoder, **cached) for split in config.data.build()]
         data.append(config.data.validation(data[0].classes, lambda split: cached_features(split, encoder, **cached)))
         tokenizer = config.seq2seq.tokenizer(data[0], run.folder / "tokenizer.json") if is_seq2seq else None
@@ -110,7 +109,7 @@ def learn(
     if encoder.frozen:
         model.standardize(train.vectors(benchmark.train_stream[0].dataset.rows[:]))
     accuracy, scores = AccuracyMatrix(), sections.scoring_plugins(config, benchmark)
-    own = settings(config, base, len(train))
+    own = settings(config, base, len(train)) | config.readout.argument(name)
     tracking = Tracking(run, name, seed, progress, epochs=len(benchmark.train_stream) * own.get("epochs", 1))
     strategy = getattr(strategies, "naive" if base == "offline" else base)(
         model,
@@ -135,6 +134,7 @@ def settings(config: Config, base: str, samples: int) -> dict[str, Any]:
         "replay": memory,
         "icarl": {"memory_size": size, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
+        "l2p": config.l2p.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},
     }
     return {"epochs": 1 if config.online else config.epochs, **own.get(base, config.regularization.settings(base))}

@@ -273,7 +273,9 @@ def _override(data: dict[str, Any], text: str, faults: list[_Fault]) -> str | No
     for depth, part in enumerate(outer, start=1):
         path = ".".join(outer[:depth])
         new = path if part not in section and new == key else new
-        section = section.setdefault(part, {})
+        if section.get(part) is None:  # missing, or an optional section that is off
+            section[part] = {}
+        section = section[part]
         if not isinstance(section, dict):
             faults.append((source, key, f"'{path}' is {section!r}, expected a section"))
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, get_type_hints
 
@@ -47,6 +48,7 @@ class Encoder(nn.Module, ABC):
         pooled_dim: size of ``Encoded.pooled``: ``dim``, ``2 * dim`` with ``pooling="mean_max"``, or ``own_dim`` with
             ``pooling="own"``.
         frozen: True if nothing is trained. ``Encoded.pooled`` can then be cached.
+        prefix_width: size of the vectors that :meth:`prefixed` puts in front; None if it cannot.
         spec: arguments of :func:`~mmcl.encoders.build_encoder`, with which a saved model rebuilds the encoder.
     """
 
@@ -55,6 +57,7 @@ class Encoder(nn.Module, ABC):
     own_dim: int | None = None
     pooling: str = "mean"
     frozen: bool = False
+    prefix_width: int | None = None
     spec: dict[str, Any] | None = None
 
     @property
@@ -78,6 +81,22 @@ class Encoder(nn.Module, ABC):
         Encoders with equal fingerprints compute equal features. It is the key of the feature cache, so it must hold
         the weights and every option that changes the features.
         """
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        """Return the layers of a pretrained transformer that are trained, which may have adapters; none by default."""
+        return ()
+
+    def prefixed(self, prefix: Tensor, features: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
+        """Encode features with vectors in front of the input of the first tuned layer.
+
+        Args:
+            prefix: ``(batch, vectors, prefix_width)``.
+            features, lengths: output of :meth:`frozen_features`.
+
+        Returns:
+            Outputs of the prefix, ``(batch, vectors, dim)``, and the encoding of the features.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no vectors in front of its features")
 
     def forward(self, inputs: Any, lengths: Tensor | None = None) -> Encoded:
         """Encode a batch.
@@ -195,9 +214,14 @@ def weights_hash(*modules: nn.Module) -> str:
     >>> len(before), weights_hash(layer) == before
     (32, False)
     """
+    return tensors_hash(*(module.state_dict() for module in modules))
+
+
+def tensors_hash(*states: Mapping[str, Any]) -> str:
+    """Hash tensors by name, type, shape and value."""
     digest = blake2b(digest_size=16)
-    for module in modules:
-        for name, value in module.state_dict().items():
+    for state in states:
+        for name, value in state.items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from mmcl.config.option_types import check_option_types
 from mmcl.encoders.base import POOLINGS, Encoder
 from mmcl.encoders.gate import local_path, without_weights
+from mmcl.encoders.lora import LoRA
+from mmcl.encoders.prompts import Prompts
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
 from mmcl.text.suggest import nearest
@@ -78,7 +80,7 @@ _LIBRARIES: dict[str, dict[str, _Builder | dict[str, _Builder]]] = {
     "text": {"open_clip": _Builder("mmcl.encoders.open_clip_towers", "open_clip_text", _OWN)},
 }
 _PACKAGES = {"open_clip": "open_clip_torch"}  # packages with another name than their library
-_COMMON_OPTIONS = {"name", "frozen", "tune_from", "pooling"}  # parameters of build_encoder itself
+_COMMON_OPTIONS = {"name", "frozen", "tune_from", "pooling", "lora", "prompts"}  # parameters of build_encoder itself
 
 
 def build_encoder(
@@ -88,6 +90,8 @@ def build_encoder(
     frozen: bool | None = None,
     tune_from: int | None = None,
     pooling: str | None = None,
+    lora: LoRA | Mapping[str, Any] | None = None,
+    prompts: Prompts | Mapping[str, Any] | None = None,
     **options: object,
 ) -> Encoder:
     """Build the encoder ``name`` of a modality.
@@ -112,11 +116,14 @@ def build_encoder(
             layers stay frozen.
         pooling: ``"mean"``, ``"max"``, ``"mean_max"``, ``"cls"`` or ``"own"``; None for ``"own"`` if the encoder has
             it, else ``"mean"``. ``"own"`` is the network's own pooled vector, ``"cls"`` the first token of a text.
+        lora: adapters to train in place of layers from ``tune_from`` or the first on, a
+            :class:`~mmcl.encoders.lora.LoRA` or its arguments, such as ``{"rank": 8}``; needs the extra ``peft``.
+        prompts: prompts to train in front of layer ``tune_from`` or the first, a
+            :class:`~mmcl.encoders.prompts.Prompts` or its arguments, such as ``{"size": 10}``.
         **options: options of the encoder, such as ``dim``.
 
     Raises:
-        ConfigError: if the modality, name, pooling or an option is unknown, options contradict each other, or a library
-            is not installed.
+        ConfigError: if a name or an option is unknown, options contradict each other, or a library is not installed.
         MissingDataError: if a folder, model or weights are not on this machine.
         DataError: if weights cannot be read, or do not fit the network.
 
@@ -124,19 +131,13 @@ def build_encoder(
     >>> encoder.modality, encoder.dim, encoder.pooled_dim, encoder.frozen
     ('audio', 128, 256, False)
     """
-    builder, model = _resolve(modality, name)
-    pooling = builder.check_pooling(pooling)
-    if frozen and tune_from is not None:
-        raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
-    build = builder.load(str(name))
-    _check_options(build, name, options)
-    if str(name) in _SCRATCH[modality]:
-        encoder = _from_scratch(build, name, frozen, tune_from, pooling, options)
-    else:
-        encoder = _from_library(build, model, frozen, tune_from, pooling, options)
-    common = {"modality": modality, "name": str(name), "frozen": frozen, "tune_from": tune_from, "pooling": pooling}
+    builder, _ = _resolve(modality, name)
+    common: dict[str, Any] = {"frozen": frozen, "tune_from": tune_from, "pooling": builder.check_pooling(pooling)}
+    addition = _addition(lora, prompts)
+    encoder = _built(modality, name, addition, options, **common)
     plain = {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
-    encoder.spec = {**common, **plain}
+    added = {} if addition is None else {addition.key: addition.spec}
+    encoder.spec = {"modality": modality, "name": str(name), **common, **added, **plain}
     return encoder
 
 
@@ -157,6 +158,44 @@ def builder_of(modality: str, name: str) -> Callable[..., Encoder]:
     """
     builder, _ = _resolve(modality, name)
     return builder.load(name)
+
+
+def _addition(
+    lora: LoRA | Mapping[str, Any] | None, prompts: Prompts | Mapping[str, Any] | None
+) -> LoRA | Prompts | None:
+    if lora is not None and prompts is not None:
+        raise ConfigError("an encoder cannot have both lora and prompts: leave out one")
+    if lora is not None:
+        return LoRA.of(lora)
+    return None if prompts is None else Prompts.of(prompts)
+
+
+def _built(
+    modality: str,
+    name: str | Path,
+    addition: LoRA | Prompts | None,
+    options: Mapping[str, object],
+    *,
+    frozen: bool | None,
+    tune_from: int | None,
+    pooling: str,
+) -> Encoder:
+    builder, model = _resolve(modality, name)
+    from_scratch = str(name) in _SCRATCH[modality]
+    if frozen and tune_from is not None:
+        raise ConfigError(f"frozen=True and tune_from={tune_from} of '{name}' contradict each other: leave out one")
+    if addition is not None:
+        if frozen or from_scratch:
+            fault = "frozen=True contradicts it" if frozen else "it is trained from scratch"
+            raise ConfigError(f"'{name}' cannot have {addition.key}, because {fault}: leave out one")
+        addition.check()
+        tune_from = tune_from or 0
+    build = builder.load(str(name))
+    _check_options(build, name, options)
+    if from_scratch:
+        return _from_scratch(build, name, frozen, tune_from, pooling, options)
+    encoder = _from_library(build, model, frozen, tune_from, pooling, options)
+    return encoder if addition is None else addition.added_to(encoder, str(name))
 
 
 def _from_scratch(

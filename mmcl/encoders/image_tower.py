@@ -25,6 +25,7 @@ class LayeredTower(nn.Module, ABC):
         dim: size of each step of the sequence.
         own_dim: size of the network's own pooled vector.
         front_parts: modules and bare parameters of the front.
+        prefix_width: size of vectors that may be put in front of the tokens; None if they may not.
         layers: layers that ``tune_from`` can select; empty if the layers of the network are unknown.
     """
 
@@ -32,6 +33,7 @@ class LayeredTower(nn.Module, ABC):
     own_dim: int
     front_parts: Sequence[nn.Module | nn.Parameter]
     layers: Sequence[nn.Module]
+    prefix_width: int | None = None
 
     @abstractmethod
     def front(self, images: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ class ImageTower(Encoder):
         self.images = images
         self.name = name
         self.pooling = pooling
-        self.dim, self.own_dim = tower.dim, tower.own_dim
+        self.dim, self.own_dim, self.prefix_width = tower.dim, tower.own_dim, tower.prefix_width
         self.frozen = frozen
         self.start = len(tower.layers) if frozen else tune_from  # the first trained layer; None trains all
         self.channels: int | None = 3  # channels of the cached maps; None for tokens
@@ -115,9 +117,15 @@ class ImageTower(Encoder):
         hidden = features if self.channels is None else image_maps(features, lengths, self.channels)
         if self.start is None:
             hidden = self.tower.front(hidden)
-        sequence, own = self.tower.end(self.tower.between(hidden, self.start or 0, len(self.tower.layers)))
-        lengths = full_lengths(sequence)
-        return Encoded(sequence, lengths, own if self.pooling == "own" else pool(sequence, lengths, self.pooling))
+        return self._pooled(*self.tower.end(self._tuned(hidden)))
+
+    def prefixed(self, prefix: Tensor, features: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
+        hidden = self._tuned(torch.cat([prefix.to(features.dtype), features], 1))
+        vectors = prefix.shape[1]
+        return self.tower.end(hidden[:, :vectors])[0], self._pooled(*self.tower.end(hidden[:, vectors:]))
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return self.tower.layers[self.start or 0 :]
 
     def fingerprint(self) -> str:
         """Identify the preprocessing, the frozen weights and, if all is frozen, the pooling."""
@@ -128,6 +136,13 @@ class ImageTower(Encoder):
             return f"pixels of {name}"
         bare = nn.ParameterList(part for part in self.tower.front_parts if isinstance(part, nn.Parameter))
         return f"{name}; {weights_hash(bare, *self._front_modules(), *self.tower.layers[: self.start])} to {self.start}"
+
+    def _tuned(self, hidden: Tensor) -> Tensor:
+        return self.tower.between(hidden, self.start or 0, len(self.tower.layers))
+
+    def _pooled(self, sequence: Tensor, own: Tensor) -> Encoded:
+        lengths = full_lengths(sequence)
+        return Encoded(sequence, lengths, own if self.pooling == "own" else pool(sequence, lengths, self.pooling))
 
     def _front_modules(self) -> list[nn.Module]:
         return [part for part in self.tower.front_parts if isinstance(part, nn.Module)]

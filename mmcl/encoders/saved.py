@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from mmcl.config.described import checked_settings
-from mmcl.encoders.base import Encoder
+from mmcl.encoders.base import Encoder, tensors_hash
 from mmcl.encoders.bounded import Sizes, bounded
 from mmcl.encoders.build import build_encoder, builder_of
 from mmcl.encoders.gate import described_by, local_path, wrap_errors
+from mmcl.encoders.lora import LoRA
+from mmcl.encoders.prompts import Prompts
 from mmcl.errors import CheckpointError
 
+_ADDITIONS: dict[str, type] = {"lora": LoRA, "prompts": Prompts}
 _WEIGHT_OPTIONS = ("weights", "pretrained", "source")  # options that name the weights
-_COMMON = ("modality", "name", "frozen", "tune_from", "pooling")
+_COMMON = ("modality", "name", "frozen", "tune_from", "pooling", "lora", "prompts")
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
@@ -34,8 +37,8 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
     """
     if encoder.spec is None:
         raise CheckpointError(f"the {encoder.modality} encoder cannot be described: build it with build_encoder")
-    fingerprint: str | None = encoder.fingerprint()
-    if build_encoder(**encoder.spec).fingerprint() != fingerprint:
+    fingerprint: str | None = _identity(encoder)
+    if _identity(build_encoder(**encoder.spec)) != fingerprint:
         fingerprint = None
     return {"encoder": encoder.spec, "fingerprint": fingerprint}
 
@@ -71,6 +74,9 @@ def rebuild_encoder(
     if not isinstance(fingerprint, str | None):
         raise CheckpointError(f"{subject} has fingerprint {fingerprint!r:.60}, expected a string or null")
     name = spec["name"]
+    for key, kind in _ADDITIONS.items():
+        if spec.get(key) is not None:
+            checked_settings(kind, spec[key], f"{subject}: {key}")
     encoder = next((each for each in encoders if each.modality == spec["modality"]), None)
     if encoder is None:
         with described_by(where), wrap_errors(subject, error=CheckpointError), ExitStack() as stack:
@@ -81,10 +87,10 @@ def rebuild_encoder(
             if "download" in signature(build).parameters:
                 options["download"] = download
             encoder = build_encoder(**spec, **options)
-            built = encoder.fingerprint()
+            built = _identity(encoder)
     else:
         _check_options(encoder, {**arguments, **options}, where)
-        built = encoder.fingerprint()
+        built = _identity(encoder)
     former = getattr(encoder, "former_fingerprint", None)
     if fingerprint is not None and fingerprint != built and (former is None or fingerprint != former()):
         raise CheckpointError(
@@ -104,7 +110,17 @@ class _Common:
         frozen: bool | None = None,
         tune_from: int | None = None,
         pooling: str | None = None,
+        lora: Mapping[str, Any] | None = None,
+        prompts: Mapping[str, Any] | None = None,
     ) -> None: ...
+
+
+def _identity(encoder: Encoder) -> str:
+    """Return the fingerprint and, beside adapters or prompts, a hash of all frozen weights, which are not saved."""
+    if not any((encoder.spec or {}).get(key) for key in _ADDITIONS):
+        return encoder.fingerprint()
+    frozen = {name: each for name, each in encoder.named_parameters() if not each.requires_grad}
+    return f"{encoder.fingerprint()}; frozen {tensors_hash(frozen)}"
 
 
 def _split(spec: Any) -> tuple[Any, Any]:

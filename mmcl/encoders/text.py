@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmcl.batch import length_mask, moved
 from mmcl.encoders.base import Encoded, Encoder, pool, weights_hash
-from mmcl.encoders.tuning import freeze_below
+from mmcl.encoders.tuning import freeze_below, split_prefix
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.freeze import freeze
 from mmcl.text.words import folded, written_words
@@ -122,6 +122,7 @@ class SentenceEncoder(Encoder):
         self.tokenizer = tokenizer
         self.dim = model.config.hidden_size
         self.pooling = pooling
+        self.tune_from = tune_from
         self.truncation_log = TruncationLog()
         self.max_tokens = min(tokenizer.model_max_length, model.config.max_position_embeddings)
         if not isinstance(self.max_tokens, int) or self.max_tokens < _MIN_TOKENS:
@@ -140,6 +141,7 @@ class SentenceEncoder(Encoder):
                     "the layers of BERT: pass frozen=True"
                 )
             freeze_below(model.name_or_path, tune_from, [model.embeddings], layers)
+            self.prefix_width = self.dim
 
     def frozen_features(self, inputs: Sequence[str], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the last hidden states ``(batch, tokens, dim)`` if frozen, else token ids ``(batch, tokens, 1)``."""
@@ -157,10 +159,18 @@ class SentenceEncoder(Encoder):
             return self._encode(tokens["input_ids"], lengths), lengths
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
-        if not self.frozen:
-            features = self._encode(features[:, :, 0], lengths)
-        pooled = features[:, 0] if self.pooling == "cls" else pool(features, lengths, self.pooling)
-        return Encoded(features, lengths, pooled)
+        return self._pooled(features if self.frozen else self._encode(features[:, :, 0], lengths), lengths)
+
+    def prefixed(self, prefix: Tensor, features: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
+        mask = length_mask(lengths, features.shape[1])
+        hidden = self.model.embeddings(features[:, :, 0].masked_fill(~mask, self.tokenizer.pad_token_id))
+        layers, start = self.model.encoder.layer, self.tune_from or 0
+        hidden = _layers(layers[:start], hidden, lengths)
+        outputs, hidden = split_prefix(partial(_layers, layers[start:]), prefix, hidden, lengths)
+        return outputs, self._pooled(hidden * mask[:, :, None], lengths)
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return () if self.frozen else self.model.encoder.layer[self.tune_from :]
 
     def fingerprint(self) -> str:
         """Identify the tokenizer and, if the encoder is frozen, its weights and pooling."""
@@ -168,11 +178,24 @@ class SentenceEncoder(Encoder):
         name = f"{self.model.config.model_type} 1: vocabulary {vocabulary}, at most {self.max_tokens} tokens"
         return f"{name}; {weights_hash(self.model)} {self.pooling}" if self.frozen else name
 
+    def _pooled(self, sequence: Tensor, lengths: Tensor) -> Encoded:
+        pooled = sequence[:, 0] if self.pooling == "cls" else pool(sequence, lengths, self.pooling)
+        return Encoded(sequence, lengths, pooled)
+
     def _encode(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         mask = length_mask(lengths, tokens.shape[1])
         padding = self.tokenizer.pad_token_id
         hidden = self.model(tokens.masked_fill(~mask, padding), attention_mask=mask.long()).last_hidden_state
         return hidden * mask[:, :, None]
+
+
+def _layers(layers: Iterable[nn.Module], hidden: Tensor, lengths: Tensor) -> Tensor:
+    """Apply layers of BERT, without attention to the padding."""
+    steps = hidden.shape[1]
+    attended = length_mask(lengths, steps)[:, None, None, :].expand(-1, 1, steps, -1)
+    for layer in layers:
+        hidden = layer(hidden, attended)
+    return hidden
 
 
 @lru_cache(maxsize=65_536)

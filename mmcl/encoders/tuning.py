@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
@@ -23,6 +24,22 @@ def freeze_below(name: str, tune_from: int, front: Sequence[nn.Module], layers: 
         )
     for module in (*front, *layers[:tune_from]):
         freeze(module)
+
+
+def split_prefix(
+    layers: Callable[[Tensor, Tensor], Tensor], prefix: Tensor, hidden: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Apply layers to hidden states with vectors in front, and return the outputs of both apart.
+
+    Args:
+        layers: maps hidden states ``(batch, steps, dim)`` and lengths ``(batch,)`` to hidden states.
+        prefix: vectors, ``(batch, vectors, dim)``.
+        hidden: hidden states, ``(batch, steps, dim)``.
+        lengths: their lengths, ``(batch,)``.
+    """
+    vectors = prefix.shape[1]
+    outputs = layers(torch.cat([prefix.to(hidden.dtype), hidden], 1), lengths + vectors)
+    return outputs[:, :vectors], outputs[:, vectors:]
 
 
 def is_frozen(frozen: bool | None, pretrained: bool, tune_from: int | None) -> bool:

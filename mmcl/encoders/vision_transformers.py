@@ -40,7 +40,7 @@ class VisionTransformerTower(LayeredTower):
         self.front_parts: list[nn.Module | nn.Parameter] = [network.embeddings]
         if self.is_clip:
             self.front_parts.append(network.pre_layrnorm)
-        self.dim = self.own_dim = network.config.hidden_size
+        self.dim = self.own_dim = self.prefix_width = network.config.hidden_size
         if self.projection is not None:
             self.own_dim = self.projection.out_features
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from mmcl.batch import length_mask
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.tracing import is_unpadded, masked_channel_norm
-from mmcl.encoders.tuning import freeze_below
+from mmcl.encoders.tuning import freeze_below, split_prefix
 from mmcl.encoders.waveforms import checked_lengths, normalize_waveforms
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
@@ -55,7 +56,7 @@ class Wav2VecEncoder(Encoder):
             raise ConfigError("the model has add_adapter=True, expected False: choose a model without adapter")
         self.model = model
         self.normalize = normalize
-        self.dim = model.config.hidden_size
+        self.dim = self.prefix_width = model.config.hidden_size
         self.pooling = pooling
         self.subsampling = subsampling
         self.norm_comes_last = bool(model.config.do_stable_layer_norm)
@@ -92,11 +93,16 @@ class Wav2VecEncoder(Encoder):
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
         if not self.frozen:
-            features = self._layers(features, lengths, self.tune_from, len(self.model.encoder.layers))
-            if self.norm_comes_last:
-                features = self.model.encoder.layer_norm(features)
-            features, lengths = subsample(features, lengths, self.subsampling)
+            features, lengths = subsample(self._tuned(features, lengths), lengths, self.subsampling)
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
+
+    def prefixed(self, prefix: Tensor, features: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
+        outputs, steps = split_prefix(self._tuned, prefix, features, lengths)
+        steps, lengths = subsample(steps, lengths, self.subsampling)
+        return outputs, Encoded(steps, lengths, pool(steps, lengths, self.pooling))
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return self.model.encoder.layers[self.tune_from :]
 
     def fingerprint(self) -> str:
         """Identify the preprocessing, the frozen weights and, if all is frozen, the pooling."""
@@ -132,6 +138,11 @@ class Wav2VecEncoder(Encoder):
         for layer in others:
             hidden = layer(hidden)
         return hidden.transpose(1, 2)
+
+    def _tuned(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Apply the tuned layers and, if it comes last, the norm."""
+        hidden = self._layers(hidden, lengths, self.tune_from, len(self.model.encoder.layers))
+        return self.model.encoder.layer_norm(hidden) if self.norm_comes_last else hidden
 
     def _layers(self, hidden: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
         mask = length_mask(lengths, hidden.shape[1])

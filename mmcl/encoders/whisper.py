@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,7 @@ from mmcl.batch import length_mask
 from mmcl.data.base import SAMPLE_RATE
 from mmcl.encoders.base import Encoded, Encoder, fingerprint_end, pool, subsample, weights_hash
 from mmcl.encoders.tracing import is_unpadded, max_length, power_spectrum
-from mmcl.encoders.tuning import freeze_below
+from mmcl.encoders.tuning import freeze_below, split_prefix
 from mmcl.encoders.waveforms import checked_lengths, without_autocast
 from mmcl.errors import ConfigError
 from mmcl.freeze import freeze
@@ -61,7 +61,7 @@ class WhisperAudioEncoder(Encoder):
         extractor = WhisperFeatureExtractor(**front_end)
         self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
         self.model = model
-        self.dim = model.config.d_model
+        self.dim = self.prefix_width = model.config.d_model
         self.pooling = pooling
         self.subsampling = subsampling
         self.margin = round(silence * SAMPLE_RATE / (2 * self.hop))  # steps
@@ -115,9 +115,16 @@ class WhisperAudioEncoder(Encoder):
 
     def from_features(self, features: Tensor, lengths: Tensor) -> Encoded:
         if not self.frozen:
-            features = self._layers(features, lengths, self.tune_from, len(self.model.layers))
-            features, lengths = self._end(self.model.layer_norm(features), lengths)
+            features, lengths = self._end(self._tuned(features, lengths), lengths)
         return Encoded(features, lengths, pool(features, lengths, self.pooling))
+
+    def prefixed(self, prefix: Tensor, features: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
+        outputs, steps = split_prefix(self._tuned, prefix, features, lengths)
+        steps, lengths = self._end(steps, lengths)
+        return outputs, Encoded(steps, lengths, pool(steps, lengths, self.pooling))
+
+    def tuned_layers(self) -> Sequence[nn.Module]:
+        return self.model.layers[self.tune_from :]
 
     def fingerprint(self) -> str:
         """Identify the front-end, the frozen weights and, if all is frozen, the pooling."""
@@ -129,6 +136,10 @@ class WhisperAudioEncoder(Encoder):
         end = fingerprint_end(self.frozen, self.pooling, self.tune_from, self.subsampling)
         silence = f" within {self.margin} silent steps" if self.margin else ""
         return f"{front_end}{silence}; {weights_hash(*used)}{end}"
+
+    def _tuned(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Apply the tuned layers and the final norm."""
+        return self.model.layer_norm(self._layers(hidden, lengths, self.tune_from, len(self.model.layers)))
 
     def _power(self, signal: Tensor, frames: int) -> Tensor:
         if torch.compiler.is_exporting():

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from mmcl.metrics import calibration as calibration
     from mmcl.metrics import classification as classification
     from mmcl.metrics import embedding_map as embedding_map
+    from mmcl.metrics import few_shot as few_shot
     from mmcl.metrics import linear_probe as linear_probe
     from mmcl.metrics import matrix as matrix
+    from mmcl.metrics import nearest_neighbours as nearest_neighbours
     from mmcl.metrics import representation as representation
     from mmcl.metrics import retrieval as retrieval
     from mmcl.metrics import scaling as scaling

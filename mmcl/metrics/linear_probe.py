@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -12,6 +13,10 @@ from mmcl.errors import LabelError, ShapeError
 from mmcl.objectives.kernel.inputs import check_features, precise, require_finite
 from mmcl.objectives.kernel.unit import directions
 from mmcl.objectives.temperature import positive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @takes_tensors
@@ -36,6 +41,22 @@ def linear_probe(
     """
     from sklearn.linear_model import LogisticRegression
 
+    positive("strength", strength)
+    known, told, asked, wanted = unit_sides(train, train_labels, test, test_labels)
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit(known, told)
+    return float(fitted.score(asked, wanted))
+
+
+def unit_sides(
+    train: Tensor, train_labels: Sequence[int], test: Tensor, test_labels: Sequence[int]
+) -> tuple[NDArray[np.floating], list[int], NDArray[np.floating], list[int]]:
+    """Return unit-length embeddings as arrays, each side with its labels, after checking them.
+
+    Raises:
+        ShapeError: there are no embeddings, dimensions differ, or the numbers of embeddings and labels differ.
+        InputError: embeddings are not finite.
+        LabelError: there are fewer than two training classes, or labels are not integers.
+    """
     check_features(train=train, test=test)
     require_finite(train=train, test=test)
     told, wanted = (
@@ -49,7 +70,5 @@ def linear_probe(
             )
     if len(set(told)) < 2:
         raise LabelError(f"train has {len(set(told))} class, expected 2 or more")
-    positive("strength", strength)
     known, asked = (directions(side.detach()).cpu().numpy() for side in precise(train, test))
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit(known, told)
-    return float(fitted.score(asked, wanted))
+    return known, told, asked, wanted

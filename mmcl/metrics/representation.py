@@ -1,4 +1,4 @@
-"""Geometry of features on the unit sphere: uniformity, alignment and tolerance, all differentiable."""
+"""Geometry of features: uniformity, alignment and tolerance on the unit sphere, and effective rank."""
 
 from __future__ import annotations
 
@@ -103,3 +103,30 @@ def tolerance(features: Tensor, labels: Tensor, *, same_label_only: bool = False
     z, pairs = unit(z), SameLabel(labels, exclude_self=True)
     count = pairs.row_sums(z).sum() if same_label_only else torch.tensor(len(z) * (len(z) - 1), device=z.device)
     return pairs.row_dots(z, z).sum() / count.clamp(min=1)
+
+
+@takes_tensors
+def effective_rank(features: Tensor) -> Tensor:
+    """Return the effective number of dimensions that features vary in, from 1 to ``dim``.
+
+    ``exp(-sum_k p_k log p_k)`` with ``p_k`` the singular values of the centred features, divided by their sum. Roy and
+    Vetterli 2007, definition 1. Features that are all equal have rank 1.
+
+    Args:
+        features: ``(batch, dim)``, at least two.
+
+    Raises:
+        ShapeError: there are fewer than two rows.
+        InputError: features are not finite.
+
+    >>> round(effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).item(), 4)
+    2.0
+    """
+    check_features(features=features)
+    require_finite(features=features)
+    if len(features) < 2:
+        raise ShapeError(f"features has shape {tuple(features.shape)}, expected two rows or more to compare")
+    (values,) = precise(features)
+    singular = torch.linalg.svdvals(values - values.mean(0))
+    shares = singular / singular.sum().clamp(min=torch.finfo(singular.dtype).tiny)
+    return torch.special.entr(shares).sum().exp()

@@ -63,6 +63,18 @@ class Tower(nn.Module):
         return self.head(self.encoder.encode_batch(batch))
 
 
+class PooledFeatures(nn.Module):
+    """Map a batch to the pooled vectors of an encoder, before any projection head, ``(batch, pooled_dim)``."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the vectors."""
+        return self.encoder.encode_batch(batch).pooled
+
+
 class TwoTower(nn.Module):
     """Embed two modalities, or views of one, in one space.
 
@@ -218,12 +230,12 @@ def description_files(folder: Path) -> tuple[Path, Path]:
 
 @torch.no_grad()
 def embed_rows(
-    tower: Tower, data: Dataset, rows: Tensor | None = None, *, batch_size: int = 256, device: str = "cpu"
+    tower: nn.Module, data: Dataset, rows: Tensor | None = None, *, batch_size: int = 256, device: str = "cpu"
 ) -> Tensor:
     """Return a tower's embeddings of samples, computed in evaluation mode, ``(rows, dim)``.
 
     Args:
-        tower: tower of a :class:`TwoTower`.
+        tower: tower of a :class:`TwoTower`, or any module that maps a batch to vectors.
         data: samples or their cached features.
         rows: indices of the samples; None for all.
         batch_size: samples per forward pass.

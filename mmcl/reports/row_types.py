@@ -103,7 +103,13 @@ class ResultRow(_StrategyRow):
 
 
 #: Factor of each measure in tables; others are fractions in percent.
-SCALES = {"memory_bytes": 1 / 1024, "trained_parameters": 1e-3, "seconds": 1.0}
+SCALES = {
+    "memory_bytes": 1 / 1024,
+    "trained_parameters": 1e-3,
+    "seconds": 1.0,
+    "uniformity": 1.0,
+    "effective rank": 1.0,
+}
 
 #: Titles of the measures that class-incremental tasks log, by name.
 MEASURES = {name: field.title for name, field in ResultRow.model_fields.items() if field.title}
@@ -162,6 +168,13 @@ class ViewsRow(_StrategyRow):
         return self
 
 
+class RepresentationRow(_StrategyRow):
+    """Measures of a representation after some epochs of training."""
+
+    epoch: Index
+    measures: dict[str, Number]
+
+
 class MapRow(_StrategyRow):
     """2-D points of test samples with their labels."""
 
@@ -185,6 +198,7 @@ ROW_TYPES: dict[str, type[Row]] = {
     "zero_shot": ZeroShotRow,
     "similarity": SimilarityRow,
     "views": ViewsRow,
+    "representation": RepresentationRow,
     "map": MapRow,
 }
 

@@ -12,6 +12,7 @@ from mmcl.freeze import trainable_state
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
+from mmcl.strategies.first_session import FirstSession
 from mmcl.strategies.kept_memory import kept_bytes
 from mmcl.strategies.template import MMCLTemplate
 
@@ -73,16 +74,24 @@ def learn_stream(
             result |= each.rows[-1]
         run.log("evaluation", **unit, experience=experience.current_experience, **result, per_class=per_class)
         tracking.show(f"accuracy {100 * seen:.1f} %")
-        if strategy.train_epochs == 0:  # no epoch ends with a checkpoint
+        if strategy.epoch == 0:  # no epoch ended with a checkpoint
             run.checkpoint(tracking.unit, {"finished": False, "training": strategy.state_dict()})
 
     measured = metrics.summary(accuracy.matrix, accuracy.sizes, accuracy.baseline or None)
     summary: dict[str, float | None] = {**measured}
     for each in scores:
         summary |= each.average()
-    trained = sum(each.numel() for group in strategy.optimizer.param_groups for each in group["params"])
-    cost = {"memory_bytes": kept_bytes(strategy.plugins), "trained_parameters": trained * (strategy.train_epochs > 0)}
+    cost = {"memory_bytes": kept_bytes(strategy.plugins), "trained_parameters": trained_parameters(strategy)}
     run.log("result", **unit, **summary, **cost, seconds=tracking.seconds)
     if keep is not None:
         keep(strategy.model)
     run.checkpoint(tracking.unit, {"finished": True, "model": trainable_state(strategy.model)})
+
+
+def trained_parameters(strategy: MMCLTemplate) -> int:
+    """Return the number of parameters that a strategy trained; 0 for one without epochs."""
+    for plugin in strategy.plugins:
+        if isinstance(plugin, FirstSession):  # the head has grown since
+            return plugin.trained_parameters
+    groups = strategy.optimizer.param_groups if strategy.train_epochs else ()
+    return sum(each.numel() for group in groups for each in group["params"])

@@ -55,14 +55,14 @@ class Tracking(SupervisedPlugin):
         self._shown = 0.0
 
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Start the clock of a strategy without epochs."""
+        """Start the clock of an experience without epochs."""
         self._started = time.monotonic()
 
     def after_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Count the time of a strategy without epochs."""
-        if strategy.train_epochs == 0:
+        """Count the time of an experience without epochs."""
+        if strategy.epoch == 0:
             self.seconds += time.monotonic() - self._started
-            self._move(strategy, 1)
+            self._move(strategy, max(strategy.train_epochs, 1))
 
     def before_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Start the clock."""

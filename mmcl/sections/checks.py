@@ -103,6 +103,7 @@ def check_encoder(
     from mmcl.encoders.build import check_encoder as check
 
     common = {name: getattr(section, name, None) for name in ("frozen", "tune_from", "pooling")}
+    common |= section.added_weights()
     checks.attempt(key, lambda: check(modality, section.name, **{**common, **options, **section.options}))
 
 

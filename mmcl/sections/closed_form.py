@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmcl.config.model import StrictModel
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.encoders import AudioSection, library_of
-from mmcl.sections.strategy_names import CLOSED_FORM
+from mmcl.sections.strategy_names import CLOSED_FORM, FIRST_SESSION, base_of, read_out_of
 
 if TYPE_CHECKING:
     from mmcl.models.readouts.base import ReadOut
@@ -55,6 +55,11 @@ class ReadOutSection(SignatureModel):
 
         return READOUTS[name](**self.settings(name))
 
+    def argument(self, strategy: str) -> dict[str, ReadOut]:
+        """Return the argument ``readout`` of ``first_session``, by the name of the strategy; empty for others."""
+        name = read_out_of(strategy)
+        return {"readout": self.build(name)} if name and base_of(strategy) == FIRST_SESSION else {}
+
     def plugin(self, name: str) -> ClosedForm:
         """Build the plugin of a read-out after an ``@``."""
         from mmcl.strategies.closed_form import ClosedForm
@@ -63,13 +68,17 @@ class ReadOutSection(SignatureModel):
 
 
 def trains_encoder(encoder: AudioSection) -> bool:
-    """Whether a config trains its encoder: it is set so, or the encoder has no pretrained weights.
+    """Whether a config trains its encoder, or adapters or prompts in it.
+
+    An encoder without pretrained weights is trained unless it is set to be frozen.
 
     >>> from mmcl.sections.encoders import AudioSection
     >>> trains_encoder(AudioSection(name="cnn")), trains_encoder(AudioSection(name="openai/whisper-base"))
     (True, False)
     """
     settings = encoder.model_dump()
+    if encoder.added_weights():
+        return True
     if settings["frozen"] is not None or settings["tune_from"] is not None:
         return not settings["frozen"]
     return library_of(encoder.name) == encoder.name
@@ -90,5 +99,5 @@ def check_frozen_encoder(names: Sequence[str], *, is_trained: bool) -> None:
     if is_trained and (given := [name for name in names if name in CLOSED_FORM]):
         raise ConfigError(
             f"strategy '{given[0]}' trains nothing, but the encoder is trained: set encoder.frozen to true and leave "
-            f"out encoder.tune_from, or train it, as in naive@{given[0]}"
+            f"out encoder.tune_from, lora and prompts, or train it, as in first_session@{given[0]} or naive@{given[0]}"
         )

@@ -15,10 +15,43 @@ if TYPE_CHECKING:
 EncoderSectionT = TypeVar("EncoderSectionT", bound="EncoderSection")
 
 
+@section_of("mmcl.encoders.lora:LoRA")
+class LoRASection(StrictModel):
+    """Low-rank adapters that are trained in place of layers; see :class:`mmcl.encoders.lora.LoRA`."""
+
+
+@section_of("mmcl.encoders.prompts:Prompts")
+class PromptsSection(StrictModel):
+    """A pool of prompts that is trained in place of layers; see :class:`mmcl.encoders.prompts.Prompts`."""
+
+
+_LORA = (
+    "low-rank adapters to train in place of the layers from tune_from on, or of all: rank, alpha, targets and dropout, "
+    "such as {rank: 8}; none: no adapters"
+)
+
+_PROMPTS = (
+    "a pool of prompts to train in front of layer tune_from, or of all: size, top_k, length and pooled, such as "
+    "{size: 10}; none: no prompts"
+)
+
+
 class _Named(StrictModel):
     """Base of encoders: another encoder has other options, unless both are from the hub or from the same library."""
 
-    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from")
+    options_of_name: ClassVar[tuple[str, ...]] = ("options", "tune_from", "lora", "prompts")
+
+    lora: LoRASection | None = Field(None, description=_LORA)
+    prompts: PromptsSection | None = Field(None, description=_PROMPTS)
+
+    def added_weights(self) -> dict[str, Any]:
+        """Return the settings of adapters and prompts, by name.
+
+        >>> AudioSection(lora={"rank": 2}).added_weights()
+        {'lora': {'rank': 2, 'alpha': 16.0, 'targets': None, 'dropout': 0.0}}
+        """
+        given = {"lora": self.lora, "prompts": self.prompts}
+        return {name: each.model_dump() for name, each in given.items() if each is not None}
 
     @classmethod
     def shares_options(cls, former: str, name: str) -> bool:
@@ -53,6 +86,7 @@ class EncoderSection(_Named, SignatureModel):
         from mmcl.encoders import build_encoder
 
         settings: dict[str, Any] = {"frozen": self.frozen, "tune_from": self.tune_from, **options, **self.options}
+        settings |= self.added_weights()
         if self.pooling is not None:
             settings["pooling"] = self.pooling
         return build_encoder(self.modality, self.name, **settings)
@@ -105,4 +139,4 @@ class TextSection(_Named):
         """Build the encoder."""
         from mmcl.encoders import build_encoder
 
-        return build_encoder("text", self.name, **self.options)
+        return build_encoder("text", self.name, **self.added_weights(), **self.options)

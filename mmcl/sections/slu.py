@@ -18,6 +18,7 @@ from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
 from mmcl.sections.objectives import make_objective
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
+from mmcl.sections.prompting import L2PSection as L2PSection
 from mmcl.sections.regularization import RegularizationSection as RegularizationSection
 from mmcl.sections.rehearsal import RehearsalSection as RehearsalSection
 from mmcl.sections.scenarios import scoring_plugins as scoring_plugins
@@ -25,8 +26,11 @@ from mmcl.sections.scenarios import stream_settings as stream_settings
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
 from mmcl.sections.strategy_names import (
     DISTILLATIONS,
+    FIRST_SESSION,
+    LINEAR,
     RELATIONAL,
     check_strategies,
+    check_trained_encoder,
     expand_all,
     read_out_of,
     split_read_out,
@@ -126,19 +130,20 @@ class ClassifierSection(StrictModel):
 
     text: TextSection = TextSection()
 
-    def build(self, encoder: Encoder, *, trained: bool = True) -> SLUClassifier:
+    def build(self, encoder: Encoder, *, trained: bool = True, contrasts: bool = False) -> SLUClassifier:
         """Build the model.
 
         Args:
             encoder: the audio encoder.
-            trained: whether a strategy trains the model; otherwise it has no hidden layer and no text encoder.
+            trained: whether a strategy trains the classifier; otherwise it has no hidden layer and no text encoder.
+            contrasts: whether there is a text encoder in any case.
         """
         from mmcl.models import SLUClassifier
 
-        if not trained:
-            return SLUClassifier(encoder, hidden=None)
-        text: dict[str, Any] = {"text_encoder": self.text.build(), "projection": self.text.projection}
-        return SLUClassifier(encoder, **self.model_dump(exclude={"text"}), **text)
+        own: dict[str, Any] = self.model_dump(exclude={"text"}) if trained else {"hidden": None}
+        if trained or contrasts:
+            own |= {"text_encoder": self.text.build(), "projection": self.text.projection}
+        return SLUClassifier(encoder, **own)
 
 
 @section_of("mmcl.strategies.coconut:Coconut")
@@ -250,10 +255,11 @@ class KnowledgeDistillationSection(StrictModel):
 def resolve_strategies(config: ConfigT) -> ConfigT:
     """Return a config after ``all`` in its strategies is replaced; raises ValueError if one does not fit the model."""
     given: Any = config
-    trains = trains_encoder(given.encoder)
+    fits = {"trains_encoder": trains_encoder(given.encoder), "has_prompts": given.encoder.prompts is not None}
     # Written past the immutable fields: `all` depends on other fields, and the folder of a run lists the strategies.
-    config.__dict__["strategy"] = expand_all(given.strategy, given.model, trains_encoder=trains)
+    config.__dict__["strategy"] = expand_all(given.strategy, given.model, **fits)
     check_strategies(given.strategy, given.model)
+    check_trained_encoder(given.strategy, **fits)
     return config
 
 
@@ -274,14 +280,15 @@ def build_model(
     """Build the untrained model of a strategy: a sequence model if there is a tokenizer, else a classifier."""
     if tokenizer is not None:
         return config.seq2seq.build(encoder, tokenizer)
-    return config.classifier.build(encoder, trained=strategy not in CLOSED_FORM)
+    return config.classifier.build(encoder, trained=base_of(strategy) not in LINEAR, contrasts="+" in strategy)
 
 
 def build_additions(name: str, config: Any) -> list[SupervisedPlugin]:
     """Build the plugins after ``+`` and ``@`` in a strategy's name, from the sections of a task's config."""
     strategy, readout = split_read_out(name)
     added = [_build_addition(each, config) for each in strategy.split("+")[1:]]
-    return added if readout is None else [*added, config.readout.plugin(readout)]
+    is_plugin = readout is not None and base_of(name) != FIRST_SESSION  # which takes the read-out as an argument
+    return [*added, config.readout.plugin(readout)] if is_plugin else added
 
 
 def _build_addition(name: str, config: Any) -> SupervisedPlugin:

@@ -12,21 +12,28 @@ from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, er_ace, der, "
-    "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; or all. "
-    "replay and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as "
-    "in replay+sup_con, and with a read-out, as in coconut@slda"
+    "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; "
+    "first_session, which trains the encoder in the first experience only; l2p with encoder.prompts; or all. replay "
+    "and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as in "
+    "replay+sup_con, and with a read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
+#: Strategy that trains in the first experience only, and classifies by the read-out after its ``@``, else ``slda``.
+FIRST_SESSION = "first_session"
+#: Strategy that trains a pool of prompts, which the section ``encoder.prompts`` adds to the encoder.
+L2P = "l2p"
 #: Further strategies with a memory, whose settings are in the section ``rehearsal``.
 REHEARSAL = ("er_ace", "der", "der_pp", "gdumb", "agem", "wa", "bic", "lucir")
 #: Strategies with a penalty, whose settings are in the section ``regularization``.
 REGULARIZATION = ("ewc", "si", "mas")
 STRATEGIES = (
     *("naive", "offline", "joint", "replay", "lwf", "icarl", "coconut"),
-    *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM),
+    *(*REHEARSAL, *REGULARIZATION, *CLOSED_FORM, FIRST_SESSION, L2P),
 )
-CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM)
+CLASSIFIER_ONLY = ("lwf", "icarl", "ewc", "mas", *REHEARSAL, *CLOSED_FORM, FIRST_SESSION, L2P)
+#: Strategies that classify the encoder's vector without a hidden layer.
+LINEAR = (*CLOSED_FORM, FIRST_SESSION, L2P)
 ALL = "all"
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
@@ -85,11 +92,13 @@ def base_of(name: str) -> str:
 def read_out_of(name: str) -> str | None:
     """Return the read-out of a strategy; None if the head of its model classifies.
 
-    >>> read_out_of("slda"), read_out_of("coconut@slda"), read_out_of("coconut")
-    ('slda', 'slda', None)
+    >>> read_out_of("ncm"), read_out_of("coconut@ncm"), read_out_of("coconut"), read_out_of("first_session")
+    ('ncm', 'ncm', None, 'slda')
     """
     strategy, readout = split_read_out(name)
-    return strategy if strategy in CLOSED_FORM else readout
+    if strategy in CLOSED_FORM:
+        return strategy
+    return "slda" if readout is None and base_of(strategy) == FIRST_SESSION else readout
 
 
 def check_strategies(names: Sequence[str], model: str) -> None:
@@ -105,17 +114,41 @@ def check_strategies(names: Sequence[str], model: str) -> None:
             raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")
 
 
-def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool) -> tuple[str, ...]:
+def check_trained_encoder(names: Sequence[str], *, trains_encoder: bool, has_prompts: bool) -> None:
+    """Check that ``first_session`` gets an encoder to train, and ``l2p`` prompts.
+
+    Args:
+        names: names of strategies.
+        trains_encoder: whether the encoder is trained.
+        has_prompts: whether prompts are trained in it.
+
+    Raises:
+        ValueError: they do not; names the setting to change.
+    """
+    for name in names:
+        if not trains_encoder and base_of(name) == FIRST_SESSION:
+            raise ValueError(
+                f"strategy '{name}' trains the encoder in the first experience, but the encoder is frozen: set "
+                f"encoder.tune_from, encoder.lora.rank or encoder.frozen=false, or use {read_out_of(name)}"
+            )
+        if not has_prompts and base_of(name) == L2P:
+            raise ValueError(f"strategy '{name}' trains prompts, but there are none: set encoder.prompts.size=10")
+
+
+def expand_all(names: Sequence[str], model: str, *, trains_encoder: bool, has_prompts: bool = False) -> tuple[str, ...]:
     """Return strategies with ``all`` replaced by those that fit the model and the encoder, each once.
 
     Args:
         names: names of strategies, or ``all``.
         model: ``classifier`` or ``seq2seq``.
-        trains_encoder: whether the encoder is trained, which leaves out closed-form strategies.
+        trains_encoder: whether the encoder is trained, which closed-form strategies do not fit, and ``first_session``
+            needs.
+        has_prompts: whether prompts are trained, which ``l2p`` needs.
 
     >>> expand_all(["coconut", "all"], "seq2seq", trains_encoder=False)
     ('coconut', 'naive', 'offline', 'joint', 'replay', 'si')
     """
-    left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *(CLOSED_FORM if trains_encoder else ())}
+    unfit = CLOSED_FORM if trains_encoder else (FIRST_SESSION,)
+    left_out = {*(CLASSIFIER_ONLY if model == "seq2seq" else ()), *unfit, *(() if has_prompts else (L2P,))}
     fitting = [each for each in STRATEGIES if each not in left_out]
     return tuple(dict.fromkeys(each for name in names for each in (fitting if name == ALL else [name])))

@@ -51,6 +51,18 @@ def contrastive_pretraining(config: Any, checks: Checks) -> None:
     check_pretraining(checks, config)
 
 
+def representation_learning(config: Any, checks: Checks) -> None:
+    """Check a config of the task ``representation_learning``."""
+    from mmcl.sections.checks import check_objectives
+
+    data = check_data(checks, config.data, config.encoder.modality)
+    if data is not None:
+        config = config.following(data[0])
+        check_objectives(checks, "objective", config.objective, data[0])
+        checks.attempt("data.held_out", lambda: config.data.check_held_out(data[0].classes))
+    check_encoder(checks, "encoder", config.encoder, config.encoder.modality)
+
+
 def speech_to_intent(config: Any, checks: Checks, candidates: Callable[[Any, Any], object]) -> None:
     """Check a config of the task ``speech_to_intent``; ``candidates`` finds those of an evaluation in its data."""
     from mmcl.sections.tower_checks import check_pretraining, check_sides

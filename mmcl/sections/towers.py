@@ -1,34 +1,23 @@
-"""Config sections of contrastive pretraining, and the function that trains towers within a run."""
+"""Config sections of contrastive pretraining: pairs, and one or two towers."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore, StrictModel
-from mmcl.config.signature import SignatureModel, section_of
+from mmcl.config.signature import section_of
+from mmcl.sections.contrastive import ContrastiveSection
 from mmcl.sections.encoders import EncoderSection
-from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, make_objective
-from mmcl.sections.optimizer import OptimizerSection
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from mmcl.data.base import Dataset
     from mmcl.data.paired import PairedDataset
     from mmcl.encoders.base import Encoder
     from mmcl.models.heads import HeadOptions
     from mmcl.models.two_tower import TwoTower
-    from mmcl.objectives.objective import Objective
-    from mmcl.runs.run import Run
-    from mmcl.training.contrastive import ContrastiveTrainer
-
-
-_OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "precision"}
-_NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "scheduler", "clip_norm", "device")
 
 
 class PairsSection(StrictModel):
@@ -100,9 +89,7 @@ class TowerSection(EncoderSection):
         return self.encoder(), head
 
 
-@section_of("mmcl.distributed:launch", without=("timeout",))
-@section_of("mmcl.training.contrastive:ContrastiveTrainer", without=_NO_SETTINGS)
-class PretrainingSection(SignatureModel):
+class PretrainingSection(ContrastiveSection):
     """Pairs, one or two towers, and their contrastive training."""
 
     pairs: PairsSection = PairsSection()
@@ -113,19 +100,6 @@ class PretrainingSection(SignatureModel):
     dim: int | None = Field(
         None, ge=1, description="dimension of the shared space; none: that of a tower without a head, or else 512"
     )
-    temperature: float = Field(
-        0.07, gt=0, le=1, description="temperature of the objective; initial value if it is learned"
-    )
-    learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
-    distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
-    optimizer: OptimizerSection = OptimizerSection(schedule="cosine")
-    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description=OBJECTIVE_HELP)
-    objectives: ObjectivesSection = ObjectivesSection()
-    seeds: OneOrMore[int] = Field(
-        (0,), min_length=1, description="random seeds of weights and order of pairs; one training per seed"
-    )
-    threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
-    tensorboard: bool = Field(False, description="also write TensorBoard logs")
 
     @model_validator(mode="after")
     def _check_views(self) -> PretrainingSection:
@@ -151,20 +125,8 @@ class PretrainingSection(SignatureModel):
         second = None if self.second is None else self.second.following(data)
         return self.model_copy(update={"first": self.first.following(data), "second": second})
 
-    def make_objective(self, name: ObjectiveName) -> Objective:
-        """Build an objective by name; its trained side is the first tower."""
-        from mmcl import distributed
 
-        return make_objective(
-            name,
-            self.objectives,
-            self.temperature,
-            learn_temperature=self.learn_temperature,
-            gather=distributed.world_size() > 1,
-        )
-
-
-def encoded(dataset: Dataset, model: TwoTower, modality: str, settings: PretrainingSection) -> Dataset:
+def encoded(dataset: Dataset, model: TwoTower, modality: str, settings: ContrastiveSection) -> Dataset:
     """Return a data set with the features of frozen encoder layers cached; images of a trained encoder stay images."""
     from mmcl.encoders import cached_features
     from mmcl.sections.tower_checks import check_tower
@@ -184,83 +146,6 @@ def paired(dataset: Dataset, model: TwoTower, settings: PretrainingSection) -> P
 
     sides = [encoded(dataset, model, tower.modality, settings) for tower in model.towers]
     return PairedDataset(*sides)
-
-
-def pretrain(
-    settings: PretrainingSection,
-    name: ObjectiveName,
-    seed: int,
-    pairs: PairedDataset,
-    run: Run,
-    progress: Progress,
-) -> TwoTower:
-    """Train towers with an objective, and log and checkpoint each epoch; a resumed run continues or skips the training.
-
-    The model is saved in the run's ``models/<objective>-seed<seed>``.
-    """
-    from mmcl import distributed
-    from mmcl.models import TwoTower
-    from mmcl.objectives import LearnableTemperature
-    from mmcl.runs.checkpoints import unit_name
-    from mmcl.seeding import seed_everything
-
-    unit, folder = unit_name(name, seed), run.folder / "models" / unit_name(name, seed)
-    saved = run.restore(unit)
-    if saved is not None and saved["training"] is None:
-        built = settings.build()  # the config may name local encoder folders, which a model's file may not
-        return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
-    seed_everything(seed)
-    model, objective = settings.build(), settings.make_objective(name)
-    trainer = _make_trainer(settings, model, pairs, objective)
-    seconds = 0.0
-    if saved is not None:
-        trainer.load_state_dict(saved["training"])
-        seconds = saved["seconds"]
-    bar = progress.add_task(f"{name}, seed {seed}", total=settings.epochs, completed=trainer.epoch)
-    started = time.monotonic()
-    for loss in trainer:
-        now = seconds + time.monotonic() - started
-        learned = objective.temperature
-        temperature = learned().item() if isinstance(learned, LearnableTemperature) else settings.temperature
-        place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
-        run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
-        if trainer.epoch < settings.epochs:
-            run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
-        progress.update(bar, completed=trainer.epoch, note=f"loss {loss:.3f}")
-    model.eval()
-    if distributed.is_main():
-        model.save(folder)
-    run.checkpoint(unit, {"training": None, "seconds": now})
-    return model
-
-
-def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:
-    """Standardize the input of the heads on frozen encoders, which is known before training."""
-    sides: tuple[Any, ...] = pairs.sides
-    for tower, side in zip(model.towers, sides, strict=True):
-        if tower.encoder.frozen:
-            tower.head.standardize(side.vectors(range(len(side))))
-
-
-def _make_trainer(
-    settings: PretrainingSection, model: TwoTower, pairs: PairedDataset, objective: Objective
-) -> ContrastiveTrainer:
-    from mmcl.training.contrastive import ContrastiveTrainer
-
-    standardize_heads(model, pairs)
-    optimizer = settings.optimizer.build(model, model.first.encoder)
-    if parameters := list(objective.parameters()):
-        optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})
-    return ContrastiveTrainer(
-        model,
-        pairs,
-        objective,
-        optimizer,
-        **settings.model_dump(include=_OF_TRAINING),
-        scheduler=settings.optimizer.scheduler(),
-        clip_norm=settings.optimizer.clip_norm,
-        device=settings.device,
-    )
 
 
 def model_folders(folder: str | Path) -> dict[str, Path]:

@@ -21,6 +21,7 @@ with quick_imports():
     from mmcl.strategies.distillation import TokenDistillation as TokenDistillation
     from mmcl.strategies.early_rehearsal import EarlyRehearsal as EarlyRehearsal
     from mmcl.strategies.elastic_weights import ElasticWeights as ElasticWeights
+    from mmcl.strategies.first_session import FirstSession as FirstSession
     from mmcl.strategies.frame_scores import FrameScores as FrameScores
     from mmcl.strategies.gdumb import GDumb as GDumb
     from mmcl.strategies.gradient_projection import EpisodicMemory as EpisodicMemory
@@ -28,14 +29,17 @@ with quick_imports():
     from mmcl.strategies.head_correction import BiasCorrection as BiasCorrection
     from mmcl.strategies.head_correction import WeightAlignment as WeightAlignment
     from mmcl.strategies.held_out import HeldOut as HeldOut
+    from mmcl.strategies.learning_to_prompt import LearningToPrompt as LearningToPrompt
     from mmcl.strategies.lucir import LUCIR as LUCIR
     from mmcl.strategies.m3col import M3CoL as M3CoL
     from mmcl.strategies.memory_aware_synapses import MemoryAwareSynapses as MemoryAwareSynapses
     from mmcl.strategies.nearest_mean import NearestMean as NearestMean
     from mmcl.strategies.presets import coconut as coconut
     from mmcl.strategies.presets import fecam as fecam
+    from mmcl.strategies.presets import first_session as first_session
     from mmcl.strategies.presets import icarl as icarl
     from mmcl.strategies.presets import joint as joint
+    from mmcl.strategies.presets import l2p as l2p
     from mmcl.strategies.presets import lwf as lwf
     from mmcl.strategies.presets import naive as naive
     from mmcl.strategies.presets import ncm as ncm
@@ -77,11 +81,13 @@ __all__ = [
     "EarlyRehearsal",
     "EpisodicMemory",
     "ElasticWeights",
+    "FirstSession",
     "FrameScores",
     "GDumb",
     "GradientProjection",
     "HeldOut",
     "LUCIR",
+    "LearningToPrompt",
     "LogitDistillation",
     "M3CoL",
     "MMCLTemplate",
@@ -103,9 +109,11 @@ __all__ = [
     "er_ace",
     "ewc",
     "fecam",
+    "first_session",
     "gdumb",
     "icarl",
     "joint",
+    "l2p",
     "lucir",
     "lwf",
     "mas",

@@ -50,7 +50,8 @@ class BalancedDistillation(SupervisedPlugin):
 
     def before_training_exp(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Move the labels of old classes to the device of the model."""
-        self._old = torch.tensor(sorted(strategy.experience.previous_classes), device=strategy.device)
+        old = sorted(strategy.experience.previous_classes)  # none if the first experience is trained again
+        self._old = torch.tensor(old, dtype=torch.long, device=strategy.device)
 
     def before_backward(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Weigh the cross-entropy, and add the distillation."""

@@ -131,31 +131,42 @@ def check_frozen(model: nn.Module) -> None:
     Raises:
         ConfigError: they have; names the setting to change.
     """
+    if (part := trainable_part(model)) is not None:
+        raise ConfigError(part)
+
+
+def trainable_part(model: Any) -> str | None:
+    """Return which part of a model's embeddings can be trained, and the setting that freezes it; None if none can.
+
+    A model with neither an ``encoder`` nor a known classifier layer counts as frozen.
+    """
     encoder, trunk = getattr(model, "encoder", None), getattr(model, "trunk", None)
-    expected = "set encoder.frozen to true and leave out encoder.tune_from, or train it, as in naive@slda"
     if isinstance(encoder, nn.Module):
         if any(each.requires_grad for each in encoder.parameters()):
-            raise ConfigError(f"the encoder is trained, but a closed-form strategy trains nothing: {expected}")
+            return (
+                "the encoder is trained, but a closed-form strategy trains nothing: set encoder.frozen to true and "
+                "leave out encoder.tune_from and encoder.lora, or train it, as in first_session or naive@slda"
+            )
         if isinstance(trunk, nn.Module) and any(each.requires_grad for each in trunk.parameters()):
-            raise ConfigError(
+            return (
                 "the model has a hidden layer, but a closed-form strategy trains nothing: pass hidden=None to "
                 "SLUClassifier, or train it, as in naive@slda"
             )
-    elif hasattr(model, "classifier"):
-        _check_layers(model)
+    return _trainable_layers(model) if hasattr(model, "classifier") else None
 
 
-def _check_layers(model: Any) -> None:
-    """Check that a plain model has no trainable layers before its classifier."""
+def _trainable_layers(model: Any) -> str | None:
+    """Return the trainable layers of a plain model before its classifier."""
     layer = None if model.classifier is None else model.model.get_submodule(model.classifier)
     head = {id(each) for each in layer.parameters()} if layer is not None else ()
     trained = [name for name, each in model.model.named_parameters() if each.requires_grad and id(each) not in head]
-    if trained:
-        raise ConfigError(
-            f"{type(model.model).__name__} has {len(trained)} trainable parameters before its classifier, first "
-            f"'{trained[0]}', but a closed-form strategy trains nothing: call requires_grad_(False) on them, or train "
-            "them with naive and the plugin ClosedForm"
-        )
+    if not trained:
+        return None
+    return (
+        f"{type(model.model).__name__} has {len(trained)} trainable parameters before its classifier, first "
+        f"'{trained[0]}', but a closed-form strategy trains nothing: call requires_grad_(False) on them, or train "
+        "them with naive and the plugin ClosedForm"
+    )
 
 
 def held_out_rows(labels: Tensor, earlier: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ from mmcl.models.readouts import FeCAM, NearestClassMean, RanPAC, StreamingLDA
 from mmcl.strategies.closed_form import ClosedForm
 from mmcl.strategies.coconut import Coconut
 from mmcl.strategies.distillation import LogitDistillation
+from mmcl.strategies.first_session import FirstSession
+from mmcl.strategies.learning_to_prompt import LearningToPrompt
 from mmcl.strategies.nearest_mean import NearestMean
 from mmcl.strategies.rehearsal import Rehearsal
 from mmcl.strategies.teacher import Teacher
@@ -32,7 +34,7 @@ _GIVEN = ("self", "model", "optimizer", "plugins")
 
 
 def preset(
-    *parts: type, adds: Sequence[type] = (), example: str = "", **fixed: Any
+    *parts: type, adds: Sequence[type] = (), example: str | None = "", **fixed: Any
 ) -> Callable[[Callable[..., list[SupervisedPlugin]]], Preset]:
     """Decorator that turns a function, which returns a method's plugins, into a strategy.
 
@@ -41,7 +43,7 @@ def preset(
     Args:
         *parts: plugin classes; the function receives an instance of each, and the strategy takes their settings.
         adds: further plugin classes of the method, for its docstring.
-        example: settings in the docstring's example.
+        example: settings in the docstring's example; None for no example.
         **fixed: settings of the parts or of the loop with a fixed value, which the strategy does not take.
     """
 
@@ -68,7 +70,8 @@ def preset(
         parameters = [stated["model"], stated["optimizer"], *own, stated["plugins"], *loop_settings.values()]
         signature = inspect.Signature(parameters, return_annotation=MMCLTemplate)
         texts = [inspect.getdoc(method_of) or "", _plugin_list([*parts, *adds]), _arguments(parts, signature)]
-        texts += [_errors(parts), _example(method_of.__name__, example, "epochs" in loop_settings)]
+        texts += [_errors(parts)]
+        texts += [] if example is None else [_example(method_of.__name__, example, "epochs" in loop_settings)]
         documented.__signature__, documented.__doc__ = signature, "\n\n".join(texts) + "\n"
         documented.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
         documented.__annotations__["return"] = signature.return_annotation
@@ -249,3 +252,25 @@ def fecam(readout: FeCAM) -> list[SupervisedPlugin]:
     model's embeddings must need no training.
     """
     return [ClosedForm(readout)]
+
+
+@preset(FirstSession)
+def first_session(session: FirstSession) -> list[SupervisedPlugin]:
+    """Train on the first experience only, then classify in closed form (FSA, Panos et al. 2023).
+
+    ``loss = cross-entropy`` over the samples of the first experience; later ones train nothing. Then
+    ``score = readout(f_1(x))`` with the trained embedding ``f_1``. First session adaptation, arXiv 2303.13199; phase 1
+    of RanPAC, arXiv 2307.02251.
+    """
+    return [session]
+
+
+@preset(LearningToPrompt, example=None)
+def l2p(prompts: LearningToPrompt) -> list[SupervisedPlugin]:
+    """Train a pool of prompts in front of a frozen encoder, without a memory (L2P, Wang et al. 2022).
+
+    ``loss = cross-entropy over current classes + key_weight sum_i (1 - cos(q(x), k_i))`` with the frozen encoder's
+    vector q(x) and the keys k_i of the prompts chosen for x. L2P, arXiv 2112.08654, equation 5. The encoder is that of
+    ``build_encoder(..., prompts={"size": 10})``, in a classifier such as ``SLUClassifier(encoder, hidden=None)``.
+    """
+    return [prompts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -18,7 +18,7 @@ from mmcl.batch import Batch
 from mmcl.config.numbers import Count, Positive, Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.avalanche_streams import rows_of
-from mmcl.errors import DataError, StreamError
+from mmcl.errors import ConfigError, DataError, StreamError
 from mmcl.models.tensor_classifier import TensorClassifier, as_batch_model
 from mmcl.precision import Precision
 from mmcl.strategies.closed_form import attach_read_out
@@ -63,6 +63,9 @@ class MMCLTemplate(LossTerms):
         evaluator: Avalanche metrics and loggers; None for none.
         device: device that the model is trained on.
         workers: processes that load samples, for data that is not in memory.
+        columns: columns of the head in training: of classes that have ``arrived``, or of ``all`` classes of the data,
+            as in Avalanche and Mammoth. Columns of later classes then learn to be low from the start, so that new
+            classes do not outweigh old ones, but the number of classes must be known beforehand.
         bucket: number of batches whose samples are sorted by length together, to reduce padding; 1 for no sorting.
         precision: precision of the model; ``"auto"`` is ``"bf16-mixed"`` on devices that compute in bfloat16, else 32.
 
@@ -70,6 +73,7 @@ class MMCLTemplate(LossTerms):
         TrainingError: the loss is not finite; names experience, epoch and step, and a sample that is not finite. On a
             GPU, it is raised within 32 steps, and before the epoch ends.
         CheckpointError: a loaded state belongs to another model, other plugins, or another experience.
+        ConfigError: ``columns`` is unknown.
         LabelError: the model's head lacks a label.
         StreamError: an experience is empty, or its stream is a generator.
     """
@@ -88,6 +92,7 @@ class MMCLTemplate(LossTerms):
         evaluator: EvaluationPlugin | None = None,
         device: str | torch.device = "cpu",
         workers: Size = 0,
+        columns: Literal["arrived", "all"] = "arrived",
         bucket: Count = 1,
         precision: Precision = "32",
     ) -> None:
@@ -109,7 +114,9 @@ class MMCLTemplate(LossTerms):
         self.mbatch: Batch
         self.loss: Tensor
         self.training_step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=self.device)
-        self.workers, self.bucket = workers, bucket
+        if columns not in ("arrived", "all"):
+            raise ConfigError(f"columns is {columns!r}, expected arrived or all")
+        self.workers, self.bucket, self.columns = workers, bucket, columns
         self.output: Any = None
         self.losses: dict[str, float] = {}
         self.epoch, self.schedule_steps, self._head_checked = 0, 0, False
@@ -182,7 +189,8 @@ class MMCLTemplate(LossTerms):
         if self.is_training:
             grow: Any = getattr(model, "grow", None)
             if grow is not None:
-                grow(self.experience.group)
+                source = self.experience.source
+                grow(self.experience.group if self.columns == "arrived" else range(len(source.classes)))
             if grow is None or isinstance(model, TensorClassifier):
                 super().model_adaptation(model)
         return model.to(self.device)

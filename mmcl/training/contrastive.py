@@ -12,13 +12,14 @@ from torch.optim import Optimizer
 
 from mmcl import distributed
 from mmcl.batch import Batch, moved
-from mmcl.config.numbers import AtLeastTwo, Count
+from mmcl.config.numbers import AtLeastTwo, Count, Probability
 from mmcl.data.fingerprint import digest_of, sample_digests
 from mmcl.data.paired import PairedDataset
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.files.loading import check_same, class_name, entry, load_state, snapshot
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
+from mmcl.models.momentum import MomentumEncoder
 from mmcl.models.tensor_towers import TensorTowers
 from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
@@ -27,6 +28,8 @@ from mmcl.seeding import random_state, set_random_state
 from mmcl.training.finite import samples
 from mmcl.training.step import SchedulerMaker, TrainingStep
 from mmcl.training.views import objective_inputs
+
+Augmentation = Callable[[Batch], Batch]
 
 _WHAT = "the state of the trainer"
 _CHUNK = 128  # sequences that are padded and embedded together
@@ -57,6 +60,10 @@ class ContrastiveTrainer:
         micro_batch_size: pairs in memory at a time, with gradient caching; None for the whole batch.
         distinct_texts: train each epoch on one random sample of each text.
         views: forward passes of each sample through each tower; they differ by randomness such as dropout.
+        augment: function from a batch to a random view of it, see :mod:`mmcl.data.augment`, or one for each view; None
+            to leave batches as they are.
+        momentum: weight of a momentum encoder, see :class:`~mmcl.models.momentum.MomentumEncoder`. It embeds all views
+            but the first, without gradient; None to embed all views by the tower.
         scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
             rates.
         clip_norm: largest norm of the gradient; None for no clipping.
@@ -84,6 +91,8 @@ class ContrastiveTrainer:
         micro_batch_size: Count | None = None,
         distinct_texts: bool = False,
         views: Count = 1,
+        augment: Augmentation | Sequence[Augmentation] | None = None,
+        momentum: Probability | None = None,
         scheduler: SchedulerMaker | None = None,
         clip_norm: float | None = None,
         precision: Precision = "32",
@@ -94,6 +103,14 @@ class ContrastiveTrainer:
             raise ConfigError(
                 f"{len(model.towers)} towers, {len(pairs.sides)} sides, views={views}: expected a tower for each side "
                 "and at least 2 embeddings per sample; with one side, set views to 2"
+            )
+        augments = list(augment) if isinstance(augment, Sequence) else [augment] * views
+        if len(augments) != views:
+            raise ConfigError(f"there are {len(augments)} augmentations for views={views}, expected one for each view")
+        if momentum is not None and (len(model.towers) > 1 or views < 2 or micro_batch_size is not None):
+            raise ConfigError(
+                f"momentum={momentum} with {len(model.towers)} towers, views={views} and "
+                f"micro_batch_size={micro_batch_size}: expected one tower, 2 views or more, and no micro_batch_size"
             )
         if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
             raise ConfigError(
@@ -106,6 +123,8 @@ class ContrastiveTrainer:
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
+        self._augments = augments
+        self._average = None if momentum is None else MomentumEncoder(model.towers[0], momentum)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
@@ -119,11 +138,13 @@ class ContrastiveTrainer:
     def __iter__(self) -> Iterator[float]:
         self._move()
         distributed.broadcast_parameters(self.model)
+        if self._average is not None and self.epoch == 0:
+            self._average.average.load_state_dict(self.model.towers[0].state_dict())
         while self.epoch < self.epochs:
             yield self._train_epoch()
 
     def _move(self) -> None:
-        for module in (self.model, self._module):
+        for module in (self.model, self._module, self._average):
             if module is not None:
                 module.to(self.device)
 
@@ -140,6 +161,8 @@ class ContrastiveTrainer:
                     loss = self._backward(rows)
                 self._step.check(loss)
             self._step.update(self.model.parameters())
+            if self._average is not None:
+                self._average.update(self.model.towers[0])
         self.epoch += 1
         return self._step.means()["loss"]
 
@@ -148,7 +171,9 @@ class ContrastiveTrainer:
         return batches[:-1] if len(batches) > 1 and len(batches[-1]) < self.batch_size else batches
 
     def _backward(self, rows: Tensor) -> Tensor:
-        towers = (*self.model.towers,) * self.views
+        towers: list[nn.Module] = [*self.model.towers] * self.views
+        if self._average is not None:
+            towers[1:] = [self._average] * (self.views - 1)
         chunk = len(rows)
         if self.pairs.lengths is not None:  # chunks of similar length need little padding
             rows, chunk = rows[self.pairs.lengths[rows].argsort(stable=True)], _CHUNK
@@ -185,7 +210,7 @@ class ContrastiveTrainer:
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
             sides = [batch.to(self.device) for batch in self.pairs.batch(rows)]
-        return tuple(sides) * self.views
+            return tuple(side if augment is None else augment(side) for augment in self._augments for side in sides)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that resumes training after this epoch, as tensors, numbers and strings."""
@@ -195,6 +220,7 @@ class ContrastiveTrainer:
             "settings": self._settings(),
             "model": snapshot(trainable_state(self.model)),
             "objective": None if self._module is None else snapshot(self._module.state_dict()),
+            **({} if self._average is None else {"average": snapshot(self._average.state_dict())}),
             **self._step.state_dict(),
             "random": random_state(),
         }
@@ -228,13 +254,15 @@ class ContrastiveTrainer:
         load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
         if self._module is not None and own:
             load_state(self._module, objective, f"{_WHAT}: the objective")
+        if self._average is not None:
+            load_state(self._average, entry(state, "average", _WHAT), f"{_WHAT}: the momentum encoder")
         self._step.load_state_dict(state, _WHAT)
         set_random_state(random)
         self.epoch = epoch
 
     def _settings(self) -> dict[str, Any]:
         """Settings that must be equal to resume a state."""
-        settings = {
+        settings: dict[str, Any] = {
             "pairs": len(self.pairs),
             "batch_size": self.batch_size,
             "distinct_texts": self.distinct_texts,
@@ -242,6 +270,8 @@ class ContrastiveTrainer:
             "optimizer": class_name(self.optimizer),
             "schedule": class_name(self._step.scheduler),
         }
+        if self._average is not None:
+            settings["momentum"] = self._average.momentum
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: real speech, images, and a check of image towers."""
+"""Fixtures: real speech, images, small pretrained models, and a check of image towers."""
 
 from __future__ import annotations
 
@@ -45,6 +45,47 @@ def make_spoken():
 def spoken(digit_paths, make_spoken):
     """Data set of the recorded digits."""
     return make_spoken(digit_paths)
+
+
+@pytest.fixture
+def small_pretrained(request, tmp_path):
+    """Function that saves a small model of a kind, and returns its modality and folder; for bert, a real one."""
+    waves = dict(
+        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8, 8),
+        conv_stride=(10, 8, 4), conv_kernel=(10, 8, 5), num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    vision = dict(
+        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+    )
+    text = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+    whole = {"height": 32, "width": 32}
+
+    def save(kind):
+        import transformers as hub
+
+        torch.manual_seed(0)
+        if kind == "bert":
+            return "text", request.getfixturevalue("weights_dir") / "all-MiniLM-L6-v2"
+        if kind == "whisper":
+            return "audio", request.getfixturevalue("small_whisper")(tmp_path)
+        if kind == "wav2vec2":
+            model, front_end = hub.Wav2Vec2Model(hub.Wav2Vec2Config(**waves)), hub.Wav2Vec2FeatureExtractor()
+        elif kind == "wavlm":
+            model, front_end = hub.WavLMModel(hub.WavLMConfig(**waves)), hub.Wav2Vec2FeatureExtractor()
+        elif kind == "vit":
+            model = hub.ViTModel(hub.ViTConfig(**vision), add_pooling_layer=False)
+            front_end = hub.ViTImageProcessor(size=whole)
+        else:
+            config = hub.CLIPConfig(vision_config=vision, text_config=text, projection_dim=8)
+            model, front_end = (
+                hub.CLIPModel(config),
+                hub.CLIPImageProcessor(crop_size=whole, size={"shortest_edge": 32}),
+            )
+        model.save_pretrained(tmp_path)
+        front_end.save_pretrained(tmp_path)
+        return "audio" if kind in ("wav2vec2", "wavlm") else "image", tmp_path
+
+    return save
 
 
 class Spoken:

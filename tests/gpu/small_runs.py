@@ -52,6 +52,15 @@ RUNS = {
         ("objective=[sup_con]", "second=null", "views=2", "first.dropout=0.3", "seeds=[3]"),
         (f"first.options={_CNN}", "first.dropout=0"),
     ),
+    "representations": SmallRun(
+        "representation_learning/tiny",
+        ("objective=[mv_dhel]", "seeds=[3]"),
+        (
+            f"encoder.options={_CNN}",
+            "augment.audio={smallest: 1, time_masks: 0, band_masks: 0}",
+        ),
+        lines=2,
+    ),
     "intents": SmallRun(
         "speech_to_intent/tiny", ("objective=[cwcl]", "seeds=[3]"), (f"first.options={_CNN}",), lines=3
     ),

@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 from waits import elsewhere
 
 from mmcl.errors import InputError, ShapeError
-from mmcl.metrics.representation import alignment, tolerance, uniformity
+from mmcl.metrics.representation import alignment, effective_rank, tolerance, uniformity
 
 
 def draw(*shape, seed=0):
@@ -74,3 +76,16 @@ def test_values_are_checked_at_once_on_every_device(metric):
     rows = torch.eye(3).index_fill(0, torch.tensor([1]), torch.nan)
     with elsewhere(), pytest.raises(InputError, match="row 1 is not finite, it holds nan"):
         metric(rows)
+
+
+def test_effective_rank_is_the_entropy_of_the_singular_values():
+    features = draw(40, 5) * torch.tensor([9.0, 3.0, 1.0, 0.1, 0.0], dtype=torch.float64) + 7
+    centred = features - features.mean(0)
+    shares = torch.linalg.svdvals(centred)
+    shares = shares / shares.sum()
+    expected = math.exp(-sum(share * math.log(share) for share in shares.tolist() if share > 1e-12))
+    assert effective_rank(features).item() == pytest.approx(expected, rel=1e-6)
+    assert effective_rank(1e3 * features + 1).item() == pytest.approx(expected, rel=1e-6)
+    assert effective_rank(torch.ones(4, 3)).item() == pytest.approx(1.0)
+    with pytest.raises(ShapeError):
+        effective_rank(torch.ones(1, 3))

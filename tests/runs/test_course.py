@@ -3,10 +3,10 @@ import torch
 
 from mmcl.config.model import StrictModel
 from mmcl.data import class_incremental
-from mmcl.runs.course import learn_stream
+from mmcl.runs.course import learn_stream, trained_parameters
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
-from mmcl.strategies import naive, slda
+from mmcl.strategies import first_session, naive, slda
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 
 
@@ -22,10 +22,10 @@ class Stops(Exception):
 def learn(make, make_closed, benchmark):
     """Return a function that trains on the stream, or resumes a run; it stops after ``stop`` evaluations."""
 
-    def _learn(run, stop=None, keep=None, closed_form=False):
+    def _learn(run, stop=None, keep=None, preset=naive):
         accuracy, tracking = AccuracyMatrix(), Tracking(run, "naive", 0)
         plugins = [accuracy, tracking]
-        strategy = make_closed(slda, plugins=plugins) if closed_form else make(naive, epochs=2, plugins=plugins)
+        strategy = make_closed(slda, plugins=plugins) if preset is slda else make(preset, epochs=2, plugins=plugins)
         evaluate, tests = strategy.eval, []
 
         def stopping(stream):
@@ -56,17 +56,17 @@ def test_evaluations_are_logged(learn, benchmark, tmp_path):
         assert saved["finished"] and all(torch.equal(value, model[name]) for name, value in saved["model"].items())
 
 
-@pytest.mark.parametrize("closed_form", [False, True])
-def test_resumed_stream_equals_uninterrupted_stream(closed_form, learn, tmp_path):
+@pytest.mark.parametrize("preset", [naive, slda, first_session])
+def test_resumed_stream_equals_uninterrupted_stream(preset, learn, tmp_path):
     with Run.create("test", Config(), tmp_path / "whole") as run:
-        whole, rows = learn(run, closed_form=closed_form), run.metrics("evaluation")
+        whole, rows = learn(run, preset=preset), run.metrics("evaluation")
         assert run.metrics("result")[0]["seconds"] > 0
     with Run.create("test", Config(), tmp_path / "run") as run:
         with pytest.raises(Stops):
-            learn(run, stop=2, closed_form=closed_form)
+            learn(run, stop=2, preset=preset)
         assert len(run.metrics("evaluation")) == 2
-        again = learn(run, closed_form=closed_form)
-        kept = [name for name in whole if not closed_form or name.startswith("readout.")]
+        again = learn(run, preset=preset)
+        kept = [name for name in whole if preset is not slda or name.startswith("readout.")]
         assert kept and all(torch.equal(whole[name], again[name]) for name in kept)
         assert run.metrics("evaluation") == rows and len(run.metrics("stream")) == 1
 
@@ -93,3 +93,13 @@ def test_a_stream_of_domains_has_a_forward_transfer_beyond_chance(make, digits, 
     expected = accuracy.matrix[0][1] - accuracy.baseline[1]
     assert result["forward_transfer"] == pytest.approx(expected) and expected > 0
     assert result["backward_transfer"] == pytest.approx(accuracy.matrix[1][0] - accuracy.matrix[0][0])
+
+
+def test_parameters_that_are_trained_are_counted(make, make_closed, benchmark, train):
+    counts = {}
+    for preset in (naive, first_session, slda):
+        strategy = make_closed(slda) if preset is slda else make(preset, epochs=1)
+        train(strategy, benchmark)
+        counts[preset] = trained_parameters(strategy)
+    assert counts[slda] == 0
+    assert counts[naive] - counts[first_session] == 65 * (9 - max(benchmark.train_stream[0].group))

@@ -31,11 +31,25 @@ def test_pooling_reaches_the_encoder():
     assert audio.pooled_dim == 2 * audio.dim == 32
 
 
+def test_adapters_are_a_section_of_any_pretrained_encoder(small_whisper, tmp_path):
+    folder = small_whisper(tmp_path / "whisper")
+    (tmp_path / "c.yaml").write_text(f"encoder: {{name: '{folder}'}}\n")
+    config = load_config(Holder, tmp_path / "c.yaml", ["encoder.lora.rank=2", "encoder.tune_from=2"])
+    assert config.encoder.lora.alpha == 16 and config.encoder.lora.targets is None
+    encoder = config.encoder.build()
+    trained = [name for name, each in encoder.named_parameters() if each.requires_grad]
+    assert trained and all("layers.2." in name and "lora" in name for name in trained)
+    assert AudioSection(name="openai/whisper-base", tune_from=2).lora is None
+
+
 def test_text_section_builds_a_text_encoder():
     assert TextSection(options={"dim": 12}).build().pooled_dim == 12
 
 
-@pytest.mark.parametrize("wrong", [{"modality": "video"}, {"tune_from": "last"}, {"poolin": "max"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"lora": {"rank": 0}}, {"lora": {"rnak": 1}}, {"modality": "video"}, {"tune_from": "last"}, {"poolin": "max"}],
+)
 def test_invalid_settings_raise(wrong):
     with pytest.raises(ValidationError):
         EncoderSection(**wrong)

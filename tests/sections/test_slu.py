@@ -56,6 +56,8 @@ def test_both_models_are_built_with_their_settings(tmp_path):
     assert ClassifierSection(hidden=7).build(encoder).head.weight.shape == (0, 7)
     untrained = ClassifierSection(hidden=7).build(encoder, trained=False)
     assert untrained.head.weight.shape == (0, 16) and untrained.text_encoder is None
+    contrasting = ClassifierSection(hidden=7).build(encoder, trained=False, contrasts=True)
+    assert contrasting.head.weight.shape == (0, 16) and contrasting.text_encoder is not None
 
 
 def test_validation_data_are_those_that_the_run_does_not_use(data_dir):

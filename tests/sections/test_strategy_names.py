@@ -1,12 +1,29 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mmcl.sections.strategy_names import CLOSED_FORM, STRATEGIES, StrategyName, check_strategies, expand_all
+from mmcl.sections.strategy_names import (
+    CLOSED_FORM,
+    STRATEGIES,
+    StrategyName,
+    check_strategies,
+    check_trained_encoder,
+    expand_all,
+)
 
 
 def test_strategy_names_may_have_distillations():
     names = TypeAdapter(StrategyName)
-    for name in ("offline", "coconut", "replay+sequence_kd", "coconut+audio_kd+token_kd", "replay+sup_con@slda", "all"):
+    for name in (
+        "offline",
+        "coconut",
+        "first_session",
+        "l2p@slda",
+        "first_session+sup_con@ranpac",
+        "replay+sequence_kd",
+        "coconut+audio_kd+token_kd",
+        "replay+sup_con@slda",
+        "all",
+    ):
         assert names.validate_python(name) == name
     for name, message in (
         ("cocnut", "'cocnut'.*'coconut'"),
@@ -33,6 +50,7 @@ def test_strategy_names_may_have_distillations():
         ("slda", "seq2seq"),
         ("replay@slda", "seq2seq"),
         ("der_pp", "seq2seq"),
+        ("first_session@ncm", "seq2seq"),
         ("er_ace+sup_con", "seq2seq"),
         ("replay+token_kd", "classifier"),
     ],
@@ -43,7 +61,10 @@ def test_strategies_for_the_other_model_raise(name, model):
 
 
 def test_all_stands_for_every_strategy_that_fits():
-    assert expand_all(["all"], "classifier", trains_encoder=False) == STRATEGIES
+    frozen = expand_all(["all"], "classifier", trains_encoder=False)
+    assert frozen == tuple(name for name in STRATEGIES if name not in ("first_session", "l2p"))
+    assert expand_all(["all"], "classifier", trains_encoder=True, has_prompts=True)[-1] == "l2p"
+    assert "first_session" in expand_all(["all"], "classifier", trains_encoder=True)
     assert expand_all(["joint", "all"], "classifier", trains_encoder=True)[0] == "joint"
     for names in (
         expand_all(["all"], "classifier", trains_encoder=True),
@@ -51,3 +72,16 @@ def test_all_stands_for_every_strategy_that_fits():
     ):
         assert len(set(names)) == len(names) >= 5 and not set(names) & set(CLOSED_FORM)
     assert expand_all(["slda"], "classifier", trains_encoder=True) == ("slda",)  # its error names the setting
+
+
+@pytest.mark.parametrize(("name", "instead"), [("first_session", "slda"), ("first_session+sup_con@ncm", "ncm")])
+def test_first_session_needs_an_encoder_to_train(name, instead):
+    check_trained_encoder([name], trains_encoder=True, has_prompts=False)
+    with pytest.raises(ValueError, match=rf"'{name.replace('+', '.')}'.*encoder\.tune_from.*use {instead}$"):
+        check_trained_encoder(["naive", name], trains_encoder=False, has_prompts=False)
+
+
+def test_l2p_needs_prompts():
+    check_trained_encoder(["l2p+sup_con"], trains_encoder=True, has_prompts=True)
+    with pytest.raises(ValueError, match=r"'l2p'.*encoder\.prompts\.size"):
+        check_trained_encoder(["l2p"], trains_encoder=True, has_prompts=False)

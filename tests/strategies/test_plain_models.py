@@ -13,7 +13,22 @@ from mmcl.data import class_incremental
 from mmcl.errors import ConfigError, LabelError, MMCLError, ShapeError
 from mmcl.models import TensorClassifier
 from mmcl.objectives import CLIPLoss, SupConLoss
-from mmcl.strategies import agem, bic, coconut, der_pp, er_ace, gdumb, icarl, joint, lucir, lwf, naive, replay, wa
+from mmcl.strategies import (
+    agem,
+    bic,
+    coconut,
+    der_pp,
+    er_ace,
+    first_session,
+    gdumb,
+    icarl,
+    joint,
+    lucir,
+    lwf,
+    naive,
+    replay,
+    wa,
+)
 from mmcl.strategies.accuracy_matrix import AccuracyMatrix
 from mmcl.strategies.contrast import Contrast
 from mmcl.strategies.distillation import AudioDistillation, LogitDistillation, TokenDistillation
@@ -34,6 +49,7 @@ METHODS = {
     "lwf": (lwf, lambda: {}),
     "icarl": (icarl, lambda: {"memory_size": 40}),
     "coconut": (coconut, lambda: {"memory_size": 40}),
+    "first_session": (first_session, lambda: {}),
     "er_ace": (er_ace, lambda: {"memory_size": 40}),
     "der_pp": (der_pp, lambda: {"memory_size": 40}),
     "gdumb": (gdumb, lambda: {"memory_size": 40}),

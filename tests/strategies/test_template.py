@@ -7,7 +7,8 @@ from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 
 from mmcl.data import class_incremental
-from mmcl.errors import InputError, LabelError, StreamError, TrainingError
+from mmcl.data.paired import batch_of
+from mmcl.errors import ConfigError, InputError, LabelError, StreamError, TrainingError
 from mmcl.freeze import freeze, trainable_state
 from mmcl.objectives.kernel.inputs import check_features
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -48,6 +49,36 @@ def test_the_same_seed_gives_the_same_run(preset, make, train, benchmark):
     first = train(make(PRESETS[preset]), benchmark, 2)
     assert equal(first, train(make(PRESETS[preset]), benchmark, 2))
     assert not equal(first, train(make(PRESETS[preset], seed=1), benchmark, 2))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_columns_of_all_classes_are_trained_from_the_start(preset, make, train, benchmark):
+    """Columns of classes that arrive later learn to be low."""
+    strategy = make(PRESETS[preset], columns="all")
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    classes, arrived = len(benchmark.train_stream[0].source.classes), benchmark.train_stream[0].group
+    rows = list(benchmark.train_stream[0].dataset.rows[:])[:8]
+    batch = batch_of(benchmark.train_stream[0].source, torch.tensor(rows))
+    with torch.no_grad():
+        logits = strategy.model.train()(batch).logits
+    assert logits.shape[1] == classes and logits.isfinite().all()
+    assert set(logits.argmax(1).tolist()) <= set(arrived)
+    train(strategy, benchmark, 1)
+
+
+def test_columns_of_all_classes_equal_those_of_a_head_that_was_grown_before(make, train, benchmark):
+    classes = range(len(benchmark.train_stream[0].source.classes))
+    grown = make(replay)
+    grown.model.grow(classes)
+    torch.manual_seed(0)
+    one = train(grown, benchmark, 2)
+    other = make(replay)
+    other.columns = "all"
+    other.model.grow(classes)
+    torch.manual_seed(0)
+    assert equal(one, train(other, benchmark, 2))
+    with pytest.raises(ConfigError, match="'every'"):
+        make(replay, columns="every")
 
 
 class Saver(SupervisedPlugin):

@@ -7,6 +7,7 @@ import json
 import pytest
 import soundfile
 import torch
+from forked import run_forked
 from killed import kill_after, rows
 
 from mmcl.config.model import load_config
@@ -213,6 +214,7 @@ def test_failed_run_states_the_reason_and_can_be_compared(mmcl, whole, tmp_path)
         (["encoder.name=cnnn"], "'cnnn' (did you mean 'cnn'?)"),
         (["strategy=cocnut", "epoch=3"], "did you mean 'coconut'?"),
         (["strategy=slda"], "set encoder.frozen to true"),
+        (["strategy=first_session@ncm", "encoder.frozen=true"], "or use ncm"),
     ],
 )
 def test_invalid_settings_are_refused_in_one_line(mmcl, settings, message, tmp_path):
@@ -227,6 +229,78 @@ def test_every_strategy_with_a_memory_runs(mmcl, tmp_path):
     done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", tmp_path / "run", *settings)
     assert done.returncode == 0, done.stderr
     assert [row["strategy"] for row in rows(tmp_path / "run") if row["kind"] == "result"] == names.split(",")
+
+
+def test_the_first_session_alone_is_trained(mmcl, tmp_path):
+    folder, names = tmp_path / "run", ["first_session", "first_session+nt_xent@ranpac"]
+    settings = [f"strategy=[{','.join(names)}]", "seeds=[0]", "epochs=2", "readout.ranpac.projections=20"]
+    done = mmcl("run", "slu_incremental", "--config", "tiny", "--folder", folder, *settings)
+    assert done.returncode == 0, done.stderr
+    epochs = [row for row in rows(folder) if row["kind"] == "epoch"]
+    assert [(row["strategy"], row["experience"]) for row in epochs] == [(name, 0) for name in names for _ in "12"]
+    assert "nt_xent" in epochs[-1]["losses"]
+    results = {row["strategy"]: row for row in rows(folder) if row["kind"] == "result"}
+    assert all(row["memory_bytes"] > 0 and row["trained_parameters"] > 0 for row in results.values())
+    soundfile.write(tone := tmp_path / "tone.wav", torch.sin(torch.arange(16000) / 8).numpy() * 0.3, 16000)
+    for name in names:
+        done = mmcl("export", folder, tmp_path / name, "--model", f"{name}-seed0")
+        assert done.returncode == 0, done.stderr
+        of_run = mmcl("predict", folder, tone, "--model", f"{name}-seed0", "--json")
+        exported = mmcl("predict", tmp_path / name, tone, "--json")
+        assert of_run.returncode == exported.returncode == 0, of_run.stderr + exported.stderr
+        one, other = json.loads(of_run.stdout), json.loads(exported.stdout)
+        assert one["label"] == other["label"] and one["confidence"] == pytest.approx(other["confidence"], abs=1e-4)
+
+
+def test_adapters_are_trained_exported_and_resumed(environment, small_whisper, tmp_path):
+    weights, folder = tmp_path / "weights", tmp_path / "run"
+    small_whisper(weights / "small")
+    known = {**environment, "MMCL_WEIGHTS": str(weights)}
+
+    def mmcl(*arguments):
+        done = run_forked(list(map(str, arguments)), known)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    settings = ["encoder.name=openai/small", "encoder.lora.rank=2", "encoder.tune_from=1", "seeds=[0]", "epochs=2"]
+    mmcl("run", "slu_incremental/tiny", "--folder", folder, "strategy=[replay,first_session]", *settings)
+    results = {row["strategy"]: row for row in rows(folder) if row["kind"] == "result"}
+    adapters = 2 * 2 * (4 * (16 + 16) + 2 * (16 + 32))  # two layers: four projections and the two of the perceptron
+    assert adapters < results["first_session"]["trained_parameters"] < adapters + 5 * 17
+    soundfile.write(tone := tmp_path / "tone.wav", torch.sin(torch.arange(16000) / 8).numpy() * 0.3, 16000)
+    mmcl("export", folder, tmp_path / "hub", "--model", "first_session-seed0")
+    of_run = json.loads(mmcl("predict", folder, tone, "--model", "first_session-seed0", "--json"))
+    exported = json.loads(mmcl("predict", tmp_path / "hub", tone, "--json"))
+    assert of_run["label"] == exported["label"]
+    assert of_run["confidence"] == pytest.approx(exported["confidence"], abs=1e-4)
+    assert (tmp_path / "hub" / "model.safetensors").stat().st_size < 50_000  # without Whisper's own weights
+    before = (folder / "metrics.jsonl").read_bytes()
+    mmcl("run", "--resume", folder)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_prompts_are_trained_by_l2p_and_exported(environment, small_whisper, tmp_path):
+    weights, folder = tmp_path / "weights", tmp_path / "run"
+    small_whisper(weights / "small")
+    known = {**environment, "MMCL_WEIGHTS": str(weights)}
+
+    def mmcl(*arguments):
+        done = run_forked(list(map(str, arguments)), known)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    settings = ["encoder.name=openai/small", "encoder.prompts.size=6", "seeds=[0]", "epochs=2", "l2p.key_weight=0.1"]
+    mmcl("run", "slu_incremental/tiny", "--folder", folder, "strategy=[l2p,replay]", *settings)
+    epochs = [row for row in rows(folder) if row["kind"] == "epoch" and row["strategy"] == "l2p"]
+    assert len(epochs) == 4 and all(row["losses"].keys() == {"cross_entropy", "keys"} for row in epochs)
+    (result,) = [row for row in rows(folder) if row["kind"] == "result" and row["strategy"] == "l2p"]
+    assert result["trained_parameters"] == 6 * 5 * 16 + 6 * 16 + 4 * 17 and result["memory_bytes"] == 0
+    soundfile.write(tone := tmp_path / "tone.wav", torch.sin(torch.arange(16000) / 8).numpy() * 0.3, 16000)
+    mmcl("export", folder, tmp_path / "hub", "--model", "l2p-seed0")
+    of_run = json.loads(mmcl("predict", folder, tone, "--model", "l2p-seed0", "--json"))
+    exported = json.loads(mmcl("predict", tmp_path / "hub", tone, "--json"))
+    assert of_run["label"] == exported["label"]
+    assert of_run["confidence"] == pytest.approx(exported["confidence"], abs=1e-4)
 
 
 def test_real_data_with_the_real_encoder(data_dir, weights_dir, mmcl, tmp_path):

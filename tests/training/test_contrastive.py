@@ -10,7 +10,7 @@ from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
-from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature
+from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature, MoCHiLoss
 from mmcl.objectives.objective import Objective
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.sections.towers import PretrainingSection
@@ -437,3 +437,66 @@ def test_a_missing_tower_or_fewer_than_two_embeddings_raise():
         trainer = one_tower("clip")
         with pytest.raises(ConfigError, match=f"views={views}"):
             ContrastiveTrainer(trainer.model, pairs, CLIPLoss(), trainer.optimizer, views=views)
+
+
+def test_each_view_is_augmented_on_its_own():
+    seen = []
+
+    def view(name):
+        def augment(batch):
+            seen.append((name, len(batch["text"])))
+            return batch
+
+        return augment
+
+    model, pairs = build_encoder("audio", "cnn", dim=8), PairedDataset(Tones())
+    tower = TwoTower(model, dim=4)
+    optimizer = torch.optim.SGD(tower.parameters(), lr=1e-3)
+    settings = {"epochs": 1, "batch_size": 21, "views": 2}
+    list(ContrastiveTrainer(tower, pairs, CLIPLoss(0.2), optimizer, augment=[view("a"), view("b")], **settings))
+    assert seen == [("a", 21), ("b", 21)]
+    with pytest.raises(ConfigError, match="1 augmentations for views=2"):
+        ContrastiveTrainer(tower, pairs, CLIPLoss(0.2), optimizer, augment=[view("a")], **settings)
+
+
+def queued(epochs=2, momentum=0.9):
+    """A trainer whose keys are those of a momentum encoder."""
+    seed_everything(0)
+    tower = TwoTower(build_encoder("audio", "cnn", dim=8, blocks=1, dropout=0.1), first_head="linear", dim=4)
+    objective = MoCHiLoss(queue=16, dim=4, hardest=4, mixed=2, mixed_queries=1)
+    optimizer = torch.optim.SGD(tower.parameters(), lr=0.1)
+    settings = {"epochs": epochs, "batch_size": 8, "views": 2, "momentum": momentum}
+    return ContrastiveTrainer(tower, PairedDataset(Tones()), objective, optimizer, **settings)
+
+
+def test_a_momentum_encoder_embeds_the_further_views_and_follows_the_tower():
+    trainer = queued(epochs=1, momentum=0.75)
+    before = [each.detach().clone() for each in trainer.model.first.parameters()]
+    trainer._batches = lambda order: [order[:8], order[8:16]]  # the first has an empty queue, and no gradient
+    list(trainer)
+    for old, new, average in zip(
+        before, trainer.model.first.parameters(), trainer._average.average.parameters(), strict=True
+    ):
+        assert torch.allclose(average, 0.75 * old + 0.25 * new, atol=1e-6) and average.grad is None
+    assert any((old != new).any() for old, new in zip(before, trainer.model.first.parameters(), strict=True))
+    assert int(trainer.objective.queue.count) == 16
+
+
+def test_training_with_a_momentum_encoder_resumes_to_the_last_digit(tmp_path):
+    whole = queued()
+    expected = list(whole)
+    first = queued()
+    loss = next(iter(first))
+    save_checkpoint(tmp_path / "state.safetensors", first.state_dict())
+    second = queued()
+    second.load_state_dict(load_checkpoint(tmp_path / "state.safetensors"))
+    assert [loss, *second] == expected
+    pairs = [trainer._average.state_dict() for trainer in (second, whole)]
+    assert all(torch.equal(value, pairs[1][name]) for name, value in pairs[0].items())
+    with pytest.raises(CheckpointError, match="momentum"):
+        queued(momentum=0.5).load_state_dict(load_checkpoint(tmp_path / "state.safetensors"))
+
+
+def test_a_momentum_encoder_needs_one_tower_and_views():
+    with pytest.raises(ConfigError, match="momentum=0.9 with 2 towers"):
+        build(momentum=0.9)

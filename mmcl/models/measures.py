@@ -1,0 +1,89 @@
+"""Measures of a representation: nearest neighbours, probes, few-shot episodes and geometry."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmcl.config.numbers import AtLeastTwo, Count
+from mmcl.metrics.few_shot import few_shot
+from mmcl.metrics.linear_probe import linear_probe
+from mmcl.metrics.nearest_neighbours import nearest_neighbours
+from mmcl.metrics.representation import effective_rank, tolerance, uniformity
+from mmcl.models.two_tower import PooledFeatures, TwoTower, embed_rows
+
+
+def representation_measures(
+    model: TwoTower,
+    train: Any,
+    test: Any,
+    *,
+    neighbours: Count = 20,
+    shots: tuple[int, ...] = (1, 5),
+    ways: AtLeastTwo = 5,
+    queries: Count = 15,
+    episodes: Count = 600,
+    seed: int = 0,
+    device: str = "cpu",
+) -> dict[str, float]:
+    """Measure the representation of a trained model on test data.
+
+    The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
+    probe and of few-shot episodes, and an effective rank. ``linear probe, head``, uniformity and tolerance are those of
+    the head's output.
+
+    Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them.
+    All other measures are those of the other classes.
+
+    Args:
+        model: trained model; its first tower is measured.
+        train: samples to train probes on.
+        test: samples to measure on.
+        neighbours: training samples that vote for a class.
+        shots: labelled samples of each class in few-shot episodes; empty for no episodes.
+        ways: classes of an episode; at most those that there are.
+        queries: samples to classify of each class of an episode.
+        episodes: number of few-shot episodes.
+        seed: seed of the episodes.
+        device: device that samples are embedded on.
+
+    Returns:
+        Each measure by name.
+
+    Raises:
+        DataError: a class has too few samples for ``shots + queries``.
+        LabelError: there are fewer than two training classes.
+    """
+    embed = partial(embed_rows, device=device)
+    features, told = PooledFeatures(model.first.encoder), list(train.labels)
+    labels, known = torch.tensor(list(test.labels)), torch.tensor(sorted(set(told)))
+    is_known = torch.isin(labels, known)
+    every, seen = embed(features, test), labels[is_known].tolist()
+    projected = embed(model.first, test)[is_known]
+    vectors = embed(features, train)
+    found = {
+        "nearest neighbours": nearest_neighbours(vectors, told, every[is_known], seen, neighbours=neighbours),
+        "linear probe": linear_probe(vectors, told, every[is_known], seen),
+        "linear probe, head": linear_probe(embed(model.first, train), told, projected, seen),
+    }
+    asked = is_known if bool(is_known.all()) else ~is_known
+    settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
+    found |= _episodes(every[asked], labels[asked], shots, **settings)
+    found["uniformity"] = uniformity(projected).item()
+    found["tolerance"] = tolerance(projected, labels[is_known], same_label_only=True).item()
+    found["effective rank"] = effective_rank(every[is_known]).item()
+    return found
+
+
+def _episodes(
+    embeddings: Tensor, labels: Tensor, shots: tuple[int, ...], *, ways: int, **settings: int
+) -> dict[str, float]:
+    """Return the mean accuracy of episodes for each number of shots."""
+    ways, found = min(ways, len(labels.unique())), {}
+    for number in shots:
+        accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, **settings)
+        found[f"{number} shot{'s' * (number > 1)}, {ways} ways"] = accuracies.mean().item()
+    return found

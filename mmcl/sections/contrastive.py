@@ -1,0 +1,152 @@
+"""Config section of contrastive training, and the function that trains towers within a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from mmcl.config.model import OneOrMore
+from mmcl.config.signature import SignatureModel, section_of
+from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, make_objective
+from mmcl.sections.optimizer import OptimizerSection
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rich.progress import Progress
+
+    from mmcl.data.paired import PairedDataset
+    from mmcl.models.two_tower import TwoTower
+    from mmcl.objectives.objective import Objective
+    from mmcl.runs.run import Run
+    from mmcl.training.contrastive import Augmentation, ContrastiveTrainer
+
+
+_OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "momentum", "precision"}
+_NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "augment", "scheduler", "clip_norm", "device")
+
+
+@section_of("mmcl.distributed:launch", without=("timeout",))
+@section_of("mmcl.training.contrastive:ContrastiveTrainer", without=_NO_SETTINGS)
+class ContrastiveSection(SignatureModel):
+    """Objectives, and the contrastive training of one or two towers with each of them."""
+
+    temperature: float = Field(
+        0.07, gt=0, le=1, description="temperature of the objective; initial value if it is learned"
+    )
+    learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
+    distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
+    optimizer: OptimizerSection = OptimizerSection(schedule="cosine")
+    objective: OneOrMore[ObjectiveName] = Field(("clip", "cwcl"), min_length=1, description=OBJECTIVE_HELP)
+    objectives: ObjectivesSection = ObjectivesSection()
+    seeds: OneOrMore[int] = Field(
+        (0,), min_length=1, description="random seeds of weights and order of pairs; one training per seed"
+    )
+    threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
+    tensorboard: bool = Field(False, description="also write TensorBoard logs")
+
+    def build(self, seed: int | None = None) -> TwoTower:
+        """Build the towers; ``seed`` fixes weights that are not pretrained."""
+        raise NotImplementedError
+
+    def augmentations(self) -> list[Augmentation] | None:
+        """Build the augmentation of each view; None for views that differ by dropout alone."""
+        return None
+
+    def make_objective(self, name: ObjectiveName) -> Objective:
+        """Build an objective by name; its trained side is the first tower."""
+        from mmcl import distributed
+
+        return make_objective(
+            name,
+            self.objectives,
+            self.temperature,
+            learn_temperature=self.learn_temperature,
+            gather=distributed.world_size() > 1,
+        )
+
+
+def pretrain(
+    settings: ContrastiveSection,
+    name: ObjectiveName,
+    seed: int,
+    pairs: PairedDataset,
+    run: Run,
+    progress: Progress,
+    after_epoch: Callable[[TwoTower, int], None] = lambda model, epoch: None,
+) -> TwoTower:
+    """Train towers with an objective, and log and checkpoint each epoch; a resumed run continues or skips the training.
+
+    The model is saved in the run's ``models/<objective>-seed<seed>``. ``after_epoch`` is called with the model and the
+    number of epochs so far, first with 0, and before each checkpoint.
+    """
+    from mmcl import distributed
+    from mmcl.models import TwoTower
+    from mmcl.objectives import LearnableTemperature
+    from mmcl.runs.checkpoints import unit_name
+    from mmcl.seeding import seed_everything
+
+    unit, folder = unit_name(name, seed), run.folder / "models" / unit_name(name, seed)
+    saved = run.restore(unit)
+    if saved is not None and saved["training"] is None:
+        built = settings.build()  # the config may name local encoder folders, which a model's file may not
+        return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
+    seed_everything(seed)
+    model, objective = settings.build(), settings.make_objective(name)
+    trainer = _make_trainer(settings, model, pairs, objective)
+    seconds = 0.0
+    if saved is not None:
+        trainer.load_state_dict(saved["training"])
+        seconds = saved["seconds"]
+    else:
+        after_epoch(model, 0)
+    bar = progress.add_task(f"{name}, seed {seed}", total=settings.epochs, completed=trainer.epoch)
+    started = time.monotonic()
+    for loss in trainer:
+        now = seconds + time.monotonic() - started
+        learned = objective.temperature
+        temperature = learned().item() if isinstance(learned, LearnableTemperature) else settings.temperature
+        place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
+        run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
+        after_epoch(model, trainer.epoch)
+        if trainer.epoch < settings.epochs:
+            run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
+        progress.update(bar, completed=trainer.epoch, note=f"loss {loss:.3f}")
+    model.eval()
+    if distributed.is_main():
+        model.save(folder)
+    run.checkpoint(unit, {"training": None, "seconds": now})
+    return model
+
+
+def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:
+    """Standardize the input of the heads on frozen encoders, which is known before training."""
+    sides: tuple[Any, ...] = pairs.sides
+    for tower, side in zip(model.towers, sides, strict=True):
+        if tower.encoder.frozen:
+            tower.head.standardize(side.vectors(range(len(side))))
+
+
+def _make_trainer(
+    settings: ContrastiveSection, model: TwoTower, pairs: PairedDataset, objective: Objective
+) -> ContrastiveTrainer:
+    from mmcl.training.contrastive import ContrastiveTrainer
+
+    standardize_heads(model, pairs)
+    optimizer = settings.optimizer.build(model, model.first.encoder)
+    if parameters := list(objective.parameters()):
+        optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})
+    return ContrastiveTrainer(
+        model,
+        pairs,
+        objective,
+        optimizer,
+        **settings.model_dump(include=_OF_TRAINING),
+        augment=settings.augmentations(),
+        scheduler=settings.optimizer.scheduler(),
+        clip_norm=settings.optimizer.clip_norm,
+        device=settings.device,
+    )

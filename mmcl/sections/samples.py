@@ -1,0 +1,70 @@
+"""Config section of the samples that a representation is learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from mmcl.config.model import OneOrMore
+from mmcl.sections.slu import DataSection
+
+if TYPE_CHECKING:
+    from mmcl.data.base import Dataset
+
+
+class SamplesSection(DataSection):
+    """A data set, its splits, and the selection of training samples."""
+
+    held_out: OneOrMore[str] = Field((), description="classes that are not trained on, for few-shot episodes")
+    long_tail: float | None = Field(
+        None, gt=0, le=1, description="size of the rarest class as a share of the most frequent; none: all samples"
+    )
+
+    def open(self, modality: Literal["audio", "image", "tabular", "text"]) -> tuple[Dataset, Dataset]:
+        """Open the training data and the test data; exercises become texts with labels.
+
+        Raises:
+            ConfigError: the samples lack ``modality``.
+        """
+        from mmcl.data import LabelledExercises
+        from mmcl.data.attributes import attributes_of
+
+        opened: Any = self.build(modality)  # type: ignore[arg-type]
+        train, test = (LabelledExercises(each) if attributes_of(each).exercises else each for each in opened)
+        return train, test
+
+    def select(self, train: Dataset, seed: int) -> Dataset:
+        """Return the training samples, without held-out classes and with a long tail, where these are set.
+
+        Raises:
+            ConfigError: a held-out class is unknown, or fewer than two classes remain.
+        """
+        from mmcl.data import Selection
+        from mmcl.data.long_tail import long_tailed
+
+        self.check_held_out(train.classes)
+        chosen = train
+        if self.held_out:
+            rows = [row for row, label in enumerate(train.labels) if train.classes[label] not in self.held_out]
+            chosen = Selection(train, rows)
+        return chosen if self.long_tail is None else long_tailed(chosen, self.long_tail, seed=seed)
+
+    def check_held_out(self, classes: Sequence[str]) -> None:
+        """Check the held-out classes against those of a data set.
+
+        Raises:
+            ConfigError: one is unknown, or fewer than two classes remain.
+        """
+        from mmcl.errors import ConfigError
+        from mmcl.text.suggest import did_you_mean
+
+        for name in self.held_out:
+            if name not in classes:
+                raise ConfigError(f"data.held_out has '{name}', which is not a class, {did_you_mean(name, classes)}")
+        if self.held_out and len(set(classes) - set(self.held_out)) < 2:
+            raise ConfigError(
+                f"data.held_out leaves out {len(set(self.held_out))} of {len(classes)} classes, expected to keep 2 or "
+                "more: hold out fewer"
+            )

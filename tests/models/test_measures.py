@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from mmcl.encoders import build_encoder
+from mmcl.errors import DataError
+from mmcl.models import TwoTower
+from mmcl.models.heads import HeadOptions
+from mmcl.models.measures import representation_measures
+
+SETTINGS = {"neighbours": 3, "shots": (1, 2), "ways": 3, "queries": 4, "episodes": 30}
+
+
+class Clusters:
+    """Feature vectors of distant or equal classes."""
+
+    modalities = {"numbers": "tabular"}
+
+    def __init__(self, labels, distance, seed):
+        self.labels, self.classes = list(labels), ("a", "b", "c", "d", "e")
+        self.texts = [self.classes[label] for label in self.labels]
+        noise = torch.randn(len(self.labels), 6, generator=torch.Generator().manual_seed(seed))
+        self.values = distance * torch.eye(6)[self.labels] + noise
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, row):
+        return {"tabular": self.values[row]}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return TwoTower(build_encoder("tabular", "mlp", features=6, dim=32), first_head=HeadOptions("mlp", 16), dim=8)
+
+
+def test_distant_classes_are_measured_as_such(model):
+    far, near = (
+        representation_measures(model, *(Clusters(list(range(5)) * 20, size, seed) for seed in (0, 1)), **SETTINGS)
+        for size in (30.0, 0.0)
+    )
+    assert list(far) == [
+        *("nearest neighbours", "linear probe", "linear probe, head", "1 shot, 3 ways", "2 shots, 3 ways"),
+        *("uniformity", "tolerance", "effective rank"),
+    ]
+    assert min(list(far.values())[:5]) > 0.95 and max(list(near.values())[:5]) < 0.5
+    assert far["tolerance"] > near["tolerance"] and 1 <= far["effective rank"] <= 32
+
+
+def test_held_out_classes_serve_episodes_alone(model):
+    """Episodes of two held-out classes have two ways; the other measures do not see these classes."""
+    train, test = Clusters([0, 1, 2] * 20, 30.0, 0), Clusters(list(range(5)) * 10, 30.0, 1)
+    found = representation_measures(model, train, test, **SETTINGS)
+    assert "1 shot, 2 ways" in found and found["nearest neighbours"] > 0.95
+    without = representation_measures(model, train, Clusters([0, 1, 2] * 10, 30.0, 1), **SETTINGS)
+    assert "1 shot, 3 ways" in without
+
+
+def test_the_model_stays_in_its_mode_and_small_classes_are_named(model):
+    train, test = (Clusters([0, 1, 2, 3] * 3, 9.0, seed) for seed in (0, 1))
+    model.train()
+    representation_measures(model, train, test, **{**SETTINGS, "shots": ()})
+    assert model.first.training and model.first.encoder.training
+    with pytest.raises(DataError, match="0 classes have 5"):
+        representation_measures(model, train, test, **SETTINGS)

@@ -1,0 +1,106 @@
+"""The task run from the command line: measures, models, resuming, modalities, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from mmcl.models import TwoTower
+
+pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
+
+MEASURES = {
+    *("nearest neighbours", "linear probe", "linear probe, head", "1 shot, 3 ways"),
+    *("uniformity", "tolerance", "effective rank"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(mmcl, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def rows(folder, kind=None):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if kind in (None, line["kind"])]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def test_each_objective_and_seed_is_measured(whole):
+    folder, printed = whole
+    results = rows(folder, "result")
+    assert {(row["strategy"], row["seed"]) for row in results} == {
+        (o, s) for o in ("nt_xent", "sup_con") for s in (0, 1)
+    }
+    assert all(set(row["measures"]) == MEASURES for row in results)
+    assert [row["epoch"] for row in rows(folder, "representation")] == [0, 1, 2] * 4
+    assert rows(folder, "representation")[2]["measures"] == results[0]["measures"]
+    assert {row["seed"] for row in rows(folder, "map")} == {0}
+    assert "effective" in printed and "uniformity" in printed
+    assert "Representation" in (folder / "report.html").read_text()
+    assert len(TwoTower.load(folder / "models" / "sup_con-seed1").towers) == 1
+
+
+def test_a_run_that_stopped_resumes_to_the_same_rows(whole, mmcl, tmp_path):
+    folder = tmp_path / "killed"
+    settings = ["--folder", folder, "objective=[nt_xent]"]
+    stopped = mmcl("run", "representation_learning", "--config", "tiny", "seeds=[0]", *settings)
+    assert stopped.returncode == 0, stopped.stderr
+    expected = [row for row in rows(whole[0]) if row["strategy"] == "nt_xent" and row["seed"] == 0]
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    assert rows(folder) == expected
+    (folder / "metrics.jsonl").write_text("".join(lines[:-2]))  # without map and result
+    again = mmcl("run", "--resume", folder)
+    assert again.returncode == 0, again.stderr
+    assert rows(folder) == expected
+
+
+def test_held_out_classes_a_long_tail_and_small_crops(whole, mmcl, tmp_path):
+    names = rows(whole[0], "map")[0]["classes"]
+    settings = [f"data.held_out=[{names[0]}]", "data.long_tail=0.5", "views=3", "augment.small=1", "objective=mv_dhel"]
+    more = ["shots=[]", "seeds=0", "--folder", tmp_path / "run"]
+    done = mmcl("run", "representation_learning", "--config", "tiny", *settings, *more)
+    assert done.returncode == 0, done.stderr
+    (result,) = rows(tmp_path / "run", "result")
+    assert set(result["measures"]) == {name for name in MEASURES if "shot" not in name}
+
+
+@pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and SLURP in MMCL_DATA")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("data.name=mnist", "data.options={size: 300}", "encoder.modality=image", "encoder.options={dim: 16}"),
+        ("data.name=slurp_text", "data.train=[valid]", "encoder.modality=text", "encoder.name=words"),
+    ],
+    ids=["images", "texts"],
+)
+def test_other_modalities(settings, mmcl, tmp_path):
+    more = ("data.options={}", "encoder.options={}", "seeds=0", "objective=nt_xent", "epochs=1", "shots=[]")
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", *more, *settings)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "run", "result")) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["objective=[nt_xnt]"], "nt_xent"),
+        (["data.held_out=[nothing]"], "nothing"),
+        (["augment.small=2"], "augment.small is 2"),
+        (["augment.audio.smallest=0.9", "augment.audio.largest=0.5"], "largest 0.5"),
+        (["views=1"], "views"),
+    ],
+)
+def test_invalid_settings_are_refused(settings, message, mmcl, tmp_path):
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "no", *settings)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_too_few_samples_for_episodes_are_told_before_training(mmcl, tmp_path):
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", "queries=50")
+    assert done.returncode == 1 and "51 samples" in done.stderr and rows(tmp_path / "run", "epoch") == []
