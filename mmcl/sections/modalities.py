@@ -74,8 +74,10 @@ class ModalitiesSection(IncrementalSection):
         if wanted is not None and wanted not in modalities:
             known = next(iter(modalities), None)
             raise error_of_views(f"the encoder is for {wanted}", found, f"set encoder.modality={known}")
-        # The texts of recordings are their transcripts, which a model that listens does not know.
+        # Texts of recordings are transcripts, which a model of speech does not get.
         by_default = {view: each for view, each in found.items() if each != "text" or "audio" not in modalities}
+        if not by_default:
+            raise error_of_views("a classifier needs inputs", found, "set data.name to data with inputs")
         if wanted is None and self.encoder.name is not None and len(by_default) > 1:
             raise error_of_views("encoder.name names one encoder", found, "set encoder.modality, or views")
         chosen = by_default if wanted is None else {view: each for view, each in found.items() if each == wanted}
@@ -132,8 +134,9 @@ class ModalitiesSection(IncrementalSection):
         from mmcl.sections.checks import check_encoder
 
         splits = [self.data.check(checks, names) for names in (self.data.train, [self.data.test])]
-        opened = [labelled(each) for each in splits if each is not None]
-        if len(opened) < len(splits):
+        given = [each for each in splits if each is not None]
+        opened = checks.attempt("data", lambda: [labelled(each) for each in given])
+        if opened is None or len(opened) < len(splits):
             return None
         key = "views" if self.views else "encoder"
         found = checks.attempt(key, lambda: self.sections(opened[0]))

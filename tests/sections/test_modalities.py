@@ -80,6 +80,7 @@ def test_texts_are_names_of_classes_or_those_of_samples(config):
     [
         (IMAGES, {"encoder": {"modality": "audio"}}, "audio.*image.*encoder.modality=image"),
         (IMAGES, {"encoder": {"modality": "text"}}, "text.*image"),
+        (Samples(), {}, "inputs.*none"),
         (TEXTS, {"views": {"image": {"modality": "image"}}}, "image.*text"),
         (BOTH, {"encoder": {"name": "cnn"}}, "encoder.name.*encoder.modality"),
         (BOTH, {"views": {"numbers": {"modality": "image"}}}, "numbers.*image.*tabular"),
