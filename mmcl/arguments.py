@@ -15,7 +15,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Arguments and entries of a batch that are not tensors of numbers, or that may also be lists of integers.
-_LISTS = ("labels", "is_anchor", "is_rehearsal", "is_support", "permutation", "bags", "rows")
+_LISTS = ("labels", "is_anchor", "is_rehearsal", "is_support", "is_target", "permutation", "bags", "rows")
 _ENTRIES = ("audio", "image", "features", "label")
 
 

@@ -23,7 +23,7 @@ class Config(ModalitiesSection):
     model: ClassVar[str] = "classifier"  # which strategies are checked against
 
 
-check = task_checks.class_incremental_task  # of `mmcl validate`
+check = task_checks.class_incremental  # of `mmcl validate`
 
 
 def main(config: Config, run: Run) -> None:

@@ -28,8 +28,8 @@ every_form = pytest.mark.parametrize("form", WRONG)
 
 
 def tensor_arguments(function):
-    """Names of the arguments that are annotated as tensors, and are not labels."""
-    names = ("labels", "is_anchor", "is_rehearsal")
+    """Names of the arguments that are annotated as tensors, and are not labels, flags or indices."""
+    names = ("labels", "is_anchor", "is_rehearsal", "is_support", "is_target", "permutation", "rows")
     return [
         name
         for name, argument in inspect.signature(function).parameters.items()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmcl.config.numbers import Probability
 from mmcl.errors import ConfigError, ShapeError
 
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+EncoderT = TypeVar("EncoderT", bound=nn.Module)
 
 
-class MomentumEncoder(nn.Module, Generic[ModuleT]):
+class MomentumEncoder(nn.Module, Generic[EncoderT]):
     """A moving average of an encoder's parameters, without gradient.
 
     ::
@@ -40,17 +40,18 @@ class MomentumEncoder(nn.Module, Generic[ModuleT]):
     (tensor([[2.]]), False)
     """
 
-    def __init__(self, encoder: ModuleT, momentum: Probability = 0.999) -> None:
+    def __init__(self, encoder: EncoderT, momentum: Probability = 0.999) -> None:
         super().__init__()
         if isinstance(momentum, bool) or not 0 <= momentum < 1:
             raise ConfigError(f"momentum is {momentum!r}, expected 0 or more, and below 1")
         self.momentum = momentum
-        self.average: ModuleT = deepcopy(encoder).requires_grad_(False)
+        self.average: EncoderT = deepcopy(encoder).requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, *args: Any, **kwargs: Any) -> Any:  # Any: inputs and outputs of the encoder
-        """Return what the averaged encoder returns, without gradient."""
-        return self.average(*args, **kwargs)
+    def forward(self, *args: object, **kwargs: object) -> Tensor:
+        """Return the embeddings by the averaged encoder, without gradient."""
+        embeddings: Tensor = self.average(*args, **kwargs)
+        return embeddings
 
     @torch.no_grad()
     def update(self, encoder: nn.Module) -> None:

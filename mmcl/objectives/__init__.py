@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mmcl.objectives.cacr import CACRLoss as CACRLoss
     from mmcl.objectives.groco import GroCoLoss as GroCoLoss
     from mmcl.objectives.mv_dhel import MVDHELLoss as MVDHELLoss
+    from mmcl.objectives.mv_info_nce import MVInfoNCELoss as MVInfoNCELoss
+    from mmcl.objectives.sep_clr import SepCLRLoss as SepCLRLoss
 
     # Labels
     from mmcl.objectives.core_tuning import CoreTuningLoss as CoreTuningLoss

@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from mmcl.config.numbers import Count, NonNegative, Probability, Size
+from mmcl.config.numbers import NonNegative, Probability, Size
 from mmcl.errors import InputError
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import precise, stacked_views
@@ -45,13 +45,12 @@ class CACRLoss(Objective):
         alpha, beta: weights of attraction and repulsion, 0 or greater.
         debias: r above, in [0, 1); 0.1 in the released code's option, 0 for none.
         queue: number of keys in the queue; 0 for none.
-        dim: dimension of the embeddings, needed for a queue.
         block_size: number of anchors per block; None for automatic.
         gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
         ShapeError, InputError, ConfigError: as :func:`~mmcl.objectives.weighted_info_nce`; fewer than two views; a
-            negative weight or scale; a queue smaller than the batch, or of another ``dim``.
+            negative weight or scale; a queue smaller than the batch.
 
     >>> views = torch.eye(2).expand(2, 2, 2)
     >>> CACRLoss()(views).item()  # attraction 0, repulsion -2
@@ -68,7 +67,6 @@ class CACRLoss(Objective):
         beta: NonNegative = 1.0,
         debias: Probability = 0.0,
         queue: Size = 0,
-        dim: Count = 128,
         *,
         block_size: int | None = None,
         gather: bool = False,
@@ -79,7 +77,7 @@ class CACRLoss(Objective):
         if number_of(debias) is None or not 0 <= debias < 1:
             raise InputError(f"debias is {debias!r}, expected a share in [0, 1)")
         self.attraction_scale, self.alpha, self.beta, self.debias = attraction_scale, alpha, beta, debias
-        self.queue = Queue(queue, dim) if queue else None
+        self.queue = Queue(queue) if queue else None
 
     def forward(self, views: Tensor | Sequence[Tensor], keys: Tensor | None = None) -> Tensor:
         """Return the loss of paired views.
@@ -90,7 +88,7 @@ class CACRLoss(Objective):
         """
         views = stacked_views(views)
         if self.queue is not None:
-            self.queue.check(views[0])
+            self.queue.prepare(views[0])
         tile_size(views.device, self.block_size)
         with torch.autocast(views.device.type, enabled=False):
             (views,) = precise(views)

@@ -9,7 +9,7 @@ from mmcl.config.numbers import NonNegative
 from mmcl.errors import InputError
 from mmcl.objectives.kernel.factors import similarity_factors
 from mmcl.objectives.kernel.gather import Processes
-from mmcl.objectives.kernel.inputs import check_features, checks_values, poisoned
+from mmcl.objectives.kernel.inputs import check_features, checks_values, poisoned, precise
 from mmcl.objectives.kernel.labels import targets_of
 from mmcl.objectives.kernel.row_blocks import masked_logsumexp, own_columns, sum_of_blocks
 from mmcl.objectives.kernel.tiles import tile_size
@@ -90,7 +90,8 @@ class ConRLoss(Objective):
             raise InputError(f"weights holds {weights.min().item():g}, expected 0 or more: pass inverse densities")
         valid = targets.isfinite().all() & predictions.isfinite().all() & (weights >= 0).all()
         with torch.autocast(device.type, enabled=False):
-            queries, keys, _ = similarity_factors(features, features, self.temperature)
+            (rows,) = precise(features)
+            queries, keys, _ = similarity_factors(rows, rows, self.temperature)
             key_targets, key_predictions, offset = targets, predictions, 0
             if self.gather:
                 processes = Processes.of(keys)

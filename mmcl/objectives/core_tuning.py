@@ -80,7 +80,8 @@ class CoreTuningLoss(Objective):
         labels = labels_of("labels", labels, len(features), features.device)
         tile_size(features.device, self.block_size)
         with torch.autocast(features.device.type, enabled=False):
-            queries, keys, _ = similarity_factors(features, features, self.temperature)
+            (rows,) = precise(features)
+            queries, keys, _ = similarity_factors(rows, rows, self.temperature)
             pairs, key_labels, offset = SameLabel(labels, exclude_self=True), labels, 0
             processes = Processes.of(keys) if self.gather else None
             if processes:

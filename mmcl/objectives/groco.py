@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.numbers import Count
 from mmcl.errors import ShapeError
 from mmcl.objectives.kernel.gather import Processes
@@ -113,10 +114,11 @@ class GroCoLoss(Objective):
         hardest = similarities.topk(count, dim=1).values.flip(1)
         ordered = torch.cat([hardest, aligned.sort(1).values], 1)
         shares = low_rank_shares(ordered, count)
-        low, high = shares[:, :count], 1 - shares[:, count:]
-        return -(low.log().sum() + high.log().sum()) / ordered.shape[1]
+        right = torch.cat([shares[:, :count], 1 - shares[:, count:]], 1)
+        return -right.clamp(min=torch.finfo(right.dtype).tiny).log().sum() / ordered.shape[1]  # 0 by rounding
 
 
+@takes_tensors
 def low_rank_shares(values: Tensor, ranks: int) -> Tensor:
     """Return the probability that each value is among the lowest after differentiable odd-even sorting.
 

@@ -14,6 +14,7 @@ from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.info_nce import log_denominators
 from mmcl.objectives.kernel.inputs import check_paired, precise
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.kernel.products import in_float32
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.memory import SampleNumbers
@@ -48,8 +49,9 @@ class ISogCLRLoss(Objective):
 
     Qiu et al. 2023 (arXiv 2305.11965), algorithms 1 and 2. Differs from the paper: mean over both views instead of
     their sum; a first visit is recognized for each sample. The authors' code differs from the paper: its unimodal loss
-    averages exp(s / tau) instead of exp(h / tau) (``history="similarities"``, the same for gamma = 1), and its bimodal
-    loss counts the positive in g (``count_positive=True``). Both clip v's gradient (``clip``: 3 and 5).
+    averages exp(s / tau) instead of exp(h / tau) (``history="similarities"``, the same for gamma = 1). Its bimodal loss
+    adds the positive to the sum of g, whose divisor stays (``count_positive=True``). They clip the gradients of
+    temperatures (``clip``: 3 and 5).
 
     Args:
         temperature: initial temperature of each sample, a number; 0.01 in the paper's bimodal experiments.
@@ -62,7 +64,7 @@ class ISogCLRLoss(Objective):
         clip: largest gradient of a temperature; None for no limit.
         bimodal: compare each side with the other side alone.
         history: what the moving average is of: ``"differences"`` h, or ``"similarities"`` s as the authors' code.
-        count_positive: count the positive in g, with ``bimodal``.
+        count_positive: add the positive to the sum in g, with ``bimodal``.
         block_size, gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
     Raises:
@@ -134,8 +136,9 @@ class ISogCLRLoss(Objective):
         if count < 2:
             return 0 * (precise(a)[0].sum() + precise(b)[0].sum())
         samples = torch.arange(len(a), device=a.device) + (processes.own.start if processes else 0)
-        with torch.autocast(a.device.type, enabled=False):
-            own = (unit(*precise(a)) * unit(*precise(b))).sum(1)
+        (a, b), products = in_float32(a, b)
+        with products:
+            own = (unit(a) * unit(b)).sum(1)
             if self.other_numbers is None:
                 features = torch.cat([a, b])
                 total = self._loss(self.numbers, rows, features, features, own, samples, processes)
@@ -164,7 +167,7 @@ class ISogCLRLoss(Objective):
             queries, keys, compared, temperature=temperature, block_size=self.block_size, gather=self.gather
         )
         shift = own / temperature if self.history == "differences" else 0 * own
-        log_mean = sums - math.log(views * (count if self.count_positive else count - 1)) - shift
+        log_mean = sums - math.log(views * (count - 1)) - shift
         with torch.no_grad():
             log_average = self._averaged(numbers.read("log_average", rows).to(own.dtype).repeat(views), log_mean)
             share = (log_mean - log_average).exp()
@@ -193,7 +196,8 @@ class ISogCLRLoss(Objective):
             k, key_ids = gathered.gather(k), gathered.gather(ids)
         size, means = tile_size(q.device, self.block_size), [q.new_empty(0)]
         for start in range(0, len(q), size):
-            logits = q[start : start + size] @ k.T
+            with torch.autocast(q.device.type, enabled=False):
+                logits = q[start : start + size] @ k.T
             if not self.count_positive:
                 logits = logits.masked_fill(ids[start : start + size, None] == key_ids, torch.finfo(q.dtype).min)
             means.append((logits.softmax(1) * logits).sum(1))

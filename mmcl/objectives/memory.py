@@ -16,17 +16,17 @@ from mmcl.objectives.temperature import number_of
 class Queue(nn.Module):
     """The latest embeddings, first in, first out, as in MoCo (He et al., arXiv 1911.05722).
 
-    The queue starts empty. Rows and their number are buffers, so that they are saved, moved and resumed with the
-    objective. Rows are stored in the type of the buffer, float32 unless converted.
+    The queue starts empty, and takes the dimension of the first rows. Rows and their number are buffers, so that they
+    are saved, moved and resumed with the objective. Rows are stored in the type of the buffer, float32 unless
+    converted.
 
     Args:
         size: largest number of rows, 1 or more.
-        dim: dimension of a row, 1 or more.
 
     Raises:
         InputError: a size that is not an integer of 1 or more.
 
-    >>> queue = Queue(3, dim=1)
+    >>> queue = Queue(3)
     >>> queue.push(torch.tensor([[1.0], [2.0]]))
     >>> queue.push(torch.tensor([[3.0], [4.0]]))
     >>> queue.rows.flatten().tolist(), queue.filled.tolist()
@@ -36,10 +36,10 @@ class Queue(nn.Module):
     rows: Tensor
     count: Tensor
 
-    def __init__(self, size: int, dim: int) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.size, self.dim = whole("queue", size), whole("dim", dim)
-        self.register_buffer("rows", torch.zeros(self.size, self.dim))
+        self.size = whole("queue", size)
+        self.register_buffer("rows", torch.zeros(self.size, 0))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     @property
@@ -55,14 +55,18 @@ class Queue(nn.Module):
         """Return a copy of the rows, ``(size, dim)``, which a later push does not change."""
         return self.rows.clone()
 
-    def check(self, rows: Tensor) -> None:
-        """Check that rows fit into the queue.
+    def prepare(self, rows: Tensor) -> None:
+        """Check that rows fit into the queue; the first rows give it their dimension.
 
         Raises:
             ShapeError: rows of another dimension, or more rows than the queue holds.
         """
-        if rows.dim() != 2 or rows.shape[1] != self.dim:
-            raise ShapeError(f"got rows {tuple(rows.shape)} for a queue of dim {self.dim}: set dim to that of the rows")
+        if not self.rows.shape[1]:
+            self.rows = self.rows.new_zeros(self.size, rows.shape[-1])
+        if rows.dim() != 2 or rows.shape[1] != self.rows.shape[1]:
+            raise ShapeError(
+                f"got rows {tuple(rows.shape)} for a queue of dim {self.rows.shape[1]}: give each encoder its own queue"
+            )
         if len(rows) > self.size:
             raise ShapeError(f"got {len(rows)} rows for a queue of {self.size}: make the queue larger than the batch")
 
@@ -79,10 +83,17 @@ class Queue(nn.Module):
         """
         rows = rows.detach()
         rows = processes.gather(rows) if processes else rows
-        self.check(rows)
+        self.prepare(rows)
         places = (self.count + torch.arange(len(rows), device=self.count.device)) % self.size
         self.rows.index_copy_(0, places, rows.to(self.rows))
         self.count += len(rows)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        # A new queue has no dimension yet.
+        saved = state_dict.get(f"{prefix}rows")
+        if saved is not None and saved.dim() == 2 and 0 in (saved.shape[1], self.rows.shape[1]):
+            self.rows = self.rows.new_zeros(self.size, saved.shape[1])
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class SampleNumbers(nn.Module):

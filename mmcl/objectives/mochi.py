@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmcl.arguments import takes_tensors
 from mmcl.config.numbers import Count, Size
 from mmcl.errors import InputError
 from mmcl.objectives.kernel.gather import Processes
@@ -39,7 +40,6 @@ class MoCHiLoss(Objective):
     Args:
         temperature: greater than 0; 0.2 in the paper.
         queue: number of keys in the queue; 16384 in the paper for 100 classes of ImageNet, 65536 for all.
-        dim: dimension of the embeddings.
         hardest: N, number of hardest negatives that are mixed.
         mixed, mixed_queries: numbers of mixtures of each kind, for each query; 0 for none.
         warmup: calls in training mode before mixtures are used; 10 epochs in the paper.
@@ -47,9 +47,9 @@ class MoCHiLoss(Objective):
 
     Raises:
         ShapeError, InputError, ConfigError: as :func:`~mmcl.objectives.weighted_info_nce`; sides that are not paired; a
-            queue smaller than the batch, or of another ``dim``; an invalid number.
+            queue smaller than the batch; an invalid number.
 
-    >>> objective = MoCHiLoss(temperature=1.0, queue=4, dim=2, mixed=0, mixed_queries=0)
+    >>> objective = MoCHiLoss(temperature=1.0, queue=4, mixed=0, mixed_queries=0)
     >>> objective(torch.eye(2), torch.eye(2)).item()  # the queue is empty
     0.0
     >>> round(objective(torch.eye(2), torch.eye(2)).item(), 4)  # log(2 e + 1) - 1
@@ -62,7 +62,6 @@ class MoCHiLoss(Objective):
         self,
         temperature: Temperature = 0.2,
         queue: Count = 16384,
-        dim: Count = 128,
         hardest: Count = 1024,
         mixed: Size = 1024,
         mixed_queries: Size = 128,
@@ -78,7 +77,7 @@ class MoCHiLoss(Objective):
             if number is None or number != int(number) or number < lowest:
                 raise InputError(f"{name} is {value!r}, expected an integer of {lowest} or more")
         self.hardest, self.mixed, self.mixed_queries, self.warmup = hardest, mixed, mixed_queries, warmup
-        self.queue = Queue(queue, dim)
+        self.queue = Queue(queue)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
@@ -104,11 +103,11 @@ class MoCHiLoss(Objective):
             mixtures: additional negatives of unit length, ``(batch, mixtures, dim)``; None for none.
         """
         check_paired(queries=queries, keys=keys)
-        self.queue.check(keys)
+        self.queue.prepare(keys)
+        rows, targets = precise(queries, keys.detach())
+        held, filled = self.queue.snapshot().to(rows), self.queue.compared(len(queries))
+        sums = log_denominators(rows, held, filled, temperature=self.temperature, block_size=self.block_size)
         with torch.autocast(queries.device.type, enabled=False):
-            rows, targets = precise(queries, keys.detach())
-            held, filled = self.queue.snapshot().to(rows), self.queue.compared(len(queries))
-            sums = log_denominators(queries, held, filled, temperature=self.temperature, block_size=self.block_size)
             rows, targets = unit(rows, 1 / temperature_of(self.temperature)), unit(targets)
             own = (rows * targets).sum(1)
             sums = torch.logaddexp(sums, own)
@@ -126,7 +125,7 @@ class MoCHiLoss(Objective):
         count = len(queries)
         if not count or not self.mixed + self.mixed_queries or queries.dim() != 2:
             return None
-        self.queue.check(queries)
+        self.queue.prepare(queries)
         rows = unit(*precise(queries.detach()))
         hardest = self._hardest(rows)
         # Only as many places are drawn from as the queue has rows.
@@ -150,6 +149,7 @@ class MoCHiLoss(Objective):
         return torch.cat(found)
 
 
+@takes_tensors
 def mix(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
     """Return mixtures ``share one + (1 - share) other``, scaled to unit length.
 

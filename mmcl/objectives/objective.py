@@ -28,7 +28,9 @@ class Objective(nn.Module):
 
     * ``a``, ``b``: embeddings of two sides (modalities or views), paired row by row, ``(batch, dim)``
     * ``views``: embeddings of K sides or views, ``(views, batch, dim)``
-    * ``features``: the same as one tensor, view after view, ``(views * batch, dim)``
+    * ``salient``: embeddings of the same views by a second, salient encoder, ``(views, batch, dim)``
+    * ``is_target``: whether a sample has salient factors, boolean ``(batch,)``
+    * ``features``: the views as one tensor, view after view, ``(views * batch, dim)``
     * ``labels``: class of each row, ``(batch,)``; with ``features``, of each of its rows
     * ``rows``: index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
     * ``targets``: number to predict, of each row of ``features``, for regression

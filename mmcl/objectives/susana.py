@@ -102,6 +102,8 @@ class SuSanaLoss(Objective):
                 processes = Processes.of(rows)
                 rows, labels, support = (processes.gather(each) for each in (rows, labels, support))
                 share = len(processes.sizes)
+            if not len(rows):
+                return 0 * rows.sum()
             queries = ~support
             squares, own, others = _to_prototypes(rows, labels, support, queries)
             terms = []
@@ -182,10 +184,10 @@ def icnn_score(
         gamma    = mean_i of the share of i's class in K_i
         score    = ((lambda_s + lambda_d) / 2 + gamma) / 2
 
-    Means skip samples without such a neighbour. Without any neighbour of another class lambda_d is 1, and without any
-    of the same class lambda_s is 0. gamma has no gradient, and is 1 if there are at most ``neighbours + 2`` samples.
-    Fewer than three samples have score 1. Mendez-Ruiz et al. 2023 (arXiv 2305.09062), as in the released code, where
-    the variance term of the paper is disabled.
+    Means skip samples without such a neighbour. Without any neighbour of another class, lambda_d is 1; without any of
+    the same class, lambda_s is 1 and gamma 0. gamma has no gradient, and is 1 if there are at most ``neighbours + 2``
+    samples. Fewer than three samples have score 1. Mendez-Ruiz et al. 2023 (arXiv 2305.09062), as in the released code,
+    where the variance term of the paper is disabled.
 
     Args:
         features: ``(batch, dim)``; not scaled to unit length.
@@ -203,8 +205,7 @@ def icnn_score(
     True
     """
     check_features(features=features)
-    labels = labels_of("labels", labels, len(features), features.device)
-    count = len(features)
+    labels, count = labels_of("labels", labels, len(features), features.device), len(features)
     rated = min(whole("neighbours", neighbours), count - 2)
     searched = count - 1 if per_class is None else min(max(whole("per_class", per_class), rated), count - 1)
     (rows,) = precise(features)
@@ -218,7 +219,7 @@ def icnn_score(
     distances, edge = _distances(rows, close), _distances(rows, first)
     ratios = distances / edge
     ratios = torch.where(differ.any(1, keepdim=True), ratios / ratios.amax(1, keepdim=True).clamp(min=1), 0)
-    within = torch.where(same.any(), 1 - _mean_of_means(ratios, same), 0)
+    within = 1 - _mean_of_means(ratios, same)
     farthest = distances.masked_fill(same, 0).amax()
     between = _mean_of_means(distances / torch.where(farthest > 0, farthest, 1), ~same)
     between = torch.where(same.all(), 1, between)

@@ -23,7 +23,7 @@ def slu_incremental(config: Any, checks: Checks) -> None:
         check_stream(checks, data, config.seeds, **stream_settings(config, ""))
 
 
-def class_incremental_task(config: Any, checks: Checks) -> None:
+def class_incremental(config: Any, checks: Checks) -> None:
     """Check a config of the task ``class_incremental``."""
     checks.attempt("strategy", lambda: config.check_frozen(is_trained=config.trains_encoder()))
     check_encoder(checks, "classifier.text", config.classifier.text, "text")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import mmcl.objectives as objectives
-from mmcl.objectives import core_tuning, laf, qcrd
+from mmcl.objectives import core_tuning, laf, qcrd, sep_clr
 from mmcl.objectives.kernel.base import Pairs
 
 Batch = dict[str, Tensor]
@@ -33,7 +34,18 @@ class Loss:
     random: bool = field(default=False, kw_only=True)
 
     def __call__(self, batch: Batch, **options: object) -> Tensor:
-        return self.make(**options)(*(batch[name] for name in self.takes))
+        return self.made(batch, **options)(*(batch[name] for name in self.takes))
+
+    def made(self, batch: Batch, **options: object) -> Callable[..., Tensor]:
+        """Return the loss on the device of a batch, with a state of its own."""
+        loss = self.make(**options)
+        owner = getattr(loss, "__self__", loss)
+        device = batch[self.takes[0]].device
+        if isinstance(owner, nn.Module) and any(
+            each.device.type != device.type for each in (*owner.parameters(), *owner.buffers())
+        ):
+            owner.to(device)
+        return loss
 
 
 def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch:
@@ -57,20 +69,22 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         **{name: uniform(rows).requires_grad_() for name in ("errors", "other_errors")},
         "labels": labels,
         "rows": torch.arange(rows),
-        "is_support": torch.tensor([label not in labels[:row].tolist() for row, label in enumerate(labels.tolist())]),
+        "is_support": ~((labels[:, None] == labels).tril(-1)).any(1),
         "is_rehearsal": torch.arange(rows) % 3 != 1,
+        "is_target": torch.arange(rows) % 3 != 2,
         "mask": torch.arange(rows * 4).view(rows, 4) % 5 != 2,
         "other_mask": (torch.arange(rows * 4).view(rows, 4) % 3 != 1) & (torch.arange(rows) != 2)[:, None],
         "steps": torch.arange(rows * 3).view(rows, 3) % 3 != 1,
         "permutation": torch.randperm(rows, generator=generator),
         "lam": uniform(rows),
-        "targets": 3 * uniform(rows),
-        "predictions": 3 * uniform(rows),
         "matrix": uniform(rows, rows),
         "allowed": labels[:, None] == labels,
         "counts": torch.randint(0, 3, (rows, rows), generator=generator),
         "listed": torch.randint(0, rows, (2, 3 * rows), generator=generator),
         "values": uniform(3 * rows),
+        "salient": normal(2, rows, 4),
+        "targets": 3 * uniform(rows),
+        "predictions": 3 * uniform(rows),
     }
 
 
@@ -146,21 +160,40 @@ def _extra(a: Tensor, b: Tensor, extra: Tensor, coefficient: Tensor, **options: 
     return objectives.weighted_info_nce(a, b, pairs, extra_keys=extra, coefficient=coefficient, **options)
 
 
-def _gated(**options: object) -> Callable[..., Tensor]:
-    """Return SimLAP with equal gates at each call."""
-    torch.manual_seed(0)
-    return objectives.SimLAPLoss(classes=5, dim=6, **options).eval().of_pairs
+class _Gated(nn.Module):
+    """SimLAP with gates for the dimension of the batch, equal ones at each call."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.options, self.objective = options, self._sized(6, **options)
+
+    @staticmethod
+    def _sized(dim: int, **options: object) -> objectives.SimLAPLoss:
+        torch.manual_seed(0)
+        return objectives.SimLAPLoss(classes=5, dim=dim, **options).eval()
+
+    def forward(self, a: Tensor, *given: Tensor) -> Tensor:
+        if a.shape[1] != self.objective.gate.dim:
+            self.objective = self._sized(a.shape[1], **self.options).to(a.device)
+        return self.objective.of_pairs(a, *given)
 
 
-def _queued(**settings: object) -> Callable[..., objectives.Objective]:
-    """Return the maker of MoCHi with keys in its queue."""
+class _Queued(nn.Module):
+    """MoCHi with keys in its queue."""
 
-    def make(**options: object) -> objectives.Objective:
-        objective = objectives.MoCHiLoss(queue=32, dim=6, hardest=4, **settings, **options)
-        objective.queue.push(torch.linspace(-1, 1, 60).sin().view(10, 6))
-        return objective
+    def __init__(self, **settings: object) -> None:
+        super().__init__()
+        self.objective = objectives.MoCHiLoss(queue=1024, hardest=4, **settings)
 
-    return make
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        if not self.objective.queue.rows.shape[1]:
+            dim = a.shape[1]
+            self.objective.queue.push(torch.linspace(-1, 1, 10 * dim, device=a.device).sin().view(10, dim))
+        return self.objective(a, b)
+
+
+def _separated(**options: object) -> Callable[..., Tensor]:
+    return lambda a, b, *given: objectives.SepCLRLoss(**options)([a, b], *given)
 
 
 _QCRD = "losses other_losses scores other_scores mask other_mask"
@@ -172,27 +205,29 @@ LOSSES: dict[str, Loss] = {
         lambda **options: objectives.GroCoLoss(negatives=3, stop_gradient=False, **options), ("views",)
     ),
     "ISogCLRLoss": Loss(
-        lambda **options: objectives.ISogCLRLoss(samples=99, **options), ("a", "b", "rows"), options=("block_size",)
+        lambda **options: objectives.ISogCLRLoss(samples=1024, **options), ("a", "b", "rows"), options=("block_size",)
     ),
     "ISogCLRLoss of two modalities": Loss(
-        lambda **options: objectives.ISogCLRLoss(samples=99, bimodal=True, history="similarities", **options),
+        lambda **options: objectives.ISogCLRLoss(samples=1024, bimodal=True, history="similarities", **options),
         ("a", "b", "rows"),
         options=("block_size",),
     ),
     "SimLAPLoss": Loss(
         lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
     ),
-    "SimLAPLoss of pairs": Loss(_gated, ("a", "b", "labels", "labels")),
-    "MoCHiLoss": Loss(_queued(mixed=3, mixed_queries=2), ("a", "b"), random=True),
-    "MoCHiLoss without mixtures": Loss(_queued(mixed=0, mixed_queries=0), ("a", "b")),
+    "SimLAPLoss of pairs": Loss(_Gated, ("a", "b", "labels", "labels")),
+    "MoCHiLoss": Loss(partial(_Queued, mixed=3, mixed_queries=2), ("a", "b"), random=True),
+    "MoCHiLoss without mixtures": Loss(partial(_Queued, mixed=0, mixed_queries=0), ("a", "b")),
     "SupReMixLoss of mixtures": Loss(
         lambda **options: objectives.SupReMixLoss(**options).of_mixtures, ("features", "targets", "lam")
     ),
+    "SepCLRLoss": Loss(_separated, ("a", "b", "salient", "is_target")),
+    "attribute_alignment": _plain(sep_clr.attribute_alignment, "features mean"),
     "mixtures_of": _plain(
         lambda *entries: core_tuning.mixtures_of(entries[0], entries[1], 5, *entries[2:]).features.square().sum(),
         "features labels permutation lam lam",
     ),
-    "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=16, dim=6, **options), ("views",)),
+    "CACRLoss with a queue": Loss(lambda **options: objectives.CACRLoss(queue=1024, **options), ("views",)),
     "ConRLoss as released": Loss(
         lambda **options: objectives.ConRLoss(as_released=True, **options), objectives.ConRLoss.takes
     ),
@@ -244,7 +279,7 @@ def value_and_gradients(
 ) -> list[Tensor]:
     """Return a loss, and its gradient for each entry that has one."""
     given = [batch[name] for name in loss.takes]
-    value = compiled(*given) if compiled is not None else loss.make(**options)(*given)
+    value = compiled(*given) if compiled is not None else loss.made(batch, **options)(*given)
     sides = [each for each in given if each.requires_grad]
     found = torch.autograd.grad(value, sides, allow_unused=True)
     return [value, *(gradient for gradient in found if gradient is not None)]

@@ -30,9 +30,11 @@ from mmcl.objectives import (
     MMLoss,
     MoCHiLoss,
     MVDHELLoss,
+    MVInfoNCELoss,
     NSPTLoss,
     NTXentLoss,
     SameLabel,
+    SepCLRLoss,
     SigLIPLoss,
     SimLAPLoss,
     SimpleContrastiveLoss,
@@ -96,7 +98,7 @@ def remixed(**options):
 
 def queued(**options):
     """Return MoCHi with keys in its queue and without random mixtures."""
-    objective = MoCHiLoss(queue=128, dim=DIM, mixed=0, mixed_queries=0, **options)
+    objective = MoCHiLoss(queue=128, mixed=0, mixed_queries=0, **options)
     objective.queue.double().push(torch.linspace(-1, 1, 20 * DIM).sin().view(20, DIM))
     return objective
 
@@ -104,6 +106,12 @@ def queued(**options):
 def episode(**options):
     """Return a loss of episodes with one support sample and one query of each class."""
     return lambda a, rows: SuSanaLoss(**options)(a, rows // 2, rows % 2 == 0)
+
+
+def separated(**options):
+    """Return SepCLR with half of the dimensions as its salient embeddings."""
+    loss = SepCLRLoss(salient_weight=0.5, background_weight=0.5, joint_weight=0.5, **options)
+    return lambda a, b, flags: loss([a, b], [a[..., : DIM // 2], b[..., : DIM // 2]], flags)
 
 
 def of_views(kind: Callable, **settings) -> Callable:
@@ -116,6 +124,12 @@ INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
 
 #: Cases whose b gets no gradient: a teacher, keys, or the features of weights.
 CONSTANT_B = {"cwcl", "mochi", "nspt_literal", "nspt_proper"}
+
+#: Cases that do not scale rows to unit length.
+UNSCALED = {"sep_clr", "susana"}
+
+#: Cases that take a side twice, so that its gradients add up in the side's precision.
+REPEATED = {"cacr", "cacr_debiased", "groco", "mv_dhel", "mv_info_nce", "mv_info_nce_other_views"}
 
 #: Cases whose state has a fixed dimension.
 FIXED_DIM = {"mochi"}
@@ -157,9 +171,12 @@ CASES = {
     "mm": Case(MMLoss, "a b labels is_rehearsal"),
     "mochi": Case(queued, "a b"),
     "mv_dhel": Case(of_views(MVDHELLoss), "a b"),
+    "mv_info_nce": Case(of_views(MVInfoNCELoss), "a b"),
+    "mv_info_nce_other_views": Case(of_views(MVInfoNCELoss, same_view=False), "a b"),
     "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
+    "sep_clr": Case(separated, "a b is_rehearsal"),
     "siglip": Case(SigLIPLoss, "a b"),
     "simlap": Case(gated(), "a b labels rows"),
     "simlap_after": Case(gated(normalized="after", average="pairs"), "a b labels rows"),
@@ -184,11 +201,11 @@ def draw(sizes: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) ->
         "b": torch.randn(count, DIM, generator=generator, dtype=dtype).requires_grad_(),
         "labels": torch.randint(0, 3, (count,), generator=generator),
         "rows": torch.arange(count),
-        "targets": torch.randint(0, 5, (count,), generator=generator).to(dtype),
-        "predictions": 4 * torch.rand(count, generator=generator, dtype=dtype),
         "is_rehearsal": torch.rand(count, generator=generator) < 0.5,
         "permutation": torch.cat(partners) if partners else torch.zeros(0, dtype=torch.long),
         "lam": torch.rand(count, generator=generator, dtype=dtype),
+        "targets": torch.randint(0, 5, (count,), generator=generator).to(dtype),
+        "predictions": 4 * torch.rand(count, generator=generator, dtype=dtype),
     }
 
 

@@ -84,7 +84,7 @@ def slow_with_queue(views, keys, queue, temperature):
 
 @pytest.mark.parametrize("block_size", [None, 2])
 def test_the_queue_form_equals_the_slow_loop(block_size):
-    objective = CACRLoss(0.4, queue=12, dim=4, block_size=block_size).double()
+    objective = CACRLoss(0.4, queue=12, block_size=block_size).double()
     first, views, keys = draw(seed=1), draw(seed=2).requires_grad_(), draw(seed=3)
     objective(first, keys)
     assert int(objective.queue.count) == 5
@@ -96,13 +96,13 @@ def test_the_queue_form_equals_the_slow_loop(block_size):
 
 
 def test_an_empty_queue_leaves_the_negatives_of_the_batch():
-    objective, views = CACRLoss(0.4, queue=12, dim=4).double(), draw()
+    objective, views = CACRLoss(0.4, queue=12).double(), draw()
     expected = slow_with_queue(views, views, [], 0.4)
     assert objective(views).item() == pytest.approx(expected.item(), rel=1e-10)
 
 
 def test_a_resumed_queue_gives_the_same_losses():
-    one, other = (CACRLoss(queue=12, dim=4) for _ in range(2))
+    one, other = (CACRLoss(queue=12) for _ in range(2))
     for seed in range(3):
         one(draw(seed=seed).float())
     other.load_state_dict(one.state_dict())
@@ -118,9 +118,11 @@ def test_bad_input():
     with pytest.raises(ShapeError, match="2 or more views"):
         CACRLoss()(draw(1))
     with pytest.raises(ShapeError, match="queue of 3"):
-        CACRLoss(queue=3, dim=4)(draw())
-    with pytest.raises(ShapeError, match="dim 7"):
-        CACRLoss(queue=30, dim=7)(draw())
+        CACRLoss(queue=3)(draw())
+    used = CACRLoss(queue=30)
+    used(draw(dim=7))
+    with pytest.raises(ShapeError, match="queue of dim 7"):
+        used(draw())
     for settings in ({"debias": 1.0}, {"alpha": -1}, {"attraction_scale": float("nan")}, {"queue": 2.5}):
         with pytest.raises(InputError, match=next(iter(settings))):
             CACRLoss(**settings)

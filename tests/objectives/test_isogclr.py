@@ -44,12 +44,13 @@ class Slow:
             tau = self.tau[side].get(row, 0.3)
             h = [each - own if self.history == "differences" else each for each in negatives]
             weights = [math.exp(each.item() / tau) for each in h]
-            g = sum(weights) / len(h)
+            count = (len(a) - 1) * (1 if self.bimodal else 2)
+            g = sum(weights) / count
             u = (1 - s["gamma"]) * self.u[side][row] + s["gamma"] * g if row in self.u[side] else g
             slope = math.log(u) + s["rho"]
-            slope -= sum(w * each.item() / tau for w, each in zip(weights, h, strict=True)) / len(h) / u
+            slope -= sum(w * each.item() / tau for w, each in zip(weights, h, strict=True)) / count / u
             value += tau * (math.log(u) + s["rho"]) / (2 * len(a))
-            term = sum(w / u * each for w, each in zip(weights, h, strict=True)) / len(h)
+            term = sum(w / u * each for w, each in zip(weights, h, strict=True)) / count
             if self.history == "similarities":
                 value, term = value - own.item() / (2 * len(a)), term - own
             surrogate = surrogate + term / (2 * len(a))

@@ -18,7 +18,7 @@ def draw(batch=4, seed=0):
 
 
 def queued(pushed=9, **settings):
-    objective = MoCHiLoss(**{"temperature": 0.3, "queue": 12, "dim": 5, "hardest": 4} | settings).double()
+    objective = MoCHiLoss(**{"temperature": 0.3, "queue": 12, "hardest": 4} | settings).double()
     generator = torch.Generator().manual_seed(1)
     objective.queue.push(normalize(torch.randn(pushed, 5, generator=generator, dtype=torch.float64), dim=1))
     return objective
@@ -90,7 +90,7 @@ def test_mixtures_wait_for_the_warmup_and_for_the_first_keys():
     objective, plain = queued(warmup=1), queued(mixed=0, mixed_queries=0)
     assert objective(*draw()).item() == pytest.approx(plain(*draw()).item(), rel=1e-12)
     assert objective(*draw()).item() > plain(*draw()).item() + 0.1
-    assert MoCHiLoss(queue=12, dim=5)(*draw()).item() == 0
+    assert MoCHiLoss(queue=12)(*draw()).item() == 0
 
 
 def test_keys_enter_the_queue_in_training_only():
@@ -115,9 +115,9 @@ def test_a_resumed_state_gives_the_same_losses():
 
 def test_bad_input():
     with pytest.raises(ShapeError, match="queue of 3"):
-        MoCHiLoss(queue=3, dim=5)(*draw())
-    with pytest.raises(ShapeError, match="dim 7"):
-        MoCHiLoss(queue=12, dim=7)(*draw())
+        MoCHiLoss(queue=3)(*draw())
+    with pytest.raises(ShapeError, match="queue of dim 5"):
+        queued()(*torch.ones(2, 4, 7))
     for settings in ({"hardest": 0}, {"mixed": -1}, {"mixed_queries": 1.5}, {"warmup": "x"}, {"queue": 0}):
         with pytest.raises(InputError, match=next(iter(settings))):
             MoCHiLoss(**settings)

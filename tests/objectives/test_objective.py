@@ -23,17 +23,8 @@ CLASSES = [
 INITIAL_TEMPERATURE = {"ISogCLRLoss"}
 TEMPERED = [kind for kind in CLASSES if kind.__name__ not in INITIAL_TEMPERATURE]
 NAMES = {
-    "a",
-    "b",
-    "views",
-    "features",
-    "labels",
-    "rows",
-    "is_rehearsal",
-    "student",
-    "teacher",
-    "targets",
-    "predictions",
+    *("a", "b", "views", "features", "labels", "rows", "is_rehearsal", "student", "teacher"),
+    *("targets", "predictions", "is_support", "salient", "is_target"),
 }
 
 

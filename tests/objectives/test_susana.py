@@ -60,7 +60,7 @@ def slow_score(features, labels, neighbours, per_class):
         share += len(same) / k / n
         within += [sum(r[j] for j in same) / len(same)] if same else []
         between += [sum(d[j] / farthest for j in differ) / len(differ)] if differ else []
-    lambda_s = 1 - sum(within) / len(within) if within else 0.0
+    lambda_s = 1 - sum(within) / len(within) if within else 1.0
     lambda_d = sum(between) / len(between) if between else 1.0
     return ((lambda_s + lambda_d) / 2 + (1.0 if k + 2 >= n else share)) / 2
 

@@ -26,11 +26,13 @@ class Terms(SupervisedPlugin):
 @pytest.mark.parametrize("sides", ["text", "views"])
 def test_every_objective_is_trained_by_the_loop(name, sides, make, train, benchmark):
     terms = Terms()
-    contrast = ContrastSection(sides=sides, weight=0.5).build(name, PretrainingSection().objectives)
+    sizes = {"simlap": {"dim": 32 if sides == "text" else 64}}
+    contrast = ContrastSection(sides=sides, weight=0.5).build(name, PretrainingSection(objectives=sizes).objectives)
     train(make(replay, memory_size=20, plugins=[contrast, terms]), benchmark, 2)
     for losses in terms.epochs:
         assert losses["loss"] == pytest.approx(losses["cross_entropy"] + 0.5 * losses[name], abs=1e-5)
-    if sides == "text":  # without dropout, the two views of a sample are the same
+    # Without dropout, the two views of a sample are the same. A queue raises the loss while it fills.
+    if sides == "text" and name != "mochi":
         assert min(losses[name] for losses in terms.epochs[1:4]) < terms.epochs[0][name]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_cases import CASES, draw
+from objective_cases import CASES, REPEATED, UNSCALED, draw
 from thinned import thinned
 from torch.nn.functional import normalize
 
@@ -21,6 +21,11 @@ SIZES = {
     torch.float64: [1e150, 1e200, 1e305, 1e-150, 1e-200, 1e-307, 1e-318],
 }
 EXTREMES = [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
+SCALES = [
+    (name, block_size, dtype, size)
+    for name, block_size, (dtype, size) in product(CASES, [None, 2], EXTREMES)
+    if name not in UNSCALED and not (name in REPEATED and dtype == torch.float16)
+]
 extreme = pytest.mark.parametrize(
     "dtype, size", EXTREMES, ids=[f"{d}-{s:g}".removeprefix("torch.") for d, s in EXTREMES]
 )
@@ -35,9 +40,7 @@ def rows_of(dtype, size, *, seed=0):
     return held, held.double() * 2.0**-half * 2.0 ** (half - exponent)
 
 
-@pytest.mark.parametrize(
-    "name, block_size, dtype, size", thinned(((*each, *case) for *each, case in product(CASES, [None, 2], EXTREMES)), 4)
-)
+@pytest.mark.parametrize("name, block_size, dtype, size", thinned(SCALES, 4))
 def test_the_loss_does_not_depend_on_the_scale_of_rows(name, block_size, dtype, size):
     batch = draw([7])
     held, moderate = rows_of(dtype, size)
