@@ -24,16 +24,18 @@ from mmcl.config.tasks import find_config, load_task
 from mmcl.data import class_incremental
 from mmcl.encoders import cached_features
 from mmcl.sections import slu as sections
+from mmcl.sections.incremental import strategy_settings
 from mmcl.seeding import seed_everything
 
 
-def seconds_of(name: str, task: Any, config: Any, data: list[Any], encoder: Any) -> float:
+def seconds_of(name: str, config: Any, data: list[Any], encoder: Any) -> float:
     """Train a strategy on the stream of seed 0, and return its CPU seconds."""
     benchmark = class_incremental(*data, seed=0, **sections.stream_settings(config, name))
     seed_everything(0)
     model = sections.build_model(config, name, encoder, None)
     model.standardize(data[0].vectors(benchmark.train_stream[0].dataset.rows[:]))
-    own = task.settings(config, name, len(data[0])) | {"batch_size": config.batch_size}
+    own = strategy_settings(config, name, len(data[0])) | config.readout.argument(name)
+    own |= {"batch_size": config.batch_size, "columns": config.columns}
     strategy = getattr(strategies, name)(model, config.optimizer.build(model, encoder), **own)
     started = time.process_time()
     for experience in benchmark.train_stream:
@@ -53,7 +55,7 @@ def main() -> None:
     data = [cached_features(split, encoder) for split in config.data.build()]
     names = [name for name in config.strategy if name != "offline"]  # another stream
     console = Console(stderr=True)
-    found = {name: seconds_of(name, task, config, data, encoder) for name in track(names, console=console)}
+    found = {name: seconds_of(name, config, data, encoder) for name in track(names, console=console)}
     table = Table("strategy", "CPU seconds", "times replay")
     for name, seconds in found.items():
         table.add_row(name, f"{seconds:.2f}", f"{seconds / found['replay']:.2f}" if "replay" in found else "")
