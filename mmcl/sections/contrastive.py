@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mmcl.training.contrastive import Augmentation, ContrastiveTrainer
 
 
+Temperature = Annotated[float, Field(gt=0)]
+
 _OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "momentum", "precision"}
 _NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "augment", "scheduler", "clip_norm", "device")
 
@@ -36,6 +38,9 @@ class ContrastiveSection(SignatureModel):
 
     temperature: float = Field(
         0.07, gt=0, le=1, description="temperature of the objective; initial value if it is learned"
+    )
+    temperatures: dict[ObjectiveName, Temperature] = Field(
+        {}, description="temperatures of single objectives, in place of temperature, such as {groco: 1.0}"
     )
     learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
     distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
@@ -63,7 +68,7 @@ class ContrastiveSection(SignatureModel):
         return make_objective(
             name,
             self.objectives,
-            self.temperature,
+            self.temperatures.get(name, self.temperature),
             learn_temperature=self.learn_temperature,
             gather=distributed.world_size() > 1,
         )
