@@ -40,7 +40,8 @@ def main(config: Config, run: Run) -> None:
     from mmcl.metrics.similarity_structure import similarity_structure
     from mmcl.models.two_tower import TwoTower, embed_rows
     from mmcl.progress import progress_display
-    from mmcl.sections.towers import model_folders, paired, pretrain
+    from mmcl.sections.contrastive import pretrain
+    from mmcl.sections.towers import model_folders, paired
 
     torch.set_num_threads(config.threads)
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}

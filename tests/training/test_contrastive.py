@@ -463,7 +463,7 @@ def queued(epochs=2, momentum=0.9):
     """A trainer whose keys are those of a momentum encoder."""
     seed_everything(0)
     tower = TwoTower(build_encoder("audio", "cnn", dim=8, blocks=1, dropout=0.1), first_head="linear", dim=4)
-    objective = MoCHiLoss(queue=16, dim=4, hardest=4, mixed=2, mixed_queries=1)
+    objective = MoCHiLoss(queue=16, hardest=4, mixed=2, mixed_queries=1)
     optimizer = torch.optim.SGD(tower.parameters(), lr=0.1)
     settings = {"epochs": epochs, "batch_size": 8, "views": 2, "momentum": momentum}
     return ContrastiveTrainer(tower, PairedDataset(Tones()), objective, optimizer, **settings)
