@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -23,16 +23,24 @@ class SamplesSection(DataSection):
     )
 
     def open(self, modality: Literal["audio", "image", "tabular", "text"]) -> tuple[Dataset, Dataset]:
-        """Open the training data and the test data; exercises become texts with labels.
+        """Open the training data and the test data; exercises become texts with labels, and views of numbers one input.
 
         Raises:
             ConfigError: the samples lack ``modality``.
+            DataError: the samples have no numbers, which ``tabular`` needs.
         """
-        from mmcl.data import LabelledExercises
-        from mmcl.data.attributes import attributes_of
+        from mmcl.data import open_dataset
+        from mmcl.data.modalities import check_modality
+        from mmcl.data.tabular_view import TabularView
+        from mmcl.sections.modalities import labelled
 
-        opened: Any = self.build(modality)  # type: ignore[arg-type]
-        train, test = (LabelledExercises(each) if attributes_of(each).exercises else each for each in opened)
+        parts = [open_dataset(self.name, split, self.root, **self.options) for split in self.train]
+        opened: list[Dataset] = [self.join(parts), open_dataset(self.name, self.test, self.root, **self.options)]
+        if modality == "tabular":
+            opened = [TabularView(each) for each in opened]
+        else:
+            check_modality(opened[0], modality, f"data.name={self.name}")
+        train, test = (labelled(each) for each in opened)
         return train, test
 
     def select(self, train: Dataset, seed: int) -> Dataset:

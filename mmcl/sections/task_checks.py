@@ -62,14 +62,20 @@ def contrastive_pretraining(config: Any, checks: Checks) -> None:
 
 def representation_learning(config: Any, checks: Checks) -> None:
     """Check a config of the task ``representation_learning``."""
+    from mmcl.data.tabular_view import TabularView
     from mmcl.sections.checks import check_objectives
 
-    data = check_data(checks, config.data, config.encoder.modality)
+    modality = config.encoder.modality
+    data = check_data(checks, config.data, None if modality == "tabular" else modality)
+    checks.attempt("augment", config.augmentations)
     if data is not None:
+        if modality == "tabular":
+            checks.attempt("data.name", lambda: TabularView(data[0]))
         config = config.following(data[0])
         check_objectives(checks, "objective", config.objective, data[0])
         checks.attempt("data.held_out", lambda: config.data.check_held_out(data[0].classes))
-    check_encoder(checks, "encoder", config.encoder, config.encoder.modality)
+    if modality != "tabular" or "features" in config.encoder.options:  # the number of features is that of the data
+        check_encoder(checks, "encoder", config.encoder, modality)
 
 
 def speech_to_intent(config: Any, checks: Checks, candidates: Callable[[Any, Any], object]) -> None:

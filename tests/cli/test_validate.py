@@ -27,6 +27,7 @@ GOOD = {
     ],
     "text_incremental": ["data={name: table, root: texts.csv}", "rationales=none", "by_superclass=false"],
     "rationale_distillation": ["data={name: table, root: texts.csv}", "method=finetune"],
+    "representation_learning": ["data.name=table", "data.root=speech.csv"],
     "contrastive_pretraining": ["pairs={name: table, root: speech.csv}"],
     "speech_to_intent": ["pairs={name: table, root: speech.csv}", "evaluations=[{name: table, root: speech.csv}]"],
     "multimodal_classification": [
@@ -81,6 +82,10 @@ FAULTS = [
     ("rationale_distillation", "method=[qcdr]", ["method[0]", "'qcdr'", "'qcrd'"]),
     ("rationale_distillation", "student.name=google/none", ["student.name", "'google/none'", "MMCL_WEIGHTS"]),
     ("rationale_distillation", "data.root=images.csv", ["data", "text"]),
+    ("representation_learning", "objective=nt_xnt", ["objective", "'nt_xnt'", "'nt_xent'"]),
+    ("representation_learning", "data.held_out=[nothing]", ["held_out", "'nothing'"]),
+    ("representation_learning", "encoder.modality=tabular encoder.name=mlp", ["data.name", "numbers"]),
+    ("representation_learning", "augment.small=1 augment.small_smallest=0.9", ["augment", "0.9"]),
     ("contrastive_pretraining", "objective=clpi", ["objective", "'clpi'", "'clip'"]),
     ("contrastive_pretraining", "objective=sup_con pairs.root=said.csv", ["objective", "sup_con", "labels"]),
     ("contrastive_pretraining", "first.modality=image", ["pairs.name", "image", "audio"]),

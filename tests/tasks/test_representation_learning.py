@@ -70,14 +70,15 @@ def test_held_out_classes_a_long_tail_and_small_crops(whole, mmcl, tmp_path):
     assert set(result["measures"]) == {name for name in MEASURES if "shot" not in name}
 
 
-@pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and SLURP in MMCL_DATA")
+@pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST, SLURP and ROSMAP in MMCL_DATA")
 @pytest.mark.parametrize(
     "settings",
     [
         ("data.name=mnist", "data.options={size: 300}", "encoder.modality=image", "encoder.options={dim: 16}"),
         ("data.name=slurp_text", "data.train=[valid]", "encoder.modality=text", "encoder.name=words"),
+        ("data.name=rosmap", "encoder.modality=tabular", "encoder.name=mlp"),
     ],
-    ids=["images", "texts"],
+    ids=["images", "texts", "numbers"],
 )
 def test_other_modalities(settings, mmcl, tmp_path):
     more = ("data.options={}", "encoder.options={}", "seeds=0", "objective=nt_xent", "epochs=1", "shots=[]")
