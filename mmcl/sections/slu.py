@@ -25,6 +25,7 @@ from mmcl.sections.scenarios import scoring_plugins as scoring_plugins
 from mmcl.sections.scenarios import stream_settings as stream_settings
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
 from mmcl.sections.strategy_names import (
+    CORE_TUNING,
     DISTILLATIONS,
     FIRST_SESSION,
     LINEAR,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from mmcl.models.tokenizer import FrameTokenizer
     from mmcl.runs.calibrate import ValidationData
     from mmcl.strategies.contrast import Contrast
+    from mmcl.strategies.core_tuning import CoreTuning
     from mmcl.strategies.relational_distillation import RelationalDistillation
 
 DatasetT = TypeVar("DatasetT", bound="Dataset")
@@ -184,6 +186,17 @@ class RelationalSection(StrictModel):
         return RelationalDistillation(**self.model_dump())
 
 
+@section_of("mmcl.strategies.core_tuning:CoreTuning")
+class CoreTuningSection(StrictModel):
+    """Core-tuning, ``+core_tuning`` in a strategy's name."""
+
+    def build(self) -> CoreTuning:
+        """Build the plugin."""
+        from mmcl.strategies.core_tuning import CoreTuning
+
+        return CoreTuning(**self.model_dump())
+
+
 @section_of("mmcl.strategies.distillation:LogitDistillation")
 class DistillationSection(StrictModel):
     """Logit distillation of lwf and icarl."""
@@ -295,4 +308,5 @@ def _build_addition(name: str, config: Any) -> SupervisedPlugin:
     """Build the plugin of a name after a ``+``, from the sections of a task's config."""
     if name in DISTILLATIONS:
         return config.knowledge_distillation.build(name)
-    return config.relational.build() if name == RELATIONAL else config.contrast.build(name, config.objectives)
+    plugins = {RELATIONAL: config.relational, CORE_TUNING: config.core_tuning}
+    return plugins[name].build() if name in plugins else config.contrast.build(name, config.objectives)
