@@ -56,7 +56,7 @@ class Config(ContrastiveSection):
         if seed is not None:
             seed_everything(seed)
         encoder, head = self.encoder.build()
-        return TwoTower(encoder, first_head=head, dim=encoder.pooled_dim if head.name == "none" else self.dim)
+        return TwoTower(encoder, first_head=head, dim=encoder.pooled_dim if head.keeps_dim else self.dim)
 
     def augmentations(self) -> list[Augmentation]:
         """Build the augmentation of each view."""

@@ -32,8 +32,8 @@ def representation_measures(
     """Measure the representation of a trained model on test data.
 
     The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
-    probe and of few-shot episodes, and an effective rank. ``linear probe, head``, uniformity and tolerance are those of
-    the head's output.
+    probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity and tolerance
+    are those of the head's output.
 
     Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them.
     All other measures are those of the other classes.
@@ -63,12 +63,11 @@ def representation_measures(
     is_known = torch.isin(labels, known)
     every, seen = embed(features, test), labels[is_known].tolist()
     projected = embed(model.first, test)[is_known]
-    vectors = embed(features, train)
-    found = {
-        "nearest neighbours": nearest_neighbours(vectors, told, every[is_known], seen, neighbours=neighbours),
-        "linear probe": linear_probe(vectors, told, every[is_known], seen),
-        "linear probe, head": linear_probe(embed(model.first, train), told, projected, seen),
-    }
+    sides = {"": (embed(features, train), every[is_known]), ", head": (embed(model.first, train), projected)}
+    found = {}
+    for name, (own, asked) in sides.items():
+        found[f"nearest neighbours{name}"] = nearest_neighbours(own, told, asked, seen, neighbours=neighbours)
+        found[f"linear probe{name}"] = linear_probe(own, told, asked, seen)
     asked = is_known if bool(is_known.all()) else ~is_known
     settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
     found |= _episodes(every[asked], labels[asked], shots, **settings)
