@@ -81,7 +81,6 @@ def main(config: Config, run: Run) -> None:
     import torch
 
     from mmcl import distributed
-    from mmcl.data import PairedDataset
     from mmcl.metrics.embedding_map import embedding_map
     from mmcl.models.measures import representation_measures
     from mmcl.models.two_tower import PooledFeatures, embed_rows
@@ -108,7 +107,7 @@ def main(config: Config, run: Run) -> None:
                         row = {"strategy": unit[0], "seed": unit[1], "epoch": epoch}
                         run.log("representation", **row, measures=measure(model))
 
-                model = pretrain(config, name, seed, PairedDataset(chosen), run, progress, evaluate)
+                model = pretrain(config, name, seed, config.data.pairs(chosen), run, progress, evaluate)
                 if seed == config.seeds[0]:
                     embedded = embed_rows(PooledFeatures(model.first.encoder), test, device=config.device)
                     points = embedding_map(embedded, list(test.labels))

@@ -14,6 +14,7 @@ from mmcl.metrics.linear_probe import linear_probe
 from mmcl.metrics.nearest_neighbours import nearest_neighbours
 from mmcl.metrics.representation import effective_rank, tolerance, uniformity
 from mmcl.models.two_tower import PooledFeatures, TwoTower, embed_rows
+from mmcl.objectives.susana import icnn_score
 
 
 def representation_measures(
@@ -32,11 +33,11 @@ def representation_measures(
     """Measure the representation of a trained model on test data.
 
     The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
-    probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity and tolerance
-    are those of the head's output.
+    probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity and
+    tolerance are those of the head's output.
 
-    Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them.
-    All other measures are those of the other classes.
+    Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them,
+    and ``ICNN`` is their :func:`~mmcl.objectives.susana.icnn_score`. All other measures are those of the other classes.
 
     Args:
         model: trained model; its first tower is measured.
@@ -65,12 +66,14 @@ def representation_measures(
     projected = embed(model.first, test)[is_known]
     sides = {"": (embed(features, train), every[is_known]), ", head": (embed(model.first, train), projected)}
     found = {}
-    for name, (own, asked) in sides.items():
-        found[f"nearest neighbours{name}"] = nearest_neighbours(own, told, asked, seen, neighbours=neighbours)
-        found[f"linear probe{name}"] = linear_probe(own, told, asked, seen)
+    for name, (own, other) in sides.items():
+        found[f"nearest neighbours{name}"] = nearest_neighbours(own, told, other, seen, neighbours=neighbours)
+        found[f"linear probe{name}"] = linear_probe(own, told, other, seen)
     asked = is_known if bool(is_known.all()) else ~is_known
     settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
     found |= _episodes(every[asked], labels[asked], shots, **settings)
+    if not is_known.all():
+        found["ICNN"] = icnn_score(every[asked], labels[asked]).item()
     found["uniformity"] = uniformity(projected).item()
     found["tolerance"] = tolerance(projected, labels[is_known], same_label_only=True).item()
     found["effective rank"] = effective_rank(every[is_known]).item()

@@ -130,7 +130,7 @@ class ContrastiveTrainer:
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
         self._digest = " ".join(sides)
         # Drawn even without a schedule, so that runs of one seed see the same batches with any schedule.
-        self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts)))
+        self.steps = len(pairs.batches(batch_size, distinct=distinct_texts))
         if scheduler is not None:
             self._step.scheduler = scheduler(optimizer, epochs * self.steps)
         self._module = objective if isinstance(objective, nn.Module) else None
@@ -151,9 +151,9 @@ class ContrastiveTrainer:
     def _train_epoch(self) -> float:
         self.model.train()
         distributed.seed_ranks()
-        order = distributed.broadcast_object(self.pairs.shuffled(distinct=self.distinct_texts))
+        drawn = distributed.broadcast_object(self.pairs.batches(self.batch_size, distinct=self.distinct_texts))
         self._step.reset()
-        batches = [distributed.shard(batch) for batch in self._batches(order)]
+        batches = [distributed.shard(batch) for batch in drawn]
         for number, rows in enumerate(batches, start=1):
             where = partial("epoch {}, step {} of {}".format, self.epoch + 1, number, len(batches))
             with self._step.located(where, partial(self._samples, rows)):
@@ -165,10 +165,6 @@ class ContrastiveTrainer:
                 self._average.update(self.model.towers[0])
         self.epoch += 1
         return self._step.means()["loss"]
-
-    def _batches(self, order: Tensor) -> list[Tensor]:
-        batches = list(order.split(self.batch_size))
-        return batches[:-1] if len(batches) > 1 and len(batches[-1]) < self.batch_size else batches
 
     def _backward(self, rows: Tensor) -> Tensor:
         towers: list[nn.Module] = [*self.model.towers] * self.views
@@ -191,7 +187,7 @@ class ContrastiveTrainer:
     def _samples(self, rows: Tensor) -> Iterator[Any]:
         """Yield all sides of a batch, with the ids of their samples."""
         for side in self.pairs.sides:
-            yield from samples(side, rows.tolist())
+            yield from samples(side, self.pairs.samples_of(rows).tolist())
 
     def _loss(self, rows: Tensor, *embeddings: Tensor) -> Tensor:
         if not isinstance(self.objective, Objective):
@@ -199,13 +195,13 @@ class ContrastiveTrainer:
                 return self.objective(*(embedding.float() for embedding in embeddings))
         device, takes = embeddings[0].device, self.objective.takes
         labels = moved(self.pairs.labels[rows], device) if "labels" in takes else None
-        bags = None if self.pairs.bags is None else moved(self.pairs.bags[rows], device)
+        known = {"bags": self.pairs.bags, "is_support": self.pairs.is_support}
+        given = {name: None if each is None else moved(each[rows], device) for name, each in known.items()}
+        given["rows"] = moved(self.pairs.samples_of(rows), device)
         with self._step.objective_autocast():
             halves = torch.is_autocast_enabled(device.type)
             views = [embedding if halves else embedding.float() for embedding in embeddings]
-            return self.objective.of(
-                objective_inputs(views, labels=labels, takes=takes, rows=moved(rows, device), bags=bags)
-            )
+            return self.objective.of(objective_inputs(views, labels=labels, takes=takes, **given))
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
