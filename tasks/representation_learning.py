@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mmcl.training.contrastive import Augmentation
 
 
-_MEASURES = {"neighbours", "shots", "ways", "queries", "episodes", "device"}
+_MEASURES = {"neighbours", "shots", "ways", "queries", "episodes", "transport", "device"}
 
 
 @section_of("mmcl.models.measures:representation_measures", without=("model", "train", "test", "seed", "device"))

@@ -27,6 +27,7 @@ def representation_measures(
     ways: AtLeastTwo = 5,
     queries: Count = 15,
     episodes: Count = 600,
+    transport: bool = False,
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, float]:
@@ -48,6 +49,7 @@ def representation_measures(
         ways: classes of an episode; at most those that there are.
         queries: samples to classify of each class of an episode.
         episodes: number of few-shot episodes.
+        transport: also measure few-shot episodes with prototypes aligned by optimal transport (OpTA).
         seed: seed of the episodes.
         device: device that samples are embedded on.
 
@@ -71,7 +73,8 @@ def representation_measures(
         found[f"linear probe{name}"] = linear_probe(own, told, other, seen)
     asked = is_known if bool(is_known.all()) else ~is_known
     settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
-    found |= _episodes(every[asked], labels[asked], shots, **settings)
+    for aligned in (False, True) if transport else (False,):
+        found |= _episodes(every[asked], labels[asked], shots, transport=aligned, **settings)
     if not is_known.all():
         found["ICNN"] = icnn_score(every[asked], labels[asked]).item()
     found["uniformity"] = uniformity(projected).item()
@@ -81,11 +84,12 @@ def representation_measures(
 
 
 def _episodes(
-    embeddings: Tensor, labels: Tensor, shots: tuple[int, ...], *, ways: int, **settings: int
+    embeddings: Tensor, labels: Tensor, shots: tuple[int, ...], *, ways: int, transport: bool, **settings: int
 ) -> dict[str, float]:
     """Return the mean accuracy of episodes for each number of shots."""
     ways, found = min(ways, len(labels.unique())), {}
     for number in shots:
-        accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, **settings)
-        found[f"{number} shot{'s' * (number > 1)}, {ways} ways"] = accuracies.mean().item()
+        accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, transport=transport, **settings)
+        name = f"{number} shot{'s' * (number > 1)}, {ways} ways{', OpTA' * transport}"
+        found[name] = accuracies.mean().item()
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
 #: Inputs that the trainer of two towers provides, by their names in ``Objective.takes``.
-AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags", "is_support")
+AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags", "is_support", "teacher")
 
 #: Inputs that the class-incremental loop provides.
 IN_STRATEGIES = ("a", "b", "views", "features", "labels", "rows", "bags")
