@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mmcl.training.contrastive import Augmentation
 
 
-_MEASURES = {"neighbours", "shots", "ways", "queries", "episodes", "device"}
+_MEASURES = {"neighbours", "shots", "ways", "queries", "episodes", "transport", "device"}
 
 
 @section_of("mmcl.models.measures:representation_measures", without=("model", "train", "test", "seed", "device"))
@@ -56,7 +56,7 @@ class Config(ContrastiveSection):
         if seed is not None:
             seed_everything(seed)
         encoder, head = self.encoder.build()
-        return TwoTower(encoder, first_head=head, dim=encoder.pooled_dim if head.name == "none" else self.dim)
+        return TwoTower(encoder, first_head=head, dim=encoder.pooled_dim if head.keeps_dim else self.dim)
 
     def augmentations(self) -> list[Augmentation]:
         """Build the augmentation of each view."""
@@ -81,7 +81,6 @@ def main(config: Config, run: Run) -> None:
     import torch
 
     from mmcl import distributed
-    from mmcl.data import PairedDataset
     from mmcl.metrics.embedding_map import embedding_map
     from mmcl.models.measures import representation_measures
     from mmcl.models.two_tower import PooledFeatures, embed_rows
@@ -108,7 +107,7 @@ def main(config: Config, run: Run) -> None:
                         row = {"strategy": unit[0], "seed": unit[1], "epoch": epoch}
                         run.log("representation", **row, measures=measure(model))
 
-                model = pretrain(config, name, seed, PairedDataset(chosen), run, progress, evaluate)
+                model = pretrain(config, name, seed, config.data.pairs(chosen), run, progress, evaluate)
                 if seed == config.seeds[0]:
                     embedded = embed_rows(PooledFeatures(model.first.encoder), test, device=config.device)
                     points = embedding_map(embedded, list(test.labels))

@@ -9,6 +9,7 @@ from mmcl.lazy import lazy_imports
 if TYPE_CHECKING:
     from mmcl.data.captions import Captions as Captions
     from mmcl.data.catalog import open_dataset as open_dataset
+    from mmcl.data.episodes import EpisodicDataset as EpisodicDataset
     from mmcl.data.images.cifar10 import Cifar10 as Cifar10
     from mmcl.data.images.fashion_mnist import FashionMnist as FashionMnist
     from mmcl.data.images.food101 import Food101 as Food101

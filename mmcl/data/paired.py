@@ -30,6 +30,8 @@ class PairedDataset:
         texts: text of each pair.
         labels: label of each pair, ``(samples,)``.
         lengths: number of time steps of the longer side, ``(samples,)``; None if neither side has lengths.
+        is_support: whether a row is of the support of an episode; None without episodes, see
+            :class:`~mmcl.data.episodes.EpisodicDataset`.
 
     Raises:
         DataError: there are no samples, or the numbers of samples or the texts differ.
@@ -43,6 +45,8 @@ class PairedDataset:
     >>> first["audio"].shape, second["text"]
     (torch.Size([2, 2]), ['off', 'on'])
     """
+
+    is_support: Tensor | None = None
 
     def __init__(self, first: Samples, second: Samples | None = None) -> None:
         self.sides = (as_dataset(first),) if second is None else tuple(as_splits(first, second))
@@ -84,8 +88,25 @@ class PairedDataset:
 
     def batch(self, rows: Tensor) -> tuple[Batch, ...]:
         """Return the batch of each side for samples ``rows``, ``(batch,)``."""
+        rows = self.samples_of(rows)
         first = batch_of(self.first, rows)
         return (first, *(first if side is self.first else batch_of(side, rows) for side in self.sides[1:]))
+
+    def samples_of(self, rows: Tensor) -> Tensor:
+        """Return the sample of each row of a batch."""
+        return rows
+
+    def batches(self, batch_size: int, *, distinct: bool = False) -> list[Tensor]:
+        """Return the rows of an epoch's batches in random order.
+
+        A last batch that is smaller than the others is left out.
+
+        Args:
+            batch_size: rows of a batch.
+            distinct: take one random row of each text.
+        """
+        batches = list(self.shuffled(distinct=distinct).split(batch_size))
+        return batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch_size else batches
 
     def first_of_each_text(self) -> Tensor:
         """Return the first row of each distinct text, in increasing order."""

@@ -14,6 +14,7 @@ from mmcl.metrics.linear_probe import linear_probe
 from mmcl.metrics.nearest_neighbours import nearest_neighbours
 from mmcl.metrics.representation import effective_rank, tolerance, uniformity
 from mmcl.models.two_tower import PooledFeatures, TwoTower, embed_rows
+from mmcl.objectives.susana import icnn_score
 
 
 def representation_measures(
@@ -26,17 +27,18 @@ def representation_measures(
     ways: AtLeastTwo = 5,
     queries: Count = 15,
     episodes: Count = 600,
+    transport: bool = False,
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, float]:
     """Measure the representation of a trained model on test data.
 
     The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
-    probe and of few-shot episodes, and an effective rank. ``linear probe, head``, uniformity and tolerance are those of
-    the head's output.
+    probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity and
+    tolerance are those of the head's output.
 
-    Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them.
-    All other measures are those of the other classes.
+    Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them,
+    and ``ICNN`` is their :func:`~mmcl.objectives.susana.icnn_score`. All other measures are those of the other classes.
 
     Args:
         model: trained model; its first tower is measured.
@@ -47,6 +49,7 @@ def representation_measures(
         ways: classes of an episode; at most those that there are.
         queries: samples to classify of each class of an episode.
         episodes: number of few-shot episodes.
+        transport: also measure few-shot episodes with prototypes aligned by optimal transport (OpTA).
         seed: seed of the episodes.
         device: device that samples are embedded on.
 
@@ -63,15 +66,17 @@ def representation_measures(
     is_known = torch.isin(labels, known)
     every, seen = embed(features, test), labels[is_known].tolist()
     projected = embed(model.first, test)[is_known]
-    vectors = embed(features, train)
-    found = {
-        "nearest neighbours": nearest_neighbours(vectors, told, every[is_known], seen, neighbours=neighbours),
-        "linear probe": linear_probe(vectors, told, every[is_known], seen),
-        "linear probe, head": linear_probe(embed(model.first, train), told, projected, seen),
-    }
+    sides = {"": (embed(features, train), every[is_known]), ", head": (embed(model.first, train), projected)}
+    found = {}
+    for name, (own, other) in sides.items():
+        found[f"nearest neighbours{name}"] = nearest_neighbours(own, told, other, seen, neighbours=neighbours)
+        found[f"linear probe{name}"] = linear_probe(own, told, other, seen)
     asked = is_known if bool(is_known.all()) else ~is_known
     settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
-    found |= _episodes(every[asked], labels[asked], shots, **settings)
+    for aligned in (False, True) if transport else (False,):
+        found |= _episodes(every[asked], labels[asked], shots, transport=aligned, **settings)
+    if not is_known.all():
+        found["ICNN"] = icnn_score(every[asked], labels[asked]).item()
     found["uniformity"] = uniformity(projected).item()
     found["tolerance"] = tolerance(projected, labels[is_known], same_label_only=True).item()
     found["effective rank"] = effective_rank(every[is_known]).item()
@@ -79,11 +84,12 @@ def representation_measures(
 
 
 def _episodes(
-    embeddings: Tensor, labels: Tensor, shots: tuple[int, ...], *, ways: int, **settings: int
+    embeddings: Tensor, labels: Tensor, shots: tuple[int, ...], *, ways: int, transport: bool, **settings: int
 ) -> dict[str, float]:
     """Return the mean accuracy of episodes for each number of shots."""
     ways, found = min(ways, len(labels.unique())), {}
     for number in shots:
-        accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, **settings)
-        found[f"{number} shot{'s' * (number > 1)}, {ways} ways"] = accuracies.mean().item()
+        accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, transport=transport, **settings)
+        name = f"{number} shot{'s' * (number > 1)}, {ways} ways{', OpTA' * transport}"
+        found[name] = accuracies.mean().item()
     return found

@@ -91,7 +91,7 @@ class TwoTower(nn.Module):
         first: encoder of the first modality; for CWCL, the trained one.
         second: encoder of the second modality; for CWCL, the frozen one. None to share the first tower.
         first_head, second_head: names of heads, or :class:`~mmcl.models.heads.HeadOptions`.
-        dim: dimension of the shared space. None for that of a side with the head ``none``, or else 512.
+        dim: dimension of the shared space. None for that of a side with a head without parameters, or else 512.
 
     Raises:
         ConfigError: dimensions differ where no head projects.
@@ -115,7 +115,7 @@ class TwoTower(nn.Module):
         super().__init__()
         encoders = (first,) if second is None else (first, second)
         options = [HeadOptions(head) if isinstance(head, str) else head for head in (first_head, second_head)]
-        given = [e.pooled_dim for e, o in zip(encoders, options, strict=False) if o.name == "none"]
+        given = [e.pooled_dim for e, o in zip(encoders, options, strict=False) if o.keeps_dim]
         self.dim = dim if dim is not None else given[0] if given else 512
         if self.dim < 1:
             raise ConfigError(f"dim of the shared space is {self.dim}, expected at least 1")

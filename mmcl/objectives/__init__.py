@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from mmcl.objectives.simlap import SimLAPLoss as SimLAPLoss
     from mmcl.objectives.sup_con import SupConLoss as SupConLoss
 
-    # Episodes of few shots
+    # Episodes of few shots, or representations for them
+    from mmcl.objectives.beclr import BECLRLoss as BECLRLoss
     from mmcl.objectives.susana import SuSanaLoss as SuSanaLoss
 
     # Numbers of a regression
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
 
     # State between batches
+    from mmcl.objectives.memory import ClusteredQueue as ClusteredQueue
     from mmcl.objectives.memory import Queue as Queue
     from mmcl.objectives.memory import SampleNumbers as SampleNumbers
 

@@ -118,8 +118,16 @@ def check_stream(
             return
 
 
-def check_objectives(checks: Checks, key: str, names: Sequence[str], data: Any) -> None:
-    """Check that a data set has the inputs of objectives: labels of two or more classes, and bags."""
+def check_objectives(
+    checks: Checks,
+    key: str,
+    names: Sequence[str],
+    data: Any,
+    *,
+    episodes: bool = False,
+    momentum: float | None = None,
+) -> None:
+    """Check that the inputs of objectives are there: labels of two classes, bags, episodes, a momentum encoder."""
     from mmcl.data.attributes import attributes_of
 
     for name in names:
@@ -128,6 +136,10 @@ def check_objectives(checks: Checks, key: str, names: Sequence[str], data: Any) 
             checks.add(key, f"{name} needs labels, but the data has none: choose another objective, such as clip")
         if "bags" in takes and attributes_of(data).bags is None:
             checks.add(key, f"{name} needs bags, but the data has none: choose another objective, such as clip")
+        if "is_support" in takes and not episodes:
+            checks.add(key, f"{name} needs episodes: set data.episodes of representation_learning, such as {{ways: 5}}")
+        if "teacher" in takes and momentum is None:
+            checks.add(key, f"{name} needs a momentum encoder: set momentum, such as momentum=0.99")
 
 
 @cache

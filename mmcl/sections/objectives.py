@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
 #: Inputs that the trainer of two towers provides, by their names in ``Objective.takes``.
-AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags")
+AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags", "is_support", "teacher")
+
+#: Inputs that the class-incremental loop provides.
+IN_STRATEGIES = ("a", "b", "views", "features", "labels", "rows", "bags")
 
 
 @cache
-def objectives() -> dict[str, str]:
-    """Return the objectives that can train two towers, as ``"module:class"`` by file name.
+def objectives(available: tuple[str, ...] = AVAILABLE) -> dict[str, str]:
+    """Return the objectives that take available inputs, as ``"module:class"`` by file name.
 
     A new file in the folder of objectives is found automatically. Files are parsed, not imported.
 
@@ -39,7 +42,7 @@ def objectives() -> dict[str, str]:
                     ast.unparse(each.targets[0]): each.value for each in node.body if isinstance(each, ast.Assign)
                 }
                 takes = ast.literal_eval(attributes["takes"]) if "takes" in attributes else ("a", "b")
-                if set(takes) <= set(AVAILABLE):
+                if set(takes) <= set(available):
                     found[path.stem] = f"mmcl.objectives.{path.stem}:{node.name}"
     return found
 

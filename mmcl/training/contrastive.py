@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -63,7 +64,8 @@ class ContrastiveTrainer:
         augment: function from a batch to a random view of it, see :mod:`mmcl.data.augment`, or one for each view; None
             to leave batches as they are.
         momentum: weight of a momentum encoder, see :class:`~mmcl.models.momentum.MomentumEncoder`. It embeds all views
-            but the first, without gradient; None to embed all views by the tower.
+            but the first, without gradient. If the objective takes ``teacher``, both embed all views. None to embed all
+            views by the tower.
         scheduler: function from an optimizer and a number of steps to a learning rate schedule; None for constant
             rates.
         clip_norm: largest norm of the gradient; None for no clipping.
@@ -112,6 +114,9 @@ class ContrastiveTrainer:
                 f"momentum={momentum} with {len(model.towers)} towers, views={views} and "
                 f"micro_batch_size={micro_batch_size}: expected one tower, 2 views or more, and no micro_batch_size"
             )
+        self._takes_teacher = "teacher" in getattr(objective, "takes", ())
+        if self._takes_teacher and momentum is None:
+            raise ConfigError(f"{class_name(objective)} needs a teacher: set momentum, such as momentum=0.99")
         if epochs < 1 or batch_size < 2 or (micro_batch_size is not None and micro_batch_size < 1):
             raise ConfigError(
                 f"epochs={epochs}, batch_size={batch_size}, micro_batch_size={micro_batch_size}: expected epochs >= 1, "
@@ -130,7 +135,7 @@ class ContrastiveTrainer:
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
         self._digest = " ".join(sides)
         # Drawn even without a schedule, so that runs of one seed see the same batches with any schedule.
-        self.steps = len(self._batches(pairs.shuffled(distinct=distinct_texts)))
+        self.steps = len(pairs.batches(batch_size, distinct=distinct_texts))
         if scheduler is not None:
             self._step.scheduler = scheduler(optimizer, epochs * self.steps)
         self._module = objective if isinstance(objective, nn.Module) else None
@@ -151,9 +156,9 @@ class ContrastiveTrainer:
     def _train_epoch(self) -> float:
         self.model.train()
         distributed.seed_ranks()
-        order = distributed.broadcast_object(self.pairs.shuffled(distinct=self.distinct_texts))
+        drawn = distributed.broadcast_object(self.pairs.batches(self.batch_size, distinct=self.distinct_texts))
         self._step.reset()
-        batches = [distributed.shard(batch) for batch in self._batches(order)]
+        batches = [distributed.shard(batch) for batch in drawn]
         for number, rows in enumerate(batches, start=1):
             where = partial("epoch {}, step {} of {}".format, self.epoch + 1, number, len(batches))
             with self._step.located(where, partial(self._samples, rows)):
@@ -166,20 +171,18 @@ class ContrastiveTrainer:
         self.epoch += 1
         return self._step.means()["loss"]
 
-    def _batches(self, order: Tensor) -> list[Tensor]:
-        batches = list(order.split(self.batch_size))
-        return batches[:-1] if len(batches) > 1 and len(batches[-1]) < self.batch_size else batches
-
     def _backward(self, rows: Tensor) -> Tensor:
         towers: list[nn.Module] = [*self.model.towers] * self.views
         if self._average is not None:
-            towers[1:] = [self._average] * (self.views - 1)
+            tower, *_ = towers
+            students, keys = (self.views, self.views) if self._takes_teacher else (1, self.views - 1)
+            towers = [tower] * students + [self._average] * keys
         chunk = len(rows)
         if self.pairs.lengths is not None:  # chunks of similar length need little padding
             rows, chunk = rows[self.pairs.lengths[rows].argsort(stable=True)], _CHUNK
         if self.micro_batch_size is None or self.micro_batch_size >= len(rows):
             embedded = [
-                [tower(batch) for tower, batch in zip(towers, self._inputs(part), strict=True)]
+                [tower(batch) for tower, batch in zip(towers, cycle(self._inputs(part)), strict=False)]
                 for part in rows.split(chunk)
             ]
             loss = self._loss(rows, *(torch.cat(side) for side in zip(*embedded, strict=True)))
@@ -191,7 +194,7 @@ class ContrastiveTrainer:
     def _samples(self, rows: Tensor) -> Iterator[Any]:
         """Yield all sides of a batch, with the ids of their samples."""
         for side in self.pairs.sides:
-            yield from samples(side, rows.tolist())
+            yield from samples(side, self.pairs.samples_of(rows).tolist())
 
     def _loss(self, rows: Tensor, *embeddings: Tensor) -> Tensor:
         if not isinstance(self.objective, Objective):
@@ -199,13 +202,16 @@ class ContrastiveTrainer:
                 return self.objective(*(embedding.float() for embedding in embeddings))
         device, takes = embeddings[0].device, self.objective.takes
         labels = moved(self.pairs.labels[rows], device) if "labels" in takes else None
-        bags = None if self.pairs.bags is None else moved(self.pairs.bags[rows], device)
+        known = {"bags": self.pairs.bags, "is_support": self.pairs.is_support}
+        given = {name: None if each is None else moved(each[rows], device) for name, each in known.items()}
+        given["rows"] = moved(self.pairs.samples_of(rows), device)
+        if self._takes_teacher:
+            embeddings, teacher = embeddings[: self.views], embeddings[self.views :]
+            given["teacher"] = torch.cat(teacher)
         with self._step.objective_autocast():
             halves = torch.is_autocast_enabled(device.type)
             views = [embedding if halves else embedding.float() for embedding in embeddings]
-            return self.objective.of(
-                objective_inputs(views, labels=labels, takes=takes, rows=moved(rows, device), bags=bags)
-            )
+            return self.objective.of(objective_inputs(views, labels=labels, takes=takes, **given))
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32

@@ -18,7 +18,7 @@ def objective_inputs(
         labels: class of each sample, ``(batch,)``.
         takes: names of the inputs, from ``Objective.takes``.
         **available: further inputs by name, such as ``rows`` and ``is_rehearsal``. ``targets`` has one number per
-            sample, and ``predictions`` one per row of ``features``.
+            sample, ``is_support`` one flag per sample, and ``predictions`` one number per row of ``features``.
 
     >>> inputs = objective_inputs(
     ...     [torch.eye(2), torch.eye(2)], labels=torch.tensor([3, 4]), takes=("features", "labels")
@@ -31,9 +31,9 @@ def objective_inputs(
         inputs["a"], inputs["b"] = views
     if "views" in takes:
         inputs["views"] = torch.stack(list(views))
-    if "features" in takes:  # the views are concatenated, so labels and targets are repeated
+    if "features" in takes:  # the views are concatenated, so entries of each sample are repeated
         inputs["features"] = torch.cat(list(views))
-        for name in {"labels", "targets"} & inputs.keys():
+        for name in {"labels", "targets", "is_support"} & inputs.keys():
             each = inputs[name]
             inputs[name] = None if each is None else each.repeat(len(views))
     return inputs

@@ -178,6 +178,24 @@ class _Gated(nn.Module):
         return self.objective.of_pairs(a, *given)
 
 
+class _Predicted(nn.Module):
+    """BECLR with small memories, for the dimension of the batch."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__()
+        self.settings, self.objective = settings, self._sized(6, **settings)
+
+    @staticmethod
+    def _sized(dim: int, **settings: object) -> objectives.BECLRLoss:
+        torch.manual_seed(0)
+        return objectives.BECLRLoss(dim=dim, memory=1024, clusters=4, **settings)
+
+    def forward(self, features: Tensor, teacher: Tensor) -> Tensor:
+        if features.shape[1] != self.objective.dim:
+            self.objective = self._sized(features.shape[1], **self.settings).to(features.device)
+        return self.objective(features, teacher)
+
+
 class _Queued(nn.Module):
     """MoCHi with keys in its queue."""
 
@@ -201,6 +219,7 @@ _QCRD = "losses other_losses scores other_scores mask other_mask"
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
 LOSSES: dict[str, Loss] = {
     **{name: Loss(each, each.takes, random=name in ("M3CoLoss", "SupReMixLoss")) for name, each in _CLASSES.items()},
+    "BECLRLoss": Loss(partial(_Predicted, neighbours=2), ("features", "teacher")),
     "GroCoLoss of gradients": Loss(
         lambda **options: objectives.GroCoLoss(negatives=3, stop_gradient=False, **options), ("views",)
     ),

@@ -49,11 +49,12 @@ def test_unknown_objectives_and_settings_raise(wrong):
 
 @pytest.mark.parametrize("name", objectives())
 def test_every_objective_is_built(name):
-    sizes = {"simlap": {"dim": 3, "classes": 3}}
+    sizes = {"simlap": {"dim": 3, "classes": 3}, "beclr": {"dim": 3}}
     objective = PretrainingSection(temperature=0.2, objectives=sizes).make_objective(name)
     a, b, labels = torch.randn(6, 3), torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
     inputs = {"a": a, "b": b, "views": torch.stack([a, b]), "features": torch.cat([a, b]), "labels": labels}
-    inputs["rows"] = torch.arange(6)
+    inputs["teacher"] = inputs["features"]
+    inputs |= {"rows": torch.arange(6), "is_support": (torch.arange(6) % 2 == 0).repeat(2)}
     if "features" in objective.takes:
         inputs["labels"] = labels.repeat(2)
     assert objective.of(inputs).isfinite()

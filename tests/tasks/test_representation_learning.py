@@ -12,7 +12,7 @@ from mmcl.models import TwoTower
 pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the extra 'synth'")
 
 MEASURES = {
-    *("nearest neighbours", "linear probe", "linear probe, head", "1 shot, 3 ways"),
+    *("nearest neighbours", "linear probe", "nearest neighbours, head", "linear probe, head", "1 shot, 3 ways"),
     *("uniformity", "tolerance", "effective rank"),
 }
 
