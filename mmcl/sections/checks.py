@@ -128,6 +128,8 @@ def check_objectives(checks: Checks, key: str, names: Sequence[str], data: Any) 
             checks.add(key, f"{name} needs labels, but the data has none: choose another objective, such as clip")
         if "bags" in takes and attributes_of(data).bags is None:
             checks.add(key, f"{name} needs bags, but the data has none: choose another objective, such as clip")
+        if "is_target" in takes and attributes_of(data).is_target is None:
+            checks.add(key, f"{name} needs is_target, which the data lacks: use data such as digits_on_pictures")
 
 
 @cache

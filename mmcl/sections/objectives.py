@@ -18,13 +18,15 @@ from mmcl.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
-#: Inputs that the trainer of two towers provides, by their names in ``Objective.takes``.
-AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that class-incremental training provides, by their names in ``Objective.takes``.
+OF_STREAMS = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that the trainer of towers provides; the last are those of a salient encoder.
+AVAILABLE = (*OF_STREAMS, "salient", "is_target")
 
 
 @cache
-def objectives() -> dict[str, str]:
-    """Return the objectives that can train two towers, as ``"module:class"`` by file name.
+def objectives(available: tuple[str, ...] = AVAILABLE) -> dict[str, str]:
+    """Return the objectives that take no other inputs than those available, as ``"module:class"`` by file name.
 
     A new file in the folder of objectives is found automatically. Files are parsed, not imported.
 
@@ -39,7 +41,7 @@ def objectives() -> dict[str, str]:
                     ast.unparse(each.targets[0]): each.value for each in node.body if isinstance(each, ast.Assign)
                 }
                 takes = ast.literal_eval(attributes["takes"]) if "takes" in attributes else ("a", "b")
-                if set(takes) <= set(AVAILABLE):
+                if set(takes) <= set(available):
                     found[path.stem] = f"mmcl.objectives.{path.stem}:{node.name}"
     return found
 
