@@ -11,7 +11,7 @@ from mmcl.config.numbers import Count
 from mmcl.data.base import Source, checked_root
 from mmcl.data.images.image_set import ImageSet
 from mmcl.data.made_splits import by_class
-from mmcl.errors import ConfigError, DataError
+from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.files.plain_json import member, read_json
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class DigitsOnPictures(ImageSet):
     Each picture is shown without a digit in one background sample, and with a digit in each of its target samples. The
     common factor is the picture's category, which is the label. The salient factor is the digit.
 
-    Pictures are split by category at random: 10 % ``valid``, 20 % ``test``, the rest ``train``. Equal pictures are in
-    one split. Digits are those of MNIST's split, each used once until all are used. Digits and their places depend on
+    Pictures are split by category at random: 10 % ``valid``, 20 % ``test``, the rest ``train``. Equal files are in one
+    split. Digits are those of MNIST's split, each used once until all are used. Digits and their places depend on
     the seed and the split only. Pictures have 60 % of their brightness, so that white digits are visible.
 
     A sample has an ``image`` ``(3, 32, 32)`` in [0, 1], and the category as ``text``.
@@ -109,7 +109,7 @@ class DigitsOnPictures(ImageSet):
 
         from mmcl.data.images.image_file import load_image
 
-        path, names, pictures = self.root / "captions.json", [], []
+        path, names, files = self.root / "captions.json", [], []
         for number, each in enumerate(read_json(path, list), start=1):
             where = f"{path}, picture {number}"
             if not isinstance(each, dict):
@@ -117,13 +117,16 @@ class DigitsOnPictures(ImageSet):
             names.append(member(each, "category", str, where=where))
             if names[-1] not in self.classes:
                 raise DataError(f"{where} has category '{names[-1]}', expected one of {', '.join(self.classes)}")
-            image = self.root / member(each, "image", str, where=where)
-            pictures.append(_BRIGHTNESS * load_image(image, _SIDE, over_black=True))
-        splits = by_class(names, [sha256(each.numpy()).hexdigest() for each in pictures], ("valid", "test"), seed=0)
+            files.append(self.root / member(each, "image", str, where=where))
+            if not files[-1].is_file():
+                raise MissingDataError(f"{where} is {files[-1]}, which does not exist: copy the folder again")
+        contents = [sha256(file.read_bytes()).hexdigest() for file in files]
+        splits = by_class(names, contents, ("valid", "test"), seed=0)
         chosen = [row for row, split in enumerate(splits) if split == self.split]
         if not chosen:
             raise DataError(f"{self.root} has {len(names)} pictures, but none in split '{self.split}': add pictures")
-        return torch.stack([pictures[row] for row in chosen]), [self.classes.index(names[row]) for row in chosen]
+        pictures = [_BRIGHTNESS * load_image(files[row], _SIDE, over_black=True) for row in chosen]
+        return torch.stack(pictures), [self.classes.index(names[row]) for row in chosen]
 
     @property
     def is_target(self) -> list[bool]:
