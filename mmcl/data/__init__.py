@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mmcl.data.catalog import open_dataset as open_dataset
     from mmcl.data.episodes import EpisodicDataset as EpisodicDataset
     from mmcl.data.images.cifar10 import Cifar10 as Cifar10
+    from mmcl.data.images.digits_on_pictures import DigitsOnPictures as DigitsOnPictures
     from mmcl.data.images.fashion_mnist import FashionMnist as FashionMnist
     from mmcl.data.images.food101 import Food101 as Food101
     from mmcl.data.images.mnist import Mnist as Mnist

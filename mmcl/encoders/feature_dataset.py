@@ -41,6 +41,7 @@ class FeatureDataset:
         self.superclasses = tuple(attributes.superclasses)
         self.entities: list[tuple[Entity, ...]] = list(attributes.entities or [()] * len(self.labels))
         self.speakers = list(attributes.speakers or ())
+        self.factors = attributes.factors
         self.ids = list(ids)
         for name, values in values_by_sample(dataset).items():  # domains of a stream
             if not hasattr(self, name):

@@ -13,6 +13,7 @@ from mmcl.metrics.few_shot import few_shot
 from mmcl.metrics.linear_probe import linear_probe
 from mmcl.metrics.nearest_neighbours import nearest_neighbours
 from mmcl.metrics.representation import effective_rank, tolerance, uniformity
+from mmcl.models.factor_probes import factor_probes
 from mmcl.models.two_tower import PooledFeatures, TwoTower, embed_rows
 from mmcl.objectives.susana import icnn_score
 
@@ -35,7 +36,8 @@ def representation_measures(
 
     The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
     probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity and
-    tolerance are those of the head's output.
+    tolerance are those of the head's output. Samples with ``factors`` also have probes of these, see
+    :func:`~mmcl.models.factor_probes.factor_probes`.
 
     Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them,
     and ``ICNN`` is their :func:`~mmcl.objectives.susana.icnn_score`. All other measures are those of the other classes.
@@ -80,7 +82,7 @@ def representation_measures(
     found["uniformity"] = uniformity(projected).item()
     found["tolerance"] = tolerance(projected, labels[is_known], same_label_only=True).item()
     found["effective rank"] = effective_rank(every[is_known]).item()
-    return found
+    return found | factor_probes(model, train, test, device=device)
 
 
 def _episodes(

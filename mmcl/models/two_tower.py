@@ -180,7 +180,7 @@ class TwoTower(nn.Module):
         Args:
             folder: folder of the model.
             download: fetch pretrained encoders that are not on this machine.
-            encoders: encoders to use in place of the described ones, matched by modality.
+            encoders: encoders to use in place of the described ones, matched by modality; each is used once.
 
         Raises:
             CheckpointError: a file is missing, damaged or changed, or names a place outside the folder; or a pretrained
@@ -199,10 +199,12 @@ class TwoTower(nn.Module):
             sides = _SIDES if "second" in described else _SIDES[:1]
             heads = [_head_options(described.get(side), f"head of {side} in {path}") for side in sides]
             dim = checked_settings(_shared_space, {"dim": described.get("dim")}, str(path))["dim"]
-            rebuilt = [
-                rebuild_encoder(described.get(side), folder, download=download, encoders=encoders, sizes=sizes)
-                for side in sides
-            ]
+            rebuilt: list[Encoder] = []
+            for side in sides:
+                unused = [each for each in encoders if all(each is not other for other in rebuilt)]
+                rebuilt.append(
+                    rebuild_encoder(described.get(side), folder, download=download, encoders=unused, sizes=sizes)
+                )
             with bounded(sizes, path, error=CheckpointError):
                 model = cls(*rebuilt, first_head=heads[0], second_head=heads[-1], dim=dim)
             return model, _stored(model, described)

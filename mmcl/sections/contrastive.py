@@ -94,14 +94,17 @@ def pretrain(
     from mmcl.objectives import LearnableTemperature
     from mmcl.runs.checkpoints import unit_name
     from mmcl.seeding import seed_everything
+    from mmcl.training.salient import with_salient
 
     unit, folder = unit_name(name, seed), run.folder / "models" / unit_name(name, seed)
     saved = run.restore(unit)
     if saved is not None and saved["training"] is None:
-        built = settings.build()  # the config may name local encoder folders, which a model's file may not
+        # the config may name local encoder folders, which a model's file may not
+        built, _ = with_salient(settings.build(), settings.build, pairs, settings.make_objective(name))
         return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
+    model, pairs = with_salient(model, settings.build, pairs, objective)
     trainer = _make_trainer(settings, model, pairs, objective)
     seconds = 0.0
     if saved is not None:

@@ -18,16 +18,15 @@ from mmcl.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
-#: Inputs that the trainer of two towers provides, by their names in ``Objective.takes``.
-AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags", "is_support", "teacher")
-
-#: Inputs that the class-incremental loop provides.
+#: Inputs that the class-incremental loop provides, by their names in ``Objective.takes``.
 IN_STRATEGIES = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that the trainer of towers provides; the last are those of a salient encoder.
+AVAILABLE = (*IN_STRATEGIES, "is_support", "teacher", "salient", "is_target")
 
 
 @cache
 def objectives(available: tuple[str, ...] = AVAILABLE) -> dict[str, str]:
-    """Return the objectives that take available inputs, as ``"module:class"`` by file name.
+    """Return the objectives that take no other inputs than those available, as ``"module:class"`` by file name.
 
     A new file in the folder of objectives is found automatically. Files are parsed, not imported.
 

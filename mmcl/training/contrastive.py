@@ -27,6 +27,7 @@ from mmcl.objectives.objective import Objective
 from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.finite import samples
+from mmcl.training.salient import by_encoder, check_batch, target_flags
 from mmcl.training.step import SchedulerMaker, TrainingStep
 from mmcl.training.views import objective_inputs
 
@@ -54,7 +55,8 @@ class ContrastiveTrainer:
             tensor and return embeddings ``(batch, dim)``, one module or a list of two.
         pairs: samples with one side for each tower.
         objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
-            saved; its parameters must be in the optimizer.
+            saved; its parameters must be in the optimizer. If it takes ``salient``, the second tower is the salient
+            encoder, and both sides are the same samples, which have ``is_target``.
         optimizer: optimizer of all trained parameters.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
@@ -77,8 +79,9 @@ class ContrastiveTrainer:
     Raises:
         ConfigError: a size is too small, there are fewer than two pairs to compare, or the number of towers and views
             does not give two embeddings per sample.
+        DataError: the objective takes ``is_target``, and the samples lack it or are all of one kind.
         TrainingError: a loss is not finite; names the step, and a sample that is not finite. On a GPU, it is raised
-            within 32 steps, and before the epoch ends.
+            within 32 steps, and before the epoch ends. Or a batch lacks target or background samples.
     """
 
     def __init__(
@@ -128,7 +131,7 @@ class ContrastiveTrainer:
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
-        self._augments = augments
+        self._augments, self._is_target = augments, target_flags(pairs, objective)
         self._average = None if momentum is None else MomentumEncoder(model.towers[0], momentum)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
@@ -158,6 +161,8 @@ class ContrastiveTrainer:
         distributed.seed_ranks()
         drawn = distributed.broadcast_object(self.pairs.batches(self.batch_size, distinct=self.distinct_texts))
         self._step.reset()
+        for batch in drawn:
+            check_batch(self._is_target, batch)
         batches = [distributed.shard(batch) for batch in drawn]
         for number, rows in enumerate(batches, start=1):
             where = partial("epoch {}, step {} of {}".format, self.epoch + 1, number, len(batches))
@@ -211,11 +216,17 @@ class ContrastiveTrainer:
         with self._step.objective_autocast():
             halves = torch.is_autocast_enabled(device.type)
             views = [embedding if halves else embedding.float() for embedding in embeddings]
+            if self._is_target is not None:
+                views, given["salient"] = by_encoder(views)
+                given["is_target"] = moved(self._is_target[rows], device)
             return self.objective.of(objective_inputs(views, labels=labels, takes=takes, **given))
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
             sides = [batch.to(self.device) for batch in self.pairs.batch(rows)]
+            if self._is_target is not None:  # both towers see the same view
+                views = [sides[0] if augment is None else augment(sides[0]) for augment in self._augments]
+                return tuple(view for view in views for _ in sides)
             return tuple(side if augment is None else augment(side) for augment in self._augments for side in sides)
 
     def state_dict(self) -> dict[str, Any]:

@@ -37,6 +37,21 @@ PEERS = {
     "sup_con": "pytorch-metric-learning",
     "cwcl": None,
     "m3co": None,
+    "simple_contrastive": "plain torch",
+    "hard_contrastive": "plain torch",
+    "simlap": None,
+    "cacr": None,
+    "isogclr": None,
+    "supremix": None,
+    "conr": "plain torch",
+    "groco": None,
+    "moco": "lightly",
+    "mochi": None,
+    "susana": None,
+    "mv_info_nce": "plain torch",
+    "mv_dhel": "plain torch",
+    "sep_clr": "plain torch",
+    "core_tuning": "plain torch",
 }
 
 
