@@ -25,6 +25,7 @@ class DatasetAttributes:
         speakers: speaker of each sample.
         lengths: number of time steps of each sample, ``(samples,)``.
         bags: number of the bag of each sample, for objectives over bags.
+        targets: number to predict of each sample, for regression.
         modalities: modality of each view.
         features: size of each view that is a vector of numbers.
         image_shape: channels, height and width of the images; None to look at the first one.
@@ -42,6 +43,7 @@ class DatasetAttributes:
     speakers: Sequence[str] | None = None
     lengths: Tensor | None = None
     bags: Sequence[int] | Tensor | None = None
+    targets: Sequence[float] | None = None
     modalities: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, int] = field(default_factory=dict)
     image_shape: tuple[int, int, int] | None = None

@@ -21,13 +21,14 @@ from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.momentum import MomentumEncoder
 from mmcl.models.tensor_towers import TensorTowers
-from mmcl.models.two_tower import TwoTower
+from mmcl.models.two_tower import PredictingTower, TwoTower
 from mmcl.objectives.objective import Objective
+from mmcl.objectives.objective_sum import ObjectiveSum
 from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.finite import samples
 from mmcl.training.step import SchedulerMaker, TrainingStep
-from mmcl.training.views import objective_inputs
+from mmcl.training.views import loss_of
 
 Augmentation = Callable[[Batch], Batch]
 
@@ -52,8 +53,9 @@ class ContrastiveTrainer:
         model: one or two towers, trained in place: a :class:`~mmcl.models.TwoTower`, or plain modules that take a
             tensor and return embeddings ``(batch, dim)``, one module or a list of two.
         pairs: samples with one side for each tower.
-        objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
-            saved; its parameters must be in the optimizer.
+        objective: an :class:`~mmcl.objectives.Objective`, an :class:`~mmcl.objectives.ObjectiveSum`, or any function of
+            two paired embeddings. Its state is saved; its parameters must be in the optimizer. ``predictions`` are
+            those of the model's regressor, see :meth:`~mmcl.models.TwoTower.add_regressor`.
         optimizer: optimizer of all trained parameters.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
@@ -124,7 +126,8 @@ class ContrastiveTrainer:
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
         self._augments = augments
-        self._average = None if momentum is None else MomentumEncoder(model.towers[0], momentum)
+        self._towers, self._predicts = _trained_towers(model, objective)
+        self._average = None if momentum is None else MomentumEncoder(self._towers[0], momentum)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
@@ -139,7 +142,7 @@ class ContrastiveTrainer:
         self._move()
         distributed.broadcast_parameters(self.model)
         if self._average is not None and self.epoch == 0:
-            self._average.average.load_state_dict(self.model.towers[0].state_dict())
+            self._average.average.load_state_dict(self._towers[0].state_dict())
         while self.epoch < self.epochs:
             yield self._train_epoch()
 
@@ -162,7 +165,7 @@ class ContrastiveTrainer:
                 self._step.check(loss)
             self._step.update(self.model.parameters())
             if self._average is not None:
-                self._average.update(self.model.towers[0])
+                self._average.update(self._towers[0])
         self.epoch += 1
         return self._step.means()["loss"]
 
@@ -171,7 +174,7 @@ class ContrastiveTrainer:
         return batches[:-1] if len(batches) > 1 and len(batches[-1]) < self.batch_size else batches
 
     def _backward(self, rows: Tensor) -> Tensor:
-        towers: list[nn.Module] = [*self.model.towers] * self.views
+        towers: list[nn.Module] = self._towers * self.views
         if self._average is not None:
             towers[1:] = [self._average] * (self.views - 1)
         chunk = len(rows)
@@ -194,18 +197,23 @@ class ContrastiveTrainer:
             yield from samples(side, rows.tolist())
 
     def _loss(self, rows: Tensor, *embeddings: Tensor) -> Tensor:
-        if not isinstance(self.objective, Objective):
+        if not isinstance(self.objective, Objective | ObjectiveSum):
             with torch.autocast(self.device.type, enabled=False):
                 return self.objective(*(embedding.float() for embedding in embeddings))
-        device, takes = embeddings[0].device, self.objective.takes
-        labels = moved(self.pairs.labels[rows], device) if "labels" in takes else None
-        bags = None if self.pairs.bags is None else moved(self.pairs.bags[rows], device)
+        device, pairs = embeddings[0].device, self.pairs
+        of_pairs = {"labels": pairs.labels, "targets": pairs.targets, "bags": pairs.bags}
+        available = {
+            name: moved(values[rows], device)
+            for name, values in of_pairs.items()
+            if values is not None and name in self.objective.takes
+        }
         with self._step.objective_autocast():
             halves = torch.is_autocast_enabled(device.type)
             views = [embedding if halves else embedding.float() for embedding in embeddings]
-            return self.objective.of(
-                objective_inputs(views, labels=labels, takes=takes, rows=moved(rows, device), bags=bags)
-            )
+            if self._predicts:
+                available["predictions"] = torch.cat([view[:, -1] for view in views])
+                views = [view[:, :-1] for view in views]
+            return loss_of(self.objective, views, rows=moved(rows, device), **available)
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
@@ -273,6 +281,15 @@ class ContrastiveTrainer:
         if self._average is not None:
             settings["momentum"] = self._average.momentum
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
+
+
+def _trained_towers(model: TwoTower | TensorTowers, objective: object) -> tuple[list[nn.Module], bool]:
+    """Return the towers, and whether the first predicts numbers that the objective takes."""
+    regressor = model.first.regressor if isinstance(model, TwoTower) else None
+    if regressor is None or "predictions" not in getattr(objective, "takes", ()):
+        return list(model.towers), False
+    first, *others = model.towers
+    return [PredictingTower(first, regressor), *others], True
 
 
 def _from_0_1(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
