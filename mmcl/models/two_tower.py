@@ -68,24 +68,6 @@ class Tower(nn.Module):
         return self.head(self.encoder.encode_batch(batch))
 
 
-class PredictingTower(nn.Module):
-    """A tower and its regressor: maps a batch to embeddings and, in the last column, predictions, ``(batch, dim + 1)``.
-
-    Args:
-        tower: tower with a regressor.
-        regressor: the regressor.
-    """
-
-    def __init__(self, tower: Tower, regressor: Regressor) -> None:
-        super().__init__()
-        self.tower, self.regressor = tower, regressor
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Return embeddings and predictions."""
-        encoded = self.tower.encoder.encode_batch(batch)
-        return torch.cat([self.tower.head(encoded), self.regressor(encoded.pooled)[:, None]], dim=1)
-
-
 class PooledFeatures(nn.Module):
     """Map a batch to the pooled vectors of an encoder, before any projection head, ``(batch, pooled_dim)``."""
 
@@ -180,7 +162,7 @@ class TwoTower(nn.Module):
         """Add a head to the first tower that predicts a number from the encoder's pooled vector.
 
         Args:
-            targets: training targets, ``(samples,)``, whose mean and deviation scale the predictions; None for no scaling.
+            targets: training targets ``(samples,)``, whose mean and deviation scale predictions; None for no scaling.
         """
         self.first.regressor = Regressor(self.first.encoder.pooled_dim)
         if targets is not None:

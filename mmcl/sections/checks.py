@@ -119,26 +119,29 @@ def check_stream(
 
 
 def check_objectives(checks: Checks, key: str, names: Sequence[str], data: Any) -> None:
-    """Check that a data set has the inputs of objectives: labels of two or more classes, and bags."""
+    """Check that a data set has the inputs of objectives: labels of two or more classes, bags and targets."""
     from mmcl.data.attributes import attributes_of
 
     for name in names:
         takes = objective_inputs(name)
         if "labels" in takes and len(data.classes) < 2:
             checks.add(key, f"{name} needs labels, but the data has none: choose another objective, such as clip")
-        if "bags" in takes and attributes_of(data).bags is None:
-            checks.add(key, f"{name} needs bags, but the data has none: choose another objective, such as clip")
+        for needed in ("bags", "targets"):
+            if needed in takes and getattr(attributes_of(data), needed) is None:
+                checks.add(key, f"{name} needs {needed}, but the data has none: choose another objective, such as clip")
 
 
 @cache
 def objective_inputs(name: str) -> tuple[str, ...]:
-    """Return the inputs of an objective, see ``Objective.takes``.
+    """Return the inputs of an objective or a sum of objectives, see ``Objective.takes``.
 
     >>> objective_inputs("sup_con")
     ('features', 'labels')
     """
     from mmcl.sections.objectives import objectives
 
-    module, _, name = objectives()[name].partition(":")
-    takes: tuple[str, ...] = getattr(import_module(module), name).takes
-    return takes
+    takes: list[str] = []
+    for term in name.split("+"):
+        module, _, kind = objectives()[term].partition(":")
+        takes += getattr(import_module(module), kind).takes
+    return tuple(dict.fromkeys(takes))

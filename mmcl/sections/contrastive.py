@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore
+from mmcl.config.numbers import NonNegative
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, make_objective
 from mmcl.sections.optimizer import OptimizerSection
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from mmcl.data.paired import PairedDataset
     from mmcl.models.two_tower import TwoTower
     from mmcl.objectives.objective import Objective
+    from mmcl.objectives.objective_sum import ObjectiveSum
     from mmcl.runs.run import Run
     from mmcl.training.contrastive import Augmentation, ContrastiveTrainer
 
 
 Temperature = Annotated[float, Field(gt=0)]
+
 
 _OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "momentum", "precision"}
 _NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "augment", "scheduler", "clip_norm", "device")
@@ -41,6 +44,9 @@ class ContrastiveSection(SignatureModel):
     )
     temperatures: dict[ObjectiveName, Temperature] = Field(
         {}, description="temperatures of single objectives, in place of temperature, such as {groco: 1.0}"
+    )
+    weights: dict[ObjectiveName, NonNegative] = Field(
+        {}, description="weights of objectives in a sum, such as {conr: 4.0}; 1 for all others"
     )
     learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
     distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
@@ -61,17 +67,23 @@ class ContrastiveSection(SignatureModel):
         """Build the augmentation of each view; None for views that differ by dropout alone."""
         return None
 
-    def make_objective(self, name: ObjectiveName) -> Objective:
-        """Build an objective by name; its trained side is the first tower."""
+    def make_objective(self, name: ObjectiveName) -> Objective | ObjectiveSum:
+        """Build an objective, or a sum of several joined by ``+``; its trained side is the first tower."""
         from mmcl import distributed
+        from mmcl.objectives import ObjectiveSum
 
-        return make_objective(
-            name,
-            self.objectives,
-            self.temperatures.get(name, self.temperature),
-            learn_temperature=self.learn_temperature,
-            gather=distributed.world_size() > 1,
-        )
+        names = name.split("+")
+        terms = [
+            make_objective(
+                each,
+                self.objectives,
+                self.temperatures.get(each, self.temperature),
+                learn_temperature=self.learn_temperature,
+                gather=distributed.world_size() > 1,
+            )
+            for each in names
+        ]
+        return terms[0] if len(terms) == 1 else ObjectiveSum(terms, [self.weights.get(each, 1.0) for each in names])
 
 
 def pretrain(
@@ -101,6 +113,8 @@ def pretrain(
         return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
+    if "predictions" in objective.takes and pairs.targets is not None:
+        model.add_regressor(pairs.targets)
     trainer = _make_trainer(settings, model, pairs, objective)
     seconds = 0.0
     if saved is not None:
@@ -112,7 +126,7 @@ def pretrain(
     started = time.monotonic()
     for loss in trainer:
         now = seconds + time.monotonic() - started
-        learned = objective.temperature
+        learned = getattr(objective, "temperature", None)
         temperature = learned().item() if isinstance(learned, LearnableTemperature) else settings.temperature
         place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
         run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
@@ -136,7 +150,7 @@ def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:
 
 
 def _make_trainer(
-    settings: ContrastiveSection, model: TwoTower, pairs: PairedDataset, objective: Objective
+    settings: ContrastiveSection, model: TwoTower, pairs: PairedDataset, objective: Objective | ObjectiveSum
 ) -> ContrastiveTrainer:
     from mmcl.training.contrastive import ContrastiveTrainer
 

@@ -17,13 +17,15 @@ from mmcl.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
-#: Inputs that the trainer of two towers provides, by their names in ``Objective.takes``.
-AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that class-incremental training provides, by their names in ``Objective.takes``.
+OF_STREAMS = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that the trainer of towers provides; targets and predictions are those of a regression.
+AVAILABLE = (*OF_STREAMS, "targets", "predictions")
 
 
 @cache
-def objectives() -> dict[str, str]:
-    """Return the objectives that can train two towers, as ``"module:class"`` by file name.
+def objectives(available: tuple[str, ...] = AVAILABLE) -> dict[str, str]:
+    """Return the objectives that take no other inputs than those available, as ``"module:class"`` by file name.
 
     A new file in the folder of objectives is found automatically. Files are parsed, not imported.
 
@@ -38,19 +40,21 @@ def objectives() -> dict[str, str]:
                     ast.unparse(each.targets[0]): each.value for each in node.body if isinstance(each, ast.Assign)
                 }
                 takes = ast.literal_eval(attributes["takes"]) if "takes" in attributes else ("a", "b")
-                if set(takes) <= set(AVAILABLE):
+                if set(takes) <= set(available):
                     found[path.stem] = f"mmcl.objectives.{path.stem}:{node.name}"
     return found
 
 
 def _known(name: str) -> str:
-    if name not in objectives():
-        raise ValueError(f"'{name}' is not an objective, {did_you_mean(name, objectives())}")
+    for term in name.split("+"):
+        if term not in objectives():
+            raise ValueError(f"'{term}' is not an objective, {did_you_mean(term, objectives())}")
     return name
 
 
+#: One of :func:`objectives`, or several joined by ``+``, which are summed.
 ObjectiveName = Annotated[str, AfterValidator(_known)]
-OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}"
+OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}; or a sum, as in l1+conr"
 
 
 def _section(source: str) -> type[StrictModel]:

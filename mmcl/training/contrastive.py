@@ -20,8 +20,9 @@ from mmcl.files.loading import check_same, class_name, entry, load_state, snapsh
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.momentum import MomentumEncoder
+from mmcl.models.predicting_tower import PredictingTower
 from mmcl.models.tensor_towers import TensorTowers
-from mmcl.models.two_tower import PredictingTower, TwoTower
+from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.objective_sum import ObjectiveSum
 from mmcl.precision import Precision
@@ -126,7 +127,7 @@ class ContrastiveTrainer:
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
         self._augments = augments
-        self._towers, self._predicts = _trained_towers(model, objective)
+        self._towers = _towers_of(model, objective)
         self._average = None if momentum is None else MomentumEncoder(self._towers[0], momentum)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
@@ -210,7 +211,7 @@ class ContrastiveTrainer:
         with self._step.objective_autocast():
             halves = torch.is_autocast_enabled(device.type)
             views = [embedding if halves else embedding.float() for embedding in embeddings]
-            if self._predicts:
+            if isinstance(self._towers[0], PredictingTower):
                 available["predictions"] = torch.cat([view[:, -1] for view in views])
                 views = [view[:, :-1] for view in views]
             return loss_of(self.objective, views, rows=moved(rows, device), **available)
@@ -283,13 +284,12 @@ class ContrastiveTrainer:
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
 
 
-def _trained_towers(model: TwoTower | TensorTowers, objective: object) -> tuple[list[nn.Module], bool]:
-    """Return the towers, and whether the first predicts numbers that the objective takes."""
-    regressor = model.first.regressor if isinstance(model, TwoTower) else None
-    if regressor is None or "predictions" not in getattr(objective, "takes", ()):
-        return list(model.towers), False
-    first, *others = model.towers
-    return [PredictingTower(first, regressor), *others], True
+def _towers_of(model: TwoTower | TensorTowers, objective: object) -> list[nn.Module]:
+    """Return the towers to train; a single one also predicts if the objective takes predictions."""
+    takes, is_single = getattr(objective, "takes", ()), len(model.towers) == 1
+    if isinstance(model, TwoTower) and is_single and model.first.regressor is not None and "predictions" in takes:
+        return [PredictingTower(model.first)]
+    return list(model.towers)
 
 
 def _from_0_1(temperature: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def curves(strategies: Sequence[StrategyResults]) -> str:
 SECTIONS = (
     Section(
         "Representation",
-        "measures of test samples over epochs, mean over seeds; in percent except uniformity and effective rank",
+        "measures of test samples over epochs, mean over seeds; in percent except uniformity, effective rank, and "
+        "errors in the unit of the target",
         RepresentationRow,
         curves,
     ),
