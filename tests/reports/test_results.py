@@ -11,7 +11,8 @@ import pytest
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
 from mmcl.reports.page import report_html
-from mmcl.reports.results import MeanStd, collect, mean_ranks, run_names, table_rows
+from mmcl.reports.results import MeanStd, by_strategy, collect, mean_ranks, run_names, table_rows
+from mmcl.reports.row_types import parse_row
 from mmcl.runs.run import Run
 
 
