@@ -138,10 +138,10 @@ def objective_inputs(name: str) -> tuple[str, ...]:
     >>> objective_inputs("sup_con")
     ('features', 'labels')
     """
-    from mmcl.sections.objectives import objectives
+    from mmcl.sections.objectives import name_and_temperature, objectives
 
     takes: list[str] = []
     for term in name.split("+"):
-        module, _, kind = objectives()[term].partition(":")
+        module, _, kind = objectives()[name_and_temperature(term)[0]].partition(":")
         takes += getattr(import_module(module), kind).takes
     return tuple(dict.fromkeys(takes))

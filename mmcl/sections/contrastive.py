@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore
 from mmcl.config.numbers import NonNegative
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, make_objective
+from mmcl.sections.objectives import (
+    OBJECTIVE_HELP,
+    ObjectiveName,
+    ObjectivesSection,
+    make_objective,
+    name_and_temperature,
+)
 from mmcl.sections.optimizer import OptimizerSection
 
 if TYPE_CHECKING:
@@ -27,9 +33,6 @@ if TYPE_CHECKING:
     from mmcl.training.contrastive import Augmentation, ContrastiveTrainer
 
 
-Temperature = Annotated[float, Field(gt=0)]
-
-
 _OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "momentum", "precision"}
 _NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "augment", "scheduler", "clip_norm", "device")
 
@@ -41,9 +44,6 @@ class ContrastiveSection(SignatureModel):
 
     temperature: float = Field(
         0.07, gt=0, le=1, description="temperature of the objective; initial value if it is learned"
-    )
-    temperatures: dict[ObjectiveName, Temperature] = Field(
-        {}, description="temperatures of single objectives, in place of temperature, such as {groco: 1.0}"
     )
     weights: dict[ObjectiveName, NonNegative] = Field(
         {}, description="weights of objectives in a sum, such as {conr: 4.0}; 1 for all others"
@@ -72,18 +72,18 @@ class ContrastiveSection(SignatureModel):
         from mmcl import distributed
         from mmcl.objectives import ObjectiveSum
 
-        names = name.split("+")
         terms = [
             make_objective(
                 each,
                 self.objectives,
-                self.temperatures.get(each, self.temperature),
+                self.temperature,
                 learn_temperature=self.learn_temperature,
                 gather=distributed.world_size() > 1,
             )
-            for each in names
+            for each in name.split("+")
         ]
-        return terms[0] if len(terms) == 1 else ObjectiveSum(terms, [self.weights.get(each, 1.0) for each in names])
+        weights = [self.weights.get(each.partition("@")[0], 1.0) for each in name.split("+")]
+        return terms[0] if len(terms) == 1 else ObjectiveSum(terms, weights)
 
 
 def pretrain(
@@ -122,12 +122,13 @@ def pretrain(
         seconds = saved["seconds"]
     else:
         after_epoch(model, 0)
+    fixed = (None if "+" in name else name_and_temperature(name)[1]) or settings.temperature
     bar = progress.add_task(f"{name}, seed {seed}", total=settings.epochs, completed=trainer.epoch)
     started = time.monotonic()
     for loss in trainer:
         now = seconds + time.monotonic() - started
         learned = getattr(objective, "temperature", None)
-        temperature = learned().item() if isinstance(learned, LearnableTemperature) else settings.temperature
+        temperature = learned().item() if isinstance(learned, LearnableTemperature) else fixed
         place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
         run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
         after_epoch(model, trainer.epoch)

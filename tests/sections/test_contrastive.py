@@ -74,12 +74,7 @@ def test_objectives_with_predictions_train_a_regressor_that_is_saved(settings, r
 
 
 def test_a_sum_has_the_weights_of_its_terms(settings):
-    given = settings.model_copy(update={"weights": {"conr": 4.0}, "temperatures": {"conr": 0.7}})
-    both = given.make_objective("l1+conr")
+    given = settings.model_copy(update={"weights": {"conr": 4.0}})
+    both = given.make_objective("l1+conr@0.7")
     assert both.weights == [1.0, 4.0] and both.terms[1].temperature == 0.7
     assert type(both.terms[0]).__name__ == "L1Loss"
-
-
-def test_a_single_objective_can_have_its_own_temperature(settings):
-    given = settings.model_copy(update={"temperature": 0.3, "temperatures": {"sup_con": 0.7}})
-    assert given.make_objective("sup_con").temperature == 0.7 and given.make_objective("nt_xent").temperature == 0.3
