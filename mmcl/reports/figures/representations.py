@@ -46,7 +46,8 @@ def over_epochs(strategies: Sequence[StrategyResults]) -> str:
 def over_temperatures(strategies: Sequence[StrategyResults]) -> str:
     """Plot each measure over temperatures, mean and deviation over seeds, with one line per objective.
 
-    Objectives count that have results at two or more temperatures, as in ``nt_xent@0.1`` and ``nt_xent@0.5``.
+    Objectives count that have results at two or more temperatures, as in ``nt_xent@0.1`` and ``nt_xent@0.5``. The
+    temperature of a sum is that of its last objective.
     """
     groups: dict[str, dict[float, StrategyResults]] = {}
     for each in strategies:
