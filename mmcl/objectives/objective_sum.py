@@ -46,7 +46,12 @@ class ObjectiveSum(nn.Module):
             weight_of("weight of an objective", weight)
         self.terms, self.weights = nn.ModuleList(terms), weights
 
+    def weighted_terms(self) -> list[tuple[float, Objective]]:
+        """Return each objective with its weight."""
+        terms = [term for term in self.terms if isinstance(term, Objective)]
+        return list(zip(self.weights, terms, strict=True))
+
     @property
     def takes(self) -> tuple[str, ...]:
         """Inputs of all terms, by name."""
-        return tuple(dict.fromkeys(name for term in self.terms for name in term.takes))
+        return tuple(dict.fromkeys(name for _, term in self.weighted_terms() for name in term.takes))

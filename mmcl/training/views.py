@@ -55,6 +55,6 @@ def loss_of(objective: Objective | ObjectiveSum, views: Sequence[Tensor], **avai
         ConfigError: an objective takes an input that is not available.
     """
     if isinstance(objective, ObjectiveSum):
-        losses = [loss_of(term, views, **available) for term in objective.terms]
-        return torch.stack([weight * loss for weight, loss in zip(objective.weights, losses, strict=True)]).sum()
+        losses = [weight * loss_of(term, views, **available) for weight, term in objective.weighted_terms()]
+        return torch.stack(losses).sum()
     return objective.of(objective_inputs(views, takes=objective.takes, **available))
