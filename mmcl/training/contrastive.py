@@ -21,15 +21,17 @@ from mmcl.files.loading import check_same, class_name, entry, load_state, snapsh
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.momentum import MomentumEncoder
+from mmcl.models.predicting_tower import PredictingTower
 from mmcl.models.tensor_towers import TensorTowers
 from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
+from mmcl.objectives.objective_sum import ObjectiveSum
 from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.finite import samples
 from mmcl.training.salient import by_encoder, check_batch, target_flags
 from mmcl.training.step import SchedulerMaker, TrainingStep
-from mmcl.training.views import objective_inputs
+from mmcl.training.views import loss_of
 
 Augmentation = Callable[[Batch], Batch]
 
@@ -54,9 +56,10 @@ class ContrastiveTrainer:
         model: one or two towers, trained in place: a :class:`~mmcl.models.TwoTower`, or plain modules that take a
             tensor and return embeddings ``(batch, dim)``, one module or a list of two.
         pairs: samples with one side for each tower.
-        objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
-            saved; its parameters must be in the optimizer. If it takes ``salient``, the second tower is the salient
-            encoder, and both sides are the same samples, which have ``is_target``.
+        objective: an :class:`~mmcl.objectives.Objective`, an :class:`~mmcl.objectives.ObjectiveSum`, or any function of
+            two paired embeddings. Its state is saved; its parameters must be in the optimizer. ``predictions`` are
+            those of the model's regressor, see :meth:`~mmcl.models.TwoTower.add_regressor`. If it takes ``salient``,
+            the second tower is the salient encoder, and both sides are the same samples, which have ``is_target``.
         optimizer: optimizer of all trained parameters.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
@@ -132,7 +135,8 @@ class ContrastiveTrainer:
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
         self._augments, self._is_target = augments, target_flags(pairs, objective)
-        self._average = None if momentum is None else MomentumEncoder(model.towers[0], momentum)
+        self._towers = _towers_of(model, objective)
+        self._average = None if momentum is None else MomentumEncoder(self._towers[0], momentum)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
@@ -147,7 +151,7 @@ class ContrastiveTrainer:
         self._move()
         distributed.broadcast_parameters(self.model)
         if self._average is not None and self.epoch == 0:
-            self._average.average.load_state_dict(self.model.towers[0].state_dict())
+            self._average.average.load_state_dict(self._towers[0].state_dict())
         while self.epoch < self.epochs:
             yield self._train_epoch()
 
@@ -172,12 +176,12 @@ class ContrastiveTrainer:
                 self._step.check(loss)
             self._step.update(self.model.parameters())
             if self._average is not None:
-                self._average.update(self.model.towers[0])
+                self._average.update(self._towers[0])
         self.epoch += 1
         return self._step.means()["loss"]
 
     def _backward(self, rows: Tensor) -> Tensor:
-        towers: list[nn.Module] = [*self.model.towers] * self.views
+        towers: list[nn.Module] = self._towers * self.views
         if self._average is not None:
             tower, *_ = towers
             students, keys = (self.views, self.views) if self._takes_teacher else (1, self.views - 1)
@@ -202,24 +206,28 @@ class ContrastiveTrainer:
             yield from samples(side, self.pairs.samples_of(rows).tolist())
 
     def _loss(self, rows: Tensor, *embeddings: Tensor) -> Tensor:
-        if not isinstance(self.objective, Objective):
+        if not isinstance(self.objective, Objective | ObjectiveSum):
             with torch.autocast(self.device.type, enabled=False):
                 return self.objective(*(embedding.float() for embedding in embeddings))
-        device, takes = embeddings[0].device, self.objective.takes
-        labels = moved(self.pairs.labels[rows], device) if "labels" in takes else None
-        known = {"bags": self.pairs.bags, "is_support": self.pairs.is_support}
-        given = {name: None if each is None else moved(each[rows], device) for name, each in known.items()}
-        given["rows"] = moved(self.pairs.samples_of(rows), device)
+        device, takes, pairs = embeddings[0].device, self.objective.takes, self.pairs
+        known = {"labels": pairs.labels, "targets": pairs.targets, "bags": pairs.bags, "is_support": pairs.is_support}
+        available = {
+            name: moved(each[rows], device) for name, each in known.items() if each is not None and name in takes
+        }
         if self._takes_teacher:
             embeddings, teacher = embeddings[: self.views], embeddings[self.views :]
-            given["teacher"] = torch.cat(teacher)
+            available["teacher"] = torch.cat(teacher)
         with self._step.objective_autocast():
             halves = torch.is_autocast_enabled(device.type)
             views = [embedding if halves else embedding.float() for embedding in embeddings]
+            if isinstance(self._towers[0], PredictingTower):
+                available["predictions"] = torch.cat([view[:, -1] for view in views])
+                views = [view[:, :-1] for view in views]
             if self._is_target is not None:
-                views, given["salient"] = by_encoder(views)
-                given["is_target"] = moved(self._is_target[rows], device)
-            return self.objective.of(objective_inputs(views, labels=labels, takes=takes, **given))
+                views, available["salient"] = by_encoder(views)
+                available["is_target"] = moved(self._is_target[rows], device)
+            samples = moved(self.pairs.samples_of(rows), device)
+            return loss_of(self.objective, views, rows=samples, **available)
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
@@ -290,6 +298,14 @@ class ContrastiveTrainer:
         if self._average is not None:
             settings["momentum"] = self._average.momentum
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
+
+
+def _towers_of(model: TwoTower | TensorTowers, objective: object) -> list[nn.Module]:
+    """Return the towers to train; a single one also predicts if the objective takes predictions."""
+    takes, is_single = getattr(objective, "takes", ()), len(model.towers) == 1
+    if isinstance(model, TwoTower) and is_single and model.first.regressor is not None and "predictions" in takes:
+        return [PredictingTower(model.first)]
+    return list(model.towers)
 
 
 def _from_0_1(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
