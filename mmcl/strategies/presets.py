@@ -157,7 +157,7 @@ def naive() -> list[SupervisedPlugin]:
     return []
 
 
-@preset(Rehearsal, memory_size=None, selection="random", by_superclass=False)
+@preset(Rehearsal, memory_size=None, selection="random", by_superclass=False, memory_bytes=None)
 def joint(rehearsal: Rehearsal) -> list[SupervisedPlugin]:
     """Train on all samples seen so far: the upper bound, with an unlimited memory.
 
