@@ -23,7 +23,6 @@ def test_every_objective_that_two_towers_can_train_is_found():
         "beclr",
         "conr",
         "l1",
-        "proto_net",
         "sep_clr",
         "supremix",
         "susana",
@@ -71,6 +70,7 @@ def test_every_objective_is_built(name):
     inputs["teacher"] = inputs["features"]
     inputs |= {"rows": torch.arange(6), "is_support": (torch.arange(6) % 2 == 0).repeat(2)}
     inputs |= {"predictions": torch.arange(12.0), "targets": torch.arange(12.0).flip(0)}
+    inputs |= {"salient": torch.stack([b, a]), "is_target": torch.arange(6) % 2 == 0}
     if "features" in objective.takes:
         inputs["labels"] = labels.repeat(2)
     assert objective.of(inputs).isfinite()
