@@ -64,3 +64,13 @@ def test_the_model_stays_in_its_mode_and_small_classes_are_named(model):
     assert model.first.training and model.first.encoder.training
     with pytest.raises(DataError, match="0 classes have 5"):
         representation_measures(model, train, test, **SETTINGS)
+
+
+def test_transport_adds_measures_of_aligned_prototypes(model):
+    train, test = (Clusters(list(range(5)) * 20, 4.0, seed) for seed in (0, 1))
+    found, plain = (
+        representation_measures(model, train, test, **SETTINGS, transport=transport) for transport in (True, False)
+    )
+    added = {"1 shot, 3 ways, OpTA", "2 shots, 3 ways, OpTA"}
+    assert set(found) - set(plain) == added and all(found[name] == value for name, value in plain.items())
+    assert found["1 shot, 3 ways, OpTA"] > found["1 shot, 3 ways"]
