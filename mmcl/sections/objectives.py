@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags", "is_support", "teacher")
 
 #: Inputs that the class-incremental loop provides.
-IN_STRATEGIES = ("a", "b", "views", "features", "labels", "rows", "bags")
+OF_STREAMS = ("a", "b", "views", "features", "labels", "rows", "bags")
 
 
 @cache
