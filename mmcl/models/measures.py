@@ -96,13 +96,9 @@ def _class_measures(
     every, seen = embed(features, test), labels[is_known].tolist()
     projected = embed(model.first, test)[is_known]
     sides = {"": (embed(features, train), every[is_known]), ", head": (embed(model.first, train), projected)}
-    found = {}
-    for name, (own, other) in sides.items():
-        found[f"nearest neighbours{name}"] = nearest_neighbours(own, told, other, seen, neighbours=neighbours)
-        found[f"linear probe{name}"] = linear_probe(own, told, other, seen)
+    found = _accuracies(sides, told, seen, neighbours)
     asked = is_known if bool(is_known.all()) else ~is_known
-    for aligned in (False, True) if transport else (False,):
-        found |= _episodes(every[asked], labels[asked], shots, transport=aligned, **settings)
+    found |= _episodes(every[asked], labels[asked], shots, transport=transport, **settings)
     if not is_known.all():
         found["ICNN"] = icnn_score(every[asked], labels[asked]).item()
     found["uniformity"] = uniformity(projected).item()
@@ -128,13 +124,25 @@ def _regression_measures(
     return found
 
 
+def _accuracies(
+    sides: dict[str, tuple[Tensor, Tensor]], told: list[int], seen: list[int], neighbours: int
+) -> dict[str, float]:
+    """Return accuracies of training and test embeddings, by the name of a side."""
+    found = {}
+    for name, (own, other) in sides.items():
+        found[f"nearest neighbours{name}"] = nearest_neighbours(own, told, other, seen, neighbours=neighbours)
+        found[f"linear probe{name}"] = linear_probe(own, told, other, seen)
+    return found
+
+
 def _episodes(
     embeddings: Tensor, labels: Tensor, shots: tuple[int, ...], *, ways: int, transport: bool, **settings: int
 ) -> dict[str, float]:
-    """Return the mean accuracy of episodes for each number of shots."""
+    """Return the mean accuracy of episodes for each number of shots, and with ``transport`` that of OpTA as well."""
     ways, found = min(ways, len(labels.unique())), {}
-    for number in shots:
-        accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, transport=transport, **settings)
-        name = f"{number} shot{'s' * (number > 1)}, {ways} ways{', OpTA' * transport}"
-        found[name] = accuracies.mean().item()
+    for aligned in (False, True)[: 1 + transport]:
+        for number in shots:
+            name = f"{number} shot{'s' * (number > 1)}, {ways} ways{', OpTA' * aligned}"
+            chosen = {"ways": ways, "shots": number, "transport": aligned}
+            found[name] = few_shot(embeddings, labels.tolist(), **chosen, **settings).mean().item()
     return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from mmcl.batch import Batch
 from mmcl.errors import ConfigError
-from mmcl.models.two_tower import Tower
+from mmcl.models.tensor_towers import TensorTowers
+from mmcl.models.two_tower import Tower, TwoTower
 
 
 class PredictingTower(nn.Module):
@@ -39,3 +42,15 @@ class PredictingTower(nn.Module):
         """Return embeddings and predictions."""
         encoded = self.encoder.encode_batch(batch)
         return torch.cat([self.head(encoded), self.regressor(encoded.pooled)[:, None]], dim=1)
+
+
+def towers_of(model: TwoTower | TensorTowers, takes: Sequence[str]) -> list[nn.Module]:
+    """Return the towers of a model to train; a single one also predicts if its objective takes predictions.
+
+    Args:
+        model: the model.
+        takes: inputs of the objective, by name.
+    """
+    if isinstance(model, TwoTower) and len(model.towers) == 1 and model.first.regressor is not None:
+        return [PredictingTower(model.first)] if "predictions" in takes else list(model.towers)
+    return list(model.towers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -21,7 +21,7 @@ from mmcl.files.loading import check_same, class_name, entry, load_state, snapsh
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.momentum import MomentumEncoder
-from mmcl.models.predicting_tower import PredictingTower
+from mmcl.models.predicting_tower import PredictingTower, towers_of
 from mmcl.models.tensor_towers import TensorTowers
 from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
@@ -135,7 +135,7 @@ class ContrastiveTrainer:
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
         self._augments, self._is_target = augments, target_flags(pairs, objective)
-        self._towers = _towers_of(model, objective)
+        self._towers = towers_of(model, getattr(objective, "takes", ()))
         self._average = None if momentum is None else MomentumEncoder(self._towers[0], momentum)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
@@ -269,7 +269,10 @@ class ContrastiveTrainer:
                 "start training again"
             )
         check_same(state.get("settings"), self._settings(), _WHAT)
-        objective = state["objective"] if "objective" in state else _from_0_1(entry(state, "temperature", _WHAT))
+        if "objective" not in state:  # version 0.1 saved the temperature alone
+            temperature = entry(state, "temperature", _WHAT) or {}
+            state = {**state, "objective": {f"temperature.{name}": value for name, value in temperature.items()}}
+        objective = state["objective"]
         own = None if self._module is None else self._module.state_dict()
         if bool(objective) != bool(own):
             found, expected = ("no", "one") if not objective else ("a", "none")
@@ -298,16 +301,3 @@ class ContrastiveTrainer:
         if self._average is not None:
             settings["momentum"] = self._average.momentum
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
-
-
-def _towers_of(model: TwoTower | TensorTowers, objective: object) -> list[nn.Module]:
-    """Return the towers to train; a single one also predicts if the objective takes predictions."""
-    takes, is_single = getattr(objective, "takes", ()), len(model.towers) == 1
-    if isinstance(model, TwoTower) and is_single and model.first.regressor is not None and "predictions" in takes:
-        return [PredictingTower(model.first)]
-    return list(model.towers)
-
-
-def _from_0_1(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
-    """State of an objective, made from the temperature's state that version 0.1 saved."""
-    return {f"temperature.{name}": value for name, value in (temperature or {}).items()}

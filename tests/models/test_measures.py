@@ -95,3 +95,13 @@ def test_targets_are_measured_by_errors_of_a_regression(model):
 def test_constant_test_targets_are_refused(model):
     with pytest.raises(LabelError, match="all 20 targets are 100"):
         representation_measures(model, Slopes(50, 0), Slopes(20, 1, tilt=0.0))
+
+
+def test_transport_adds_measures_of_aligned_prototypes(model):
+    train, test = (Clusters(list(range(5)) * 20, 4.0, seed) for seed in (0, 1))
+    found, plain = (
+        representation_measures(model, train, test, **SETTINGS, transport=transport) for transport in (True, False)
+    )
+    added = {"1 shot, 3 ways, OpTA", "2 shots, 3 ways, OpTA"}
+    assert set(found) - set(plain) == added and all(found[name] == value for name, value in plain.items())
+    assert found["1 shot, 3 ways, OpTA"] > found["1 shot, 3 ways"]

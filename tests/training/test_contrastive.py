@@ -12,7 +12,7 @@ from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.models.predicting_tower import PredictingTower
-from mmcl.objectives import CLIPLoss, CWCLLoss, LearnableTemperature, MoCHiLoss
+from mmcl.objectives import BECLRLoss, CLIPLoss, CWCLLoss, LearnableTemperature, MoCHiLoss
 from mmcl.objectives.objective import Objective
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mmcl.sections.towers import PretrainingSection
@@ -325,6 +325,45 @@ def test_an_objective_receives_its_inputs_by_name(name):
     objective = PretrainingSection(temperature=0.2).make_objective(name)
     losses = list(build(objective=objective, epochs=8, dropout=0.0))
     assert all(math.isfinite(loss) for loss in losses) and losses[-1] < losses[0]
+
+
+def with_teacher(**settings):
+    seed_everything(0)
+    model = TwoTower(
+        build_encoder("audio", "cnn", dim=16, blocks=1, dropout=0.0), first_head=HeadOptions("mlp", 8), dim=4
+    )
+    objective = BECLRLoss(dim=4, memory=32, clusters=4, neighbours=2)
+    optimizer = torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=5e-3)
+    chosen = {"epochs": 4, "batch_size": 8, "views": 2, "momentum": 0.9, **settings}
+    return ContrastiveTrainer(model, PairedDataset(Tones()), objective, optimizer, **chosen)
+
+
+def test_a_teacher_embeds_the_views_of_the_tower(monkeypatch):
+    trainer, seen = with_teacher(epochs=1), []
+    monkeypatch.setattr(trainer.objective, "forward", lambda *given: (seen.append(given), given[0].square().mean())[1])
+    trainer.model.first.encoder.augments = trainer._average.average.encoder.augments = False
+    list(trainer)
+    features, teacher = seen[0]
+    assert features.shape == (16, 4) and features.requires_grad and not teacher.requires_grad
+    assert torch.equal(features, teacher)  # before the first step, both have the same weights
+    assert not torch.equal(*seen[1])
+    with pytest.raises(ConfigError, match="BECLRLoss .*momentum"):
+        with_teacher(momentum=None)
+
+
+def test_memories_of_an_objective_are_resumed_to_the_last_digit():
+    whole = with_teacher()
+    losses = list(whole)
+    first = with_teacher()
+    for _ in first:
+        if first.epoch == 2:
+            state = first.state_dict()
+            break
+    second = with_teacher()
+    second.load_state_dict(state)
+    assert list(second) == losses[2:]
+    expected = whole.objective.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in second.objective.state_dict().items())
 
 
 @pytest.mark.parametrize("change", CHANGES)
