@@ -260,9 +260,7 @@ class ContrastiveTrainer:
         self._move()  # first, because the optimizer's state goes where its parameters are
         epoch, random = entry(state, "epoch", _WHAT), entry(state, "random", _WHAT)
         if epoch > self.epochs:
-            raise CheckpointError(
-                f"{_WHAT} was saved in epoch {epoch}, expected at most {self.epochs}: increase epochs"
-            )
+            raise CheckpointError(f"{_WHAT} is from epoch {epoch}, expected at most {self.epochs}: increase epochs")
         if state.get("samples") not in (None, self._digest):
             raise CheckpointError(
                 f"the {len(self.pairs)} pairs differ from those that the state was saved with: restore the data, or "
@@ -275,9 +273,9 @@ class ContrastiveTrainer:
         objective = state["objective"]
         own = None if self._module is None else self._module.state_dict()
         if bool(objective) != bool(own):
-            found, expected = ("no", "one") if not objective else ("a", "none")
+            found = "a" if objective else "no"
             raise CheckpointError(
-                f"{_WHAT} has {found} state of the objective, expected {expected}: use the same objective"
+                f"{_WHAT} has {found} state of the objective, unlike this one: use the same objective"
             )
         load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
         if self._module is not None and own:
