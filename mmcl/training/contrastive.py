@@ -295,7 +295,6 @@ class ContrastiveTrainer:
             "views": self.views,
             "optimizer": class_name(self.optimizer),
             "schedule": class_name(self._step.scheduler),
+            **({} if self._average is None else {"momentum": self._average.momentum}),
         }
-        if self._average is not None:
-            settings["momentum"] = self._average.momentum
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
