@@ -1,3 +1,7 @@
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
@@ -126,6 +130,42 @@ def test_diversified_choices_equal_a_slow_loop(make_prompted, waves):
     encoder = strategy.model.encoder
     query = torch.randn(5, encoder.keys.shape[1])
     assert torch.equal(encoder.eval().choose(query), encoder.similarities(query).topk(2).indices)
+
+
+CASES = """
+import json, sys
+import torch
+from mmcl import distributed
+from mmcl.data import class_incremental
+from mmcl.encoders import build_encoder
+from mmcl.models import SLUClassifier
+from mmcl.seeding import seed_everything
+from mmcl.strategies import l2p
+
+distributed.launch(2)
+seed_everything(0)
+samples = [{"audio": torch.randn(800), "label": row % 4} for row in range(11)]
+benchmark = class_incremental(samples, samples, experiences=2, class_order=range(4))
+encoder = build_encoder("audio", sys.argv[1], prompts={"size": 4, "top_k": 2, "length": 3})
+model = SLUClassifier(encoder, hidden=None)
+optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.1)
+strategy = l2p(model, optimizer, epochs=2, batch_size=4, diversify=True)
+for experience in benchmark.train_stream:
+    strategy.train(experience, eval_streams=[])
+found = distributed.all_gather_object([strategy.plugins[0].counts.tolist(), strategy.plugins[0].frequencies.tolist()])
+if distributed.is_main():
+    print(json.dumps(found))
+distributed.leave()
+"""
+
+
+def test_two_processes_count_together(small_whisper, tmp_path):
+    (tmp_path / "cases.py").write_text(CASES)
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "cases.py"), str(small_whisper(tmp_path / "whisper"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, other = json.loads(done.stdout.splitlines()[-1])
+    assert one == other and sum(one[0]) == 4 + 2 * 2 * 11  # two prompts of each sample in two epochs
 
 
 def test_without_diversity_prompts_are_not_counted(make_prompted, waves):
