@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sys
 from itertools import product
@@ -229,6 +230,14 @@ def test_missing_packages_are_named_with_their_extra(files, monkeypatch, mmcl_):
     (files / "rows.parquet").write_bytes(b"PAR1")
     done = mmcl_("validate", "slu_incremental/tiny", "data.name=table", "data.root=rows.parquet", "data.options={}")
     assert done.code == 1 and "mmcl[parquet]" in done.err
+
+
+def test_a_strategy_that_trains_adapters_names_the_extra(small_whisper, tmp_path, files, monkeypatch, mmcl_):
+    folder, found = small_whisper(tmp_path / "whisper"), importlib.util.find_spec
+    monkeypatch.setattr("mmcl.encoders.lora.find_spec", lambda name: None if name == "peft" else found(name))
+    adapters = ["strategy=first_session", f"encoder.name={folder}", "encoder.options={}", "encoder.lora.rank=2"]
+    done = mmcl_("validate", "slu_incremental/tiny", *settings_of("slu_incremental"), *adapters)
+    assert done.code == 1 and "encoder: " in done.err and "mmcl[peft]" in done.err, done.err
 
 
 def test_devices_and_folders_of_this_machine_are_checked(monkeypatch, mmcl_):

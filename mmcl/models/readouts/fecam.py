@@ -133,6 +133,7 @@ class FeCAM(ReadOut):
             variances = directions(variances)
         if bool((variances <= 0).any()):
             raise self._singular(int((variances <= 0).any(1).nonzero()[0]))
+        self._warn_of_few()
         return variances.rsqrt()
 
     def _inverse_factors(self) -> Tensor:
@@ -151,7 +152,24 @@ class FeCAM(ReadOut):
             if self.normalize:  # S' = L L^T and R = D^-1 S' D^-1, so the inverse factor of R is L^-1 D
                 inverse *= covariances.diagonal(dim1=1, dim2=2).sqrt()[:, None, :]
             found[labels] = inverse
+        self._warn_of_few()
         return found
+
+    def _warn_of_few(self) -> None:
+        """Warn of covariances that only shrinkage makes invertible, or of variances that are unknown."""
+        dim, counts = self.statistics.dim, self.statistics.counts[self.statistics.counts > 0]
+        needed = {"class": dim + 1, "shared": dim + len(counts), "diagonal": 2}[self.covariance]
+        available = counts.sum()[None] if self.covariance == "shared" else counts
+        few = available[available < needed]
+        if not len(few):
+            return
+        whose = "all classes" if self.covariance == "shared" else f"{len(few):,} of {len(counts):,} classes"
+        kind = "variances" if self.covariance == "diagonal" else "covariances"
+        alone = ", with one sample on the identity" if int(few.min()) == 1 else ""
+        self.warn_once(
+            f"fecam has {int(few.min()):,} samples or more for {kind} of {whose} in {dim:,} dimensions, but they need "
+            f"{needed:,}: they stand on shrinkage {self.shrinkage:g} (readout.fecam.shrinkage){alone}"
+        )
 
     def _shrunk(self, covariances: Tensor) -> Tensor:
         """Shrink covariances ``(classes, dim, dim)``, in place."""

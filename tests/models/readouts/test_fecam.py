@@ -105,6 +105,24 @@ def test_a_singular_covariance_names_the_setting_to_change(samples, fit):
         fit(FeCAM(covariance="diagonal", shrinkage=0.0), embeddings, labels)
 
 
+@pytest.mark.parametrize(
+    ("covariance", "kept", "said"),
+    [
+        ("class", 12, ("4 samples", "3 of 3 classes", "40 dimensions", "41", "shrinkage 1")),
+        ("class", 1, ("1 samples", "1 of 1 classes", "identity")),
+        ("shared", 12, ("12 samples", "all classes", "43", "readout.fecam.shrinkage")),
+        ("diagonal", 4, ("1 samples", "variances of 2 of 3 classes", "identity")),
+        ("diagonal", 12, ()),
+    ],
+)
+def test_few_samples_are_warned_of_once_with_the_shrinkage(covariance, kept, said, samples, fit, caplog):
+    embeddings, labels, _ = samples(each=4, dim=40)
+    readout = fit(FeCAM(covariance=covariance), embeddings[:kept], labels[:kept])
+    readout.solve()
+    assert len(caplog.records) == (1 if said else 0)
+    assert all(word in caplog.text for word in said), caplog.text
+
+
 @pytest.mark.parametrize("settings", [{"covariance": "full"}, {"tukey": 0.0}, {"shrinkage": -1.0}])
 def test_faulty_settings_raise(settings):
     with pytest.raises(ConfigError, match=str(next(iter(settings.values())))):
