@@ -36,9 +36,17 @@ def with_salient(
         build: function that returns another such model, with other weights; its tower becomes the salient encoder.
         pairs: samples with one side.
         objective: the objective.
+
+    Raises:
+        ConfigError: the model has two towers already.
     """
     if not takes_salient(objective):
         return model, pairs
+    if model.second is not None:
+        raise ConfigError(
+            f"{type(objective).__name__} got two towers, expected one, to which it adds a salient one: use the task "
+            "representation_learning, or second=null"
+        )
     model.second = build().first
     return model, PairedDataset(pairs.first, pairs.first)
 

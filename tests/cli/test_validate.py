@@ -89,6 +89,7 @@ FAULTS = [
     ("representation_learning", "data.held_out=[nothing]", ["held_out", "'nothing'"]),
     ("representation_learning", "encoder.modality=tabular encoder.name=mlp", ["data.name", "numbers"]),
     ("representation_learning", "augment.small=1 augment.small_smallest=0.9", ["augment", "0.9"]),
+    ("representation_learning", "objective=sep_clr", ["objective", "is_target"]),
     ("contrastive_pretraining", "objective=clpi", ["objective", "'clpi'", "'clip'"]),
     ("contrastive_pretraining", "objective=sup_con pairs.root=said.csv", ["objective", "sup_con", "labels"]),
     ("contrastive_pretraining", "first.modality=image", ["pairs.name", "image", "audio"]),

@@ -126,6 +126,8 @@ def test_data_without_flags_or_of_one_kind_is_refused():
     for share, targets in ((0, "0 of 160"), (1, "160 of 160")):
         with pytest.raises(DataError, match=targets):
             make(Groups(share=share))
+    with pytest.raises(ConfigError, match="two towers"):
+        with_salient(TwoTower(build().first.encoder, build().first.encoder), build, None, SepCLRLoss())
     with pytest.raises(ConfigError, match="1 sides"):
         target_flags(PairedDataset(Groups()), SepCLRLoss())
 
