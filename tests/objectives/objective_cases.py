@@ -45,6 +45,7 @@ from mmcl.objectives import (
     SuSanaLoss,
     weighted_info_nce,
 )
+from mmcl.objectives.kernel.inputs import check_paired
 
 DIM = 6
 
@@ -105,7 +106,7 @@ def queued(**options):
 
 
 def enhanced(**settings) -> Callable:
-    """Return the maker of BECLR with full memories, whose views are both sides and whose teacher has them swapped."""
+    """Return the maker of BECLR with full memories, whose views are both sides, also those of the teacher."""
 
     def make(**options):
         loss = BECLRLoss(dim=DIM, memory=128, clusters=4, neighbours=2, **settings, **options).double()
@@ -114,9 +115,14 @@ def enhanced(**settings) -> Callable:
                 torch.nn.functional.normalize(torch.linspace(-1, number, 128 * DIM).sin().view(128, DIM).double())
             )
         loss.eval()
-        return lambda a, b: loss.of_views(torch.stack([a, b]), torch.stack([b, a]), torch.stack([a - b, a + b]))
+        return lambda a, b: _of_both(loss, a, b)
 
     return make
+
+
+def _of_both(objective: BECLRLoss, a: Tensor, b: Tensor) -> Tensor:
+    check_paired(a=a, b=b)
+    return objective.of_views(torch.stack([a, b]), torch.stack([b, a]), torch.stack([a, b]))
 
 
 def episode(**options):
