@@ -62,13 +62,16 @@ class FeatureDataset:
     def __getitem__(self, index: int) -> Sample:
         index = range(len(self))[index]
         batch = self.batch(torch.tensor([index]))
-        return Sample(
+        sample = Sample(
             id=self.ids[index],
             features=batch["features"][0],
             label=self.labels[index],
             text=self.texts[index],
             entities=self.entities[index],
         )
+        if self.targets is not None:
+            sample["target"] = self.targets[index]
+        return sample
 
     def vectors(self, rows: Sequence[int]) -> Tensor:
         """Return features of ``rows`` for statistics, ``(vectors, dim)``.
