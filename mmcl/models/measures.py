@@ -34,8 +34,7 @@ def representation_measures(
 
     The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
     probe and of few-shot episodes, and an effective rank. ``linear probe, head``, uniformity and tolerance are those of
-    the head's output. Samples with ``factors`` also have probes of these, see
-    :func:`~mmcl.models.factor_probes.factor_probes`.
+    the head's output. Factors have probes of :func:`~mmcl.models.factor_probes.factor_probes`.
 
     Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them.
     All other measures are those of the other classes.

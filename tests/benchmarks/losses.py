@@ -69,7 +69,9 @@ def _of_one_modality(name: str) -> Loss:
         conr = objectives.ConRLoss(TEMPERATURE)
         return lambda a, b, labels: conr(a, *numbers_of(labels))
     susana = objectives.SuSanaLoss()
-    return lambda a, b, labels: susana(a, torch.arange(len(a), device=a.device) // 2 % LABELS, torch.arange(len(a), device=a.device) % 2 == 0)
+    return lambda a, b, labels: susana(
+        a, torch.arange(len(a), device=a.device) // 2 % LABELS, torch.arange(len(a), device=a.device) % 2 == 0
+    )
 
 
 def numbers_of(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,9 +46,7 @@ def _mv_info_nce(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
 
 def _mv_dhel(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     positives = (normalize(a, dim=1) * normalize(b, dim=1)).sum(1) / TEMPERATURE
-    sums = [
-        (_cosines(each, each) / TEMPERATURE).masked_fill(_itself(each), -torch.inf).logsumexp(1) for each in (a, b)
-    ]
+    sums = [(_cosines(each, each) / TEMPERATURE).masked_fill(_itself(each), -torch.inf).logsumexp(1) for each in (a, b)]
     return (sums[0] + sums[1] - positives).mean()
 
 

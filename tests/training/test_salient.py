@@ -23,7 +23,10 @@ class Groups:
         self.labels = [row % 2 for row in range(samples)]
         self.texts = [self.classes[label] for label in self.labels]
         self.is_target = [row % 8 < 8 * share for row in range(samples)]
-        self.factors = {"group": self.labels, "pattern": [row // 2 % 2 if self.is_target[row] else -1 for row in range(samples)]}
+        self.factors = {
+            "group": self.labels,
+            "pattern": [row // 2 % 2 if self.is_target[row] else -1 for row in range(samples)],
+        }
         self.values = 0.3 * torch.randn(samples, 8, generator=generator)
         for row in range(samples):
             self.values[row, self.labels[row]] += 4

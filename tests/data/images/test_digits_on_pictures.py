@@ -89,9 +89,7 @@ def test_equal_pictures_share_a_split(tmp_path, data_dir):
     for each in listed[::2]:
         each["image"] = "0.png"
     (folder / "captions.json").write_text(json.dumps(listed))
-    parts = [
-        DigitsOnPictures(folder, split, mnist_root=data_dir / "MNIST") for split in DigitsOnPictures.splits
-    ]
+    parts = [DigitsOnPictures(folder, split, mnist_root=data_dir / "MNIST") for split in DigitsOnPictures.splits]
     assert sorted(part.labels[: len(part) // 2].count(4) for part in parts) == [0, 0, 10]
 
 
