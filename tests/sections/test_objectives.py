@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 import mmcl.objectives
 from mmcl.config.listing import list_settings
-from mmcl.sections.objectives import ObjectivesSection, objectives
+from mmcl.sections.objectives import OF_STREAMS, ObjectivesSection, objectives
 from mmcl.sections.towers import PretrainingSection
 
 
@@ -19,6 +19,7 @@ def test_every_objective_that_two_towers_can_train_is_found():
         objectives()
     )
     assert "nspt" not in objectives()  # it needs a teacher
+    assert "sep_clr" in objectives() and "sep_clr" not in objectives(OF_STREAMS)  # streams have no salient encoder
 
 
 @pytest.mark.parametrize("name", objectives())
@@ -53,7 +54,7 @@ def test_every_objective_is_built(name):
     objective = PretrainingSection(temperature=0.2, objectives=sizes).make_objective(name)
     a, b, labels = torch.randn(6, 3), torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
     inputs = {"a": a, "b": b, "views": torch.stack([a, b]), "features": torch.cat([a, b]), "labels": labels}
-    inputs["rows"] = torch.arange(6)
+    inputs |= {"rows": torch.arange(6), "salient": torch.stack([a, b]), "is_target": labels > 0}
     if "features" in objective.takes:
         inputs["labels"] = labels.repeat(2)
     assert objective.of(inputs).isfinite()
