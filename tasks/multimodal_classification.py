@@ -113,7 +113,7 @@ def learn(
     from mmcl.runs.tracking import Tracking
     from mmcl.sections.views import fit
 
-    tracking = Tracking(run, label, seed, progress, config.epochs, pause=30.0)
+    tracking = Tracking(run, label, seed, progress, config.epochs)
     saved = run.restore(tracking.unit)
     model, scores = fit(config, data, views, contrast, seed, on=on, tracking=tracking, saved=saved)
     names, curve = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC"}, scores.curves["test"]

@@ -123,6 +123,7 @@ class SimLAPLoss(Objective):
         normalized: scale rows to unit length ``"before"`` or ``"after"`` the gate.
         average: mean over ``"anchors"`` or over all ``"pairs"``.
         fuse: average the embeddings of the two classes before the gate's layers.
+        gated: False for gates of 1, which is the loss without the method, for comparison.
         block_size: number of anchors per block; None for automatic.
         gather: as in :func:`~mmcl.objectives.weighted_info_nce`.
 
@@ -147,6 +148,7 @@ class SimLAPLoss(Objective):
         normalized: GateOrder = "before",
         average: Average = "anchors",
         fuse: bool = True,
+        gated: bool = True,
         *,
         block_size: int | None = None,
         gather: bool = False,
@@ -161,7 +163,7 @@ class SimLAPLoss(Objective):
             if value not in known:
                 raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(known)}")
         self.pair_classes, self.normalized, self.average = pair_classes, normalized, average
-        self.gate = ClassPairGate(classes, dim, fuse=fuse)
+        self.gate, self.gated = ClassPairGate(classes, dim, fuse=fuse), gated
 
     def forward(self, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of paired views ``(batch, dim)`` and their labels ``(batch,)``, with random pair classes."""
@@ -191,7 +193,7 @@ class SimLAPLoss(Objective):
         scale = 1 / temperature_of(self.temperature)
         with torch.autocast(a.device.type, enabled=False):
             queries, keys = precise(a, b)
-            gates = self.gate(labels, pair_labels).to(queries)
+            gates = self.gate(labels, pair_labels).to(queries) if self.gated else torch.ones_like(queries)
             queries, keys, key_labels = unit(queries), unit(keys), labels
             if self.gather:
                 processes = Processes.of(keys)

@@ -217,7 +217,7 @@ class Run:
         """Write a checkpoint (see :func:`mmcl.runs.checkpoint.save_checkpoint`) of all rows logged so far.
 
         Each unit of a run, such as a strategy with a seed, has its own name. Units are trained one after the other.
-        Write a checkpoint after each epoch and after the last row of a unit, or that row is logged again on resume.
+        Write one after the last row of a unit, or that row is logged again on resume.
 
         Raises:
             CheckpointError: The file cannot be written.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Tracking(SupervisedPlugin):
-    """Logs the losses and writes a checkpoint after each epoch, and updates a progress bar.
+    """Logs the losses after each epoch, writes checkpoints, and updates a progress bar.
 
     It must be the last plugin, so that checkpoints include the state of all others.
 
@@ -26,7 +26,7 @@ class Tracking(SupervisedPlugin):
         seed: The seed in the log.
         progress: Progress display, if any.
         epochs: Number of epochs of the whole stream, for the progress bar.
-        pause: Minimum seconds between checkpoints, for large models with short epochs.
+        share: Largest share of the time that checkpoints take, in (0, 1]; 1 writes one after each epoch.
 
     Attributes:
         seconds: Training time so far, including that before an interruption.
@@ -40,7 +40,7 @@ class Tracking(SupervisedPlugin):
         progress: Progress | None = None,
         epochs: int | None = None,
         *,
-        pause: float = 0.0,
+        share: float = 0.1,
     ) -> None:
         super().__init__()
         self.run = run
@@ -48,9 +48,9 @@ class Tracking(SupervisedPlugin):
         self.unit = unit_name(strategy, seed)
         self.progress = progress
         self.bar = None if progress is None else progress.add_task(f"{strategy}, seed {seed}", total=epochs)
-        self.pause = pause
+        self.share = share
         self.seconds = 0.0
-        self._written = time.monotonic()
+        self._next = 0.0  # time of the next checkpoint
         self._started = time.monotonic()
         self._shown = 0.0
 
@@ -75,7 +75,7 @@ class Tracking(SupervisedPlugin):
             self._move(strategy, strategy.epoch + strategy.clock.train_epoch_iterations / len(strategy.dataloader))
 
     def after_training_epoch(self, strategy: MMCLTemplate, **kwargs: object) -> None:
-        """Log the epoch and write a checkpoint."""
+        """Log the epoch, and write a checkpoint unless the last one is too recent for the time that it took."""
         experience = strategy.experience.current_experience
         loss = strategy.losses.pop("loss")
         seconds = time.monotonic() - self._started
@@ -83,9 +83,10 @@ class Tracking(SupervisedPlugin):
         where = {**self.name, "experience": experience, "epoch": strategy.epoch}
         if self.run is not None:
             self.run.log("epoch", **where, loss=loss, losses=strategy.losses, seconds=round(seconds, 4))
-        if self.run is not None and time.monotonic() - self._written >= self.pause:
+        if self.run is not None and (before := time.monotonic()) >= self._next:
             self.run.checkpoint(self.unit, {"finished": False, "training": strategy.state_dict()})
-            self._written = time.monotonic()
+            after = time.monotonic()
+            self._next = after + (after - before) * (1 - self.share) / self.share
         self._move(strategy, strategy.epoch, note=f"loss {loss:.3f}")
 
     def show(self, note: str) -> None:

@@ -149,8 +149,8 @@ def objective_inputs(name: str) -> tuple[str, ...]:
     >>> objective_inputs("sup_con")
     ('features', 'labels')
     """
-    from mmcl.sections.objectives import objectives
+    from mmcl.sections.objectives import name_and_temperature, objectives
 
-    module, _, name = objectives()[name].partition(":")
+    module, _, name = objectives()[name_and_temperature(name)[0]].partition(":")
     takes: tuple[str, ...] = getattr(import_module(module), name).takes
     return takes

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore
 from mmcl.config.signature import SignatureModel, section_of
-from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName, ObjectivesSection, make_objective
+from mmcl.sections.objectives import (
+    OBJECTIVE_HELP,
+    ObjectiveName,
+    ObjectivesSection,
+    make_objective,
+    name_and_temperature,
+)
 from mmcl.sections.optimizer import OptimizerSection
 
 if TYPE_CHECKING:
@@ -25,8 +31,6 @@ if TYPE_CHECKING:
     from mmcl.training.contrastive import Augmentation, ContrastiveTrainer
 
 
-Temperature = Annotated[float, Field(gt=0)]
-
 _OF_TRAINING = {"epochs", "batch_size", "micro_batch_size", "distinct_texts", "views", "momentum", "precision"}
 _NO_SETTINGS = ("model", "pairs", "objective", "optimizer", "augment", "scheduler", "clip_norm", "device")
 
@@ -38,9 +42,6 @@ class ContrastiveSection(SignatureModel):
 
     temperature: float = Field(
         0.07, gt=0, le=1, description="temperature of the objective; initial value if it is learned"
-    )
-    temperatures: dict[ObjectiveName, Temperature] = Field(
-        {}, description="temperatures of single objectives, in place of temperature, such as {groco: 1.0}"
     )
     learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
     distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
@@ -68,7 +69,7 @@ class ContrastiveSection(SignatureModel):
         return make_objective(
             name,
             self.objectives,
-            self.temperatures.get(name, self.temperature),
+            self.temperature,
             learn_temperature=self.learn_temperature,
             gather=distributed.world_size() > 1,
         )
@@ -108,12 +109,13 @@ def pretrain(
         seconds = saved["seconds"]
     else:
         after_epoch(model, 0)
+    fixed = name_and_temperature(name)[1] or settings.temperature
     bar = progress.add_task(f"{name}, seed {seed}", total=settings.epochs, completed=trainer.epoch)
     started = time.monotonic()
     for loss in trainer:
         now = seconds + time.monotonic() - started
         learned = objective.temperature
-        temperature = learned().item() if isinstance(learned, LearnableTemperature) else settings.temperature
+        temperature = learned().item() if isinstance(learned, LearnableTemperature) else fixed
         place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
         run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
         after_epoch(model, trainer.epoch)

@@ -49,6 +49,7 @@ class IncrementalSection(SignatureModel):
     coconut: sections.CoconutSection = sections.CoconutSection()
     distillation: sections.DistillationSection = sections.DistillationSection()
     relational: sections.RelationalSection = sections.RelationalSection()
+    core_tuning: sections.CoreTuningSection = sections.CoreTuningSection()
     rehearsal: sections.RehearsalSection = sections.RehearsalSection()
     regularization: sections.RegularizationSection = sections.RegularizationSection()
     l2p: sections.L2PSection = sections.L2PSection()

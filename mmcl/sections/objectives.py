@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from functools import cache
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,14 +47,36 @@ def objectives(available: tuple[str, ...] = AVAILABLE) -> dict[str, str]:
     return found
 
 
-def _known(name: str) -> str:
+def name_and_temperature(text: str) -> tuple[str, float | None]:
+    """Split the name of an objective from its temperature, None if it has none.
+
+    Raises:
+        ValueError: the objective is unknown, or its temperature is not a number greater than 0.
+
+    >>> name_and_temperature("nt_xent@0.5"), name_and_temperature("clip")
+    (('nt_xent', 0.5), ('clip', None))
+    """
+    name, at, number = text.partition("@")
     if name not in objectives():
         raise ValueError(f"'{name}' is not an objective, {did_you_mean(name, objectives())}")
-    return name
+    if not at:
+        return name, None
+    try:
+        temperature = float(number)
+    except ValueError:
+        temperature = nan
+    if not 0 < temperature < inf:
+        raise ValueError(f"'{text}' has temperature '{number}', expected a number greater than 0, such as {name}@0.1")
+    return name, temperature
+
+
+def _known(text: str) -> str:
+    name_and_temperature(text)
+    return text
 
 
 ObjectiveName = Annotated[str, AfterValidator(_known)]
-OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}"
+OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}; with a temperature of its own, such as nt_xent@0.5"
 
 
 def _section(source: str) -> type[StrictModel]:
@@ -67,7 +90,7 @@ def make_objective(
     """Build an objective by name.
 
     Args:
-        name: one of :func:`objectives`.
+        name: one of :func:`objectives`, with ``@`` and a number if it has a temperature of its own.
         settings: an :data:`ObjectivesSection`.
         temperature: temperature; its initial value if it is learned.
         learn_temperature: make the temperature a trained parameter, as in CLIP.
@@ -77,6 +100,8 @@ def make_objective(
 
     from mmcl.objectives import LearnableTemperature
 
+    name, fixed = name_and_temperature(name)
+    temperature = temperature if fixed is None else fixed
     module, _, class_name = objectives()[name].partition(":")
     own = getattr(settings, name).model_dump() if hasattr(settings, name) else {}
     scale = LearnableTemperature(temperature) if learn_temperature else temperature

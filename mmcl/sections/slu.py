@@ -8,6 +8,11 @@ from pydantic import Field
 
 from mmcl.config.model import OneOrMore, StrictModel
 from mmcl.config.signature import SignatureModel, section_of
+from mmcl.sections.additions import ContrastSection as ContrastSection
+from mmcl.sections.additions import CoreTuningSection as CoreTuningSection
+from mmcl.sections.additions import KnowledgeDistillationSection as KnowledgeDistillationSection
+from mmcl.sections.additions import RelationalSection as RelationalSection
+from mmcl.sections.additions import build_additions as build_additions
 from mmcl.sections.closed_form import ReadOutSection as ReadOutSection
 from mmcl.sections.closed_form import check_frozen_encoder as check_frozen_encoder
 from mmcl.sections.closed_form import trains_encoder as trains_encoder
@@ -16,7 +21,6 @@ from mmcl.sections.closed_form import trains_encoder as trains_encoder
 from mmcl.sections.encoders import AudioSection as AudioSection
 from mmcl.sections.encoders import EncoderSection as EncoderSection
 from mmcl.sections.encoders import TextSection
-from mmcl.sections.objectives import make_objective
 from mmcl.sections.optimizer import OptimizerSection as OptimizerSection
 from mmcl.sections.prompting import L2PSection as L2PSection
 from mmcl.sections.regularization import RegularizationSection as RegularizationSection
@@ -25,15 +29,11 @@ from mmcl.sections.scenarios import scoring_plugins as scoring_plugins
 from mmcl.sections.scenarios import stream_settings as stream_settings
 from mmcl.sections.strategy_names import CLOSED_FORM as CLOSED_FORM
 from mmcl.sections.strategy_names import (
-    DISTILLATIONS,
-    FIRST_SESSION,
     LINEAR,
-    RELATIONAL,
     check_strategies,
     check_trained_encoder,
     expand_all,
     read_out_of,
-    split_read_out,
 )
 from mmcl.sections.strategy_names import NOT_EXPORTED as NOT_EXPORTED
 from mmcl.sections.strategy_names import STRATEGY_HELP as STRATEGY_HELP
@@ -44,16 +44,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from avalanche.core import SupervisedPlugin
-
     from mmcl.data.base import Dataset, SpeechDataset
     from mmcl.encoders.base import Encoder
     from mmcl.models.classifier import SLUClassifier
     from mmcl.models.seq2seq import SLUSeq2Seq
     from mmcl.models.tokenizer import FrameTokenizer
     from mmcl.runs.calibrate import ValidationData
-    from mmcl.strategies.contrast import Contrast
-    from mmcl.strategies.relational_distillation import RelationalDistillation
 
 DatasetT = TypeVar("DatasetT", bound="Dataset")
 ConfigT = TypeVar("ConfigT", bound=StrictModel)
@@ -151,39 +147,6 @@ class CoconutSection(StrictModel):
     """The contrastive terms of COCONUT; see :class:`mmcl.strategies.coconut.Coconut`."""
 
 
-@section_of("mmcl.strategies.contrast:Contrast", without=("objective", "name"))
-class ContrastSection(StrictModel):
-    """An objective after a ``+`` in a strategy's name; see :class:`mmcl.strategies.contrast.Contrast`."""
-
-    temperature: float = Field(0.1, gt=0, description="temperature of the objective; initial value if it is learned")
-    learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
-
-    def build(self, name: str, settings: StrictModel) -> Contrast:
-        """Build the plugin of an objective.
-
-        Args:
-            name: name of the objective.
-            settings: an :data:`~mmcl.sections.objectives.ObjectivesSection`.
-        """
-        from mmcl import distributed
-        from mmcl.strategies.contrast import Contrast
-
-        own = self.model_dump(include={"temperature", "learn_temperature"})
-        objective = make_objective(name, settings, **own, gather=distributed.world_size() > 1)
-        return Contrast(objective, name=name, **self.model_dump(exclude=set(own)))
-
-
-@section_of("mmcl.strategies.relational_distillation:RelationalDistillation")
-class RelationalSection(StrictModel):
-    """Relational distillation, ``+relational_kd`` in a strategy's name."""
-
-    def build(self) -> RelationalDistillation:
-        """Build the plugin."""
-        from mmcl.strategies.relational_distillation import RelationalDistillation
-
-        return RelationalDistillation(**self.model_dump())
-
-
 @section_of("mmcl.strategies.distillation:LogitDistillation")
 class DistillationSection(StrictModel):
     """Logit distillation of lwf and icarl."""
@@ -230,28 +193,6 @@ class Seq2SeqSection(SignatureModel):
         return SLUSeq2Seq(encoder, tokenizer, **self.model_dump(exclude={"vocabulary", "bpe_dropout"}))
 
 
-class KnowledgeDistillationSection(StrictModel):
-    """The distillations of decoders after a ``+`` in a strategy's name."""
-
-    audio_weight: float = Field(1.0, ge=0, description="weight of audio_kd, the distillation of encoded audio")
-    token_weight: float = Field(1.0, ge=0, description="weight of token_kd, the distillation of token probabilities")
-    sequence_weight: float = Field(
-        1.0, ge=0, description="weight of sequence_kd, the training on sequences decoded before the experience"
-    )
-    beams: int | None = Field(None, ge=1, description="width of the beam search of sequence_kd; none: seq2seq.beams")
-
-    def build(self, name: str) -> SupervisedPlugin:
-        """Build the plugin of one of :data:`DISTILLATIONS`."""
-        from mmcl.strategies.distillation import AudioDistillation, TokenDistillation
-        from mmcl.strategies.sequence_distillation import SequenceDistillation
-
-        if name == "audio_kd":
-            return AudioDistillation(self.audio_weight)
-        if name == "token_kd":
-            return TokenDistillation(self.token_weight)
-        return SequenceDistillation(self.sequence_weight, self.beams)
-
-
 def resolve_strategies(config: ConfigT) -> ConfigT:
     """Return a config after ``all`` in its strategies is replaced; raises ValueError if one does not fit the model."""
     given: Any = config
@@ -281,18 +222,3 @@ def build_model(
     if tokenizer is not None:
         return config.seq2seq.build(encoder, tokenizer)
     return config.classifier.build(encoder, trained=base_of(strategy) not in LINEAR, contrasts="+" in strategy)
-
-
-def build_additions(name: str, config: Any) -> list[SupervisedPlugin]:
-    """Build the plugins after ``+`` and ``@`` in a strategy's name, from the sections of a task's config."""
-    strategy, readout = split_read_out(name)
-    added = [_build_addition(each, config) for each in strategy.split("+")[1:]]
-    is_plugin = readout is not None and base_of(name) != FIRST_SESSION  # which takes the read-out as an argument
-    return [*added, config.readout.plugin(readout)] if is_plugin else added
-
-
-def _build_addition(name: str, config: Any) -> SupervisedPlugin:
-    """Build the plugin of a name after a ``+``, from the sections of a task's config."""
-    if name in DISTILLATIONS:
-        return config.knowledge_distillation.build(name)
-    return config.relational.build() if name == RELATIONAL else config.contrast.build(name, config.objectives)

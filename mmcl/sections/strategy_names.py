@@ -14,8 +14,8 @@ STRATEGY_HELP = (
     "one or more of naive, offline (all at once), joint (all so far), replay, lwf, icarl, coconut, er_ace, der, "
     "der_pp, gdumb, agem, wa, bic, lucir, ewc, si, mas; ncm, slda, ranpac and fecam on a frozen encoder; "
     "first_session, which trains the encoder in the first experience only; l2p with encoder.prompts; or all. replay "
-    "and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd or an objective, as in "
-    "replay+sup_con, and with a read-out, as in coconut@slda"
+    "and coconut with +audio_kd, +token_kd, +sequence_kd; trained ones with +relational_kd, +core_tuning or an "
+    "objective, as in replay+sup_con, and with a read-out, as in coconut@slda"
 )
 #: Strategies that train nothing. Each also names a read-out, as in ``coconut@slda``.
 CLOSED_FORM = ("ncm", "slda", "ranpac", "fecam")
@@ -37,6 +37,7 @@ LINEAR = (*CLOSED_FORM, FIRST_SESSION, L2P)
 ALL = "all"
 DISTILLATIONS = ("audio_kd", "token_kd", "sequence_kd")  # for decoders, on samples in memory
 RELATIONAL = "relational_kd"
+CORE_TUNING = "core_tuning"  # adds mixtures beside the objective of this name
 #: Reasons why models of a strategy cannot be exported.
 NOT_EXPORTED = {"icarl": "icarl classifies by the samples in its memory, which the run does not keep"}
 
@@ -111,6 +112,8 @@ def check_strategies(names: Sequence[str], model: str) -> None:
     for name in names:
         if model == "seq2seq" and (base_of(name) in CLASSIFIER_ONLY or read_out_of(name)):
             raise ValueError(f"strategy '{name}' needs a classifier, expected model: classifier, or replay+token_kd")
+        if model == "seq2seq" and CORE_TUNING in name.split("+"):
+            raise ValueError(f"strategy '{name}' needs a classifier, expected model: classifier")
         if model != "seq2seq" and distillations_in(name):
             raise ValueError(f"strategy '{name}' needs a decoder, expected model: seq2seq")
 

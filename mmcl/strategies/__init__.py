@@ -15,6 +15,7 @@ with quick_imports():
     from mmcl.strategies.closed_form import ClosedForm as ClosedForm
     from mmcl.strategies.coconut import Coconut as Coconut
     from mmcl.strategies.contrast import Contrast as Contrast
+    from mmcl.strategies.core_tuning import CoreTuning as CoreTuning
     from mmcl.strategies.dark_experience import DarkExperience as DarkExperience
     from mmcl.strategies.distillation import AudioDistillation as AudioDistillation
     from mmcl.strategies.distillation import LogitDistillation as LogitDistillation
@@ -77,6 +78,7 @@ __all__ = [
     "ClosedForm",
     "Coconut",
     "Contrast",
+    "CoreTuning",
     "DarkExperience",
     "EarlyRehearsal",
     "EpisodicMemory",

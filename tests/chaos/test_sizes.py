@@ -35,7 +35,7 @@ class Stop(SupervisedPlugin):
 
 def learn(run, model, benchmark, memory, epochs, batch_size, stop=None):
     """As a task does."""
-    tracking, accuracy = Tracking(run, "replay", 0, pause=5), AccuracyMatrix()
+    tracking, accuracy = Tracking(run, "replay", 0), AccuracyMatrix()
     settings = {"memory_size": memory, "epochs": epochs, "batch_size": batch_size, "eval_batch_size": 1024}
     optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], 3e-3, fused=True)
     strategy = replay(model, optimizer, **settings, plugins=[accuracy, tracking, Stop(stop)])

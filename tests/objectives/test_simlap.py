@@ -61,6 +61,8 @@ def test_with_gates_of_1_and_unique_labels_it_is_info_nce(normalized):
     logits = normalize(a, dim=1) @ normalize(b, dim=1).T / 0.3
     expected = cross_entropy(logits, torch.arange(6))
     assert loss(a, b, torch.arange(6)).item() == pytest.approx(expected.item(), rel=1e-10)
+    ungated = objective(classes=6, pair_classes="identical", normalized=normalized, gated=False)
+    assert ungated(a, b, torch.arange(6)).item() == pytest.approx(expected.item(), rel=1e-10)
 
 
 def test_gradients_equal_finite_differences():

@@ -23,7 +23,7 @@ def learn(make, make_closed, benchmark):
     """Return a function that trains on the stream, or resumes a run; it stops after ``stop`` evaluations."""
 
     def _learn(run, stop=None, keep=None, preset=naive):
-        accuracy, tracking = AccuracyMatrix(), Tracking(run, "naive", 0)
+        accuracy, tracking = AccuracyMatrix(), Tracking(run, "naive", 0, share=1)
         plugins = [accuracy, tracking]
         strategy = make_closed(slda, plugins=plugins) if preset is slda else make(preset, epochs=2, plugins=plugins)
         evaluate, tests = strategy.eval, []
@@ -85,7 +85,7 @@ def test_a_stream_of_domains_has_a_forward_transfer_beyond_chance(make, digits, 
         part.speakers = ["george", "jackson"] * (10 * speakers)
     benchmark, accuracy = class_incremental(*digits, experiences=2, domain="speakers"), AccuracyMatrix()
     with Run.create("test", Config(), tmp_path / "run") as run:
-        tracking = Tracking(run, "naive", 0)
+        tracking = Tracking(run, "naive", 0, share=1)
         strategy = make(naive, epochs=2, plugins=[accuracy, tracking])
         learn_stream(run, strategy, benchmark, tracking, accuracy)
         (stream,), (result,) = run.metrics("stream"), run.metrics("result")

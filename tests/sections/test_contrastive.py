@@ -54,8 +54,3 @@ def test_a_finished_training_is_loaded(settings, run):
     first = trained(settings, run)
     again = trained(settings, run, after_epoch=lambda model, epoch: pytest.fail("trained again"))
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
-
-
-def test_a_single_objective_can_have_its_own_temperature(settings):
-    given = settings.model_copy(update={"temperature": 0.3, "temperatures": {"sup_con": 0.7}})
-    assert given.make_objective("sup_con").temperature == 0.7 and given.make_objective("nt_xent").temperature == 0.3

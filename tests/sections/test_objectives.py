@@ -58,3 +58,14 @@ def test_every_objective_is_built(name):
     if "features" in objective.takes:
         inputs["labels"] = labels.repeat(2)
     assert objective.of(inputs).isfinite()
+
+
+def test_an_objective_can_have_its_own_temperature():
+    config = PretrainingSection(objective=["clip@0.5", "clip", "siglip@2"], temperature=0.3)
+    assert [config.make_objective(name).temperature for name in config.objective] == [0.5, 0.3, 2.0]
+
+
+@pytest.mark.parametrize("text", ["clip@", "clip@warm", "clip@0", "clip@-1", "clip@nan", "clip@inf", "clap@0.5"])
+def test_a_bad_temperature_of_an_objective_is_named(text):
+    with pytest.raises(ValidationError, match=text.partition("@")[0]):
+        PretrainingSection(objective=[text])

@@ -2,13 +2,7 @@ import pytest
 
 from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError, MissingDataError
-from mmcl.sections.slu import (
-    DISTILLATIONS,
-    ClassifierSection,
-    DataSection,
-    KnowledgeDistillationSection,
-    Seq2SeqSection,
-)
+from mmcl.sections.slu import ClassifierSection, DataSection, Seq2SeqSection
 
 
 def test_training_splits_are_concatenated(data_dir):
@@ -23,11 +17,6 @@ def test_training_splits_are_concatenated(data_dir):
 def test_missing_data_raise_with_the_searched_folder(tmp_path):
     with pytest.raises(MissingDataError, match="fsdd.*nothing"):
         DataSection(name="fsdd", root=str(tmp_path / "nothing")).build()
-
-
-def test_each_distillation_has_its_weight():
-    section = KnowledgeDistillationSection(audio_weight=2.0, token_weight=3.0, sequence_weight=4.0)
-    assert [section.build(name).weight for name in DISTILLATIONS] == [2.0, 3.0, 4.0]
 
 
 class Two:

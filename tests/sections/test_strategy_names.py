@@ -52,6 +52,7 @@ def test_strategy_names_may_have_distillations():
         ("der_pp", "seq2seq"),
         ("first_session@ncm", "seq2seq"),
         ("er_ace+sup_con", "seq2seq"),
+        ("offline+core_tuning", "seq2seq"),
         ("replay+token_kd", "classifier"),
     ],
 )

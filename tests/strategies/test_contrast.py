@@ -4,8 +4,8 @@ from avalanche.core import SupervisedPlugin
 
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.objectives import CLIPLoss, LearnableTemperature, NSPTLoss, NTXentLoss, SupConLoss
+from mmcl.sections.additions import ContrastSection
 from mmcl.sections.objectives import OF_STREAMS, objectives
-from mmcl.sections.slu import ContrastSection
 from mmcl.sections.towers import PretrainingSection
 from mmcl.strategies import coconut, naive, replay
 from mmcl.strategies.contrast import Contrast

@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from mmcl.reports.figures.representations import curves
+from mmcl.reports.figures.representations import over_epochs, over_temperatures
 from mmcl.reports.results import by_strategy
 from mmcl.reports.row_types import parse_row
 
@@ -25,10 +25,34 @@ def test_lines_are_means_over_seeds_in_units_of_each_measure(monkeypatch):
         for seed in (0, 1)
         for epoch in (2, 4)
     ]
-    svg = curves(by_strategy(map(parse_row, rows), "run", ""))
+    svg = over_epochs(by_strategy(map(parse_row, rows), "run", ""))
     assert svg.startswith("<svg") and "linear probe" in svg
     assert drawn == [("nt_xent", {2: 60.0, 4: 60.0}), ("nt_xent", {2: -2.0, 4: -4.0})]
 
 
 def test_nothing_is_drawn_without_rows():
-    assert curves([]) == ""
+    assert over_epochs([]) == ""
+
+
+def test_measures_of_one_objective_are_drawn_over_its_temperatures(monkeypatch):
+    drawn, plot = [], Axes.errorbar
+
+    def spy(self, x, y, yerr, **options):
+        drawn.append((options["label"], list(x), [round(each, 6) for each in y], [round(each, 3) for each in yerr]))
+        return plot(self, x, y, yerr=yerr, **options)
+
+    monkeypatch.setattr(Axes, "errorbar", spy)
+    values = {"nt_xent@0.5": 0.7, "nt_xent@0.1": 0.5, "nt_xent": 0.9, "clip@0.2": 0.3}
+    rows = [
+        made
+        for name, value in values.items()
+        for seed in (0, 1)
+        for made in (
+            row(name, seed, 4, linear_probe=value),
+            {"kind": "result", "strategy": name, "seed": seed, "measures": {"linear probe": value + 0.1 * seed}},
+        )
+    ]
+    svg = over_temperatures(by_strategy(map(parse_row, rows), "run", ""))
+    assert svg.startswith("<svg") and "temperature" in svg
+    assert drawn == [("nt_xent", [0.1, 0.5], [55.0, 75.0], [7.071, 7.071])]
+    assert over_temperatures(by_strategy(map(parse_row, rows[-4:]), "run", "")) == ""
