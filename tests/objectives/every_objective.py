@@ -181,18 +181,14 @@ class _Gated(nn.Module):
 class _Predicted(nn.Module):
     """BECLR with small memories, for the dimension of the batch."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, dim: int = 6, **settings: object) -> None:
         super().__init__()
-        self.settings, self.objective = settings, self._sized(6, **settings)
-
-    @staticmethod
-    def _sized(dim: int, **settings: object) -> objectives.BECLRLoss:
         torch.manual_seed(0)
-        return objectives.BECLRLoss(dim=dim, memory=1024, clusters=4, **settings)
+        self.settings, self.objective = settings, objectives.BECLRLoss(dim=dim, memory=1024, clusters=4, **settings)
 
     def forward(self, features: Tensor, teacher: Tensor) -> Tensor:
         if features.shape[1] != self.objective.dim:
-            self.objective = self._sized(features.shape[1], **self.settings).to(features.device)
+            self.objective = _Predicted(features.shape[1], **self.settings).objective.to(features.device)
         return self.objective(features, teacher)
 
 
