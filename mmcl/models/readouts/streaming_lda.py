@@ -70,8 +70,8 @@ class StreamingLDA(LinearReadOut):
             )
         if samples - known < dim:
             self.warn_once(
-                f"slda has {samples:,} samples of {known:,} classes in {dim:,} dimensions, too few for a covariance: it "
-                f"stands on shrinkage {shrinkage:.3g} (readout.slda.shrinkage)"
+                f"slda has {samples:,} samples of {known:,} classes in {dim:,} dimensions, too few for a covariance: "
+                f"it stands on shrinkage {shrinkage:.3g} (readout.slda.shrinkage)"
             )
         return discriminant(self.statistics, factor)
 
