@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from mmcl.sections.objectives import objectives
+from mmcl.sections.objectives import IN_STRATEGIES, objectives
 from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
@@ -46,7 +46,8 @@ def _strategy_name(name: str) -> str:
     """Validate a strategy's name, with distillations and objectives after a ``+``, and a read-out after an ``@``."""
     strategy, readout = split_read_out(name)
     base, *added = strategy.split("+")
-    known_parts = [(base, (*STRATEGIES, ALL)), *((each, (*DISTILLATIONS, RELATIONAL, *objectives())) for each in added)]
+    additions = (*DISTILLATIONS, RELATIONAL, *objectives(IN_STRATEGIES))
+    known_parts = [(base, (*STRATEGIES, ALL)), *((each, additions) for each in added)]
     for part, known in [*known_parts, *([] if readout is None else [(readout, CLOSED_FORM)])]:
         if part not in known:
             raise ValueError(f"'{name}' is not a strategy, {did_you_mean(part, known)}")

@@ -41,6 +41,8 @@ GOOD = {
 GREY = "'first={modality: image, name: cnn, head: linear, options: {channels: 1}}'"
 #: Task, settings with a fault, and the words that the message holds.
 FAULTS = [
+    ("representation_learning", "objective=l1+conr", ["objective", "l1+conr", "needs targets"]),
+    ("representation_learning", "objective=l1+cnor", ["objective", "'cnor'", "'conr'"]),
     ("slu_incremental", "data.name=barrista", ["data.name", "'barrista'", "'barista'"]),
     ("slu_incremental", "'data.options={sise: 8}'", ["data.options", "'sise'", "'size'"]),
     ("slu_incremental", "'data.options={size: large}'", ["data.options", "size", "'large'"]),
@@ -87,6 +89,7 @@ FAULTS = [
     ("representation_learning", "data.held_out=[nothing]", ["held_out", "'nothing'"]),
     ("representation_learning", "encoder.modality=tabular encoder.name=mlp", ["data.name", "numbers"]),
     ("representation_learning", "augment.small=1 augment.small_smallest=0.9", ["augment", "0.9"]),
+    ("representation_learning", "objective=sep_clr", ["objective", "is_target"]),
     ("contrastive_pretraining", "objective=clpi", ["objective", "'clpi'", "'clip'"]),
     ("contrastive_pretraining", "objective=sup_con pairs.root=said.csv", ["objective", "sup_con", "labels"]),
     ("contrastive_pretraining", "first.modality=image", ["pairs.name", "image", "audio"]),
@@ -152,6 +155,26 @@ def settings_of(task, more=""):
 @pytest.mark.parametrize("task", sorted(GOOD))
 def test_settings_without_faults_pass(task):
     assert faults_of(task, "tiny", settings_of(task))[1] == []
+
+
+def test_regression_data_passes_and_its_faults_are_named(tmp_path):
+    path = tmp_path / "yacht.txt"
+    path.write_text("\n".join(f"{row} {row % 3} {row}.5" for row in range(20)))
+    data = f"data={{name: uci_regression, root: '{tmp_path}', options: {{table: yacht}}}}"
+    settings = [
+        data,
+        "encoder.modality=tabular",
+        "encoder.name=mlp",
+        "encoder.options={}",
+        "objective=[l1+conr,supremix]",
+    ]
+    assert faults_of("representation_learning", "tiny", settings)[1] == []
+    path.write_text(path.read_text().replace("7 1 7.5", "7 1 nan"))
+    (fault,) = faults_of("representation_learning", "tiny", settings)[1]
+    assert "line 8" in fault and "'nan'" in fault
+    path.write_text("\n".join(f"{row} 5" for row in range(20)))
+    (fault,) = faults_of("representation_learning", "tiny", settings)[1]
+    assert "target 5.0" in fault
 
 
 @pytest.mark.parametrize(("task", "settings", "words"), FAULTS, ids=[f"{task} {text}" for task, text, _ in FAULTS])
