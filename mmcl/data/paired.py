@@ -10,6 +10,7 @@ from torch import Tensor
 from mmcl.batch import Batch, collate
 from mmcl.data.attributes import attributes_of
 from mmcl.data.base import Dataset, MakesBatches
+from mmcl.data.regression_set import check_targets
 from mmcl.data.torch_dataset import Samples, as_dataset, as_splits
 from mmcl.errors import DataError
 
@@ -29,10 +30,14 @@ class PairedDataset:
         bags: number of the bag of each pair, ``(samples,)``; None if the first data set has no bags.
         texts: text of each pair.
         labels: label of each pair, ``(samples,)``.
+        targets: number to predict of each pair, ``(samples,)``; None if the first data set has no targets.
         lengths: number of time steps of the longer side, ``(samples,)``; None if neither side has lengths.
+        is_support: whether a row is of the support of an episode; None without episodes, see
+            :class:`~mmcl.data.episodes.EpisodicDataset`.
 
     Raises:
-        DataError: there are no samples, or the numbers of samples or the texts differ.
+        DataError: there are no samples, the numbers of samples or the texts differ, or targets are not finite or all
+            equal.
 
     >>> class Said:
     ...     classes, labels, texts = ("on", "off"), [0, 1], ["on", "off"]
@@ -43,6 +48,8 @@ class PairedDataset:
     >>> first["audio"].shape, second["text"]
     (torch.Size([2, 2]), ['off', 'on'])
     """
+
+    is_support: Tensor | None = None
 
     def __init__(self, first: Samples, second: Samples | None = None) -> None:
         self.sides = (as_dataset(first),) if second is None else tuple(as_splits(first, second))
@@ -61,6 +68,10 @@ class PairedDataset:
             )
         bags = attributes_of(first).bags
         self.bags = None if bags is None else torch.as_tensor(bags, dtype=torch.long)
+        targets = attributes_of(first).targets
+        if targets is not None:
+            check_targets(targets, "the data set")
+        self.targets = None if targets is None else torch.tensor(targets, dtype=torch.float32)
         self.texts: Sequence[str] = list(first.texts)
         self.labels = torch.tensor(list(first.labels), dtype=torch.long)
         known = [lengths for side in self.sides if (lengths := attributes_of(side).lengths) is not None]
@@ -84,8 +95,25 @@ class PairedDataset:
 
     def batch(self, rows: Tensor) -> tuple[Batch, ...]:
         """Return the batch of each side for samples ``rows``, ``(batch,)``."""
+        rows = self.samples_of(rows)
         first = batch_of(self.first, rows)
         return (first, *(first if side is self.first else batch_of(side, rows) for side in self.sides[1:]))
+
+    def samples_of(self, rows: Tensor) -> Tensor:
+        """Return the sample of each row of a batch."""
+        return rows
+
+    def batches(self, batch_size: int, *, distinct: bool = False) -> list[Tensor]:
+        """Return the rows of an epoch's batches in random order.
+
+        A last batch that is smaller than the others is left out.
+
+        Args:
+            batch_size: rows of a batch.
+            distinct: take one random row of each text.
+        """
+        batches = list(self.shuffled(distinct=distinct).split(batch_size))
+        return batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch_size else batches
 
     def first_of_each_text(self) -> Tensor:
         """Return the first row of each distinct text, in increasing order."""

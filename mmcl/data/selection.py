@@ -100,6 +100,12 @@ class Selection:
         return {name: [values[row] for row in self.rows] for name, values in factors.items()}
 
     @property
+    def targets(self) -> Sequence[float] | None:
+        """Number to predict of each sample; None if the source has none."""
+        targets = attributes_of(self.source).targets
+        return None if targets is None else [targets[row] for row in self.rows]
+
+    @property
     def modalities(self) -> Mapping[str, str]:
         """Modality of each view of the source."""
         return attributes_of(self.source).modalities

@@ -20,6 +20,7 @@ from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.metrics.zero_shot import class_embeddings
 from mmcl.models.heads.projection import Head, HeadOptions
+from mmcl.models.heads.regression import Regressor
 from mmcl.models.saved import Description, load_model, stored_state, write_model
 
 _FORMAT = 1
@@ -41,11 +42,15 @@ class Tower(nn.Module):
     Args:
         encoder: encoder of one modality.
         head: its projection head.
+
+    Attributes:
+        regressor: head that predicts a number from the encoder's pooled vector; None without a regression.
     """
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
+        self.regressor: Regressor | None = None
 
     @property
     def modality(self) -> str:
@@ -91,7 +96,7 @@ class TwoTower(nn.Module):
         first: encoder of the first modality; for CWCL, the trained one.
         second: encoder of the second modality; for CWCL, the frozen one. None to share the first tower.
         first_head, second_head: names of heads, or :class:`~mmcl.models.heads.HeadOptions`.
-        dim: dimension of the shared space. None for that of a side with the head ``none``, or else 512.
+        dim: dimension of the shared space. None for that of a side with a head without parameters, or else 512.
 
     Raises:
         ConfigError: dimensions differ where no head projects.
@@ -115,7 +120,7 @@ class TwoTower(nn.Module):
         super().__init__()
         encoders = (first,) if second is None else (first, second)
         options = [HeadOptions(head) if isinstance(head, str) else head for head in (first_head, second_head)]
-        given = [e.pooled_dim for e, o in zip(encoders, options, strict=False) if o.name == "none"]
+        given = [e.pooled_dim for e, o in zip(encoders, options, strict=False) if o.keeps_dim]
         self.dim = dim if dim is not None else given[0] if given else 512
         if self.dim < 1:
             raise ConfigError(f"dim of the shared space is {self.dim}, expected at least 1")
@@ -153,6 +158,16 @@ class TwoTower(nn.Module):
             raise ConfigError("the model has a text tower only, expected another tower to classify with texts")
         return others[0]
 
+    def add_regressor(self, targets: Tensor | None = None) -> None:
+        """Add a head to the first tower that predicts a number from the encoder's pooled vector.
+
+        Args:
+            targets: training targets ``(samples,)``, whose mean and deviation scale predictions; None for no scaling.
+        """
+        self.first.regressor = Regressor(self.first.encoder.pooled_dim)
+        if targets is not None:
+            self.first.regressor.standardize(targets)
+
     @takes_tensors
     def forward(self, first: Batch, second: Batch) -> Embedded:
         """Return the embeddings of both sides, ``(batch, dim)`` each, not normalized."""
@@ -169,6 +184,8 @@ class TwoTower(nn.Module):
         description: Description = {"mmcl_two_tower": _FORMAT, "dim": self.dim}
         for side, tower in zip(_SIDES, self.towers, strict=False):
             description[side] = {**describe_encoder(tower.encoder), "head": vars(tower.head.options)}
+        if self.first.regressor is not None:
+            description["regressor"] = True
         write_model(Path(folder), "model.json", description, _stored(self, description))
 
     @classmethod
@@ -207,6 +224,8 @@ class TwoTower(nn.Module):
                 )
             with bounded(sizes, path, error=CheckpointError):
                 model = cls(*rebuilt, first_head=heads[0], second_head=heads[-1], dim=dim)
+            if described.get("regressor") is True:
+                model.add_regressor()
             return model, _stored(model, described)
 
         return load_model(folder, path.name, build)

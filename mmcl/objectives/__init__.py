@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from mmcl.objectives.simlap import SimLAPLoss as SimLAPLoss
     from mmcl.objectives.sup_con import SupConLoss as SupConLoss
 
-    # Episodes of few shots
+    # Episodes of few shots, or representations for them
+    from mmcl.objectives.beclr import BECLRLoss as BECLRLoss
     from mmcl.objectives.susana import SuSanaLoss as SuSanaLoss
 
     # Numbers of a regression
     from mmcl.objectives.conr import ConRLoss as ConRLoss
+    from mmcl.objectives.l1 import L1Loss as L1Loss
     from mmcl.objectives.supremix import SupReMixLoss as SupReMixLoss
 
     # A teacher
@@ -48,11 +50,13 @@ if TYPE_CHECKING:
     from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
 
     # State between batches
+    from mmcl.objectives.memory import ClusteredQueue as ClusteredQueue
     from mmcl.objectives.memory import Queue as Queue
     from mmcl.objectives.memory import SampleNumbers as SampleNumbers
 
-    # The base class and temperatures
+    # The base class, sums and temperatures
     from mmcl.objectives.objective import Objective as Objective
+    from mmcl.objectives.objective_sum import ObjectiveSum as ObjectiveSum
     from mmcl.objectives.temperature import LearnableTemperature as LearnableTemperature
 
     # The kernel and its weight matrices

@@ -1,4 +1,4 @@
-"""State of objectives between batches: a queue of embeddings, and numbers per sample. Both are buffers."""
+"""State of objectives between batches: queues of embeddings, also in clusters, and numbers per sample, all buffers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import checks_values, poisoned
 from mmcl.objectives.kernel.labels import labels_of
 from mmcl.objectives.kernel.pairs import SameLabel
+from mmcl.objectives.kernel.tiles import tile_size
+from mmcl.objectives.kernel.transport import transport_plan
+from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.temperature import number_of
 
 
@@ -62,7 +65,7 @@ class Queue(nn.Module):
             ShapeError: rows of another dimension, or more rows than the queue holds.
         """
         if not self.rows.shape[1]:
-            self.rows = self.rows.new_zeros(self.size, rows.shape[-1])
+            self._set_dim(rows.shape[-1])
         if rows.dim() != 2 or rows.shape[1] != self.rows.shape[1]:
             raise ShapeError(
                 f"got rows {tuple(rows.shape)} for a queue of dim {self.rows.shape[1]}: give each encoder its own queue"
@@ -88,12 +91,113 @@ class Queue(nn.Module):
         self.rows.index_copy_(0, places, rows.to(self.rows))
         self.count += len(rows)
 
+    def _set_dim(self, dim: int) -> None:
+        self.rows = self.rows.new_zeros(self.size, dim)
+
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # A new queue has no dimension yet.
         saved = state_dict.get(f"{prefix}rows")
         if saved is not None and saved.dim() == 2 and 0 in (saved.shape[1], self.rows.shape[1]):
-            self.rows = self.rows.new_zeros(self.size, saved.shape[1])
+            self._set_dim(saved.shape[1])
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class ClusteredQueue(Queue):
+    """A queue of unit-length embeddings in clusters of about equal size, DyCE of BECLR.
+
+    The prototype of a cluster is the mean of its rows, or the former one if it has none. Each call of :meth:`push`
+    assigns its rows to prototypes by optimal transport, which gives all clusters an equal share. Until the queue has
+    been full, prototypes are rows at equal distances, and each row is in the cluster of the nearest one.
+
+    Poulakakis-Daktylidis and Jamali-Rad 2024 (ICLR, BECLR). Differs from the paper: clusters start from rows instead of
+    k-means, and are not made again every 60 epochs. The released code passes the distance to Sinkhorn's algorithm with
+    the wrong sign, which assigns rows to the farthest prototypes (``as_released``).
+
+    Args:
+        size: largest number of rows.
+        clusters: number of clusters, at most ``size``.
+        as_released: assign rows to the farthest prototypes.
+
+    Raises:
+        InputError: a size that is not an integer of 1 or more, or more clusters than rows.
+
+    >>> queue = ClusteredQueue(4, clusters=2)
+    >>> queue.push(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]))
+    >>> queue.labels.tolist(), queue.neighbours(torch.tensor([[0.8, 0.6]]), 1).tolist()
+    ([0, 0, 1, 1], [[[0.800000011920929, 0.6000000238418579]]])
+    """
+
+    prototypes: Tensor
+    labels: Tensor
+
+    def __init__(self, size: int, clusters: int, *, as_released: bool = False) -> None:
+        super().__init__(size)
+        self.clusters, self.as_released = whole("clusters", clusters), as_released
+        if self.clusters > self.size:
+            raise InputError(f"clusters is {clusters} for {size} rows, expected at most one for each row")
+        self.register_buffer("prototypes", torch.zeros(self.clusters, 0))
+        self.register_buffer("labels", torch.zeros(self.size, dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, rows: Tensor, processes: Processes | None = None) -> None:
+        """Replace the oldest rows, and update clusters; see :meth:`Queue.push`.
+
+        Args:
+            rows: of unit length, ``(batch, dim)``.
+            processes: as in :meth:`Queue.push`.
+        """
+        rows = processes.gather(rows.detach()) if processes else rows.detach()
+        self.prepare(rows)
+        if not len(rows):
+            return
+        places, was_full = (self.count + torch.arange(len(rows), device=rows.device)) % self.size, self.filled[-1]
+        distances = _distances(rows.to(self.rows), self.prototypes)
+        plan = transport_plan(-distances if self.as_released else distances, epsilon=0.1, iterations=10)
+        labels = self.labels.index_copy(0, places, plan.argmax(1))
+        super().push(rows)
+        held = self.count.clamp(max=self.size)
+        starts = self.rows[torch.arange(self.clusters, device=held.device) * held // self.clusters]
+        nearest = _distances(self.rows, starts).argmin(1)
+        self.labels.copy_(torch.where(was_full, labels, nearest))
+        flags = self.filled.to(self.rows)
+        counts = self._sums(flags[:, None])
+        means = self._sums(self.rows * flags[:, None]) / counts.clamp(min=1)
+        self.prototypes.copy_(torch.where(counts > 0, means, torch.where(was_full, self.prototypes, starts)))
+
+    @torch.no_grad()
+    def neighbours(self, queries: Tensor, count: int, block_size: int | None = None) -> Tensor:
+        """Return the most similar rows in the cluster of each query's nearest prototype, ``(queries, count, dim)``.
+
+        A cluster of fewer rows is replaced by the whole queue. In an empty queue, they are zero.
+
+        Args:
+            queries: of unit length, ``(queries, dim)``.
+            count: number of rows for each query, at most those of the queue.
+            block_size: queries that are compared at a time; None for automatic.
+        """
+        self.prepare(queries[: self.size])
+        rows, found = self.rows.to(queries), []
+        own = (queries @ unit(self.prototypes.to(queries)).T).argmax(1)
+        small = self._sums(self.filled.to(queries)[:, None])[:, 0] < count
+        size = tile_size(queries.device, block_size)
+        for block, cluster in zip(queries.split(size), own.split(size), strict=True):
+            allowed = ((self.labels == cluster[:, None]) | small[cluster][:, None]) & self.filled
+            similarities = (block @ rows.T).masked_fill(~allowed, -torch.inf)
+            found.append(rows[similarities.topk(count, dim=1).indices])
+        return torch.cat(found)
+
+    def _sums(self, values: Tensor) -> Tensor:
+        """Return the sum of values over the rows of each cluster, ``(clusters, dim)``."""
+        return values.new_zeros(self.clusters, values.shape[1]).index_add_(0, self.labels, values)
+
+    def _set_dim(self, dim: int) -> None:
+        super()._set_dim(dim)
+        self.prototypes = self.prototypes.new_zeros(self.clusters, dim)
+
+
+def _distances(rows: Tensor, others: Tensor) -> Tensor:
+    squares = rows.square().sum(1)[:, None] + others.square().sum(1) - 2 * rows @ others.T
+    return squares.clamp(min=0).sqrt()
 
 
 class SampleNumbers(nn.Module):

@@ -18,10 +18,10 @@ from mmcl.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
-#: Inputs that class-incremental training provides, by their names in ``Objective.takes``.
-OF_STREAMS = ("a", "b", "views", "features", "labels", "rows", "bags")
-#: Inputs that the trainer of towers provides; the last are those of a salient encoder.
-AVAILABLE = (*OF_STREAMS, "salient", "is_target")
+#: Inputs that the class-incremental loop provides, by their names in ``Objective.takes``.
+IN_STRATEGIES = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that the trainer of towers provides: of episodes, a momentum encoder, a salient encoder and a regression too.
+AVAILABLE = (*IN_STRATEGIES, "is_support", "teacher", "salient", "is_target", "targets", "predictions")
 
 
 @cache
@@ -70,12 +70,17 @@ def name_and_temperature(text: str) -> tuple[str, float | None]:
 
 
 def _known(text: str) -> str:
-    name_and_temperature(text)
+    for term in text.split("+"):
+        name_and_temperature(term)
     return text
 
 
+#: One of :func:`objectives`, or several joined by ``+``, which are summed.
 ObjectiveName = Annotated[str, AfterValidator(_known)]
-OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}; with a temperature of its own, such as nt_xent@0.5"
+OBJECTIVE_HELP = (
+    f"one or more of {', '.join(objectives())}; with a temperature of its own, such as nt_xent@0.5, or a sum, such as "
+    "l1+conr@0.1"
+)
 
 
 def _section(source: str) -> type[StrictModel]:

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mmcl.config.model import OneOrMore
+from mmcl.config.model import OneOrMore, StrictModel
+from mmcl.config.signature import section_of
 from mmcl.sections.slu import DataSection
 
 if TYPE_CHECKING:
     from mmcl.data.base import Dataset
+    from mmcl.data.paired import PairedDataset
+
+
+@section_of("mmcl.data.episodes:EpisodicDataset", without=("first",))
+class EpisodesSection(StrictModel):
+    """Few-shot episodes to train on; see :class:`mmcl.data.episodes.EpisodicDataset`."""
 
 
 class SamplesSection(DataSection):
@@ -20,6 +27,10 @@ class SamplesSection(DataSection):
     held_out: OneOrMore[str] = Field((), description="classes that are not trained on, for few-shot episodes")
     long_tail: float | None = Field(
         None, gt=0, le=1, description="size of the rarest class as a share of the most frequent; none: all samples"
+    )
+
+    episodes: EpisodesSection | None = Field(
+        None, description="batches that are few-shot episodes, in place of batch_size; none: shuffled samples"
     )
 
     def open(self, modality: Literal["audio", "image", "tabular", "text"]) -> tuple[Dataset, Dataset]:
@@ -58,6 +69,16 @@ class SamplesSection(DataSection):
             rows = [row for row, label in enumerate(train.labels) if train.classes[label] not in self.held_out]
             chosen = Selection(train, rows)
         return chosen if self.long_tail is None else long_tailed(chosen, self.long_tail, seed=seed)
+
+    def pairs(self, chosen: Dataset) -> PairedDataset:
+        """Return selected samples as the trainer takes them, in episodes where these are set.
+
+        Raises:
+            DataError: too few classes have enough samples for an episode.
+        """
+        from mmcl.data import EpisodicDataset, PairedDataset
+
+        return PairedDataset(chosen) if self.episodes is None else EpisodicDataset(chosen, **dict(self.episodes))
 
     def check_held_out(self, classes: Sequence[str]) -> None:
         """Check the held-out classes against those of a data set.

@@ -72,8 +72,11 @@ def representation_learning(config: Any, checks: Checks) -> None:
         if modality == "tabular":
             checks.attempt("data.name", lambda: TabularView(data[0]))
         config = config.following(data[0])
-        check_objectives(checks, "objective", config.objective, data[0])
+        given = {"episodes": config.data.episodes is not None, "momentum": config.momentum}
+        check_objectives(checks, "objective", config.objective, data[0], **given)
         checks.attempt("data.held_out", lambda: config.data.check_held_out(data[0].classes))
+        if config.data.episodes is not None:
+            checks.attempt("data.episodes", lambda: config.data.pairs(config.data.select(data[0], config.seeds[0])))
     if modality != "tabular" or "features" in config.encoder.options:  # the number of features is that of the data
         check_encoder(checks, "encoder", config.encoder, modality)
 

@@ -20,7 +20,7 @@ def check_pretraining(checks: Checks, config: PretrainingSection) -> None:
     if train is not None:
         check_sides(checks, "pairs.name", train, config)
         config = config.following(train)
-        check_objectives(checks, "objective", config.objective, train)
+        check_objectives(checks, "objective", config.objective, train, momentum=config.momentum)
     check_encoder(checks, "first", config.first, config.first.modality)
     if config.second is not None:
         check_encoder(checks, "second", config.second, config.second.modality)

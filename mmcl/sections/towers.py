@@ -76,7 +76,7 @@ class PairsSection(StrictModel):
 class TowerSection(EncoderSection):
     """An encoder of one modality and its projection head; see :class:`mmcl.models.TwoTower`."""
 
-    head: Literal["none", "linear", "mlp", "attention"] = Field(
+    head: Literal["none", "linear", "mlp", "attention", "reweighting"] = Field(
         "linear", description="projection head to the shared space"
     )
 
@@ -84,7 +84,7 @@ class TowerSection(EncoderSection):
         """Build the encoder, and the options of its head."""
         from mmcl.models.heads import HeadOptions
 
-        sizes = self.model_dump(include={"hidden", "kernel", "layers", "heads", "dropout"})
+        sizes = self.model_dump(include={"hidden", "kernel", "layers", "heads", "dropout", "kappa"})
         head = HeadOptions(self.head, **sizes)
         return self.encoder(), head
 

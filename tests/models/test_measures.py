@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmcl.encoders import build_encoder
-from mmcl.errors import DataError
+from mmcl.errors import DataError, LabelError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.models.measures import representation_measures
@@ -40,10 +40,11 @@ def test_distant_classes_are_measured_as_such(model):
         for size in (30.0, 0.0)
     )
     assert list(far) == [
-        *("nearest neighbours", "linear probe", "linear probe, head", "1 shot, 3 ways", "2 shots, 3 ways"),
+        *("nearest neighbours", "linear probe", "nearest neighbours, head", "linear probe, head"),
+        *("1 shot, 3 ways", "2 shots, 3 ways"),
         *("uniformity", "tolerance", "effective rank"),
     ]
-    assert min(list(far.values())[:5]) > 0.95 and max(list(near.values())[:5]) < 0.5
+    assert min(list(far.values())[:6]) > 0.95 and max(list(near.values())[:6]) < 0.5
     assert far["tolerance"] > near["tolerance"] and 1 <= far["effective rank"] <= 32
 
 
@@ -51,9 +52,9 @@ def test_held_out_classes_serve_episodes_alone(model):
     """Episodes of two held-out classes have two ways; the other measures do not see these classes."""
     train, test = Clusters([0, 1, 2] * 20, 30.0, 0), Clusters(list(range(5)) * 10, 30.0, 1)
     found = representation_measures(model, train, test, **SETTINGS)
-    assert "1 shot, 2 ways" in found and found["nearest neighbours"] > 0.95
+    assert "1 shot, 2 ways" in found and found["nearest neighbours"] > 0.95 and 0.9 < found["ICNN"] <= 1
     without = representation_measures(model, train, Clusters([0, 1, 2] * 10, 30.0, 1), **SETTINGS)
-    assert "1 shot, 3 ways" in without
+    assert "1 shot, 3 ways" in without and "ICNN" not in without
 
 
 def test_the_model_stays_in_its_mode_and_small_classes_are_named(model):
@@ -63,3 +64,44 @@ def test_the_model_stays_in_its_mode_and_small_classes_are_named(model):
     assert model.first.training and model.first.encoder.training
     with pytest.raises(DataError, match="0 classes have 5"):
         representation_measures(model, train, test, **SETTINGS)
+
+
+class Slopes(Clusters):
+    """Feature vectors with a number to predict, whose bins are the labels."""
+
+    def __init__(self, rows, seed, tilt=10.0):
+        super().__init__([0] * rows, 0.0, seed)
+        self.targets = (100 + tilt * self.values[:, 0]).tolist()
+        self.labels = [sum(target > edge for edge in (80, 95, 105, 120)) for target in self.targets]
+
+
+def test_targets_are_measured_by_errors_of_a_regression(model):
+    train, test = Slopes(200, 0), Slopes(100, 1)
+    found = representation_measures(model, train, test, many=30, few=15, **SETTINGS)
+    errors = ["MAE", "MAE, many-shot", "MAE, few-shot", "RMSE", "R2"]
+    assert list(found) == [*errors, "uniformity", "effective rank"]
+    assert found["R2"] > 0.9 and found["MAE"] < 4 and found["MAE"] <= found["RMSE"]
+    model.add_regressor(torch.tensor(train.targets))
+    with torch.no_grad():
+        model.first.regressor.linear.weight.zero_()
+        model.first.regressor.linear.bias.zero_()
+    headed = representation_measures(model, train, test, many=30, few=15, **SETTINGS)
+    assert list(headed) == [*errors, *(f"{name}, head" for name in errors), "uniformity", "effective rank"]
+    mean = sum(train.targets) / 200  # which the head predicts
+    assert headed["MAE, head"] == pytest.approx(sum(abs(each - mean) for each in test.targets) / 100, rel=1e-4)
+    assert headed["MAE"] == found["MAE"]
+
+
+def test_constant_test_targets_are_refused(model):
+    with pytest.raises(LabelError, match="all 20 targets are 100"):
+        representation_measures(model, Slopes(50, 0), Slopes(20, 1, tilt=0.0))
+
+
+def test_transport_adds_measures_of_aligned_prototypes(model):
+    train, test = (Clusters(list(range(5)) * 20, 4.0, seed) for seed in (0, 1))
+    found, plain = (
+        representation_measures(model, train, test, **SETTINGS, transport=transport) for transport in (True, False)
+    )
+    added = {"1 shot, 3 ways, OpTA", "2 shots, 3 ways, OpTA"}
+    assert set(found) - set(plain) == added and all(found[name] == value for name, value in plain.items())
+    assert found["1 shot, 3 ways, OpTA"] > found["1 shot, 3 ways"]

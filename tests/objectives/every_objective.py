@@ -84,7 +84,7 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         "values": uniform(3 * rows),
         "salient": normal(2, rows, 4),
         "targets": 3 * uniform(rows),
-        "predictions": 3 * uniform(rows),
+        "predictions": (3 * uniform(rows)).requires_grad_(),
     }
 
 
@@ -178,6 +178,20 @@ class _Gated(nn.Module):
         return self.objective.of_pairs(a, *given)
 
 
+class _Predicted(nn.Module):
+    """BECLR with small memories, for the dimension of the batch."""
+
+    def __init__(self, dim: int = 6, **settings: object) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.settings, self.objective = settings, objectives.BECLRLoss(dim=dim, memory=1024, clusters=4, **settings)
+
+    def forward(self, features: Tensor, teacher: Tensor) -> Tensor:
+        if features.shape[1] != self.objective.dim:
+            self.objective = _Predicted(features.shape[1], **self.settings).objective.to(features.device)
+        return self.objective(features, teacher)
+
+
 class _Queued(nn.Module):
     """MoCHi with keys in its queue."""
 
@@ -201,6 +215,7 @@ _QCRD = "losses other_losses scores other_scores mask other_mask"
 #: Losses by name. The first word of each is the name in ``mmcl.objectives`` or the function in its module.
 LOSSES: dict[str, Loss] = {
     **{name: Loss(each, each.takes, random=name in ("M3CoLoss", "SupReMixLoss")) for name, each in _CLASSES.items()},
+    "BECLRLoss": Loss(partial(_Predicted, neighbours=2), ("features", "teacher")),
     "GroCoLoss of gradients": Loss(
         lambda **options: objectives.GroCoLoss(negatives=3, stop_gradient=False, **options), ("views",)
     ),
@@ -212,6 +227,7 @@ LOSSES: dict[str, Loss] = {
         ("a", "b", "rows"),
         options=("block_size",),
     ),
+    "L1Loss": Loss(objectives.L1Loss, objectives.L1Loss.takes, options=("block_size",)),
     "SimLAPLoss": Loss(
         lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
     ),

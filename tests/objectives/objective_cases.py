@@ -17,6 +17,7 @@ from torch import Tensor
 from waits import elsewhere
 
 from mmcl.objectives import (
+    BECLRLoss,
     CACRLoss,
     CLIPLoss,
     ConRLoss,
@@ -44,6 +45,7 @@ from mmcl.objectives import (
     SuSanaLoss,
     weighted_info_nce,
 )
+from mmcl.objectives.kernel.inputs import check_paired
 
 DIM = 6
 
@@ -103,6 +105,26 @@ def queued(**options):
     return objective
 
 
+def enhanced(**settings) -> Callable:
+    """Return the maker of BECLR with full memories, whose views are both sides, also those of the teacher."""
+
+    def make(**options):
+        loss = BECLRLoss(dim=DIM, memory=128, clusters=4, neighbours=2, **settings, **options).double()
+        for number, memory in enumerate(loss.memories.values(), start=1):
+            memory.push(
+                torch.nn.functional.normalize(torch.linspace(-1, number, 128 * DIM).sin().view(128, DIM).double())
+            )
+        loss.eval()
+        return lambda a, b: _of_both(loss, a, b)
+
+    return make
+
+
+def _of_both(objective: BECLRLoss, a: Tensor, b: Tensor) -> Tensor:
+    check_paired(a=a, b=b)
+    return objective.of_views(torch.stack([a, b]), torch.stack([b, a]), torch.stack([a, b]))
+
+
 def episode(**options):
     """Return a loss of episodes with one support sample and one query of each class."""
     return lambda a, rows: SuSanaLoss(**options)(a, rows // 2, rows % 2 == 0)
@@ -129,13 +151,13 @@ CONSTANT_B = {"cwcl", "mochi", "nspt_literal", "nspt_proper"}
 UNSCALED = {"sep_clr", "susana"}
 
 #: Cases that take a side twice, so that its gradients add up in the side's precision.
-REPEATED = {"cacr", "cacr_debiased", "groco", "mv_dhel", "mv_info_nce", "mv_info_nce_other_views"}
+REPEATED = {"beclr", "cacr", "cacr_debiased", "groco", "mv_dhel", "mv_info_nce", "mv_info_nce_other_views"}
 
 #: Cases whose state has a fixed dimension.
-FIXED_DIM = {"mochi"}
+FIXED_DIM = {"beclr", "mochi"}
 
 #: Cases with constants that depend on the features, so that finite differences differ from gradients.
-CONSTANTS = {"dclw", "supremix"}
+CONSTANTS = {"beclr", "dclw", "supremix"}
 
 #: Cases whose blocks hold whole rows of similarities; they have second derivatives also if blockwise.
 ROW_BLOCKS = {
@@ -154,6 +176,7 @@ ROW_BLOCKS = {
 }
 
 CASES = {
+    "beclr": Case(enhanced(), "a b"),
     "cacr": Case(of_views(CACRLoss), "a b"),
     "cacr_debiased": Case(of_views(CACRLoss, debias=0.1, attraction_scale=2.0), "a b"),
     "clip": Case(CLIPLoss, "a b"),

@@ -1,4 +1,4 @@
-"""Tests of queues and of numbers per sample."""
+"""Tests of queues, of clusters in them, and of numbers per sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from waits import elsewhere, no_waits
 
 from mmcl.errors import CheckpointError, InputError, LabelError, ShapeError
 from mmcl.files.loading import load_state
-from mmcl.objectives import Queue, SampleNumbers
+from mmcl.objectives import ClusteredQueue, Queue, SampleNumbers
 
 
 def test_a_queue_holds_the_latest_rows():
@@ -98,3 +98,83 @@ def test_invalid_sizes_are_an_error(size):
     for make in (lambda: Queue(size), lambda: SampleNumbers(size)):
         with pytest.raises(InputError, match="expected an integer of 1 or more"):
             make()
+
+
+def blobs(rows, clusters=6, seed=0):
+    """Return unit-length rows in tight groups, and the group of each."""
+    generator = torch.Generator().manual_seed(seed)
+    groups = torch.arange(rows) % clusters
+    noise = torch.randn(rows, clusters + 2, generator=generator, dtype=torch.float64) / 20
+    return torch.nn.functional.normalize(torch.eye(clusters, clusters + 2)[groups] + noise, dim=1), groups
+
+
+def clustered(size=60, clusters=6, **settings):
+    queue = ClusteredQueue(size, clusters, **settings)
+    queue.rows = queue.rows.double()
+    queue.prototypes = queue.prototypes.double()
+    return queue
+
+
+def test_clusters_find_groups_and_prototypes_are_their_means():
+    queue, (rows, groups) = clustered(), blobs(120)
+    # The first rows are sorted by group, so that clusters start in different groups. Later batches are balanced.
+    order = torch.cat([torch.arange(60).view(10, 6).T.flatten(), torch.arange(60, 120)])
+    for part in order.split(12):
+        queue.push(rows[part])
+    held = groups[[int((rows - row).square().sum(1).argmin()) for row in queue.rows]]
+    for cluster in range(6):
+        own = queue.labels == cluster
+        assert len(held[own].unique()) == 1 and int(own.sum()) == 10
+        assert torch.allclose(queue.prototypes[cluster], queue.rows[own].mean(0))
+
+
+@pytest.mark.parametrize("as_released", [False, True])
+def test_full_clusters_take_the_nearest_rows_and_as_released_the_farthest(as_released):
+    queue, (rows, _) = clustered(as_released=as_released), blobs(60)
+    queue.push(rows.view(10, 6, 8).transpose(0, 1).flatten(0, 1))
+    former = queue.prototypes.clone()
+    queue.push(blobs(60, seed=1)[0])
+    own = (queue.rows - former[queue.labels]).norm(dim=1)
+    nearest = torch.cdist(queue.rows, former).amin(1)
+    assert torch.isclose(own, nearest).float().mean().item() == (0 if as_released else 1)
+
+
+def test_an_empty_cluster_keeps_its_prototype():
+    queue = clustered(size=4, clusters=2)
+    queue.push(torch.eye(8, dtype=torch.float64)[:4])
+    queue.prototypes[1] = torch.full((8,), 9.0, dtype=torch.float64)
+    queue.labels.zero_()
+    queue.push(torch.eye(8, dtype=torch.float64)[:1])  # of two equal shares of one row, the first cluster is nearest
+    assert queue.labels.tolist() == [0] * 4 and bool((queue.prototypes[1] == 9).all())
+
+
+def test_neighbours_are_the_most_similar_rows_of_the_nearest_cluster():
+    queue, (rows, _) = clustered(), blobs(60)
+    queue.push(rows.view(10, 6, 8).transpose(0, 1).flatten(0, 1))
+    queries = blobs(7, seed=2)[0]
+    for block_size in (None, 2):
+        found = queue.neighbours(queries, 4, block_size)
+        for query, near in zip(queries, found, strict=True):
+            cluster = max(range(6), key=lambda c: float(query @ queue.prototypes[c] / queue.prototypes[c].norm()))
+            own = queue.rows[queue.labels == cluster]
+            assert torch.equal(near, own[(own @ query).argsort(descending=True)[:4]])
+    wide = queue.neighbours(queries, 20)  # clusters have ten rows
+    assert torch.equal(wide[0], queue.rows[(queue.rows @ queries[0]).argsort(descending=True)[:20]])
+
+
+def test_a_clustered_queue_is_resumed_to_the_last_digit_and_waits_for_no_device():
+    one, other, (rows, _) = clustered(), clustered(), blobs(90)
+    with no_waits():
+        one.push(rows[:40])
+        one.push(rows[40:70])
+        one.neighbours(rows[:3], 5)
+    load_state(other, one.state_dict(), "the queue")
+    for queue in (one, other):
+        queue.push(rows[70:])
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_more_clusters_than_rows_are_an_error():
+    with pytest.raises(InputError, match="clusters is 9 for 8"):
+        ClusteredQueue(8, 9)

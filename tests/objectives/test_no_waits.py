@@ -27,7 +27,15 @@ def assert_same(found, expected, tolerance=1e-10):
 def test_the_list_of_losses_is_complete():
     tested = {name.split()[0] for name in LOSSES} | {name.split()[0] for name in PAIRS}
     tested |= {"log_denominators", "two_way_info_nce"}  # by way of functions that return one number
-    interfaces = {"Objective", "LearnableTemperature", "Pairs", "Queue", "SampleNumbers", "ClassPairGate"}
+    interfaces = {
+        "Objective",
+        "LearnableTemperature",
+        "Pairs",
+        "Queue",
+        "ClusteredQueue",
+        "SampleNumbers",
+        "ClassPairGate",
+    }
     assert set(objectives.__all__) <= tested | interfaces
     for name in PAIRS:
         assert issubclass(getattr(objectives, name.split()[0]), Pairs)
@@ -79,7 +87,7 @@ def test_no_value_is_read_blockwise(name):
 
 
 # Batch normalization copies the number 0 when it is made.
-@pytest.mark.parametrize("name", [name for name in LOSSES if not name.startswith("SimLAPLoss")])
+@pytest.mark.parametrize("name", [name for name in LOSSES if not name.startswith(("SimLAPLoss", "BECLRLoss"))])
 def test_no_python_number_is_copied_to_the_device(name):
     temperatures = list(with_temperatures(LOSSES[name]))
     with no_copies():

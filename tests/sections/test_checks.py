@@ -63,6 +63,14 @@ def test_objectives_need_labels():
     assert len(checks.faults) == 1 and "sup_con" in checks.faults[0]
 
 
+def test_objectives_need_episodes_or_a_momentum_encoder():
+    checks = Checks()
+    of_sections.check_objectives(checks, "objective", ["susana", "beclr"], Data(), episodes=True, momentum=0.9)
+    assert checks.faults == []
+    of_sections.check_objectives(checks, "objective", ["susana", "beclr"], Data())
+    assert len(checks.faults) == 2 and "data.episodes" in checks.faults[0] and "momentum=0.99" in checks.faults[1]
+
+
 def test_what_a_generator_needs_is_reported(monkeypatch):
     """The sentences of sentences_tts come from MMCL_DATA."""
     monkeypatch.delenv("MMCL_DATA", raising=False)

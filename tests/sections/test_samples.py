@@ -2,7 +2,8 @@ from collections import Counter
 
 import pytest
 
-from mmcl.errors import ConfigError
+from mmcl.data import PairedDataset
+from mmcl.errors import ConfigError, DataError
 from mmcl.sections.samples import SamplesSection
 
 
@@ -30,3 +31,12 @@ def test_unknown_and_too_many_held_out_classes_are_refused():
         SamplesSection(held_out=["cofee"]).select(Drinks(), 0)
     with pytest.raises(ConfigError, match="2 of 3"):
         SamplesSection(held_out=["tea", "milk"]).check_held_out(Drinks.classes)
+
+
+def test_pairs_are_episodes_where_these_are_set():
+    assert type(SamplesSection().pairs(Drinks())) is PairedDataset
+    section = SamplesSection(episodes={"ways": 2, "shots": 3, "queries": 4, "per_epoch": 5})
+    batches = section.pairs(Drinks()).batches()
+    assert [len(rows) for rows in batches] == [14] * 5
+    with pytest.raises(DataError, match="0 classes have 21"):
+        SamplesSection(episodes={"shots": 11}).pairs(Drinks())

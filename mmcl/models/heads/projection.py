@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mmcl.config.numbers import Count, Probability, Size
+from mmcl.config.numbers import Count, Positive, Probability, Size
 from mmcl.encoders.base import Encoded, Encoder
 from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError
 from mmcl.models.heads.attention_pooling import AttentionPooling
 
-HEADS = ("none", "linear", "mlp", "attention")
+HEADS = ("none", "linear", "mlp", "attention", "reweighting")
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class HeadOptions:
     Args:
         name: one of :data:`HEADS`. ``none`` returns the pooled vector and ``linear`` projects it. ``mlp`` projects it
             through one hidden layer. ``attention`` reads the encoder's steps, see
-            :class:`~mmcl.models.heads.attention_pooling.AttentionPooling`.
+            :class:`~mmcl.models.heads.attention_pooling.AttentionPooling`. ``reweighting`` has fixed weights, see
+            :class:`Reweighting`.
         hidden: width of ``mlp`` and ``attention``.
         kernel: steps of the convolution of ``attention``, odd.
         layers: transformer layers of ``attention``.
         heads: attention heads of ``attention``; they divide ``hidden``.
         dropout: dropout rate of ``mlp`` and ``attention``.
+        kappa: ratio of neighbouring weights of ``reweighting``, greater than 0.
 
     Raises:
         ConfigError: unknown name, or incompatible sizes.
@@ -40,6 +43,7 @@ class HeadOptions:
     layers: Size = 0
     heads: Count = 4
     dropout: Probability = 0.0
+    kappa: Positive = 1.05
 
     def __post_init__(self) -> None:
         if self.name not in HEADS:
@@ -53,25 +57,33 @@ class HeadOptions:
             raise ConfigError(f"head with kernel={self.kernel}: expected an odd number of steps, such as 1, 3 or 5")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"head with dropout={self.dropout}: expected 0 or more and less than 1")
+        if not 0 < self.kappa < math.inf:
+            raise ConfigError(f"head with kappa={self.kappa}: expected a number greater than 0, such as 1.05")
 
     @property
     def reads_steps(self) -> bool:
         """Whether the head reads the encoder's steps instead of the pooled vector."""
         return self.name == "attention"
 
+    @property
+    def keeps_dim(self) -> bool:
+        """Whether the output has the dimension of the encoder's vector."""
+        return self.name in ("none", "reweighting")
+
     def build(self, encoder: Encoder, dim: int) -> Head:
         """Build the head of an encoder, with ``dim`` output dimensions.
 
         Raises:
-            ConfigError: the head is ``none`` and the encoder's vector has another dimension.
+            ConfigError: the head is ``none`` or ``reweighting`` and the encoder's vector has another dimension.
         """
-        if self.name == "none":
+        if self.keeps_dim:
             if encoder.pooled_dim != dim:
                 raise ConfigError(
                     f"{encoder.modality} encoder has {encoder.pooled_dim} output dimensions and the shared space has "
-                    f"{dim}: choose the head linear, mlp or attention instead of none"
+                    f"{dim}: choose the head linear, mlp or attention instead of {self.name}"
                 )
-            return Head(self, encoder.pooled_dim, nn.Identity())
+            fixed = nn.Identity() if self.name == "none" else Reweighting(dim, self.kappa)
+            return Head(self, encoder.pooled_dim, fixed)
         if self.name == "linear":
             return Head(self, encoder.pooled_dim, nn.Linear(encoder.pooled_dim, dim))
         if self.name == "mlp":
@@ -87,6 +99,37 @@ class HeadOptions:
             dropout=self.dropout,
         )
         return Head(self, encoder.dim, pooling)
+
+
+class Reweighting(nn.Module):
+    """Fixed projection head, which weights dimensions less and less; it has no parameters.
+
+    ::
+
+        h(x)_i = x_i / kappa^i          i = 0 ... dim - 1
+
+    Train with this head and use x afterwards: the dimensions of x that h weights least keep features that the loss
+    would suppress. Xue et al. 2024 (arXiv 2403.11391), as in a co-author's code. Weights below the smallest number are
+    0, and their dimensions get no gradient: with kappa 1.5 in float32, those from 257 on.
+
+    Args:
+        dim: number of dimensions.
+        kappa: ratio of neighbouring weights; 1.05 for learning without labels, 1.2 and 1.5 with labels.
+
+    >>> Reweighting(3, kappa=2.0)(torch.ones(1, 3))
+    tensor([[1.0000, 0.5000, 0.2500]])
+    """
+
+    weights: Tensor
+
+    def __init__(self, dim: int, kappa: float) -> None:
+        super().__init__()
+        weights = torch.tensor(kappa, dtype=torch.float64) ** -torch.arange(dim)
+        self.register_buffer("weights", weights.float(), persistent=False)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return the weighted vectors ``(batch, dim)``."""
+        return vectors * self.weights
 
 
 class Head(nn.Module):
@@ -117,7 +160,7 @@ class Head(nn.Module):
     def standardize(self, vectors: Tensor) -> None:
         """Set the input scaling to mean 0 and standard deviation 1 on the given vectors.
 
-        The head ``none`` is not scaled. Constant features keep their scale, see
+        The heads ``none`` and ``reweighting`` are not scaled. Constant features keep their scale, see
         :func:`~mmcl.encoders.standardize.standardization`.
 
         Args:
@@ -126,7 +169,7 @@ class Head(nn.Module):
         Raises:
             ShapeError, InputError: the vectors have another size, are empty, or are not finite.
         """
-        if self.options.name == "none":
+        if self.options.keeps_dim:
             return
         scaling = standardization(vectors, len(self.gain))
         self.gain, self.offset = scaling.gain.to(self.gain), scaling.offset.to(self.gain)

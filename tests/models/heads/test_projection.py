@@ -4,6 +4,7 @@ import torch
 from mmcl.encoders import Encoded, build_encoder
 from mmcl.errors import ConfigError, ShapeError
 from mmcl.models.heads import HEADS, HeadOptions
+from mmcl.models.heads.projection import Reweighting
 
 
 @pytest.fixture
@@ -44,12 +45,13 @@ def test_attention_depends_on_the_order_of_steps_only_through_its_kernel(kernel,
 
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_has_the_output_dimension_and_gradients(name, encoder):
-    dim = 12 if name == "none" else 5
+    fixed = name in ("none", "reweighting")
+    dim = 12 if fixed else 5
     head = HeadOptions(name, hidden=16).build(encoder, dim=dim)
     embedding = head(encoded())
-    assert embedding.shape == (3, dim)
+    assert embedding.shape == (3, dim) and head.options.keeps_dim == fixed
     parameters = list(head.parameters())
-    assert bool(parameters) == (name != "none")
+    assert bool(parameters) != fixed
     if parameters:
         embedding.square().sum().backward()
         assert all(parameter.grad is not None for parameter in parameters)
@@ -69,10 +71,28 @@ def test_standardize_scales_the_input_of_the_network(name, encoder):
     assert values.mean(0).abs().max() < 1e-5 and (values.std(0) - 1).abs().max() < 1e-5
 
 
-def test_the_head_none_is_not_scaled(encoder):
-    head = HeadOptions("none").build(encoder, dim=12)
+@pytest.mark.parametrize("options", [HeadOptions("none"), HeadOptions("reweighting", kappa=1.0)])
+def test_heads_without_parameters_are_not_scaled(options, encoder):
+    head = options.build(encoder, dim=12)
     head.standardize(torch.randn(8, 12) * 5 + 2)
     assert torch.equal(head(encoded()), encoded().pooled)
+
+
+@pytest.mark.parametrize("kappa", [0.7, 1.05, 2.28])
+def test_reweighting_equals_the_slow_loop(kappa, encoder):
+    vectors = encoded().pooled
+    expected = vectors.clone()
+    for row in range(3):
+        for place in range(12):
+            expected[row, place] = vectors[row, place].item() / kappa**place
+    head = HeadOptions("reweighting", kappa=kappa).build(encoder, dim=12)
+    assert torch.allclose(head(encoded()), expected, rtol=1e-6)
+    assert not head.network.state_dict()
+
+
+def test_small_weights_vanish():
+    weights = Reweighting(300, kappa=1.5).weights
+    assert weights[:257].gt(0).all() and not weights[257:].any()
 
 
 def test_invalid_options_are_an_error(encoder):
@@ -84,7 +104,10 @@ def test_invalid_options_are_an_error(encoder):
         HeadOptions("attention", kernel=2)
     with pytest.raises(ConfigError, match="dropout=1.0"):
         HeadOptions("mlp", dropout=1.0)
-    with pytest.raises(ConfigError, match="12 .* 5: .*none"):
-        HeadOptions("none").build(encoder, dim=5)
+    with pytest.raises(ConfigError, match="kappa=0"):
+        HeadOptions("reweighting", kappa=0)
+    for name in ("none", "reweighting"):
+        with pytest.raises(ConfigError, match=f"12 .* 5: .*{name}"):
+            HeadOptions(name).build(encoder, dim=5)
     with pytest.raises(ShapeError, match="12"):
         HeadOptions("linear").build(encoder, dim=5).standardize(torch.ones(4, 3))
