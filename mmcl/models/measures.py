@@ -98,6 +98,6 @@ def _episodes(
     for aligned in (False, True)[: 1 + transport]:
         for number in shots:
             name = f"{number} shot{'s' * (number > 1)}, {ways} ways{', OpTA' * aligned}"
-            chosen = {"ways": ways, "shots": number, "transport": aligned}
-            found[name] = few_shot(embeddings, labels.tolist(), **chosen, **settings).mean().item()
+            accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, transport=aligned, **settings)
+            found[name] = accuracies.mean().item()
     return found
