@@ -20,8 +20,9 @@ class Sample(TypedDict, total=False):
     """One example. Keys that a data set does not provide are absent, never None.
 
     ``audio`` is a mono waveform ``(samples,)`` in [-1, 1] at the data set's sample rate. ``features`` is the output of
-    a frozen encoder, ``(dim,)`` or ``(frames, dim)``. ``label`` is the index of the class. ``text`` is the transcript
-    or description. ``entities`` are the slots of an utterance in spoken order.
+    a frozen encoder, ``(dim,)`` or ``(frames, dim)``. ``label`` is the index of the class. ``target`` is the number
+    to predict of a regression. ``text`` is the transcript or description. ``entities`` are the slots of an utterance in
+    spoken order.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Sample(TypedDict, total=False):
     image: Tensor
     text: str
     label: int
+    target: float
     entities: tuple[Entity, ...]
     speaker: str
 
@@ -143,7 +145,7 @@ def collate(samples: Sequence[Sample] | Sequence[Mapping[str, Any]]) -> Batch:
                 batch[f"{name}_lengths"] = torch.tensor([len(value) for value in values])
             else:
                 batch[name] = torch.stack(values)
-        elif isinstance(values[0], (bool, int)):
+        elif isinstance(values[0], (bool, int, float)):
             batch[name] = torch.tensor(values)
         else:
             batch[name] = values

@@ -1,8 +1,9 @@
-"""Representations of one modality, learnt from views of samples, their labels or both, and measured from all sides.
+"""Representations of one modality, learnt from views of samples, their labels or targets, and measured from all sides.
 
 For each objective and seed, an encoder and its projection head are trained on augmented views. The encoder's features
 are then measured without further training: by nearest neighbours, a linear probe and few-shot episodes, and by their
-geometry. Features of frozen encoder layers are computed once and cached. Trained models are in the run's `models/`.
+geometry. If the data has numbers to predict, errors of a regression are measured instead. Features of frozen encoder
+layers are computed once and cached. Trained models are in the run's `models/`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mmcl.training.contrastive import Augmentation
 
 
-_MEASURES = {"neighbours", "shots", "ways", "queries", "episodes", "transport", "device"}
+_MEASURES = {"neighbours", "shots", "ways", "queries", "episodes", "transport", "many", "few", "device"}
 
 
 @section_of("mmcl.models.measures:representation_measures", without=("model", "train", "test", "seed", "device"))
@@ -81,6 +82,7 @@ def main(config: Config, run: Run) -> None:
     import torch
 
     from mmcl import distributed
+    from mmcl.data.attributes import attributes_of
     from mmcl.metrics.embedding_map import embedding_map
     from mmcl.models.measures import representation_measures
     from mmcl.models.two_tower import PooledFeatures, embed_rows
@@ -111,7 +113,8 @@ def main(config: Config, run: Run) -> None:
                 if seed == config.seeds[0]:
                     embedded = embed_rows(PooledFeatures(model.first.encoder), test, device=config.device)
                     points = embedding_map(embedded, list(test.labels))
-                    run.log("map", strategy=name, seed=seed, classes=list(test.classes), **points)
+                    ordered = {} if attributes_of(test).targets is None else {"ordered": True}
+                    run.log("map", strategy=name, seed=seed, classes=list(test.classes), **points, **ordered)
                 last = [row for row in run.metrics("representation") if (row["strategy"], row["seed"]) == (name, seed)][
                     -1
                 ]

@@ -26,7 +26,9 @@ _COMMANDS = {
     "views={{numbers: {{modality: tabular, name: mlp}}}}",
     "pairs": "contrastive_pretraining pairs.name=table pairs.root={root}",
 }
-_OF_IMAGES = ("size=28", "grey=true")  # options for the small network of `unlearning`
+_CLASS_BY_CLASS = "class_incremental data.name=table data.root={root} experiences={experiences}"
+# Options of images for the small networks of these tasks.
+_OF_IMAGES = {"unlearning": ("size=28", "grey=true"), "class_incremental": ("size=32",)}
 
 
 def looks_like_path(name: str) -> bool:
@@ -104,18 +106,33 @@ def _show_counts(found: OwnSummary) -> None:
 
 
 def show_command(found: OwnSummary, settings: Sequence[str]) -> None:
-    """Print the command of a task that trains on the data with options such as ``split_seed=1``."""
+    """Print the commands of tasks that train on the data with options such as ``split_seed=1``."""
     if found.own is None or not found.kinds:
         return
-    kind = found.kinds[0] if "label" in found.own.columns else "pairs"
-    classes = len({row.label for each in found.splits.values() for row in each})
-    command = _COMMANDS[kind].format(root=found.root, experiences=max(1, min(5, classes)))
-    options = [word.replace("=", ": ", 1) for word in (*(_OF_IMAGES if kind == "image" else ()), *settings)]
+    labelled = "label" in found.own.columns
+    command = _COMMANDS[found.kinds[0] if labelled else "pairs"]
+    say(f"train on it:\n  mmcl run {_filled(command, found, settings)}", lines=True)
+    # Recordings alone have `slu_incremental`; their transcripts are no further view.
+    further = {*found.kinds} != {"audio"} and {*found.kinds} != {"audio", "text"}
+    if labelled and further and _classes(found) > 1:
+        command = _filled(_CLASS_BY_CLASS, found, settings)
+        say(f"train on its classes one after the other:\n  mmcl run {command}", lines=True)
+
+
+def _filled(command: str, found: OwnSummary, settings: Sequence[str]) -> str:
+    """Return a command with the place of the data, its options and a number of experiences, quoted for a shell."""
+    filled = command.format(root=found.root, experiences=max(1, min(5, _classes(found))))
+    task = command.partition(" ")[0]
+    of_images = _OF_IMAGES.get(task, ()) if "image" in found.kinds else ()
+    options = [word.replace("=", ": ", 1) for word in (*of_images, *settings)]
     if options:
-        section = "pairs" if kind == "pairs" else "data"
-        command += f" {section}.options={{{', '.join(options)}}}"
-    task, *words = _words(command)
-    say(f"train on it:\n  mmcl run {task} {' '.join(words)}", lines=True)
+        section = "pairs" if task == "contrastive_pretraining" else "data"
+        filled += f" {section}.options={{{', '.join(options)}}}"
+    return " ".join(_words(filled))
+
+
+def _classes(found: OwnSummary) -> int:
+    return len({row.label for each in found.splits.values() for row in each})
 
 
 def _words(settings: str) -> list[str]:

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from mmcl.data.catalog import open_dataset as open_dataset
     from mmcl.data.episodes import EpisodicDataset as EpisodicDataset
     from mmcl.data.images.cifar10 import Cifar10 as Cifar10
+    from mmcl.data.images.digits_on_pictures import DigitsOnPictures as DigitsOnPictures
     from mmcl.data.images.fashion_mnist import FashionMnist as FashionMnist
     from mmcl.data.images.food101 import Food101 as Food101
     from mmcl.data.images.mnist import Mnist as Mnist
     from mmcl.data.images.n24news import N24News as N24News
+    from mmcl.data.images.rotated_mnist import RotatedMnist as RotatedMnist
     from mmcl.data.images.svhn import Svhn as Svhn
     from mmcl.data.labelled_exercises import LabelledExercises as LabelledExercises
     from mmcl.data.labelled_table import LabelledTable as LabelledTable
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from mmcl.data.synthesis.synthetic_commands import SyntheticCommands as SyntheticCommands
     from mmcl.data.tables.brca import Brca as Brca
     from mmcl.data.tables.rosmap import Rosmap as Rosmap
+    from mmcl.data.tables.uci_regression import UciRegression as UciRegression
     from mmcl.data.texts.cqa import Cqa as Cqa
     from mmcl.data.texts.nli import Anli as Anli
     from mmcl.data.texts.nli import Esnli as Esnli

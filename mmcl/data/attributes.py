@@ -25,6 +25,9 @@ class DatasetAttributes:
         speakers: speaker of each sample.
         lengths: number of time steps of each sample, ``(samples,)``.
         bags: number of the bag of each sample, for objectives over bags.
+        is_target: whether each sample has salient factors; background samples have none.
+        factors: values of factors of each sample by name, for probes; -1 where a sample lacks the factor.
+        targets: number to predict of each sample, for regression.
         modalities: modality of each view.
         features: size of each view that is a vector of numbers.
         image_shape: channels, height and width of the images; None to look at the first one.
@@ -42,6 +45,9 @@ class DatasetAttributes:
     speakers: Sequence[str] | None = None
     lengths: Tensor | None = None
     bags: Sequence[int] | Tensor | None = None
+    is_target: Sequence[bool] | None = None
+    factors: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    targets: Sequence[float] | None = None
     modalities: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, int] = field(default_factory=dict)
     image_shape: tuple[int, int, int] | None = None

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmcl.batch import Batch, collate
 from mmcl.data.attributes import attributes_of
 from mmcl.data.base import Dataset, MakesBatches
+from mmcl.data.regression_set import check_targets
 from mmcl.data.torch_dataset import Samples, as_dataset, as_splits
 from mmcl.errors import DataError
 
@@ -29,12 +30,14 @@ class PairedDataset:
         bags: number of the bag of each pair, ``(samples,)``; None if the first data set has no bags.
         texts: text of each pair.
         labels: label of each pair, ``(samples,)``.
+        targets: number to predict of each pair, ``(samples,)``; None if the first data set has no targets.
         lengths: number of time steps of the longer side, ``(samples,)``; None if neither side has lengths.
         is_support: whether a row is of the support of an episode; None without episodes, see
             :class:`~mmcl.data.episodes.EpisodicDataset`.
 
     Raises:
-        DataError: there are no samples, or the numbers of samples or the texts differ.
+        DataError: there are no samples, the numbers of samples or the texts differ, or targets are not finite or all
+            equal.
 
     >>> class Said:
     ...     classes, labels, texts = ("on", "off"), [0, 1], ["on", "off"]
@@ -65,6 +68,10 @@ class PairedDataset:
             )
         bags = attributes_of(first).bags
         self.bags = None if bags is None else torch.as_tensor(bags, dtype=torch.long)
+        targets = attributes_of(first).targets
+        if targets is not None:
+            check_targets(targets, "the data set")
+        self.targets = None if targets is None else torch.tensor(targets, dtype=torch.float32)
         self.texts: Sequence[str] = list(first.texts)
         self.labels = torch.tensor(list(first.labels), dtype=torch.long)
         known = [lengths for side in self.sides if (lengths := attributes_of(side).lengths) is not None]

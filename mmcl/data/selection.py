@@ -88,6 +88,24 @@ class Selection:
         return None if entities is None else [entities[row] for row in self.rows]
 
     @property
+    def is_target(self) -> Sequence[bool] | None:
+        """Whether each sample has salient factors; None if the source does not say."""
+        flags = attributes_of(self.source).is_target
+        return None if flags is None else [flags[row] for row in self.rows]
+
+    @property
+    def factors(self) -> Mapping[str, Sequence[int]]:
+        """Values of each factor of the source, by name."""
+        factors = attributes_of(self.source).factors
+        return {name: [values[row] for row in self.rows] for name, values in factors.items()}
+
+    @property
+    def targets(self) -> Sequence[float] | None:
+        """Number to predict of each sample; None if the source has none."""
+        targets = attributes_of(self.source).targets
+        return None if targets is None else [targets[row] for row in self.rows]
+
+    @property
     def modalities(self) -> Mapping[str, str]:
         """Modality of each view of the source."""
         return attributes_of(self.source).modalities

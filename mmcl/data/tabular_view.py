@@ -47,6 +47,7 @@ class TabularView:
         self.classes: Sequence[str] = source.classes
         self.labels: Sequence[int] = source.labels
         self.texts: Sequence[str] = source.texts
+        self.targets = found.targets
 
     def __len__(self) -> int:
         return len(self.source)

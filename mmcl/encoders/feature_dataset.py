@@ -20,7 +20,8 @@ class FeatureDataset:
     """Data set whose samples have memory-mapped ``features`` instead of audio, built by :func:`cached_features`.
 
     ``batch(rows)`` has ``features`` ``(batch, dim)``, or padded ``(batch, time, dim)`` with ``features_lengths``,
-    ``label`` ``(batch,)``, and the lists ``text`` and ``entities``. Attributes of the data set with one string or
+    ``label`` ``(batch,)``, ``target`` ``(batch,)`` if the data set has targets, and the lists ``text`` and
+    ``entities``. Attributes of the data set with one string or
     number per sample are kept, to serve as domains of a stream.
 
     Args:
@@ -41,6 +42,8 @@ class FeatureDataset:
         self.superclasses = tuple(attributes.superclasses)
         self.entities: list[tuple[Entity, ...]] = list(attributes.entities or [()] * len(self.labels))
         self.speakers = list(attributes.speakers or ())
+        self.factors = attributes.factors
+        self.targets = None if attributes.targets is None else list(attributes.targets)
         self.ids = list(ids)
         for name, values in values_by_sample(dataset).items():  # domains of a stream
             if not hasattr(self, name):
@@ -59,13 +62,16 @@ class FeatureDataset:
     def __getitem__(self, index: int) -> Sample:
         index = range(len(self))[index]
         batch = self.batch(torch.tensor([index]))
-        return Sample(
+        sample = Sample(
             id=self.ids[index],
             features=batch["features"][0],
             label=self.labels[index],
             text=self.texts[index],
             entities=self.entities[index],
         )
+        if self.targets is not None:
+            sample["target"] = self.targets[index]
+        return sample
 
     def vectors(self, rows: Sequence[int]) -> Tensor:
         """Return features of ``rows`` for statistics, ``(vectors, dim)``.
@@ -85,6 +91,8 @@ class FeatureDataset:
             text=[self.texts[row] for row in chosen],
             entities=[self.entities[row] for row in chosen],
         )
+        if self.targets is not None:
+            batch["target"] = torch.tensor([self.targets[row] for row in chosen])
         if self._pooled:
             batch["features"] = self._matrix.index_select(0, first)
             return batch

@@ -73,8 +73,10 @@ class PromptedEncoder(Encoder):
     first by default: ``x_p = [P_1; ...; P_k; x]``, equation 2. The pooled vector is the mean output of the prompts.
     L2P, arXiv 2112.08654.
 
-    Differs from the paper: the query is the encoder's pooling, which is the class token for images alone. Prompts are
-    chosen without the optional table of their frequencies.
+    In training, prompts are those with the lowest ``(1 - cos(q(x), k_i)) h_i``, equation 4, if ``frequencies`` h are
+    set, as ``l2p`` with ``diversify`` does.
+
+    Differs from the paper: the query is the encoder's pooling, which is the class token for images alone.
 
     Args:
         encoder: a transformer with :meth:`~mmcl.encoders.base.Encoder.prefixed`, with the layers that see prompts
@@ -84,6 +86,8 @@ class PromptedEncoder(Encoder):
     Attributes:
         pool: the prompts, ``(size, length, width)``.
         keys: their keys, ``(size, pooled_dim of the encoder)``.
+        frequencies: how often each prompt was chosen, ``(size,)``; None to choose by distance alone.
+        chosen: prompts of the last batch with gradients, ``(batch, top_k)``.
     """
 
     def __init__(self, encoder: Encoder, prompts: Prompts) -> None:
@@ -98,7 +102,8 @@ class PromptedEncoder(Encoder):
         width = encoder.prefix_width or encoder.dim
         self.pool = nn.Parameter(torch.rand(prompts.size, prompts.length, width) * _LARGEST)
         self.keys = nn.Parameter(torch.rand(prompts.size, encoder.pooled_dim) * _LARGEST)
-        self._query, self._chosen = torch.empty(0), torch.empty(0)
+        self.frequencies: Tensor | None = None
+        self._query, self.chosen = torch.empty(0), torch.empty(0, dtype=torch.long)
 
     @property
     def pooled_dim(self) -> int:
@@ -113,11 +118,18 @@ class PromptedEncoder(Encoder):
             frozen = self.encoder.from_features(features, lengths)
         if not self.settings.top_k:
             return frozen
-        chosen = self.similarities(frozen.pooled).topk(self.settings.top_k).indices
+        chosen = self.choose(frozen.pooled)
         if torch.is_grad_enabled():
-            self._query, self._chosen = frozen.pooled, chosen
+            self._query, self.chosen = frozen.pooled, chosen
         prompts, encoded = self.encoder.prefixed(self.pool[chosen].flatten(1, 2), features, lengths)
         return encoded._replace(pooled=prompts.mean(1)) if self.settings.pooled == "prompts" else encoded
+
+    def choose(self, query: Tensor) -> Tensor:
+        """Return the prompts ``(batch, top_k)`` of queries ``(batch, dim)``, best first."""
+        similar = self.similarities(query)
+        if self.training and self.frequencies is not None:
+            return ((1 - similar) * self.frequencies).topk(self.settings.top_k, largest=False).indices
+        return similar.topk(self.settings.top_k).indices
 
     def similarities(self, query: Tensor) -> Tensor:
         """Return the cosine of queries ``(batch, dim)`` and all keys, ``(batch, size)``."""
@@ -130,7 +142,7 @@ class PromptedEncoder(Encoder):
         """
         if not self.settings.top_k:
             return self.keys.new_zeros(())
-        return (1 - self.similarities(self._query).gather(1, self._chosen)).sum(1).mean()
+        return (1 - self.similarities(self._query).gather(1, self.chosen)).sum(1).mean()
 
     def fingerprint(self) -> str:
         """Identify the features of the encoder."""

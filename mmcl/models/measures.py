@@ -1,4 +1,4 @@
-"""Measures of a representation: nearest neighbours, probes, few-shot episodes and geometry."""
+"""Measures of a representation: nearest neighbours, probes, few-shot episodes, regression and geometry."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from mmcl.config.numbers import AtLeastTwo, Count
+from mmcl.data.attributes import attributes_of
 from mmcl.metrics.few_shot import few_shot
 from mmcl.metrics.linear_probe import linear_probe
 from mmcl.metrics.nearest_neighbours import nearest_neighbours
+from mmcl.metrics.regression import regression_errors, ridge_predictions
 from mmcl.metrics.representation import effective_rank, tolerance, uniformity
+from mmcl.models.factor_probes import factor_probes
+from mmcl.models.predicting_tower import PredictingTower
 from mmcl.models.two_tower import PooledFeatures, TwoTower, embed_rows
 from mmcl.objectives.susana import icnn_score
 
@@ -28,6 +32,8 @@ def representation_measures(
     queries: Count = 15,
     episodes: Count = 600,
     transport: bool = False,
+    many: Count = 100,
+    few: Count = 20,
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, float]:
@@ -35,10 +41,15 @@ def representation_measures(
 
     The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
     probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity and
-    tolerance are those of the head's output.
+    tolerance are those of the head's output. Samples with ``factors`` also have probes of these, see
+    :func:`~mmcl.models.factor_probes.factor_probes`.
 
     Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them,
     and ``ICNN`` is their :func:`~mmcl.objectives.susana.icnn_score`. All other measures are those of the other classes.
+
+    If the training data has targets, the errors of a regression take the place of accuracies, in the unit of the
+    targets: of a ridge regression on the encoder's features and, as ``MAE, head`` and so on, of the model's regressor
+    if it has one.
 
     Args:
         model: trained model; its first tower is measured.
@@ -50,6 +61,8 @@ def representation_measures(
         queries: samples to classify of each class of an episode.
         episodes: number of few-shot episodes.
         transport: also measure few-shot episodes with prototypes aligned by optimal transport (OpTA).
+        many: targets are frequent if their bin has more training samples.
+        few: targets are rare if their bin has fewer training samples.
         seed: seed of the episodes.
         device: device that samples are embedded on.
 
@@ -58,8 +71,24 @@ def representation_measures(
 
     Raises:
         DataError: a class has too few samples for ``shots + queries``.
-        LabelError: there are fewer than two training classes.
+        LabelError: there are fewer than two training classes, or test targets are all equal.
     """
+    if attributes_of(train).targets is not None:
+        return _regression_measures(model, train, test, many=many, few=few, device=device)
+    settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
+    return _class_measures(model, train, test, neighbours, shots, transport, device, **settings)
+
+
+def _class_measures(
+    model: TwoTower,
+    train: Any,
+    test: Any,
+    neighbours: int,
+    shots: tuple[int, ...],
+    transport: bool,
+    device: str,
+    **settings: int,
+) -> dict[str, float]:
     embed = partial(embed_rows, device=device)
     features, told = PooledFeatures(model.first.encoder), list(train.labels)
     labels, known = torch.tensor(list(test.labels)), torch.tensor(sorted(set(told)))
@@ -69,13 +98,29 @@ def representation_measures(
     sides = {"": (embed(features, train), every[is_known]), ", head": (embed(model.first, train), projected)}
     found = _accuracies(sides, told, seen, neighbours)
     asked = is_known if bool(is_known.all()) else ~is_known
-    settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
     found |= _episodes(every[asked], labels[asked], shots, transport=transport, **settings)
     if not is_known.all():
         found["ICNN"] = icnn_score(every[asked], labels[asked]).item()
     found["uniformity"] = uniformity(projected).item()
     found["tolerance"] = tolerance(projected, labels[is_known], same_label_only=True).item()
     found["effective rank"] = effective_rank(every[is_known]).item()
+    return found | factor_probes(model, train, test, device=device)
+
+
+def _regression_measures(
+    model: TwoTower, train: Any, test: Any, *, many: int, few: int, device: str
+) -> dict[str, float]:
+    features = PooledFeatures(model.first.encoder)
+    known, asked = (embed_rows(features, data, device=device) for data in (train, test))
+    errors = partial(
+        regression_errors, targets=test.targets, bins=test.labels, train_bins=train.labels, many=many, few=few
+    )
+    found = errors(ridge_predictions(known, train.targets, asked))
+    if model.first.regressor is not None:
+        predictions = embed_rows(PredictingTower(model.first), test, device=device)[:, -1]
+        found |= {f"{name}, head": value for name, value in errors(predictions).items()}
+    found["uniformity"] = uniformity(embed_rows(model.first, test, device=device)).item()
+    found["effective rank"] = effective_rank(asked).item()
     return found
 
 

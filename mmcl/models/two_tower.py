@@ -20,6 +20,7 @@ from mmcl.encoders.saved import describe_encoder, rebuild_encoder
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.metrics.zero_shot import class_embeddings
 from mmcl.models.heads.projection import Head, HeadOptions
+from mmcl.models.heads.regression import Regressor
 from mmcl.models.saved import Description, load_model, stored_state, write_model
 
 _FORMAT = 1
@@ -41,11 +42,15 @@ class Tower(nn.Module):
     Args:
         encoder: encoder of one modality.
         head: its projection head.
+
+    Attributes:
+        regressor: head that predicts a number from the encoder's pooled vector; None without a regression.
     """
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
+        self.regressor: Regressor | None = None
 
     @property
     def modality(self) -> str:
@@ -153,6 +158,16 @@ class TwoTower(nn.Module):
             raise ConfigError("the model has a text tower only, expected another tower to classify with texts")
         return others[0]
 
+    def add_regressor(self, targets: Tensor | None = None) -> None:
+        """Add a head to the first tower that predicts a number from the encoder's pooled vector.
+
+        Args:
+            targets: training targets ``(samples,)``, whose mean and deviation scale predictions; None for no scaling.
+        """
+        self.first.regressor = Regressor(self.first.encoder.pooled_dim)
+        if targets is not None:
+            self.first.regressor.standardize(targets)
+
     @takes_tensors
     def forward(self, first: Batch, second: Batch) -> Embedded:
         """Return the embeddings of both sides, ``(batch, dim)`` each, not normalized."""
@@ -169,6 +184,8 @@ class TwoTower(nn.Module):
         description: Description = {"mmcl_two_tower": _FORMAT, "dim": self.dim}
         for side, tower in zip(_SIDES, self.towers, strict=False):
             description[side] = {**describe_encoder(tower.encoder), "head": vars(tower.head.options)}
+        if self.first.regressor is not None:
+            description["regressor"] = True
         write_model(Path(folder), "model.json", description, _stored(self, description))
 
     @classmethod
@@ -180,7 +197,7 @@ class TwoTower(nn.Module):
         Args:
             folder: folder of the model.
             download: fetch pretrained encoders that are not on this machine.
-            encoders: encoders to use in place of the described ones, matched by modality.
+            encoders: encoders to use in place of the described ones, matched by modality; each is used once.
 
         Raises:
             CheckpointError: a file is missing, damaged or changed, or names a place outside the folder; or a pretrained
@@ -199,12 +216,16 @@ class TwoTower(nn.Module):
             sides = _SIDES if "second" in described else _SIDES[:1]
             heads = [_head_options(described.get(side), f"head of {side} in {path}") for side in sides]
             dim = checked_settings(_shared_space, {"dim": described.get("dim")}, str(path))["dim"]
-            rebuilt = [
-                rebuild_encoder(described.get(side), folder, download=download, encoders=encoders, sizes=sizes)
-                for side in sides
-            ]
+            rebuilt: list[Encoder] = []
+            for side in sides:
+                unused = [each for each in encoders if all(each is not other for other in rebuilt)]
+                rebuilt.append(
+                    rebuild_encoder(described.get(side), folder, download=download, encoders=unused, sizes=sizes)
+                )
             with bounded(sizes, path, error=CheckpointError):
                 model = cls(*rebuilt, first_head=heads[0], second_head=heads[-1], dim=dim)
+            if described.get("regressor") is True:
+                model.add_regressor()
             return model, _stored(model, described)
 
         return load_model(folder, path.name, build)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     # Numbers of a regression
     from mmcl.objectives.conr import ConRLoss as ConRLoss
+    from mmcl.objectives.l1 import L1Loss as L1Loss
     from mmcl.objectives.supremix import SupReMixLoss as SupReMixLoss
 
     # A teacher
@@ -53,8 +54,9 @@ if TYPE_CHECKING:
     from mmcl.objectives.memory import Queue as Queue
     from mmcl.objectives.memory import SampleNumbers as SampleNumbers
 
-    # The base class and temperatures
+    # The base class, sums and temperatures
     from mmcl.objectives.objective import Objective as Objective
+    from mmcl.objectives.objective_sum import ObjectiveSum as ObjectiveSum
     from mmcl.objectives.temperature import LearnableTemperature as LearnableTemperature
 
     # The kernel and its weight matrices

@@ -130,18 +130,17 @@ class BECLRLoss(Objective):
                 share = len(processes.sizes)
             units = [unit(each.flatten(0, 1)) for each in sides]
             if not len(units[0]):
-                return 0 * torch.cat(units).sum()
+                return 0 * torch.stack([each.sum() for each in units]).sum()
             near, active = self._neighbours(units), self.steps >= self.warmup
-            for memory in self._queues:
+            for memory in self._queues():
                 active = active & memory.filled[-1]
             loss = self._alignment(units, near, active) + self.weight * self._negatives(units[1], near, active)
             if self.training:
-                for memory, rows in zip(self._queues, units, strict=False):
+                for memory, rows in zip(self._queues(), units, strict=False):
                     memory.push(rows)
                 self.steps += 1
             return loss / share
 
-    @property
     def _queues(self) -> list[ClusteredQueue]:
         return [each for each in self.memories.values() if isinstance(each, ClusteredQueue)]
 
@@ -149,7 +148,7 @@ class BECLRLoss(Objective):
         """Return the neighbours of each row from the memory of its kind, ``(2 * batch, neighbours, dim)`` each."""
         return [
             memory.neighbours(rows.detach(), self.neighbours, self.block_size)
-            for memory, rows in zip(self._queues, units, strict=False)
+            for memory, rows in zip(self._queues(), units, strict=False)
         ]
 
     def _alignment(self, units: list[Tensor], near: list[Tensor], active: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ class Objective(nn.Module):
     * ``features``: the views as one tensor, view after view, ``(views * batch, dim)``
     * ``labels``: class of each row, ``(batch,)``; with ``features``, of each of its rows
     * ``rows``: index of each sample in its data set, ``(batch,)``, for objectives with per-sample state
-    * ``targets``: number to predict, of each row of ``features``, for regression
-    * ``predictions``: predicted number of each row of ``features``
+    * ``targets``: number to predict, of each row of ``features`` or ``predictions``, for regression
+    * ``predictions``: predicted number of each row of the views, view after view
     * ``bags``: number of the bag of each sample, ``(batch,)``, if the data set has bags
     * ``is_support``: whether a row of ``features`` is of the support of an episode, boolean
     * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from mmcl.reports.row_types import (
+    DECIMALS,
     MEASURES,
     SCALES,
     EvaluationRow,
@@ -43,13 +44,14 @@ class MeanStd:
         finite = [value for value in values if value is not None and isfinite(value)]
         return cls(fmean(finite), stdev(finite) if len(finite) > 1 else None) if finite else None
 
-    def text(self, scale: float = 100.0) -> str:
-        """Format as mean ± deviation with one decimal, by default in percent; a single seed has no deviation.
+    def text(self, scale: float = 100.0, decimals: int = 1) -> str:
+        """Format as mean ± deviation, by default in percent with one decimal; a single seed has no deviation.
 
         >>> MeanStd(0.8123, 0.0204).text(), MeanStd(0.8123, None).text()
         ('81.2 ± 2.0', '81.2')
         """
-        return f"{self.mean * scale:.1f}" + ("" if self.std is None else f" ± {self.std * scale:.1f}")
+        deviation = "" if self.std is None else f" ± {self.std * scale:.{decimals}f}"
+        return f"{self.mean * scale:.{decimals}f}{deviation}"
 
 
 @dataclass(frozen=True)
@@ -209,8 +211,8 @@ def table_rows(strategies: Sequence[StrategyResults]) -> tuple[list[str], list[l
     for each in strategies:
         finished = len(each.results)
         seeds = str(finished) if finished == len(each.seeds) else f"{finished} of {len(each.seeds)}"
-        cells = [(each.measure(name), SCALES.get(name, 100.0)) for name in shown]
-        texts = [average.text(scale) if average else "-" for average, scale in cells]
+        cells = [(each.measure(name), SCALES.get(name, 100.0), DECIMALS.get(name, 1)) for name in shown]
+        texts = [average.text(scale, decimals) if average else "-" for average, scale, decimals in cells]
         if ranks:
             texts.insert(0, ranks[each.label].text(1.0) if each.label in ranks else "-")
         rows.append([each.label, seeds, *texts])

@@ -102,6 +102,11 @@ class ResultRow(_StrategyRow):
         return self.measures | {name: value for name, value in titled.items() if value is not None}
 
 
+#: Errors in the unit of a regression's targets.
+_ERRORS = tuple(
+    f"{name}{part}" for name in ("MAE", "MAE, many-shot", "MAE, few-shot", "RMSE") for part in ("", ", head")
+)
+
 #: Factor of each measure in tables; others are fractions in percent.
 SCALES = {
     "memory_bytes": 1 / 1024,
@@ -109,7 +114,11 @@ SCALES = {
     "seconds": 1.0,
     "uniformity": 1.0,
     "effective rank": 1.0,
+    **dict.fromkeys(_ERRORS, 1.0),
 }
+
+#: Decimals of each measure in tables; others have one.
+DECIMALS = dict.fromkeys(_ERRORS, 2)
 
 #: Titles of the measures that class-incremental tasks log, by name.
 MEASURES = {name: field.title for name, field in ResultRow.model_fields.items() if field.title}
@@ -176,9 +185,10 @@ class RepresentationRow(_StrategyRow):
 
 
 class MapRow(_StrategyRow):
-    """2-D points of test samples with their labels."""
+    """2-D points of test samples with their labels; classes are ordered if they are bins of a target."""
 
     classes: list[Text]
+    ordered: bool = False
     labels: list[Index]
     points: list[Annotated[list[Number], Field(min_length=2, max_length=2)]]
 

@@ -134,23 +134,28 @@ def check_objectives(
         takes = objective_inputs(name)
         if "labels" in takes and len(data.classes) < 2:
             checks.add(key, f"{name} needs labels, but the data has none: choose another objective, such as clip")
-        if "bags" in takes and attributes_of(data).bags is None:
-            checks.add(key, f"{name} needs bags, but the data has none: choose another objective, such as clip")
+        for needed in ("bags", "targets"):
+            if needed in takes and getattr(attributes_of(data), needed) is None:
+                checks.add(key, f"{name} needs {needed}, but the data has none: choose another objective, such as clip")
         if "is_support" in takes and not episodes:
             checks.add(key, f"{name} needs episodes: set data.episodes of representation_learning, such as {{ways: 5}}")
         if "teacher" in takes and momentum is None:
             checks.add(key, f"{name} needs a momentum encoder: set momentum, such as momentum=0.99")
+        if "is_target" in takes and attributes_of(data).is_target is None:
+            checks.add(key, f"{name} needs is_target, which the data lacks: use data such as digits_on_pictures")
 
 
 @cache
 def objective_inputs(name: str) -> tuple[str, ...]:
-    """Return the inputs of an objective, see ``Objective.takes``.
+    """Return the inputs of an objective or a sum of objectives, see ``Objective.takes``.
 
     >>> objective_inputs("sup_con")
     ('features', 'labels')
     """
     from mmcl.sections.objectives import name_and_temperature, objectives
 
-    module, _, name = objectives()[name_and_temperature(name)[0]].partition(":")
-    takes: tuple[str, ...] = getattr(import_module(module), name).takes
-    return takes
+    takes: list[str] = []
+    for term in name.split("+"):
+        module, _, kind = objectives()[name_and_temperature(term)[0]].partition(":")
+        takes += getattr(import_module(module), kind).takes
+    return tuple(dict.fromkeys(takes))

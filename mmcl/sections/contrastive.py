@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from mmcl.config.model import OneOrMore
+from mmcl.config.numbers import NonNegative
 from mmcl.config.signature import SignatureModel, section_of
 from mmcl.sections.objectives import (
     OBJECTIVE_HELP,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mmcl.data.paired import PairedDataset
     from mmcl.models.two_tower import TwoTower
     from mmcl.objectives.objective import Objective
+    from mmcl.objectives.objective_sum import ObjectiveSum
     from mmcl.runs.run import Run
     from mmcl.training.contrastive import Augmentation, ContrastiveTrainer
 
@@ -42,6 +44,9 @@ class ContrastiveSection(SignatureModel):
 
     temperature: float = Field(
         0.07, gt=0, le=1, description="temperature of the objective; initial value if it is learned"
+    )
+    weights: dict[ObjectiveName, NonNegative] = Field(
+        {}, description="weights of objectives in a sum, such as {conr: 4.0}; 1 for all others"
     )
     learn_temperature: bool = Field(False, description="train the temperature, as in CLIP")
     distinct_texts: bool = Field(True, description="train each epoch on one random sample of each text")
@@ -62,17 +67,23 @@ class ContrastiveSection(SignatureModel):
         """Build the augmentation of each view; None for views that differ by dropout alone."""
         return None
 
-    def make_objective(self, name: ObjectiveName) -> Objective:
-        """Build an objective by name; its trained side is the first tower."""
+    def make_objective(self, name: ObjectiveName) -> Objective | ObjectiveSum:
+        """Build an objective, or a sum of several joined by ``+``; its trained side is the first tower."""
         from mmcl import distributed
+        from mmcl.objectives import ObjectiveSum
 
-        return make_objective(
-            name,
-            self.objectives,
-            self.temperature,
-            learn_temperature=self.learn_temperature,
-            gather=distributed.world_size() > 1,
-        )
+        terms = [
+            make_objective(
+                each,
+                self.objectives,
+                self.temperature,
+                learn_temperature=self.learn_temperature,
+                gather=distributed.world_size() > 1,
+            )
+            for each in name.split("+")
+        ]
+        weights = [self.weights.get(each.partition("@")[0], 1.0) for each in name.split("+")]
+        return terms[0] if len(terms) == 1 else ObjectiveSum(terms, weights)
 
 
 def pretrain(
@@ -94,14 +105,19 @@ def pretrain(
     from mmcl.objectives import LearnableTemperature
     from mmcl.runs.checkpoints import unit_name
     from mmcl.seeding import seed_everything
+    from mmcl.training.salient import with_salient
 
     unit, folder = unit_name(name, seed), run.folder / "models" / unit_name(name, seed)
     saved = run.restore(unit)
     if saved is not None and saved["training"] is None:
-        built = settings.build()  # the config may name local encoder folders, which a model's file may not
+        # the config may name local encoder folders, which a model's file may not
+        built, _ = with_salient(settings.build(), settings.build, pairs, settings.make_objective(name))
         return TwoTower.load(folder, encoders=[tower.encoder for tower in built.towers])
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
+    model, pairs = with_salient(model, settings.build, pairs, objective)
+    if "predictions" in objective.takes and pairs.targets is not None:
+        model.add_regressor(pairs.targets)
     trainer = _make_trainer(settings, model, pairs, objective)
     seconds = 0.0
     if saved is not None:
@@ -109,12 +125,12 @@ def pretrain(
         seconds = saved["seconds"]
     else:
         after_epoch(model, 0)
-    fixed = name_and_temperature(name)[1] or settings.temperature
+    fixed = (None if "+" in name else name_and_temperature(name)[1]) or settings.temperature
     bar = progress.add_task(f"{name}, seed {seed}", total=settings.epochs, completed=trainer.epoch)
     started = time.monotonic()
     for loss in trainer:
         now = seconds + time.monotonic() - started
-        learned = objective.temperature
+        learned = getattr(objective, "temperature", None)
         temperature = learned().item() if isinstance(learned, LearnableTemperature) else fixed
         place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
         run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
@@ -138,7 +154,7 @@ def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:
 
 
 def _make_trainer(
-    settings: ContrastiveSection, model: TwoTower, pairs: PairedDataset, objective: Objective
+    settings: ContrastiveSection, model: TwoTower, pairs: PairedDataset, objective: Objective | ObjectiveSum
 ) -> ContrastiveTrainer:
     from mmcl.training.contrastive import ContrastiveTrainer
 

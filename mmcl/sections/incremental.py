@@ -57,6 +57,14 @@ class IncrementalSection(SignatureModel):
     threads: int = Field(2, ge=1, description="number of CPU threads; changes results in the last digits")
     tensorboard: bool = Field(False, description="also write TensorBoard logs")
 
+    @model_validator(mode="after")
+    def _check_memory(self) -> IncrementalSection:
+        if self.memory_bytes is not None and self.memory_share is not None:
+            raise ValueError(
+                f"memory_bytes is {self.memory_bytes} and memory_share {self.memory_share:g}: set one of them to null"
+            )
+        return self
+
     _resolve_strategies = model_validator(mode="after")(sections.resolve_strategies)
 
     def trains_encoder(self) -> bool:
@@ -163,10 +171,11 @@ def strategy_settings(config: Any, base: str, samples: int) -> dict[str, Any]:
     if base in sections.CLOSED_FORM:
         return config.readout.settings(base)
     size = config.memory_size if config.memory_share is None else round(config.memory_share * samples)
-    memory = {"memory_size": size, "selection": config.selection, "by_superclass": config.by_superclass}
+    budget = {"memory_size": size, "memory_bytes": config.memory_bytes}
+    memory = {**budget, "selection": config.selection, "by_superclass": config.by_superclass}
     own = config.rehearsal.settings(memory) | {
         "replay": memory,
-        "icarl": {"memory_size": size, **config.distillation.model_dump()},
+        "icarl": {**budget, **config.distillation.model_dump()},
         "lwf": config.distillation.model_dump(),
         "l2p": config.l2p.model_dump(),
         "coconut": {**memory, **config.coconut.model_dump()},

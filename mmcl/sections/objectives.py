@@ -18,16 +18,15 @@ from mmcl.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from mmcl.objectives.objective import Objective
 
-#: Inputs that the trainer of two towers provides, by their names in ``Objective.takes``.
-AVAILABLE = ("a", "b", "views", "features", "labels", "rows", "bags", "is_support", "teacher")
-
-#: Inputs that the class-incremental loop provides.
-OF_STREAMS = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that the class-incremental loop provides, by their names in ``Objective.takes``.
+IN_STRATEGIES = ("a", "b", "views", "features", "labels", "rows", "bags")
+#: Inputs that the trainer of towers provides: of episodes, a momentum encoder, a salient encoder and a regression too.
+AVAILABLE = (*IN_STRATEGIES, "is_support", "teacher", "salient", "is_target", "targets", "predictions")
 
 
 @cache
 def objectives(available: tuple[str, ...] = AVAILABLE) -> dict[str, str]:
-    """Return the objectives that take available inputs, as ``"module:class"`` by file name.
+    """Return the objectives that take no other inputs than those available, as ``"module:class"`` by file name.
 
     A new file in the folder of objectives is found automatically. Files are parsed, not imported.
 
@@ -71,12 +70,17 @@ def name_and_temperature(text: str) -> tuple[str, float | None]:
 
 
 def _known(text: str) -> str:
-    name_and_temperature(text)
+    for term in text.split("+"):
+        name_and_temperature(term)
     return text
 
 
+#: One of :func:`objectives`, or several joined by ``+``, which are summed.
 ObjectiveName = Annotated[str, AfterValidator(_known)]
-OBJECTIVE_HELP = f"one or more of {', '.join(objectives())}; with a temperature of its own, such as nt_xent@0.5"
+OBJECTIVE_HELP = (
+    f"one or more of {', '.join(objectives())}; with a temperature of its own, such as nt_xent@0.5, or a sum, such as "
+    "l1+conr@0.1"
+)
 
 
 def _section(source: str) -> type[StrictModel]:

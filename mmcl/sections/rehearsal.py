@@ -70,7 +70,7 @@ class RehearsalSection(StrictModel):
         """Return the arguments of each strategy.
 
         Args:
-            memory: ``memory_size``, ``selection`` and ``by_superclass``, of which each strategy takes those it has.
+            memory: settings of the memory, such as ``memory_size``, of which each strategy takes those it has.
         """
         return {
             name: {key: value for key, value in memory.items() if key not in _WITHOUT.get(name, ())}

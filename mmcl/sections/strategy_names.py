@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from mmcl.sections.objectives import OF_STREAMS, objectives
+from mmcl.sections.objectives import IN_STRATEGIES, objectives
 from mmcl.text.suggest import did_you_mean
 
 STRATEGY_HELP = (
@@ -46,7 +46,7 @@ def _strategy_name(name: str) -> str:
     """Validate a strategy's name, with distillations and objectives after a ``+``, and a read-out after an ``@``."""
     strategy, readout = split_read_out(name)
     base, *added = strategy.split("+")
-    additions = (*DISTILLATIONS, RELATIONAL, *objectives(OF_STREAMS))
+    additions = (*DISTILLATIONS, RELATIONAL, *objectives(IN_STRATEGIES))
     known_parts = [(base, (*STRATEGIES, ALL)), *((each, additions) for each in added)]
     for part, known in [*known_parts, *([] if readout is None else [(readout, CLOSED_FORM)])]:
         if part not in known:

@@ -60,7 +60,7 @@ class RemovalSection(StrictModel):
 @section_of(
     "mmcl.strategies.template:MMCLTemplate", without=(*OF_THE_LOOP, "eval_batch_size", "bucket", "columns", "precision")
 )
-@section_of("mmcl.strategies.rehearsal:Rehearsal", without=("selection", "by_superclass"))
+@section_of("mmcl.strategies.rehearsal:Rehearsal", without=("selection", "by_superclass", "memory_bytes"))
 @section_of("mmcl.data.streams:class_incremental", without=_ONLY_EXPERIENCES)
 class StreamSection(SignatureModel):
     """A class-incremental stream that the model is trained on before it forgets."""

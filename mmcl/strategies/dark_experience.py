@@ -64,6 +64,10 @@ class DarkExperience(SupervisedPlugin):
         """Return the bytes of the stored logits."""
         return self.logits.numel() * self.logits.element_size()
 
+    def bytes_per_sample(self, classes: int) -> int:
+        """Return the bytes of the logits of a sample."""
+        return classes * self.logits.element_size()
+
     def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:
         """Check that there are a memory and a classifier."""
         memory_of(strategy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmcl.config.numbers import Size
+from mmcl.config.numbers import Count, Size
 from mmcl.data.avalanche_streams import rows_of
 from mmcl.strategies.rehearsal import Rehearsal
 
@@ -22,14 +22,17 @@ class EarlyRehearsal(Rehearsal):
     Args:
         memory_size: samples in memory, all classes together; 0 keeps none.
         by_superclass: balance the memory by superclass.
+        memory_bytes: size of the memory in bytes of samples, in place of memory_size; None: no limit.
 
     Raises:
-        ConfigError: the memory is smaller than the number of classes in the stream; raised before training.
+        ConfigError: the memory is too small for a sample of each class in the stream; raised before training.
         CheckpointError: the rows of a loaded state are other samples in the current data.
     """
 
-    def __init__(self, memory_size: Size = 50, *, by_superclass: bool = False) -> None:
-        super().__init__(memory_size, by_superclass=by_superclass)
+    def __init__(
+        self, memory_size: Size = 50, *, by_superclass: bool = False, memory_bytes: Count | None = None
+    ) -> None:
+        super().__init__(memory_size, by_superclass=by_superclass, memory_bytes=memory_bytes)
         self._prepared: int | None = None  # number of the last experience whose samples joined the memory
 
     def after_train_dataset_adaptation(self, strategy: MMCLTemplate, **kwargs: object) -> None:

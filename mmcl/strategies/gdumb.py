@@ -28,16 +28,17 @@ class GDumb(EarlyRehearsal):
 
     Args:
         memory_size: samples in memory, all classes together.
+        memory_bytes: size of the memory in bytes of samples, in place of memory_size; None: no limit.
 
     Raises:
-        ConfigError: the memory is smaller than the number of classes in the stream; raised before training.
+        ConfigError: the memory is too small for a sample of each class in the stream; raised before training.
         CheckpointError: the rows of a loaded state are other samples in the current data.
     """
 
-    def __init__(self, memory_size: Count = 50) -> None:
+    def __init__(self, memory_size: Count = 50, *, memory_bytes: Count | None = None) -> None:
         if memory_size < 1:
             raise ConfigError(f"memory_size is {memory_size}, expected 1 or more: gdumb trains on the memory alone")
-        super().__init__(memory_size)
+        super().__init__(memory_size, memory_bytes=memory_bytes)
         self._initial: dict[str, Tensor] = {}
 
     def before_training(self, strategy: MMCLTemplate, **kwargs: object) -> None:

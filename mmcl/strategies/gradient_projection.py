@@ -27,9 +27,10 @@ class EpisodicMemory(Rehearsal):
         memory_size: samples in memory, all classes together; 0 keeps none.
         selection: selection of samples, see :class:`~mmcl.strategies.rehearsal.Rehearsal`.
         by_superclass: balance the memory by superclass.
+        memory_bytes: size of the memory in bytes of samples, in place of memory_size; None: no limit.
 
     Raises:
-        ConfigError: the memory is smaller than the number of classes in the stream; raised before training.
+        ConfigError: the memory is too small for a sample of each class in the stream; raised before training.
         CheckpointError: the rows of a loaded state are other samples in the current data.
     """
 

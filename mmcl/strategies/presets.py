@@ -157,7 +157,7 @@ def naive() -> list[SupervisedPlugin]:
     return []
 
 
-@preset(Rehearsal, memory_size=None, selection="random", by_superclass=False)
+@preset(Rehearsal, memory_size=None, selection="random", by_superclass=False, memory_bytes=None)
 def joint(rehearsal: Rehearsal) -> list[SupervisedPlugin]:
     """Train on all samples seen so far: the upper bound, with an unlimited memory.
 
@@ -270,7 +270,8 @@ def l2p(prompts: LearningToPrompt) -> list[SupervisedPlugin]:
     """Train a pool of prompts in front of a frozen encoder, without a memory (L2P, Wang et al. 2022).
 
     ``loss = cross-entropy over current classes + key_weight sum_i (1 - cos(q(x), k_i))`` with the frozen encoder's
-    vector q(x) and the keys k_i of the prompts chosen for x. L2P, arXiv 2112.08654, equation 5. The encoder is that of
+    vector q(x) and the keys k_i of the prompts chosen for x. L2P, arXiv 2112.08654, equation 5; with ``diversify``, the
+    choice is that of equation 4. The encoder is that of
     ``build_encoder(..., prompts={"size": 10})``, in a classifier such as ``SLUClassifier(encoder, hidden=None)``.
     """
     return [prompts]

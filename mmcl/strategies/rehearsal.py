@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmcl import distributed
 from mmcl.arguments import takes_tensors
-from mmcl.config.numbers import Size
+from mmcl.config.numbers import Count, Size
 from mmcl.config.whole_numbers import whole_numbers
 from mmcl.data.attributes import attributes_of
 from mmcl.data.avalanche_streams import rows_of
@@ -22,6 +22,7 @@ from mmcl.objectives.kernel.inputs import check_features, precise, require_finit
 from mmcl.objectives.kernel.unit import directions, rescaling
 from mmcl.strategies.kept_memory import sample_bytes
 from mmcl.strategies.loader import BatchLoader
+from mmcl.strategies.memory_budget import MemoryBudget, equal_shares
 
 if TYPE_CHECKING:
     from avalanche.benchmarks.scenarios import CLExperience
@@ -39,6 +40,9 @@ class Rehearsal(SupervisedPlugin):
     such as SLURP's scenarios, as in the code that COCONUT builds on. If a class arrives again, as where domains arrive,
     random selection draws from all its samples so far, as a reservoir does.
 
+    With ``memory_bytes``, the memory holds as many samples as fit, with the logits that a plugin stores for them. Then
+    ``memory_size`` becomes the largest number that can fit. Samples of variable length count with their own size.
+
     The memory is a list of row numbers. Its state has a digest of their samples, and cannot be loaded with other data.
 
     Args:
@@ -46,23 +50,32 @@ class Rehearsal(SupervisedPlugin):
         selection: selection of samples: ``"random"``, or ``"herding"`` towards the mean embedding of the class
             (iCaRL, Rebuffi et al. 2017, algorithm 4).
         by_superclass: balance the memory by superclass.
+        memory_bytes: size of the memory in bytes of samples and stored logits, in place of memory_size; None: no limit.
 
     Raises:
-        ConfigError: the memory is smaller than the number of classes in the stream; raised before training.
+        ConfigError: the memory is too small for a sample of each class in the stream; raised before training.
         CheckpointError: the rows of a loaded state are other samples in the current data.
     """
 
     def __init__(
-        self, memory_size: Size | None = 50, selection: ExemplarSelection = "random", *, by_superclass: bool = False
+        self,
+        memory_size: Size | None = 50,
+        selection: ExemplarSelection = "random",
+        *,
+        by_superclass: bool = False,
+        memory_bytes: Count | None = None,
     ) -> None:
         super().__init__()
         if memory_size is not None and memory_size < 0:
             raise ConfigError(f"memory_size is {memory_size}, expected 0 or more, or None to keep all samples")
+        if memory_bytes is not None and memory_bytes < 1:
+            raise ConfigError(f"memory_bytes is {memory_bytes}, expected 1 or more, or None for no limit in bytes")
         if selection not in ("random", "herding"):
             raise ConfigError(f"selection is {selection!r}, expected 'random' or 'herding'")
         self.memory_size = memory_size
         self.selection = selection
         self.by_superclass = by_superclass
+        self.memory_bytes = memory_bytes
         # Label of a class or superclass -> rows, best first; labels in order of arrival.
         self.memory: dict[int, list[int]] = {}
         self._loaded: list[
@@ -70,6 +83,7 @@ class Rehearsal(SupervisedPlugin):
         ] = []  # label, rows and their digest, to be compared with the data
         self._source: Dataset | None = None
         self._digests: list[bytes] = []  # one for each sample of the source
+        self._budget: MemoryBudget | None = None
 
     @property
     def rows(self) -> list[int]:
@@ -84,6 +98,9 @@ class Rehearsal(SupervisedPlugin):
         """Check that the memory fits every class, and that loaded rows are still the same samples."""
         if self._source is not strategy.experience.source:
             self._source, self._digests = strategy.experience.source, sample_digests(strategy.experience.source)
+            if self.memory_bytes is not None:
+                self._budget = MemoryBudget(self.memory_bytes, self._source, strategy.plugins)
+                self.memory_size = self._budget.most
         self._check_samples()
         unit, count = "classes", len(strategy.experience.source.classes)
         if self.by_superclass:
@@ -98,7 +115,9 @@ class Rehearsal(SupervisedPlugin):
                     f"superclass '{repeated[0]}' arrives in more than one experience: expected one, make the stream "
                     "with by_superclass=True"
                 )
-        if self.memory_size and self.memory_size < count:
+        if self._budget is not None:
+            self._budget.require(count, unit)
+        elif self.memory_size and self.memory_size < count:
             raise ConfigError(
                 f"memory_size is {self.memory_size} for {count} {unit}: expected at least {count}, or 0 for no memory"
             )
@@ -140,8 +159,8 @@ class Rehearsal(SupervisedPlugin):
     def _shares(self) -> list[int | None]:
         if self.memory_size is None:
             return [None] * len(self.memory)
-        share, larger = divmod(self.memory_size, len(self.memory))
-        return [share + (number < larger) for number in range(len(self.memory))]
+        count = self.memory_size if self._budget is None else self._budget.fitting(self.memory)
+        return [*equal_shares(count, len(self.memory))]
 
     def _ranked(self, strategy: MMCLTemplate, source: Dataset, new: Tensor, earlier: Tensor, seen: int) -> list[int]:
         """Return rows of a class, best first: new ones, and those in memory, which stand for ``seen`` samples."""

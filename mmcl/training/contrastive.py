@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -21,14 +21,17 @@ from mmcl.files.loading import check_same, class_name, entry, load_state, snapsh
 from mmcl.freeze import trainable_state
 from mmcl.models.gradient_cache import gradient_cached_backward
 from mmcl.models.momentum import MomentumEncoder
+from mmcl.models.predicting_tower import PredictingTower, towers_of
 from mmcl.models.tensor_towers import TensorTowers
 from mmcl.models.two_tower import TwoTower
 from mmcl.objectives.objective import Objective
+from mmcl.objectives.objective_sum import ObjectiveSum
 from mmcl.precision import Precision
 from mmcl.seeding import random_state, set_random_state
 from mmcl.training.finite import samples
+from mmcl.training.salient import by_encoder, check_batch, target_flags
 from mmcl.training.step import SchedulerMaker, TrainingStep
-from mmcl.training.views import objective_inputs
+from mmcl.training.views import loss_of
 
 Augmentation = Callable[[Batch], Batch]
 
@@ -53,8 +56,10 @@ class ContrastiveTrainer:
         model: one or two towers, trained in place: a :class:`~mmcl.models.TwoTower`, or plain modules that take a
             tensor and return embeddings ``(batch, dim)``, one module or a list of two.
         pairs: samples with one side for each tower.
-        objective: an :class:`~mmcl.objectives.Objective`, or any function of two paired embeddings. Its state is
-            saved; its parameters must be in the optimizer.
+        objective: an :class:`~mmcl.objectives.Objective`, an :class:`~mmcl.objectives.ObjectiveSum`, or any function of
+            two paired embeddings. Its state is saved; its parameters must be in the optimizer. ``predictions`` are
+            those of the model's regressor, see :meth:`~mmcl.models.TwoTower.add_regressor`. If it takes ``salient``,
+            the second tower is the salient encoder, and both sides are the same samples, which have ``is_target``.
         optimizer: optimizer of all trained parameters.
         epochs: passes over the pairs.
         batch_size: pairs that are compared with each other.
@@ -77,8 +82,9 @@ class ContrastiveTrainer:
     Raises:
         ConfigError: a size is too small, there are fewer than two pairs to compare, or the number of towers and views
             does not give two embeddings per sample.
+        DataError: the objective takes ``is_target``, and the samples lack it or are all of one kind.
         TrainingError: a loss is not finite; names the step, and a sample that is not finite. On a GPU, it is raised
-            within 32 steps, and before the epoch ends.
+            within 32 steps, and before the epoch ends. Or a batch lacks target or background samples.
     """
 
     def __init__(
@@ -128,8 +134,9 @@ class ContrastiveTrainer:
         self.model, self.pairs, self.objective, self.optimizer = model, pairs, objective, optimizer
         self.epochs, self.batch_size, self.micro_batch_size = epochs, batch_size, micro_batch_size
         self.distinct_texts, self.views, self.device = distinct_texts, views, torch.device(device)
-        self._augments = augments
-        self._average = None if momentum is None else MomentumEncoder(model.towers[0], momentum)
+        self._augments, self._is_target = augments, target_flags(pairs, objective)
+        self._towers = towers_of(model, getattr(objective, "takes", ()))
+        self._average = None if momentum is None else MomentumEncoder(self._towers[0], momentum)
         self._step = TrainingStep(optimizer, clip_norm=clip_norm, precision=precision, device=device)
         self.epoch = 0
         sides = [digest_of(sample_digests(side)) for side in pairs.sides]
@@ -144,7 +151,7 @@ class ContrastiveTrainer:
         self._move()
         distributed.broadcast_parameters(self.model)
         if self._average is not None and self.epoch == 0:
-            self._average.average.load_state_dict(self.model.towers[0].state_dict())
+            self._average.average.load_state_dict(self._towers[0].state_dict())
         while self.epoch < self.epochs:
             yield self._train_epoch()
 
@@ -158,6 +165,8 @@ class ContrastiveTrainer:
         distributed.seed_ranks()
         drawn = distributed.broadcast_object(self.pairs.batches(self.batch_size, distinct=self.distinct_texts))
         self._step.reset()
+        for batch in drawn:
+            check_batch(self._is_target, batch)
         batches = [distributed.shard(batch) for batch in drawn]
         for number, rows in enumerate(batches, start=1):
             where = partial("epoch {}, step {} of {}".format, self.epoch + 1, number, len(batches))
@@ -167,12 +176,12 @@ class ContrastiveTrainer:
                 self._step.check(loss)
             self._step.update(self.model.parameters())
             if self._average is not None:
-                self._average.update(self.model.towers[0])
+                self._average.update(self._towers[0])
         self.epoch += 1
         return self._step.means()["loss"]
 
     def _backward(self, rows: Tensor) -> Tensor:
-        towers: list[nn.Module] = [*self.model.towers] * self.views
+        towers: list[nn.Module] = self._towers * self.views
         if self._average is not None:
             tower, *_ = towers
             students, keys = (self.views, self.views) if self._takes_teacher else (1, self.views - 1)
@@ -197,25 +206,35 @@ class ContrastiveTrainer:
             yield from samples(side, self.pairs.samples_of(rows).tolist())
 
     def _loss(self, rows: Tensor, *embeddings: Tensor) -> Tensor:
-        if not isinstance(self.objective, Objective):
+        if not isinstance(self.objective, Objective | ObjectiveSum):
             with torch.autocast(self.device.type, enabled=False):
                 return self.objective(*(embedding.float() for embedding in embeddings))
-        device, takes = embeddings[0].device, self.objective.takes
-        labels = moved(self.pairs.labels[rows], device) if "labels" in takes else None
-        known = {"bags": self.pairs.bags, "is_support": self.pairs.is_support}
-        given = {name: None if each is None else moved(each[rows], device) for name, each in known.items()}
-        given["rows"] = moved(self.pairs.samples_of(rows), device)
+        device, takes, pairs = embeddings[0].device, self.objective.takes, self.pairs
+        known = {"labels": pairs.labels, "targets": pairs.targets, "bags": pairs.bags, "is_support": pairs.is_support}
+        available = {
+            name: moved(each[rows], device) for name, each in known.items() if each is not None and name in takes
+        }
         if self._takes_teacher:
             embeddings, teacher = embeddings[: self.views], embeddings[self.views :]
-            given["teacher"] = torch.cat(teacher)
+            available["teacher"] = torch.cat(teacher)
         with self._step.objective_autocast():
             halves = torch.is_autocast_enabled(device.type)
             views = [embedding if halves else embedding.float() for embedding in embeddings]
-            return self.objective.of(objective_inputs(views, labels=labels, takes=takes, **given))
+            if isinstance(self._towers[0], PredictingTower):
+                available["predictions"] = torch.cat([view[:, -1] for view in views])
+                views = [view[:, :-1] for view in views]
+            if self._is_target is not None:
+                views, available["salient"] = by_encoder(views)
+                available["is_target"] = moved(self._is_target[rows], device)
+            samples = moved(self.pairs.samples_of(rows), device)
+            return loss_of(self.objective, views, rows=samples, **available)
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32
             sides = [batch.to(self.device) for batch in self.pairs.batch(rows)]
+            if self._is_target is not None:  # both towers see the same view
+                views = [sides[0] if augment is None else augment(sides[0]) for augment in self._augments]
+                return tuple(view for view in views for _ in sides)
             return tuple(side if augment is None else augment(side) for augment in self._augments for side in sides)
 
     def state_dict(self) -> dict[str, Any]:
@@ -241,21 +260,22 @@ class ContrastiveTrainer:
         self._move()  # first, because the optimizer's state goes where its parameters are
         epoch, random = entry(state, "epoch", _WHAT), entry(state, "random", _WHAT)
         if epoch > self.epochs:
-            raise CheckpointError(
-                f"{_WHAT} was saved in epoch {epoch}, expected at most {self.epochs}: increase epochs"
-            )
+            raise CheckpointError(f"{_WHAT} is from epoch {epoch}, expected at most {self.epochs}: increase epochs")
         if state.get("samples") not in (None, self._digest):
             raise CheckpointError(
                 f"the {len(self.pairs)} pairs differ from those that the state was saved with: restore the data, or "
                 "start training again"
             )
         check_same(state.get("settings"), self._settings(), _WHAT)
-        objective = state["objective"] if "objective" in state else _from_0_1(entry(state, "temperature", _WHAT))
+        if "objective" not in state:  # version 0.1 saved the temperature alone
+            temperature = entry(state, "temperature", _WHAT) or {}
+            state = {**state, "objective": {f"temperature.{name}": value for name, value in temperature.items()}}
+        objective = state["objective"]
         own = None if self._module is None else self._module.state_dict()
         if bool(objective) != bool(own):
-            found, expected = ("no", "one") if not objective else ("a", "none")
+            found = "a" if objective else "no"
             raise CheckpointError(
-                f"{_WHAT} has {found} state of the objective, expected {expected}: use the same objective"
+                f"{_WHAT} has {found} state of the objective, unlike this one: use the same objective"
             )
         load_state(self.model, entry(state, "model", _WHAT), f"{_WHAT}: the model")
         if self._module is not None and own:
@@ -275,12 +295,6 @@ class ContrastiveTrainer:
             "views": self.views,
             "optimizer": class_name(self.optimizer),
             "schedule": class_name(self._step.scheduler),
+            **({} if self._average is None else {"momentum": self._average.momentum}),
         }
-        if self._average is not None:
-            settings["momentum"] = self._average.momentum
         return settings if self._step.scheduler is None else {**settings, "epochs": self.epochs}
-
-
-def _from_0_1(temperature: Mapping[str, Any] | None) -> dict[str, Any]:
-    """State of an objective, made from the temperature's state that version 0.1 saved."""
-    return {f"temperature.{name}": value for name, value in (temperature or {}).items()}

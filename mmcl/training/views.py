@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmcl.objectives.objective import Objective
+from mmcl.objectives.objective_sum import ObjectiveSum
+
 
 def objective_inputs(
     views: Sequence[Tensor], *, labels: Tensor | None = None, takes: Sequence[str], **available: Tensor | None
@@ -31,9 +34,27 @@ def objective_inputs(
         inputs["a"], inputs["b"] = views
     if "views" in takes:
         inputs["views"] = torch.stack(list(views))
-    if "features" in takes:  # the views are concatenated, so entries of each sample are repeated
+    if "features" in takes:
         inputs["features"] = torch.cat(list(views))
+    if {"features", "predictions"} & set(takes):  # rows of all views, so entries of each sample are repeated
         for name in {"labels", "targets", "is_support"} & inputs.keys():
             each = inputs[name]
             inputs[name] = None if each is None else each.repeat(len(views))
     return inputs
+
+
+def loss_of(objective: Objective | ObjectiveSum, views: Sequence[Tensor], **available: Tensor | None) -> Tensor:
+    """Return the loss of an objective, or the weighted sum of several.
+
+    Args:
+        objective: the objective, or a sum of objectives.
+        views: embeddings, as in :func:`objective_inputs`.
+        **available: further inputs by name, as in :func:`objective_inputs`.
+
+    Raises:
+        ConfigError: an objective takes an input that is not available.
+    """
+    if isinstance(objective, ObjectiveSum):
+        losses = [weight * loss_of(term, views, **available) for weight, term in objective.weighted_terms()]
+        return torch.stack(losses).sum()
+    return objective.of(objective_inputs(views, takes=objective.takes, **available))

@@ -37,6 +37,21 @@ PEERS = {
     "sup_con": "pytorch-metric-learning",
     "cwcl": None,
     "m3co": None,
+    "simple_contrastive": "plain torch",
+    "hard_contrastive": "plain torch",
+    "simlap": None,
+    "cacr": None,
+    "isogclr": None,
+    "supremix": None,
+    "conr": "plain torch",
+    "groco": None,
+    "moco": "lightly",
+    "mochi": None,
+    "susana": None,
+    "mv_info_nce": "plain torch",
+    "mv_dhel": "plain torch",
+    "sep_clr": "plain torch",
+    "core_tuning": "plain torch",
 }
 
 
@@ -103,9 +118,9 @@ def measure(side: str, name: str, batch: int, dim: int, threads: int, repeats: i
     return {"seconds": statistics.median(seconds), "peak": peak, "value": value}
 
 
-def ask(side: str, name: str, batch: int, dim: int, threads: int) -> dict[str, float] | None:
+def ask(side: str, name: str, batch: int, dim: int, threads: int, steps: int = 21) -> dict[str, float] | None:
     """Have a process of its own measure; None if it had not enough memory."""
-    repeats = max(1, min(21, 2 * 4096**2 // batch**2))
+    repeats = max(1, min(steps, 2 * 4096**2 // batch**2))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}  # compile once
     arguments = json.dumps([side, name, batch, dim, threads, repeats])
     done = subprocess.run(
@@ -121,13 +136,13 @@ def ask(side: str, name: str, batch: int, dim: int, threads: int) -> dict[str, f
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(name: str, batch: int, dim: int, threads: int, rounds: int) -> list[str]:
+def compare(name: str, batch: int, dim: int, threads: int, rounds: int, steps: int = 21) -> list[str]:
     """One row of the table."""
     with_peer = PEERS[name] is not None and batch <= 8192
     found: dict[str, list[dict[str, float]]] = {"mmcl": [], "peer": [], "limit": []}
     for _ in range(rounds):
         for side in ("mmcl", "peer", "limit") if with_peer else ("mmcl", "limit") if batch <= 8192 else ("mmcl",):
-            measured = ask(side, name, batch, dim, threads)
+            measured = ask(side, name, batch, dim, threads, steps)
             if measured:
                 found[side].append(measured)
 
@@ -168,6 +183,7 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3, help="how often each comparison is made")
+    parser.add_argument("--steps", type=int, default=21, help="largest number of steps that are timed in a process")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda has the options of its own file")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     if parser.parse_known_args()[0].device == "cuda":
@@ -191,7 +207,7 @@ def main() -> None:
     ]
     for name, batch, threads in track(plan, "measuring", console=Console(stderr=True)):
         rounds = 1 if batch > 8192 else arguments.rounds
-        row = compare(name, batch, arguments.dim, threads, rounds)
+        row = compare(name, batch, arguments.dim, threads, rounds, arguments.steps)
         print("  ".join(row), file=sys.stderr, flush=True)
         table.add_row(*row)
     Console(width=140).print(table)

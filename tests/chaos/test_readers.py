@@ -27,11 +27,13 @@ from mmcl.data import (
     Mnist,
     N24News,
     Rosmap,
+    RotatedMnist,
     Slurp,
     SlurpText,
     SpeechCommands,
     SpokenSentences,
     Svamp,
+    UciRegression,
 )
 from mmcl.data.synthesis.corpus import is_made
 from mmcl.data.synthesis.spoken_texts import read_texts
@@ -229,6 +231,11 @@ def rosmap(root):
     return lambda: [Rosmap(root, split) for split in Rosmap.splits]
 
 
+def uci_regression(root):
+    _text(root / "yacht.txt", "".join(f"{n}.5 {n % 3}\t{n * n}e-1\n" for n in range(12)))
+    return lambda: [UciRegression(root, split, table="yacht") for split in UciRegression.splits]
+
+
 def _idx(kind):
     def make(root):
         (root / "raw").mkdir()
@@ -246,7 +253,7 @@ def _idx(kind):
 LOADERS = (
     barista, slurp, slurp_text, svamp, cqa, _nli(Esnli, "esnli"), _nli(Anli, "anli1"), n24news, intents,
     spoken_sentences, spoken_texts, speech_commands, fluent_speech_commands, food101, captions, captions_of_a_folder,
-    labelled_table, own_file, rosmap, _idx(Mnist), _idx(FashionMnist),
+    labelled_table, own_file, rosmap, uci_regression, _idx(Mnist), _idx(FashionMnist), _idx(RotatedMnist),
 )  # fmt: skip
 _ANNOTATIONS = (".json", ".jsonl", ".csv", ".txt", "-ubyte")
 

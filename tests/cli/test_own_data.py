@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 import soundfile
@@ -103,3 +105,42 @@ def test_describe_suggests_a_task(tmp_path, mmcl_, content, command):
     (tmp_path / "a.csv").write_text(content)
     done = mmcl_("data", "describe", tmp_path / "a.csv")
     assert done.code == 0 and f"  mmcl run {command.replace('ROOT', str(tmp_path / 'a.csv'))}" in done.out
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("text,label\nhi,a\nho,b\nhu,b\n", ""),
+        ("x,label\n1,a\n2,b\n3,b\n", ""),
+        ("image,label\na.png,a\nb.png,b\nc.png,b\n", " 'data.options={size: 32}'"),
+        ("image,x,label\na.png,1,a\nb.png,2,b\nc.png,3,b\n", " 'data.options={size: 32}'"),
+        ("audio,x,label\na.wav,1,a\nb.wav,2,b\nc.wav,3,b\n", ""),
+        ("audio,transcript,label\na.wav,hi,a\nb.wav,ho,b\n", None),
+        ("text,label\nhi,a\nho,a\n", None),
+        ("image,text\na.png,hi\nb.png,ho\n", None),
+    ],
+)
+def test_describe_suggests_to_train_class_by_class(tmp_path, mmcl_, content, options):
+    """Not for recordings alone, which have their own task, one class, or data without labels."""
+    (tmp_path / "a.csv").write_text(content)
+    labelled = ["labelled=false"] if ",label" not in content else []
+    said = mmcl_("data", "describe", tmp_path / "a.csv", *labelled)
+    assert said.code == 0
+    last = said.out.splitlines()[-1]
+    if options is None:
+        assert "class_incremental" not in said.out
+    else:
+        place = tmp_path / "a.csv"
+        assert last == f"  mmcl run class_incremental data.name=table data.root={place} experiences=2{options}"
+
+
+def test_the_suggested_class_incremental_run_passes_validation(tmp_path, mmcl_):
+    lines = ["image,label"]
+    for number in range(20):
+        image = torch.full((3, 40, 40), number, dtype=torch.uint8)
+        write_png(image, str(tmp_path / f"{number}.png"))
+        lines.append(f"{number}.png,{'ab'[number % 2]}")
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    suggested = mmcl_("data", "describe", tmp_path / "a.csv").out.splitlines()[-1]
+    done = mmcl_("validate", *shlex.split(suggested)[2:])
+    assert done.code == 0, done.err

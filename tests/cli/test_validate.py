@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sys
 from itertools import product
@@ -40,6 +41,8 @@ GOOD = {
 GREY = "'first={modality: image, name: cnn, head: linear, options: {channels: 1}}'"
 #: Task, settings with a fault, and the words that the message holds.
 FAULTS = [
+    ("representation_learning", "objective=l1+conr", ["objective", "l1+conr", "needs targets"]),
+    ("representation_learning", "objective=l1+cnor", ["objective", "'cnor'", "'conr'"]),
     ("slu_incremental", "data.name=barrista", ["data.name", "'barrista'", "'barista'"]),
     ("slu_incremental", "'data.options={sise: 8}'", ["data.options", "'sise'", "'size'"]),
     ("slu_incremental", "'data.options={size: large}'", ["data.options", "size", "'large'"]),
@@ -86,6 +89,7 @@ FAULTS = [
     ("representation_learning", "data.held_out=[nothing]", ["held_out", "'nothing'"]),
     ("representation_learning", "encoder.modality=tabular encoder.name=mlp", ["data.name", "numbers"]),
     ("representation_learning", "augment.small=1 augment.small_smallest=0.9", ["augment", "0.9"]),
+    ("representation_learning", "objective=sep_clr", ["objective", "is_target"]),
     ("contrastive_pretraining", "objective=clpi", ["objective", "'clpi'", "'clip'"]),
     ("contrastive_pretraining", "objective=sup_con pairs.root=said.csv", ["objective", "sup_con", "labels"]),
     ("contrastive_pretraining", "first.modality=image", ["pairs.name", "image", "audio"]),
@@ -153,6 +157,26 @@ def test_settings_without_faults_pass(task):
     assert faults_of(task, "tiny", settings_of(task))[1] == []
 
 
+def test_regression_data_passes_and_its_faults_are_named(tmp_path):
+    path = tmp_path / "yacht.txt"
+    path.write_text("\n".join(f"{row} {row % 3} {row}.5" for row in range(20)))
+    data = f"data={{name: uci_regression, root: '{tmp_path}', options: {{table: yacht}}}}"
+    settings = [
+        data,
+        "encoder.modality=tabular",
+        "encoder.name=mlp",
+        "encoder.options={}",
+        "objective=[l1+conr,supremix]",
+    ]
+    assert faults_of("representation_learning", "tiny", settings)[1] == []
+    path.write_text(path.read_text().replace("7 1 7.5", "7 1 nan"))
+    (fault,) = faults_of("representation_learning", "tiny", settings)[1]
+    assert "line 8" in fault and "'nan'" in fault
+    path.write_text("\n".join(f"{row} 5" for row in range(20)))
+    (fault,) = faults_of("representation_learning", "tiny", settings)[1]
+    assert "target 5.0" in fault
+
+
 @pytest.mark.parametrize(("task", "settings", "words"), FAULTS, ids=[f"{task} {text}" for task, text, _ in FAULTS])
 def test_each_fault_gives_one_message_with_the_setting_and_the_value(task, settings, words, mmcl_):
     done = mmcl_("validate", f"{task}/tiny", *settings_of(task, settings))
@@ -207,6 +231,14 @@ def test_missing_packages_are_named_with_their_extra(files, monkeypatch, mmcl_):
     (files / "rows.parquet").write_bytes(b"PAR1")
     done = mmcl_("validate", "slu_incremental/tiny", "data.name=table", "data.root=rows.parquet", "data.options={}")
     assert done.code == 1 and "mmcl[parquet]" in done.err
+
+
+def test_a_strategy_that_trains_adapters_names_the_extra(small_whisper, tmp_path, files, monkeypatch, mmcl_):
+    folder, found = small_whisper(tmp_path / "whisper"), importlib.util.find_spec
+    monkeypatch.setattr("mmcl.encoders.lora.find_spec", lambda name: None if name == "peft" else found(name))
+    adapters = ["strategy=first_session", f"encoder.name={folder}", "encoder.options={}", "encoder.lora.rank=2"]
+    done = mmcl_("validate", "slu_incremental/tiny", *settings_of("slu_incremental"), *adapters)
+    assert done.code == 1 and "encoder: " in done.err and "mmcl[peft]" in done.err, done.err
 
 
 def test_devices_and_folders_of_this_machine_are_checked(monkeypatch, mmcl_):

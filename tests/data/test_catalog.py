@@ -38,6 +38,7 @@ def test_entries_are_distinct_and_have_a_source():
     assert {"barista", "fluent_speech_commands", "fsdd", "slurp", "speech_commands", "synthetic_commands"} <= set(names)
     folders = {entry.name: entry.folder for entry in entries()}
     assert folders.pop("slurp_text") == folders["slurp"]  # the same files, without recordings
+    assert folders.pop("rotated_mnist") == folders["mnist"]
     assert len(set(folders.values())) == len(folders)
     for entry in entries():
         assert entry.owner and entry.license and entry.size and entry.splits

@@ -51,6 +51,16 @@ def test_batch_of_sequences(sequences):
     assert batch.mask("features")[0].tolist() == [True, True, False]
 
 
+def test_targets_are_kept(tmp_path):
+    store = FeatureStore(tmp_path)
+    with store.writing():
+        store.append([("x", np.zeros((1, 3), np.float32))])
+    source = SimpleNamespace(classes=("low", "high"), labels=[0, 1], texts=["a", "b"], targets=(0.5, 7.0))
+    data = FeatureDataset(source, ["i", "j"], store.matrix(), [store.spans("x")["x"]] * 2, pooled=True)
+    assert data.targets == [0.5, 7.0] and data[1]["target"] == 7.0
+    assert data.batch(torch.tensor([1, 0]))["target"].tolist() == [7.0, 0.5]
+
+
 def test_vectors_of_pooled_samples(vectors):
     assert vectors.vectors([2, 0]).tolist() == [[0.0] * 3, [1.0] * 3] and vectors.lengths is None
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmcl.encoders import build_encoder
-from mmcl.errors import DataError
+from mmcl.errors import DataError, LabelError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
 from mmcl.models.measures import representation_measures
@@ -64,6 +64,37 @@ def test_the_model_stays_in_its_mode_and_small_classes_are_named(model):
     assert model.first.training and model.first.encoder.training
     with pytest.raises(DataError, match="0 classes have 5"):
         representation_measures(model, train, test, **SETTINGS)
+
+
+class Slopes(Clusters):
+    """Feature vectors with a number to predict, whose bins are the labels."""
+
+    def __init__(self, rows, seed, tilt=10.0):
+        super().__init__([0] * rows, 0.0, seed)
+        self.targets = (100 + tilt * self.values[:, 0]).tolist()
+        self.labels = [sum(target > edge for edge in (80, 95, 105, 120)) for target in self.targets]
+
+
+def test_targets_are_measured_by_errors_of_a_regression(model):
+    train, test = Slopes(200, 0), Slopes(100, 1)
+    found = representation_measures(model, train, test, many=30, few=15, **SETTINGS)
+    errors = ["MAE", "MAE, many-shot", "MAE, few-shot", "RMSE", "R2"]
+    assert list(found) == [*errors, "uniformity", "effective rank"]
+    assert found["R2"] > 0.9 and found["MAE"] < 4 and found["MAE"] <= found["RMSE"]
+    model.add_regressor(torch.tensor(train.targets))
+    with torch.no_grad():
+        model.first.regressor.linear.weight.zero_()
+        model.first.regressor.linear.bias.zero_()
+    headed = representation_measures(model, train, test, many=30, few=15, **SETTINGS)
+    assert list(headed) == [*errors, *(f"{name}, head" for name in errors), "uniformity", "effective rank"]
+    mean = sum(train.targets) / 200  # which the head predicts
+    assert headed["MAE, head"] == pytest.approx(sum(abs(each - mean) for each in test.targets) / 100, rel=1e-4)
+    assert headed["MAE"] == found["MAE"]
+
+
+def test_constant_test_targets_are_refused(model):
+    with pytest.raises(LabelError, match="all 20 targets are 100"):
+        representation_measures(model, Slopes(50, 0), Slopes(20, 1, tilt=0.0))
 
 
 def test_transport_adds_measures_of_aligned_prototypes(model):

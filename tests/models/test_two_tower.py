@@ -43,6 +43,19 @@ def test_an_embedding_does_not_depend_on_the_batch(head):
             assert torch.allclose(one[0], all_[row], atol=1e-4)
 
 
+def test_encoders_of_one_modality_are_given_in_the_order_of_their_towers(tmp_path):
+    torch.manual_seed(0)
+    common, salient, *others = (build_encoder("tabular", "mlp", features=4, dim=8) for _ in range(4))
+    model = TwoTower(common, salient, dim=4).eval()
+    model.save(tmp_path)
+    numbers = Batch(tabular=torch.randn(3, 4))
+    for given in ([], others):
+        loaded = TwoTower.load(tmp_path, encoders=given)
+        for one, other in zip(model(numbers, numbers), loaded(numbers, numbers), strict=True):
+            assert torch.equal(one, other)
+    assert [tower.encoder for tower in loaded.towers] == others
+
+
 def test_one_tower_is_shared_by_both_sides(tmp_path):
     model = TwoTower(build_encoder("audio", "cnn", dim=16, blocks=1), dim=8).eval()
     assert len(model.towers) == 1 and not [name for name in model.state_dict() if name.startswith("second")]

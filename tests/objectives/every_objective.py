@@ -84,7 +84,7 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         "values": uniform(3 * rows),
         "salient": normal(2, rows, 4),
         "targets": 3 * uniform(rows),
-        "predictions": 3 * uniform(rows),
+        "predictions": (3 * uniform(rows)).requires_grad_(),
     }
 
 
@@ -227,6 +227,7 @@ LOSSES: dict[str, Loss] = {
         ("a", "b", "rows"),
         options=("block_size",),
     ),
+    "L1Loss": Loss(objectives.L1Loss, objectives.L1Loss.takes, options=("block_size",)),
     "SimLAPLoss": Loss(
         lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
     ),

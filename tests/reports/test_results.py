@@ -11,7 +11,8 @@ import pytest
 from mmcl.config.model import StrictModel
 from mmcl.errors import RunError
 from mmcl.reports.page import report_html
-from mmcl.reports.results import MeanStd, collect, mean_ranks, run_names, table_rows
+from mmcl.reports.results import MeanStd, by_strategy, collect, mean_ranks, run_names, table_rows
+from mmcl.reports.row_types import parse_row
 from mmcl.runs.run import Run
 
 
@@ -63,7 +64,7 @@ def test_deviation_is_that_of_a_sample() -> None:
     assert average is not None
     assert (average.mean, average.std) == pytest.approx((0.6, 0.07**0.5))  # sqrt((0.04 + 0.01 + 0.09) / 2)
     assert average.text() == "60.0 ± 26.5"
-    assert average.text(1) == "0.6 ± 0.3"
+    assert average.text(1) == "0.6 ± 0.3" and average.text(1, 3) == "0.600 ± 0.265"
 
 
 def test_one_seed_has_no_deviation() -> None:
@@ -217,3 +218,9 @@ def test_memory_and_parameters_have_their_units(tmp_path: Path) -> None:
     headings, cells = table_rows(collect([make(tmp_path / "run", rows)]))
     shown = dict(zip(headings, cells[0], strict=True))
     assert shown["memory kept (KiB)"] == "4.0" and shown["trained parameters (thousands)"] == "1.5"
+
+
+def test_errors_of_a_regression_have_two_decimals_in_their_unit():
+    row = {"kind": "result", "strategy": "l1", "seed": 0, "measures": {"MAE": 3.456, "R2": 0.5, "MAE, head": 12.0}}
+    headings, ((*_, mae, r2, head),) = table_rows(by_strategy([parse_row(row)], "run"))
+    assert headings[2:] == ["MAE", "R2", "MAE, head"] and (mae, r2, head) == ("3.46", "50.0", "12.00")

@@ -54,3 +54,27 @@ def test_a_finished_training_is_loaded(settings, run):
     first = trained(settings, run)
     again = trained(settings, run, after_epoch=lambda model, epoch: pytest.fail("trained again"))
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+class Measured(Sides):
+    """Feature vectors with a number to predict."""
+
+    targets = [3.0 * row for row in range(16)]
+
+
+def test_objectives_with_predictions_train_a_regressor_that_is_saved(settings, run):
+    given = settings.model_copy(update={"weights": {"conr": 4.0}})
+    with progress_display() as progress:
+        model, again = (pretrain(given, "l1+conr", 0, PairedDataset(Measured()), run, progress) for _ in range(2))
+    assert model.first.regressor.mean == pytest.approx(22.5)
+    assert torch.equal(again.first.regressor.linear.weight, model.first.regressor.linear.weight)
+    with progress_display() as progress:
+        without = pretrain(given, "supremix", 0, PairedDataset(Measured()), run, progress)
+    assert without.first.regressor is None
+
+
+def test_a_sum_has_the_weights_of_its_terms(settings):
+    given = settings.model_copy(update={"weights": {"conr": 4.0}})
+    both = given.make_objective("l1+conr@0.7")
+    assert both.weights == [1.0, 4.0] and both.terms[1].temperature == 0.7
+    assert type(both.terms[0]).__name__ == "L1Loss"

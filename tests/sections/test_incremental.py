@@ -1,7 +1,9 @@
 import pytest
+from pydantic import ValidationError
 
 from mmcl.config.tasks import load_task
 from mmcl.sections.incremental import strategy_settings
+from mmcl.sections.strategy_names import REHEARSAL
 
 TASKS = ("slu_incremental", "class_incremental")
 
@@ -14,6 +16,15 @@ def test_memory_size_is_a_number_or_a_share_of_the_training_data(task, given, si
     config = load_task(task).Config(**given)
     for base in ("replay", "coconut", "icarl"):
         assert strategy_settings(config, base, 700)["memory_size"] == size
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_memory_in_bytes_reaches_every_strategy_with_a_memory(task):
+    config = load_task(task).Config(memory_bytes=600_000)
+    for base in ("replay", "coconut", "icarl", *REHEARSAL):
+        assert strategy_settings(config, base, 700)["memory_bytes"] == 600_000
+    with pytest.raises(ValidationError, match=r"memory_bytes is 600000 and memory_share 0\.02"):
+        load_task(task).Config(memory_bytes=600_000, memory_share=0.02)
 
 
 @pytest.mark.parametrize("task", TASKS)

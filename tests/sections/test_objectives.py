@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 import mmcl.objectives
 from mmcl.config.listing import list_settings
-from mmcl.sections.objectives import ObjectivesSection, objectives
+from mmcl.sections.objectives import IN_STRATEGIES, ObjectivesSection, objectives
 from mmcl.sections.towers import PretrainingSection
 
 
@@ -19,6 +19,14 @@ def test_every_objective_that_two_towers_can_train_is_found():
         objectives()
     )
     assert "nspt" not in objectives()  # it needs a teacher
+    assert set(objectives()) - set(objectives(IN_STRATEGIES)) == {
+        "beclr",
+        "conr",
+        "l1",
+        "sep_clr",
+        "supremix",
+        "susana",
+    }
 
 
 @pytest.mark.parametrize("name", objectives())
@@ -40,7 +48,13 @@ def test_settings_reach_the_objective():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"objective": ["clop"]}, {"objectives": {"m3co": {"beta": 1}}}, {"objectives": {"x": {}}}]
+    "wrong",
+    [
+        {"objective": ["clop"]},
+        {"objective": ["clip+clop"]},
+        {"objectives": {"m3co": {"beta": 1}}},
+        {"objectives": {"x": {}}},
+    ],
 )
 def test_unknown_objectives_and_settings_raise(wrong):
     with pytest.raises(ValidationError):
@@ -55,6 +69,8 @@ def test_every_objective_is_built(name):
     inputs = {"a": a, "b": b, "views": torch.stack([a, b]), "features": torch.cat([a, b]), "labels": labels}
     inputs["teacher"] = inputs["features"]
     inputs |= {"rows": torch.arange(6), "is_support": (torch.arange(6) % 2 == 0).repeat(2)}
+    inputs |= {"predictions": torch.arange(12.0), "targets": torch.arange(12.0).flip(0)}
+    inputs |= {"salient": torch.stack([b, a]), "is_target": torch.arange(6) % 2 == 0}
     if "features" in objective.takes:
         inputs["labels"] = labels.repeat(2)
     assert objective.of(inputs).isfinite()

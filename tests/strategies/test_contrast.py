@@ -5,7 +5,7 @@ from avalanche.core import SupervisedPlugin
 from mmcl.errors import CheckpointError, ConfigError
 from mmcl.objectives import CLIPLoss, LearnableTemperature, NSPTLoss, NTXentLoss, SupConLoss
 from mmcl.sections.additions import ContrastSection
-from mmcl.sections.objectives import OF_STREAMS, objectives
+from mmcl.sections.objectives import IN_STRATEGIES, objectives
 from mmcl.sections.towers import PretrainingSection
 from mmcl.strategies import coconut, naive, replay
 from mmcl.strategies.contrast import Contrast
@@ -22,7 +22,7 @@ class Terms(SupervisedPlugin):
         self.epochs.append(dict(strategy.losses))
 
 
-@pytest.mark.parametrize("name", objectives(OF_STREAMS))
+@pytest.mark.parametrize("name", objectives(IN_STRATEGIES))
 @pytest.mark.parametrize("sides", ["text", "views"])
 def test_every_objective_is_trained_by_the_loop(name, sides, make, train, benchmark):
     terms = Terms()

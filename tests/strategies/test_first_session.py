@@ -1,3 +1,7 @@
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
@@ -112,6 +116,62 @@ def test_a_hidden_layer_and_a_plain_model_can_be_trained(make, benchmark, train)
     after = plain[0].weight.detach().clone()
     strategy.train(benchmark.train_stream[1], eval_streams=[])
     assert not torch.equal(before, after) and torch.equal(plain[0].weight, after)
+
+
+CASES = """
+import json, sys
+import torch
+from mmcl import distributed
+from mmcl.data import class_incremental
+from mmcl.encoders import build_encoder
+from mmcl.models import SLUClassifier, TensorClassifier
+from mmcl.models.readouts import StreamingLDA
+from mmcl.seeding import seed_everything
+from mmcl.strategies import ClosedForm, first_session, replay
+
+distributed.launch(int(sys.argv[1]))
+seed_everything(0)
+samples = [{"tabular": torch.randn(6) + row % 5, "label": row % 5} for row in range(52)]
+benchmark = class_incremental(samples, samples, experiences=3, initial=1, seed=0)
+found = {}
+for name in ("encoder", "plain", "trained"):
+    seed_everything(1)
+    if name == "encoder":
+        model = SLUClassifier(build_encoder("tabular", "mlp", features=6, dim=7, dropout=0.0), hidden=None)
+    else:
+        layers = torch.nn.Linear(6, 7), torch.nn.Tanh(), torch.nn.Linear(7, 5)
+        model = TensorClassifier(torch.nn.Sequential(*layers), input="tabular")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loop = {"epochs": 2, "batch_size": 6, "eval_batch_size": 7}
+    if name == "trained":
+        readout = ClosedForm(StreamingLDA(), old_classes="exemplars")
+        strategy = replay(model, optimizer, memory_size=10, plugins=[readout], **loop)
+    else:
+        strategy = first_session(model, optimizer, **loop)
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+    state = strategy.model.state_dict()
+    found[name] = {key: value.double().flatten().tolist() for key, value in state.items()}
+    found[name]["trained"] = [getattr(strategy.plugins[0], "trained_parameters", 0)]
+    assert all(each == found for each in distributed.all_gather_object(found))
+if distributed.is_main():
+    print(json.dumps(found))
+distributed.leave()
+"""
+
+
+def test_two_processes_equal_one(tmp_path):
+    """The first session, on an encoder and on a plain model, and a trained strategy with a read-out."""
+    (tmp_path / "cases.py").write_text(CASES)
+    found = []
+    for processes in ("1", "2"):
+        command = [sys.executable, "-W", "ignore", str(tmp_path / "cases.py"), processes]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    for name, state in found[0].items():
+        for key, value in state.items():
+            assert found[1][name][key] == pytest.approx(value, rel=1e-3, abs=1e-4), (name, key)
 
 
 def test_frozen_embeddings_name_the_setting_to_change(make_closed, benchmark):

@@ -87,10 +87,51 @@ def test_other_modalities(settings, mmcl, tmp_path):
     assert len(rows(tmp_path / "run", "result")) == 1
 
 
+ROTATED = ("data={name: rotated_mnist, options: {size: 200, spread: 20}}", "encoder.modality=image")
+YACHT = ("data={name: uci_regression, options: {table: yacht}}", "encoder.modality=tabular", "encoder.name=mlp")
+REGRESSION = ("encoder.options={dim: 16}", "seeds=0", "epochs=1", "evaluate_every=1", "many=5", "few=3")
+
+
+@pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and uci_regression in MMCL_DATA")
+@pytest.mark.parametrize("data", [ROTATED, YACHT], ids=["images", "numbers"])
+def test_numbers_are_predicted_and_their_errors_reported(data, mmcl, tmp_path):
+    more = ("objective=[l1+conr,supremix,sup_con]", "objectives.conr.window=2", "weights={conr: 4}", *data, *REGRESSION)
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", *more)
+    assert done.returncode == 0, done.stderr
+    found = {row["strategy"]: set(row["measures"]) for row in rows(tmp_path / "run", "result")}
+    errors = {"MAE", "MAE, many-shot", "MAE, few-shot", "RMSE", "R2"}
+    assert found["supremix"] == found["sup_con"] == {*errors, "uniformity", "effective rank"}
+    assert found["l1+conr"] - found["supremix"] == {f"{name}, head" for name in errors}
+    assert "MAE" in done.stdout and "nearest" not in done.stdout
+    assert all(row["ordered"] for row in rows(tmp_path / "run", "map"))
+    assert TwoTower.load(tmp_path / "run" / "models" / "l1+conr-seed0").first.regressor is not None
+
+
+@pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and emoji in MMCL_DATA")
+def test_a_salient_encoder_is_trained_probed_and_resumed(mmcl, tmp_path):
+    """A run whose last rows are lost resumes from its saved model, with both encoders."""
+    data = ("data.name=digits_on_pictures", "data.options={}", "data.train=[valid]", "data.test=valid")
+    model = ("encoder.modality=image", "encoder.options={dim: 8, blocks: 2}", "batch_size=64", "epochs=1", "shots=[]")
+    settings = ("--folder", tmp_path / "run", "objective=sep_clr", "seeds=0", *data, *model)
+    done = mmcl("run", "representation_learning", "--config", "tiny", *settings)
+    assert done.returncode == 0, done.stderr
+    (result,) = rows(tmp_path / "run", "result")
+    assert {"digit probe", "digit probe, salient", "category probe, salient, head"} <= set(result["measures"])
+    assert len(TwoTower.load(tmp_path / "run/models/sep_clr-seed0").towers) == 2
+    path = tmp_path / "run/metrics.jsonl"
+    expected, lines = rows(tmp_path / "run"), path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]))  # without map and result
+    again = mmcl("run", "--resume", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert rows(tmp_path / "run") == expected
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (["objective=[nt_xnt]"], "nt_xent"),
+        (["objective=l1+cnor"], "'conr'"),
+        (["weights={conr: -1}"], "weights"),
         (["data.held_out=[nothing]"], "nothing"),
         (["augment.small=2"], "augment.small is 2"),
         (["augment.audio.smallest=0.9", "augment.audio.largest=0.5"], "largest 0.5"),
@@ -100,6 +141,13 @@ def test_other_modalities(settings, mmcl, tmp_path):
 def test_invalid_settings_are_refused(settings, message, mmcl, tmp_path):
     done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "no", *settings)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_objectives_with_targets_need_data_with_targets(mmcl, tmp_path):
+    done = mmcl(
+        "run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", "objective=supremix"
+    )
+    assert done.returncode == 2 and "'targets'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_too_few_samples_for_episodes_are_told_before_training(mmcl, tmp_path):

@@ -5,11 +5,13 @@ import torch
 from step_waits import watch_steps
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from mmcl.batch import Batch
 from mmcl.data.paired import PairedDataset
 from mmcl.encoders import build_encoder
 from mmcl.errors import CheckpointError, ConfigError, InputError, TrainingError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
+from mmcl.models.predicting_tower import PredictingTower
 from mmcl.objectives import BECLRLoss, CLIPLoss, CWCLLoss, LearnableTemperature, MoCHiLoss
 from mmcl.objectives.objective import Objective
 from mmcl.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -469,6 +471,80 @@ def test_an_objective_receives_bags_if_it_takes_them():
     trainer.pairs, trainer.objective = PairedDataset(InBags()), Bagged(0.1)
     list(trainer)
     assert sorted(seen[0].tolist()) == InBags.bags
+
+
+class Slopes:
+    """Vectors, whose target is in a unit of its own."""
+
+    classes, labels, ids = ("low", "high"), [0, 1] * 20, [str(row) for row in range(40)]
+    texts, vectors = ids, torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    targets = (1000 + 50 * vectors[:, 0] - 20 * vectors[:, 1]).tolist()
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, row):
+        return {"tabular": self.vectors[row]}
+
+
+def regression(name="l1+conr", regressor=True, **settings):
+    seed_everything(0)
+    model = TwoTower(build_encoder("tabular", "mlp", features=6, dim=16), first_head=HeadOptions("mlp", 16), dim=4)
+    pairs = PairedDataset(Slopes())
+    if regressor:
+        model.add_regressor(pairs.targets)
+    config = {"objectives": {"conr": {"window": 20.0}}, "weights": {"conr": 4.0}, "temperature": 0.2}
+    objective = PretrainingSection(**config).make_objective(name)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    chosen = {"epochs": 20, "batch_size": 20, "views": 2, **settings}
+    return ContrastiveTrainer(model, pairs, objective, optimizer, **chosen)
+
+
+def test_a_regressor_is_trained_beside_a_contrast():
+    trainer = regression()
+    losses = list(trainer)
+    predictions = PredictingTower(trainer.model.first)(Batch(tabular=Slopes.vectors))[:, -1]
+    off = (predictions - torch.tensor(Slopes.targets)).abs().mean().item()
+    assert losses[-1] < losses[0] and off < 0.3 * torch.tensor(Slopes.targets).std().item()
+
+
+def test_an_objective_receives_the_targets_and_predictions_of_the_rows_of_all_views():
+    class Spy(Objective):
+        takes = ("features", "targets", "predictions")
+
+        def forward(self, *given):
+            seen.append(given)
+            return sum(each.sum() for each in given)
+
+    seen, trainer = [], regression("conr", epochs=1)
+    trainer.objective = Spy(0.1)
+    rows = torch.tensor([3, 0, 7])
+    trainer._backward(rows)
+    features, targets, predictions = seen[0]
+    assert targets.tolist() == pytest.approx([Slopes.targets[row] for row in (3, 0, 7)] * 2)
+    expected = PredictingTower(trainer.model.first)(Batch(tabular=Slopes.vectors[rows])).repeat(2, 1)
+    assert torch.allclose(torch.cat([features, predictions[:, None]], 1), expected)
+
+
+@pytest.mark.parametrize("settings", [{"micro_batch_size": 7}, {"momentum": 0.9}])
+def test_predictions_pass_through_chunks_and_a_momentum_encoder(settings):
+    whole = list(regression(epochs=2, **settings))
+    if "micro_batch_size" in settings:  # the same gradients
+        assert whole == pytest.approx(list(regression(epochs=2)), rel=1e-4)
+    trainer = regression(epochs=2, **settings)
+    first = next(iter(trainer))
+    state, resumed = trainer.state_dict(), regression(epochs=2, **settings)
+    resumed.load_state_dict(state)
+    assert whole == [first, *resumed]
+
+
+def test_without_a_regressor_or_targets_the_missing_input_is_named():
+    with pytest.raises(ConfigError, match="'predictions'"):
+        list(regression(regressor=False))
+    trainer = regression()
+    trainer.pairs = PairedDataset(Vectors())
+    with pytest.raises(ConfigError, match="'targets'"):
+        trainer._loss(torch.arange(4), torch.randn(4, 5), torch.randn(4, 5))
 
 
 def test_a_missing_tower_or_fewer_than_two_embeddings_raise():

@@ -5,7 +5,7 @@ import torch
 
 from mmcl.errors import ConfigError
 from mmcl.objectives import CLIPLoss, MVDHELLoss, SupConLoss
-from mmcl.training.views import objective_inputs
+from mmcl.training.views import loss_of, objective_inputs
 
 VIEWS = list(torch.arange(24.0).view(3, 4, 2))
 LABELS = torch.tensor([0, 1, 1, 2])
@@ -28,6 +28,8 @@ def test_targets_are_repeated_with_the_features_and_predictions_are_not():
     inputs = objective_inputs(VIEWS, takes=("features", "targets"), targets=targets, predictions=predictions)
     assert inputs["targets"].tolist() == targets.tolist() * 3 and inputs["predictions"] is predictions
     assert objective_inputs(VIEWS, takes=("views",), targets=targets)["targets"] is targets
+    inputs = objective_inputs(VIEWS, takes=("predictions", "targets"), targets=targets, predictions=predictions)
+    assert inputs["targets"].tolist() == targets.tolist() * 3 and "features" not in inputs
 
 
 def test_further_inputs_are_passed_by_name():
@@ -43,3 +45,8 @@ def test_multi_view_objectives_accept_three_views(objective):
 def test_an_objective_of_two_sides_raises_for_three_views():
     with pytest.raises(ConfigError, match="'a'"):
         CLIPLoss().of(objective_inputs(VIEWS, takes=CLIPLoss.takes))
+
+
+def test_the_loss_of_an_objective_is_that_of_its_inputs():
+    expected = SupConLoss()(torch.cat(VIEWS), LABELS.repeat(3))
+    assert torch.equal(loss_of(SupConLoss(), VIEWS, labels=LABELS), expected)

@@ -16,8 +16,10 @@ _NO_SIZE = {*range(0xD0, 0xD9), 0x01}  # JPEG markers without a segment
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers of segments with the image size
 
 
-def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
+def load_image(path: Path, size: int, *, grey: bool = False, over_black: bool = False) -> Tensor:
     """Return the center crop of an image in [0, 1], ``(3, size, size)``, or ``(1, size, size)`` if ``grey``.
+
+    With ``over_black``, transparent parts of a colour image show black. Otherwise they show the file's hidden colours.
 
     Raises:
         MissingDataError: the file does not exist.
@@ -35,9 +37,12 @@ def load_image(path: Path, size: int, *, grey: bool = False) -> Tensor:
         if _start(path).startswith(b"GIF"):
             image = _gif(path)
         else:
-            image = decode_image(str(path), ImageReadMode.GRAY if grey else ImageReadMode.RGB)
+            colours = ImageReadMode.RGB_ALPHA if over_black else ImageReadMode.RGB
+            image = decode_image(str(path), ImageReadMode.GRAY if grey else colours)
     except (RuntimeError, MemoryError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DataError(f"{path} is not an image that can be read ({error}): copy it again from its source") from None
+    if len(image) == 4:
+        image = image[:3] * (image[3] / 255)
     if grey and len(image) == 3:  # the decoders of GIF and WebP always return colours
         image = rgb_to_grayscale(image)
     cropped: Tensor = center_crop(resize(image, [size], antialias=True), [size, size])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,8 @@ from mmcl.arguments import takes_tensors
 from mmcl.config.whole_numbers import class_labels
 from mmcl.errors import ConfigError
 from mmcl.models.readouts.statistics import ClassStatistics, resize_buffers
+
+logger = logging.getLogger(__name__)
 
 #: Prefixes of statistics in a state. An exported model leaves them out, because predictions need only the solution.
 STATISTICS = ("statistics.", "held_out.")
@@ -35,6 +38,7 @@ class ReadOut(nn.Module, ABC):
     """
 
     dim = 0
+    _warned = False
 
     statistics: ClassStatistics
     seen: Tensor
@@ -101,6 +105,12 @@ class ReadOut(nn.Module, ABC):
         with torch.autocast(embeddings.device.type, enabled=False):
             scores = self.scores(self.transform(embeddings.float()))
         return scores.masked_fill(~self.seen, float("-inf"))
+
+    def warn_once(self, message: str) -> None:
+        """Log a warning about the samples, unless there was one before."""
+        if not self._warned:
+            logger.warning(message)
+        self._warned = True
 
     def transformed_dim(self, dim: int) -> int:
         """Return the dimension of transformed embeddings, given that of embeddings."""

@@ -14,7 +14,8 @@ from mmcl.models.readouts.statistics import ClassStatistics
 from mmcl.objectives.kernel.unit import directions
 
 Covariance = Literal["class", "shared", "diagonal"]
-_CHUNK = 2**23  # numbers of the covariances that are inverted at once
+_CHUNK = 2**20  # numbers of the covariances that are inverted at once; more do not fit into a processor's cache
+_SMALL = 64  # dimensions of a triangular matrix that is inverted in one step
 
 
 class FeCAM(ReadOut):
@@ -132,36 +133,54 @@ class FeCAM(ReadOut):
             variances = directions(variances)
         if bool((variances <= 0).any()):
             raise self._singular(int((variances <= 0).any(1).nonzero()[0]))
+        self._warn_of_few()
         return variances.rsqrt()
 
     def _inverse_factors(self) -> Tensor:
         """Inverse Cholesky factors of the covariances, ``(classes or 1, dim, dim)`` in float32."""
         counts, dim = self.statistics.counts, self.statistics.dim
         divisors = counts.sum().clamp(min=1)[None] if self.covariance == "shared" else (counts - 1).clamp(min=1)
-        identity = torch.eye(dim, dtype=torch.double, device=counts.device)
-        found = torch.empty(len(divisors), dim, dim, device=counts.device)
-        for labels in torch.arange(len(divisors), device=counts.device).split(max(1, _CHUNK // dim**2)):
+        found, size = torch.empty(len(divisors), dim, dim, device=counts.device), max(1, _CHUNK // dim**2)
+        for start in range(0, len(divisors), size):
+            labels = slice(start, start + size)
             scatter = self.statistics.within() if self.covariance == "shared" else self.statistics.within(labels)
-            covariances = scatter.reshape(-1, dim, dim).div_(divisors[labels, None, None])
-            factors, failed = torch.linalg.cholesky_ex(self._shrunk(covariances, identity))
+            covariances = self._shrunk(scatter.reshape(-1, dim, dim).div_(divisors[labels, None, None]))
+            factors, failed = torch.linalg.cholesky_ex(covariances)
             if bool(failed.any()):
-                raise self._singular(int(labels[failed.nonzero()[0, 0]]))
-            found[labels] = torch.linalg.solve_triangular(factors, identity, upper=False).float()
+                raise self._singular(start + int(failed.nonzero()[0, 0]))
+            inverse = inverse_of_lower(factors)
+            if self.normalize:  # S' = L L^T and R = D^-1 S' D^-1, so the inverse factor of R is L^-1 D
+                inverse *= covariances.diagonal(dim1=1, dim2=2).sqrt()[:, None, :]
+            found[labels] = inverse
+        self._warn_of_few()
         return found
 
-    def _shrunk(self, covariances: Tensor, identity: Tensor) -> Tensor:
-        """Shrink and normalize covariances ``(classes, dim, dim)``, in place."""
-        dim = len(identity)
+    def _warn_of_few(self) -> None:
+        """Warn of covariances that only shrinkage makes invertible, or of variances that are unknown."""
+        dim, counts = self.statistics.dim, self.statistics.counts[self.statistics.counts > 0]
+        needed = {"class": dim + 1, "shared": dim + len(counts), "diagonal": 2}[self.covariance]
+        available = counts.sum()[None] if self.covariance == "shared" else counts
+        few = available[available < needed]
+        if not len(few):
+            return
+        whose = "all classes" if self.covariance == "shared" else f"{len(few):,} of {len(counts):,} classes"
+        kind = "variances" if self.covariance == "diagonal" else "covariances"
+        alone = ", with one sample on the identity" if int(few.min()) == 1 else ""
+        self.warn_once(
+            f"fecam has {int(few.min()):,} samples or more for {kind} of {whose} in {dim:,} dimensions, but they need "
+            f"{needed:,}: they stand on shrinkage {self.shrinkage:g} (readout.fecam.shrinkage){alone}"
+        )
+
+    def _shrunk(self, covariances: Tensor) -> Tensor:
+        """Shrink covariances ``(classes, dim, dim)``, in place."""
+        dim = covariances.shape[-1]
         diagonal = covariances.diagonal(dim1=1, dim2=2)
         variance = diagonal.mean(1)[:, None]
         off_diagonal = (covariances.sum((1, 2)) - diagonal.sum(1)) / max(dim * (dim - 1), 1)
         shrunk_diagonal = diagonal + self.shrinkage * variance
         covariances += (self.off_diagonal * off_diagonal)[:, None, None]
         diagonal.copy_(shrunk_diagonal)
-        covariances[variance[:, 0] <= 0] = identity
-        if self.normalize:
-            deviations = diagonal.sqrt()
-            covariances /= deviations[:, :, None] * deviations[:, None, :]
+        covariances[variance[:, 0] <= 0] = torch.eye(dim, dtype=covariances.dtype, device=covariances.device)
         return covariances
 
     def _singular(self, label: int) -> ConfigError:
@@ -191,3 +210,23 @@ def _whitened(factors: Tensor, means: Tensor) -> Tensor:
     if factors.dim() == 2:
         return factors * means
     return means @ factors[0].T if len(factors) == 1 else (factors @ means[:, :, None])[..., 0]
+
+
+def inverse_of_lower(factors: Tensor) -> Tensor:
+    """Invert lower triangular matrices ``(..., dim, dim)`` by halves.
+
+    ``[[A, 0], [B, C]]^-1 = [[A^-1, 0], [-C^-1 B A^-1, C^-1]]`` takes a third of the operations of a solve with the
+    identity, and half its time.
+
+    >>> inverse_of_lower(torch.tensor([[2.0, 0.0], [1.0, 4.0]])).tolist()
+    [[0.5, 0.0], [-0.125, 0.25]]
+    """
+    dim, solve = factors.shape[-1], torch.linalg.solve_triangular
+    if dim <= _SMALL:
+        return solve(factors, torch.eye(dim, dtype=factors.dtype, device=factors.device), upper=False)
+    half = dim // 2
+    first, crossed, last = factors[..., :half, :half], factors[..., half:, :half], factors[..., half:, half:]
+    inverse = torch.zeros_like(factors)
+    inverse[..., :half, :half], inverse[..., half:, half:] = inverse_of_lower(first), inverse_of_lower(last)
+    inverse[..., half:, :half] = -solve(last, solve(first, crossed, upper=False, left=False), upper=False)
+    return inverse

@@ -131,7 +131,7 @@ class ClassStatistics(nn.Module):
             return self.moments - self.sums.T @ means
         if self.kind == "diagonal":
             return (self.moments - self.sums * means)[labels].clamp(min=0)
-        return self.moments[labels] - self.sums[labels, :, None] * means[labels, None, :]
+        return torch.baddbmm(self.moments[labels], self.sums[labels, :, None], means[labels, None, :], alpha=-1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         resize_buffers(self, state_dict, prefix)

@@ -56,17 +56,22 @@ class StreamingLDA(LinearReadOut):
         samples, dim = int(self.statistics.counts.sum()), self.statistics.dim
         covariance = self.statistics.within() / max(samples, 1)
         shrinkage = oas_shrinkage(covariance, samples) if self.shrinkage == "oas" else self.shrinkage
-        variance = float(covariance.trace()) / dim
+        variance, known = float(covariance.trace()) / dim, int((self.statistics.counts > 0).sum())
         if variance <= 0:  # one sample of each class
+            self.warn_once(f"each of {known:,} classes has one sample or equal ones: slda is the nearest class mean")
             return discriminant(self.statistics)
         covariance = covariance.mul_(1 - shrinkage)
         covariance.diagonal().add_(shrinkage * variance)
         factor, failed = torch.linalg.cholesky_ex(covariance)
-        known = int((self.statistics.counts > 0).sum())
         if int(failed) or (shrinkage == 0 and samples - known < dim):
             raise ConfigError(
                 f"the covariance of {samples:,} samples of {known:,} classes in {dim:,} dimensions is singular with "
                 f"shrinkage {shrinkage:g}: set shrinkage (readout.slda.shrinkage) higher, or to oas"
+            )
+        if samples - known < dim:
+            self.warn_once(
+                f"slda has {samples:,} samples of {known:,} classes in {dim:,} dimensions, too few for a covariance: "
+                f"it stands on shrinkage {shrinkage:.3g} (readout.slda.shrinkage)"
             )
         return discriminant(self.statistics, factor)
 

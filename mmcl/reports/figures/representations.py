@@ -46,12 +46,13 @@ def over_epochs(strategies: Sequence[StrategyResults]) -> str:
 def over_temperatures(strategies: Sequence[StrategyResults]) -> str:
     """Plot each measure over temperatures, mean and deviation over seeds, with one line per objective.
 
-    Objectives count that have results at two or more temperatures, as in ``nt_xent@0.1`` and ``nt_xent@0.5``.
+    Objectives count that have results at two or more temperatures, as in ``nt_xent@0.1`` and ``nt_xent@0.5``. The
+    temperature of a sum is that of its last objective.
     """
     groups: dict[str, dict[float, StrategyResults]] = {}
     for each in strategies:
         objective, at, temperature = each.label.rpartition("@")
-        if at and each.results and each.of_type(RepresentationRow):
+        if at and "+" not in temperature and each.results and each.of_type(RepresentationRow):
             groups.setdefault(objective, {})[float(temperature)] = each
     groups = {name: group for name, group in groups.items() if len(group) > 1}
     names = list(
@@ -103,7 +104,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
 
 
-_UNITS = "in percent except uniformity and effective rank"
+_UNITS = "in percent except uniformity, effective rank, and errors in the unit of a target"
 SECTIONS = (
     Section(
         "Representation",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from mmcl.reports.drawing import GRID, INK, PALETTE, as_svg, panel_title, plain_axes, series_style
@@ -45,7 +47,7 @@ def views(strategies: Sequence[StrategyResults]) -> str:
 
 
 def maps(strategies: Sequence[StrategyResults]) -> str:
-    """Draw the embeddings of test samples in 2-D, coloured by class."""
+    """Draw the embeddings of test samples in 2-D, coloured by class, or from low to high targets."""
     found = [(each.label, row) for each in strategies for row in each.of_type(MapRow)]
     if not found:
         return ""
@@ -57,6 +59,8 @@ def maps(strategies: Sequence[StrategyResults]) -> str:
         for label, name in enumerate(row.classes):
             x, y = points[labels == label].T
             colour, marker = series_style(label)
+            if row.ordered:
+                colour, marker = to_hex(colormaps["viridis"](label / max(len(row.classes) - 1, 1))), "o"
             axes.scatter(x, y, s=9, color=colour, marker=marker, linewidths=0, label=figure_text(name))
         panel_title(axes, strategy)
         axes.set(xticks=[], yticks=[])

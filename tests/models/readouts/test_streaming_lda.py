@@ -70,3 +70,18 @@ def test_a_singular_covariance_names_the_setting_to_change(samples, fit):
         fit(StreamingLDA(shrinkage=0.0), embeddings, labels)
     with pytest.raises(ConfigError, match="2"):
         StreamingLDA(shrinkage=2.0)
+
+
+def test_few_samples_are_warned_of_once_with_the_shrinkage(samples, fit, caplog):
+    embeddings, labels, _ = samples(each=4, dim=40)
+    readout = fit(StreamingLDA(), embeddings, labels)
+    readout.solve()
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert all(word in said for word in ("12 samples", "3 classes", "40 dimensions", "readout.slda.shrinkage"))
+    caplog.clear()
+    fit(StreamingLDA(), *samples(each=20, dim=5)[:2])
+    assert not caplog.records
+    fit(StreamingLDA(), embeddings[:3], labels[:3])
+    (record,) = caplog.records
+    assert "one sample" in record.getMessage() and "nearest class mean" in record.getMessage()

@@ -42,7 +42,8 @@ def test_measures_of_one_objective_are_drawn_over_its_temperatures(monkeypatch):
         return plot(self, x, y, yerr=yerr, **options)
 
     monkeypatch.setattr(Axes, "errorbar", spy)
-    values = {"nt_xent@0.5": 0.7, "nt_xent@0.1": 0.5, "nt_xent": 0.9, "clip@0.2": 0.3}
+    # A sum counts if its last objective has a temperature.
+    values = {"nt_xent@0.5": 0.7, "nt_xent@0.1": 0.5, "nt_xent": 0.9, "sup_con@0.1+l1": 0.6, "clip@0.2": 0.3}
     rows = [
         made
         for name, value in values.items()

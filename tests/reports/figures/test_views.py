@@ -35,6 +35,14 @@ def test_each_figure_draws_its_rows():
     assert points[0] - points[1] == 2
 
 
+def test_bins_of_a_target_are_coloured_from_low_to_high():
+    ordered = rows()
+    ordered[-1]["ordered"] = True
+    drawn = maps(results(ordered))
+    assert "#440154" in drawn and "#fde725" in drawn  # both ends of viridis
+    assert "#440154" not in maps(results(rows()))
+
+
 def test_nothing_is_drawn_without_rows():
     other = [{"kind": "epoch", "strategy": "m3col", "seed": 0, "epoch": 1, "loss": 1.0}]
     for draw in (views, maps):
