@@ -84,7 +84,7 @@ class TowerSection(EncoderSection):
         """Build the encoder, and the options of its head."""
         from mmcl.models.heads import HeadOptions
 
-        sizes = self.model_dump(include={"hidden", "kernel", "layers", "heads", "dropout", "kappa"})
+        sizes = self.model_dump(include={"hidden", "kernel", "layers", "heads", "dropout", "kappa", "batch_norm"})
         head = HeadOptions(self.head, **sizes)
         return self.encoder(), head
 

@@ -32,6 +32,7 @@ class HeadOptions:
         heads: attention heads of ``attention``; they divide ``hidden``.
         dropout: dropout rate of ``mlp`` and ``attention``.
         kappa: ratio of neighbouring weights of ``reweighting``, greater than 0.
+        batch_norm: normalize the hidden layer of ``mlp`` over the batch, as in SimCLR.
 
     Raises:
         ConfigError: unknown name, or incompatible sizes.
@@ -44,6 +45,7 @@ class HeadOptions:
     heads: Count = 4
     dropout: Probability = 0.0
     kappa: Positive = 1.05
+    batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in HEADS:
@@ -87,7 +89,8 @@ class HeadOptions:
         if self.name == "linear":
             return Head(self, encoder.pooled_dim, nn.Linear(encoder.pooled_dim, dim))
         if self.name == "mlp":
-            layers = nn.Linear(encoder.pooled_dim, self.hidden), nn.GELU(), nn.Dropout(self.dropout)
+            norm = [nn.BatchNorm1d(self.hidden)] if self.batch_norm else []
+            layers = nn.Linear(encoder.pooled_dim, self.hidden), *norm, nn.GELU(), nn.Dropout(self.dropout)
             return Head(self, encoder.pooled_dim, nn.Sequential(*layers, nn.Linear(self.hidden, dim)))
         pooling = AttentionPooling(
             encoder.dim,

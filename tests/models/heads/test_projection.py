@@ -111,3 +111,15 @@ def test_invalid_options_are_an_error(encoder):
             HeadOptions(name).build(encoder, dim=5)
     with pytest.raises(ShapeError, match="12"):
         HeadOptions("linear").build(encoder, dim=5).standardize(torch.ones(4, 3))
+
+
+def test_batch_norm_standardizes_the_hidden_layer(encoder):
+    head = HeadOptions("mlp", hidden=16, batch_norm=True).build(encoder, dim=5)
+    batch, (linear, norm, *_) = encoded(), head.network
+    seen = []
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    head(batch)
+    hidden = linear(batch.pooled)
+    expected = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + norm.eps).sqrt()
+    assert torch.allclose(seen[0], expected, atol=1e-5)
+    assert len(HeadOptions("mlp", hidden=16).build(encoder, dim=5).network) == len(head.network) - 1
