@@ -35,6 +35,7 @@ def test_the_list_of_losses_is_complete():
         "ClusteredQueue",
         "SampleNumbers",
         "ClassPairGate",
+        "ObjectiveSum",
     }
     assert set(objectives.__all__) <= tested | interfaces
     for name in PAIRS:
