@@ -17,6 +17,7 @@ from mmcl.objectives.kernel.inputs import check_features, precise, require_finit
 _STRENGTHS = [10.0**power for power in range(-3, 5)]  # of the ridge penalty
 
 
+@takes_tensors
 def regression_errors(
     predictions: Tensor,
     targets: Sequence[float],

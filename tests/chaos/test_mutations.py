@@ -13,6 +13,7 @@ pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the ex
 
 from mmcl.errors import CheckpointError, RunError
 from mmcl.runs.run import Run
+from mmcl.runs.tracking import Tracking
 
 MUTATIONS, QUICK = 60, 3  # of each state
 SETTINGS = ["--config", "tiny", "strategy=[replay,coconut]", "seeds=[3]", "epochs=3", "experiences=2"]
@@ -31,6 +32,7 @@ def folders(tmp_path_factory):
     parent = tmp_path_factory.mktemp("mutations")
     run = ["run", "slu_incremental", *SETTINGS, "--folder"]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Tracking.__init__.__kwdefaults__, "share", 1.0)  # a checkpoint after each epoch
         assert call(cli, patch, [*run, str(parent / "whole")]) == 0
         whole, log, epochs = rows(parent / "whole"), Run.log, [0]
 
