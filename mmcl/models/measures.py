@@ -45,7 +45,8 @@ def representation_measures(
     :func:`~mmcl.models.factor_probes.factor_probes`.
 
     Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them,
-    and ``ICNN`` is their :func:`~mmcl.objectives.susana.icnn_score`. All other measures are those of the other classes.
+    and ``ICNN``, of two classes or more, is their :func:`~mmcl.objectives.susana.icnn_score`. All other measures are
+    those of the other classes.
 
     If the training data has targets, the errors of a regression take the place of accuracies, in the unit of the
     targets: of a ridge regression on the encoder's features and, as ``MAE, head`` and so on, of the model's regressor
@@ -99,7 +100,7 @@ def _class_measures(
     found = _accuracies(sides, told, seen, neighbours)
     asked = is_known if bool(is_known.all()) else ~is_known
     found |= _episodes(every[asked], labels[asked], shots, transport=transport, **settings)
-    if not is_known.all():
+    if not is_known.all() and len(labels[asked].unique()) > 1:
         found["ICNN"] = icnn_score(every[asked], labels[asked]).item()
     found["uniformity"] = uniformity(projected).item()
     found["tolerance"] = tolerance(projected, labels[is_known], same_label_only=True).item()
