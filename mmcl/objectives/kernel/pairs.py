@@ -7,7 +7,6 @@ every class below: labels sum rows per class, a mixture has two parts, and a sim
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -199,9 +198,13 @@ class Similarity(Pairs):
 
     features: Tensor
     key_features: Tensor | None = None
+    _units: tuple[Tensor, Tensor] = field(init=False, repr=False)  # unit-length features of queries and keys
 
     def __post_init__(self) -> None:
         check_features(features=self.features, key_features=self._keys())
+        own = unit(*precise(self.features))
+        other = own if self.key_features is None else unit(*precise(self.key_features))
+        object.__setattr__(self, "_units", (own, other))  # no cached_property: its lock stops torch.compile
 
     def _keys(self) -> Tensor:
         return self.features if self.key_features is None else self.key_features
@@ -209,12 +212,6 @@ class Similarity(Pairs):
     @property
     def shape(self) -> tuple[int, int]:
         return len(self.features), len(self._keys())
-
-    @cached_property
-    def _units(self) -> tuple[Tensor, Tensor]:
-        """Unit-length features of queries and keys."""
-        own = unit(*precise(self.features))
-        return own, own if self.key_features is None else unit(*precise(self.key_features))
 
     def matmul(self, keys: Tensor) -> Tensor:
         targets, sources = (side.to(keys.dtype) for side in self._units)
