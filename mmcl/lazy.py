@@ -106,6 +106,7 @@ class _Postponed(ModuleType):
 
     def __getattr__(self, name: str) -> object:
         object.__setattr__(self, "__class__", ModuleType)
-        assert self.__spec__ is not None and self.__spec__.loader is not None
+        if self.__spec__ is None or self.__spec__.loader is None:
+            raise ImportError(f"module {self.__name__} has no loader")
         self.__spec__.loader.exec_module(self)
         return getattr(self, name)

@@ -48,6 +48,15 @@ def test_every_module_has_a_test_of_its_name():
     assert not untested
 
 
+def test_the_package_has_no_bare_asserts():
+    """``python -O`` drops them, and an AssertionError tells a user nothing."""
+    found = []
+    for path in tracked("mmcl/*.py", "tasks/*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        found += [f"{path.name}:{node.lineno}" for node in nodes if isinstance(node, ast.Assert)]
+    assert not found
+
+
 def test_files_stay_short():
     assert {p.name: n for p in tracked("tasks/*.py") if (n := len(p.read_text().splitlines())) > 140} == {}
     assert {p.name: n for p in tracked("mmcl/*.py") if (n := len(p.read_text().splitlines())) > 300} == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -86,9 +86,7 @@ def _exercises(name: str, split: str, root: Path | None, size: int | None, **opt
 
     if not issubclass(catalog.find(name).load(), Exercises):
         raise ConfigError(f"'{name}' has no exercises to explain, expected one of {_NAMES}")
-    exercises = open_dataset(name, split, root, size=size, **options)
-    assert isinstance(exercises, Exercises)
-    return exercises
+    return cast("Exercises", open_dataset(name, split, root, size=size, **options))
 
 
 def _confirm(writing: Writing, data: str, prices: tuple[float, float], yes: bool) -> None:

@@ -70,7 +70,8 @@ def load_task(name: str) -> ModuleType:
     """
     path = _task_path(name)
     spec = importlib.util.spec_from_file_location(f"mmcl_task_{name}", path)
-    assert spec is not None and spec.loader is not None  # a .py file always has both
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be imported as a task, expected a Python file: check its name")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # pydantic resolves annotations there
     spec.loader.exec_module(module)

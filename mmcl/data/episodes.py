@@ -63,6 +63,7 @@ class EpisodicDataset(PairedDataset):
         self.is_support = torch.arange(2 * len(self)) >= len(self)
         self.labels, self.lengths = self.labels.repeat(2), None if self.lengths is None else self.lengths.repeat(2)
         self.bags = None if self.bags is None else self.bags.repeat(2)
+        self.targets = None if self.targets is None else self.targets.repeat(2)
 
     def samples_of(self, rows: Tensor) -> Tensor:
         """Return the sample of each row."""

@@ -21,8 +21,8 @@ class FeatureDataset:
 
     ``batch(rows)`` has ``features`` ``(batch, dim)``, or padded ``(batch, time, dim)`` with ``features_lengths``,
     ``label`` ``(batch,)``, ``target`` ``(batch,)`` if the data set has targets, and the lists ``text`` and
-    ``entities``. Attributes of the data set with one string or
-    number per sample are kept, to serve as domains of a stream.
+    ``entities``. Attributes of the data set with one string or number per sample are kept, to serve as domains of a
+    stream.
 
     Args:
         dataset: the data set that was encoded.

@@ -59,7 +59,9 @@ class BeamSearchDecoder(PegasusForConditionalGeneration):
 
     def _reorder_cache(self, cache: Any, beams: Tensor) -> Any:
         """Hook of transformers after each step: reorder the caches. Beams never switch utterances."""
-        assert self._search is not None
+        if self._search is None:  # not within generate
+            cache.reorder_cache(beams)
+            return cache
         kept, rows = self._search.drop_finished(beams)
         cache.self_attention_cache.reorder_cache(rows)
         if len(kept) < len(cache.cross_attention_cache.layers[0].keys):

@@ -260,10 +260,9 @@ def load_slu(
                 model_file(folder, "tokenizer.json", error=CheckpointError)
                 tokenizer = FrameTokenizer.load(folder / "tokenizer.json")
                 if tokenizer.intents != tuple(classes):
-                    raise CheckpointError(
-                        f"classes in {path} differ from the intents in tokenizer.json: copy both again"
-                    )
-                assert isinstance(encoder, Encoder)  # a decoder takes one modality
+                    raise CheckpointError(f"classes in {path} are not the intents of tokenizer.json: copy both again")
+                if not isinstance(encoder, Encoder):
+                    raise CheckpointError(f"{path} has several views for a decoder, expected one: copy it again")
                 model = SLUSeq2Seq(encoder, tokenizer, **settings)
         return model, _slu_state(model, described)
 

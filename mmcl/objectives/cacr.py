@@ -98,7 +98,8 @@ class CACRLoss(Objective):
                 total = self.alpha * self._attraction(units, units) + self._repulsion(views, units, processes)
             else:
                 targets = units.detach() if keys is None else self._keys(keys, views)
-                total = self.alpha * self._attraction(units, targets) + self._from_queue(views, units, processes)
+                total = self._from_queue(self.queue, views, units, processes)
+                total = total + self.alpha * self._attraction(units, targets)
                 self.queue.push(targets[-1], processes)
             return total / max(processes.total if processes else views.shape[1], 1)
 
@@ -134,24 +135,23 @@ class CACRLoss(Objective):
             total = total + (repulsion - self.debias * costs) / (1 - self.debias)
         return self.beta * total / len(both)
 
-    def _from_queue(self, views: Tensor, units: Tensor, processes: Processes | None) -> Tensor:
+    def _from_queue(self, keys: Queue, views: Tensor, units: Tensor, processes: Processes | None) -> Tensor:
         """Return beta times the sum over samples of the negated expected cost of the queue and the same view."""
-        assert self.queue is not None
         temperature = temperature_of(self.temperature)
-        queue, filled = self.queue.snapshot().to(units), self.queue.filled
+        queue, filled = keys.snapshot().to(units), keys.filled
         gathered = processes.gather(units.transpose(0, 1)).transpose(0, 1) if processes else units
         offset = processes.own.start if processes else 0
         total = 0 * units.sum() * temperature
-        for v, keys in enumerate(gathered):
+        for v, own in enumerate(gathered):
             rows = unit(views[v], 2 / temperature)
             expected = sum_of_blocks(
                 lambda start, rows, keys, queue, filled: _expected(rows, keys, offset + start, queue, filled),
                 [rows],
-                [keys, queue, filled],
+                [own, queue, filled],
                 self.block_size,
             )
             # Without any negative, the cost is 0 as well.
-            negatives = (filled.any() | (len(keys) > 1)).to(rows.dtype)
+            negatives = (filled.any() | (len(own) > 1)).to(rows.dtype)
             total = total + temperature * expected - 2 * len(rows) * negatives
         return self.beta * total / len(views)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmcl.batch import moved
 from mmcl.config.numbers import Factor, NonNegative, Share
+from mmcl.errors import ConfigError
 from mmcl.models.text_to_text import TextToText, TextToTextOutput
 from mmcl.objectives.qcrd import Scheme, discriminator_loss, mutual_information_loss, quality_contrast
 from mmcl.rationales.discriminator import Discriminator
@@ -73,6 +74,9 @@ def batch_losses(
         weights: weights of the terms.
         discriminator: discriminator of ``qcrd``, in training mode if it is trained.
         epoch: epoch, counted from 0.
+
+    Raises:
+        ConfigError: ``qcrd`` has no discriminator.
     """
     questions, labels = [each.question for each in lessons], [each.label for each in lessons]
     if method == "single_task":
@@ -82,7 +86,8 @@ def batch_losses(
     if method == "finetune":
         return {"predict": (predicted.losses.mean(), 1.0)}
     if method == "qcrd":
-        assert discriminator is not None
+        if discriminator is None:
+            raise ConfigError("qcrd needs a discriminator, got None: pass a Discriminator")
         contrast, discriminated = contrast_losses(student, discriminator, lessons, sampled, weights)
         return {
             "predict": (predicted.losses.mean(), weights.predict),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from avalanche.core import SupervisedPlugin
 from rich.progress import Progress
 
+from mmcl.errors import ConfigError
 from mmcl.runs.checkpoints import unit_name
 from mmcl.runs.run import Run
 
@@ -28,6 +29,9 @@ class Tracking(SupervisedPlugin):
         epochs: Number of epochs of the whole stream, for the progress bar.
         share: Largest share of the time that checkpoints take, in (0, 1]; 1 writes one after each epoch.
 
+    Raises:
+        ConfigError: ``share`` is out of range.
+
     Attributes:
         seconds: Training time so far, including that before an interruption.
     """
@@ -43,6 +47,8 @@ class Tracking(SupervisedPlugin):
         share: float = 0.1,
     ) -> None:
         super().__init__()
+        if not 0 < share <= 1:
+            raise ConfigError(f"share is {share}, expected more than 0 and at most 1, such as 0.1")
         self.run = run
         self.name = {"strategy": strategy, "seed": seed}
         self.unit = unit_name(strategy, seed)

@@ -77,7 +77,7 @@ class Coconut(SupervisedPlugin):
             return
         model, batch, past = strategy.model, strategy.mbatch, strategy.rehearsed
         audio, text = model.project_audio(strategy.output.embedding), model.project_text(batch)
-        taught = self._projections(strategy).of(batch, past) if weight and past else None
+        taught = self._targets(strategy, batch, past) if weight and past else None
         if is_small(audio) and not self.mm.gather:
             terms = self._joint_terms(audio, text, strategy.mb_y, past, taught)
         else:
@@ -110,12 +110,11 @@ class Coconut(SupervisedPlugin):
                 terms[name] = self.nspt(student, teacher.to(student), labels, is_rehearsal)
         return terms
 
-    def _projections(self, strategy: MMCLTemplate) -> TeacherProjections:
-        if self._taught is None:
-            teacher = teacher_of(strategy)
-            assert teacher is not None  # _nspt_weight is 0 without one
+    def _targets(self, strategy: MMCLTemplate, batch: Batch, past: list[int]) -> Tensor | None:
+        """Return the teacher's projections of the rehearsal samples; None without a teacher."""
+        if self._taught is None and (teacher := teacher_of(strategy)) is not None:
             self._taught = TeacherProjections(strategy, teacher)
-        return self._taught
+        return None if self._taught is None else self._taught.of(batch, past)
 
     def _nspt_weight(self, strategy: MMCLTemplate) -> float:
         """Weight of NSPT in this step: 0 without a teacher, or if no process has a sample from the memory."""

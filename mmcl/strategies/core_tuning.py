@@ -79,8 +79,7 @@ class CoreTuning(SupervisedPlugin):
         own = len(embedding)
         strategy.add_loss("mixtures", self._cross_entropy(strategy, mixed, own), 2.0)
         if self.weight:
-            assert self.head is not None  # built before training
-            contrast = self.contrast(self.head(mixed.features), mixed.groups)
+            contrast = self.contrast(self._build(strategy)(mixed.features), mixed.groups)
             strategy.add_loss("core_tuning", contrast, 3 * self.weight)
 
     @staticmethod

@@ -87,3 +87,14 @@ def test_numbers_that_are_too_small_are_an_error(settings):
 def test_too_few_samples_for_an_episode_are_an_error():
     with pytest.raises(DataError, match="2 classes have 9 samples .*4 shots and 5 queries.*3 ways"):
         episodes(ways=3, shots=4, queries=5)
+
+
+def test_targets_and_bags_are_those_of_the_sample_in_both_roles():
+    class Measured(Clusters):
+        targets = [float(row) for row in range(30)]
+        bags = [row // 3 for row in range(30)]
+
+    data = EpisodicDataset(Measured(), ways=2, shots=2, queries=3, per_epoch=1)
+    (rows,) = data.batches()
+    assert data.targets[rows].tolist() == data.samples_of(rows).tolist()
+    assert data.bags[rows].tolist() == [row // 3 for row in data.samples_of(rows).tolist()]

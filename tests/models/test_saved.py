@@ -238,3 +238,10 @@ def test_a_loaded_classifier_of_views_gives_the_same_logits(frozen, tmp_path):
     (tmp_path / "model" / "config.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError):
         load_slu(tmp_path / "model")
+    save_slu(make_seq2seq(), tmp_path / "decoder", CLASSES)
+    content["settings"] = json.loads((tmp_path / "decoder" / "config.json").read_text())["settings"]
+    content.pop("readout", None)
+    (tmp_path / "model" / "config.json").write_text(json.dumps(content))
+    (tmp_path / "model" / "tokenizer.json").write_bytes((tmp_path / "decoder" / "tokenizer.json").read_bytes())
+    with pytest.raises(CheckpointError, match="several views for a decoder"):
+        load_slu(tmp_path / "model")

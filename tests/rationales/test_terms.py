@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmcl.errors import ConfigError
 from mmcl.objectives.qcrd import discriminator_loss, quality_contrast
 from mmcl.rationales.discriminator import Discriminator
 from mmcl.rationales.lessons import Lesson
@@ -74,3 +75,8 @@ def test_lessons_without_rationales(student):
     assert list(batch_losses("dss", student, bare, [""], Weights())) == ["predict"]
     terms = batch_losses("qcrd", student, bare, [""], Weights(), discriminator=Discriminator(student))
     assert terms["contrast"][0] == 0 and terms["discriminate"][0] == 0
+
+
+def test_qcrd_without_a_discriminator_is_refused(student):
+    with pytest.raises(ConfigError, match="qcrd needs a discriminator"):
+        batch_losses("qcrd", student, LESSONS, ["", "", ""], Weights())

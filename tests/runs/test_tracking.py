@@ -4,6 +4,7 @@ import pytest
 from avalanche.core import SupervisedPlugin
 
 from mmcl.config.model import StrictModel
+from mmcl.errors import ConfigError
 from mmcl.runs.run import Run
 from mmcl.runs.tracking import Tracking
 from mmcl.strategies import naive
@@ -48,3 +49,9 @@ def test_checkpoints_take_a_share_of_the_time(make, benchmark, tmp_path, monkeyp
         strategy.train(benchmark.train_stream[0], eval_streams=[])
         assert len(run.metrics("epoch")) == 12
     assert written == list(range(1, 13, every))  # an epoch and a checkpoint take a second each
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.5])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(ConfigError, match=f"share is {share}"):
+        Tracking(None, "naive", 7, share=share)

@@ -40,8 +40,9 @@ class TorchvisionImages(ImageSet, ABC):
         except MMCLError:
             raise
         except (RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
+            hint = "copy it again" if self.source is None else self.source.offer()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{self.root} cannot be read ({reason}): {self._source().offer()}") from error
+            raise DataError(f"{self.root} cannot be read ({reason}): {hint}") from error
         except ImportError as error:
             raise MissingDataError(f"{error.name} is not installed, which reads {self.root}: pip install it") from error
         first = max(0, len(images) - _VALID)
@@ -54,7 +55,3 @@ class TorchvisionImages(ImageSet, ABC):
     @abstractmethod
     def _read(root: Path, train: bool) -> tuple[NDArray[np.uint8], Any]:
         """Return images ``(images, channels, height, width)`` and labels of the owner's training or test set."""
-
-    def _source(self) -> Source:
-        assert self.source is not None  # every subclass has a source
-        return self.source

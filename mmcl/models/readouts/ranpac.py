@@ -133,7 +133,8 @@ class RanPAC(LinearReadOut):
         return ridges[int(losses.argmin())]
 
     def _gram(self, statistics: ClassStatistics) -> Tensor:
-        assert statistics.moments is not None
+        if statistics.moments is None:
+            raise ConfigError(f"ranpac got statistics of kind '{statistics.kind}' without moments, expected 'shared'")
         return statistics.moments
 
     def _resize(self, classes: int = 0, dim: int = 0) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil
+from math import ceil, inf
 from statistics import fmean
 
 from matplotlib.axes import Axes
@@ -51,9 +51,10 @@ def over_temperatures(strategies: Sequence[StrategyResults]) -> str:
     """
     groups: dict[str, dict[float, StrategyResults]] = {}
     for each in strategies:
-        objective, at, temperature = each.label.rpartition("@")
-        if at and "+" not in temperature and each.results and each.of_type(RepresentationRow):
-            groups.setdefault(objective, {})[float(temperature)] = each
+        objective, _, text = each.label.rpartition("@")
+        temperature = _positive(text)
+        if objective and temperature and each.results and each.of_type(RepresentationRow):
+            groups.setdefault(objective, {})[temperature] = each
     groups = {name: group for name, group in groups.items() if len(group) > 1}
     names = list(
         dict.fromkeys(name for group in groups.values() for each in group.values() for name in each.own_measures())
@@ -83,6 +84,15 @@ def over_temperatures(strategies: Sequence[StrategyResults]) -> str:
         axes.xaxis.set_minor_formatter(NullFormatter())
     _legend(figure)
     return as_svg(figure, "Representation over temperatures")
+
+
+def _positive(text: str) -> float | None:
+    """Return a number that can be drawn on a logarithmic axis, or None if the text is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 < number < inf else None
 
 
 def _panels(figure: Figure, names: Sequence[str], below: str) -> Iterator[tuple[str, Axes]]:
