@@ -6,7 +6,6 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,6 +27,7 @@ from mmcl.files.cache_dir import cache_dir
 from mmcl.lazy import stated_imports
 from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
+from mmcl.threads import ThreadPool
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def check_dataset(
     faults += _shared(dataset, state.path, splits)
     listed = {utterance.path for loaded in splits.values() for utterance in attributes_of(loaded).utterances or ()}
     files = sorted(listed.union(_audio_files(state.path)))
-    with ThreadPoolExecutor() as pool:  # decoders are C code that releases the GIL
+    with ThreadPool() as pool:  # decoders are C code that releases the GIL
         for done, found in enumerate(pool.map(_check_file, files), start=1):
             faults += found
             if progress is not None:

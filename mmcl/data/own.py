@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmcl.data.base import Source
 from mmcl.errors import ConfigError, DataError, MissingDataError, MMCLError
+from mmcl.threads import ThreadPool
 
 if TYPE_CHECKING:
     from mmcl.data.captions import Captions
@@ -156,7 +156,7 @@ def check_own(root: str | Path, progress: Progress | None = None, **options: Any
     errors = sum(not fault.warning for fault in faults)
     listed = {path: row for rows in found.splits.values() for row in rows for path in row.files.values()}
     seconds: list[float] = []
-    with ThreadPoolExecutor() as pool:  # decoders are C code that releases the GIL
+    with ThreadPool() as pool:  # decoders are C code that releases the GIL
         for done, (more, length) in enumerate(pool.map(_checked, listed, listed.values()), start=1):
             faults += more
             seconds += [] if length is None else [length]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
@@ -27,6 +26,7 @@ from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError
 from mmcl.files.cache_dir import cache_dir
 from mmcl.precision import Precision, resolved
 from mmcl.text.suggest import nearest
+from mmcl.threads import ThreadPool
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -133,7 +133,7 @@ class _Samples:
         self.utterances = attributes_of(dataset).utterances if modality == "audio" else None
         self.ids = [str(row) for row in range(len(dataset))]
         if self.utterances is not None:
-            with ThreadPoolExecutor(4) as pool:
+            with ThreadPool(4) as pool:
                 self.keys = list(pool.map(_file_key, [utterance.path for utterance in self.utterances]))
             self.ids = [utterance.id for utterance in self.utterances]
         elif modality == "text":

@@ -88,10 +88,10 @@ class EndpointWriter:
         failure: EndpointError | None = None
         stop = threading.Event()
         with OpenAI(**self._client) as client, ThreadPoolExecutor(self.workers) as pool:
-            requests: dict[Future[str | None], int] = {
-                pool.submit(self._request, client, prompt, stop): number for number, prompt in enumerate(prompts)
-            }
             try:
+                requests: dict[Future[str | None], int] = {
+                    pool.submit(self._request, client, prompt, stop): number for number, prompt in enumerate(prompts)
+                }
                 for request in as_completed(requests):
                     try:
                         text = request.result()

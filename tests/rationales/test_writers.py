@@ -1,4 +1,5 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -47,6 +48,21 @@ def test_completions_before_a_failure_are_yielded(endpoint, answer, message):
             written.append(each)
     assert [number for number, _ in written] == [0]
     assert len(endpoint.asked) == 2  # the third was not sent
+
+
+def test_an_interruption_sends_no_further_requests(endpoint, monkeypatch):
+    submit, count = ThreadPoolExecutor.submit, iter(range(100))
+
+    def interrupted(self, *arguments):
+        if next(count) == 4:
+            raise KeyboardInterrupt
+        return submit(self, *arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    endpoint.answers = iter([0.4] * 6)  # the first request is under way when the fifth is handed over
+    with pytest.raises(KeyboardInterrupt):
+        list(EndpointWriter(endpoint.url, "llama", workers=1).write(PROMPTS * 2))
+    assert len(endpoint.asked) <= 1
 
 
 def test_requests_run_concurrently(endpoint):

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +15,7 @@ from filelock import FileLock
 
 from mmcl.errors import DataError
 from mmcl.files.plain_json import member, read_json
+from mmcl.threads import ThreadPool
 
 MANIFEST = "corpus.json"  #: describes a corpus; a folder that has it is complete
 _Job = TypeVar("_Job")
@@ -120,12 +120,11 @@ def share_out(
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # parallel over jobs; each is too short to parallelise
-    workers = ThreadPoolExecutor(os.cpu_count())  # espeak-ng and torch release the GIL
     try:
-        with progress_display(disable=not progress) as bars:
+        # espeak-ng and torch release the GIL
+        with progress_display(disable=not progress) as bars, ThreadPool(os.cpu_count()) as workers:
             bar = bars.add_task(title, total=len(jobs))
             for _ in workers.map(lambda job: work(*job), jobs):
                 bars.advance(bar)
     finally:
-        workers.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
