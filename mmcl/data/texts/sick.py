@@ -49,7 +49,8 @@ class Sick(TextPairs):
         header, *lines = read_text(path).rstrip("\n").split("\n")
         if header.split("\t") != _HEADER:
             raise DataError(f"{path} starts with {header!r:.80}, expected the columns {', '.join(_HEADER)}")
-        ids, first, second, scores = [], [], [], []
+        texts: tuple[list[str], list[str], list[str]] = ([], [], [])  # ids, first and second sentences
+        scores = []
         for line, text in enumerate(lines, start=2):
             cells = [tidy(cell) for cell in text.split("\t")]
             if len(cells) != len(_HEADER) or not all(cells):
@@ -60,8 +61,8 @@ class Sick(TextPairs):
             score = number(cells[3], f"{path} line {line} has score {cells[3]!r}")
             if not 1 <= score <= 5:
                 raise DataError(f"{path} line {line} has score {score:g}, expected 1 to 5: copy the file again")
-            for values, cell in zip((ids, first, second), cells, strict=False):
+            for values, cell in zip(texts, cells, strict=False):
                 values.append(cell)
             scores.append(score)
-        self.ids = ids
-        super().__init__(first, second, scores=scores)
+        self.ids = texts[0]
+        super().__init__(*texts[1:], scores=scores)
