@@ -78,6 +78,6 @@ class TextTowerSection(TowerSection):
     name: str = Field(
         "words", description="text encoder: words (trained from scratch), or hub id or folder of a pretrained one"
     )
-    head: Literal["none", "linear", "mlp", "attention", "reweighting"] = Field(
+    head: Literal["none", "linear", "mlp", "attention", "reweighting", "residual"] = Field(
         "none", description="projection head on top of the encoder"
     )
