@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 
 _MEASURES = {"neighbours", "shots", "ways", "queries", "episodes", "transport", "many", "few", "device"}
+_NO_SETTINGS = ("model", "train", "test", "augment", "seed", "device")
 
 
-@section_of("mmcl.models.measures:representation_measures", without=("model", "train", "test", "seed", "device"))
+@section_of("mmcl.models.measures:representation_measures", without=_NO_SETTINGS)
 class Config(ContrastiveSection):
     data: SamplesSection = SamplesSection()
     encoder: TowerSection = TowerSection(head="mlp")
@@ -98,8 +99,9 @@ def main(config: Config, run: Run) -> None:
     with progress_display() as progress:
         for seed in config.seeds:
             chosen = config.data.select(train, seed)
+            (view, *_) = config.augmentations()
             settings = {"train": chosen, "test": test, "seed": seed, **config.model_dump(include=_MEASURES)}
-            measure = partial(representation_measures, **settings)
+            measure = partial(representation_measures, augment=view, **settings)
             for name in config.objective:
                 if (name, seed) in done:
                     continue

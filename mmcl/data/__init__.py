@@ -35,11 +35,16 @@ if TYPE_CHECKING:
     from mmcl.data.tables.brca import Brca as Brca
     from mmcl.data.tables.rosmap import Rosmap as Rosmap
     from mmcl.data.tables.uci_regression import UciRegression as UciRegression
+    from mmcl.data.texts.collection import Collection as Collection
     from mmcl.data.texts.cqa import Cqa as Cqa
+    from mmcl.data.texts.cranfield import Cranfield as Cranfield
     from mmcl.data.texts.nli import Anli as Anli
     from mmcl.data.texts.nli import Esnli as Esnli
+    from mmcl.data.texts.sick import Sick as Sick
     from mmcl.data.texts.slurp_text import SlurpText as SlurpText
+    from mmcl.data.texts.sts import Sts as Sts
     from mmcl.data.texts.svamp import Svamp as Svamp
+    from mmcl.data.texts.text_pairs import TextPairs as TextPairs
     from mmcl.data.torch_dataset import TorchDataset as TorchDataset
     from mmcl.encoders.views import CachedViews as CachedViews
 

@@ -113,12 +113,13 @@ SCALES = {
     "trained_parameters": 1e-3,
     "seconds": 1.0,
     "uniformity": 1.0,
+    "alignment": 1.0,
     "effective rank": 1.0,
     **dict.fromkeys(_ERRORS, 1.0),
 }
 
 #: Decimals of each measure in tables; others have one.
-DECIMALS = dict.fromkeys(_ERRORS, 2)
+DECIMALS = dict.fromkeys((*_ERRORS, "alignment"), 2)
 
 #: Titles of the measures that class-incremental tasks log, by name.
 MEASURES = {name: field.title for name, field in ResultRow.model_fields.items() if field.title}

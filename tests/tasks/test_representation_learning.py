@@ -13,7 +13,7 @@ pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the ex
 
 MEASURES = {
     *("nearest neighbours", "linear probe", "nearest neighbours, head", "linear probe, head", "1 shot, 3 ways"),
-    *("uniformity", "tolerance", "effective rank"),
+    *("uniformity", "alignment", "tolerance", "effective rank"),
 }
 
 
@@ -100,7 +100,7 @@ def test_numbers_are_predicted_and_their_errors_reported(data, mmcl, tmp_path):
     assert done.returncode == 0, done.stderr
     found = {row["strategy"]: set(row["measures"]) for row in rows(tmp_path / "run", "result")}
     errors = {"MAE", "MAE, many-shot", "MAE, few-shot", "RMSE", "R2"}
-    assert found["supremix"] == found["sup_con"] == {*errors, "uniformity", "effective rank"}
+    assert found["supremix"] == found["sup_con"] == {*errors, "uniformity", "alignment", "effective rank"}
     assert found["l1+conr"] - found["supremix"] == {f"{name}, head" for name in errors}
     assert "MAE" in done.stdout and "nearest" not in done.stdout
     assert all(row["ordered"] for row in rows(tmp_path / "run", "map"))
