@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmcl.objectives.isogclr import ISogCLRLoss as ISogCLRLoss
     from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
     from mmcl.objectives.mochi import MoCHiLoss as MoCHiLoss
+    from mmcl.objectives.mw import MWLoss as MWLoss
     from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
     from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
     from mmcl.objectives.simple_contrastive import SimpleContrastiveLoss as SimpleContrastiveLoss

@@ -47,6 +47,7 @@ PEERS = {
     "groco": None,
     "moco": "lightly",
     "mochi": None,
+    "mw": "plain torch",
     "susana": None,
     "mv_info_nce": "plain torch",
     "mv_dhel": "plain torch",

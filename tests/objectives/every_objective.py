@@ -254,6 +254,7 @@ LOSSES: dict[str, Loss] = {
     "SimpleContrastiveLoss of the hardest": Loss(
         lambda **options: objectives.SimpleContrastiveLoss(share=0.4, **options), ("a", "b")
     ),
+    "MWLoss with hard negatives": Loss(objectives.MWLoss, ("a", "b", "extra_keys")),
     "MMLoss of anchors": Loss(objectives.MMLoss, ("a", "b", "labels", "is_rehearsal")),
     "NSPTLoss proper": Loss(
         lambda **options: objectives.NSPTLoss(denominator="proper", **options), objectives.NSPTLoss.takes

@@ -108,6 +108,15 @@ class TextPairs:
         """Return the texts by view: the first, the second and, in triples, the negatives."""
         return [self.first, self.second, *([] if self.negatives is None else [self.negatives])]
 
+    def check_views(self, views: int) -> None:
+        """Check that each pair has as many texts.
+
+        Raises:
+            DataError: it has fewer.
+        """
+        if views > self.views:
+            raise DataError(f"views is {views}, but the pairs have no negatives: set views=2, or add a column negative")
+
     def select(self: TextPairsT, rows: Sequence[int]) -> TextPairsT:
         """Return some of the pairs.
 
