@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 
 import pytest
 
@@ -105,6 +106,22 @@ def test_numbers_are_predicted_and_their_errors_reported(data, mmcl, tmp_path):
     assert "MAE" in done.stdout and "nearest" not in done.stdout
     assert all(row["ordered"] for row in rows(tmp_path / "run", "map"))
     assert TwoTower.load(tmp_path / "run" / "models" / "l1+conr-seed0").first.regressor is not None
+
+
+def test_numbers_of_a_table_of_your_own_are_predicted(mmcl, tmp_path):
+    """The price is 10 per room and 1 per square metre, which a ridge regression on the features finds."""
+    generator = random.Random(0)
+    flats = [(generator.randint(1, 6), generator.uniform(20, 200)) for _ in range(120)]
+    lines = [f"{rooms},{area:.1f},{10 * rooms + area:.1f}" for rooms, area in flats]
+    (tmp_path / "prices.csv").write_text("\n".join(["rooms,area,price", *lines]) + "\n")
+    data = ("data.name=table", f"data.root={tmp_path / 'prices.csv'}", "data.options={target: price}")
+    more = ("objective=[l1,l1+conr,supremix]", "encoder.modality=tabular", "encoder.name=mlp", *REGRESSION)
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", *data, *more)
+    assert done.returncode == 0, done.stderr
+    found = {row["strategy"]: row["measures"] for row in rows(tmp_path / "run", "result")}
+    assert set(found) == {"l1", "l1+conr", "supremix"}
+    assert all(measures["R2"] > 0.8 and "alignment" in measures for measures in found.values())
+    assert "MAE, head" in found["l1"] and "MAE, head" not in found["supremix"]
 
 
 @pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and emoji in MMCL_DATA")
