@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -116,8 +116,7 @@ def pretrain(
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
     model, pairs = with_salient(model, settings.build, pairs, objective)
-    if "predictions" in objective.takes and pairs.targets is not None:
-        model.add_regressor(pairs.targets)
+    _add_regressor(model, pairs, name, objective.takes)
     trainer = _make_trainer(settings, model, pairs, objective)
     seconds = 0.0
     if saved is not None:
@@ -143,6 +142,23 @@ def pretrain(
         model.save(folder)
     run.checkpoint(unit, {"training": None, "seconds": now})
     return model
+
+
+def _add_regressor(model: TwoTower, pairs: PairedDataset, name: str, takes: Sequence[str]) -> None:
+    """Add a head that predicts targets, if the objective takes predictions.
+
+    Raises:
+        ConfigError: the objective takes targets, and the data has none.
+    """
+    from mmcl.errors import ConfigError
+
+    if "targets" in takes and pairs.targets is None:
+        raise ConfigError(
+            f"{name} needs 'targets', numbers to predict, which the data lacks: use data such as rotated_mnist, or "
+            "name a column of your own table by data.options={target: NAME}"
+        )
+    if "predictions" in takes and pairs.targets is not None:
+        model.add_regressor(pairs.targets)
 
 
 def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,22 @@ def test_numbers_are_predicted_and_their_errors_reported(data, mmcl, tmp_path):
     assert TwoTower.load(tmp_path / "run" / "models" / "l1+conr-seed0").first.regressor is not None
 
 
+def test_numbers_of_a_table_of_your_own_are_predicted(mmcl, tmp_path):
+    """The price is 10 per room and 1 per square metre, which a ridge regression on the features finds."""
+    generator = random.Random(0)
+    flats = [(generator.randint(1, 6), generator.uniform(20, 200)) for _ in range(120)]
+    lines = [f"{rooms},{area:.1f},{10 * rooms + area:.1f}" for rooms, area in flats]
+    (tmp_path / "prices.csv").write_text("\n".join(["rooms,area,price", *lines]) + "\n")
+    data = ("data.name=table", f"data.root={tmp_path / 'prices.csv'}", "data.options={target: price}")
+    more = ("objective=[l1,l1+conr,supremix]", "encoder.modality=tabular", "encoder.name=mlp", *REGRESSION)
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", *data, *more)
+    assert done.returncode == 0, done.stderr
+    found = {row["strategy"]: row["measures"] for row in rows(tmp_path / "run", "result")}
+    assert set(found) == {"l1", "l1+conr", "supremix"}
+    assert all(measures["R2"] > 0.8 and "alignment" in measures for measures in found.values())
+    assert "MAE, head" in found["l1"] and "MAE, head" not in found["supremix"]
+
+
 @pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and emoji in MMCL_DATA")
 def test_a_salient_encoder_is_trained_probed_and_resumed(mmcl, tmp_path):
     """A run whose last rows are lost resumes from its saved model, with both encoders."""
@@ -168,3 +186,47 @@ def test_objectives_with_targets_need_data_with_targets(mmcl, tmp_path):
 def test_too_few_samples_for_episodes_are_told_before_training(mmcl, tmp_path):
     done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", "queries=50")
     assert done.returncode == 1 and "51 samples" in done.stderr and rows(tmp_path / "run", "epoch") == []
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Settings of runs on a table of three classes with thirty rows each."""
+    generator = random.Random(0)
+    lines = [f"{generator.gauss(row % 3, 1):.3f},{generator.random():.3f},{'abc'[row % 3]}" for row in range(90)]
+    (tmp_path / "points.csv").write_text("\n".join(["x,y,label", *lines]) + "\n")
+    data = ("data.name=table", f"data.root={tmp_path / 'points.csv'}", "encoder.modality=tabular", "encoder.name=mlp")
+    return (*data, "shots=[]", "seeds=0", "epochs=1")
+
+
+EPISODES = "shots: 10, queries: 15, per_epoch: 2}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["objective=mochi", "momentum=0.9", "objectives.mochi.queue=4"], "queue"),
+        (["objective=cacr", "objectives.cacr.queue=4"], "queue"),
+        (["objective=isogclr", "objectives.isogclr.samples=4"], "samples"),
+        (["objective=simlap", "objectives.simlap.classes=2", "objectives.simlap.dim=16"], "classes"),
+        (["objective=susana", "data.episodes={ways: 4, shots: 1, queries: 2, per_epoch: 2}"], "4 ways"),
+        (["objective=susana", f"data.episodes={{ways: 2, {EPISODES}"], "0 classes have 25 samples"),
+        (["objective=l1"], "targets"),
+    ],
+    ids=["queue of MoCHi", "queue of CACR", "sample numbers", "gate", "ways", "shots", "targets"],
+)
+def test_sizes_that_do_not_fit_are_told_by_the_run_and_before_it(settings, told, points, mmcl, tmp_path):
+    for command in (
+        ("run", "representation_learning", "--folder", tmp_path / "run"),
+        ("validate", "representation_learning"),
+    ):
+        done = mmcl(*command, "--config", "tiny", *points, *settings)
+        assert done.returncode in (1, 2) and told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_batches_of_one_class_or_without_positives_have_finite_losses(points, mmcl, tmp_path):
+    """Batches of two rows mostly have no second row of a class, or no row of another."""
+    names = "[sup_con,simlap,core_tuning,nt_xent]"
+    more = (f"objective={names}", "batch_size=2", "objectives.simlap.dim=16", "--folder", tmp_path / "run")
+    done = mmcl("run", "representation_learning", "--config", "tiny", *points, *more)
+    assert done.returncode == 0, done.stderr
+    assert len([row for row in rows(tmp_path / "run", "epoch") if math.isfinite(row["loss"])]) == 4
