@@ -63,7 +63,7 @@ def contrastive_pretraining(config: Any, checks: Checks) -> None:
 def representation_learning(config: Any, checks: Checks) -> None:
     """Check a config of the task ``representation_learning``."""
     from mmcl.data.tabular_view import TabularView
-    from mmcl.sections.checks import check_objectives
+    from mmcl.sections.checks import check_objectives, check_sizes
 
     modality = config.encoder.modality
     data = check_data(checks, config.data, None if modality == "tabular" else modality)
@@ -74,11 +74,26 @@ def representation_learning(config: Any, checks: Checks) -> None:
         config = config.following(data[0])
         given = {"episodes": config.data.episodes is not None, "momentum": config.momentum}
         check_objectives(checks, "objective", config.objective, data[0], **given)
+        check_sizes(checks, config, data[0])
         checks.attempt("data.held_out", lambda: config.data.check_held_out(data[0].classes))
         if config.data.episodes is not None:
             checks.attempt("data.episodes", lambda: config.data.pairs(config.data.select(data[0], config.seeds[0])))
     if modality != "tabular" or "features" in config.encoder.options:  # the number of features is that of the data
         check_encoder(checks, "encoder", config.encoder, modality)
+
+
+def text_embedding(config: Any, checks: Checks) -> None:
+    """Check a config of the task ``text_embedding``."""
+    from mmcl.sections.checks import check_objectives
+
+    check_encoder(checks, "encoder", config.encoder, "text")
+    for number, each in enumerate(config.evaluations):
+        each.check(checks, f"evaluations[{number}]")
+    if config.data.check(checks, "data") is not None:
+        pairs = checks.attempt("least_score", config.pairs)
+        if pairs is not None:
+            check_objectives(checks, "objective", config.objective, pairs, momentum=config.momentum)
+            checks.attempt("views", lambda: pairs.check_views(config.views))
 
 
 def speech_to_intent(config: Any, checks: Checks, candidates: Callable[[Any, Any], object]) -> None:

@@ -34,6 +34,13 @@ def test_a_crop_is_a_span_of_the_sample_without_padding():
     assert len(starts) > 5
 
 
+def test_recordings_shorter_than_crops_and_masks_keep_a_frame():
+    given = Batch(features=torch.ones(4, 2, 20), features_lengths=torch.tensor([1, 2, 1, 2]))
+    seen = SpeechAugmentation(smallest=0.1, largest=0.2, time_masks=5, time_share=1.0)(given)
+    assert seen["features_lengths"].tolist() == [1] * 4 and seen["features"].shape == (4, 2, 20)
+    assert seen["features"].isfinite().all()
+
+
 def test_masks_set_spans_of_frames_and_bands_to_their_mean():
     given = Batch(features=torch.ones(100, 50, 20), features_lengths=torch.full((100,), 50))
     settings = {"smallest": 1.0, "time_masks": 1, "time_share": 0.2, "band_masks": 1, "band_share": 0.25}
