@@ -2,9 +2,10 @@ import json
 import random
 
 import numpy as np
+import pytest
 import torch
 
-from mmcl.seeding import random_state, seed_everything, set_random_state
+from mmcl.seeding import random_state, seed_everything, seeded, set_random_state
 
 
 def draw():
@@ -26,6 +27,16 @@ def test_restored_state_repeats_numbers_of_all_generators():
     seed_everything(1)
     set_random_state(state)
     assert [draw() for _ in range(3)] == expected
+
+
+def test_a_seeded_block_leaves_the_generators_as_they_were():
+    seed_everything(0)
+    expected = draw()
+    seed_everything(0)
+    with pytest.raises(ValueError, match="within"), seeded(1):
+        assert draw() != expected
+        raise ValueError("within the block")
+    assert draw() == expected
 
 
 def test_state_is_plain_data_except_tensors():

@@ -20,7 +20,10 @@ Root = Annotated[
 ]
 Options = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Options of your own files, such as `columns={label: intent}`."),
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Options of the data, such as `table=yacht` or `columns={label: intent}`.",
+    ),
 ]
 
 
@@ -52,21 +55,24 @@ def check(
     `captions` with --root.
 
     - `mmcl data check fsdd`
+    - `mmcl data check uci_regression table=yacht`
     - `mmcl data check orders.csv`
     - `mmcl data check orders.csv columns='{label: intent}'`
     """
-    from mmcl.cli.own_data import looks_like_path, show_faults, show_summary, table_options
+    from mmcl.cli.own_data import looks_like_path, options_of, show_faults, show_summary
     from mmcl.data import catalog, own
 
     is_own = looks_like_path(name)
-    _check_arguments(name, is_own, settings, root)
+    if is_own and root is not None:
+        raise ConfigError(f"{name} is a file or folder, which takes no --root: remove it")
     with _progress(f"checking {name}") as advance:
         if is_own or name == "table":
-            found = own.check_own(name if is_own else _required(name, root), advance, **table_options(settings or []))
+            found = own.check_own(name if is_own else _required(name, root), advance, **options_of(settings or []))
             faults = list(found.faults)
         else:
             entry, place = own.captions_entry(_required(name, root)) if name == "captions" else (None, root)
-            faults = catalog.check_dataset(entry or catalog.find(name), advance, place)
+            options = options_of(settings, name) if settings else None
+            faults = catalog.check_dataset(entry or catalog.find(name), advance, place, options)
     if is_own or name == "table":
         show_summary(found)
     if show_faults(name, faults):
@@ -82,22 +88,15 @@ def describe(
 
     - `mmcl data describe orders.csv`
     """
-    from mmcl.cli.own_data import show_command, show_faults, show_summary, table_options
+    from mmcl.cli.own_data import options_of, show_command, show_faults, show_summary
     from mmcl.data import own
 
-    found = own.describe_own(file, **table_options(settings or []))
+    found = own.describe_own(file, **options_of(settings or []))
     show_summary(found)
     if found.faults and show_faults(file, found.faults):
         say(f"next: mmcl data check {file}")
         raise typer.Exit(1)
     show_command(found, settings or [])
-
-
-def _check_arguments(name: str, is_own: bool, settings: list[str] | None, root: Path | None) -> None:
-    if is_own and root is not None:
-        raise ConfigError(f"{name} is a file or folder, which takes no --root: remove it")
-    if settings and not is_own and name != "table":
-        raise ConfigError(f"'{settings[0]}' is an option of your own files, but {name} is a data set: remove it")
 
 
 def _required(name: str, root: Path | None) -> Path:

@@ -11,7 +11,7 @@ from mmcl.errors import ConfigError
 from mmcl.text.escape import encodable, rich_text
 
 if TYPE_CHECKING:
-    from mmcl.data.catalog import FileFault
+    from mmcl.data.file_faults import FileFault
     from mmcl.data.own import OwnSummary
 
 _LONGEST = 40  # classes in the table of counts
@@ -26,9 +26,20 @@ _COMMANDS = {
     "views={{numbers: {{modality: tabular, name: mlp}}}}",
     "pairs": "contrastive_pretraining pairs.name=table pairs.root={root}",
 }
+_REGRESSION = "representation_learning data.name=table data.root={root} objective=[l1,supremix] "
+_ENCODERS = {
+    "audio": "encoder.modality=audio encoder.name=cnn",
+    "image": "encoder.modality=image encoder.name=cnn",
+    "text": "encoder.modality=text encoder.name=words",
+    "numbers": "encoder.modality=tabular encoder.name=mlp",
+}
 _CLASS_BY_CLASS = "class_incremental data.name=table data.root={root} experiences={experiences}"
 # Options of images for the small networks of these tasks.
-_OF_IMAGES = {"unlearning": ("size=28", "grey=true"), "class_incremental": ("size=32",)}
+_OF_IMAGES = {
+    "unlearning": ("size=28", "grey=true"),
+    "class_incremental": ("size=32",),
+    "representation_learning": ("size=32",),
+}
 
 
 def looks_like_path(name: str) -> bool:
@@ -42,14 +53,13 @@ def looks_like_path(name: str) -> bool:
     return path.exists() or path.suffix.lower() in TABLE_SUFFIXES or len(path.parts) > 1
 
 
-def table_options(settings: Sequence[str]) -> dict[str, Any]:
-    """Return options of ``LabelledTable`` from words such as ``split_seed=1``.
+def options_of(settings: Sequence[str], name: str = "table") -> dict[str, Any]:
+    """Return options of a data set from words such as ``split_seed=1``.
 
     Raises:
         ConfigError: a word is not ``KEY=VALUE``, or there is no such option.
     """
-    from mmcl.data import LabelledTable
-    from mmcl.data.catalog import check_options
+    from mmcl.data.catalog import check_dataset_options
     from mmcl.files import plain_yaml
 
     options: dict[str, Any] = {}
@@ -61,17 +71,19 @@ def table_options(settings: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"'{value}' is not a YAML value ({error}): put it in quotes") from None
         if not equals or wrong:
             raise ConfigError(f"'{word}' is not an option, expected KEY=VALUE such as split_seed=1")
-    check_options("table", LabelledTable, options)
+    check_dataset_options(name, options)
     return options
 
 
 def show_summary(found: OwnSummary) -> None:
-    """Print rows, columns, splits, durations, and the number of rows of each class in each split."""
+    """Print rows, columns, splits, durations, and the range of targets or the number of rows of each class."""
     if found.own is None:
         return
     rows = [row for each in found.splits.values() for row in each]
     speakers = {row.speaker for row in rows if row.speaker}
-    facts = [f"{len(rows)} rows", " and ".join(found.kinds), f"{len({row.label for row in rows})} classes"]
+    targets = found.targets
+    told = f"targets from {min(targets):g} to {max(targets):g}" if targets else f"{_classes(found)} classes"
+    facts = [f"{len(rows)} rows", " and ".join(found.kinds), told]
     facts += [f"{len(speakers)} speakers"] if speakers else []
     say(f"{found.root.name}: {', '.join(facts)}")
     say(f"columns: {', '.join(found.own.columns)}")
@@ -85,7 +97,8 @@ def show_summary(found: OwnSummary) -> None:
             f"seconds: {lengths[0]:.2f} to {lengths[-1]:.2f}, median {lengths[len(lengths) // 2]:.2f}, "
             f"total {sum(lengths):.1f}"
         )
-    _show_counts(found)
+    if not targets:
+        _show_counts(found)
 
 
 def _show_counts(found: OwnSummary) -> None:
@@ -111,6 +124,8 @@ def show_command(found: OwnSummary, settings: Sequence[str]) -> None:
         return
     labelled = "label" in found.own.columns
     command = _COMMANDS[found.kinds[0] if labelled else "pairs"]
+    if found.targets:
+        command = _REGRESSION + _ENCODERS[found.kinds[0]]
     say(f"train on it:\n  mmcl run {_filled(command, found, settings)}", lines=True)
     # Recordings alone have `slu_incremental`; their transcripts are no further view.
     further = {*found.kinds} != {"audio"} and {*found.kinds} != {"audio", "text"}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmcl.data.paired import PairedDataset as PairedDataset
     from mmcl.data.selection import Selection as Selection
     from mmcl.data.speech.barista import Barista as Barista
+    from mmcl.data.speech.digits_over_speech import DigitsOverSpeech as DigitsOverSpeech
     from mmcl.data.speech.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
     from mmcl.data.speech.slurp import Slurp as Slurp
     from mmcl.data.speech.speech_commands import SpeechCommands as SpeechCommands

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -17,15 +15,15 @@ import mmcl.data
 from mmcl.config.option_types import check_option_types
 from mmcl.data.attributes import attributes_of
 from mmcl.data.audio_formats import AUDIO_SUFFIXES
-from mmcl.data.base import SILENCE, Source, SpeechDataset
+from mmcl.data.base import Source, SpeechDataset
+from mmcl.data.file_faults import FileFault, examined_file, logged_faults
 from mmcl.data.fingerprint import opened
 from mmcl.data.folders import files_below
 from mmcl.data.overlap import overlaps
 from mmcl.data.own import open_table
-from mmcl.errors import AudioError, ConfigError, DataError, MissingDataError, MMCLError
+from mmcl.errors import ConfigError, DataError, MissingDataError, MMCLError
 from mmcl.files.cache_dir import cache_dir
 from mmcl.lazy import stated_imports
-from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
 from mmcl.threads import ThreadPool
 
@@ -58,15 +56,6 @@ class DatasetStatus:
     found: bool
     path: Path
     why: str = ""
-
-
-@dataclass(frozen=True)
-class FileFault:
-    """A file or annotation that cannot be used, or with ``warning`` one that is usable but suspicious."""
-
-    path: Path
-    reason: str
-    warning: bool = False
 
 
 @lru_cache(maxsize=1)
@@ -188,7 +177,10 @@ def _class_of(name: str) -> Any:
 
 
 def check_dataset(
-    entry: CatalogEntry, progress: Callable[[int, int], None] | None = None, root: str | Path | None = None
+    entry: CatalogEntry,
+    progress: Callable[[int, int], None] | None = None,
+    root: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[FileFault]:
     """Read all annotations and recordings of a data set and return what is wrong, errors before warnings.
 
@@ -196,24 +188,32 @@ def check_dataset(
         entry: the data set.
         progress: called with the number of recordings checked so far and their total.
         root: folder of the data set; None searches for it.
+        options: options of the data set; None reads all of its files, also those that options choose.
 
     Raises:
         MissingDataError: the data set is not on this machine.
+        ConfigError: an option is unknown.
     """
     state = status(entry, root)
+    dataset: Any = entry.load()
+    if options:
+        check_options(entry.name, dataset, options)
     if not state.found:
         raise MissingDataError(f"data set {entry.name} is missing: {state.why}")
-    dataset: Any = entry.load()
     faults: list[FileFault] = []
-    splits: dict[str, Any] = {}
-    with logged_faults(faults, state.path):
-        for split in entry.splits:
-            try:
-                splits[split] = dataset(state.path, split)
-            except MMCLError as error:
-                faults.append(FileFault(state.path, str(error)))
-    faults += _shared(dataset, state.path, splits)
-    listed = {utterance.path for loaded in splits.values() for utterance in attributes_of(loaded).utterances or ()}
+    listed: set[Path] = set()
+    for given, names in _variants(entry, dataset, state.path, options):
+        splits: dict[str, Any] = {}
+        with logged_faults(faults, state.path):
+            for split in names:
+                try:
+                    splits[split] = dataset(state.path, split, **given)
+                except MMCLError as error:
+                    faults.append(FileFault(state.path, str(error)))
+        chosen = "".join(f" ({key}={value})" for key, value in given.items())
+        faults += [FileFault(state.path, said + chosen, warning=True) for said in overlaps(splits)]
+        listed |= {utterance.path for each in splits.values() for utterance in attributes_of(each).utterances or ()}
+    faults += _warned(dataset, state.path)
     files = sorted(listed.union(_audio_files(state.path)))
     with ThreadPool() as pool:  # decoders are C code that releases the GIL
         for done, found in enumerate(pool.map(_check_file, files), start=1):
@@ -239,15 +239,24 @@ def make_dataset(name: str = "synthetic_commands", root: str | Path | None = Non
     return made
 
 
-def _shared(dataset: Any, root: Path, splits: Mapping[str, Any]) -> list[FileFault]:
-    """Return warnings about samples that two splits share, and further warnings of the data set's class."""
-    said = overlaps(splits)
+def _variants(
+    entry: CatalogEntry, dataset: Any, root: Path, options: Mapping[str, Any] | None
+) -> Iterable[tuple[Mapping[str, Any], Sequence[str]]]:
+    """Return options and splits to check, which together read all files unless options are given."""
+    if options or not hasattr(dataset, "variants"):
+        return [(options or {}, entry.splits)]
+    found: Iterable[tuple[Mapping[str, Any], Sequence[str]]] = dataset.variants(root)
+    return found
+
+
+def _warned(dataset: Any, root: Path) -> list[FileFault]:
+    """Return further warnings of the class of a data set of speech."""
+    if not (isinstance(dataset, type) and issubclass(dataset, SpeechDataset)):
+        return []
     try:
-        if isinstance(dataset, type) and issubclass(dataset, SpeechDataset):
-            said += dataset.warnings_of(root)
+        return [FileFault(root, said, warning=True) for said in dataset.warnings_of(root)]
     except MMCLError as error:
-        return [FileFault(root, str(error)), *(FileFault(root, each, warning=True) for each in said)]
-    return [FileFault(root, each, warning=True) for each in said]
+        return [FileFault(root, str(error))]
 
 
 def _audio_files(root: Path) -> list[Path]:
@@ -256,40 +265,3 @@ def _audio_files(root: Path) -> list[Path]:
 
 def _check_file(path: Path) -> list[FileFault]:
     return examined_file(path)[0]
-
-
-def examined_file(path: Path, where: str = "") -> tuple[list[FileFault], float | None]:
-    """Decode a recording; return its faults and its seconds, None if it cannot be decoded.
-
-    Args:
-        path: the recording.
-        where: words that say where it is listed, for errors.
-    """
-    from mmcl.data.audio import examine
-
-    try:
-        found = examine(path)
-    except (AudioError, MissingDataError) as error:
-        listed = f" ({where})" if where else ""
-        return [FileFault(path, str(error).removeprefix(f"{encodable(str(path))} ") + listed)], None
-    remarks = [*found.warnings, *found.notes]
-    peak = float(abs(found.waveform - found.waveform.mean()).max())
-    if peak < SILENCE:
-        remarks.append(f"is silent: its loudest sample is {peak:.2g}")
-    return [FileFault(path, remark, warning=True) for remark in remarks], len(found.waveform) / found.rate
-
-
-@contextmanager
-def logged_faults(faults: list[FileFault], path: Path) -> Iterator[None]:
-    """Collect warnings that loaders log, instead of showing them once per split."""
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: faults.append(FileFault(path, record.getMessage(), warning=True))  # type: ignore[method-assign]
-    loader_log = logging.getLogger("mmcl")  # parent of all loggers of loaders and readers
-    propagate = loader_log.propagate
-    loader_log.addHandler(handler)
-    loader_log.propagate = False
-    try:
-        yield
-    finally:
-        loader_log.removeHandler(handler)
-        loader_log.propagate = propagate

@@ -12,6 +12,7 @@ from mmcl.data.base import Entity, Utterance, logger, short_enough
 from mmcl.data.class_names import merged_names
 from mmcl.data.made_splits import SHARES, by_class, by_speaker
 from mmcl.data.own_rows import FILES, OPTIONAL, TEXTS, OwnRow, OwnRows, all_rows, read_own, same_split
+from mmcl.data.own_targets import with_bins
 from mmcl.errors import ConfigError, DataError, MissingDataError
 from mmcl.text.escape import encodable
 from mmcl.text.suggest import nearest
@@ -36,6 +37,10 @@ class LabelledTable:
     ``label`` (a class name). Optional are ``split``, ``speaker``, ``entities`` (``size: large; drink: latte``) and
     ``rationale``. All other columns are numbers; together they form the view ``numbers``.
 
+    For regression, ``target`` names a column of numbers to predict. Its bins are then the classes: bins of equal width,
+    from the smallest to the largest training target. The view ``numbers`` is scaled to mean 0 and standard deviation 1
+    of the training rows.
+
     A folder of tables is used as it is. In the other layouts, missing splits are drawn from the rows of ``train``, or
     from all rows if no split is given: 10 % for ``valid`` and 20 % for ``test``. ``dev`` and ``validation`` count as
     ``valid``. A warning names rows that two files share, and labels that look the same.
@@ -51,11 +56,14 @@ class LabelledTable:
         split_seed: seed of the splits that are drawn.
         by_speaker: draw splits so that no speaker is in two of them, if there is a column ``speaker``.
         labelled: if False, a table needs no column ``label``; all rows then have one class.
+        target: column of numbers to predict, in place of ``label``; None for classes.
+        bins: number of bins of the target.
 
     Attributes:
         modalities: modality of each view; views are ``audio``, ``image``, ``text`` and ``numbers``.
         features: size of the view ``numbers``.
-        classes: class names of all splits, in alphabetical order.
+        targets: number to predict of each sample; None without ``target``.
+        classes: class names of all splits, in alphabetical order; or bins, from the lowest.
         splits: names of the splits.
         made: splits that were drawn.
 
@@ -63,12 +71,13 @@ class LabelledTable:
         MissingDataError: the folder, the table, the split or a listed file does not exist.
         DataError: there are no rows or no view, a column has no name or occurs twice, a row has another number of
             cells, a cell is empty, a path leads out of the folder, or a number is not finite; the message names line
-            and column.
-        ConfigError: ``size`` is less than 1.
+            and column. Or all training targets are equal.
+        ConfigError: ``size`` is less than 1, or ``bins`` less than 2.
     """
 
     utterances: Sequence[Utterance] | None = None
     entities: Sequence[tuple[Entity, ...]] | None = None
+    targets: Sequence[float] | None = None
 
     def __init__(
         self,
@@ -82,12 +91,16 @@ class LabelledTable:
         split_seed: int = 0,
         by_speaker: bool = True,
         labelled: bool = True,
+        target: str | None = None,
+        bins: int = 20,
     ) -> None:
         if size < 1:
             raise ConfigError(f"size is {size}, expected at least 1 pixel")
+        if bins < 2:
+            raise ConfigError(f"bins is {bins}, expected 2 or more")
         self.root, self.split, self.size, self.grey = Path(root).expanduser(), split, size, grey
         self.max_seconds = max_seconds
-        own = read_own(self.root, columns, labelled=labelled)
+        own = read_own(self.root, columns, labelled=labelled, target=target)
         splits, self.made = with_made_splits(own, self.root, split_seed, speakers_apart=by_speaker)
         self.splits, found = tuple(splits), same_split(split, list(splits))
         if found is None:
@@ -99,13 +112,17 @@ class LabelledTable:
         if own.numbers:
             self.modalities["numbers"] = "tabular"
         self.features = {"numbers": len(own.numbers)} if own.numbers else {}
-        self._called = merged_names((row.label or UNLABELLED for row in all_rows(own)), self.root)
-        self.classes = tuple(sorted(set(self._called.values())))
         if own.layout == "tables":
             _warn_of_shared_rows(found, splits)
         _warn_of_row_numbers(splits[found], self._numbers)
         _check_files(splits[found])
-        rows = splits[found]
+        if target is None:
+            rows = splits[found]
+            self._called = merged_names((row.label or UNLABELLED for row in all_rows(own)), self.root)
+            self.classes = tuple(sorted(set(self._called.values())))
+        else:
+            rows, self.classes = with_bins(splits, found, bins, self.root)
+            self._called = dict(zip(self.classes, self.classes, strict=True))
         if max_seconds is not None and "audio" in self.modalities:
             heard = [Utterance(str(index), row.files["audio"], 0) for index, row in enumerate(rows)]
             rows = [rows[int(utterance.id)] for utterance in short_enough(heard, max_seconds)]
@@ -123,6 +140,7 @@ class LabelledTable:
         self.entities = [row.entities for row in rows] if "entities" in self._columns else None
         self.paths = [list(row.files.values()) for row in rows]
         self._vectors = [list(row.numbers) for row in rows]
+        self.targets = [row.target for row in rows if row.target is not None] or None
         self._ids = ids
         if self._layout == "tables" and not set(OPTIONAL) & set(self._columns) and self.max_seconds is None:
             return  # without utterances, the fingerprints of mmcl 0.1 stay the same, and its runs can be resumed
@@ -148,8 +166,10 @@ class LabelledTable:
 
     @property
     def arrays(self) -> list[list[list[float]]]:
-        """The vectors of the view ``numbers``."""
-        return [self._vectors]
+        """The vectors of the view ``numbers``, with the target if there is one."""
+        if self.targets is None:
+            return [self._vectors]
+        return [[[*vector, target] for vector, target in zip(self._vectors, self.targets, strict=True)]]
 
     @property
     def rows(self) -> Sequence[OwnRow]:
@@ -174,6 +194,8 @@ class LabelledTable:
             sample["image"] = load_image(row.files["image"], self.size, grey=self.grey)
         if self._numbers:
             sample["numbers"] = torch.tensor(self._vectors[index])
+        if self.targets is not None:
+            sample["target"] = self.targets[index]
         if "speaker" in self._columns:
             sample["speaker"] = self.speakers[index]
         if self.entities is not None:

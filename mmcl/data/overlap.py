@@ -36,7 +36,7 @@ def overlaps(splits: Mapping[str, Any]) -> list[str]:
         keys = {name: list(read(data)) for name, data in splits.items()}
         if kind in ("recordings", "ids"):
             said += [_repeated(kind, name, own) for name, own in keys.items() if len(set(own)) < len(own)]
-        said += list(_shared(kind, keys))
+        said += _shared(kind, keys, (lambda name, place: f"sample {place}") if kind == "rows" else None)
     files = {name: _files(data) for name, data in splits.items()}
     return [*said, *_shared("files", _digests(files), lambda name, place: str(files[name][place]))]
 

@@ -14,7 +14,8 @@ from mmcl.threads import ThreadPool
 
 if TYPE_CHECKING:
     from mmcl.data.captions import Captions
-    from mmcl.data.catalog import CatalogEntry, FileFault
+    from mmcl.data.catalog import CatalogEntry
+    from mmcl.data.file_faults import FileFault
     from mmcl.data.labelled_table import LabelledTable
     from mmcl.data.own_rows import OwnRow, OwnRows
 
@@ -95,6 +96,11 @@ class OwnSummary:
         return (*files, *texts, *(("numbers",) if self.own.numbers else ()))
 
     @property
+    def targets(self) -> list[float]:
+        """Numbers to predict of the rows of all splits."""
+        return [row.target for rows in self.splits.values() for row in rows if row.target is not None]
+
+    @property
     def counts(self) -> dict[str, Counter[str]]:
         """Number of rows of each class in each split."""
         return {split: Counter(row.label.strip() for row in rows) for split, rows in self.splits.items()}
@@ -111,7 +117,7 @@ def describe_own(root: str | Path, **options: Any) -> OwnSummary:
         MissingDataError: ``root`` does not exist, or holds no data.
         DataError: the columns cannot be used.
     """
-    from mmcl.data.catalog import FileFault, logged_faults
+    from mmcl.data.file_faults import FileFault, logged_faults
     from mmcl.data.labelled_table import with_made_splits
     from mmcl.data.own_rows import read_own
 
@@ -122,6 +128,7 @@ def describe_own(root: str | Path, **options: Any) -> OwnSummary:
             root,
             options.get("columns"),
             labelled=options.get("labelled", True),
+            target=options.get("target"),
             faults=lambda fault: faults.append(FileFault(root, str(fault))),
         )
         splits, made = own.splits, tuple[str, ...]()
@@ -144,7 +151,7 @@ def check_own(root: str | Path, progress: Progress | None = None, **options: Any
     """
     from dataclasses import replace
 
-    from mmcl.data.catalog import FileFault, logged_faults
+    from mmcl.data.file_faults import FileFault, logged_faults
     from mmcl.data.overlap import overlaps
 
     root = Path(root).expanduser()
@@ -177,7 +184,7 @@ def check_own(root: str | Path, progress: Progress | None = None, **options: Any
 
 def _checked(path: Path, row: OwnRow) -> tuple[list[FileFault], float | None]:
     """Decode one file; return its faults, and its seconds if it is a recording."""
-    from mmcl.data.catalog import FileFault, examined_file
+    from mmcl.data.file_faults import FileFault, examined_file
     from mmcl.data.images.image_file import load_image
 
     where = f"listed in {row.source.name}, {row.place}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from mmcl.data.base import Entity
 from mmcl.errors import DataError
 from mmcl.files.atomic import written_whole
 from mmcl.files.cache_dir import cache_dir
+from mmcl.files.plain_csv import numbers
 from mmcl.files.plain_json import parse_json
 from mmcl.files.records import Records
+from mmcl.text.suggest import nearest
 from mmcl.text.words import composed
 
 _EXPECTED = "expected {TYPE: VALUE, ...}, or 'TYPE: VALUE; TYPE: VALUE'"
@@ -33,6 +35,32 @@ def text_in(table: Records, place: str, cells: Mapping[str, Any], name: str, *, 
     if not cell.strip() and not empty:
         raise DataError(f"{table.path} has an empty cell in {place}, column {name}: fill it in")
     return cell if name == "label" else cell.strip()
+
+
+def number_in(table: Records, place: str, cells: Mapping[str, Any], name: str) -> float:
+    """Return the number of a cell; raises DataError if the cell is empty, no number, or not finite."""
+    (value,) = numbers([text_in(table, place, cells, name)], table.path, place, [name])
+    return value
+
+
+def check_target(table: Records, name: str, known: Sequence[str]) -> None:
+    """Check the column of numbers to predict.
+
+    Args:
+        table: the table.
+        name: the column.
+        known: columns with another meaning; of these, ``label`` alone may hold numbers to predict.
+
+    Raises:
+        DataError: the table lacks the column, or the column has another meaning.
+    """
+    if name not in table.columns:
+        raise DataError(
+            f"{table.path} has no column {name}{nearest(name, table.columns)}, which target names: expected one of "
+            f"{', '.join(table.columns)}"
+        )
+    if name in known and name != "label":
+        raise DataError(f"target is {name}, a column with another meaning: name a column of numbers to predict")
 
 
 def entities_in(cell: object, where: str) -> tuple[Entity, ...]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mmcl.data.audio_formats import AUDIO_SUFFIXES
 from mmcl.data.base import Entity, logger
 from mmcl.data.folders import files_below
-from mmcl.data.own_cells import entities_in, stored_file, text_in
+from mmcl.data.own_cells import check_target, entities_in, number_in, stored_file, text_in
 from mmcl.data.own_tables import Tables, read_tables, renamed, split_of_table
 from mmcl.errors import DataError, MissingDataError
 from mmcl.files.plain_csv import is_number, numbers
@@ -46,6 +46,7 @@ class OwnRow:
     entities: tuple[Entity, ...] = ()
     rationale: str = ""
     numbers: tuple[float, ...] = ()
+    target: float | None = None
     cells: tuple[str, ...] = ()  # all cells, to find equal rows
 
     @property
@@ -82,7 +83,12 @@ def same_split(split: str, known: Sequence[str]) -> str | None:
 
 
 def read_own(
-    root: Path, columns: Mapping[str, str | None] | None = None, *, labelled: bool = True, faults: Faults | None = None
+    root: Path,
+    columns: Mapping[str, str | None] | None = None,
+    *,
+    labelled: bool = True,
+    target: str | None = None,
+    faults: Faults | None = None,
 ) -> OwnRows:
     """Read user data, without decoding recordings or images.
 
@@ -91,51 +97,63 @@ def read_own(
         columns: names of columns in the file by their meaning, such as ``{"label": "intent"}``; None for a column that
             is not read.
         labelled: if False, tables need no column ``label``.
+        target: column of numbers to predict, which is then no view; a column ``label`` is not read. None for none.
         faults: function that is called with the fault of each row, which is then skipped.
 
     Raises:
         MissingDataError: ``root`` does not exist, or holds no data.
         DataError: a table cannot be read; the message names the file, the place and the column.
     """
+    if target is not None:
+        columns, labelled = {**({} if target == "label" else {"label": None}), **(columns or {})}, False
     found = read_tables(root)
+    if found is None and target is not None:
+        raise DataError(f"{root} has folders of labels and no column {target}: list its files in a table")
     if found is None:
         return _of_label_folders(root)
     folder = root.parent if found.layout == "table" else root
-    return _of_tables(found, folder, columns or {}, labelled, faults)
+    return _of_tables(found, folder, columns or {}, labelled, target, faults)
 
 
 def _of_tables(
-    found: Tables, folder: Path, columns: Mapping[str, str | None], labelled: bool, faults: Faults | None
+    found: Tables,
+    folder: Path,
+    columns: Mapping[str, str | None],
+    labelled: bool,
+    target: str | None,
+    faults: Faults | None,
 ) -> OwnRows:
     """Return the rows of tables with equal columns; a column ``split`` overrides the name of the table."""
     read = {name: renamed(table, columns, KNOWN) for name, table in found.tables.items()}
     first = next(iter(read.values()))
     for table in read.values():
-        _check_columns(table, labelled)
+        if target is not None:
+            check_target(table, target, KNOWN)
+        _check_columns(table, labelled, target)
         if table.columns != first.columns and found.layout != "saved":
             raise DataError(
                 f"{table.path} has columns {', '.join(table.columns)} and {first.path} {', '.join(first.columns)}: "
                 "expected the same columns in every file"
             )
-    counted = _columns_of_numbers(list(read.values()))
+    counted = _columns_of_numbers(list(read.values()), target)
     splits: dict[str, list[OwnRow]] = {}
     for name, table in read.items():
         stem = split_of_table(found, name)
         for place, cells in table.rows:
             try:
                 split = text_in(table, place, cells, "split") if "split" in table.columns else stem
-                splits.setdefault(split, []).append(_row(table, place, cells, folder, counted))
+                splits.setdefault(split, []).append(_row(table, place, cells, folder, counted, target))
             except DataError as fault:
                 if faults is None:
                     raise
                 faults(fault)
-    used = tuple(name for name in first.columns if name in KNOWN or name in counted)
+    used = tuple(name for name in first.columns if name in (*KNOWN, *counted, target))
     return OwnRows(found.layout, used, counted, splits)
 
 
-def _check_columns(table: Records, labelled: bool) -> None:
+def _check_columns(table: Records, labelled: bool, target: str | None) -> None:
     columns = table.columns
-    views = [name for name in columns if name not in ("label", "split", *OPTIONAL[1:])]
+    views = [name for name in columns if name not in ("label", "split", *OPTIONAL[1:], target)]
     if (labelled and "label" not in columns) or not views:
         hint = nearest("label", columns) if "label" not in columns else ""
         advice = "" if not columns or hint else ": rename a column, or set columns={label: NAME}"
@@ -150,10 +168,10 @@ def _check_columns(table: Records, labelled: bool) -> None:
         raise DataError(f"{table.path} has no rows, expected at least one below its header")
 
 
-def _columns_of_numbers(tables: Sequence[Records]) -> tuple[str, ...]:
+def _columns_of_numbers(tables: Sequence[Records], target: str | None) -> tuple[str, ...]:
     """Return the columns of numbers; other columns without a meaning are skipped with a warning."""
     counted, skipped = [], []
-    for name in (name for name in tables[0].columns if name not in KNOWN):
+    for name in (name for name in tables[0].columns if name not in (*KNOWN, target)):
         cells = [row[name] for table in tables for _, row in table.rows]
         if any(isinstance(cell, str) and is_number(cell) for cell in cells):
             counted.append(name)
@@ -164,7 +182,9 @@ def _columns_of_numbers(tables: Sequence[Records]) -> tuple[str, ...]:
     return tuple(counted)
 
 
-def _row(table: Records, place: str, cells: Mapping[str, Any], folder: Path, counted: Sequence[str]) -> OwnRow:
+def _row(
+    table: Records, place: str, cells: Mapping[str, Any], folder: Path, counted: Sequence[str], target: str | None
+) -> OwnRow:
     texts: dict[str, str] = {}
     for name in table.columns:
         if name in KNOWN and name not in (*FILES, "entities"):
@@ -177,11 +197,12 @@ def _row(table: Records, place: str, cells: Mapping[str, Any], folder: Path, cou
         written.append(given.name if isinstance(given, Path) else given)
     vector = [text_in(table, place, cells, name) for name in counted]
     values = numbers(vector, table.path, place, counted) if vector else ()
+    wanted = () if target is None else (number_in(table, place, cells, target),)
     where = f"{table.path} has %s in {place}, column entities"
     return OwnRow(
         table.path,
         place,
-        texts.get("label", ""),
+        texts.get("label", "") if target is None else "",
         files,
         tuple(written),
         composed(texts.get("text") or texts.get("transcript") or ""),
@@ -189,7 +210,8 @@ def _row(table: Records, place: str, cells: Mapping[str, Any], folder: Path, cou
         entities_in(cells["entities"], where) if "entities" in table.columns else (),
         composed(texts.get("rationale", "")),
         tuple(values),
-        (*written, *texts.values(), *vector),
+        wanted[0] if wanted else None,
+        (*written, *texts.values(), *vector, *map(repr, wanted)),
     )
 
 

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from copy import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -55,7 +56,7 @@ class RegressionSet:
         check_targets(targets, f"{self.root} in split '{self.split}'", varied=False)
         self._values, self.targets, self._edges = inputs, list(targets), list(edges)
         self.features = {self._input: inputs.shape[1]} if inputs.dim() == 2 else {}
-        self.classes = tuple(f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False))
+        self.classes = bin_names(edges)
         self.labels = bins_of(targets, edges)
         self.texts = [self.classes[label] for label in self.labels]
         self.ids = [f"{self.split}-{row}" for row in range(len(self.targets))]
@@ -107,6 +108,27 @@ class RegressionSet:
         joined.targets, joined.labels = self.targets + other.targets, self.labels + other.labels
         joined.texts, joined.ids = self.texts + other.texts, self.ids + other.ids
         return joined
+
+
+def bin_edges(low: float, high: float, bins: int) -> list[float]:
+    """Return the edges of bins of equal width.
+
+    >>> bin_edges(0.0, 3.0, 2)
+    [0.0, 1.5, 3.0]
+    """
+    return [low + (high - low) * edge / bins for edge in range(bins + 1)]
+
+
+def bin_names(edges: Sequence[float]) -> tuple[str, ...]:
+    """Return the names of bins, with as many digits as tell the edges apart.
+
+    >>> bin_names([0.0, 0.5, 1.0])
+    ('0 to 0.5', '0.5 to 1')
+    """
+    shown = [f"{edge:g}" for edge in edges]
+    if len(set(shown)) < len(shown):
+        shown = [f"{edge:.17g}" for edge in edges]
+    return tuple(f"{low} to {high}" for low, high in pairwise(shown))
 
 
 def bins_of(targets: Sequence[float], edges: Sequence[float]) -> list[int]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmcl.batch import Batch
 from mmcl.config.numbers import AtLeastTwo, Count
 from mmcl.data.attributes import attributes_of
+from mmcl.errors import LabelError
 from mmcl.metrics.few_shot import few_shot
 from mmcl.metrics.linear_probe import linear_probe
 from mmcl.metrics.nearest_neighbours import nearest_neighbours
 from mmcl.metrics.regression import regression_errors, ridge_predictions
-from mmcl.metrics.representation import effective_rank, tolerance, uniformity
+from mmcl.metrics.representation import alignment, effective_rank, tolerance, uniformity
 from mmcl.models.factor_probes import factor_probes
 from mmcl.models.predicting_tower import PredictingTower
 from mmcl.models.two_tower import PooledFeatures, TwoTower, embed_rows
+from mmcl.objectives.isogclr import ISogCLRLoss
 from mmcl.objectives.susana import icnn_score
+from mmcl.seeding import seeded
 
 
 def representation_measures(
@@ -34,15 +40,16 @@ def representation_measures(
     transport: bool = False,
     many: Count = 100,
     few: Count = 20,
+    augment: Callable[[Batch], Batch] | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, float]:
     """Measure the representation of a trained model on test data.
 
     The encoder's features, before the projection head, have accuracies of a vote of nearest neighbours, of a linear
-    probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity and
-    tolerance are those of the head's output. Samples with ``factors`` also have probes of these, see
-    :func:`~mmcl.models.factor_probes.factor_probes`.
+    probe and of few-shot episodes, and an effective rank. Measures with ``head`` in their name, uniformity, alignment
+    and tolerance are those of the head's output. Alignment is that of two random views of each sample. Samples with
+    ``factors`` also have probes of these, see :func:`~mmcl.models.factor_probes.factor_probes`.
 
     Test samples of classes that the training data lacks are held out: if there are any, episodes are drawn from them,
     and ``ICNN``, of two classes or more, is their :func:`~mmcl.objectives.susana.icnn_score`. All other measures are
@@ -64,7 +71,8 @@ def representation_measures(
         transport: also measure few-shot episodes with prototypes aligned by optimal transport (OpTA).
         many: targets are frequent if their bin has more training samples.
         few: targets are rare if their bin has fewer training samples.
-        seed: seed of the episodes.
+        augment: function from a batch to a random view of it; None for no alignment.
+        seed: seed of the episodes and of the views. Random generators keep their state.
         device: device that samples are embedded on.
 
     Returns:
@@ -75,9 +83,9 @@ def representation_measures(
         LabelError: there are fewer than two training classes, or test targets are all equal.
     """
     if attributes_of(train).targets is not None:
-        return _regression_measures(model, train, test, many=many, few=few, device=device)
+        return _regression_measures(model, train, test, many=many, few=few, augment=augment, seed=seed, device=device)
     settings = {"ways": ways, "queries": queries, "episodes": episodes, "seed": seed}
-    return _class_measures(model, train, test, neighbours, shots, transport, device, **settings)
+    return _class_measures(model, train, test, neighbours, shots, transport, augment, device, **settings)
 
 
 def _class_measures(
@@ -87,6 +95,7 @@ def _class_measures(
     neighbours: int,
     shots: tuple[int, ...],
     transport: bool,
+    augment: Callable[[Batch], Batch] | None,
     device: str,
     **settings: int,
 ) -> dict[str, float]:
@@ -103,13 +112,22 @@ def _class_measures(
     if not is_known.all() and len(labels[asked].unique()) > 1:
         found["ICNN"] = icnn_score(every[asked], labels[asked]).item()
     found["uniformity"] = uniformity(projected).item()
+    found |= _alignment(model, test, augment, settings["seed"], device, rows=is_known.nonzero().flatten())
     found["tolerance"] = tolerance(projected, labels[is_known], same_label_only=True).item()
     found["effective rank"] = effective_rank(every[is_known]).item()
     return found | factor_probes(model, train, test, device=device)
 
 
 def _regression_measures(
-    model: TwoTower, train: Any, test: Any, *, many: int, few: int, device: str
+    model: TwoTower,
+    train: Any,
+    test: Any,
+    *,
+    many: int,
+    few: int,
+    augment: Callable[[Batch], Batch] | None,
+    seed: int,
+    device: str,
 ) -> dict[str, float]:
     features = PooledFeatures(model.first.encoder)
     known, asked = (embed_rows(features, data, device=device) for data in (train, test))
@@ -121,8 +139,25 @@ def _regression_measures(
         predictions = embed_rows(PredictingTower(model.first), test, device=device)[:, -1]
         found |= {f"{name}, head": value for name, value in errors(predictions).items()}
     found["uniformity"] = uniformity(embed_rows(model.first, test, device=device)).item()
+    found |= _alignment(model, test, augment, seed, device)
     found["effective rank"] = effective_rank(asked).item()
     return found
+
+
+def _alignment(
+    model: TwoTower,
+    test: Any,
+    augment: Callable[[Batch], Batch] | None,
+    seed: int,
+    device: str,
+    rows: Tensor | None = None,
+) -> dict[str, float]:
+    """Return the alignment of two views of each sample; nothing without an augmentation."""
+    if augment is None:
+        return {}
+    with seeded(seed):
+        one, other = (embed_rows(model.first, test, rows, augment=augment, device=device) for _ in range(2))
+    return {"alignment": alignment(one, other).item()}
 
 
 def _accuracies(
@@ -147,3 +182,30 @@ def _episodes(
             accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, transport=aligned, **settings)
             found[name] = accuracies.mean().item()
     return found
+
+
+def class_temperatures(objective: Any, labels: Sequence[int]) -> dict[str, float]:
+    """Return the mean temperature of the samples of the most frequent class and of the rarest one.
+
+    The result is empty for objectives that do not learn a temperature of each sample, as
+    :class:`~mmcl.objectives.ISogCLRLoss` does.
+
+    Args:
+        objective: a trained objective.
+        labels: class of each training sample.
+
+    Raises:
+        LabelError: there are no labels, or more than samples of the objective.
+
+    >>> class_temperatures(ISogCLRLoss(temperature=0.5, samples=8), [0, 0, 1])
+    {'temperature, most frequent class': 0.5, 'temperature, rarest class': 0.5}
+    """
+    if not isinstance(objective, ISogCLRLoss):
+        return {}
+    temperatures = objective.sample_temperatures()
+    if not 0 < len(labels) <= len(temperatures):
+        raise LabelError(f"there are {len(labels)} labels, expected 1 to {len(temperatures)}, the samples of iSogCLR")
+    told = torch.tensor(list(labels), device=temperatures.device)
+    ordered = [label for label, _ in Counter(labels).most_common()]
+    means = [temperatures[: len(told)][told == label].mean().item() for label in (ordered[0], ordered[-1])]
+    return dict(zip(("temperature, most frequent class", "temperature, rarest class"), means, strict=True))

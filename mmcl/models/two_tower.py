@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -251,7 +251,13 @@ def description_files(folder: Path) -> tuple[Path, Path]:
 
 @torch.no_grad()
 def embed_rows(
-    tower: nn.Module, data: Dataset, rows: Tensor | None = None, *, batch_size: int = 256, device: str = "cpu"
+    tower: nn.Module,
+    data: Dataset,
+    rows: Tensor | None = None,
+    *,
+    augment: Callable[[Batch], Batch] | None = None,
+    batch_size: int = 256,
+    device: str = "cpu",
 ) -> Tensor:
     """Return a tower's embeddings of samples, computed in evaluation mode, ``(rows, dim)``.
 
@@ -259,13 +265,16 @@ def embed_rows(
         tower: tower of a :class:`TwoTower`, or any module that maps a batch to vectors.
         data: samples or their cached features.
         rows: indices of the samples; None for all.
+        augment: function from a batch to a random view of it, drawn on the CPU; None to embed the samples themselves.
         batch_size: samples per forward pass.
         device: device to move the tower to.
     """
     rows = torch.arange(len(data)) if rows is None else rows
     was_training = tower.training
     tower.to(device).eval()
-    embeddings = [tower(batch_of(data, part).to(device)).cpu() for part in rows.split(batch_size)]
+    batches = (batch_of(data, part) for part in rows.split(batch_size))
+    views = batches if augment is None else map(augment, batches)
+    embeddings = [tower(view.to(device)).cpu() for view in views]
     tower.train(was_training)
     return torch.cat(embeddings)
 

@@ -15,6 +15,7 @@ from mmcl.errors import MissingDataError
 
 if TYPE_CHECKING:
     from mmcl.data.base import Dataset
+    from mmcl.sections.contrastive import ContrastiveSection
     from mmcl.sections.encoders import AudioSection, EncoderSection, TextSection
     from mmcl.sections.slu import DataSection
 
@@ -143,6 +144,25 @@ def check_objectives(
             checks.add(key, f"{name} needs a momentum encoder: set momentum, such as momentum=0.99")
         if "is_target" in takes and attributes_of(data).is_target is None:
             checks.add(key, f"{name} needs is_target, which the data lacks: use data such as digits_on_pictures")
+
+
+def check_sizes(checks: Checks, config: ContrastiveSection, data: Any) -> None:
+    """Check that the state of objectives has room for a batch, for all samples, and for all classes."""
+    from mmcl.sections.objectives import name_and_temperature
+
+    names = {name_and_temperature(term)[0] for name in config.objective for term in name.split("+")}
+    settings: Any = config.objectives  # whose fields are made of the objectives' signatures
+    batch = min(config.batch_size, len(data))
+    for name in sorted(names & {"cacr", "mochi"}):
+        queue = getattr(settings, name).queue
+        if 0 < queue < batch:
+            checks.add(f"objectives.{name}.queue", f"{queue} is fewer than the {batch} rows of a batch: raise it")
+    if "isogclr" in names and settings.isogclr.samples < len(data):
+        found = f"{settings.isogclr.samples} is fewer than the {len(data)} samples of the data: raise it"
+        checks.add("objectives.isogclr.samples", found)
+    if "simlap" in names and settings.simlap.classes < len(data.classes):
+        found = f"{settings.simlap.classes} is fewer than the {len(data.classes)} classes of the data: raise it"
+        checks.add("objectives.simlap.classes", found)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -93,12 +93,12 @@ def pretrain(
     pairs: PairedDataset,
     run: Run,
     progress: Progress,
-    after_epoch: Callable[[TwoTower, int], None] = lambda model, epoch: None,
+    after_epoch: Callable[[TwoTower, int, Objective | ObjectiveSum], None] = lambda model, epoch, objective: None,
 ) -> TwoTower:
     """Train towers with an objective, and log and checkpoint each epoch; a resumed run continues or skips the training.
 
-    The model is saved in the run's ``models/<objective>-seed<seed>``. ``after_epoch`` is called with the model and the
-    number of epochs so far, first with 0, and before each checkpoint.
+    The model is saved in the run's ``models/<objective>-seed<seed>``. ``after_epoch`` is called with the model, the
+    number of epochs so far, first 0, and the objective. It is called before each checkpoint.
     """
     from mmcl import distributed
     from mmcl.models import TwoTower
@@ -116,15 +116,14 @@ def pretrain(
     seed_everything(seed)
     model, objective = settings.build(), settings.make_objective(name)
     model, pairs = with_salient(model, settings.build, pairs, objective)
-    if "predictions" in objective.takes and pairs.targets is not None:
-        model.add_regressor(pairs.targets)
+    _add_regressor(model, pairs, name, objective.takes)
     trainer = _make_trainer(settings, model, pairs, objective)
     seconds = 0.0
     if saved is not None:
         trainer.load_state_dict(saved["training"])
         seconds = saved["seconds"]
     else:
-        after_epoch(model, 0)
+        after_epoch(model, 0, objective)
     fixed = (None if "+" in name else name_and_temperature(name)[1]) or settings.temperature
     bar = progress.add_task(f"{name}, seed {seed}", total=settings.epochs, completed=trainer.epoch)
     started = time.monotonic()
@@ -134,7 +133,7 @@ def pretrain(
         temperature = learned().item() if isinstance(learned, LearnableTemperature) else fixed
         place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
         run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
-        after_epoch(model, trainer.epoch)
+        after_epoch(model, trainer.epoch, objective)
         if trainer.epoch < settings.epochs:
             run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
         progress.update(bar, completed=trainer.epoch, note=f"loss {loss:.3f}")
@@ -143,6 +142,23 @@ def pretrain(
         model.save(folder)
     run.checkpoint(unit, {"training": None, "seconds": now})
     return model
+
+
+def _add_regressor(model: TwoTower, pairs: PairedDataset, name: str, takes: Sequence[str]) -> None:
+    """Add a head that predicts targets, if the objective takes predictions.
+
+    Raises:
+        ConfigError: the objective takes targets, and the data has none.
+    """
+    from mmcl.errors import ConfigError
+
+    if "targets" in takes and pairs.targets is None:
+        raise ConfigError(
+            f"{name} needs 'targets', numbers to predict, which the data lacks: use data such as rotated_mnist, or "
+            "name a column of your own table by data.options={target: NAME}"
+        )
+    if "predictions" in takes and pairs.targets is not None:
+        model.add_regressor(pairs.targets)
 
 
 def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:

@@ -63,7 +63,7 @@ def contrastive_pretraining(config: Any, checks: Checks) -> None:
 def representation_learning(config: Any, checks: Checks) -> None:
     """Check a config of the task ``representation_learning``."""
     from mmcl.data.tabular_view import TabularView
-    from mmcl.sections.checks import check_objectives
+    from mmcl.sections.checks import check_objectives, check_sizes
 
     modality = config.encoder.modality
     data = check_data(checks, config.data, None if modality == "tabular" else modality)
@@ -74,6 +74,7 @@ def representation_learning(config: Any, checks: Checks) -> None:
         config = config.following(data[0])
         given = {"episodes": config.data.episodes is not None, "momentum": config.momentum}
         check_objectives(checks, "objective", config.objective, data[0], **given)
+        check_sizes(checks, config, data[0])
         checks.attempt("data.held_out", lambda: config.data.check_held_out(data[0].classes))
         if config.data.episodes is not None:
             checks.attempt("data.episodes", lambda: config.data.pairs(config.data.select(data[0], config.seeds[0])))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.config.checks import Checks
 from mmcl.errors import ConfigError
-from mmcl.sections.checks import check_encoder, check_objectives, open_split
+from mmcl.sections.checks import check_encoder, check_objectives, check_sizes, open_split
 
 if TYPE_CHECKING:
     from mmcl.data.base import Dataset
@@ -21,6 +21,7 @@ def check_pretraining(checks: Checks, config: PretrainingSection) -> None:
         check_sides(checks, "pairs.name", train, config)
         config = config.following(train)
         check_objectives(checks, "objective", config.objective, train, momentum=config.momentum)
+        check_sizes(checks, config, train)
     check_encoder(checks, "first", config.first, config.first.modality)
     if config.second is not None:
         check_encoder(checks, "second", config.second, config.second.modality)

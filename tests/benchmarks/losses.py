@@ -81,11 +81,11 @@ def numbers_of(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def fill(queue: Any) -> None:
     """Fill a queue with the same keys as the peer's."""
-    queue.push(_keys(), None)
+    queue.push(keys_before(), None)
 
 
 @cache
-def _keys() -> Tensor:
+def keys_before() -> Tensor:
     """Return the keys that a queue holds before the first step."""
     return torch.nn.functional.normalize(torch.randn(QUEUE, 256, generator=torch.Generator().manual_seed(1)), dim=1)
 
@@ -133,7 +133,7 @@ def peer(name: str, side: str, device: str = "cpu") -> Loss:
 
         if name == "moco":
             moco = lightly.NTXentLoss(temperature=TEMPERATURE, memory_bank_size=(QUEUE, 256))
-            moco.memory_bank.bank = _keys().clone()
+            moco.memory_bank.bank = keys_before().clone()
             return lambda a, b, labels: moco(a, b.detach())
         kind = {"nt_xent": lightly.NTXentLoss, "dcl": lightly.DCLLoss}[name](temperature=TEMPERATURE)
         return lambda a, b, labels: kind(a, b)

@@ -39,16 +39,16 @@ PEERS = {
     "m3co": None,
     "simple_contrastive": "plain torch",
     "hard_contrastive": "plain torch",
-    "simlap": None,
-    "cacr": None,
-    "isogclr": None,
-    "supremix": None,
+    "simlap": "plain torch",
+    "cacr": "plain torch",
+    "isogclr": "plain torch",
+    "supremix": "plain torch",
     "conr": "plain torch",
-    "groco": None,
+    "groco": "plain torch",
     "moco": "lightly",
-    "mochi": None,
+    "mochi": "plain torch",
     "mw": "plain torch",
-    "susana": None,
+    "susana": "plain torch",
     "mv_info_nce": "plain torch",
     "mv_dhel": "plain torch",
     "sep_clr": "plain torch",
@@ -87,6 +87,7 @@ def measure(side: str, name: str, batch: int, dim: int, threads: int, repeats: i
     from torch.nn.functional import normalize
 
     torch.set_num_threads(threads)
+    torch.manual_seed(0)  # for the same random mixtures and gates on both sides
     step = limit(name) if side == "limit" else losses.ours(name) if side == "mmcl" else losses.peer(name, PEERS[name])
     generator = torch.Generator().manual_seed(0)
 

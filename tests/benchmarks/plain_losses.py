@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 
 import torch
-from losses import TEMPERATURE, Loss, numbers_of
+from losses import LABELS, TEMPERATURE, Loss, keys_before, numbers_of
 from torch import Tensor
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import cross_entropy, normalize, softplus
 
 
 def plain(name: str) -> Loss:
     """Return a loss as a function of two sides and labels."""
-    return _LOSSES[name]
+    return _STATEFUL[name]() if name in _STATEFUL else _LOSSES[name]
 
 
 def _cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -102,6 +102,153 @@ def _sep_clr(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     return loss + 10 * sum(joints) / 2
 
 
+def _cacr(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    costs = 2 - 2 * _cosines(a, b)
+    weights = (-costs / TEMPERATURE).masked_fill(_itself(a), -torch.inf).softmax(1)
+    return costs.diagonal().mean() - (weights * costs).sum(1).mean()
+
+
+def _groco(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    """GroCo with a permutation matrix for each anchor, as diffsort has it."""
+    views = [normalize(each, dim=1) for each in (a, b)]
+    total = torch.zeros(())
+    for view, other in (views, views[::-1]):
+        sims = (view @ view.detach().T / TEMPERATURE).masked_fill(_itself(a), -torch.inf)
+        hardest = sims.topk(10, dim=1).values.flip(1)
+        positive = (view * other.detach()).sum(1, keepdim=True) / TEMPERATURE
+        places = _permutation(torch.cat([hardest, positive], 1))
+        shares = places[:, :, :10].sum(2)  # of each value, among the ranks of negatives
+        right = torch.cat([shares[:, :10], 1 - shares[:, 10:]], 1).clamp(min=torch.finfo(shares.dtype).tiny)
+        total = total - right.log().sum(1).mean() / right.shape[1]
+    return total / 2
+
+
+def _permutation(values: Tensor) -> Tensor:
+    """Return the relaxed permutation matrices of an odd-even network, ``(batch, values, ranks)``."""
+    count = values.shape[1]
+    whole = torch.eye(count).expand(len(values), count, count)
+    for layer in range(count):
+        first = torch.arange(layer % 2, count - 1, 2)
+        alpha = (values[:, first + 1] - values[:, first]).atan() / math.pi + 0.5
+        step = torch.eye(count).repeat(len(values), 1, 1)
+        step[:, first, first] = step[:, first + 1, first + 1] = alpha
+        step[:, first, first + 1] = step[:, first + 1, first] = 1 - alpha
+        values = (values[:, None] @ step)[:, 0]
+        whole = whole @ step
+    return whole
+
+
+def _supremix(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    """SupReMix by a loop over anchors, which selects the keys of each anchor's mixed positives."""
+    targets, rows = labels.float(), normalize(a, dim=1)
+    lam = torch.distributions.Beta(2.0, 8.0).sample((len(a),))
+    losses = []
+    for anchor, target, share in zip(range(len(a)), targets, lam, strict=True):
+        fixed, apart = rows.detach() @ rows[anchor] / TEMPERATURE, target - targets
+        others = torch.arange(len(a)) != anchor
+        real = (rows @ rows[anchor] / TEMPERATURE)[others]
+        mixed = (share * fixed[anchor] + (1 - share) * fixed)[apart != 0]
+        below, above = (apart > 0) & (apart < 5), (apart < 0) & (apart > -5)
+        part = -apart[above] / (apart[below][:, None] - apart[above])
+        between = (part * fixed[below][:, None] + (1 - part) * fixed[above]).flatten()
+        weighed = [real + apart[others].abs().log1p(), mixed + ((1 - share) * apart[apart != 0]).abs().log1p(), between]
+        positives = torch.cat([real[apart[others] == 0], between])
+        if len(positives):
+            losses.append(torch.cat(weighed).logsumexp(0) - positives.mean())
+    return torch.stack(losses).mean()
+
+
+def _susana(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    """SuSana Distancia of an episode with one support sample for each query, whose classes are those of `losses`."""
+    places = torch.arange(len(a))
+    classes, support = places // 2 % LABELS, places % 2 == 0
+    prototypes = torch.stack([a[support & (classes == each)].mean(0) for each in range(int(classes.max()) + 1)])
+    queries, own = a[~support], classes[~support]
+    squares = (queries[:, None] - prototypes).square().sum(2)
+    distances = (squares + 1e-6).sqrt()
+    nearest = distances.scatter(1, own[:, None], torch.inf).amin(1)
+    triplet = (distances.gather(1, own[:, None])[:, 0] - nearest + 0.5).clamp(min=0).mean()
+    return (cross_entropy(-squares, own) + triplet - _icnn(a, classes).log()) / 3
+
+
+def _icnn(rows: Tensor, classes: Tensor) -> Tensor:
+    apart = torch.cdist(rows.detach(), rows.detach(), compute_mode="donot_use_mm_for_euclid_dist")
+    order = apart.fill_diagonal_(torch.inf).sort(dim=1, stable=True).indices[:, :-1]
+    close, differ = order[:, :4], classes[order] != classes[:, None]
+    first = order.gather(1, differ.int().argmax(1, keepdim=True))
+    distances, edge = (((rows[:, None] - rows[each]).square().sum(2) + 1e-6).sqrt() for each in (close, first))
+    same = classes[close] == classes[:, None]
+    ratios = distances / edge
+    ratios = ratios / ratios.amax(1, keepdim=True).clamp(min=1)
+    within = torch.stack([row[mask].mean() for row, mask in zip(ratios, same, strict=True) if mask.any()]).mean()
+    distances = distances / distances[~same].max()
+    between = torch.stack([row[~mask].mean() for row, mask in zip(distances, same, strict=True) if not mask.all()])
+    return ((1 - within + between.mean()) / 2 + same.float().mean()) / 2
+
+
+def _simlap() -> Loss:
+    from mmcl.objectives.simlap import ClassPairGate
+
+    gate = ClassPairGate(LABELS, 256)
+
+    def loss(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+        pairs = labels[torch.randperm(len(labels))]
+        sims = gate(labels, pairs).square() * normalize(a, dim=1) @ normalize(b, dim=1).T / TEMPERATURE
+        paired = pairs[:, None] == labels
+        negatives = sims.masked_fill(paired | (labels[:, None] == labels), -torch.inf).logsumexp(1, keepdim=True)
+        losses = torch.logaddexp(negatives - sims, torch.zeros_like(sims)) * paired
+        return (losses.sum(1) / paired.sum(1)).mean()
+
+    return loss
+
+
+def _isogclr() -> Loss:
+    temperatures, averages, momenta = torch.full((65536,), 0.1), torch.zeros(65536), torch.zeros(65536)
+
+    def loss(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+        count, rows = len(a), normalize(torch.cat([a, b]), dim=1)
+        sample = torch.arange(count).repeat(2)
+        tau = temperatures[:count].repeat(2)
+        logits = (rows @ rows.T - (rows[:count] * rows[count:]).sum(1).repeat(2)[:, None]) / tau[:, None]
+        terms = logits.exp() * (sample[:, None] != sample)
+        means = terms.sum(1) / (2 * count - 2)
+        with torch.no_grad():
+            old = averages[:count].repeat(2)
+            average = torch.where(old == 0, means, 0.1 * old + 0.9 * means)
+            slope = average.log() + 0.3 - (terms * logits).sum(1) / (2 * count - 2) / average
+            momenta[:count] = 0.1 * momenta[:count] + 0.9 * slope.view(2, -1).mean(0)
+            temperatures[:count] = (temperatures[:count] - 0.01 * momenta[:count]).clamp(0.05, 0.7)
+            averages[:count] = average.view(2, -1).mean(0)
+            value = tau * (average.log() + 0.3)
+        surrogate = tau * means / average
+        return (value + surrogate - surrogate.detach()).mean()
+
+    return loss
+
+
+def _mochi() -> Loss:
+    held, place = keys_before(), 0
+
+    def loss(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+        nonlocal held, place
+        queue = held
+        rows, keys = normalize(a, dim=1), normalize(b.detach(), dim=1)
+        sims = rows @ queue.T
+        hardest = sims.topk(1024, dim=1).indices
+        chosen = hardest.gather(1, (torch.rand(len(a), 2176) * 1024).long().clamp(max=1023))
+        first, second, alone = (queue[part] for part in chosen.split([1024, 1024, 128], 1))
+        shares = torch.rand(len(a), 1152)[:, :, None]
+        pairs, own = shares[:, :1024], shares[:, 1024:] / 2
+        mixed = [pairs * first + (1 - pairs) * second, own * rows.detach()[:, None] + (1 - own) * alone]
+        mixed_sims = torch.einsum("bd,bmd->bm", rows, normalize(torch.cat(mixed, 1), dim=2))
+        logits = torch.cat([(rows * keys).sum(1, keepdim=True), sims, mixed_sims], 1) / TEMPERATURE
+        places = (place + torch.arange(len(a))) % len(queue)
+        held, place = queue.index_copy(0, places, keys), (place + len(a)) % len(queue)
+        return cross_entropy(logits, torch.zeros(len(a), dtype=torch.long))
+
+    return loss
+
+
 _LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "simple_contrastive": _simple_contrastive,
     "hard_contrastive": _hard_contrastive,
@@ -111,4 +258,9 @@ _LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "core_tuning": _core_tuning,
     "conr": _conr,
     "sep_clr": _sep_clr,
+    "cacr": _cacr,
+    "groco": _groco,
+    "supremix": _supremix,
+    "susana": _susana,
 }
+_STATEFUL: dict[str, Callable[[], Loss]] = {"simlap": _simlap, "isogclr": _isogclr, "mochi": _mochi}

@@ -118,9 +118,10 @@ def test_synthetic_data_needs_its_text(
 )
 def test_file_names_are_escaped(mmcl_, monkeypatch, name):
     from mmcl.data import catalog
+    from mmcl.data.file_faults import FileFault
     from mmcl.text.escape import printable
 
-    faults = [catalog.FileFault(Path(f"/data/{name}"), f"is {name}")]
+    faults = [FileFault(Path(f"/data/{name}"), f"is {name}")]
     monkeypatch.setattr(catalog, "check_dataset", lambda *_: faults)
     monkeypatch.setattr(catalog, "make_dataset", lambda *_: Path(name))
     done = mmcl_("data", "check", "fsdd")

@@ -77,6 +77,7 @@ def test_arguments_that_do_not_fit_raise(orders, mmcl_):
     for arguments in (
         (orders, "--root", orders.parent),
         ("fsdd", "split_seed=1"),
+        ("uci_regression", "table=yatch"),
         (orders, "split_sed=1"),
         (orders, "split_seed"),
     ):
@@ -144,3 +145,15 @@ def test_the_suggested_class_incremental_run_passes_validation(tmp_path, mmcl_):
     suggested = mmcl_("data", "describe", tmp_path / "a.csv").out.splitlines()[-1]
     done = mmcl_("validate", *shlex.split(suggested)[2:])
     assert done.code == 0, done.err
+
+
+def test_targets_are_described_in_place_of_classes(tmp_path, mmcl_):
+    path = tmp_path / "prices.csv"
+    path.write_text("rooms,price\n" + "".join(f"{row % 3 + row},{row + 0.5}\n" for row in range(20)))
+    done = mmcl_("data", "describe", path, "target=price")
+    assert done.code == 0 and "20 rows, numbers, targets from 0.5 to 19.5" in done.out and "class" not in done.out
+    assert "objective=[l1,supremix]" in done.out and "{target: price}" in done.out
+    assert mmcl_("data", "check", path, "target=price").code == 0
+    path.write_text(path.read_text().replace("2.5", "none"))
+    faulty = mmcl_("data", "check", path, "target=price")
+    assert faulty.code == 1 and "line 4, column price" in faulty.out

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from mmcl.data.base import Utterance
 from mmcl.data.catalog import check_dataset, entries, find, open_dataset, status
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
+UCI_TABLES = ("airfoil", "concrete", "energy", "power_plant", "wine", "yacht")
 CHECKOUT = Path(catalog.__file__).parents[2]
 
 
@@ -39,6 +41,7 @@ def test_entries_are_distinct_and_have_a_source():
     folders = {entry.name: entry.folder for entry in entries()}
     assert folders.pop("slurp_text") == folders["slurp"]  # the same files, without recordings
     assert folders.pop("rotated_mnist") == folders["mnist"]
+    assert folders.pop("digits_over_speech") == folders["barista"]
     assert len(set(folders.values())) == len(folders)
     for entry in entries():
         assert entry.owner and entry.license and entry.size and entry.splits
@@ -210,6 +213,53 @@ def test_check_of_the_real_copies(data_dir, caplog):
     (fault,) = check_dataset(find("barista"), root=data_dir / "barista")
     assert fault.warning and fault.reason.startswith("skipped 6 of 625 labels")
     assert not caplog.records, "what the loader logs is in the list, and is not shown three times"
+
+
+def _uci(root, **changed):
+    """The six tables of `uci_regression` with twenty rows each."""
+    root.mkdir()
+    for name, file in zip(UCI_TABLES, find("uci_regression").source.marker, strict=True):
+        rows = [f"{row} {row * row} {changed.get(name, row) if row == 7 else row}" for row in range(20)]
+        (root / file).write_text("\n".join(["a b c"] * (name == "airfoil") + rows) + "\n")
+    return root
+
+
+def test_check_reads_every_table_or_the_one_that_is_named(tmp_path):
+    root, entry = _uci(tmp_path / "uci", yacht="nan", wine="x"), find("uci_regression")
+    reasons = [fault.reason for fault in check_dataset(entry, root=root)]
+    assert len(reasons) == 2 and all(fault in " ".join(reasons) for fault in ("yacht.txt", "wine-quality-red.txt"))
+    (fault,) = check_dataset(entry, root=root, options={"table": "yacht"})
+    assert "yacht.txt" in fault.reason
+    assert check_dataset(entry, root=root, options={"table": "energy"}) == []
+    (root / "energy.txt").unlink()
+    (fault,) = check_dataset(entry, root=root, options={"table": "energy"})
+    assert "energy.txt" in fault.reason and not fault.warning
+    with pytest.raises(ConfigError, match="'tabel'.*'table'"):
+        check_dataset(entry, root=root, options={"tabel": "energy"})
+
+
+def test_warnings_of_a_table_name_it(tmp_path):
+    root = _uci(tmp_path / "uci")
+    (root / "concrete.txt").write_text("".join(f"{row % 2} 1 {row}\n" for row in range(20)))
+    faults = check_dataset(find("uci_regression"), root=root)
+    assert faults and all(fault.warning and fault.reason.endswith("(table=concrete)") for fault in faults)
+    assert "first sample " in faults[0].reason
+
+
+def test_synthetic_recordings_that_are_missing_are_reported(tmp_path):
+    """Annotations of synthetic recordings are read if a folder holds such recordings."""
+    line = {"slurp_id": 1, "sentence": "on", "scenario": "a", "action": "b", "tokens": [], "entities": []}
+    for number, split in enumerate(("train", "devel", "test", "train_synthetic")):
+        own = {**line, "slurp_id": number, "sentence": f"on {split}", "recordings": [{"file": f"{split}.flac"}]}
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(own) + "\n")
+        if split != "train_synthetic":
+            (tmp_path / "slurp_real").mkdir(exist_ok=True)
+            said = 0.2 * np.sin(np.arange(800) * 0.1 * (number + 1))
+            soundfile.write(tmp_path / "slurp_real" / f"{split}.flac", said, 8_000)
+    assert check_dataset(find("slurp"), root=tmp_path) == []
+    (tmp_path / "slurp_synth").mkdir()
+    (fault,) = check_dataset(find("slurp"), root=tmp_path)
+    assert not fault.warning and "train_synthetic.flac" in fault.reason
 
 
 def test_generated_data_is_made_once_and_then_found(places, tmp_path):

@@ -4,6 +4,7 @@ import torch
 from torchvision.io import write_png
 
 from mmcl.data import LabelledTable
+from mmcl.data.fingerprint import sample_digests
 from mmcl.errors import ConfigError, DataError, MissingDataError
 
 HEADER = "audio,image,text,age,weight,label\n"
@@ -66,3 +67,62 @@ def test_missing_files_raise(folder):
     (folder / "1.png").unlink()
     with pytest.raises(MissingDataError, match="2 of 4 files .*train.csv .*, first .*1.png"):
         LabelledTable(folder)
+
+
+PRICES = "rooms,area,price,label\n" + "".join(f"{row % 3},{row},{10 * row + 5},\n" for row in range(20))
+
+
+def test_a_column_of_targets_takes_the_place_of_labels(tmp_path):
+    """The column label, which is empty here, is not read; a target of its name is."""
+    (tmp_path / "prices.csv").write_text(PRICES)
+    parts = [LabelledTable(tmp_path / "prices.csv", split, target="price", bins=4) for split in ("train", "test")]
+    assert sorted(row for part in parts for row in part.targets)[0] == 5.0 and len(parts[0]) + len(parts[1]) == 18
+    assert parts[0].classes == parts[1].classes and len(parts[0].classes) == 4 and set(parts[0].labels) == {0, 1, 2, 3}
+    assert parts[0].features == {"numbers": 2} and parts[0].texts[0] in parts[0].classes
+    values = torch.stack([parts[0][row]["numbers"] for row in range(len(parts[0]))])
+    assert values.mean(0).abs().max() < 1e-6 and (values.std(0, correction=0) - 1).abs().max() < 1e-6
+    assert parts[1][0]["target"] == parts[1].targets[0]
+    joined = parts[0] + parts[1]
+    assert joined.targets == [*parts[0].targets, *parts[1].targets]
+    (tmp_path / "labels.csv").write_text(PRICES.replace("label", "x").replace("price", "label").replace(",\n", ",1\n"))
+    named = LabelledTable(tmp_path / "labels.csv", target="label", bins=4)
+    assert sorted(named.targets + LabelledTable(tmp_path / "labels.csv", "test", target="label").targets)[0] == 5.0
+    assert named.features == {"numbers": 3} and LabelledTable(tmp_path / "labels.csv").targets is None
+
+
+def test_targets_count_in_fingerprints(tmp_path):
+    digests = []
+    for price in (5, 6):
+        (tmp_path / "train.csv").write_text(f"x,price\n1,0\n2,{price}\n3,9\n")
+        digests.append(sample_digests(LabelledTable(tmp_path, target="price", bins=2)))
+    assert digests[0][1] != digests[1][1] and digests[0][::2] == digests[1][::2]
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "message"),
+    [
+        (PRICES, "pric", "no column pric .*'price'"),
+        (PRICES.replace(",5,", ",nan,"), "price", "'nan' in line 2, column price"),
+        (PRICES.replace(",15,", ",cheap,"), "price", "'cheap' in line 3, column price"),
+        (PRICES.replace(",25,", ",,"), "price", "line 4, column price"),
+        (PRICES.replace(",25,", ",1e39,"), "price", "'1e39' in line 4, column price"),
+        ("x,price\n1,5\n2,5\n3,5\n", "price", "target 5.0 in all"),
+        ("text,price\n7,5\n8,6\n", "text", "target is text"),
+        ("price,label\n7,a\n8,b\n", "price", "expected label, and audio"),
+    ],
+    ids=["missing", "nan", "text", "empty", "too large", "constant", "another meaning", "no view"],
+)
+def test_columns_without_usable_targets_raise(tmp_path, content, target, message):
+    (tmp_path / "prices.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        LabelledTable(tmp_path / "prices.csv", target=target)
+
+
+def test_one_bin_and_folders_of_labels_have_no_targets(tmp_path):
+    (tmp_path / "prices.csv").write_text(PRICES)
+    with pytest.raises(ConfigError, match="bins is 1"):
+        LabelledTable(tmp_path / "prices.csv", target="price", bins=1)
+    (tmp_path / "texts" / "a").mkdir(parents=True)
+    (tmp_path / "texts" / "a" / "1.txt").write_text("good")
+    with pytest.raises(DataError, match="price"):
+        LabelledTable(tmp_path / "texts", target="price")

@@ -3,7 +3,7 @@ import torch
 
 from mmcl.batch import collate
 from mmcl.data import PairedDataset, Selection
-from mmcl.data.regression_set import RegressionSet, bins_of, check_targets
+from mmcl.data.regression_set import RegressionSet, bin_edges, bin_names, bins_of, check_targets
 from mmcl.data.tabular_view import TabularView
 from mmcl.errors import DataError
 
@@ -68,3 +68,8 @@ def test_numbers_of_inputs_and_targets_differ():
 
 def test_an_edge_belongs_to_the_bin_above():
     assert bins_of([0.0, 2.0, 4.0], [0.0, 2.0, 4.0]) == [0, 1, 1]
+
+
+def test_names_of_bins_differ_where_six_digits_are_too_few():
+    edges = bin_edges(1_000_000.0, 1_000_001.0, 2)
+    assert bin_names(edges) == ("1000000 to 1000000.5", "1000000.5 to 1000001")

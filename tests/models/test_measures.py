@@ -1,11 +1,15 @@
 import pytest
 import torch
 
+from mmcl.batch import Batch
+from mmcl.data.augment.tables import TableAugmentation
 from mmcl.encoders import build_encoder
 from mmcl.errors import DataError, LabelError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
-from mmcl.models.measures import representation_measures
+from mmcl.models.measures import class_temperatures, representation_measures
+from mmcl.objectives import ISogCLRLoss, NTXentLoss
+from mmcl.seeding import random_state
 
 SETTINGS = {"neighbours": 3, "shots": (1, 2), "ways": 3, "queries": 4, "episodes": 30}
 
@@ -105,3 +109,67 @@ def test_transport_adds_measures_of_aligned_prototypes(model):
     added = {"1 shot, 3 ways, OpTA", "2 shots, 3 ways, OpTA"}
     assert set(found) - set(plain) == added and all(found[name] == value for name, value in plain.items())
     assert found["1 shot, 3 ways, OpTA"] > found["1 shot, 3 ways"]
+
+
+@pytest.mark.parametrize("kind", [Clusters, Slopes], ids=["classes", "targets"])
+def test_alignment_is_the_mean_squared_distance_of_two_views(model, kind):
+    """Views that add +1 and -1 to the first feature by turns have a distance that a loop finds too."""
+    train, test = (Clusters([0, 1, 2] * 20, 4.0, s) if kind is Clusters else Slopes(60, s) for s in (0, 1))
+    shift = iter([1.0, -1.0])  # one batch for each view
+
+    def augment(batch):
+        return Batch(tabular=batch["tabular"] + next(shift) * torch.eye(6)[0])
+
+    settings = SETTINGS | {"many": 30, "few": 15}
+    found = representation_measures(model, train, test, augment=augment, **settings)
+    model.eval()
+    with torch.no_grad():
+        one, other = (
+            torch.stack([model.first(Batch(tabular=value[None] + by * torch.eye(6)[:1]))[0] for value in test.values])
+            for by in (1.0, -1.0)
+        )
+    loop = sum(((a / a.norm() - b / b.norm()) ** 2).sum().item() for a, b in zip(one, other, strict=True)) / 60
+    assert found["alignment"] == pytest.approx(loop, rel=1e-4) and loop > 0
+    without = representation_measures(model, train, test, **settings)
+    assert found == {**without, "alignment": found["alignment"]} and "alignment" not in without
+
+
+def test_views_are_those_of_the_seed_and_no_random_number_of_training_is_used(model):
+    train, test = (Clusters([0, 1, 2] * 20, 4.0, seed) for seed in (0, 1))
+    view, state = TableAugmentation(replaced=0.5), random_state()
+    one, other, third = (
+        representation_measures(model, train, test, augment=view, **SETTINGS, seed=seed)["alignment"]
+        for seed in (0, 0, 1)
+    )
+    assert one == other != third and 0 < one < 4
+    assert torch.equal(state["torch"], random_state()["torch"])
+    nothing = representation_measures(model, train, test, augment=lambda batch: batch, **SETTINGS)
+    assert nothing["alignment"] == 0
+
+
+def test_alignment_leaves_out_held_out_classes(model):
+    """Views are drawn of the 30 samples of known classes alone."""
+    train, test = Clusters([0, 1, 2] * 20, 30.0, 0), Clusters(list(range(5)) * 10, 30.0, 1)
+
+    def augment(batch):
+        assert len(batch["tabular"]) == 30
+        return batch
+
+    assert representation_measures(model, train, test, augment=augment, **SETTINGS)["alignment"] == 0
+
+
+def test_temperatures_of_the_most_frequent_class_and_of_the_rarest():
+    objective = ISogCLRLoss(samples=6)
+    objective.numbers.get_buffer("temperature").copy_(torch.tensor([0.2, 0.3, 0.1, 0.4, 0.6, 0.9]))
+    found = class_temperatures(objective, [2, 2, 5, 2])  # 0.9 and 0.6 belong to no sample
+    assert found == {
+        "temperature, most frequent class": pytest.approx(0.3),
+        "temperature, rarest class": pytest.approx(0.1),
+    }
+    assert class_temperatures(NTXentLoss(), [0, 1]) == {}
+
+
+@pytest.mark.parametrize("labels", [[], [0, 1, 0]])
+def test_labels_of_other_samples_than_the_objective_has_are_refused(labels):
+    with pytest.raises(LabelError, match=str(len(labels))):
+        class_temperatures(ISogCLRLoss(samples=2), labels)

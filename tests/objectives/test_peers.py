@@ -1,4 +1,4 @@
-"""The table for users of lightly and pytorch-metric-learning: lines of one row give the same loss."""
+"""Losses of other libraries, and of plain torch as the benchmarks have them, give the same loss as mmcl."""
 
 from __future__ import annotations
 
@@ -33,3 +33,30 @@ def test_the_lines_of_a_row_give_the_same_loss(name):
 
 def test_the_table_is_found():
     assert len(LINES) == 5
+
+
+PLAIN = [
+    *("simple_contrastive", "hard_contrastive", "mv_info_nce", "mv_dhel", "core_tuning", "conr", "sep_clr"),
+    *("cacr", "groco", "supremix", "susana", "simlap", "isogclr", "mochi"),
+]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_torch_has_the_values_and_gradients_of_the_objectives(name, monkeypatch):
+    """Two steps, for the state between them; random mixtures and gates have the same seed."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    losses = pytest.importorskip("losses")
+    labels = torch.tensor([0, 1, 2, 43, 44])  # some are close as targets, and others as predictions alone
+    found = []
+    for side in ("ours", "plain"):
+        torch.manual_seed(0)
+        step = losses.ours(name) if side == "ours" else losses.peer(name, "plain torch")
+        generator = torch.Generator().manual_seed(0)
+        for rows in (12, 24):
+            a, b = (torch.randn(rows, 256, generator=generator).requires_grad_() for _ in range(2))
+            loss = step(a, b, labels[torch.randint(0, len(labels), (rows,), generator=generator)])
+            loss.backward()
+            found.append((loss.detach(), a.grad))
+    for (one, gradient), (other, its) in zip(found[:2], found[2:], strict=True):
+        assert one.isfinite() and torch.allclose(one, other, rtol=1e-4)
+        assert (gradient - its).norm() < 2e-3 * its.norm()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from mmcl.config.checks import Checks
 from mmcl.data.base import Source
 from mmcl.sections import checks as of_sections
@@ -79,3 +81,21 @@ def test_what_a_generator_needs_is_reported(monkeypatch):
     assert of_sections.open_split(checks, "pairs", "sentences_tts", "train", None, {"texts": ["vocabulary"]}) is None
     assert len(checks.faults) == 1 and "MMCL_DATA" in checks.faults[0]
     assert isinstance(Source.offer, object)
+
+
+def test_the_state_of_objectives_has_room_for_batches_samples_and_classes():
+    settings = SimpleNamespace(
+        mochi=SimpleNamespace(queue=2),
+        cacr=SimpleNamespace(queue=0),
+        isogclr=SimpleNamespace(samples=2),
+        simlap=SimpleNamespace(classes=1),
+    )
+
+    def faults(*names, batch_size):
+        checks, config = Checks(), SimpleNamespace(objective=names, objectives=settings, batch_size=batch_size)
+        of_sections.check_sizes(checks, config, Data())
+        return [fault.split(":")[0].removeprefix("objectives.") for fault in checks.faults]
+
+    every = ("mochi@0.1", "cacr", "isogclr+simlap")
+    assert faults(*every, batch_size=3) == ["mochi.queue", "isogclr.samples", "simlap.classes"]
+    assert faults("mochi", "cacr", batch_size=2) == faults("nt_xent", batch_size=9) == []

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
+from pathlib import Path
 
 import pytest
+import yaml
 
 from mmcl.models import TwoTower
 
@@ -13,7 +17,7 @@ pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs the ex
 
 MEASURES = {
     *("nearest neighbours", "linear probe", "nearest neighbours, head", "linear probe, head", "1 shot, 3 ways"),
-    *("uniformity", "tolerance", "effective rank"),
+    *("uniformity", "alignment", "tolerance", "effective rank"),
 }
 
 
@@ -29,6 +33,19 @@ def rows(folder, kind=None):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if kind in (None, line["kind"])]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+CONFIGS = sorted(file.stem for file in Path("configs/representation_learning").glob("*.yaml") if file.stem != "tiny")
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_each_config_trains_every_objective(config, data_dir, mmcl, tmp_path):
+    size = [] if config.startswith("sepclr") else ["data.options.size=400"]
+    fewer = ["epochs=1", "seeds=[0]", "queries=5", "episodes=5", "evaluate_every=1"]
+    done = mmcl("run", "representation_learning", "--config", config, "--folder", tmp_path / "run", *size, *fewer)
+    assert done.returncode == 0, done.stderr
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert [row["strategy"] for row in rows(tmp_path / "run", "result")] == settings["objective"]
 
 
 def test_each_objective_and_seed_is_measured(whole):
@@ -100,11 +117,27 @@ def test_numbers_are_predicted_and_their_errors_reported(data, mmcl, tmp_path):
     assert done.returncode == 0, done.stderr
     found = {row["strategy"]: set(row["measures"]) for row in rows(tmp_path / "run", "result")}
     errors = {"MAE", "MAE, many-shot", "MAE, few-shot", "RMSE", "R2"}
-    assert found["supremix"] == found["sup_con"] == {*errors, "uniformity", "effective rank"}
+    assert found["supremix"] == found["sup_con"] == {*errors, "uniformity", "alignment", "effective rank"}
     assert found["l1+conr"] - found["supremix"] == {f"{name}, head" for name in errors}
     assert "MAE" in done.stdout and "nearest" not in done.stdout
     assert all(row["ordered"] for row in rows(tmp_path / "run", "map"))
     assert TwoTower.load(tmp_path / "run" / "models" / "l1+conr-seed0").first.regressor is not None
+
+
+def test_numbers_of_a_table_of_your_own_are_predicted(mmcl, tmp_path):
+    """The price is 10 per room and 1 per square metre, which a ridge regression on the features finds."""
+    generator = random.Random(0)
+    flats = [(generator.randint(1, 6), generator.uniform(20, 200)) for _ in range(120)]
+    lines = [f"{rooms},{area:.1f},{10 * rooms + area:.1f}" for rooms, area in flats]
+    (tmp_path / "prices.csv").write_text("\n".join(["rooms,area,price", *lines]) + "\n")
+    data = ("data.name=table", f"data.root={tmp_path / 'prices.csv'}", "data.options={target: price}")
+    more = ("objective=[l1,l1+conr,supremix]", "encoder.modality=tabular", "encoder.name=mlp", *REGRESSION)
+    done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", *data, *more)
+    assert done.returncode == 0, done.stderr
+    found = {row["strategy"]: row["measures"] for row in rows(tmp_path / "run", "result")}
+    assert set(found) == {"l1", "l1+conr", "supremix"}
+    assert all(measures["R2"] > 0.8 and "alignment" in measures for measures in found.values())
+    assert "MAE, head" in found["l1"] and "MAE, head" not in found["supremix"]
 
 
 @pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and emoji in MMCL_DATA")
@@ -153,3 +186,47 @@ def test_objectives_with_targets_need_data_with_targets(mmcl, tmp_path):
 def test_too_few_samples_for_episodes_are_told_before_training(mmcl, tmp_path):
     done = mmcl("run", "representation_learning", "--config", "tiny", "--folder", tmp_path / "run", "queries=50")
     assert done.returncode == 1 and "51 samples" in done.stderr and rows(tmp_path / "run", "epoch") == []
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Settings of runs on a table of three classes with thirty rows each."""
+    generator = random.Random(0)
+    lines = [f"{generator.gauss(row % 3, 1):.3f},{generator.random():.3f},{'abc'[row % 3]}" for row in range(90)]
+    (tmp_path / "points.csv").write_text("\n".join(["x,y,label", *lines]) + "\n")
+    data = ("data.name=table", f"data.root={tmp_path / 'points.csv'}", "encoder.modality=tabular", "encoder.name=mlp")
+    return (*data, "shots=[]", "seeds=0", "epochs=1")
+
+
+EPISODES = "shots: 10, queries: 15, per_epoch: 2}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["objective=mochi", "momentum=0.9", "objectives.mochi.queue=4"], "queue"),
+        (["objective=cacr", "objectives.cacr.queue=4"], "queue"),
+        (["objective=isogclr", "objectives.isogclr.samples=4"], "samples"),
+        (["objective=simlap", "objectives.simlap.classes=2", "objectives.simlap.dim=16"], "classes"),
+        (["objective=susana", "data.episodes={ways: 4, shots: 1, queries: 2, per_epoch: 2}"], "4 ways"),
+        (["objective=susana", f"data.episodes={{ways: 2, {EPISODES}"], "0 classes have 25 samples"),
+        (["objective=l1"], "targets"),
+    ],
+    ids=["queue of MoCHi", "queue of CACR", "sample numbers", "gate", "ways", "shots", "targets"],
+)
+def test_sizes_that_do_not_fit_are_told_by_the_run_and_before_it(settings, told, points, mmcl, tmp_path):
+    for command in (
+        ("run", "representation_learning", "--folder", tmp_path / "run"),
+        ("validate", "representation_learning"),
+    ):
+        done = mmcl(*command, "--config", "tiny", *points, *settings)
+        assert done.returncode in (1, 2) and told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_batches_of_one_class_or_without_positives_have_finite_losses(points, mmcl, tmp_path):
+    """Batches of two rows mostly have no second row of a class, or no row of another."""
+    names = "[sup_con,simlap,core_tuning,nt_xent]"
+    more = (f"objective={names}", "batch_size=2", "objectives.simlap.dim=16", "--folder", tmp_path / "run")
+    done = mmcl("run", "representation_learning", "--config", "tiny", *points, *more)
+    assert done.returncode == 0, done.stderr
+    assert len([row for row in rows(tmp_path / "run", "epoch") if math.isfinite(row["loss"])]) == 4

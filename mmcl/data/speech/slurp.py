@@ -104,6 +104,12 @@ class Slurp(SpeechDataset):
         ]
 
     @classmethod
+    def variants(cls, root: Path) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+        """Return the options and splits that ``mmcl data check`` reads, with synthetic recordings if there are any."""
+        found = any((root / place).is_dir() for place in _SYNTHETIC_AUDIO[:-1])
+        return [({}, cls.splits), *([({"synthetic": True}, ("train",))] if found else [])]
+
+    @classmethod
     def warnings_of(cls, root: Path) -> list[str]:
         """Return warnings that count synthetic sentences which also occur in devel or test."""
         folder = annotations_folder(root)

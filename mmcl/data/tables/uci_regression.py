@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from mmcl.config.numbers import AtLeastTwo
 from mmcl.data.base import Source, checked_root
-from mmcl.data.regression_set import RegressionSet, check_targets
+from mmcl.data.regression_set import RegressionSet, bin_edges, check_targets
 from mmcl.errors import ConfigError, DataError
 from mmcl.files.plain_csv import numbers
 from mmcl.files.plain_json import read_text
@@ -71,6 +71,11 @@ class UciRegression(RegressionSet):
     )
     modalities: ClassVar[Mapping[str, str]] = {"numbers": "tabular"}
 
+    @classmethod
+    def variants(cls, root: Path) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+        """Return the options and splits that ``mmcl data check`` reads: those of every table."""
+        return [({"table": table}, cls.splits) for table in _FILES]
+
     def __init__(
         self,
         root: str | Path,
@@ -98,8 +103,7 @@ class UciRegression(RegressionSet):
         own = rows[parts[split].sort().values]
         inputs = (own[:, :-1] - mean) / deviation.where(deviation > 0, torch.inf)
         low, high = known[:, -1].min().item(), known[:, -1].max().item()
-        edges = [low + (high - low) * edge / bins for edge in range(bins + 1)]
-        self._hold(inputs.float(), own[:, -1].tolist(), edges)
+        self._hold(inputs.float(), own[:, -1].tolist(), bin_edges(low, high, bins))
 
 
 def _read(path: Path, *, has_header: bool) -> list[list[float]]:
