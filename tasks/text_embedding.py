@@ -68,19 +68,19 @@ class Config(ContrastiveSection):
 
         return [view_of(number) for number in range(self.views)]
 
-    def pairs(self) -> TextPairs:
-        """Open the training pairs."""
+    def scored(self) -> TextPairs:
+        """Open the training pairs with a score that is high enough."""
         pairs = self.data.open("train")
         return pairs if self.least_score is None else pairs.at_least(self.least_score)
 
-    def encoded(self, pairs: TextPairs) -> PairedDataset:
+    def pairs(self) -> PairedDataset:
         """Return the training pairs with cached features of frozen encoder layers."""
         from mmcl.data import PairedDataset
         from mmcl.encoders.encoded_pairs import EncodedPairs
 
         tower = self.build(self.seeds[0]).first
         options: dict[str, Any] = {"keep": tower.keep, "device": self.device, "precision": self.precision}
-        return PairedDataset(EncodedPairs(pairs, tower.encoder, **options))
+        return PairedDataset(EncodedPairs(self.scored().with_views(self.views), tower.encoder, **options))
 
     def evaluated(self, part: SplitName) -> dict[str, TextPairs]:
         """Open a split of all data to evaluate on, by name."""
@@ -103,7 +103,7 @@ def main(config: Config, run: Run) -> None:
     torch.set_num_threads(config.threads)
     valid, test = config.evaluated("valid"), config.evaluated("test")
     with distributed.main_first():
-        pairs = config.encoded(config.pairs())
+        pairs = config.pairs()
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
     settings: dict[str, Any] = {"negatives": config.negatives, "device": config.device, "precision": config.precision}
 
