@@ -85,7 +85,7 @@ def main(config: Config, run: Run) -> None:
     from mmcl import distributed
     from mmcl.data.attributes import attributes_of
     from mmcl.metrics.embedding_map import embedding_map
-    from mmcl.models.measures import representation_measures
+    from mmcl.models.measures import class_temperatures, representation_measures
     from mmcl.models.two_tower import PooledFeatures, embed_rows
     from mmcl.progress import progress_display
     from mmcl.sections.contrastive import pretrain
@@ -96,6 +96,12 @@ def main(config: Config, run: Run) -> None:
     with distributed.main_first():
         train, test = (features_of(split, config) for split in opened)
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
+
+    def evaluate(place: Any, data: Any, measure: Any, model: TwoTower, epoch: int, objective: Any) -> None:
+        if epoch % config.evaluate_every == 0 or epoch == config.epochs:
+            measures = measure(model) | class_temperatures(objective, data.labels)
+            run.log("representation", **place, epoch=epoch, measures=measures)
+
     with progress_display() as progress:
         for seed in config.seeds:
             chosen = config.data.select(train, seed)
@@ -105,22 +111,17 @@ def main(config: Config, run: Run) -> None:
             for name in config.objective:
                 if (name, seed) in done:
                     continue
-
-                def evaluate(model: TwoTower, epoch: int, unit: Any = (name, seed), measure: Any = measure) -> None:
-                    if epoch % config.evaluate_every == 0 or epoch == config.epochs:
-                        row = {"strategy": unit[0], "seed": unit[1], "epoch": epoch}
-                        run.log("representation", **row, measures=measure(model))
-
-                model = pretrain(config, name, seed, config.data.pairs(chosen), run, progress, evaluate)
+                evaluated = partial(evaluate, {"strategy": name, "seed": seed}, chosen, measure)
+                model = pretrain(config, name, seed, config.data.pairs(chosen), run, progress, evaluated)
                 if seed == config.seeds[0]:
                     embedded = embed_rows(PooledFeatures(model.first.encoder), test, device=config.device)
                     points = embedding_map(embedded, list(test.labels))
                     ordered = {} if attributes_of(test).targets is None else {"ordered": True}
                     run.log("map", strategy=name, seed=seed, classes=list(test.classes), **points, **ordered)
-                last = [row for row in run.metrics("representation") if (row["strategy"], row["seed"]) == (name, seed)][
-                    -1
+                logged = [
+                    row for row in run.metrics("representation") if (row["strategy"], row["seed"]) == (name, seed)
                 ]
-                run.log("result", strategy=name, seed=seed, measures=last["measures"])
+                run.log("result", strategy=name, seed=seed, measures=logged[-1]["measures"])
 
 
 def features_of(data: Any, config: Config) -> Any:

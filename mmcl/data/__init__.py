@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmcl.data.paired import PairedDataset as PairedDataset
     from mmcl.data.selection import Selection as Selection
     from mmcl.data.speech.barista import Barista as Barista
+    from mmcl.data.speech.digits_over_speech import DigitsOverSpeech as DigitsOverSpeech
     from mmcl.data.speech.fluent_speech_commands import FluentSpeechCommands as FluentSpeechCommands
     from mmcl.data.speech.slurp import Slurp as Slurp
     from mmcl.data.speech.speech_commands import SpeechCommands as SpeechCommands
@@ -35,11 +36,16 @@ if TYPE_CHECKING:
     from mmcl.data.tables.brca import Brca as Brca
     from mmcl.data.tables.rosmap import Rosmap as Rosmap
     from mmcl.data.tables.uci_regression import UciRegression as UciRegression
+    from mmcl.data.texts.collection import Collection as Collection
     from mmcl.data.texts.cqa import Cqa as Cqa
+    from mmcl.data.texts.cranfield import Cranfield as Cranfield
     from mmcl.data.texts.nli import Anli as Anli
     from mmcl.data.texts.nli import Esnli as Esnli
+    from mmcl.data.texts.sick import Sick as Sick
     from mmcl.data.texts.slurp_text import SlurpText as SlurpText
+    from mmcl.data.texts.sts import Sts as Sts
     from mmcl.data.texts.svamp import Svamp as Svamp
+    from mmcl.data.texts.text_pairs import TextPairs as TextPairs
     from mmcl.data.torch_dataset import TorchDataset as TorchDataset
     from mmcl.encoders.views import CachedViews as CachedViews
 

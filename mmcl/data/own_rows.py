@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from mmcl.data.audio_formats import AUDIO_SUFFIXES
 from mmcl.data.base import Entity, logger
 from mmcl.data.folders import files_below
 from mmcl.data.own_cells import check_target, entities_in, number_in, stored_file, text_in
+from mmcl.data.own_tables import Tables, read_tables, renamed, split_of_table
 from mmcl.errors import DataError, MissingDataError
-from mmcl.files.arrow import SAVED, SAVED_SPLITS
 from mmcl.files.plain_csv import is_number, numbers
 from mmcl.files.plain_json import read_text
-from mmcl.files.records import TABLE_SUFFIXES, Records, read_records, read_saved_records
+from mmcl.files.records import TABLE_SUFFIXES, Records
 from mmcl.text.suggest import nearest
 from mmcl.text.words import composed
 
@@ -27,7 +26,6 @@ TEXTS = ("text", "transcript")  #: columns of words; a table has at most one
 OPTIONAL = ("transcript", "speaker", "entities", "rationale")  #: columns that may have empty cells
 KNOWN = (*FILES, *TEXTS, "label", "split", *OPTIONAL[1:])  #: columns with a meaning; all others are numbers
 SUFFIXES = {"audio": AUDIO_SUFFIXES, "image": (".jpg", ".jpeg", ".png", ".webp", ".gif"), "text": (".txt",)}
-_SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")  # ends the names of files of one split on the Hugging Face hub
 _SAME = ({"train", "training"}, {"valid", "validation", "val", "dev", "devel"}, {"test", "testing", "eval"})
 
 #: called with each row's fault; None raises it
@@ -106,29 +104,19 @@ def read_own(
         MissingDataError: ``root`` does not exist, or holds no data.
         DataError: a table cannot be read; the message names the file, the place and the column.
     """
-    if not root.exists():
-        raise MissingDataError(f"there is no file or folder {root}: check the path")
     if target is not None:
         columns, labelled = {**({} if target == "label" else {"label": None}), **(columns or {})}, False
-    if root.is_dir() and ((root / SAVED_SPLITS).is_file() or (root / SAVED).is_file()):
-        return _of_tables("saved", read_saved_records(root), root, columns or {}, labelled, target, faults)
-    if not root.is_dir():
-        return _of_tables("table", {"": read_records(root)}, root.parent, columns or {}, labelled, target, faults)
-    if paths := sorted(path for path in root.iterdir() if _is_table(path)):
-        tables = {str(path): read_records(path) for path in paths}
-        return _of_tables("tables", tables, root, columns or {}, labelled, target, faults)
-    if target is not None:
+    found = read_tables(root)
+    if found is None and target is not None:
         raise DataError(f"{root} has folders of labels and no column {target}: list its files in a table")
-    return _of_label_folders(root)
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in TABLE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    if found is None:
+        return _of_label_folders(root)
+    folder = root.parent if found.layout == "table" else root
+    return _of_tables(found, folder, columns or {}, labelled, target, faults)
 
 
 def _of_tables(
-    layout: str,
-    tables: Mapping[str, Records],
+    found: Tables,
     folder: Path,
     columns: Mapping[str, str | None],
     labelled: bool,
@@ -136,13 +124,13 @@ def _of_tables(
     faults: Faults | None,
 ) -> OwnRows:
     """Return the rows of tables with equal columns; a column ``split`` overrides the name of the table."""
-    read = {name: _renamed(table, columns) for name, table in tables.items()}
+    read = {name: renamed(table, columns, KNOWN) for name, table in found.tables.items()}
     first = next(iter(read.values()))
     for table in read.values():
         if target is not None:
             check_target(table, target, KNOWN)
         _check_columns(table, labelled, target)
-        if table.columns != first.columns and layout != "saved":
+        if table.columns != first.columns and found.layout != "saved":
             raise DataError(
                 f"{table.path} has columns {', '.join(table.columns)} and {first.path} {', '.join(first.columns)}: "
                 "expected the same columns in every file"
@@ -150,7 +138,7 @@ def _of_tables(
     counted = _columns_of_numbers(list(read.values()), target)
     splits: dict[str, list[OwnRow]] = {}
     for name, table in read.items():
-        stem = _SHARD.sub("", Path(name).stem) if layout == "tables" else name
+        stem = split_of_table(found, name)
         for place, cells in table.rows:
             try:
                 split = text_in(table, place, cells, "split") if "split" in table.columns else stem
@@ -160,24 +148,7 @@ def _of_tables(
                     raise
                 faults(fault)
     used = tuple(name for name in first.columns if name in (*KNOWN, *counted, target))
-    return OwnRows(layout, used, counted, splits)
-
-
-def _renamed(table: Records, columns: Mapping[str, str | None]) -> Records:
-    for meaning, name in columns.items():
-        if meaning not in KNOWN:
-            raise DataError(f"columns has {meaning!r}{nearest(meaning, KNOWN)}, expected some of {', '.join(KNOWN)}")
-        if name is not None and name not in table.columns:
-            raise DataError(
-                f"{table.path} has no column {name}{nearest(name, table.columns)}, which columns names as {meaning}: "
-                f"expected one of {', '.join(table.columns)}"
-            )
-    if not columns:
-        return table
-    new = {name: meaning for meaning, name in columns.items() if name is not None}
-    kept = [name for name in table.columns if name in new or name not in columns]
-    rows = [(place, {new.get(name, name): cells[name] for name in kept}) for place, cells in table.rows]
-    return table._replace(columns=tuple(new.get(name, name) for name in kept), rows=rows)
+    return OwnRows(found.layout, used, counted, splits)
 
 
 def _check_columns(table: Records, labelled: bool, target: str | None) -> None:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from mmcl.metrics import linear_probe as linear_probe
     from mmcl.metrics import matrix as matrix
     from mmcl.metrics import nearest_neighbours as nearest_neighbours
+    from mmcl.metrics import ranking as ranking
     from mmcl.metrics import representation as representation
     from mmcl.metrics import retrieval as retrieval
     from mmcl.metrics import scaling as scaling
+    from mmcl.metrics import semantic_similarity as semantic_similarity
     from mmcl.metrics import similarity_structure as similarity_structure
     from mmcl.metrics import slu as slu
     from mmcl.metrics import unlearning as unlearning

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from mmcl.batch import Batch
 from mmcl.config.numbers import AtLeastTwo, Count
 from mmcl.data.attributes import attributes_of
+from mmcl.errors import LabelError
 from mmcl.metrics.few_shot import few_shot
 from mmcl.metrics.linear_probe import linear_probe
 from mmcl.metrics.nearest_neighbours import nearest_neighbours
@@ -20,6 +22,7 @@ from mmcl.metrics.representation import alignment, effective_rank, tolerance, un
 from mmcl.models.factor_probes import factor_probes
 from mmcl.models.predicting_tower import PredictingTower
 from mmcl.models.two_tower import PooledFeatures, TwoTower, embed_rows
+from mmcl.objectives.isogclr import ISogCLRLoss
 from mmcl.objectives.susana import icnn_score
 from mmcl.seeding import seeded
 
@@ -179,3 +182,30 @@ def _episodes(
             accuracies = few_shot(embeddings, labels.tolist(), ways=ways, shots=number, transport=aligned, **settings)
             found[name] = accuracies.mean().item()
     return found
+
+
+def class_temperatures(objective: Any, labels: Sequence[int]) -> dict[str, float]:
+    """Return the mean temperature of the samples of the most frequent class and of the rarest one.
+
+    The result is empty for objectives that do not learn a temperature of each sample, as
+    :class:`~mmcl.objectives.ISogCLRLoss` does.
+
+    Args:
+        objective: a trained objective.
+        labels: class of each training sample.
+
+    Raises:
+        LabelError: there are no labels, or more than samples of the objective.
+
+    >>> class_temperatures(ISogCLRLoss(temperature=0.5, samples=8), [0, 0, 1])
+    {'temperature, most frequent class': 0.5, 'temperature, rarest class': 0.5}
+    """
+    if not isinstance(objective, ISogCLRLoss):
+        return {}
+    temperatures = objective.sample_temperatures()
+    if not 0 < len(labels) <= len(temperatures):
+        raise LabelError(f"there are {len(labels)} labels, expected 1 to {len(temperatures)}, the samples of iSogCLR")
+    told = torch.tensor(list(labels), device=temperatures.device)
+    ordered = [label for label, _ in Counter(labels).most_common()]
+    means = [temperatures[: len(told)][told == label].mean().item() for label in (ordered[0], ordered[-1])]
+    return dict(zip(("temperature, most frequent class", "temperature, rarest class"), means, strict=True))

@@ -9,12 +9,14 @@ from mmcl.lazy import lazy_imports
 if TYPE_CHECKING:
     # Two paired sides: modalities or views
     from mmcl.objectives.clip import CLIPLoss as CLIPLoss
+    from mmcl.objectives.codiemb import CoDiEmbRetrievalLoss as CoDiEmbRetrievalLoss
     from mmcl.objectives.cwcl import CWCLLoss as CWCLLoss
     from mmcl.objectives.dcl import DCLLoss as DCLLoss
     from mmcl.objectives.hard_contrastive import HardContrastiveLoss as HardContrastiveLoss
     from mmcl.objectives.isogclr import ISogCLRLoss as ISogCLRLoss
     from mmcl.objectives.m3co import M3CoLoss as M3CoLoss
     from mmcl.objectives.mochi import MoCHiLoss as MoCHiLoss
+    from mmcl.objectives.mw import MWLoss as MWLoss
     from mmcl.objectives.nt_xent import NTXentLoss as NTXentLoss
     from mmcl.objectives.siglip import SigLIPLoss as SigLIPLoss
     from mmcl.objectives.simple_contrastive import SimpleContrastiveLoss as SimpleContrastiveLoss
@@ -38,10 +40,14 @@ if TYPE_CHECKING:
     from mmcl.objectives.beclr import BECLRLoss as BECLRLoss
     from mmcl.objectives.susana import SuSanaLoss as SuSanaLoss
 
-    # Numbers of a regression
+    # Numbers of a regression, or graded similarities
+    from mmcl.objectives.codiemb_similarity import CoDiEmbSimilarityLoss as CoDiEmbSimilarityLoss
     from mmcl.objectives.conr import ConRLoss as ConRLoss
     from mmcl.objectives.l1 import L1Loss as L1Loss
     from mmcl.objectives.supremix import SupReMixLoss as SupReMixLoss
+
+    # Candidates of queries
+    from mmcl.objectives.reranking import RerankingLoss as RerankingLoss
 
     # A teacher
     from mmcl.objectives.distill import feature_distillation as feature_distillation

@@ -121,6 +121,14 @@ class ISogCLRLoss(Objective):
         self.numbers = SampleNumbers(samples, **numbers)
         self.other_numbers = SampleNumbers(samples, **numbers) if bimodal else None
 
+    def sample_temperatures(self) -> Tensor:
+        """Return the present temperature of each sample, ``(samples,)``; with ``bimodal``, that of the first side.
+
+        >>> ISogCLRLoss(temperature=0.5, samples=2).sample_temperatures()
+        tensor([0.5000, 0.5000])
+        """
+        return self.numbers.get_buffer("temperature").clone()
+
     def forward(self, a: Tensor, b: Tensor, rows: Tensor) -> Tensor:
         """Return the loss of paired sides.
 

@@ -37,6 +37,7 @@ class Objective(nn.Module):
     * ``predictions``: predicted number of each row of the views, view after view
     * ``bags``: number of the bag of each sample, ``(batch,)``, if the data set has bags
     * ``is_support``: whether a row of ``features`` is of the support of an episode, boolean
+    * ``yes``, ``no``: logits of the candidates of each query, ``(batch, candidates)``, the positive first
     * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``
 
     No objective waits for a GPU, except to ``gather``. ``torch.compile(fullgraph=True)`` and ``torch.cuda.graph``

@@ -107,6 +107,8 @@ _ERRORS = tuple(
     f"{name}{part}" for name in ("MAE", "MAE, many-shot", "MAE, few-shot", "RMSE") for part in ("", ", head")
 )
 
+_TEMPERATURES = ("temperature, most frequent class", "temperature, rarest class")
+
 #: Factor of each measure in tables; others are fractions in percent.
 SCALES = {
     "memory_bytes": 1 / 1024,
@@ -115,11 +117,12 @@ SCALES = {
     "uniformity": 1.0,
     "alignment": 1.0,
     "effective rank": 1.0,
+    **dict.fromkeys(_TEMPERATURES, 1.0),
     **dict.fromkeys(_ERRORS, 1.0),
 }
 
 #: Decimals of each measure in tables; others have one.
-DECIMALS = dict.fromkeys((*_ERRORS, "alignment"), 2)
+DECIMALS = dict.fromkeys((*_ERRORS, "alignment"), 2) | dict.fromkeys(_TEMPERATURES, 3)
 
 #: Titles of the measures that class-incremental tasks log, by name.
 MEASURES = {name: field.title for name, field in ResultRow.model_fields.items() if field.title}

@@ -93,12 +93,12 @@ def pretrain(
     pairs: PairedDataset,
     run: Run,
     progress: Progress,
-    after_epoch: Callable[[TwoTower, int], None] = lambda model, epoch: None,
+    after_epoch: Callable[[TwoTower, int, Objective | ObjectiveSum], None] = lambda model, epoch, objective: None,
 ) -> TwoTower:
     """Train towers with an objective, and log and checkpoint each epoch; a resumed run continues or skips the training.
 
-    The model is saved in the run's ``models/<objective>-seed<seed>``. ``after_epoch`` is called with the model and the
-    number of epochs so far, first with 0, and before each checkpoint.
+    The model is saved in the run's ``models/<objective>-seed<seed>``. ``after_epoch`` is called with the model, the
+    number of epochs so far, first 0, and the objective. It is called before each checkpoint.
     """
     from mmcl import distributed
     from mmcl.models import TwoTower
@@ -123,7 +123,7 @@ def pretrain(
         trainer.load_state_dict(saved["training"])
         seconds = saved["seconds"]
     else:
-        after_epoch(model, 0)
+        after_epoch(model, 0, objective)
     fixed = (None if "+" in name else name_and_temperature(name)[1]) or settings.temperature
     bar = progress.add_task(f"{name}, seed {seed}", total=settings.epochs, completed=trainer.epoch)
     started = time.monotonic()
@@ -133,7 +133,7 @@ def pretrain(
         temperature = learned().item() if isinstance(learned, LearnableTemperature) else fixed
         place = {"strategy": name, "seed": seed, "epoch": trainer.epoch}
         run.log("epoch", **place, loss=loss, temperature=temperature, seconds=round(now, 2))
-        after_epoch(model, trainer.epoch)
+        after_epoch(model, trainer.epoch, objective)
         if trainer.epoch < settings.epochs:
             run.checkpoint(unit, {"training": trainer.state_dict(), "seconds": now})
         progress.update(bar, completed=trainer.epoch, note=f"loss {loss:.3f}")

@@ -82,6 +82,20 @@ def representation_learning(config: Any, checks: Checks) -> None:
         check_encoder(checks, "encoder", config.encoder, modality)
 
 
+def text_embedding(config: Any, checks: Checks) -> None:
+    """Check a config of the task ``text_embedding``."""
+    from mmcl.sections.checks import check_objectives
+
+    check_encoder(checks, "encoder", config.encoder, "text")
+    for number, each in enumerate(config.evaluations):
+        each.check(checks, f"evaluations[{number}]")
+    if config.data.check(checks, "data") is not None:
+        pairs = checks.attempt("least_score", config.pairs)
+        if pairs is not None:
+            check_objectives(checks, "objective", config.objective, pairs, momentum=config.momentum)
+            checks.attempt("views", lambda: pairs.check_views(config.views))
+
+
 def speech_to_intent(config: Any, checks: Checks, candidates: Callable[[Any, Any], object]) -> None:
     """Check a config of the task ``speech_to_intent``; ``candidates`` finds those of an evaluation in its data."""
     from mmcl.sections.tower_checks import check_pretraining, check_sides

@@ -76,7 +76,7 @@ class PairsSection(StrictModel):
 class TowerSection(EncoderSection):
     """An encoder of one modality and its projection head; see :class:`mmcl.models.TwoTower`."""
 
-    head: Literal["none", "linear", "mlp", "attention", "reweighting"] = Field(
+    head: Literal["none", "linear", "mlp", "attention", "reweighting", "residual"] = Field(
         "linear", description="projection head to the shared space"
     )
 

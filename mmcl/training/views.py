@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
+from mmcl.errors import ConfigError
+from mmcl.objectives.memory import Queue, SampleNumbers
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.objective_sum import ObjectiveSum
 
@@ -46,15 +49,22 @@ def objective_inputs(
 def loss_of(objective: Objective | ObjectiveSum, views: Sequence[Tensor], **available: Tensor | None) -> Tensor:
     """Return the loss of an objective, or the weighted sum of several.
 
+    With more than two views, an objective of two sides is averaged over all pairs of views.
+
     Args:
         objective: the objective, or a sum of objectives.
         views: embeddings, as in :func:`objective_inputs`.
         **available: further inputs by name, as in :func:`objective_inputs`.
 
     Raises:
-        ConfigError: an objective takes an input that is not available.
+        ConfigError: an objective takes an input that is not available, or more than two views are given to an
+            objective of two sides that keeps state between batches.
     """
     if isinstance(objective, ObjectiveSum):
         losses = [weight * loss_of(term, views, **available) for weight, term in objective.weighted_terms()]
         return torch.stack(losses).sum()
+    if "a" in objective.takes and len(views) > 2:
+        if any(isinstance(module, Queue | SampleNumbers) for module in objective.modules()):
+            raise ConfigError(f"{type(objective).__name__} takes two views, but there are {len(views)}: set views=2")
+        return torch.stack([loss_of(objective, pair, **available) for pair in combinations(views, 2)]).mean()
     return objective.of(objective_inputs(views, takes=objective.takes, **available))

@@ -29,7 +29,7 @@ def ours(name: str) -> Loss:
         fill(moco.queue)
         return lambda a, b, labels: moco(a, b)
     kinds = {"clip": "CLIPLoss", "siglip": "SigLIPLoss", "nt_xent": "NTXentLoss", "dcl": "DCLLoss", "cwcl": "CWCLLoss"}
-    kinds |= {"simple_contrastive": "SimpleContrastiveLoss", "hard_contrastive": "HardContrastiveLoss"}
+    kinds |= {"simple_contrastive": "SimpleContrastiveLoss", "hard_contrastive": "HardContrastiveLoss", "mw": "MWLoss"}
     if name in kinds:
         loss = getattr(objectives, kinds[name])(TEMPERATURE)
         return lambda a, b, labels: loss(a, b)

@@ -48,6 +48,7 @@ PEERS = {
     "groco": "plain torch",
     "moco": "lightly",
     "mochi": "plain torch",
+    "mw": "plain torch",
     "susana": "plain torch",
     "mv_info_nce": "plain torch",
     "mv_dhel": "plain torch",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from losses import LABELS, TEMPERATURE, Loss, keys_before, numbers_of
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, softplus
 
 
 def plain(name: str) -> Loss:
@@ -35,6 +35,12 @@ def _hard_contrastive(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     negatives = sims.masked_fill(_itself(a), -torch.inf)
     hardest = negatives.topk(max(1, math.ceil(0.0819 * (len(a) - 1))), dim=1).values
     return (torch.cat([sims.diagonal()[:, None], hardest], 1).logsumexp(1) - sims.diagonal()).mean()
+
+
+def _mw(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    sims = _cosines(a, b) / TEMPERATURE
+    negatives = sims.masked_fill(_itself(a), -torch.inf).flatten()
+    return softplus(negatives - sims.diagonal()[:, None]).sum() / len(a)
 
 
 def _mv_info_nce(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
@@ -246,6 +252,7 @@ def _mochi() -> Loss:
 _LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "simple_contrastive": _simple_contrastive,
     "hard_contrastive": _hard_contrastive,
+    "mw": _mw,
     "mv_info_nce": _mv_info_nce,
     "mv_dhel": _mv_dhel,
     "core_tuning": _core_tuning,

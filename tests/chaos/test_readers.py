@@ -19,6 +19,7 @@ from mmcl.data import (
     Barista,
     Captions,
     Cqa,
+    Cranfield,
     Esnli,
     FashionMnist,
     FluentSpeechCommands,
@@ -28,15 +29,18 @@ from mmcl.data import (
     N24News,
     Rosmap,
     RotatedMnist,
+    Sick,
     Slurp,
     SlurpText,
     SpeechCommands,
     SpokenSentences,
+    Sts,
     Svamp,
     UciRegression,
 )
 from mmcl.data.synthesis.corpus import is_made
 from mmcl.data.synthesis.spoken_texts import read_texts
+from mmcl.data.texts.sts import FILES as STS_FILES
 from mmcl.errors import MMCLError
 from mmcl.predict import read_intents
 
@@ -97,6 +101,27 @@ def slurp_text(root):
     for number, name in enumerate(("train", "devel", "test")):
         _lines(root / f"{name}.jsonl", [_sentence(number, "")])
     return lambda: [SlurpText(root, split) for split in SlurpText.splits]
+
+
+def sts(root):
+    for names in STS_FILES.values():
+        for name in names:
+            _text(root / f"{name}.tsv", "4.5\tA dog runs.\tA dog is running.\n\tNo score.\tSkipped.\n")
+    return lambda: [Sts(root, split) for split in Sts.splits]
+
+
+def sick(root):
+    header = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
+    for name in ("SICK_train", "SICK_trial", "SICK_test_annotated"):
+        _text(root / f"{name}.txt", header + "1\tA boy plays\tA kid plays\t4.5\tENTAILMENT\n")
+    return lambda: [Sick(root, split) for split in Sick.splits]
+
+
+def cranfield(root):
+    _text(root / "cran.all.1400", ".I 1\n.T\nwings\n.A\nwho\n.B\nwhere\n.W\nwings\nflutter .\n")
+    _text(root / "cran.qry", "".join(f".I {number}\n.W\nwhy wings\n" for number in range(1, 226)))
+    _text(root / "cranqrel", "".join(f"{number} 1 2\n" for number in range(1, 226)))
+    return lambda: [Cranfield(root, split) for split in Cranfield.splits]
 
 
 def svamp(root):
@@ -251,11 +276,12 @@ def _idx(kind):
 
 
 LOADERS = (
-    barista, slurp, slurp_text, svamp, cqa, _nli(Esnli, "esnli"), _nli(Anli, "anli1"), n24news, intents,
-    spoken_sentences, spoken_texts, speech_commands, fluent_speech_commands, food101, captions, captions_of_a_folder,
-    labelled_table, own_file, rosmap, uci_regression, _idx(Mnist), _idx(FashionMnist), _idx(RotatedMnist),
+    barista, slurp, slurp_text, sts, sick, cranfield, svamp, cqa, _nli(Esnli, "esnli"), _nli(Anli, "anli1"), n24news,
+    intents, spoken_sentences, spoken_texts, speech_commands, fluent_speech_commands, food101, captions,
+    captions_of_a_folder, labelled_table, own_file, rosmap, uci_regression, _idx(Mnist), _idx(FashionMnist),
+    _idx(RotatedMnist),
 )  # fmt: skip
-_ANNOTATIONS = (".json", ".jsonl", ".csv", ".txt", "-ubyte")
+_ANNOTATIONS = (".json", ".jsonl", ".csv", ".tsv", ".txt", "-ubyte", ".1400", ".qry", "qrel")
 
 
 def _annotations(root):

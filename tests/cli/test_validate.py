@@ -37,6 +37,7 @@ GOOD = {
         "folds=0",
     ],
     "unlearning": ["data={name: table, root: images.csv}"],
+    "text_embedding": ["data={name: table, root: pairs.csv}", "evaluations=[{name: table, root: graded.csv}]"],
 }
 GREY = "'first={modality: image, name: cnn, head: linear, options: {channels: 1}}'"
 #: Task, settings with a fault, and the words that the message holds.
@@ -111,6 +112,15 @@ FAULTS = [
     ("multimodal_classification", "'views={image: {modality: image, name: vit}}'", ["views.image", "'vit'"]),
     ("multimodal_classification", "folds=3", ["folds", "'fold'"]),
     ("multimodal_classification", "folds=0 valid=train", ["valid", "'train'"]),
+    ("text_embedding", "data.test=tset", ["data", "'tset'", "test"]),
+    ("text_embedding", "data.root=texts.csv", ["data", "texts.csv", "query"]),
+    ("text_embedding", "data.name=fsdd", ["data", "fsdd"]),
+    ("text_embedding", "'evaluations=[{name: tabel}]'", ["evaluations[0]", "'tabel'", "'table'"]),
+    ("text_embedding", "encoder.name=wrods 'encoder.options={}'", ["encoder", "'wrods'", "'words'"]),
+    ("text_embedding", "objective=clpi", ["objective", "'clpi'", "'clip'"]),
+    ("text_embedding", "objective=sup_con", ["objective", "sup_con", "labels"]),
+    ("text_embedding", "data.root=graded.csv least_score=6", ["least_score", "0 text pairs"]),
+    ("text_embedding", "views=3", ["views is 3", "negative"]),
     ("unlearning", "'settings={laf: {epcohs: 5}}'", ["settings.laf", "'epcohs'", "'epochs'"]),
     ("unlearning", "'settings={laf: {epochs: many}}'", ["settings.laf", "epochs", "'many'"]),
     ("unlearning", "removal.kind=class removal.classes=[onn]", ["removal", "'onn'", "'on'"]),
@@ -124,7 +134,7 @@ def files(tmp_path_factory):
     """Tables of recordings, images and texts with three classes, each with two training samples."""
     folder = tmp_path_factory.mktemp("own")
     splits = ("train", "train", "valid", "test")
-    rows = {"speech": [], "said": [], "images": [], "colours": [], "texts": []}
+    rows = {"speech": [], "said": [], "images": [], "colours": [], "texts": [], "pairs": [], "graded": []}
     for number, (label, split) in enumerate(product(("on", "off", "up"), splits)):
         soundfile.write(folder / f"{number}.wav", 0.3 * np.sin(np.arange(1600) * (0.1 + number / 97)), 16_000)
         for name, channels in (("grey", 1), ("colour", 3)):
@@ -134,8 +144,11 @@ def files(tmp_path_factory):
         rows["images"].append(f"grey{number}.png,{label},{split}")
         rows["colours"].append(f"colour{number}.png,words {number},{split}")
         rows["texts"].append(f"words {number},{label},{split}")
+        rows["pairs"].append(f"words {number},{label},{split}")
+        rows["graded"].append(f"words {number},{label},{split},{number % 5}")
     heads = {"speech": "audio,transcript,label,split", "said": "audio,transcript,split", "images": "image,label,split"}
     heads |= {"colours": "image,text,split", "texts": "text,label,split"}
+    heads |= {"pairs": "query,passage,split", "graded": "query,passage,split,score"}
     for name, lines in rows.items():
         (folder / f"{name}.csv").write_text("\n".join([heads[name], *lines]) + "\n")
     return folder

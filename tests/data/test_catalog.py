@@ -41,6 +41,7 @@ def test_entries_are_distinct_and_have_a_source():
     folders = {entry.name: entry.folder for entry in entries()}
     assert folders.pop("slurp_text") == folders["slurp"]  # the same files, without recordings
     assert folders.pop("rotated_mnist") == folders["mnist"]
+    assert folders.pop("digits_over_speech") == folders["barista"]
     assert len(set(folders.values())) == len(folders)
     for entry in entries():
         assert entry.owner and entry.license and entry.size and entry.splits

@@ -7,7 +7,8 @@ from mmcl.encoders import build_encoder
 from mmcl.errors import DataError, LabelError
 from mmcl.models import TwoTower
 from mmcl.models.heads import HeadOptions
-from mmcl.models.measures import representation_measures
+from mmcl.models.measures import class_temperatures, representation_measures
+from mmcl.objectives import ISogCLRLoss, NTXentLoss
 from mmcl.seeding import random_state
 
 SETTINGS = {"neighbours": 3, "shots": (1, 2), "ways": 3, "queries": 4, "episodes": 30}
@@ -155,3 +156,20 @@ def test_alignment_leaves_out_held_out_classes(model):
         return batch
 
     assert representation_measures(model, train, test, augment=augment, **SETTINGS)["alignment"] == 0
+
+
+def test_temperatures_of_the_most_frequent_class_and_of_the_rarest():
+    objective = ISogCLRLoss(samples=6)
+    objective.numbers.get_buffer("temperature").copy_(torch.tensor([0.2, 0.3, 0.1, 0.4, 0.6, 0.9]))
+    found = class_temperatures(objective, [2, 2, 5, 2])  # 0.9 and 0.6 belong to no sample
+    assert found == {
+        "temperature, most frequent class": pytest.approx(0.3),
+        "temperature, rarest class": pytest.approx(0.1),
+    }
+    assert class_temperatures(NTXentLoss(), [0, 1]) == {}
+
+
+@pytest.mark.parametrize("labels", [[], [0, 1, 0]])
+def test_labels_of_other_samples_than_the_objective_has_are_refused(labels):
+    with pytest.raises(LabelError, match=str(len(labels))):
+        class_temperatures(ISogCLRLoss(samples=2), labels)

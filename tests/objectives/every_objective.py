@@ -228,6 +228,10 @@ LOSSES: dict[str, Loss] = {
         options=("block_size",),
     ),
     "L1Loss": Loss(objectives.L1Loss, objectives.L1Loss.takes, options=("block_size",)),
+    "RerankingLoss": Loss(objectives.RerankingLoss, ("scores", "other_scores")),
+    "RerankingLoss of hybrids": Loss(
+        lambda **options: objectives.RerankingLoss(weight="cl", direction="sft", **options), ("scores", "other_scores")
+    ),
     "SimLAPLoss": Loss(
         lambda **options: objectives.SimLAPLoss(classes=5, dim=6, **options), ("a", "b", "labels"), random=True
     ),
@@ -254,6 +258,10 @@ LOSSES: dict[str, Loss] = {
     "SimpleContrastiveLoss of the hardest": Loss(
         lambda **options: objectives.SimpleContrastiveLoss(share=0.4, **options), ("a", "b")
     ),
+    "CoDiEmbRetrievalLoss with hard negatives": Loss(
+        objectives.CoDiEmbRetrievalLoss, ("a", "extra_keys", "extra_keys")
+    ),
+    "MWLoss with hard negatives": Loss(objectives.MWLoss, ("a", "b", "extra_keys")),
     "MMLoss of anchors": Loss(objectives.MMLoss, ("a", "b", "labels", "is_rehearsal")),
     "NSPTLoss proper": Loss(
         lambda **options: objectives.NSPTLoss(denominator="proper", **options), objectives.NSPTLoss.takes

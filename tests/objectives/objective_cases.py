@@ -20,6 +20,8 @@ from mmcl.objectives import (
     BECLRLoss,
     CACRLoss,
     CLIPLoss,
+    CoDiEmbRetrievalLoss,
+    CoDiEmbSimilarityLoss,
     ConRLoss,
     CoreTuningLoss,
     CWCLLoss,
@@ -32,8 +34,10 @@ from mmcl.objectives import (
     MoCHiLoss,
     MVDHELLoss,
     MVInfoNCELoss,
+    MWLoss,
     NSPTLoss,
     NTXentLoss,
+    RerankingLoss,
     SameLabel,
     SepCLRLoss,
     SigLIPLoss,
@@ -148,7 +152,7 @@ INITIAL_TEMPERATURE = {"isogclr", "isogclr_bimodal"}
 CONSTANT_B = {"cwcl", "mochi", "nspt_literal", "nspt_proper"}
 
 #: Cases that do not scale rows to unit length.
-UNSCALED = {"sep_clr", "susana"}
+UNSCALED = {"reranking", "reranking_cl", "sep_clr", "susana"}
 
 #: Cases that take a side twice, so that its gradients add up in the side's precision.
 REPEATED = {"beclr", "cacr", "cacr_debiased", "groco", "mv_dhel", "mv_info_nce", "mv_info_nce_other_views"}
@@ -157,17 +161,20 @@ REPEATED = {"beclr", "cacr", "cacr_debiased", "groco", "mv_dhel", "mv_info_nce",
 FIXED_DIM = {"beclr", "mochi"}
 
 #: Cases with constants that depend on the features, so that finite differences differ from gradients.
-CONSTANTS = {"beclr", "dclw", "supremix"}
+CONSTANTS = {"beclr", "dclw", "reranking_cl", "supremix"}
 
 #: Cases whose blocks hold whole rows of similarities; they have second derivatives also if blockwise.
 ROW_BLOCKS = {
     "cacr",
     "cacr_debiased",
+    "codiemb_similarity",
     "conr",
     "core_tuning",
     "groco",
     "hard_contrastive",
     "hard_simple",
+    "reranking",
+    "reranking_cl",
     "simlap",
     "simlap_after",
     "simple_contrastive",
@@ -180,6 +187,8 @@ CASES = {
     "cacr": Case(of_views(CACRLoss), "a b"),
     "cacr_debiased": Case(of_views(CACRLoss, debias=0.1, attraction_scale=2.0), "a b"),
     "clip": Case(CLIPLoss, "a b"),
+    "codiemb": Case(CoDiEmbRetrievalLoss, "a b"),
+    "codiemb_similarity": Case(CoDiEmbSimilarityLoss, "a b targets"),
     "conr": Case(ConRLoss, "a targets predictions"),
     "core_tuning": Case(CoreTuningLoss, "a labels"),
     "cwcl": Case(CWCLLoss, "a b"),
@@ -196,9 +205,13 @@ CASES = {
     "mv_dhel": Case(of_views(MVDHELLoss), "a b"),
     "mv_info_nce": Case(of_views(MVInfoNCELoss), "a b"),
     "mv_info_nce_other_views": Case(of_views(MVInfoNCELoss, same_view=False), "a b"),
+    "mw": Case(MWLoss, "a b"),
+    "mw_mean": Case(lambda **options: MWLoss(reduction="mean", **options), "a b"),
     "nspt_literal": Case(NSPTLoss, "a b labels is_rehearsal"),
     "nspt_proper": Case(lambda **options: NSPTLoss(denominator="proper", **options), "a b labels is_rehearsal"),
     "nt_xent": Case(NTXentLoss, "a b"),
+    "reranking": Case(RerankingLoss, "a b"),
+    "reranking_cl": Case(lambda **options: RerankingLoss(weight="cl", direction="sft", **options), "a b"),
     "sep_clr": Case(separated, "a b is_rehearsal"),
     "siglip": Case(SigLIPLoss, "a b"),
     "simlap": Case(gated(), "a b labels rows"),

@@ -24,7 +24,7 @@ INITIAL_TEMPERATURE = {"ISogCLRLoss"}
 TEMPERED = [kind for kind in CLASSES if kind.__name__ not in INITIAL_TEMPERATURE]
 NAMES = {
     *("a", "b", "views", "features", "labels", "rows", "is_rehearsal", "student", "teacher"),
-    *("targets", "predictions", "is_support", "salient", "is_target"),
+    *("targets", "predictions", "is_support", "salient", "is_target", "yes", "no"),
 }
 
 

@@ -43,7 +43,9 @@ def trained(settings, run, **more):
 
 def test_each_epoch_is_logged_and_reported(settings, run):
     seen = []
-    model = trained(settings, run, after_epoch=lambda model, epoch: seen.append((epoch, type(model).__name__)))
+    model = trained(
+        settings, run, after_epoch=lambda model, epoch, objective: seen.append((epoch, type(model).__name__))
+    )
     assert seen == [(0, "TwoTower"), (1, "TwoTower"), (2, "TwoTower"), (3, "TwoTower")] and not model.training
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["kind"] == "epoch"]
@@ -52,7 +54,7 @@ def test_each_epoch_is_logged_and_reported(settings, run):
 
 def test_a_finished_training_is_loaded(settings, run):
     first = trained(settings, run)
-    again = trained(settings, run, after_epoch=lambda model, epoch: pytest.fail("trained again"))
+    again = trained(settings, run, after_epoch=lambda *_: pytest.fail("trained again"))
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
 
 

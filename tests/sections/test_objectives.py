@@ -21,6 +21,7 @@ def test_every_objective_that_two_towers_can_train_is_found():
     assert "nspt" not in objectives()  # it needs a teacher
     assert set(objectives()) - set(objectives(IN_STRATEGIES)) == {
         "beclr",
+        "codiemb_similarity",
         "conr",
         "l1",
         "sep_clr",
@@ -73,6 +74,8 @@ def test_every_objective_is_built(name):
     inputs |= {"salient": torch.stack([b, a]), "is_target": torch.arange(6) % 2 == 0}
     if "features" in objective.takes:
         inputs["labels"] = labels.repeat(2)
+    if "a" in objective.takes:
+        inputs["targets"] = torch.arange(6.0)
     assert objective.of(inputs).isfinite()
 
 

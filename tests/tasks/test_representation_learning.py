@@ -6,8 +6,10 @@ import json
 import math
 import os
 import random
+from pathlib import Path
 
 import pytest
+import yaml
 
 from mmcl.models import TwoTower
 
@@ -31,6 +33,19 @@ def rows(folder, kind=None):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if kind in (None, line["kind"])]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+CONFIGS = sorted(file.stem for file in Path("configs/representation_learning").glob("*.yaml") if file.stem != "tiny")
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_each_config_trains_every_objective(config, data_dir, mmcl, tmp_path):
+    size = [] if config.startswith("sepclr") else ["data.options.size=400"]
+    fewer = ["epochs=1", "seeds=[0]", "queries=5", "episodes=5", "evaluate_every=1"]
+    done = mmcl("run", "representation_learning", "--config", config, "--folder", tmp_path / "run", *size, *fewer)
+    assert done.returncode == 0, done.stderr
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert [row["strategy"] for row in rows(tmp_path / "run", "result")] == settings["objective"]
 
 
 def test_each_objective_and_seed_is_measured(whole):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmcl.errors import ConfigError
-from mmcl.objectives import CLIPLoss, MVDHELLoss, SupConLoss
+from mmcl.objectives import CLIPLoss, ISogCLRLoss, MoCHiLoss, MVDHELLoss, NTXentLoss, SimLAPLoss, SupConLoss
 from mmcl.training.views import loss_of, objective_inputs
 
 VIEWS = list(torch.arange(24.0).view(3, 4, 2))
@@ -50,3 +50,20 @@ def test_an_objective_of_two_sides_raises_for_three_views():
 def test_the_loss_of_an_objective_is_that_of_its_inputs():
     expected = SupConLoss()(torch.cat(VIEWS), LABELS.repeat(3))
     assert torch.equal(loss_of(SupConLoss(), VIEWS, labels=LABELS), expected)
+
+
+@pytest.mark.parametrize("objective", [NTXentLoss(0.5), CLIPLoss(0.5)])
+def test_an_objective_of_two_sides_is_averaged_over_pairs_of_views(objective):
+    first, second, third = VIEWS
+    pairs = [objective(first, second), objective(first, third), objective(second, third)]
+    assert torch.allclose(loss_of(objective, VIEWS), torch.stack(pairs).mean())
+
+
+def test_labels_reach_each_pair_of_views():
+    assert loss_of(SimLAPLoss(classes=3, dim=2), VIEWS, labels=LABELS).isfinite()
+
+
+@pytest.mark.parametrize("objective", [ISogCLRLoss(samples=4), MoCHiLoss(queue=8)])
+def test_an_objective_with_state_takes_two_views(objective):
+    with pytest.raises(ConfigError, match="views=2"):
+        loss_of(objective, VIEWS, rows=torch.arange(4))

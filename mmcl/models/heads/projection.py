@@ -14,7 +14,7 @@ from mmcl.encoders.standardize import standardization
 from mmcl.errors import ConfigError
 from mmcl.models.heads.attention_pooling import AttentionPooling
 
-HEADS = ("none", "linear", "mlp", "attention", "reweighting")
+HEADS = ("none", "linear", "mlp", "attention", "reweighting", "residual")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class HeadOptions:
         name: one of :data:`HEADS`. ``none`` returns the pooled vector and ``linear`` projects it. ``mlp`` projects it
             through one hidden layer. ``attention`` reads the encoder's steps, see
             :class:`~mmcl.models.heads.attention_pooling.AttentionPooling`. ``reweighting`` has fixed weights, see
-            :class:`Reweighting`.
+            :class:`Reweighting`. ``residual`` starts as the identity, see :class:`Residual`.
         hidden: width of ``mlp`` and ``attention``.
         kernel: steps of the convolution of ``attention``, odd.
         layers: transformer layers of ``attention``.
@@ -70,13 +70,13 @@ class HeadOptions:
     @property
     def keeps_dim(self) -> bool:
         """Whether the output has the dimension of the encoder's vector."""
-        return self.name in ("none", "reweighting")
+        return self.name in ("none", "reweighting", "residual")
 
     def build(self, encoder: Encoder, dim: int) -> Head:
         """Build the head of an encoder, with ``dim`` output dimensions.
 
         Raises:
-            ConfigError: the head is ``none`` or ``reweighting`` and the encoder's vector has another dimension.
+            ConfigError: the head keeps the dimension of the encoder's vector, and ``dim`` is another.
         """
         if self.keeps_dim:
             if encoder.pooled_dim != dim:
@@ -84,8 +84,9 @@ class HeadOptions:
                     f"{encoder.modality} encoder has {encoder.pooled_dim} output dimensions and the shared space has "
                     f"{dim}: choose the head linear, mlp or attention instead of {self.name}"
                 )
-            fixed = nn.Identity() if self.name == "none" else Reweighting(dim, self.kappa)
-            return Head(self, encoder.pooled_dim, fixed)
+            if self.name == "residual":
+                return Head(self, dim, Residual(dim))
+            return Head(self, dim, nn.Identity() if self.name == "none" else Reweighting(dim, self.kappa))
         if self.name == "linear":
             return Head(self, encoder.pooled_dim, nn.Linear(encoder.pooled_dim, dim))
         if self.name == "mlp":
@@ -135,6 +136,26 @@ class Reweighting(nn.Module):
         return vectors * self.weights
 
 
+class Residual(nn.Module):
+    """Projection head ``h(x) = x + W x``, with W = 0 at the start: it adapts the embeddings of a pretrained encoder.
+
+    Args:
+        dim: number of dimensions.
+
+    >>> Residual(3)(torch.ones(1, 3))
+    tensor([[1., 1., 1.]], grad_fn=<AddBackward0>)
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.change = nn.Linear(dim, dim, bias=False)
+        nn.init.zeros_(self.change.weight)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return the changed vectors ``(batch, dim)``."""
+        return vectors + self.change(vectors)
+
+
 class Head(nn.Module):
     """Projection head with optional standardization of its input.
 
@@ -163,7 +184,7 @@ class Head(nn.Module):
     def standardize(self, vectors: Tensor) -> None:
         """Set the input scaling to mean 0 and standard deviation 1 on the given vectors.
 
-        The heads ``none`` and ``reweighting`` are not scaled. Constant features keep their scale, see
+        Heads that keep the dimension, such as ``none``, are not scaled. Constant features keep their scale, see
         :func:`~mmcl.encoders.standardize.standardization`.
 
         Args:

@@ -114,7 +114,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
 
 
-_UNITS = "in percent except uniformity, alignment, effective rank, and errors in the unit of a target"
+_UNITS = "in percent except uniformity, alignment, effective rank, temperatures, and errors in the unit of a target"
 SECTIONS = (
     Section(
         "Representation",

@@ -45,11 +45,11 @@ def test_attention_depends_on_the_order_of_steps_only_through_its_kernel(kernel,
 
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_has_the_output_dimension_and_gradients(name, encoder):
-    fixed = name in ("none", "reweighting")
-    dim = 12 if fixed else 5
+    fixed, keeps_dim = name in ("none", "reweighting"), name in ("none", "reweighting", "residual")
+    dim = 12 if keeps_dim else 5
     head = HeadOptions(name, hidden=16).build(encoder, dim=dim)
     embedding = head(encoded())
-    assert embedding.shape == (3, dim) and head.options.keeps_dim == fixed
+    assert embedding.shape == (3, dim) and head.options.keeps_dim == keeps_dim
     parameters = list(head.parameters())
     assert bool(parameters) != fixed
     if parameters:
@@ -71,8 +71,10 @@ def test_standardize_scales_the_input_of_the_network(name, encoder):
     assert values.mean(0).abs().max() < 1e-5 and (values.std(0) - 1).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("options", [HeadOptions("none"), HeadOptions("reweighting", kappa=1.0)])
-def test_heads_without_parameters_are_not_scaled(options, encoder):
+@pytest.mark.parametrize(
+    "options", [HeadOptions("none"), HeadOptions("reweighting", kappa=1.0), HeadOptions("residual")]
+)
+def test_heads_that_keep_the_dimension_start_as_the_identity_and_are_not_scaled(options, encoder):
     head = options.build(encoder, dim=12)
     head.standardize(torch.randn(8, 12) * 5 + 2)
     assert torch.equal(head(encoded()), encoded().pooled)
@@ -106,7 +108,7 @@ def test_invalid_options_are_an_error(encoder):
         HeadOptions("mlp", dropout=1.0)
     with pytest.raises(ConfigError, match="kappa=0"):
         HeadOptions("reweighting", kappa=0)
-    for name in ("none", "reweighting"):
+    for name in ("none", "reweighting", "residual"):
         with pytest.raises(ConfigError, match=f"12 .* 5: .*{name}"):
             HeadOptions(name).build(encoder, dim=5)
     with pytest.raises(ShapeError, match="12"):
