@@ -8,6 +8,7 @@ layers are computed once and cached. Trained models are in the run's `models/`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -120,11 +121,11 @@ def main(config: Config, run: Run) -> None:
         if found:
             run.log("result", strategy=strategy, seed=seed, measures=found)
 
-    def curve(model: TwoTower, epoch: int, strategy: str, seed: int) -> None:
+    def curve(place: dict[str, Any], model: TwoTower, epoch: int, objective: Any) -> None:
         if epoch % config.evaluate_every == 0 or epoch == config.epochs:
             measured = {name: text_measures(model.first, data, **settings) for name, data in valid.items()}
             measures = {f"{name} {measure}": value for name, own in measured.items() for measure, value in own.items()}
-            run.log("representation", strategy=strategy, seed=seed, epoch=epoch, measures=measures)
+            run.log("representation", **place, epoch=epoch, measures=measures)
 
     with progress_display() as progress:
         result(None, "bm25", config.seeds[0])
@@ -133,5 +134,5 @@ def main(config: Config, run: Run) -> None:
             standardize_heads(untrained, pairs)
             result(untrained, "untrained", seed)
             for name in config.objective:
-                evaluate = lambda model, epoch, name=name, seed=seed: curve(model, epoch, name, seed)  # noqa: E731
+                evaluate = partial(curve, {"strategy": name, "seed": seed})
                 result(pretrain(config, name, seed, pairs, run, progress, evaluate), name, seed)

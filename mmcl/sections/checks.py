@@ -143,7 +143,10 @@ def check_objectives(
         if "teacher" in takes and momentum is None:
             checks.add(key, f"{name} needs a momentum encoder: set momentum, such as momentum=0.99")
         if "is_target" in takes and attributes_of(data).is_target is None:
-            checks.add(key, f"{name} needs is_target, which the data lacks: use data such as digits_on_pictures")
+            checks.add(
+                key,
+                f"{name} needs is_target, which the data lacks: use digits_on_pictures, digits_over_speech or similar",
+            )
 
 
 def check_sizes(checks: Checks, config: ContrastiveSection, data: Any) -> None:

@@ -2,8 +2,9 @@
 
 Each is measured alone in a fresh process, in float32. The processes of one comparison follow one another, several
 rounds of them; what is printed is the median over rounds of the time, and of the ratios within a round. Memory is the
-peak above the inputs, at the first step. The limit is four bare matrix products of batch x batch x dim, into memory
-that is there already: similarities forward and again backward, and one product for each side's gradient.
+peak above the inputs, at the first step. With one thread, times are those of the CPU, so that other processes count
+less. The limit is four bare matrix products of batch x batch x dim, into memory that is there already: similarities
+forward and again backward, and one product for each side's gradient.
 
     uv run --extra bench python tests/benchmarks/objectives.py
     uv run --extra bench python tests/benchmarks/objectives.py --batches 1024 --threads 2 --only clip siglip
@@ -113,10 +114,11 @@ def measure(side: str, name: str, batch: int, dim: int, threads: int, repeats: i
     value = run(*given)
     peak = memory("VmHWM") - before
     seconds = []
+    clock = time.process_time if threads == 1 else time.perf_counter
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = clock()
         run(*given)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return {"seconds": statistics.median(seconds), "peak": peak, "value": value}
 
 
