@@ -22,9 +22,9 @@ def length_normalized_dpo(
 
         loss = mean of -log sigmoid(beta ((c - r) - (c' - r')))
 
-    In delta learning, the chosen answer is by the stronger of two weak models, and no answer need be correct. Geng et
-    al. 2025 (delta learning): ``dpo_norm`` of the released code, with beta 5. Its default rates are very low, 5e-8 to
-    5e-7: the reference holds only where steps are small.
+    In delta learning, the chosen answer is by the stronger of two weak models, and no answer need be correct. The loss
+    is ``dpo_norm`` of its released code (scottgeng00/delta_learning); the text of the paper was not at hand. Learning
+    rates there are 5e-8 to 5e-7.
 
     Args:
         chosen, rejected: log-probabilities by the trained model, from :func:`mean_log_probabilities`, ``(batch,)``.
