@@ -8,6 +8,7 @@ layers are computed once and cached. Trained models are in the run's `models/`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -68,19 +69,19 @@ class Config(ContrastiveSection):
 
         return [view_of(number) for number in range(self.views)]
 
-    def pairs(self) -> TextPairs:
-        """Open the training pairs."""
+    def scored(self) -> TextPairs:
+        """Open the training pairs with a score that is high enough."""
         pairs = self.data.open("train")
         return pairs if self.least_score is None else pairs.at_least(self.least_score)
 
-    def encoded(self, pairs: TextPairs) -> PairedDataset:
+    def pairs(self) -> PairedDataset:
         """Return the training pairs with cached features of frozen encoder layers."""
         from mmcl.data import PairedDataset
         from mmcl.encoders.encoded_pairs import EncodedPairs
 
         tower = self.build(self.seeds[0]).first
         options: dict[str, Any] = {"keep": tower.keep, "device": self.device, "precision": self.precision}
-        return PairedDataset(EncodedPairs(pairs, tower.encoder, **options))
+        return PairedDataset(EncodedPairs(self.scored().with_views(self.views), tower.encoder, **options))
 
     def evaluated(self, part: SplitName) -> dict[str, TextPairs]:
         """Open a split of all data to evaluate on, by name."""
@@ -103,7 +104,7 @@ def main(config: Config, run: Run) -> None:
     torch.set_num_threads(config.threads)
     valid, test = config.evaluated("valid"), config.evaluated("test")
     with distributed.main_first():
-        pairs = config.encoded(config.pairs())
+        pairs = config.pairs()
     done = {(row["strategy"], row["seed"]) for row in run.metrics("result")}
     settings: dict[str, Any] = {"negatives": config.negatives, "device": config.device, "precision": config.precision}
 
@@ -120,11 +121,11 @@ def main(config: Config, run: Run) -> None:
         if found:
             run.log("result", strategy=strategy, seed=seed, measures=found)
 
-    def curve(model: TwoTower, epoch: int, strategy: str, seed: int) -> None:
+    def curve(place: dict[str, Any], model: TwoTower, epoch: int, objective: Any) -> None:
         if epoch % config.evaluate_every == 0 or epoch == config.epochs:
             measured = {name: text_measures(model.first, data, **settings) for name, data in valid.items()}
             measures = {f"{name} {measure}": value for name, own in measured.items() for measure, value in own.items()}
-            run.log("representation", strategy=strategy, seed=seed, epoch=epoch, measures=measures)
+            run.log("representation", **place, epoch=epoch, measures=measures)
 
     with progress_display() as progress:
         result(None, "bm25", config.seeds[0])
@@ -133,5 +134,5 @@ def main(config: Config, run: Run) -> None:
             standardize_heads(untrained, pairs)
             result(untrained, "untrained", seed)
             for name in config.objective:
-                evaluate = lambda model, epoch, name=name, seed=seed: curve(model, epoch, name, seed)  # noqa: E731
+                evaluate = partial(curve, {"strategy": name, "seed": seed})
                 result(pretrain(config, name, seed, pairs, run, progress, evaluate), name, seed)

@@ -34,6 +34,7 @@ class DatasetAttributes:
         utterances: the recordings, if samples are recordings.
         described: images with their text and class name, if samples are described images.
         files: file of each sample.
+        negative_views: number of views of each sample, the last ones, that are hard negatives of the first.
         exercises: the exercises, if samples are exercises.
         texts_apart: True if no text should occur in two splits.
         arrays: tensors or lists in memory, indexed by sample, that identify samples by content.
@@ -56,6 +57,7 @@ class DatasetAttributes:
     files: Sequence[Path] | None = None
     exercises: Sequence[Any] | None = None
     texts_apart: bool = False
+    negative_views: int = 0
     arrays: Sequence[Sequence[Any] | Tensor] = ()
     held: Callable[[], list[NDArray[np.generic]]] | None = None
 

@@ -32,6 +32,7 @@ class PairedDataset:
         labels: label of each pair, ``(samples,)``.
         targets: number to predict of each pair, ``(samples,)``; None if the first data set has no targets.
         lengths: number of time steps of the longer side, ``(samples,)``; None if neither side has lengths.
+        negative_views: number of views, the last ones, that are hard negatives; 0 for most data.
         is_support: whether a row is of the support of an episode; None without episodes, see
             :class:`~mmcl.data.episodes.EpisodicDataset`.
 
@@ -72,6 +73,7 @@ class PairedDataset:
         if targets is not None:
             check_targets(targets, "the data set")
         self.targets = None if targets is None else torch.tensor(targets, dtype=torch.float32)
+        self.negative_views = attributes_of(first).negative_views
         self.texts: Sequence[str] = list(first.texts)
         self.labels = torch.tensor(list(first.labels), dtype=torch.long)
         known = [lengths for side in self.sides if (lengths := attributes_of(side).lengths) is not None]

@@ -29,6 +29,7 @@ class EncodedPairs:
     Attributes:
         pairs: as passed.
         targets: score of each pair; None without scores.
+        negative_views: 1 in triples, else 0.
         lengths: number of tokens of the longest text of each pair; None for pooled features.
     """
 
@@ -36,6 +37,7 @@ class EncodedPairs:
         self.pairs = pairs
         self.classes, self.labels, self.texts = pairs.classes, pairs.labels, pairs.texts
         self.targets, self.arrays = pairs.targets, pairs.arrays
+        self.negative_views = pairs.views - 2
         self._columns = [cached_features(PlainTexts(column), encoder, **options) for column in pairs.columns()]
         known = [column.lengths for column in self._columns if column.lengths is not None]
         self.lengths = torch.stack(known).amax(0) if known else None

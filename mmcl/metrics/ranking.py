@@ -60,7 +60,7 @@ def cosine_scores(queries: Tensor, documents: Tensor) -> Scores:
     return lambda start, end: queries[start:end] @ documents.T
 
 
-def rank(
+def rank_documents(
     scores: Scores, judgements: Judgements, *, keep: int = 100, negatives: int | None = 500, block: int = _BLOCK
 ) -> Ranked:
     """Rank the documents of each query.
@@ -76,7 +76,7 @@ def rank(
         ShapeError: there are no queries, or the shape of the scores is not ``(queries, documents)``.
         InputError: a score is not finite, or a judged document is out of range.
 
-    >>> ranked = rank(cosine_scores(torch.eye(2), torch.eye(2)), [{0: 1}, {0: 2}])
+    >>> ranked = rank_documents(cosine_scores(torch.eye(2), torch.eye(2)), [{0: 1}, {0: 2}])
     >>> ranked.documents.tolist(), ranked.positives.tolist(), ranked.negatives.tolist()
     ([[0, 1], [1, 0]], [1.0, 0.0], [0.0, 1.0])
     """
@@ -113,8 +113,8 @@ def ranking_measures(ranked: Ranked, judgements: Judgements, *, at: int = 10, re
     Computed by ``ir_measures`` and averaged over queries. The gain of nDCG is that of the judgements.
 
     Args:
-        ranked: result of :func:`rank` that keeps at least ``recall_at`` documents.
-        judgements: as for :func:`rank`.
+        ranked: result of :func:`rank_documents` that keeps at least ``recall_at`` documents.
+        judgements: as for :func:`rank_documents`.
         at: rank of nDCG and MRR.
         recall_at: rank of recall.
 
@@ -122,7 +122,7 @@ def ranking_measures(ranked: Ranked, judgements: Judgements, *, at: int = 10, re
         ShapeError: the numbers of queries differ.
 
     >>> shelf = [{0: 1}, {0: 2}]
-    >>> measures = ranking_measures(rank(cosine_scores(torch.eye(2), torch.eye(2)), shelf), shelf)
+    >>> measures = ranking_measures(rank_documents(cosine_scores(torch.eye(2), torch.eye(2)), shelf), shelf)
     >>> {name: round(value, 3) for name, value in measures.items()}  # the second query has its document at rank 2
     {'nDCG@10': 0.815, 'MRR@10': 0.75, 'Recall@100': 1.0}
     """
@@ -149,12 +149,12 @@ def pooled_auc(ranked: Ranked) -> float:
 
     It is 1 if one threshold separates the relevant pairs of all queries from the others, which nDCG and MRR do not
     measure. Following Sheikholeslami et al. (arXiv 2510.00137), the 500 best other documents of each query count, see
-    ``negatives`` of :func:`rank`.
+    ``negatives`` of :func:`rank_documents`.
 
     Raises:
         InputError: every document is relevant.
 
-    >>> pooled_auc(rank(cosine_scores(torch.eye(2), torch.eye(2)), [{0: 1}, {1: 1}]))
+    >>> pooled_auc(rank_documents(cosine_scores(torch.eye(2), torch.eye(2)), [{0: 1}, {1: 1}]))
     1.0
     """
     from sklearn.metrics import roc_auc_score
@@ -180,7 +180,7 @@ def retrieval_calibration(
 
     >>> scores = cosine_scores(torch.eye(2), torch.eye(2))
     >>> shelf = [{0: 1}, {1: 1}]
-    >>> ranked = rank(scores, shelf)
+    >>> ranked = rank_documents(scores, shelf)
     >>> round(retrieval_calibration(ranked, shelf, ranked, shelf), 2)  # Platt's targets are 3/4 and 1/4 here
     0.25
     """

@@ -17,7 +17,7 @@ from mmcl.metrics.ranking import (
     Scores,
     cosine_scores,
     pooled_auc,
-    rank,
+    rank_documents,
     ranking_measures,
     retrieval_calibration,
 )
@@ -103,7 +103,7 @@ def _retrieval_measures(
 ) -> dict[str, float]:
     def ranked(pairs: TextPairs) -> tuple[Ranked, Collection]:
         shelf = pairs if isinstance(pairs, Collection) else collection_of(pairs)
-        return rank(scores(shelf), shelf.judgements, negatives=negatives), shelf
+        return rank_documents(scores(shelf), shelf.judgements, negatives=negatives), shelf
 
     found, shelf = ranked(test)
     measures = {**ranking_measures(found, shelf.judgements), AUC: pooled_auc(found)}

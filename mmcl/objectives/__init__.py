@@ -49,10 +49,12 @@ if TYPE_CHECKING:
     # Candidates of queries
     from mmcl.objectives.reranking import RerankingLoss as RerankingLoss
 
-    # A teacher
+    # A teacher or a reference model
     from mmcl.objectives.distill import feature_distillation as feature_distillation
     from mmcl.objectives.distill import logit_distillation as logit_distillation
     from mmcl.objectives.distill import relational_distillation as relational_distillation
+    from mmcl.objectives.dpo import length_normalized_dpo as length_normalized_dpo
+    from mmcl.objectives.dpo import mean_log_probabilities as mean_log_probabilities
     from mmcl.objectives.nspt import NSPTLoss as NSPTLoss
 
     # State between batches

@@ -31,8 +31,9 @@ class MoCHiLoss(Objective):
         h = c q_i + (1 - c) n_1     ``mixed_queries`` of them, c ~ U(0, 0.5)
 
     n_1 and n_2 are drawn uniformly, with replacement. The result is the mean over queries. Keys get no gradient and
-    enter the queue in each call in training mode. Without mixtures this is MoCo; a first batch without queue has
-    loss 0. Make the keys with :class:`~mmcl.models.momentum.MomentumEncoder`.
+    enter the queue in each call in training mode. Without mixtures this is MoCo, and the loss of Contriever (Izacard et
+    al. 2022, arXiv 2112.09118) on unit-length embeddings: keys of other queries of the batch are no negatives. A first
+    batch without queue has loss 0. Make the keys with :class:`~mmcl.models.momentum.MomentumEncoder`.
 
     Kalantidis et al. 2020 (arXiv 2010.01028, MoCHi), where it is MoCHi(hardest, mixed, mixed_queries). Differs from the
     paper: its warm-up is counted in calls instead of epochs.

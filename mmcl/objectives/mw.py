@@ -56,6 +56,8 @@ class MWLoss(Objective):
     0.6265
     """
 
+    optional = ("hard_negatives",)
+
     def __init__(
         self,
         temperature: Temperature = 0.01,

@@ -40,6 +40,10 @@ class Objective(nn.Module):
     * ``yes``, ``no``: logits of the candidates of each query, ``(batch, candidates)``, the positive first
     * ``is_rehearsal``: whether a sample comes from the memory, boolean ``(batch,)``
 
+    Arguments in ``optional`` are passed by name if they are available:
+
+    * ``hard_negatives``: further rows that do not match a row of ``a``, ``(batch, negatives, dim)``
+
     No objective waits for a GPU, except to ``gather``. ``torch.compile(fullgraph=True)`` and ``torch.cuda.graph``
     capture each of them. On the CPU, an invalid value is an error that names the row. On a GPU and in compiled code it
     makes the loss NaN or infinite instead, and the training loop finds that. To find the row on a GPU, call
@@ -61,6 +65,7 @@ class Objective(nn.Module):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("a", "b")
+    optional: ClassVar[tuple[str, ...]] = ()
     temperature: Temperature
 
     def __init_subclass__(cls, **settings: object) -> None:
@@ -101,7 +106,8 @@ class Objective(nn.Module):
                 f"{type(self).__name__} needs '{missing[0]}', but only {given} are available: choose another "
                 "objective, or data with this entry"
             )
-        return self(*(available[name] for name in self.takes))
+        further = {name: available[name] for name in self.optional if available.get(name) is not None}
+        return self(*(available[name] for name in self.takes), **further)
 
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""

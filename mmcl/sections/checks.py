@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from mmcl.config.checks import Checks
 from mmcl.errors import MissingDataError
+from mmcl.sections.objectives import name_and_temperature, objectives
 
 if TYPE_CHECKING:
     from mmcl.data.base import Dataset
+    from mmcl.objectives.objective import Objective
     from mmcl.sections.contrastive import ContrastiveSection
     from mmcl.sections.encoders import AudioSection, EncoderSection, TextSection
     from mmcl.sections.slu import DataSection
@@ -143,7 +145,10 @@ def check_objectives(
         if "teacher" in takes and momentum is None:
             checks.add(key, f"{name} needs a momentum encoder: set momentum, such as momentum=0.99")
         if "is_target" in takes and attributes_of(data).is_target is None:
-            checks.add(key, f"{name} needs is_target, which the data lacks: use data such as digits_on_pictures")
+            checks.add(
+                key,
+                f"{name} needs is_target, which the data lacks: use digits_on_pictures, digits_over_speech or similar",
+            )
 
 
 def check_sizes(checks: Checks, config: ContrastiveSection, data: Any) -> None:
@@ -166,16 +171,26 @@ def check_sizes(checks: Checks, config: ContrastiveSection, data: Any) -> None:
 
 
 @cache
+def takes_hard_negatives(name: str) -> bool:
+    """Return whether an objective, or each of a sum, can use hard negatives, see ``Objective.optional``.
+
+    >>> takes_hard_negatives("mw"), takes_hard_negatives("clip")
+    (True, False)
+    """
+    return all("hard_negatives" in each.optional for each in _classes(name))
+
+
+def _classes(name: str) -> list[type[Objective]]:
+    """Return the classes of the objectives that ``name`` joins by ``+``."""
+    stated = [objectives()[name_and_temperature(term)[0]].partition(":") for term in name.split("+")]
+    return [getattr(import_module(module), kind) for module, _, kind in stated]
+
+
+@cache
 def objective_inputs(name: str) -> tuple[str, ...]:
     """Return the inputs of an objective or a sum of objectives, see ``Objective.takes``.
 
     >>> objective_inputs("sup_con")
     ('features', 'labels')
     """
-    from mmcl.sections.objectives import name_and_temperature, objectives
-
-    takes: list[str] = []
-    for term in name.split("+"):
-        module, _, kind = objectives()[name_and_temperature(term)[0]].partition(":")
-        takes += getattr(import_module(module), kind).takes
-    return tuple(dict.fromkeys(takes))
+    return tuple(dict.fromkeys(each for kind in _classes(name) for each in kind.takes))

@@ -84,16 +84,19 @@ def representation_learning(config: Any, checks: Checks) -> None:
 
 def text_embedding(config: Any, checks: Checks) -> None:
     """Check a config of the task ``text_embedding``."""
-    from mmcl.sections.checks import check_objectives
+    from mmcl.sections.checks import check_objectives, takes_hard_negatives
 
     check_encoder(checks, "encoder", config.encoder, "text")
     for number, each in enumerate(config.evaluations):
         each.check(checks, f"evaluations[{number}]")
     if config.data.check(checks, "data") is not None:
-        pairs = checks.attempt("least_score", config.pairs)
+        pairs = checks.attempt("least_score", config.scored)
         if pairs is not None:
             check_objectives(checks, "objective", config.objective, pairs, momentum=config.momentum)
-            checks.attempt("views", lambda: pairs.check_views(config.views))
+            checks.attempt("views", lambda: pairs.with_views(config.views))
+        for name in config.objective:
+            if config.views > 2 and not takes_hard_negatives(name):
+                checks.add("views", f"{name} takes no hard negatives: set views=2, or choose an objective such as mw")
 
 
 def speech_to_intent(config: Any, checks: Checks, candidates: Callable[[Any, Any], object]) -> None:

@@ -227,7 +227,7 @@ class ContrastiveTrainer:
                 views, available["salient"] = by_encoder(views)
                 available["is_target"] = moved(self._is_target[rows], device)
             samples = moved(self.pairs.samples_of(rows), device)
-            return loss_of(self.objective, views, rows=samples, **available)
+            return loss_of(self.objective, views, self.pairs.negative_views, rows=samples, **available)
 
     def _inputs(self, rows: Tensor) -> tuple[Batch, ...]:
         with torch.autocast(self.device.type, enabled=False):  # decoding stays in float32

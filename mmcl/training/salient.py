@@ -69,7 +69,7 @@ def target_flags(pairs: PairedDataset, objective: object) -> Tensor | None:
     if flags is None:
         raise DataError(
             f"{type(objective).__name__} needs 'is_target', which the data lacks: use data that says which samples are "
-            "targets, such as digits_on_pictures"
+            "targets, such as digits_on_pictures or digits_over_speech"
         )
     found = torch.tensor(list(flags), dtype=torch.bool)
     if found.all() or not found.any():

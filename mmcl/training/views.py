@@ -46,7 +46,9 @@ def objective_inputs(
     return inputs
 
 
-def loss_of(objective: Objective | ObjectiveSum, views: Sequence[Tensor], **available: Tensor | None) -> Tensor:
+def loss_of(
+    objective: Objective | ObjectiveSum, views: Sequence[Tensor], negative_views: int = 0, **available: Tensor | None
+) -> Tensor:
     """Return the loss of an objective, or the weighted sum of several.
 
     With more than two views, an objective of two sides is averaged over all pairs of views.
@@ -54,17 +56,23 @@ def loss_of(objective: Objective | ObjectiveSum, views: Sequence[Tensor], **avai
     Args:
         objective: the objective, or a sum of objectives.
         views: embeddings, as in :func:`objective_inputs`.
+        negative_views: number of views, the last ones, that are hard negatives of the first.
         **available: further inputs by name, as in :func:`objective_inputs`.
 
     Raises:
-        ConfigError: an objective takes an input that is not available, or more than two views are given to an
-            objective of two sides that keeps state between batches.
+        ConfigError: an objective takes an input that is not available, or cannot use hard negatives; or more than two
+            views are given to an objective of two sides that keeps state between batches.
     """
+    if negative_views:
+        available["hard_negatives"] = torch.stack(list(views[-negative_views:]), dim=1)
+        views = views[:-negative_views]
     if isinstance(objective, ObjectiveSum):
-        losses = [weight * loss_of(term, views, **available) for weight, term in objective.weighted_terms()]
+        losses = [weight * loss_of(term, views, 0, **available) for weight, term in objective.weighted_terms()]
         return torch.stack(losses).sum()
+    if "hard_negatives" in available and "hard_negatives" not in objective.optional:
+        raise ConfigError(f"{type(objective).__name__} takes no hard negatives: set views=2, or choose another, as mw")
     if "a" in objective.takes and len(views) > 2:
         if any(isinstance(module, Queue | SampleNumbers) for module in objective.modules()):
             raise ConfigError(f"{type(objective).__name__} takes two views, but there are {len(views)}: set views=2")
-        return torch.stack([loss_of(objective, pair, **available) for pair in combinations(views, 2)]).mean()
+        return torch.stack([loss_of(objective, pair, 0, **available) for pair in combinations(views, 2)]).mean()
     return objective.of(objective_inputs(views, takes=objective.takes, **available))

@@ -120,7 +120,8 @@ FAULTS = [
     ("text_embedding", "objective=clpi", ["objective", "'clpi'", "'clip'"]),
     ("text_embedding", "objective=sup_con", ["objective", "sup_con", "labels"]),
     ("text_embedding", "data.root=graded.csv least_score=6", ["least_score", "0 text pairs"]),
-    ("text_embedding", "views=3", ["views is 3", "negative"]),
+    ("text_embedding", "views=3 objective=clip data.root=triples.csv", ["views", "clip", "hard negatives"]),
+    ("text_embedding", "views=3 objective=mw", ["views is 3", "negative"]),
     ("unlearning", "'settings={laf: {epcohs: 5}}'", ["settings.laf", "'epcohs'", "'epochs'"]),
     ("unlearning", "'settings={laf: {epochs: many}}'", ["settings.laf", "epochs", "'many'"]),
     ("unlearning", "removal.kind=class removal.classes=[onn]", ["removal", "'onn'", "'on'"]),
@@ -134,7 +135,16 @@ def files(tmp_path_factory):
     """Tables of recordings, images and texts with three classes, each with two training samples."""
     folder = tmp_path_factory.mktemp("own")
     splits = ("train", "train", "valid", "test")
-    rows = {"speech": [], "said": [], "images": [], "colours": [], "texts": [], "pairs": [], "graded": []}
+    rows = {
+        "speech": [],
+        "said": [],
+        "images": [],
+        "colours": [],
+        "texts": [],
+        "pairs": [],
+        "graded": [],
+        "triples": [],
+    }
     for number, (label, split) in enumerate(product(("on", "off", "up"), splits)):
         soundfile.write(folder / f"{number}.wav", 0.3 * np.sin(np.arange(1600) * (0.1 + number / 97)), 16_000)
         for name, channels in (("grey", 1), ("colour", 3)):
@@ -145,9 +155,11 @@ def files(tmp_path_factory):
         rows["colours"].append(f"colour{number}.png,words {number},{split}")
         rows["texts"].append(f"words {number},{label},{split}")
         rows["pairs"].append(f"words {number},{label},{split}")
+        rows["triples"].append(f"words {number},{label},no,{split}")
         rows["graded"].append(f"words {number},{label},{split},{number % 5}")
     heads = {"speech": "audio,transcript,label,split", "said": "audio,transcript,split", "images": "image,label,split"}
     heads |= {"colours": "image,text,split", "texts": "text,label,split"}
+    heads |= {"triples": "query,passage,negative,split"}
     heads |= {"pairs": "query,passage,split", "graded": "query,passage,split,score"}
     for name, lines in rows.items():
         (folder / f"{name}.csv").write_text("\n".join([heads[name], *lines]) + "\n")

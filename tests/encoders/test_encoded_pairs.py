@@ -29,4 +29,4 @@ def test_views_of_a_batch_have_the_encoding_of_their_texts(frozen):
 def test_pairs_keep_their_scores_and_their_longest_text():
     pairs = PairedDataset(EncodedPairs(TRIPLES, build_encoder("text", "words", dim=8)))
     assert pairs.targets.tolist() == [4.0, 2.0] and pairs.lengths.tolist() == [3, 4]
-    assert pairs.texts == ["turn it on", "play"]
+    assert pairs.texts == ["turn it on", "play"] and pairs.negative_views == 1

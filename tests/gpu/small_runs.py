@@ -83,6 +83,13 @@ RUNS = {
         ),
         lines=2,
     ),
+    "embeddings": SmallRun(
+        "text_embedding/tiny",
+        ("objective=[clip]", "evaluations=[]", "seeds=[3]"),
+        (),
+        has_data=True,
+        lines=3,
+    ),
     "intents": SmallRun(
         "speech_to_intent/tiny", ("objective=[cwcl]", "seeds=[3]"), (f"first.options={_CNN}",), lines=3
     ),

@@ -6,7 +6,7 @@ import torch
 
 from mmcl.data import Cranfield
 from mmcl.errors import InputError
-from mmcl.metrics.ranking import rank, ranking_measures
+from mmcl.metrics.ranking import rank_documents, ranking_measures
 from mmcl.models.bm25 import bm25_scores
 
 DOCUMENTS = ["wing flutter wing", "heat flow plate", "flutter heat heat panel"]
@@ -37,6 +37,6 @@ def test_documents_without_words_are_refused():
 
 def test_words_rank_cranfield_well(data_dir):
     shelf = Cranfield(data_dir / "cranfield", "test")
-    ranked = rank(bm25_scores(shelf.queries, shelf.documents), shelf.judgements)
+    ranked = rank_documents(bm25_scores(shelf.queries, shelf.documents), shelf.judgements)
     measures = ranking_measures(ranked, shelf.judgements)
     assert measures["nDCG@10"] > 0.3 and measures["MRR@10"] > 0.5 and measures["Recall@100"] > 0.6, measures

@@ -68,6 +68,7 @@ def draw(rows: int = 8, dim: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         **{name: uniform(rows, 4).requires_grad_() for name in ("losses", "other_losses", "scores", "other_scores")},
         **{name: uniform(rows).requires_grad_() for name in ("errors", "other_errors")},
         "labels": labels,
+        "tokens": torch.arange(rows * 3).view(rows, 3) % 5,
         "rows": torch.arange(rows),
         "is_support": ~((labels[:, None] == labels).tril(-1)).any(1),
         "is_rehearsal": torch.arange(rows) % 3 != 1,
@@ -270,6 +271,10 @@ LOSSES: dict[str, Loss] = {
     "feature_distillation of directions": _plain(objectives.feature_distillation, "student teacher", normalize=True),
     "logit_distillation": _with_temperature(objectives.logit_distillation, "student teacher"),
     "relational_distillation": _plain(objectives.relational_distillation, "student teacher"),
+    "length_normalized_dpo": _plain(objectives.length_normalized_dpo, "errors other_errors targets predictions"),
+    "mean_log_probabilities": _plain(
+        lambda *entries: objectives.mean_log_probabilities(*entries).sum(), "logits tokens steps"
+    ),
     "vae_loss": _plain(laf.vae_loss, "a b mean log_variance"),
     "squared_errors": _plain(lambda a, b: laf.saturating(laf.squared_errors(a, b)).sum(), "a b"),
     "extractor_unlearning": _plain(laf.extractor_unlearning, "errors other_errors"),

@@ -50,6 +50,13 @@ def test_without_mixtures_it_is_the_cross_entropy_of_moco():
     assert objective(queries, keys).item() == pytest.approx(expected.item(), rel=1e-10)
 
 
+def test_without_mixtures_keys_of_other_queries_are_no_negatives_as_in_contriever():
+    objective, (queries, keys) = queued(12, mixed=0, mixed_queries=0, temperature=0.05).eval(), draw()
+    whole = objective(queries, keys).item()
+    single = [objective(queries[i : i + 1], keys[i : i + 1]).item() for i in range(4)]
+    assert whole == pytest.approx(sum(single) / 4, rel=1e-12)
+
+
 def test_mixtures_have_given_partners_and_shares():
     one, other = normalize(draw(), dim=2)
     share = torch.tensor([[0.3], [0.0], [1.0], [0.5]], dtype=torch.float64)

@@ -140,16 +140,20 @@ def test_numbers_of_a_table_of_your_own_are_predicted(mmcl, tmp_path):
     assert "MAE, head" in found["l1"] and "MAE, head" not in found["supremix"]
 
 
-@pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST and emoji in MMCL_DATA")
-def test_a_salient_encoder_is_trained_probed_and_resumed(mmcl, tmp_path):
+@pytest.mark.skipif("MMCL_DATA" not in os.environ, reason="needs MNIST, emoji, barista and fsdd in MMCL_DATA")
+@pytest.mark.parametrize(
+    ("data", "modality", "common"),
+    [("digits_on_pictures", "image", "category"), ("digits_over_speech", "audio", "coffeeDrink")],
+)
+def test_a_salient_encoder_is_trained_probed_and_resumed(mmcl, tmp_path, data, modality, common):
     """A run whose last rows are lost resumes from its saved model, with both encoders."""
-    data = ("data.name=digits_on_pictures", "data.options={}", "data.train=[valid]", "data.test=valid")
-    model = ("encoder.modality=image", "encoder.options={dim: 8, blocks: 2}", "batch_size=64", "epochs=1", "shots=[]")
-    settings = ("--folder", tmp_path / "run", "objective=sep_clr", "seeds=0", *data, *model)
+    samples = (f"data.name={data}", "data.options={}", "data.train=[valid]", "data.test=valid")
+    model = (f"encoder.modality={modality}", "encoder.options={dim: 8, blocks: 2}", "batch_size=64", "epochs=1")
+    settings = ("--folder", tmp_path / "run", "objective=sep_clr", "seeds=0", *samples, *model, "shots=[]")
     done = mmcl("run", "representation_learning", "--config", "tiny", *settings)
     assert done.returncode == 0, done.stderr
     (result,) = rows(tmp_path / "run", "result")
-    assert {"digit probe", "digit probe, salient", "category probe, salient, head"} <= set(result["measures"])
+    assert {"digit probe", "digit probe, salient", f"{common} probe, salient, head"} <= set(result["measures"])
     assert len(TwoTower.load(tmp_path / "run/models/sep_clr-seed0").towers) == 2
     path = tmp_path / "run/metrics.jsonl"
     expected, lines = rows(tmp_path / "run"), path.read_text().splitlines(keepends=True)

@@ -91,9 +91,10 @@ def test_a_resumed_run_equals_the_uninterrupted_one(whole, mmcl, tmp_path):
     [
         ["data.root={graded}", "evaluations=[]", "least_score=3", "encoder.frozen=true", "encoder.head=residual"],
         ["data.root={graded}", "evaluations=[]", "objective=conr", "temperature=1"],
+        ["evaluations=[]", "objective=mw", "views=3"],
     ],
 )
-def test_heads_and_graded_pairs_are_trained(more, mmcl, table, settings, tmp_path):
+def test_heads_graded_pairs_and_triples_are_trained(more, mmcl, table, settings, tmp_path):
     more = [word.format(graded=table.parent / "graded.csv") for word in more]
     done = mmcl(
         "run",

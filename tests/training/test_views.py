@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from mmcl.errors import ConfigError
-from mmcl.objectives import CLIPLoss, ISogCLRLoss, MoCHiLoss, MVDHELLoss, NTXentLoss, SimLAPLoss, SupConLoss
+from mmcl.objectives import (
+    CLIPLoss,
+    ISogCLRLoss,
+    MoCHiLoss,
+    MVDHELLoss,
+    MWLoss,
+    NTXentLoss,
+    ObjectiveSum,
+    SimLAPLoss,
+    SupConLoss,
+)
 from mmcl.training.views import loss_of, objective_inputs
 
 VIEWS = list(torch.arange(24.0).view(3, 4, 2))
@@ -14,6 +24,16 @@ LABELS = torch.tensor([0, 1, 1, 2])
 def test_two_views_are_the_sides():
     inputs = objective_inputs(VIEWS[:2], labels=LABELS, takes=("a", "b", "labels"))
     assert inputs["a"] is VIEWS[0] and inputs["b"] is VIEWS[1] and inputs["labels"] is LABELS
+
+
+def test_negative_views_are_hard_negatives():
+    queries, passages, *hard = VIEWS
+    expected = MWLoss(1.0)(queries, passages, torch.stack(hard, 1))
+    assert loss_of(MWLoss(1.0), VIEWS, 1) == expected != loss_of(MWLoss(1.0), VIEWS[:2])
+    assert loss_of(ObjectiveSum([MWLoss(1.0)], [2.0]), VIEWS, 1) == 2 * expected
+    for objective in (CLIPLoss(1.0), ObjectiveSum([MWLoss(1.0), CLIPLoss(1.0)])):
+        with pytest.raises(ConfigError, match="CLIPLoss takes no hard negatives"):
+            loss_of(objective, VIEWS, 1)
 
 
 def test_views_are_stacked_and_features_concatenated():

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from mmcl.batch import Batch
-from mmcl.config.numbers import Factor, NonNegative, Probability, Share
+from mmcl.config.numbers import Count, Factor, NonNegative, Probability, Share
 from mmcl.data.augment.crop import check_crop
 from mmcl.errors import ConfigError, InputError
 
@@ -28,6 +28,8 @@ class ImageAugmentation:
         flip: probability of a horizontal flip.
         brightness: largest change of the brightness, as a share of it.
         noise: standard deviation of the Gaussian noise, where pixels are in [0, 1].
+        dropped: probability of setting a square patch of the view to 0, as Contriever deletes tokens.
+        patch: side of these patches, in pixels.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -47,8 +49,12 @@ class ImageAugmentation:
         flip: Probability = 0.0,
         brightness: Share = 0.0,
         noise: NonNegative = 0.0,
+        dropped: Probability = 0.0,
+        patch: Count = 4,
     ) -> None:
         check_crop(smallest, largest)
+        if not 0 <= dropped < 1 or patch < 1:
+            raise ConfigError(f"dropped is {dropped} and patch {patch}, expected a probability below 1 and 1 or more")
         if not 0 <= flip < 1 or not 0 <= brightness <= 1 or rotation < 0 or noise < 0:
             raise ConfigError(
                 f"flip is {flip}, brightness {brightness}, rotation {rotation}, noise {noise}: expected a probability "
@@ -56,6 +62,7 @@ class ImageAugmentation:
             )
         self.smallest, self.largest = smallest, largest
         self.rotation, self.flip, self.brightness, self.noise = rotation, flip, brightness, noise
+        self.dropped, self.patch = dropped, patch
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the batch with other images; its other entries stay."""
@@ -68,7 +75,16 @@ class ImageAugmentation:
             images = images * factors
         if self.noise:
             images = images + self.noise * torch.randn_like(images)
+        if self.dropped:
+            images = images * self._kept(images)
         return Batch({**batch, "image": images.clamp(0, 1)})
+
+    def _kept(self, images: Tensor) -> Tensor:
+        """Return whether the patch of each pixel is kept, ``(batch, 1, height, width)``."""
+        count, _, height, width = images.shape
+        patches = torch.rand(count, 1, -(-height // self.patch), -(-width // self.patch), device=images.device)
+        kept = patches >= self.dropped
+        return kept.repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3)[:, :, :height, :width]
 
     def _grid(self, images: Tensor) -> Tensor:
         """Return the place in the image that each pixel of its view shows, ``(batch, height, width, 2)``."""

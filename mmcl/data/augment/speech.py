@@ -9,8 +9,8 @@ from torch import Tensor
 from torchaudio.transforms import SpecAugment, SpeedPerturbation
 
 from mmcl.batch import Batch, length_mask
-from mmcl.config.numbers import Factor, Share, Size
-from mmcl.data.augment.crop import check_crop
+from mmcl.config.numbers import Factor, Probability, Share, Size
+from mmcl.data.augment.crop import check_crop, independent_crop
 from mmcl.errors import ConfigError, InputError
 
 
@@ -19,8 +19,8 @@ class SpeechAugmentation:
 
     Frames, such as cached log-mel features, are cropped and masked (SpecAugment, Park et al. 2019, arXiv 1904.08779).
     Masked frames are 0, the mean of log-mel frames. Waveforms get noise and another speed; their frames must then be
-    computed again in each step. A batch of waveforms is changed by ``noise`` and ``speed`` only, a batch of frames by
-    the others only.
+    computed again in each step. A batch of waveforms is changed by ``crop_waveforms``, ``noise`` and ``speed`` only, a
+    batch of frames by the others only.
 
     Args:
         smallest: smallest share of the frames that a crop keeps; 1 crops nothing.
@@ -31,6 +31,8 @@ class SpeechAugmentation:
         band_share: largest share of the bands that a span masks.
         noise: signal-to-noise ratios of white noise in dB, lowest and highest; empty for none.
         speed: factors of the speed to choose from for each batch; empty for none.
+        dropped: probability of deleting a frame of the crop, as Contriever deletes tokens.
+        crop_waveforms: crop waveforms in place of frames, by the same shares.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -52,6 +54,8 @@ class SpeechAugmentation:
         band_share: Share = 0.15,
         noise: tuple[float, ...] = (),
         speed: tuple[float, ...] = (),
+        dropped: Probability = 0.0,
+        crop_waveforms: bool = False,
     ) -> None:
         check_crop(smallest, largest)
         if not (0 <= time_share <= 1 and 0 <= band_share <= 1) or min(time_masks, band_masks) < 0:
@@ -59,12 +63,15 @@ class SpeechAugmentation:
                 f"time_share is {time_share}, band_share {band_share}, masks {time_masks} and {band_masks}: expected "
                 "shares of 0 to 1, and no negative number of masks"
             )
+        if not 0 <= dropped < 1:
+            raise ConfigError(f"dropped is {dropped}, expected 0 or more and less than 1")
         if len(noise) not in (0, 2) or (noise and noise[0] > noise[1]) or any(each <= 0 for each in speed):
             raise ConfigError(
                 f"noise is {list(noise)} and speed {list(speed)}: expected noise as [lowest, highest] in dB, and "
                 "factors of the speed above 0"
             )
         self.smallest, self.largest = smallest, largest
+        self.dropped, self.crop_waveforms = dropped, crop_waveforms
         self.noise, self.speed = tuple(noise), tuple(speed)
         self.time_masks, self.time_share = time_masks, time_share
         self.band_masks, self.band_share = band_masks, band_share
@@ -72,29 +79,21 @@ class SpeechAugmentation:
     @property
     def needs_inputs(self) -> bool:
         """Whether waveforms are changed, so that cached frames do not serve."""
-        return bool(self.noise or self.speed)
+        return bool(self.noise or self.speed or self.crop_waveforms)
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the batch with other frames or waveforms; its other entries stay."""
         if "features_lengths" in batch:
-            features, lengths = self._cropped(batch["features"], batch["features_lengths"])
+            crop = self.smallest, self.largest, self.dropped
+            features, lengths = independent_crop(batch["features"], batch["features_lengths"], *crop)
             return Batch({**batch, "features": self._masked(features), "features_lengths": lengths})
         if "audio" in batch:
-            waveforms, lengths = self._waveforms(batch["audio"], batch["audio_lengths"])
+            waveforms, lengths = batch["audio"], batch["audio_lengths"]
+            if self.crop_waveforms:
+                waveforms, lengths = independent_crop(waveforms, lengths, self.smallest, self.largest)
+            waveforms, lengths = self._waveforms(waveforms, lengths)
             return Batch({**batch, "audio": waveforms, "audio_lengths": lengths})
         raise InputError(f"the batch has {', '.join(batch) or 'no entries'}, expected frames or waveforms to augment")
-
-    def _cropped(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep a random span of the frames of each sample."""
-        if self.smallest == 1:
-            return frames, lengths
-        share = self.smallest + (self.largest - self.smallest) * torch.rand(len(lengths), device=lengths.device)
-        kept = (share * lengths).floor().long().clamp(min=1)
-        start = (torch.rand(len(lengths), device=lengths.device) * (lengths - kept + 1)).floor().long()
-        steps = torch.arange(frames.shape[1], device=frames.device)
-        places = (start[:, None] + steps).clamp(max=frames.shape[1] - 1)
-        taken = frames.gather(1, places[:, :, None].expand_as(frames))
-        return taken * length_mask(kept, frames.shape[1])[:, :, None], kept
 
     def _masked(self, frames: Tensor) -> Tensor:
         _, steps, bands = frames.shape

@@ -13,7 +13,10 @@ from mmcl.errors import ConfigError, InputError
 class TextAugmentation:
     """Return a random view of the texts of a batch: a span of the words, some of which are left out.
 
-    A view has at least one word, unless the text has none. Texts are encoded again in each step.
+    A view has at least one word, unless the text has none. Texts are encoded again in each step. With
+    ``smallest=0.05`` and ``largest=0.5``, two views are the independent crops of Contriever (Izacard et al. 2022, arXiv
+    2112.09118), which takes both from one passage of 256 tokens: split longer texts. Differs from the paper: spans are
+    of words instead of tokens. :func:`~mmcl.data.augment.crop.independent_crop` crops token ids.
 
     Args:
         smallest: smallest share of the words that a span keeps; 1 keeps all.

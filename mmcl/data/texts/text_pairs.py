@@ -108,14 +108,17 @@ class TextPairs:
         """Return the texts by view: the first, the second and, in triples, the negatives."""
         return [self.first, self.second, *([] if self.negatives is None else [self.negatives])]
 
-    def check_views(self, views: int) -> None:
-        """Check that each pair has as many texts.
+    def with_views(self: TextPairsT, views: int) -> TextPairsT:
+        """Return the pairs without negatives for 2 views, and with them for 3.
 
         Raises:
-            DataError: it has fewer.
+            DataError: there are no negatives.
         """
         if views > self.views:
             raise DataError(f"views is {views}, but the pairs have no negatives: set views=2, or add a column negative")
+        chosen = copy(self)
+        chosen.negatives = self.negatives if views > 2 else None
+        return chosen
 
     def select(self: TextPairsT, rows: Sequence[int]) -> TextPairsT:
         """Return some of the pairs.

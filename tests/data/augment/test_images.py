@@ -61,8 +61,24 @@ def test_flips_brightness_and_noise():
     assert 0.08 < ImageAugmentation(**OFF, noise=0.1)(grey)["image"].std() < 0.12
 
 
+def test_whole_patches_are_dropped():
+    white = Batch(image=torch.ones(200, 3, 10, 10))
+    seen = ImageAugmentation(**OFF, dropped=0.25, patch=4)(white)["image"]
+    assert torch.equal(seen, seen[:, :1].expand_as(seen)) and set(seen.unique().tolist()) == {0.0, 1.0}
+    for rows, columns in (((0, 4), (4, 8)), ((8, 10), (8, 10))):  # the last patches are cut off
+        patch = seen[:, 0, slice(*rows), slice(*columns)].flatten(1)
+        assert (patch == patch[:, :1]).all() and 0.65 < patch[:, 0].mean() < 0.85
+
+
 def test_bad_settings_and_batches_are_refused():
-    for wrong in ({"rotation": -1.0}, {"flip": 1.0}, {"brightness": 2.0}, {"noise": -0.1}):
+    for wrong in (
+        {"rotation": -1.0},
+        {"flip": 1.0},
+        {"brightness": 2.0},
+        {"noise": -0.1},
+        {"dropped": 1.0},
+        {"patch": 0},
+    ):
         with pytest.raises(ConfigError, match=str(next(iter(wrong.values())))):
             ImageAugmentation(**wrong)
     with pytest.raises(InputError, match="text"):

@@ -68,8 +68,36 @@ def test_speed_changes_lengths():
     assert SpeechAugmentation(speed=(0.9,)).needs_inputs and not SpeechAugmentation().needs_inputs
 
 
+def test_frames_are_deleted_in_their_order():
+    given = frames()
+    seen = SpeechAugmentation(**OFF, dropped=0.3)(given)
+    share = seen["features_lengths"].sum() / given["features_lengths"].sum()
+    assert 0.65 < share < 0.75
+    for values, kept in zip(seen["features"][:, :, 0], seen["features_lengths"].tolist(), strict=True):
+        assert (values[:kept].diff() >= 1).all() and not values[kept:].any()
+
+
+def test_waveforms_are_cropped_where_asked_for():
+    waveforms = torch.linspace(0.001, 0.9, 800).repeat(40, 1)
+    given = Batch(audio=waveforms, audio_lengths=torch.full((40,), 800))
+    assert torch.equal(SpeechAugmentation(smallest=0.1)(given)["audio"], waveforms)
+    augment = SpeechAugmentation(smallest=0.1, largest=0.5, crop_waveforms=True)
+    seen, other = augment(given), augment(given)
+    assert augment.needs_inputs and seen["audio_lengths"].min() >= 80 and seen["audio_lengths"].max() <= 400
+    for values, kept in zip(seen["audio"], seen["audio_lengths"].tolist(), strict=True):
+        assert (values[:kept].diff() > 0).all() and not values[kept:].any()
+    assert not torch.equal(seen["audio_lengths"], other["audio_lengths"])
+
+
 def test_bad_settings_and_batches_are_refused():
-    for wrong in ({"time_share": 2.0}, {"band_masks": -1}, {"noise": (5.0,)}, {"noise": (9.0, 3.0)}, {"speed": (0.0,)}):
+    for wrong in (
+        {"time_share": 2.0},
+        {"band_masks": -1},
+        {"noise": (5.0,)},
+        {"noise": (9.0, 3.0)},
+        {"speed": (0.0,)},
+        {"dropped": 1.0},
+    ):
         with pytest.raises(ConfigError):
             SpeechAugmentation(**wrong)
     with pytest.raises(InputError, match="text"):

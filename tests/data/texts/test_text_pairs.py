@@ -26,6 +26,13 @@ def test_scores_select_pairs_and_are_targets():
     assert unscored.at_least(5.0) is unscored
 
 
+def test_negatives_can_be_left_out():
+    triples = TextPairs(["a"], ["b"], ["c"])
+    assert triples.with_views(2).negatives is None and triples.with_views(3).negatives == ["c"]
+    with pytest.raises(DataError, match="views is 3"):
+        triples.with_views(2).with_views(3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
