@@ -43,6 +43,8 @@ class CoDiEmbRetrievalLoss(Objective):
     0.6265
     """
 
+    optional = ("hard_negatives",)
+
     def __init__(self, temperature: Temperature = 0.02, *, block_size: int | None = None, gather: bool = False) -> None:
         super().__init__(temperature, block_size=block_size, gather=gather)
 
