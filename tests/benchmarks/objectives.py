@@ -104,7 +104,7 @@ def measure(side: str, name: str, batch: int, dim: int, threads: int, repeats: i
         loss.backward()
         return loss.item()
 
-    run(*inputs(600))  # whatever is set up once
+    run(*inputs(min(600, batch)))  # whatever is set up once
     if side == "limit":
         step = limit(name)
     given = inputs(batch)

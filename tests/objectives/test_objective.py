@@ -65,6 +65,14 @@ def test_takes_lists_the_required_arguments_of_forward(kind):
     assert len(kind.takes) == len(required) and set(kind.takes) <= NAMES
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind.optional])
+def test_optional_arguments_reach_forward(kind):
+    arguments = inspect.signature(kind.forward).parameters
+    assert all(arguments[name].default is None for name in kind.optional)
+    a, b, hard = torch.randn(5, 3), torch.randn(5, 3), torch.randn(5, 2, 3)
+    assert kind().of({"a": a, "b": b, "hard_negatives": hard}) == kind()(a, b, hard) != kind()(a, b)
+
+
 def test_of_passes_the_arguments_by_name():
     a, b = torch.randn(5, 3), torch.randn(5, 3)
     objective = CLIPLoss()

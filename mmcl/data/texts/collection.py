@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
 
 from mmcl.data.base import logger
 from mmcl.data.texts.text_pairs import TextPairs
@@ -75,7 +74,7 @@ class Collection(TextPairs):
         super().__init__([self.queries[query] for query, _ in rows], [self.documents[row] for _, row in rows])
 
     @property
-    def arrays(self) -> Sequence[Sequence[Any]]:
+    def arrays(self) -> Sequence[Sequence[str] | Sequence[float]]:
         """The relevant documents, and a digest of all documents for each pair."""
         digest = blake2b("\0".join(self.documents).encode(errors="surrogatepass"), digest_size=8).hexdigest()
         return [*super().arrays, [digest] * len(self)]

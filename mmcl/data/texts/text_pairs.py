@@ -95,7 +95,7 @@ class TextPairs:
         return self.scores
 
     @property
-    def arrays(self) -> Sequence[Sequence[Any]]:
+    def arrays(self) -> Sequence[Sequence[str] | Sequence[float]]:
         """Everything besides the first texts that identifies a pair."""
         return [values for name, values in self._columns().items() if name != "first"]
 
