@@ -128,7 +128,7 @@ class SupReMixLoss(Objective):
             if processes:
                 keys, key_targets, offset = processes.gather(keys), processes.gather(targets), processes.own.start
             if self.mixed_positives:
-                size = max(1, min(size, _PAIRS // max(len(keys), 1) ** 2, _ANCHORS if rows.is_cpu else size))
+                size = max(1, min(size, self._anchors(targets, key_targets)))
             order = targets.argsort()  # anchors of a block have similar targets, and keys within the window in common
             sums = sum_of_blocks(
                 lambda start, *block: self._block_loss(*block),
@@ -139,6 +139,13 @@ class SupReMixLoss(Objective):
             total, anchors = sums.expand(2).unbind()
             anchors = processes.stack(anchors.detach()).sum() if processes else anchors.detach()
             return poisoned(total, valid) / anchors.clamp(min=1)
+
+    def _anchors(self, targets: Tensor, key_targets: Tensor) -> int:
+        """Return the number of anchors whose pairs of keys fit into memory at a time."""
+        if not checks_values(targets) or not len(targets):
+            return _PAIRS // max(len(key_targets), 1) ** 2
+        near = ((targets[:, None] - key_targets).abs() < self.window).sum(1).amax().item()
+        return min(_ANCHORS, _PAIRS // max(2 * int(near), 1) ** 2)  # 2: anchors of a block differ
 
     def _block_loss(
         self, queries: Tensor, targets: Tensor, lam: Tensor, places: Tensor, keys: Tensor, key_targets: Tensor

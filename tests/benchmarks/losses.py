@@ -128,6 +128,12 @@ def peer(name: str, side: str, device: str = "cpu") -> Loss:
         from plain_losses import plain
 
         return plain(name)
+    if side == "diffsort":
+        from diffsort import DiffSortNet
+        from plain_losses import groco
+
+        sorted_by = DiffSortNet("odd_even", 11, steepness=1, distribution="cauchy")  # 10 negatives and a positive
+        return lambda a, b, labels: groco(a, b, lambda values: sorted_by(values)[1])
     if side == "lightly":
         from lightly import loss as lightly
 

@@ -45,7 +45,7 @@ PEERS = {
     "isogclr": "plain torch",
     "supremix": "plain torch",
     "conr": "plain torch",
-    "groco": "plain torch",
+    "groco": "diffsort",
     "moco": "lightly",
     "mochi": "plain torch",
     "mw": "plain torch",

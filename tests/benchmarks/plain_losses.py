@@ -108,15 +108,15 @@ def _cacr(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     return costs.diagonal().mean() - (weights * costs).sum(1).mean()
 
 
-def _groco(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
-    """GroCo with a permutation matrix for each anchor, as diffsort has it."""
+def groco(a: Tensor, b: Tensor, permutation: Callable[[Tensor], Tensor]) -> Tensor:
+    """GroCo with the permutation matrices of a sorting network, ``(batch, values, ranks)``."""
     views = [normalize(each, dim=1) for each in (a, b)]
     total = torch.zeros(())
     for view, other in (views, views[::-1]):
         sims = (view @ view.detach().T / TEMPERATURE).masked_fill(_itself(a), -torch.inf)
         hardest = sims.topk(10, dim=1).values.flip(1)
         positive = (view * other.detach()).sum(1, keepdim=True) / TEMPERATURE
-        places = _permutation(torch.cat([hardest, positive], 1))
+        places = permutation(torch.cat([hardest, positive], 1))
         shares = places[:, :, :10].sum(2)  # of each value, among the ranks of negatives
         right = torch.cat([shares[:, :10], 1 - shares[:, 10:]], 1).clamp(min=torch.finfo(shares.dtype).tiny)
         total = total - right.log().sum(1).mean() / right.shape[1]
@@ -259,7 +259,7 @@ _LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "conr": _conr,
     "sep_clr": _sep_clr,
     "cacr": _cacr,
-    "groco": _groco,
+    "groco": lambda a, b, labels: groco(a, b, _permutation),
     "supremix": _supremix,
     "susana": _susana,
 }
