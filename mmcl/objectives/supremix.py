@@ -12,7 +12,7 @@ from mmcl.errors import ConfigError, InputError, ShapeError
 from mmcl.objectives.kernel.gather import Processes
 from mmcl.objectives.kernel.inputs import check_features, checks_values, poisoned, precise
 from mmcl.objectives.kernel.labels import targets_of
-from mmcl.objectives.kernel.row_blocks import masked_logsumexp, own_columns, sum_of_blocks
+from mmcl.objectives.kernel.row_blocks import masked_logsumexp, sum_of_blocks
 from mmcl.objectives.kernel.tiles import tile_size
 from mmcl.objectives.kernel.unit import unit
 from mmcl.objectives.objective import Objective
@@ -22,6 +22,7 @@ Weighting = Literal["distance", "inverse", "none"]
 RowDivisor = Literal["positives", "positives_and_1"]
 
 _PAIRS = 2**22  # pairs of keys in memory at a time
+_ANCHORS = 16  # anchors per block on the CPU; few have few keys within the window
 
 
 class SupReMixLoss(Objective):
@@ -127,10 +128,11 @@ class SupReMixLoss(Objective):
             if processes:
                 keys, key_targets, offset = processes.gather(keys), processes.gather(targets), processes.own.start
             if self.mixed_positives:
-                size = max(1, min(size, _PAIRS // max(len(keys), 1) ** 2))
+                size = max(1, min(size, _PAIRS // max(len(keys), 1) ** 2, _ANCHORS if rows.is_cpu else size))
+            order = targets.argsort()  # anchors of a block have similar targets, and keys within the window in common
             sums = sum_of_blocks(
-                lambda start, *block: self._block_loss(offset + start, *block),
-                [queries, targets, lam.to(rows.dtype)],
+                lambda start, *block: self._block_loss(*block),
+                [queries[order], targets[order], lam.to(rows.dtype)[order], order + offset],
                 [keys, key_targets],
                 size,
             )
@@ -139,11 +141,11 @@ class SupReMixLoss(Objective):
             return poisoned(total, valid) / anchors.clamp(min=1)
 
     def _block_loss(
-        self, offset: int, queries: Tensor, targets: Tensor, lam: Tensor, keys: Tensor, key_targets: Tensor
+        self, queries: Tensor, targets: Tensor, lam: Tensor, places: Tensor, keys: Tensor, key_targets: Tensor
     ) -> Tensor:
-        """Return the sum of losses and the number of anchors, ``(2,)``."""
+        """Return the sum of losses and the number of anchors, ``(2,)``; ``places`` are the rows of anchors in keys."""
         similarities, fixed = queries @ keys.T, queries @ keys.detach().T
-        columns = own_columns(similarities, offset)
+        columns = places[:, None]
         own = torch.zeros_like(similarities, dtype=torch.bool).scatter(1, columns, True)
         apart = (targets[:, None] - key_targets).to(similarities.dtype)
         sums = masked_logsumexp(similarities + self._log_weights(apart), ~own)
@@ -166,6 +168,9 @@ class SupReMixLoss(Objective):
 
     def _mixed_positives(self, fixed: Tensor, apart: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logsumexp, number and sum of the similarities of each anchor's mixed positives, ``(rows,)`` each."""
+        if checks_values(apart):  # elsewhere, a selection would wait for the GPU
+            near = ((apart != 0) & (apart.abs() < self.window)).any(0)
+            fixed, apart = fixed[:, near], apart[:, near]
         below, above = (apart > 0) & (apart < self.window), (apart < 0) & (apart > -self.window)
         chosen = below[:, :, None] & above[:, None, :]
         span = torch.where(chosen, apart[:, :, None] - apart[:, None, :], 1)  # y_k - y_j
