@@ -17,10 +17,9 @@ from mmcl.config.model import OneOrMore
 from mmcl.config.signature import section_of
 from mmcl.sections import task_checks
 from mmcl.sections.augment import AugmentSection
-from mmcl.sections.contrastive import ContrastiveSection
 from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName
 from mmcl.sections.samples import SamplesSection
-from mmcl.sections.towers import TowerSection
+from mmcl.sections.towers import OneTowerSection, TowerSection
 
 if TYPE_CHECKING:
     from mmcl.models.two_tower import TwoTower
@@ -33,7 +32,7 @@ _NO_SETTINGS = ("model", "train", "test", "augment", "seed", "device")
 
 
 @section_of("mmcl.models.measures:representation_measures", without=_NO_SETTINGS)
-class Config(ContrastiveSection):
+class Config(OneTowerSection):
     data: SamplesSection = SamplesSection()
     encoder: TowerSection = TowerSection(head="mlp")
     dim: int | None = Field(128, ge=1, description="output dimension of the projection head; none: that of the encoder")
@@ -49,16 +48,6 @@ class Config(ContrastiveSection):
         if self.augment.small >= self.views:
             raise ValueError(f"augment.small is {self.augment.small}, expected fewer than views, which is {self.views}")
         return self
-
-    def build(self, seed: int | None = None) -> TwoTower:
-        """Build the encoder and its head; ``seed`` fixes weights that are not pretrained."""
-        from mmcl.models import TwoTower
-        from mmcl.seeding import seed_everything
-
-        if seed is not None:
-            seed_everything(seed)
-        encoder, head = self.encoder.build()
-        return TwoTower(encoder, first_head=head, dim=encoder.pooled_dim if head.keeps_dim else self.dim)
 
     def augmentations(self) -> list[Augmentation]:
         """Build the augmentation of each view."""

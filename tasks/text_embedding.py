@@ -15,9 +15,10 @@ from pydantic import Field, model_validator
 
 from mmcl.config.model import OneOrMore
 from mmcl.sections import task_checks
-from mmcl.sections.contrastive import ContrastiveSection
+from mmcl.sections.augment import AugmentSection
 from mmcl.sections.objectives import OBJECTIVE_HELP, ObjectiveName
 from mmcl.sections.text_data import SplitName, TextDataSection, TextTowerSection
+from mmcl.sections.towers import OneTowerSection
 
 if TYPE_CHECKING:
     from mmcl.data.paired import PairedDataset
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 BASELINES = ("bm25", "untrained")
 
 
-class Config(ContrastiveSection):
+class Config(OneTowerSection):
     data: TextDataSection = TextDataSection()
     least_score: float | None = Field(
         None, description="lowest score of graded pairs to train on, for objectives of pairs that match; none: all"
@@ -38,6 +39,9 @@ class Config(ContrastiveSection):
     encoder: TextTowerSection = TextTowerSection()
     dim: int | None = Field(None, ge=1, description="output dimension of the projection head; none: 512")
     objective: OneOrMore[ObjectiveName] = Field(("clip",), min_length=1, description=OBJECTIVE_HELP)
+    augment: AugmentSection | None = Field(
+        None, description="train without pairs: views are random crops of each text or document; none: train on pairs"
+    )
     views: int = Field(
         2, ge=2, le=3, description="texts of a pair; 3 with the column negative, for objectives with hard negatives"
     )
@@ -53,20 +57,12 @@ class Config(ContrastiveSection):
             raise ValueError(f"{min(twice)} is in data and evaluations twice, expected once: remove it")
         return self
 
-    def build(self, seed: int | None = None) -> TwoTower:
-        """Build the tower; ``seed`` fixes weights that are not pretrained."""
-        from mmcl.models import TwoTower
-        from mmcl.seeding import seed_everything
-
-        if seed is not None:
-            seed_everything(seed)
-        encoder, head = self.encoder.build()
-        return TwoTower(encoder, first_head=head, dim=encoder.pooled_dim if head.keeps_dim else self.dim)
-
     def augmentations(self) -> list[Augmentation]:
-        """Return the functions that choose the text of each view: query, passage and negative."""
+        """Return the functions that make each view: they crop a text, or choose query, passage and negative."""
         from mmcl.data.texts.text_pairs import view_of
 
+        if self.augment is not None:
+            return self.augment.build("text", self.views)
         return [view_of(number) for number in range(self.views)]
 
     def scored(self) -> TextPairs:
@@ -75,10 +71,12 @@ class Config(ContrastiveSection):
         return pairs if self.least_score is None else pairs.at_least(self.least_score)
 
     def pairs(self) -> PairedDataset:
-        """Return the training pairs with cached features of frozen encoder layers."""
+        """Return the training pairs with cached features of frozen encoder layers, or the plain texts to crop."""
         from mmcl.data import PairedDataset
         from mmcl.encoders.encoded_pairs import EncodedPairs
 
+        if self.augment is not None:
+            return PairedDataset(self.scored().plain_texts())
         tower = self.build(self.seeds[0]).first
         options: dict[str, Any] = {"keep": tower.keep, "device": self.device, "precision": self.precision}
         return PairedDataset(EncodedPairs(self.scored().with_views(self.views), tower.encoder, **options))

@@ -162,10 +162,10 @@ def _add_regressor(model: TwoTower, pairs: PairedDataset, name: str, takes: Sequ
 
 
 def standardize_heads(model: TwoTower, pairs: PairedDataset) -> None:
-    """Standardize the input of the heads on frozen encoders, which is known before training."""
+    """Standardize the input of the heads on frozen encoders with cached features, which are known before training."""
     sides: tuple[Any, ...] = pairs.sides
     for tower, side in zip(model.towers, sides, strict=True):
-        if tower.encoder.frozen:
+        if tower.encoder.frozen and hasattr(side, "vectors"):
             tower.head.standardize(side.vectors(range(len(side))))
 
 

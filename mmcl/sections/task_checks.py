@@ -93,9 +93,11 @@ def text_embedding(config: Any, checks: Checks) -> None:
         pairs = checks.attempt("least_score", config.scored)
         if pairs is not None:
             check_objectives(checks, "objective", config.objective, pairs, momentum=config.momentum)
-            checks.attempt("views", lambda: pairs.with_views(config.views))
+            checks.attempt("augment", config.augmentations)
+            if config.augment is None:
+                checks.attempt("views", lambda: pairs.with_views(config.views))
         for name in config.objective:
-            if config.views > 2 and not takes_hard_negatives(name):
+            if config.augment is None and config.views > 2 and not takes_hard_negatives(name):
                 checks.add("views", f"{name} takes no hard negatives: set views=2, or choose an objective such as mw")
 
 

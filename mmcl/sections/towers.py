@@ -1,4 +1,4 @@
-"""Config sections of contrastive pretraining: pairs, and one or two towers."""
+"""Config sections of contrastive training: pairs, and one or two towers."""
 
 from __future__ import annotations
 
@@ -87,6 +87,23 @@ class TowerSection(EncoderSection):
         sizes = self.model_dump(include={"hidden", "kernel", "layers", "heads", "dropout", "kappa", "batch_norm"})
         head = HeadOptions(self.head, **sizes)
         return self.encoder(), head
+
+
+class OneTowerSection(ContrastiveSection):
+    """One tower and its contrastive training."""
+
+    encoder: TowerSection = TowerSection()
+    dim: int | None = Field(None, ge=1, description="output dimension of the projection head; none: 512")
+
+    def build(self, seed: int | None = None) -> TwoTower:
+        """Build the encoder and its head; ``seed`` fixes weights that are not pretrained."""
+        from mmcl.models import TwoTower
+        from mmcl.seeding import seed_everything
+
+        if seed is not None:
+            seed_everything(seed)
+        encoder, head = self.encoder.build()
+        return TwoTower(encoder, first_head=head, dim=encoder.pooled_dim if head.keeps_dim else self.dim)
 
 
 class PretrainingSection(ContrastiveSection):

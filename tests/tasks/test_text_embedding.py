@@ -113,6 +113,16 @@ def test_heads_graded_pairs_and_triples_are_trained(more, mmcl, table, settings,
     assert len(losses) == 2 and losses[0] != losses[1]
 
 
+def test_contriever_trains_on_crops_of_texts_without_pairs(mmcl, settings, tmp_path):
+    more = [*settings, "encoder.options={dim: 8}", "objectives.mochi.queue=16", "epochs=1", "seeds=0"]
+    done = mmcl("run", "text_embedding", "--config", "contriever", "--folder", tmp_path / "run", *more)
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "run")
+    assert [row["strategy"] for row in found if row["kind"] == "result"] == ["bm25", "untrained", "mochi"]
+    (epoch,) = (row for row in found if row["kind"] == "epoch")
+    assert epoch["loss"] > 0
+
+
 def test_the_collections_of_the_data_folder_are_trained_on(data_dir, mmcl, tmp_path):
     done = mmcl("run", "text_embedding", "--config", "tiny", "--folder", tmp_path / "run", "seeds=0", "objective=clip")
     assert done.returncode == 0, done.stderr

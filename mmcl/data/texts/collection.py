@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from mmcl.data.base import logger
+from mmcl.data.texts.plain_texts import PlainTexts
 from mmcl.data.texts.text_pairs import TextPairs
 from mmcl.errors import DataError
 from mmcl.text.suggest import nearest
@@ -78,6 +79,10 @@ class Collection(TextPairs):
         """The relevant documents, and a digest of all documents for each pair."""
         digest = blake2b("\0".join(self.documents).encode(errors="surrogatepass"), digest_size=8).hexdigest()
         return [*super().arrays, [digest] * len(self)]
+
+    def plain_texts(self) -> PlainTexts:
+        """Return the distinct documents, without queries and judgements, for unsupervised training."""
+        return PlainTexts(list(dict.fromkeys(self.documents)))
 
 
 def collection_of(pairs: TextPairs, where: str = "the pairs") -> Collection:

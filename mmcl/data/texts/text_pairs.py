@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from mmcl.data.base import Source
+from mmcl.data.texts.plain_texts import PlainTexts
 from mmcl.errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class TextPairs:
     def columns(self) -> list[list[str]]:
         """Return the texts by view: the first, the second and, in triples, the negatives."""
         return [self.first, self.second, *([] if self.negatives is None else [self.negatives])]
+
+    def plain_texts(self) -> PlainTexts:
+        """Return the distinct texts, without pairs, for unsupervised training."""
+        return PlainTexts(list(dict.fromkeys(text for column in self.columns() for text in column)))
 
     def with_views(self: TextPairsT, views: int) -> TextPairsT:
         """Return the pairs without negatives for 2 views, and with them for 3.

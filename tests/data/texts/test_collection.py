@@ -46,3 +46,8 @@ def test_pairs_become_a_collection_of_their_distinct_texts():
     pairs = TextPairs(["on", "off", "on"], ["lights", "lights", "lamp"], ["music"] * 3)
     shelf = collection_of(pairs)
     assert shelf.documents == ["lights", "lamp", "music"] and shelf.judgements == [{0: 1, 1: 1}, {0: 1}]
+
+
+def test_plain_texts_are_the_documents_without_queries():
+    shelf = Collection({"a": "wing", "b": "heat", "c": "wing"}, {"1": "flutter"}, [("1", "a", 3)])
+    assert shelf.plain_texts().texts == ["wing", "heat"]

@@ -53,3 +53,8 @@ def test_every_text_and_score_is_part_of_a_digest():
     for other in (TextPairs(["a"], ["x"], ["c"], [1.0]), TextPairs(["a"], ["b"], ["x"], [1.0])):
         assert sample_digests(other) != known
     assert sample_digests(TextPairs(["a"], ["b"], ["c"], [2.0])) != known
+
+
+def test_plain_texts_are_the_distinct_texts_of_all_columns():
+    pairs = TextPairs(["on", "off"], ["lights", "on"], negatives=["music", "lights"])
+    assert pairs.plain_texts().texts == ["on", "off", "lights", "music"]
