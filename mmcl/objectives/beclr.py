@@ -138,7 +138,7 @@ class BECLRLoss(Objective):
             if self.training:
                 for memory, rows in zip(self._queues(), units, strict=False):
                     memory.push(rows)
-                self.steps += 1
+                self.steps.add_(1)
             return loss / share
 
     def _queues(self) -> list[ClusteredQueue]:

@@ -89,7 +89,7 @@ class Queue(nn.Module):
         self.prepare(rows)
         places = (self.count + torch.arange(len(rows), device=self.count.device)) % self.size
         self.rows.index_copy_(0, places, rows.to(self.rows))
-        self.count += len(rows)
+        self.count.add_(len(rows))  # no assignment, which torch.compile may refuse
 
     def _set_dim(self, dim: int) -> None:
         self.rows = self.rows.new_zeros(self.size, dim)

@@ -93,7 +93,7 @@ class MoCHiLoss(Objective):
             with torch.no_grad():
                 rows = unit(*precise(keys.detach()))
                 self.queue.push(rows, Processes.of(rows) if self.gather else None)
-                self.steps += 1
+                self.steps.add_(1)
         return loss
 
     def of_mixtures(self, queries: Tensor, keys: Tensor, mixtures: Tensor | None) -> Tensor:

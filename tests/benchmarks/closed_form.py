@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -50,7 +50,8 @@ def measure(name: str, classes: int) -> None:
     cpu = time.process_time() - cpu
     readout(embeddings[:BATCH])
     times.append(time.perf_counter())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    lines = Path("/proc/self/status").read_text().splitlines()  # ru_maxrss may be that of the process that started this
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024**2
     print(*(end - start for start, end in itertools.pairwise(times)), cpu, peak)
 
 

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import time
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from peak_memory import PeakMemory
 from safetensors.torch import load_file, save_file
 from thinned import thinned
 from transformers import (
@@ -230,7 +230,7 @@ def sweep(folder, load, answer, expected, chosen, *, digests):
         if not digests:
             content.pop("mmcl_digests", None)
         (folder / file).write_text(json.dumps(content))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = PeakMemory()
         what = f"{file} {'.'.join(map(str, path))} = {'missing' if value is MISSING else str(value)[:20]}"
         try:
             with within_seconds(SECONDS), torch.no_grad():
@@ -245,7 +245,7 @@ def sweep(folder, load, answer, expected, chosen, *, digests):
             wrong.append(f"{what}: {type(error).__name__} {str(error)[:150]}")
         finally:
             (folder / file).write_text(whole)
-        if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024 > BYTES:
+        if memory.grown() > BYTES:
             wrong.append(f"{what}: took more memory than {BYTES:,} bytes")
     return wrong
 

@@ -86,9 +86,9 @@ def gated(**settings) -> Callable:
             torch.manual_seed(0)
             objective = SimLAPLoss(classes=40, dim=DIM, **settings, **options).eval()
             objective.gate.double()
-            return objective
+        return lambda a, b, labels, rows: _sized(objective, a)(a, b, labels, rows % 3)
 
-    return lambda **options: lambda a, b, labels, rows: _sized(make(**options), a)(a, b, labels, rows % 3)
+    return make
 
 
 def _sized(objective: SimLAPLoss, a: Tensor) -> Callable[..., Tensor]:
