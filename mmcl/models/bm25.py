@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +30,7 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str], *, k1: float =
     >>> bm25_scores(["of wings", "of"], ["wings flutter", "heat of plates"])(0, 2).argmax(1).tolist()
     [0, 0]
     """
-    import bm25s
+    bm25s = _bm25s()
 
     def words(texts: Sequence[str]) -> list[list[str]]:
         return bm25s.tokenize(list(texts), stopwords="english", return_ids=False, show_progress=False)
@@ -46,3 +48,16 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str], *, k1: float =
         return torch.from_numpy(np.stack([ranker.get_scores(q) if q else nothing for q in asked[start:end]]))
 
     return scores
+
+
+def _bm25s() -> Any:
+    """Import ``bm25s`` without JAX, which it would start, and which then warns of each process that is forked."""
+    started = "jax" in sys.modules
+    if not started:
+        sys.modules["jax"] = None  # type: ignore[assignment]  # an import of it fails
+    try:
+        import bm25s
+    finally:
+        if not started:
+            del sys.modules["jax"]
+    return bm25s

@@ -129,9 +129,10 @@ class SupReMixLoss(Objective):
                 keys, key_targets, offset = processes.gather(keys), processes.gather(targets), processes.own.start
             if self.mixed_positives:
                 size = max(1, min(size, self._anchors(targets, key_targets)))
+            select = checks_values(targets)  # the same when the backward pass computes a block again
             order = targets.argsort()  # anchors of a block have similar targets, and keys within the window in common
             sums = sum_of_blocks(
-                lambda start, *block: self._block_loss(*block),
+                lambda start, *block: self._block_loss(select, *block),
                 [queries[order], targets[order], lam.to(rows.dtype)[order], order + offset],
                 [keys, key_targets],
                 size,
@@ -148,7 +149,14 @@ class SupReMixLoss(Objective):
         return min(_ANCHORS, _PAIRS // max(2 * int(near), 1) ** 2)  # 2: anchors of a block differ
 
     def _block_loss(
-        self, queries: Tensor, targets: Tensor, lam: Tensor, places: Tensor, keys: Tensor, key_targets: Tensor
+        self,
+        select: bool,
+        queries: Tensor,
+        targets: Tensor,
+        lam: Tensor,
+        places: Tensor,
+        keys: Tensor,
+        key_targets: Tensor,
     ) -> Tensor:
         """Return the sum of losses and the number of anchors, ``(2,)``; ``places`` are the rows of anchors in keys."""
         similarities, fixed = queries @ keys.T, queries @ keys.detach().T
@@ -166,18 +174,18 @@ class SupReMixLoss(Objective):
         positives = (apart == 0) & ~own
         counts, aligned = positives.sum(1), (similarities * positives).sum(1)
         if self.mixed_positives:
-            logs, more, total = self._mixed_positives(fixed, apart)
+            logs, more, total = self._mixed_positives(fixed, apart, select)
             sums = torch.where(more > 0, torch.logaddexp(sums, logs), sums)
             counts, aligned = counts + more, aligned + total
         has, added = (counts > 0) & counted, int(self.divisor == "positives_and_1")
         losses = torch.where(has, (counts * sums - aligned) / (counts + added).clamp(min=1), 0)
         return torch.stack([losses.sum(), has.sum().to(losses.dtype)])
 
-    def _mixed_positives(self, fixed: Tensor, apart: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _mixed_positives(self, fixed: Tensor, apart: Tensor, select: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return logsumexp, number and sum of the similarities of each anchor's mixed positives, ``(rows,)`` each."""
-        if checks_values(apart):  # elsewhere, a selection would wait for the GPU
-            near = ((apart != 0) & (apart.abs() < self.window)).any(0)
-            fixed, apart = fixed[:, near], apart[:, near]
+        if select:  # on the CPU; on a GPU it would wait
+            near = ((apart != 0) & (apart.abs() < self.window)).any(0).nonzero()[:, 0]
+            fixed, apart = fixed.index_select(1, near), apart.index_select(1, near)
         below, above = (apart > 0) & (apart < self.window), (apart < 0) & (apart > -self.window)
         chosen = below[:, :, None] & above[:, None, :]
         span = torch.where(chosen, apart[:, :, None] - apart[:, None, :], 1)  # y_k - y_j

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections import Counter
 from math import log
 
@@ -40,3 +42,13 @@ def test_words_rank_cranfield_well(data_dir):
     ranked = rank_documents(bm25_scores(shelf.queries, shelf.documents), shelf.judgements)
     measures = ranking_measures(ranked, shelf.judgements)
     assert measures["nDCG@10"] > 0.3 and measures["MRR@10"] > 0.5 and measures["Recall@100"] > 0.6, measures
+
+
+def test_jax_is_not_started():
+    """It is there, by way of avalanche, and would warn of each process that is forked later."""
+    code = (
+        "import sys; from mmcl.models.bm25 import bm25_scores; bm25_scores(['wings'], ['wings']); "
+        "print('jax' in sys.modules); import jax"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from mmcl.batch import Sample
 from mmcl.errors import DataError
+
+if TYPE_CHECKING:
+    from mmcl.batch import Sample
 
 
 class PlainTexts:
