@@ -6,7 +6,7 @@ Scores are computed for a block of queries at a time, so no matrix of all querie
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, get_type_hints
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ class Ranked(NamedTuple):
     scores: Tensor
     positives: Tensor
     negatives: Tensor
+
+
+Ranked.__annotations__.update(get_type_hints(Ranked))  # documentation tools cannot resolve the names
 
 
 @takes_tensors

@@ -40,7 +40,7 @@ CONFIGS = sorted(file.stem for file in Path("configs/representation_learning").g
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_each_config_trains_every_objective(config, data_dir, mmcl, tmp_path):
-    size = ["data.train=[valid]", "data.test=valid"] if config.startswith("sepclr") else ["data.options.size=400"]
+    size = ["data.train=[valid]", "data.test=valid"] if config.startswith("sepclr") else ["data.options.size=200"]
     fewer = ["epochs=1", "seeds=[0]", "queries=5", "episodes=5", "evaluate_every=1"]
     done = mmcl("run", "representation_learning", "--config", config, "--folder", tmp_path / "run", *size, *fewer)
     assert done.returncode == 0, done.stderr
