@@ -38,7 +38,12 @@ def rows(folder, kind=None):
 CONFIGS = sorted(file.stem for file in Path("configs/representation_learning").glob("*.yaml") if file.stem != "tiny")
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+_LONG = ("behaviour", "beclr", "sepclr", "sepclr_speech")
+
+
+@pytest.mark.parametrize(
+    "config", [pytest.param(each, marks=pytest.mark.slow if each in _LONG else ()) for each in CONFIGS]
+)
 def test_each_config_trains_every_objective(config, data_dir, mmcl, tmp_path):
     size = ["data.train=[valid]", "data.test=valid"] if config.startswith("sepclr") else ["data.options.size=200"]
     fewer = ["epochs=1", "seeds=[0]", "queries=5", "episodes=5", "evaluate_every=1"]
