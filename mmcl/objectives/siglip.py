@@ -17,7 +17,7 @@ from mmcl.objectives.kernel.inputs import check_paired, checks_values, poisoned
 from mmcl.objectives.kernel.paired import paired_sigmoid, takes_pairs
 from mmcl.objectives.kernel.pairs import Identity
 from mmcl.objectives.kernel.products import Products, product_type, uses_kernels
-from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
+from mmcl.objectives.kernel.tiles import empty_slopes, remember_slopes, scaled_slopes, tile_size, tiles
 from mmcl.objectives.objective import Objective
 from mmcl.objectives.temperature import HIGHEST, Temperature, temperature_of
 
@@ -165,23 +165,11 @@ def _diagonal(tile: Tensor, offset: int) -> Tensor:
 
 @torch.library.register_fake("mmcl::pairwise_sigmoid_loss")
 def _(queries, keys, bias, *rest):  # type: ignore[no-untyped-def]
-    *_, wanted = rest
-    sides = zip((queries, keys, bias), wanted, strict=True)
-    return torch.empty_like(bias), *(torch.empty_like(one) if needed else one.new_empty(0) for one, needed in sides)
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.wanted = inputs[-1]
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[1:])
+    return empty_slopes(bias, (queries, keys, bias), rest[-1])
 
 
 def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    refuse_second_derivative()
-    if gradient is None:
-        return (None,) * 10
-    found = zip(ctx.saved_tensors, ctx.wanted, strict=True)
-    return *(gradient * slope if needed else None for slope, needed in found), *[None] * 7
+    return *scaled_slopes(ctx, gradient), *[None] * 7
 
 
-torch.library.register_autograd("mmcl::pairwise_sigmoid_loss", _differentiate, setup_context=_remember)
+torch.library.register_autograd("mmcl::pairwise_sigmoid_loss", _differentiate, setup_context=remember_slopes)

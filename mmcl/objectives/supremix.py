@@ -40,8 +40,8 @@ class SupReMixLoss(Objective):
         loss_i = -1/|P_i| sum_{p in P_i} [ s_ip - log sum_m w_im exp(s_im) ],    w_im = |y_i - y_m| + 1
 
     The result is the mean over samples that have a positive, 0 if there are none. Mixtures are constants and not scaled
-    to unit length. Without mixtures and weights this is SupCon. A batch of n rows costs O(n^3) time for mixed
-    positives; memory is bounded.
+    to unit length. Without mixtures and weights this is SupCon. A batch of n rows costs up to O(n^3) time for mixed
+    positives, on the CPU less with a small window; memory is bounded.
 
     Wu et al. 2023 (arXiv 2309.16633, SupReMix). Differs from the paper: one coefficient for each anchor; mean over
     samples with a positive. The released code shifts logits of samples and of mixtures by different maxima, which
@@ -118,18 +118,14 @@ class SupReMixLoss(Objective):
         size = tile_size(features.device, self.block_size)
         with torch.autocast(features.device.type, enabled=False):
             (rows,) = precise(features)
-            queries, keys, key_targets, offset = (
-                unit(rows, 1 / temperature_of(self.temperature)),
-                unit(rows),
-                targets,
-                0,
-            )
+            queries, keys = unit(rows, 1 / temperature_of(self.temperature)), unit(rows)
+            key_targets, offset = targets, 0
             processes = Processes.of(keys) if self.gather else None
             if processes:
                 keys, key_targets, offset = processes.gather(keys), processes.gather(targets), processes.own.start
-            if self.mixed_positives:
-                size = max(1, min(size, self._anchors(targets, key_targets)))
             select = checks_values(targets)  # the same when the backward pass computes a block again
+            if self.mixed_positives:
+                size = max(1, min(size, self._anchors(targets, key_targets, select)))
             order = targets.argsort()  # anchors of a block have similar targets, and keys within the window in common
             sums = sum_of_blocks(
                 lambda start, *block: self._block_loss(select, *block),
@@ -141,12 +137,13 @@ class SupReMixLoss(Objective):
             anchors = processes.stack(anchors.detach()).sum() if processes else anchors.detach()
             return poisoned(total, valid) / anchors.clamp(min=1)
 
-    def _anchors(self, targets: Tensor, key_targets: Tensor) -> int:
+    def _anchors(self, targets: Tensor, key_targets: Tensor, select: bool) -> int:
         """Return the number of anchors whose pairs of keys fit into memory at a time."""
-        if not checks_values(targets) or not len(targets):
+        if not select or not len(targets):
             return _PAIRS // max(len(key_targets), 1) ** 2
-        near = ((targets[:, None] - key_targets).abs() < self.window).sum(1).amax().item()
-        return min(_ANCHORS, _PAIRS // max(2 * int(near), 1) ** 2)  # 2: anchors of a block differ
+        ordered = key_targets.sort().values
+        near = torch.searchsorted(ordered, targets + self.window) - torch.searchsorted(ordered, targets - self.window)
+        return min(_ANCHORS, _PAIRS // max(2 * int(near.amax()), 1) ** 2)  # 2: anchors of a block differ
 
     def _block_loss(
         self,

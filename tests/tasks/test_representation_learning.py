@@ -35,9 +35,8 @@ def rows(folder, kind=None):
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-CONFIGS = sorted(file.stem for file in Path("configs/representation_learning").glob("*.yaml") if file.stem != "tiny")
-
-
+_FOLDER = Path(__file__).parents[2] / "configs/representation_learning"
+CONFIGS = sorted(file.stem for file in _FOLDER.glob("*.yaml") if file.stem != "tiny")
 _LONG = ("behaviour", "beclr", "sepclr", "sepclr_speech")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmcl.objectives.kernel.inputs import checks_values
 from mmcl.objectives.kernel.row_blocks import sum_of_blocks
-from mmcl.objectives.kernel.tiles import refuse_second_derivative, tile_size, tiles
+from mmcl.objectives.kernel.tiles import empty_slopes, remember_slopes, scaled_slopes, tile_size, tiles
 from mmcl.objectives.temperature import HIGHEST
 
 _MARGIN = 30.0  # softplus(-30) is 1e-13
@@ -156,24 +156,12 @@ def _evaluate(
 
 @torch.library.register_fake("mmcl::softplus_sums")
 def _(queries, keys, low, step, coefficients, own, size, wanted):  # type: ignore[no-untyped-def]
-    sides = zip((queries, keys, coefficients), wanted, strict=True)
-    return torch.empty_like(low), *(torch.empty_like(one) if needed else one.new_empty(0) for one, needed in sides)
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.wanted = inputs[-1]
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[1:])
+    return empty_slopes(low, (queries, keys, coefficients), wanted)
 
 
 def _differentiate(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    refuse_second_derivative()
-    if gradient is None:
-        return (None,) * 8
-    of_queries, of_keys, of_coefficients = (
-        gradient * slope if needed else None for slope, needed in zip(ctx.saved_tensors, ctx.wanted, strict=True)
-    )
+    of_queries, of_keys, of_coefficients = scaled_slopes(ctx, gradient)
     return of_queries, of_keys, None, None, of_coefficients, None, None, None
 
 
-torch.library.register_autograd("mmcl::softplus_sums", _differentiate, setup_context=_remember)
+torch.library.register_autograd("mmcl::softplus_sums", _differentiate, setup_context=remember_slopes)

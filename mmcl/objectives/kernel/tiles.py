@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,32 @@ def tile_size(device: torch.device, block_size: int | None) -> int:
     if isinstance(block_size, bool) or not isinstance(block_size, Integral) or block_size < 1:
         raise InputError(f"block_size is {block_size!r}, expected an integer of 1 or more, or None for automatic")
     return int(block_size)
+
+
+def empty_slopes(total: Tensor, tensors: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor, ...]:
+    """Return empty results of a tiled pass: its total, and the gradient of each tensor that is wanted."""
+    slopes = (
+        torch.empty_like(one) if needed else one.new_empty(0) for one, needed in zip(tensors, wanted, strict=True)
+    )
+    return torch.empty_like(total), *slopes
+
+
+def remember_slopes(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Keep the gradients that a tiled pass computed with its total; the last input says which are wanted."""
+    ctx.wanted = inputs[-1]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output[1:])
+
+
+def scaled_slopes(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return the gradients kept by :func:`remember_slopes`, times that of the total.
+
+    Raises:
+        TrainingError: backward was called with ``create_graph=True``.
+    """
+    refuse_second_derivative()
+    found = zip(ctx.saved_tensors, ctx.wanted, strict=True)
+    return tuple(gradient * slope if needed and gradient is not None else None for slope, needed in found)
 
 
 def refuse_second_derivative() -> None:
